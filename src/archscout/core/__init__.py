@@ -1,0 +1,1 @@
+"""The vocabulary, as small typed classes without torch."""

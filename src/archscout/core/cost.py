@@ -1,0 +1,72 @@
+"""Says what an architecture costs; lower is better; callable before any training."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from archscout.core.architecture import Architecture
+from archscout.core.errors import UsageError
+from archscout.core.estimator import Setting
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A cost in the unit of its `Cost`; `spread` is the relative spread of repeats (0 for exact counts)."""
+
+    value: float
+    spread: float = 0.0
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Cost(ABC):
+    """What an architecture costs, of one kind.
+
+    `key` is the name under which results carry it, with its unit (`latency_ms`); `units` maps what a user may write
+    after a number to the factor that turns it into that unit; `exact` says that measuring twice gives the same.
+    """
+
+    name: str = "cost"
+    key: ClassVar[str] = "cost"
+    units: ClassVar[Mapping[str, float]] = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
+    exact: ClassVar[bool] = True
+
+    @abstractmethod
+    def measure(self, architecture: Architecture, setting: Setting) -> Measurement:
+        """The cost of the stand-alone network of one architecture."""
+
+    def screen(self, architectures: Sequence[Architecture], setting: Setting) -> list[Measurement]:
+        """A quick look at many, for rejecting candidates; as `measure` unless that is slow."""
+        return [self.measure(architecture, setting) for architecture in architectures]
+
+    @classmethod
+    def quantity(cls, text: str, name: str) -> float:
+        """The number that a user wrote, in this cost's unit. Raises `UsageError`.
+
+        >>> Cost.quantity("2.5M", "params")
+        2500000.0
+        """
+        match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-zµ]*)\s*", text)
+        unit = match.group(2).lower() if match else ""
+        if match is None or unit not in cls.units:
+            known = ", ".join(unit or "(none)" for unit in cls.units)
+            raise UsageError(f"'{text}' is not a limit for {name}: write a number and one of the units {known}.")
+        value = float(match.group(1)) * cls.units[unit]
+        if value <= 0:
+            raise UsageError(f"the limit {name}={text} must be above zero.")
+        return value
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """No winner's cost may be above this limit (in the unit of the cost's key)."""
+
+    cost: str
+    key: str
+    limit: float
+
+    def __str__(self) -> str:
+        return f"{self.key} <= {self.limit:g}"

@@ -1,0 +1,50 @@
+"""Says how good architectures are; higher is better."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from archscout.core.architecture import Architecture
+from archscout.core.space import Space
+from archscout.core.task import Task
+from archscout.core.trial import Estimate, Trial
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where an estimate is made: the space, the task without its test split, a seed, a device.
+
+    `folder` is where an estimator may keep files between calls (weights to continue from); None where it may not.
+    """
+
+    space: Space
+    task: Task
+    seed: int = 0
+    device: str = "cpu"
+    folder: Path | None = None
+
+
+class Estimator(ABC):
+    """One interface for a zero-cost score, a predictor, a learning curve, a supernet, a table and real training.
+
+    Lifecycle: made by name, perhaps `fit` on finished trials, then `estimate` any number of times, in any process.
+    An estimate depends only on (architecture, setting, fidelity, what it was fitted on), never on what was asked before.
+    """
+
+    name: str = "estimator"
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """Of: "inputs", "targets", "gradients", "training" (spends epochs), "history" (must be fitted)."""
+
+    def fit(self, trials: Sequence[Trial], setting: Setting) -> None:  # noqa: B027 - most learn nothing
+        """Learn from finished trials."""
+
+    @abstractmethod
+    def estimate(
+        self, architectures: Sequence[Architecture], setting: Setting, *, fidelity: int | None = None
+    ) -> list[Estimate]:
+        """One estimate an architecture, in order; NaN with a reason where undefined, never an exception for that."""

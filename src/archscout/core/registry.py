@@ -1,0 +1,175 @@
+"""Everything that has a name: `@register("estimator", "naswot")` on a class or a function that makes one.
+
+The design meets three constraints. Adding a thing is one new file, so the built-in ones are found by reading the
+decorators out of the files of their room, without importing them (no torch is loaded to print a list). An outside
+package adds a thing by an entry point of the group `archscout.<kind>s`. A name may carry parameters,
+`nasbench201:width=16,cells=5`, which become keyword arguments.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from archscout.core.errors import UsageError, nearest
+
+ROOMS = {
+    "space": "spaces",
+    "task": "tasks",
+    "estimator": "estimators",
+    "strategy": "strategies",
+    "cost": "costs",
+    "table": "tables",
+    "method": "methods",
+}
+
+_DECORATOR = re.compile(
+    r'^@register\("(?P<kind>\w+)", "(?P<name>[^"]+)"\)\n(?:@.*\n)*(?:class|def) [^"]*?:\n\s+r?"""(?P<summary>[^\n]*)',
+    re.MULTILINE,
+)
+
+T = TypeVar("T", bound=Callable[..., Any])
+_registered: dict[tuple[str, str], Callable[..., Any]] = {}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered name: where it comes from, and the first line of its docstring."""
+
+    kind: str
+    name: str
+    module: str
+    summary: str
+    source: str
+
+
+def register(kind: str, name: str) -> Callable[[T], T]:
+    """Give a class, or a function that makes an object, a name of one of the kinds.
+
+    >>> @register("strategy", "mine")                     # doctest: +SKIP
+    ... class Mine(Strategy): ...
+    """
+    if kind not in ROOMS:
+        raise UsageError(f"there is no kind '{kind}': {nearest(kind, ROOMS)}")
+
+    def keep(factory: T) -> T:
+        known = _registered.get((kind, name))
+        if known is not None and (known.__module__, known.__qualname__) != (factory.__module__, factory.__qualname__):
+            raise UsageError(f"{kind} '{name}' is registered twice, in {known.__module__} and {factory.__module__}.")
+        _registered[kind, name] = factory
+        return factory
+
+    return keep
+
+
+@cache
+def _built_in(kind: str) -> dict[str, Entry]:
+    package = __name__.partition(".")[0]
+    root = Path(__file__).parent.parent
+    entries: dict[str, Entry] = {}
+    for file in sorted((root / ROOMS[kind]).rglob("*.py")):
+        module = ".".join((package, *file.relative_to(root).with_suffix("").parts)).removesuffix(".__init__")
+        for match in _DECORATOR.finditer(file.read_text(encoding="utf-8")):
+            if match["kind"] == kind:
+                summary = match["summary"].strip().removesuffix('"""')
+                entries[match["name"]] = Entry(kind, match["name"], module, summary, package)
+    return entries
+
+
+@cache
+def _installed(kind: str) -> dict[str, importlib.metadata.EntryPoint]:
+    return {point.name: point for point in importlib.metadata.entry_points(group=f"archscout.{ROOMS[kind]}")}
+
+
+def entries(kind: str) -> list[Entry]:
+    """Everything registered of a kind, sorted by name: built in, installed beside us, or registered in this process."""
+    found = dict(_built_in(kind))
+    for name, point in _installed(kind).items():
+        source = point.dist.name if point.dist else "plug-in"
+        found.setdefault(name, Entry(kind, name, point.value, "", source))
+    for (of, name), factory in _registered.items():
+        if of == kind and name not in found:
+            summary = (inspect.getdoc(factory) or "").partition("\n")[0]
+            found[name] = Entry(kind, name, factory.__module__, summary, factory.__module__.partition(".")[0])
+    return [found[name] for name in sorted(found)]
+
+
+def names(kind: str) -> list[str]:
+    """The registered names of a kind (`"space"` or `"spaces"`, ...)."""
+    return [entry.name for entry in entries(_singular(kind))]
+
+
+def _singular(kind: str) -> str:
+    for singular, plural in ROOMS.items():
+        if kind in (singular, plural):
+            return singular
+    raise UsageError(f"there is no kind '{kind}': {nearest(kind, ROOMS.values())}")
+
+
+def factory(kind: str, name: str) -> Callable[..., Any]:
+    """What makes the objects of a registered name. Raises `UsageError` for an unknown one, with the nearest known."""
+    if (kind, name) not in _registered:
+        if name in _built_in(kind):
+            importlib.import_module(_built_in(kind)[name].module)
+        elif name in _installed(kind):
+            _registered[kind, name] = _installed(kind)[name].load()
+        else:
+            raise UsageError(f"there is no {kind} '{name}': {nearest(name, names(kind))}")
+    return _registered[kind, name]
+
+
+def create(kind: str, text: str, **defaults: Any) -> Any:
+    """The object of a name with parameters: `create("space", "nasbench201:width=16")`.
+
+    Raises `UsageError` for an unknown name or parameter. The object's `name` becomes the text, its parameters sorted.
+    """
+    name, parameters = parse_name(text)
+    make = factory(kind, name)
+    accepted = inspect.signature(make).parameters
+    free = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values())
+    for parameter in parameters:
+        if parameter not in accepted and not free:
+            raise UsageError(f"{kind} '{name}' has no parameter '{parameter}': {nearest(parameter, accepted)}")
+    try:
+        made = make(**{k: v for k, v in defaults.items() if k in accepted or free} | parameters)
+    except TypeError as error:
+        raise UsageError(f"{kind} '{text}' cannot be made: {error}.") from error
+    full = name + ":" * bool(parameters) + ",".join(f"{k}={parameters[k]}" for k in sorted(parameters))
+    if hasattr(made, "name"):
+        object.__setattr__(made, "name", full)
+    return made
+
+
+def parse_name(text: str) -> tuple[str, dict[str, Any]]:
+    """A name and its parameters.
+
+    >>> parse_name("nasbench201:width=16,cells=5")
+    ('nasbench201', {'width': 16, 'cells': 5})
+    """
+    name, colon, rest = text.strip().partition(":")
+    parameters: dict[str, Any] = {}
+    if colon:
+        for part in rest.split(","):
+            key, sign, value = part.partition("=")
+            if not sign or not key.strip():
+                raise UsageError(f"'{part}' in '{text}' is not of the form parameter=value.")
+            parameters[key.strip()] = _value(value.strip())
+    return name, parameters
+
+
+def _value(text: str) -> bool | int | float | str:
+    if text in ("true", "false"):
+        return text == "true"
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            pass
+    return text

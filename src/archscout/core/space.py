@@ -1,0 +1,290 @@
+"""A search space: a list of choices, and the network written once in terms of them.
+
+A space author writes `choices` and `network`; everything else here follows from them and may be overridden where the
+field has a better answer (a text format, a canonical form, a cell graph). No torch is imported on this floor:
+`network` does so itself.
+"""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+from archscout.core.architecture import Architecture
+from archscout.core.choice import Choice, Option
+from archscout.core.errors import UsageError, nearest
+from archscout.core.graph import Graph
+from archscout.core.task import Task
+
+
+class Pick(Protocol):
+    """Decides what a network is built of; see `archscout.networks.pick` for the ways of picking."""
+
+    def __call__(self, choice: str, builders: Mapping[Any, Any]) -> Any:
+        """One of several modules: `builders` maps each option to a function that makes its module."""
+
+    def number(self, choice: str) -> Any:
+        """The value of a numeric choice (a width, a kernel size), for the elastic layers."""
+
+    def depth(self, choice: str, blocks: Sequence[Any]) -> Any:
+        """The first so many of `blocks` (functions that make modules), one after the other."""
+
+
+class Space(ABC):
+    """The set of architectures: sample, mutate, cross over, neighbours, enumerate, count, canonical form, network."""
+
+    name: str = "space"
+
+    # -- what an author writes ------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def choices(self) -> Sequence[Choice]:
+        """Every decision; a conditional choice comes after the one that it depends on."""
+
+    @abstractmethod
+    def network(self, task: Task, pick: Pick) -> Any:
+        """The network as a `torch.nn.Module`; `pick` decides what is built at each choice."""
+
+    # -- text -----------------------------------------------------------------------------------------------------
+
+    def format(self, values: Mapping[str, Option]) -> str:
+        """The text of an assignment of the active choices."""
+        return ",".join(f"{name}={_write(value)}" for name, value in values.items())
+
+    def read(self, text: str) -> dict[str, Option]:
+        """The assignment that a text describes. Raises `UsageError`, saying where the text is wrong."""
+        values: dict[str, Option] = {}
+        for part in text.strip().split(","):
+            name, sign, written = part.partition("=")
+            name = name.strip()
+            if not sign:
+                raise UsageError(f"'{part}' in architecture '{_short(text)}' is not of the form choice=option.")
+            if name not in self._by_name:
+                raise UsageError(
+                    f"space '{self.name}' has no choice '{name}' (in '{_short(text)}'): {nearest(name, self._by_name)}"
+                )
+            if name in values:
+                raise UsageError(f"choice '{name}' occurs twice in architecture '{_short(text)}': name it once.")
+            options = {_write(option): option for option in self._by_name[name].options}
+            if written.strip() not in options:
+                raise UsageError(
+                    f"choice '{name}' has no option '{written.strip()}' (in '{_short(text)}'): "
+                    f"use one of {', '.join(options)}."
+                )
+            values[name] = options[written.strip()]
+        return values
+
+    def parse(self, text: str) -> Architecture:
+        """The architecture that a text describes. Raises `UsageError` for a malformed one."""
+        if not text.strip():
+            raise UsageError(f"an architecture of space '{self.name}' cannot be empty text.")
+        values = self.read(text)
+        architecture = self.architecture(values)
+        surplus = [name for name in values if name not in architecture]
+        if surplus:
+            raise UsageError(
+                f"choice '{surplus[0]}' is not active in architecture '{_short(text)}': leave it out, "
+                "or change the choice that it depends on."
+            )
+        return architecture
+
+    def architecture(self, values: Mapping[str, Option]) -> Architecture:
+        """The architecture with these values; values of inactive choices are dropped.
+
+        Raises `UsageError` where an active choice has no value, or one that is not among its options.
+        """
+        active: dict[str, Option] = {}
+        for choice in self.choices:
+            if not _is_active(choice, active):
+                continue
+            if choice.name not in values:
+                raise UsageError(
+                    f"choice '{choice.name}' of space '{self.name}' has no value: give one of {choice.options}."
+                )
+            value = values[choice.name]
+            if value not in choice.options:
+                raise UsageError(
+                    f"choice '{choice.name}' of space '{self.name}' has no option {value!r}: use one of {choice.options}."
+                )
+            active[choice.name] = choice.options[choice.index(value)]
+        return Architecture(self.format(active), tuple(active.items()))
+
+    def __contains__(self, architecture: object) -> bool:
+        if not isinstance(architecture, Architecture):
+            return False
+        try:
+            return self.architecture(architecture) == architecture and len(self.architecture(architecture)) == len(
+                architecture
+            )
+        except UsageError:
+            return False
+
+    # -- the set --------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _by_name(self) -> dict[str, Choice]:
+        seen: dict[str, Choice] = {}
+        for choice in self.choices:
+            if choice.name in seen:
+                raise ValueError(f"space '{self.name}' names choice '{choice.name}' twice.")
+            if choice.condition is not None and choice.condition.choice not in seen:
+                raise ValueError(
+                    f"choice '{choice.name}' depends on '{choice.condition.choice}', which must come before it."
+                )
+            seen[choice.name] = choice
+        return seen
+
+    def size(self) -> int:
+        """The exact number of architectures, counted over the tree of conditions."""
+        children: dict[str | None, list[Choice]] = {}
+        for choice in self.choices:
+            children.setdefault(choice.condition.choice if choice.condition else None, []).append(choice)
+
+        def count(choice: Choice) -> int:
+            total = 0
+            for option in choice.options:
+                product = 1
+                for child in children.get(choice.name, ()):
+                    if child.condition is not None and option in child.condition.values:
+                        product *= count(child)
+                total += product
+            return total
+
+        product = 1
+        for root in children.get(None, ()):
+            product *= count(root)
+        return product
+
+    def __iter__(self) -> Iterator[Architecture]:
+        """Every architecture, in the order of the choices and their options."""
+
+        def extend(position: int, values: dict[str, Option]) -> Iterator[dict[str, Option]]:
+            if position == len(self.choices):
+                yield values
+                return
+            choice = self.choices[position]
+            if not _is_active(choice, values):
+                yield from extend(position + 1, values)
+                return
+            for option in choice.options:
+                yield from extend(position + 1, {**values, choice.name: option})
+
+        for values in extend(0, {}):
+            yield self.architecture(values)
+
+    def sample(self, rng: np.random.Generator) -> Architecture:
+        """A random architecture: each active choice uniformly among its options."""
+        values: dict[str, Option] = {}
+        for choice in self.choices:
+            if _is_active(choice, values):
+                values[choice.name] = choice.options[int(rng.integers(len(choice.options)))]
+        return self.architecture(values)
+
+    def mutate(self, architecture: Architecture, rng: np.random.Generator) -> Architecture:
+        """Another architecture: one active choice changed; choices that become active are drawn uniformly.
+
+        Returns the same architecture only where the space has no other.
+        """
+        names = [name for name in architecture if len(self._by_name[name].options) > 1]
+        if not names:
+            return architecture
+        name = names[int(rng.integers(len(names)))]
+        others = [option for option in self._by_name[name].options if option != architecture[name]]
+        change: dict[str, Option] = {name: others[int(rng.integers(len(others)))]}
+        return self._complete({**architecture, **change}, rng)
+
+    def crossover(self, first: Architecture, second: Architecture, rng: np.random.Generator) -> Architecture:
+        """A child that takes each choice from either parent (uniform crossover)."""
+        values: dict[str, Option] = {}
+        for name in self._by_name:
+            parents = [parent for parent in (first, second) if name in parent]
+            if parents:
+                values[name] = parents[int(rng.integers(len(parents)))][name]
+        return self._complete(values, rng)
+
+    def _complete(self, values: Mapping[str, Option], rng: np.random.Generator) -> Architecture:
+        complete: dict[str, Option] = {}
+        for choice in self.choices:
+            if not _is_active(choice, complete):
+                continue
+            if choice.name in values:
+                complete[choice.name] = values[choice.name]
+            else:
+                complete[choice.name] = choice.options[int(rng.integers(len(choice.options)))]
+        return self.architecture(complete)
+
+    def neighbours(self, architecture: Architecture) -> Iterator[Architecture]:
+        """Every architecture that differs in one choice; newly active choices take their first option."""
+        for name in architecture:
+            for option in self._by_name[name].options:
+                if option != architecture[name]:
+                    values = {**architecture, name: option}
+                    for choice in self.choices:
+                        values.setdefault(choice.name, choice.options[0])
+                    yield self.architecture(values)
+
+    # -- forms ----------------------------------------------------------------------------------------------------
+
+    def canonical(self, architecture: Architecture) -> str:
+        """A text that is the same for two architectures exactly when they build the same network."""
+        return architecture.text
+
+    def simplify(self, architecture: Architecture) -> Architecture:
+        """An architecture that builds the same network and names nothing that the network does not use."""
+        return architecture
+
+    @cached_property
+    def encoding_names(self) -> tuple[str, ...]:
+        """What each column of `encode` means: `choice=option`."""
+        return tuple(f"{c.name}={_write(o)}" for c in self.choices for o in c.options)
+
+    def encode(self, architectures: Sequence[Architecture]) -> np.ndarray:
+        """One row an architecture, one column an option: 1 where taken; all 0 for an inactive choice."""
+        column = {name: i for i, name in enumerate(self.encoding_names)}
+        rows = np.zeros((len(architectures), len(column)), dtype=np.float32)
+        for row, architecture in zip(rows, architectures, strict=True):
+            for name, value in architecture.items():
+                row[column[f"{name}={_write(value)}"]] = 1.0
+        return rows
+
+    def graph(self, architecture: Architecture) -> Graph:
+        """The architecture as a labelled graph. Raises `UsageError` where a space has none smaller than its network."""
+        raise UsageError(
+            f"space '{self.name}' has no graph of its own: trace its network with archscout.networks.tracing.trace."
+        )
+
+    def extremes(self) -> Iterator[Architecture]:
+        """Architectures at the ends: all first options, all last options (used to look for what meets a limit)."""
+        for end in (0, -1):
+            yield self.architecture({choice.name: choice.options[end] for choice in self.choices})
+
+    def check_task(self, task: Task) -> None:  # noqa: B027 - optional
+        """Raises `UsageError` where the network cannot take this task's input."""
+
+    def __repr__(self) -> str:
+        return f"<Space {self.name}>"
+
+
+def take(iterator: Iterator[Architecture], count: int) -> list[Architecture]:
+    """The first `count` of an iterator, as a list."""
+    return list(itertools.islice(iterator, count))
+
+
+def _is_active(choice: Choice, values: Mapping[str, Option]) -> bool:
+    if choice.condition is None:
+        return True
+    return choice.condition.choice in values and values[choice.condition.choice] in choice.condition.values
+
+
+def _write(option: Option) -> str:
+    return str(option).lower() if isinstance(option, bool) else str(option)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,54 @@
+"""Proposes architectures: a pure function of (space, history, rng), so that resume is replay."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from archscout.core.architecture import Architecture
+from archscout.core.seeds import stream
+from archscout.core.space import Space
+from archscout.core.trial import Trial
+
+
+class Strategy(ABC):
+    """Which architecture to try next.
+
+    `propose` may use nothing but its arguments. Proposal number k is asked when trials 0 .. k - `lag` are known, however
+    many workers there are: the lag is what lets workers run side by side while one seed still gives one search.
+    """
+
+    name: str = "strategy"
+    lag: ClassVar[int] = 4
+
+    @abstractmethod
+    def propose(self, space: Space, history: Sequence[Trial], rng: np.random.Generator) -> Architecture:
+        """One architecture; `history` is in the order of asking and may contain failed trials."""
+
+
+class AskTell:
+    """A strategy with the history kept for it, for those who own their loop.
+
+    >>> loop = AskTell(strategy, space, seed=0)           # doctest: +SKIP
+    >>> architecture = loop.ask()                         # doctest: +SKIP
+    >>> loop.tell(trial)                                  # doctest: +SKIP
+    """
+
+    def __init__(self, strategy: Strategy, space: Space, *, seed: int = 0) -> None:
+        self.strategy, self.space, self.seed = strategy, space, seed
+        self.history: list[Trial] = []
+        self.asked = 0
+
+    def ask(self) -> Architecture:
+        """The next architecture, from all that has been told."""
+        rng = stream(self.seed, "propose", self.strategy.name, self.asked)
+        architecture = self.strategy.propose(self.space, tuple(self.history), rng)
+        self.asked += 1
+        return architecture
+
+    def tell(self, trial: Trial) -> None:
+        """A finished trial, in the order of asking."""
+        self.history.append(trial)

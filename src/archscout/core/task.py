@@ -1,0 +1,87 @@
+"""A task: data, input shape, head, loss and metric."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Split:
+    """Examples and their targets: `x` as stored (images: N x H x W x C, uint8 or float32), `y` (N,) int64."""
+
+    x: np.ndarray
+    y: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def head(self, count: int) -> Split:
+        return Split(self.x[:count], self.y[:count])
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """What a network is for. `train` fits weights, `valid` chooses, `test` is looked at once, at the very end.
+
+    `input_shape` is that of one example as the network sees it (images: C, H, W); `outputs` is the number of outputs
+    (classes). Torch enters only through the methods.
+    """
+
+    name: str
+    input_shape: tuple[int, ...]
+    outputs: int
+    train: Split
+    valid: Split
+    test: Split | None
+    class_names: tuple[str, ...] = ()
+
+    metric = "accuracy"
+    """Name of what `measure` returns; higher is better."""
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of every split: two tasks with one digest hold the same data."""
+        sha = hashlib.sha256(repr((self.name, self.input_shape, self.outputs)).encode())
+        for split in (self.train, self.valid):
+            for array in (split.x, split.y):
+                sha.update(np.ascontiguousarray(array).data)
+        return sha.hexdigest()[:16]
+
+    def sealed(self) -> Self:
+        """The same task without its test split: what estimators see."""
+        return dataclasses.replace(self, test=None)
+
+    @abstractmethod
+    def tensors(self, split: Split, device: Any = "cpu") -> tuple[Any, Any]:
+        """Inputs as the network takes them (float32, normalised with statistics of `train`) and targets, as tensors."""
+
+    @abstractmethod
+    def augment(self, x: Any, generator: Any) -> Any:
+        """A randomly changed copy of a batch of inputs."""
+
+    @abstractmethod
+    def head(self, channels: Any) -> Any:
+        """The module from a feature map (N x channels x H x W) to the outputs."""
+
+    @abstractmethod
+    def loss(self, outputs: Any, targets: Any, smoothing: float = 0.0) -> Any:
+        """The mean loss of a batch, as a scalar tensor."""
+
+    @abstractmethod
+    def measure(self, outputs: Any, targets: Any) -> float:
+        """The metric over a whole split (accuracies are fractions)."""
+
+    @abstractmethod
+    def deploy(self, network: Any) -> Any:
+        """The network that takes inputs as they are stored (float32, N x C x H x W): normalisation, then `network`."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """What it takes to use a network of this task without its data, as JSON."""

@@ -1,0 +1,57 @@
+"""One evaluation and its outcome."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from archscout.core.architecture import Architecture
+
+Status = Literal["completed", "failed", "rejected"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What an estimator says of one architecture: higher is better, NaN where it is undefined.
+
+    `curve` is one row an epoch where something was trained; `std` the uncertainty where the estimator has one;
+    `reason` says why a value is NaN.
+    """
+
+    value: float
+    seconds: float = 0.0
+    std: float | None = None
+    curve: tuple[Mapping[str, float], ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One evaluation as it is stored: `number` is its place in the order of asking.
+
+    `costs` maps the keys of the costs that are known (`params`, `latency_ms`, ...) to their values.
+    """
+
+    number: int
+    architecture: Architecture
+    canonical: str
+    estimator: str
+    fidelity: int | None
+    status: Status
+    value: float = math.nan
+    costs: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    std: float | None = None
+    curve: tuple[Mapping[str, float], ...] = ()
+    phase: str = ""
+    reason: str = ""
+    seed: int = 0
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def defined(self) -> bool:
+        """Whether the value can be compared with others."""
+        return self.status == "completed" and math.isfinite(self.value)

@@ -1,0 +1,107 @@
+"""What is built at each choice: one module (a stand-alone network), or all of them (a supernet).
+
+A space writes its network once, with a `pick`. `ArchitecturePick` builds the chosen options and nothing else, from plain
+torch layers. `SupernetPick` builds every option into `MixedOp`, `ElasticDepth` and the layers of
+`archscout.networks.elastic`, all of which look up in one `Selection` what runs now. The two give modules the same names, so
+that the weights of an architecture can be cut out of the supernet (`archscout.supernets.supernet`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from archscout.core.architecture import Architecture
+from archscout.core.choice import Choice, Option
+from archscout.core.space import Space
+from archscout.core.task import Task
+from archscout.networks.elastic import Elastic, Selection
+
+Builder = Callable[[], nn.Module]
+
+
+class ArchitecturePick:
+    """Builds the network of one architecture."""
+
+    def __init__(self, architecture: Mapping[str, Option]) -> None:
+        self.architecture = architecture
+
+    def __call__(self, choice: str, builders: Mapping[Option, Builder]) -> nn.Module:
+        option = self.architecture[choice]
+        module = builders[option]()
+        module.picked = f"{choice}={option}"  # type: ignore[assignment]
+        return module
+
+    def number(self, choice: str) -> Option:
+        return self.architecture[choice]
+
+    def depth(self, choice: str, blocks: Sequence[Builder]) -> nn.Module:
+        return nn.Sequential(*(build() for build in blocks[: int(self.architecture[choice])]))
+
+
+class SupernetPick:
+    """Builds one module that holds the weights of every architecture; `selection` says which of them runs."""
+
+    def __init__(self, choices: Sequence[Choice]) -> None:
+        self.choices = {choice.name: choice for choice in choices}
+        self.selection = Selection()
+
+    def __call__(self, choice: str, builders: Mapping[Option, Builder]) -> nn.Module:
+        options = self.choices[choice].options
+        return MixedOp(choice, {option: builders[option]() for option in options}, self.selection)
+
+    def number(self, choice: str) -> Elastic:
+        return Elastic.of_choice(self.choices[choice], self.selection)
+
+    def depth(self, choice: str, blocks: Sequence[Builder]) -> nn.Module:
+        most = max(int(option) for option in self.choices[choice].options)
+        return ElasticDepth(choice, [build() for build in blocks[:most]], self.selection)
+
+
+class MixedOp(nn.Module):
+    """Every option of one choice; the selected one runs."""
+
+    def __init__(self, choice: str, options: Mapping[Option, nn.Module], selection: Selection) -> None:
+        super().__init__()
+        self.choice = choice
+        self.keys = {option: f"option{position}" for position, option in enumerate(options)}
+        self.options = nn.ModuleDict({self.keys[option]: module for option, module in options.items()})
+        self.selection = selection
+
+    def chosen(self) -> nn.Module:
+        """The module of the selected option."""
+        return self.options[self.keys[self.selection[self.choice]]]
+
+    def forward(self, x: Tensor) -> Tensor | None:
+        return self.chosen()(x)  # type: ignore[no-any-return]
+
+
+class ElasticDepth(nn.ModuleList):
+    """The first so many of a list of blocks, one after the other."""
+
+    def __init__(self, choice: str, blocks: Sequence[nn.Module], selection: Selection) -> None:
+        super().__init__(blocks)
+        self.choice = choice
+        self.selection = selection
+
+    def active(self) -> list[nn.Module]:
+        return list(self)[: int(self.selection[self.choice])]
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.active():
+            x = block(x)
+        return x
+
+
+def build(space: Space, architecture: Architecture, task: Task, *, seed: int = 0, device: str = "cpu") -> nn.Module:
+    """The stand-alone network of an architecture, freshly initialised from `seed` (the global generator is left alone).
+
+    With `device="meta"` nothing is allocated: for counting.
+    """
+    devices = [] if device in ("cpu", "meta") else [torch.device(device)]
+    with torch.random.fork_rng(devices=devices), torch.device("meta" if device == "meta" else "cpu"):
+        torch.default_generator.manual_seed(seed)
+        network: nn.Module = space.network(task, ArchitecturePick(space.simplify(architecture)))
+    return network if device in ("cpu", "meta") else network.to(device)

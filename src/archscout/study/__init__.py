@@ -1,0 +1,1 @@
+"""Comparisons against ground truth."""

@@ -1,0 +1,1 @@
+"""Shared weights: one network that holds the weights of every architecture of a space."""

@@ -1,0 +1,68 @@
+"""One network that holds the weights of every architecture of a space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from archscout.core.architecture import Architecture
+from archscout.core.space import Space
+from archscout.core.task import Task
+from archscout.networks.pick import ElasticDepth, MixedOp, SupernetPick, build
+
+
+class Supernet(nn.Module):
+    """The weights of all options in one module; `select` says which architecture runs.
+
+    >>> supernet = Supernet(space, task)                  # doctest: +SKIP
+    >>> supernet.select(architecture)(images)             # doctest: +SKIP
+    """
+
+    def __init__(self, space: Space, task: Task, *, seed: int = 0) -> None:
+        super().__init__()
+        self.space, self.task = space, task
+        pick = SupernetPick(space.choices)
+        self.selection = pick.selection
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            self.network: nn.Module = space.network(task, pick)
+
+    def select(self, architecture: Architecture) -> Supernet:
+        """Run this architecture from now on."""
+        self.selection.values = self.space.simplify(architecture)
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x)  # type: ignore[no-any-return]
+
+    def extract(self, architecture: Architecture) -> nn.Module:
+        """The stand-alone network of an architecture with copies of its weights; the supernet is left as it was."""
+        before = self.selection.values
+        self.select(architecture)
+        state = {name: tensor.detach().clone() for name, tensor in _active_state(self.network, "")}
+        self.selection.values = before
+        network = build(self.space, architecture, self.task)
+        network.load_state_dict(state)
+        return network.to(next(iter(state.values())).device) if state else network
+
+
+def _active_state(module: nn.Module, prefix: str) -> Iterator[tuple[str, Tensor]]:
+    """The tensors that run now, under the names that they have in the stand-alone network."""
+    if isinstance(module, MixedOp):
+        yield from _active_state(module.chosen(), prefix)
+        return
+    own = getattr(module, "active_state", None)
+    if own is not None:
+        yield from ((prefix + name, tensor) for name, tensor in own().items())
+        return
+    yield from ((prefix + name, tensor) for name, tensor in module.named_parameters(recurse=False))
+    for name, tensor in module.named_buffers(recurse=False):
+        if name not in module._non_persistent_buffers_set:
+            yield prefix + name, tensor
+    children = dict(module.named_children())
+    if isinstance(module, ElasticDepth):
+        children = {str(position): block for position, block in enumerate(module.active())}
+    for name, child in children.items():
+        yield from _active_state(child, f"{prefix}{name}.")

@@ -1,0 +1,23 @@
+"""Shared fixtures: one torch thread a process, and the benchmark data where it is at hand."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of benchmark tables and images, which users do not have."""
+    default = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("ARCHSCOUT_SHARED_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"no benchmark data at {folder}; set ARCHSCOUT_SHARED_DATA to a folder that has it")
+    return folder
