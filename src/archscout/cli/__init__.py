@@ -1,1 +1,1 @@
-
+"""How people meet Archscout in a terminal: one file a command."""

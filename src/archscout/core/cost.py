@@ -30,7 +30,7 @@ class Cost(ABC):
     """
 
     name: str = "cost"
-    key: ClassVar[str] = "cost"
+    key: str = "cost"
     units: ClassVar[Mapping[str, float]] = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
     exact: ClassVar[bool] = True
 

@@ -32,7 +32,8 @@ class Estimator(ABC):
     """One interface for a zero-cost score, a predictor, a learning curve, a supernet, a table and real training.
 
     Lifecycle: made by name, perhaps `fit` on finished trials, then `estimate` any number of times, in any process.
-    An estimate depends only on (architecture, setting, fidelity, what it was fitted on), never on what was asked before.
+    An estimate depends only on (architecture, setting, fidelity, what it was fitted on), never on what was asked
+    before.
     """
 
     name: str = "estimator"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,9 +29,14 @@ class Run(Protocol):
     seed: int
     workers: int
     constraints: Sequence[Constraint]
+    objectives: Sequence[str]
+    """Keys of the costs to trade against the value; empty where the value alone counts."""
     estimator: str
+    """The estimator that the budget's trials are counted in; real training unless the user says otherwise."""
     epochs: int
-    """What full training means for this task, in epochs."""
+    """What full training means in this search, in epochs."""
+    share: float
+    """Of sampled architectures that meet the constraints (1 where there are none)."""
 
     def rng(self, *keys: str | int) -> np.random.Generator:
         """A named stream of this search's seed."""
@@ -57,11 +62,21 @@ class Run(Protocol):
         fidelity: int | None = None,
         phase: str = "search",
         trials: int | None = None,
+        seconds: float = ...,
     ) -> list[Trial]:
-        """Let a strategy propose until `trials` are done or the budget ends; what breaks a constraint is not paid for."""
+        """Let a strategy propose until `trials` or `seconds` are spent or the budget ends.
+
+        What breaks a constraint is not paid for.
+        """
+
+    def expected_seconds(self, estimator: str, fidelity: int | None) -> float:
+        """What one evaluation should take, by what such evaluations have taken so far (0 where none has been made)."""
 
     def admit(self, architectures: Iterable[Architecture], count: int) -> list[Architecture]:
         """The first `count` that break no constraint, in order; the rejected ones are counted."""
+
+    def screened(self, architectures: Sequence[Architecture]) -> Sequence[Mapping[str, float]]:
+        """The costs of each that the constraints and objectives are about, by key."""
 
     def seconds_left(self) -> float:
         """Of the budget's search part (infinite where the budget is in trials)."""

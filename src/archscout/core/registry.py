@@ -12,7 +12,7 @@ import importlib
 import importlib.metadata
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -92,8 +92,9 @@ def entries(kind: str) -> list[Entry]:
     """Everything registered of a kind, sorted by name: built in, installed beside us, or registered in this process."""
     found = dict(_built_in(kind))
     for name, point in _installed(kind).items():
-        source = point.dist.name if point.dist else "plug-in"
-        found.setdefault(name, Entry(kind, name, point.value, "", source))
+        # Without importing it, all that is known of a plug-in is what its package says of itself.
+        summary = str(point.dist.metadata.json.get("summary", "")) if point.dist else ""
+        found.setdefault(name, Entry(kind, name, point.value, summary, point.dist.name if point.dist else "plug-in"))
     for (of, name), factory in _registered.items():
         if of == kind and name not in found:
             summary = (inspect.getdoc(factory) or "").partition("\n")[0]
@@ -103,10 +104,11 @@ def entries(kind: str) -> list[Entry]:
 
 def names(kind: str) -> list[str]:
     """The registered names of a kind (`"space"` or `"spaces"`, ...)."""
-    return [entry.name for entry in entries(_singular(kind))]
+    return [entry.name for entry in entries(singular(kind))]
 
 
-def _singular(kind: str) -> str:
+def singular(kind: str) -> str:
+    """`"space"` for `"space"` and for `"spaces"`. Raises `UsageError` for what is no kind."""
     for singular, plural in ROOMS.items():
         if kind in (singular, plural):
             return singular
@@ -141,10 +143,19 @@ def create(kind: str, text: str, **defaults: Any) -> Any:
         made = make(**{k: v for k, v in defaults.items() if k in accepted or free} | parameters)
     except TypeError as error:
         raise UsageError(f"{kind} '{text}' cannot be made: {error}.") from error
-    full = name + ":" * bool(parameters) + ",".join(f"{k}={parameters[k]}" for k in sorted(parameters))
     if hasattr(made, "name"):
-        object.__setattr__(made, "name", full)
+        object.__setattr__(made, "name", full_name(name, parameters))
     return made
+
+
+def full_name(name: str, parameters: Mapping[str, Any]) -> str:
+    """A name with its parameters, sorted: the text that `parse_name` reads.
+
+    >>> full_name("digits", {"train": 500, "flip": False})
+    'digits:flip=false,train=500'
+    """
+    written = (f"{key}={str(v).lower() if isinstance(v, bool) else v}" for key, v in sorted(parameters.items()))
+    return name + ":" * bool(parameters) + ",".join(written)
 
 
 def parse_name(text: str) -> tuple[str, dict[str, Any]]:

@@ -110,7 +110,8 @@ class Space(ABC):
             value = values[choice.name]
             if value not in choice.options:
                 raise UsageError(
-                    f"choice '{choice.name}' of space '{self.name}' has no option {value!r}: use one of {choice.options}."
+                    f"choice '{choice.name}' of space '{self.name}' has no option {value!r}: "
+                    f"use one of {choice.options}."
                 )
             active[choice.name] = choice.options[choice.index(value)]
         return Architecture(self.format(active), tuple(active.items()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -11,22 +11,43 @@ import numpy as np
 from archscout.core.architecture import Architecture
 from archscout.core.seeds import stream
 from archscout.core.space import Space
-from archscout.core.trial import Trial
+from archscout.core.trial import History, Trial
 
 
 class Strategy(ABC):
     """Which architecture to try next.
 
-    `propose` may use nothing but its arguments. Proposal number k is asked when trials 0 .. k - `lag` are known, however
-    many workers there are: the lag is what lets workers run side by side while one seed still gives one search.
+    `propose` may use nothing but its arguments. Proposal number k is asked when trials 0 .. k - `lag` are known,
+    however many workers there are: the lag is what lets workers run side by side while one seed gives one search.
     """
 
     name: str = "strategy"
     lag: ClassVar[int] = 4
 
     @abstractmethod
-    def propose(self, space: Space, history: Sequence[Trial], rng: np.random.Generator) -> Architecture:
+    def propose(self, space: Space, history: History, rng: np.random.Generator) -> Architecture:
         """One architecture; `history` is in the order of asking and may contain failed trials."""
+
+
+def unseen(
+    draw: Callable[[], Architecture],
+    space: Space,
+    history: History,
+    *,
+    walk: Callable[[Architecture], Architecture] | None = None,
+    tries: int = 32,
+) -> Architecture:
+    """The first of several draws whose network is not in the history, or the last draw.
+
+    `walk` changes a draw further, one step more after every eight tries: for where the whole neighbourhood is known.
+    """
+    for attempt in range(tries):
+        architecture = draw()
+        for _ in range(attempt // 8 if walk else 0):
+            architecture = walk(architecture)  # type: ignore[misc]
+        if space.canonical(architecture) not in history.seen:
+            break
+    return architecture
 
 
 class AskTell:
@@ -39,13 +60,13 @@ class AskTell:
 
     def __init__(self, strategy: Strategy, space: Space, *, seed: int = 0) -> None:
         self.strategy, self.space, self.seed = strategy, space, seed
-        self.history: list[Trial] = []
+        self.history = History()
         self.asked = 0
 
     def ask(self) -> Architecture:
         """The next architecture, from all that has been told."""
         rng = stream(self.seed, "propose", self.strategy.name, self.asked)
-        architecture = self.strategy.propose(self.space, tuple(self.history), rng)
+        architecture = self.strategy.propose(self.space, self.history, rng)
         self.asked += 1
         return architecture
 

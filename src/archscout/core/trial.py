@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from archscout.core.architecture import Architecture
 
@@ -52,6 +52,38 @@ class Trial:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def rank(self) -> tuple[float, float, int]:
+        """Sorts the best first: by value, then by the lower validation loss (accuracies tie), then by number."""
+        value = self.value if self.defined else -math.inf
+        losses = [row["valid_loss"] for row in self.curve if "valid_loss" in row]
+        return (-value, min(losses) if losses else math.inf, self.number)
+
+    @property
     def defined(self) -> bool:
         """Whether the value can be compared with others."""
         return self.status == "completed" and math.isfinite(self.value)
+
+
+class History(Sequence[Trial]):
+    """Finished trials in the order of asking, with the canonical forms seen so far at hand."""
+
+    def __init__(self, trials: Iterable[Trial] = ()) -> None:
+        self._trials: list[Trial] = []
+        self.seen: set[str] = set()
+        for trial in trials:
+            self.append(trial)
+
+    def append(self, trial: Trial) -> None:
+        """Add the next trial."""
+        self._trials.append(trial)
+        self.seen.add(trial.canonical)
+
+    @overload
+    def __getitem__(self, index: int) -> Trial: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Trial]: ...
+    def __getitem__(self, index: int | slice) -> Trial | list[Trial]:
+        return self._trials[index]
+
+    def __len__(self) -> int:
+        return len(self._trials)

@@ -1,1 +1,1 @@
-
+"""Whole systems: one file a method."""

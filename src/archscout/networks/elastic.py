@@ -1,8 +1,8 @@
 """Layers whose width and kernel are choices: slices of one tensor in a supernet, plain torch layers elsewhere.
 
 `conv2d`, `batch_norm` and `linear` take plain integers or `Elastic` numbers. With integers they return the torch
-layer, so that a stand-alone network has no trace of the search. The first so many channels and the centre of a kernel are
-what a narrower layer uses (Yu et al. 2019, arXiv 1812.08928; Cai et al. 2020, arXiv 1908.09791).
+layer, so that a stand-alone network has no trace of the search. The first so many channels and the centre of a kernel
+are what a narrower layer uses (Yu et al. 2019, arXiv 1812.08928; Cai et al. 2020, arXiv 1908.09791).
 """
 
 from __future__ import annotations
@@ -28,27 +28,33 @@ class Selection:
 
 
 class Elastic:
-    """A number that follows the selection: a choice, or a function of such numbers (see `compute`)."""
+    """A number that follows the selection: a choice, or a function of such numbers (see `compute`).
 
-    def __init__(self, now: Callable[[], int], maximum: int, possible: tuple[int, ...]) -> None:
-        self._now = now
-        self.maximum = maximum
+    It keeps what it is computed from as data, not in a closure, so that a copy of a supernet follows its own selection.
+    """
+
+    def __init__(self, function: Callable[..., Any], sources: tuple[Any, ...], possible: tuple[int, ...]) -> None:
+        self.function = function
+        self.sources = sources
         self.possible = possible
+        self.maximum = max(possible)
 
     @classmethod
     def of_choice(cls, choice: Choice, selection: Selection) -> Elastic:
-        options = tuple(option for option in choice.options)
-        return cls(lambda: selection[choice.name], max(options), options)  # type: ignore[arg-type, return-value]
+        return cls(Selection.__getitem__, (selection, choice.name), choice.options)  # type: ignore[arg-type]
 
     @property
     def now(self) -> int:
-        return self._now()
+        return int(self.function(*(now(source) for source in self.sources)))
+
+    def __index__(self) -> int:
+        return self.now
 
 
 Number = int | Elastic
 
 
-def now(number: Number) -> int:
+def now(number: Any) -> Any:
     """The value that a number has now."""
     return number.now if isinstance(number, Elastic) else number
 
@@ -68,7 +74,7 @@ def compute(function: Callable[..., int], *numbers: Any) -> Any:
         return function(*numbers)
     grids = [number.possible if isinstance(number, Elastic) else (number,) for number in numbers]
     possible = tuple(sorted({function(*point) for point in itertools.product(*grids)}))
-    return Elastic(lambda: function(*(now(number) for number in numbers)), possible[-1], possible)
+    return Elastic(function, numbers, possible)
 
 
 def conv2d(
@@ -87,9 +93,11 @@ def batch_norm(channels: Number) -> nn.Module:
     return ElasticBatchNorm2d(channels) if isinstance(channels, Elastic) else nn.BatchNorm2d(channels)
 
 
-def linear(inputs: Number, outputs: int) -> nn.Module:
-    """A fully connected layer with a bias."""
-    return ElasticLinear(inputs, outputs) if isinstance(inputs, Elastic) else nn.Linear(inputs, outputs)
+def linear(inputs: Number, outputs: Number, *, bias: bool = True) -> nn.Module:
+    """A fully connected layer."""
+    if isinstance(inputs, Elastic) or isinstance(outputs, Elastic):
+        return ElasticLinear(inputs, outputs, bias=bias)
+    return nn.Linear(inputs, outputs, bias)
 
 
 class ElasticConv2d(nn.Conv2d):
@@ -143,15 +151,18 @@ class ElasticBatchNorm2d(nn.BatchNorm2d):
 
 
 class ElasticLinear(nn.Linear):
-    """A fully connected layer on the first inputs."""
+    """A fully connected layer from the first inputs to the first outputs."""
 
-    def __init__(self, inputs: Elastic, outputs: int) -> None:
-        super().__init__(inputs.maximum, outputs)
-        self.inputs = inputs
+    def __init__(self, inputs: Number, outputs: Number, *, bias: bool) -> None:
+        super().__init__(maximum(inputs), maximum(outputs), bias)
+        self.numbers = (inputs, outputs)
 
     def active_state(self) -> dict[str, Tensor]:
-        return {"weight": self.weight[:, : self.inputs.now], "bias": self.bias}
+        """The slices that run now, as the state of a plain layer."""
+        inputs, outputs = (now(number) for number in self.numbers)
+        state = {"weight": self.weight[:outputs, :inputs]}
+        return state | ({"bias": self.bias[:outputs]} if self.bias is not None else {})
 
     def forward(self, x: Tensor) -> Tensor:
         state = self.active_state()
-        return F.linear(x, state["weight"], state["bias"])
+        return F.linear(x, state["weight"], state.get("bias"))

@@ -9,6 +9,7 @@ that the weights of an architecture can be cut out of the supernet (`archscout.s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -74,8 +75,8 @@ class MixedOp(nn.Module):
         """The module of the selected option."""
         return self.options[self.keys[self.selection[self.choice]]]
 
-    def forward(self, x: Tensor) -> Tensor | None:
-        return self.chosen()(x)  # type: ignore[no-any-return]
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        return self.chosen()(*inputs, **named)
 
 
 class ElasticDepth(nn.ModuleList):

@@ -42,7 +42,7 @@ class NASBench201(Space):
 
     def __init__(self, width: int | None = None, cells: int | None = None) -> None:
         for name, value in (("width", width), ("cells", cells)):
-            if value is not None and (not isinstance(value, int) or value < 1):
+            if value is not None and (type(value) is not int or value < 1):
                 raise UsageError(f"the {name} of space 'nasbench201' must be a whole number above zero, not {value}.")
         self.name = "nasbench201"
         self.width, self.cells = width, cells

@@ -1,1 +1,1 @@
-
+"""Which architectures to try next: one file a strategy."""

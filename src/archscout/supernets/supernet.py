@@ -57,12 +57,14 @@ def _active_state(module: nn.Module, prefix: str) -> Iterator[tuple[str, Tensor]
     if own is not None:
         yield from ((prefix + name, tensor) for name, tensor in own().items())
         return
-    yield from ((prefix + name, tensor) for name, tensor in module.named_parameters(recurse=False))
-    for name, tensor in module.named_buffers(recurse=False):
-        if name not in module._non_persistent_buffers_set:
+    # Not `named_parameters` and `named_children`: they name once what is tied, and the stand-alone state names it twice.
+    saved = {n: t for n, t in module._buffers.items() if n not in module._non_persistent_buffers_set}
+    for name, tensor in (module._parameters | saved).items():
+        if tensor is not None:
             yield prefix + name, tensor
-    children = dict(module.named_children())
+    children: dict[str, nn.Module | None] = module._modules
     if isinstance(module, ElasticDepth):
         children = {str(position): block for position, block in enumerate(module.active())}
     for name, child in children.items():
-        yield from _active_state(child, f"{prefix}{name}.")
+        if child is not None:
+            yield from _active_state(child, f"{prefix}{name}.")

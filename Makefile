@@ -1,0 +1,67 @@
+# `make demo` and `make test` do all the set-up themselves, are safe to run again, and are fast the second time.
+# Needed: make and Python 3.11 or newer. Another Python: make demo PYTHON=python3.12
+
+PYTHON ?= python3
+EXTRAS ?= all,dev
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Every pip call is held to constraints.txt, so that no package can bring a second, larger torch.
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+BASE := $(VENV)/.installed
+FULL := $(VENV)/.installed-$(EXTRAS)
+
+.PHONY: help demo test test-slow check install clean
+
+help:
+	@echo "make demo       install what a search needs, then search on real data: under 4 minutes once installed"
+	@echo "make test       install everything, then run the tests"
+	@echo "make test-slow  the heavier tests"
+	@echo "make check      lint, format, types, and the order of the floors"
+	@echo "make install    install everything into $(VENV), for developing"
+	@echo "make clean      remove $(VENV) and caches (runs/ stays)"
+
+demo: $(BASE)
+	$(BIN)/archscout search --space nasbench201 --data digits --max latency=2ms --budget 2m --out runs --name demo
+	@echo
+	@echo "The network, as PyTorch and as ONNX, and what was found about it lie in runs/demo."
+	@echo "Open runs/demo/report.html in a browser, or type: $(BIN)/archscout report demo --open"
+
+test: $(FULL)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-slow: $(FULL)
+	$(BIN)/python -m pytest -m slow --timeout=1800 $(PYTEST_ARGS)
+
+check: $(FULL)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+install: $(FULL)
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .benchmarks
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Archscout needs Python 3.11 or newer, and '$(PYTHON)' is none: name one with make PYTHON=python3.11" >&2; \
+	  exit 1; }
+	@echo "Making $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV) || { \
+	  echo "Python's venv module does not work: on Debian and Ubuntu, install python3-venv, then run make again." >&2; \
+	  rm -rf $(VENV); exit 1; }
+
+# torch first: once it is there, what is installed after it finds its need met.
+$(BASE): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing Archscout into $(VENV): some minutes the first time ..."
+	@$(PIP) torch==2.13.0
+	@$(PIP) -e '.[data]'
+	@touch $@
+
+$(FULL): $(BASE)
+	@echo "Installing the tools for developing into $(VENV) ..."
+	@$(PIP) -e '.[$(EXTRAS)]'
+	@touch '$@'

@@ -1,0 +1,132 @@
+"""The Python interface: what has a name is made from it, a search is one call, and its network loads in one more."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from archscout.core.errors import DataError, UsageError
+from archscout.core.registry import create, names, register
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from archscout.core.cost import Cost
+    from archscout.core.estimator import Estimator
+    from archscout.core.method import Method
+    from archscout.core.space import Space
+    from archscout.core.strategy import Strategy
+    from archscout.core.task import Task
+
+__all__ = ["cost", "estimator", "load", "method", "names", "register", "space", "strategy", "table", "task"]
+
+
+def space(source: str | nn.Module) -> Space:
+    """A search space by name (`"nasbench201:width=16"`), or that of a module of your own with choice layers in it.
+
+    Raises `UsageError` for an unknown name or parameter, and for a module without a choice.
+    """
+    if isinstance(source, str):
+        return cast("Space", create("space", source))
+    from archscout.spaces.model import ModelSpace
+
+    return ModelSpace(source)
+
+
+def task(source: str | Path, **parameters: Any) -> Task:
+    """A built-in task by name, or one made of data: an `.npz` file or a folder of class folders.
+
+    Raises `UsageError` for an unknown name, `DataError` for data that cannot be used.
+    """
+    from archscout.tasks.load import load as load_task
+
+    return load_task(str(source), **parameters)
+
+
+def estimator(name: str) -> Estimator:
+    """An estimator by name: a zero-cost score (`"naswot"`), real training (`"trained"`), ..."""
+    return cast("Estimator", create("estimator", name))
+
+
+def strategy(name: str) -> Strategy:
+    """A strategy by name, perhaps with parameters: `"evolution:population=50"`."""
+    return cast("Strategy", create("strategy", name))
+
+
+def method(name: str) -> Method:
+    """A whole search by name; the name of a strategy is that strategy over real training."""
+    from archscout.search.search import resolve_method
+
+    return resolve_method(name, ())
+
+
+def cost(name: str) -> Cost:
+    """A cost by name: `"params"`, `"macs"`, `"latency"`, ..."""
+    return cast("Cost", create("cost", name))
+
+
+def table(name: str) -> Any:
+    """A tabular benchmark by name."""
+    return create("table", name)
+
+
+def load(run: str | Path, *, space: Space | nn.Module | str | None = None) -> nn.Module:
+    """The trained network of a run's folder, ready to use.
+
+    It takes images as they are stored (float32, N x C x H x W, 0 to 255 where they were uint8) and returns one output a
+    class; `load(run).classes` names the classes. A run whose space was a module of your own needs it again, as `space`.
+
+    Raises `UsageError` where there is no such run or space, `DataError` where its files are damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from archscout.networks.pick import build
+    from archscout.tasks.images import undescribe
+
+    folder = Path(run)
+    saved = _read(folder / "architecture.json")
+    network_file = folder / "network.safetensors"
+    if not network_file.is_file():
+        raise UsageError(f"'{folder}' holds no trained network (network.safetensors): finish its search first.")
+    searched = _space_of(saved, folder, space)
+    described = undescribe(saved["task"])
+    network = described.deploy(build(searched, searched.parse(saved["architecture"]), described))
+    try:
+        network.load_state_dict(load_file(network_file))
+    except (SafetensorError, RuntimeError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"'{network_file}' does not hold the weights of its architecture ({reason}).") from error
+    network.classes = described.class_names  # type: ignore[assignment]
+    network.task = described  # type: ignore[assignment]
+    return network.eval()
+
+
+def _read(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise UsageError(f"'{file.parent}' is no finished run: it has no {file.name}; search or train first.")
+    try:
+        saved = json.loads(file.read_text(encoding="utf-8"))
+        version = saved["format"]
+        if version != 1:
+            raise DataError(f"'{file}' was written by a newer version (format {version}): upgrade archscout.")
+        if not all(isinstance(saved[key], str) for key in ("space", "architecture")):
+            raise TypeError("its space and architecture must be text")
+        saved["task"]
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise DataError(f"'{file}' is damaged ({error}): run the search again.") from error
+    return cast("dict[str, Any]", saved)
+
+
+def _space_of(saved: dict[str, Any], folder: Path, given: Space | nn.Module | str | None) -> Space:
+    from archscout.core.space import Space
+
+    if given is not None:
+        return given if isinstance(given, Space) else space(given)
+    name = str(saved["space"])
+    if name.partition(":")[0] not in names("space"):
+        raise UsageError(
+            f"run '{folder}' searched space '{name}', which is not registered here: give it as load(run, space=...)."
+        )
+    return space(name)

@@ -1,0 +1,30 @@
+"""`archscout list`: everything that has a name."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from archscout.cli import output
+from archscout.cli.options import Debug, Json
+from archscout.core import registry
+
+
+def list_names(
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[" + "|".join(registry.ROOMS.values()) + "]", help="Only this kind.", show_default=False
+        ),
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List the spaces, tasks, estimators, strategies, costs, tables and methods, plug-ins included."""
+    kinds = [registry.singular(kind)] if kind else list(registry.ROOMS)
+    found = [entry for each in kinds for entry in registry.entries(each)]
+    if as_json:
+        output.print_json([{"kind": e.kind, "name": e.name, "summary": e.summary, "source": e.source} for e in found])
+    else:
+        output.print_table(("kind", "name", "summary", "from"), [(e.kind, e.name, e.summary, e.source) for e in found])

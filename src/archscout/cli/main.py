@@ -1,0 +1,144 @@
+"""The entry point: `archscout COMMAND ...`.
+
+Two constraints shape it. Nothing heavy is imported before a command needs it, so that `archscout --help` is instant.
+And whatever goes wrong ends in one plain sentence on stderr with the right exit code (0 done, 1 failed, 2 wrong usage,
+130 interrupted), with a traceback only after `--debug`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+import typer
+
+from archscout.cli import list as list_command
+from archscout.cli import measure, output, predict, report, score, search, train
+from archscout.core.errors import ArchscoutError, DataError, UsageError, nearest
+
+DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+app = typer.Typer(
+    name="archscout",
+    help="Find a good neural network for your data and your device before you pay for training.",
+    epilog="A first search: archscout search --space nasbench201 --data digits --max latency=2ms --budget 2m",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+for name, function, summary in (
+    ("list", list_command.list_names, "What there is: spaces, tasks, methods, ..."),
+    ("search", search.search, "Find a network for your data within your limits."),
+    ("score", score.score, "Score many architectures without training them."),
+    ("train", train.train, "Train one architecture in full, and export it."),
+    ("measure", measure.measure, "What one architecture costs, before any training."),
+    ("report", report.report, "The page about a run."),
+    ("predict", predict.predict, "Label images with the network of a run."),
+):
+    app.command(name, short_help=summary)(function)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import archscout
+
+        output.print_text(f"archscout {archscout.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    """Options that stand before the command."""
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Carry out one command line; returns the exit code."""
+    debug = "--debug" in arguments
+    with _terminate_as_interrupt(), warnings.catch_warnings():
+        if not debug:
+            warnings.simplefilter("ignore")
+        try:
+            command = typer.main.get_command(app)
+            code = command.main(list(arguments) or ["--help"], prog_name="archscout", standalone_mode=False)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Whoever read our output has gone (`archscout list | head`); nothing is left to say, also not at exit.
+            sys.stdout = None
+            return FAILED
+        except (Exception, KeyboardInterrupt) as error:
+            if debug:
+                import traceback
+
+                traceback.print_exception(error)
+            message, code = explain(error)
+            output.say(f"Error: {message}" + ("" if message.endswith((".", "?", "!")) else "."))
+            return code
+    if code == INTERRUPTED:
+        output.say("Error: stopped before it was done.")
+    return int(code or DONE)
+
+
+def explain(error: BaseException) -> tuple[str, int]:
+    """The sentence and the exit code for whatever went wrong."""
+    match error:
+        case KeyboardInterrupt():
+            return "stopped before it was done.", INTERRUPTED
+        case output.Stopped():
+            return str(error), INTERRUPTED
+        case UsageError() | DataError():
+            return str(error), WRONG_USAGE
+        case ArchscoutError():
+            return str(error), FAILED
+        case typer.TyperException():
+            return _usage(error), error.exit_code
+        case OSError() if error.strerror:
+            place = f"'{error.filename}': " if error.filename else ""
+            return f"{place}{error.strerror}; name another file or folder, or free this one.", FAILED
+        case MemoryError():
+            return "out of memory: use fewer --workers, or smaller networks and batches.", FAILED
+    name = type(error).__name__
+    return f"unexpected {name} ({error}): run the same command with --debug and report what it prints.", FAILED
+
+
+def _usage(error: typer.TyperException) -> str:
+    """Typer's message as one sentence that says where to look."""
+    message = error.format_message().strip()
+    context = getattr(error, "ctx", None)
+    option = getattr(error, "option_name", None)
+    if option is not None and context is not None:
+        known = [name for parameter in context.command.get_params(context) for name in parameter.opts]
+        if option not in known:
+            message = f"there is no option '{option}': {nearest(option, known)}"
+    message = message.rstrip(".")
+    see = f"; see '{context.command_path} --help'." if context is not None else "."
+    message = message[:1].lower() + message[1:]
+    return " ".join(message.split()) + ("" if message.endswith("?") else see)
+
+
+@contextlib.contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does: what is finished is kept, and the exit code is 130."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

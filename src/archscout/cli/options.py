@@ -1,0 +1,85 @@
+"""Arguments and options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from archscout.core.errors import UsageError
+
+SpaceName = Annotated[
+    str, typer.Argument(metavar="SPACE", help="A search space ('archscout list spaces').", show_default=False)
+]
+ArchitectureText = Annotated[
+    str, typer.Argument(metavar="ARCH", help="An architecture as text, in quotes.", show_default=False)
+]
+Data = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        metavar="NAME|PATH",
+        help="A built-in task ('archscout list tasks'), an .npz file, or a folder of class folders.",
+        show_default=False,
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="The same seed gives the same result.")]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, metavar="N", help="Worker processes; as many as cores if not given.")
+]
+Device = Annotated[str, typer.Option("--device", metavar="NAME", help="Where networks run: cpu, cuda, ...")]
+Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON, and nothing else, on stdout.")]
+# Commands take it so that their help has it; `archscout.cli.main.run` is who acts on it.
+Debug = Annotated[bool, typer.Option("--debug", help="After a failure, print the traceback.")]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder that the run's own folder lies in.")]
+
+
+def split_names(texts: Sequence[str]) -> list[str]:
+    """The names in a comma-separated list, where a name may carry parameters that have commas between them too.
+
+    >>> split_names(["naswot,epsilon:batch=3,seed=4,synflow"])
+    ['naswot', 'epsilon:batch=3,seed=4', 'synflow']
+    """
+    names: list[str] = []
+    for text in texts:
+        for position, part in enumerate(text.split(",")):
+            continues = position and ":" not in part and "=" in part and ":" in names[-1]
+            if continues:
+                names[-1] += f",{part}"
+            elif part.strip():
+                names.append(part.strip())
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UsageError(f"'{twice}' is named twice: name it once.")
+    return names
+
+
+def limits(texts: Sequence[str]) -> dict[str, str]:
+    """The constraints of `--max COST=VALUE`, each as the user wrote it. Raises `UsageError`.
+
+    >>> limits(["latency=2ms", "params=1.5M"])
+    {'latency': '2ms', 'params': '1.5M'}
+    """
+    maximum: dict[str, str] = {}
+    for text in texts:
+        # The last sign separates, for the name may carry parameters: latency:backend=onnx=2ms.
+        cost, sign, value = text.rpartition("=")
+        if not sign or not cost.strip() or not value.strip():
+            raise UsageError(f"'--max {text}' is not of the form COST=VALUE: write, for example, --max latency=2ms.")
+        if cost.strip() in maximum:
+            raise UsageError(f"--max {cost.strip()} is given twice: give one limit for each cost.")
+        maximum[cost.strip()] = value.strip()
+    return maximum
+
+
+def run_folder(run: str) -> Path:
+    """The folder of a run that is named by its path, or by its name in `runs/`. Raises `UsageError`."""
+    from archscout.core.errors import nearest
+
+    for folder in (Path(run), Path("runs") / run):
+        if folder.is_dir():
+            return folder
+    known = [folder.name for folder in Path("runs").glob("*/")] if Path("runs").is_dir() else []
+    raise UsageError(f"there is no run '{run}', as a folder or in runs/: {nearest(run, known)}.")

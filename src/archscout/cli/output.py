@@ -1,0 +1,100 @@
+"""What the command line prints: the answer on stdout, and only the answer; everything else on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from archscout.core.errors import ArchscoutError
+
+
+class Stopped(ArchscoutError):  # noqa: N818 - the user's wish, not a fault
+    """The user stopped a command (Ctrl-C or SIGTERM); exit code 130."""
+
+
+def say(text: str) -> None:
+    """One line on stderr."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def print_text(text: object) -> None:
+    """The answer for a person, on stdout."""
+    print(text)  # noqa: T201
+
+
+def print_json(answer: object) -> None:
+    """The answer for a program, on stdout; what is no number (NaN, infinity) becomes null."""
+    print(json.dumps(_plain(answer), indent=2, allow_nan=False, ensure_ascii=False))  # noqa: T201
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """The answer as a table; in a pipe, nothing is cut or coloured."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*headings, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*(number(cell) if isinstance(cell, float) else str(cell) for cell in row))
+    terminal = sys.stdout.isatty()
+    Console(file=sys.stdout, width=None if terminal else 1000, highlight=False, markup=False).print(table)
+
+
+def number(value: float) -> str:
+    """A number as people read it.
+
+    >>> number(15625.0), number(0.98312), number(float("nan"))
+    ('15,625', '0.9831', 'undefined')
+    """
+    if not math.isfinite(value):
+        return "undefined"
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
+
+
+@contextlib.contextmanager
+def only_the_answer() -> Iterator[None]:
+    """What libraries and worker processes print on stdout goes to stderr meanwhile.
+
+    Both levels are turned: Python's `sys.stdout`, and the file descriptor that child processes inherit.
+    """
+    sys.stdout.flush()
+    try:
+        saved = os.dup(1)
+    except OSError:  # a process without a standard output
+        saved = None
+    try:
+        if saved is not None:
+            os.dup2(2, 1)
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        if saved is not None:
+            os.dup2(saved, 1)
+            os.close(saved)
+
+
+@contextlib.contextmanager
+def resumable(advice: str) -> Iterator[None]:
+    """Turns Ctrl-C and SIGTERM into one sentence that says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise Stopped(f"stopped: {advice}") from stop
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "item") and not isinstance(value, (str, bytes)):  # a number of NumPy
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,46 @@
+"""`archscout train`: one architecture, trained in full and exported as a search does it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from archscout.cli import output
+from archscout.cli.options import ArchitectureText, Data, Debug, Device, Json, Out, Seed, SpaceName
+
+
+def train(
+    space: SpaceName,
+    arch: ArchitectureText,
+    data: Data,
+    epochs: Annotated[
+        int | None,
+        typer.Option("--epochs", min=1, metavar="N", help="Epochs of training; the task's if not given."),
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="RUN", help="The run's name; made from the rest if not given.")
+    ] = None,
+    out: Out = Path("runs"),
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train one architecture; network, ONNX file, metrics and report lie where a search would put them."""
+    with output.only_the_answer(), output.resumable("the same command goes on from the last finished epoch."):
+        from archscout.cli.progress import progress
+        from archscout.search.search import train as run_train
+
+        shown = progress()
+        try:
+            result = run_train(
+                space, arch, data, epochs=epochs, seed=seed, out=out, name=name, device=device, progress=shown
+            )
+        finally:
+            shown.close()
+    if as_json:
+        output.print_json(result.metrics)
+    else:
+        output.print_text(result.summary())

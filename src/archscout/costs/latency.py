@@ -1,0 +1,237 @@
+"""The time that one answer takes, measured on this machine."""
+
+from __future__ import annotations
+
+import gc
+import math
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from archscout.core.architecture import Architecture
+from archscout.core.cost import Cost, Measurement
+from archscout.core.errors import UsageError
+from archscout.core.estimator import Setting
+from archscout.core.registry import register
+from archscout.networks.pick import build
+
+STABLE = 0.03
+"""How far apart, as a share of the smallest, the medians of the rounds that count may be."""
+
+AGREEING = 3
+"""How many rounds must agree."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How long to measure: warm-up, length and least number of runs of a round, most rounds."""
+
+    warm_up: float
+    round: float
+    runs: int
+    rounds: int
+
+
+FULL = Protocol(warm_up=0.02, round=0.02, runs=10, rounds=15)
+QUICK = Protocol(warm_up=0.002, round=0.004, runs=2, rounds=5)
+
+Call = Callable[[], object]
+
+
+@register("cost", "latency")
+class Latency(Cost):
+    """Milliseconds for one answer: median of measured runs, on one thread unless told otherwise.
+
+    What is measured is the network as it is deployed: normalisation of stored inputs included, evaluation mode,
+    float32, in PyTorch's inference mode or in ONNX Runtime. After a warm-up, rounds of runs follow until the medians of
+    the three fastest rounds lie within 3 % (other programs can only slow a round down), at most 15 rounds. The value is
+    the median of the runs in those rounds, 30 or more; `spread` is how far apart their medians lie.
+
+    Args:
+        runtime: `torch` or `onnxruntime`.
+        batch: examples a run. The time is that of the whole batch.
+        threads: threads of the runtime.
+    """
+
+    units: ClassVar[Mapping[str, float]] = {"": 1.0, "ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3}
+    exact: ClassVar[bool] = False
+
+    def __init__(self, runtime: str = "torch", batch: int = 1, threads: int = 1) -> None:
+        if runtime not in _RUNTIMES:
+            raise UsageError(f"cost 'latency' has no runtime '{runtime}': use one of {', '.join(_RUNTIMES)}.")
+        for what, number in (("batch", batch), ("threads", threads)):
+            if not isinstance(number, int) or number < 1:
+                raise UsageError(f"the {what} of cost 'latency' must be a whole number above zero, not {number}.")
+        self.name = "latency"
+        self.runtime, self.batch, self.threads = runtime, batch, threads
+        parts = ["onnx"] * (runtime == "onnxruntime")
+        parts += [f"{what}{number}" for what, number in (("batch", batch), ("threads", threads)) if number != 1]
+        self.key = "_".join(["latency", *parts, "ms"])
+
+    def measure(self, architecture: Architecture, setting: Setting) -> Measurement:
+        return self._measure(architecture, setting, FULL)
+
+    def screen(self, architectures: Sequence[Architecture], setting: Setting) -> list[Measurement]:
+        """A few runs each: enough to tell what is far above a limit."""
+        return [self._measure(architecture, setting, QUICK) for architecture in architectures]
+
+    def _measure(self, architecture: Architecture, setting: Setting, protocol: Protocol) -> Measurement:
+        network = build(setting.space, architecture, setting.task, seed=setting.seed)
+        return measure_module(
+            setting.task.deploy(network),
+            setting.task.input_shape,
+            runtime=self.runtime,
+            batch=self.batch,
+            threads=self.threads,
+            device=setting.device,
+            protocol=protocol,
+        )
+
+
+def measure_module(
+    module: nn.Module,
+    input_shape: Sequence[int],
+    *,
+    runtime: str = "torch",
+    batch: int = 1,
+    threads: int = 1,
+    device: str = "cpu",
+    protocol: Protocol = FULL,
+) -> Measurement:
+    """The latency in milliseconds of any module that takes one tensor of shape (batch, *input_shape).
+
+    The module's mode and device are left as they were. `details` has `p95_ms` and `runs` (of the rounds that count),
+    `rounds` (all), `stable` (whether those that count agree) and `conditions`. ONNX Runtime measures on the CPU,
+    whatever the device.
+
+    Raises:
+        ArchscoutError: the module cannot be written as ONNX (only with that runtime).
+    """
+    with _RUNTIMES[runtime](module, (batch, *input_shape), threads, device) as call:
+        times, rounds, spread = _time(call, protocol)
+    conditions = {
+        "runtime": f"{runtime} {_version(runtime)}",
+        "device": device if runtime == "torch" else "cpu",
+        "cpu": processor(),
+        "batch": batch,
+        "threads": threads,
+    }
+    details: dict[str, Any] = {
+        "p95_ms": _percentile(times, 0.95) * 1e3,
+        "runs": len(times),
+        "rounds": rounds,
+        "stable": spread <= STABLE,
+        "conditions": conditions,
+    }
+    return Measurement(statistics.median(times) * 1e3, spread, details)
+
+
+def _time(call: Call, protocol: Protocol) -> tuple[list[float], int, float]:
+    """The seconds of the runs that count, how many rounds it took, and the spread of the rounds that count."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        seconds = _warm_up(call, protocol)
+        runs = max(protocol.runs, min(1000, math.ceil(protocol.round / seconds)))
+        rounds: list[tuple[float, list[float]]] = []
+        spread = math.inf
+        while len(rounds) < protocol.rounds and (len(rounds) < AGREEING or spread > STABLE):
+            times = [_once(call) for _ in range(runs)]
+            rounds.append((statistics.median(times), times))
+            rounds.sort(key=lambda entry: entry[0])
+            fastest = rounds[:AGREEING]
+            spread = fastest[-1][0] / fastest[0][0] - 1
+    finally:
+        if collecting:
+            gc.enable()
+    return [time for _, times in fastest for time in times], len(rounds), spread
+
+
+def _warm_up(call: Call, protocol: Protocol) -> float:
+    """Run until the time for it is over, three times or more; the seconds of the fastest run."""
+    end = time.perf_counter() + protocol.warm_up
+    times = [_once(call) for _ in range(3)]
+    while time.perf_counter() < end:
+        times.append(_once(call))
+    return max(min(times), 1e-9)
+
+
+def _once(call: Call) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def _percentile(times: Sequence[float], share: float) -> float:
+    return sorted(times)[min(len(times) - 1, math.ceil(share * len(times)) - 1)]
+
+
+@contextmanager
+def _torch(module: nn.Module, shape: tuple[int, ...], threads: int, device: str) -> Iterator[Call]:
+    """PyTorch in inference mode."""
+    training = [part for part in module.modules() if part.training]
+    home = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+    before = torch.get_num_threads()
+    x = _example(shape).to(device)
+    waits = x.device.type != "cpu"
+
+    def call() -> None:
+        module(x)
+        if waits:
+            torch.accelerator.synchronize()
+
+    try:
+        torch.set_num_threads(threads)
+        module.to(device).eval()
+        with torch.inference_mode():
+            yield call
+    finally:
+        torch.set_num_threads(before)
+        module.to(home)
+        for part in training:
+            part.training = True
+
+
+@contextmanager
+def _onnxruntime(module: nn.Module, shape: tuple[int, ...], threads: int, device: str) -> Iterator[Call]:
+    """ONNX Runtime on the CPU."""
+    from archscout.training.export import session, to_onnx
+
+    runtime = session(to_onnx(module, shape[1:], quick=True), threads=threads)
+    inputs = {"input": _example(shape).numpy()}
+    yield lambda: runtime.run(None, inputs)
+
+
+_RUNTIMES = {"torch": _torch, "onnxruntime": _onnxruntime}
+
+
+def _example(shape: tuple[int, ...]) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
+
+def _version(runtime: str) -> str:
+    if runtime == "torch":
+        return torch.__version__
+    import onnxruntime
+
+    return str(onnxruntime.__version__)
+
+
+@cache
+def processor() -> str:
+    """The name of this machine's processor."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

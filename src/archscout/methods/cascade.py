@@ -1,0 +1,256 @@
+"""The default method: a ladder of estimators from cheap to dear in which each rung filters for the next.
+
+No single estimator wins at every budget: zero-cost scores are cheap and noisy, predictors need labels, training needs
+time (White, Zela, Ru, Liu, Hutter 2021, arXiv 2104.01177). So many candidates get zero-cost scores; some are
+trained for a few epochs, at first those that the scores like best; a predictor over encoding and scores learns from them
+and chooses the next; the best go on to longer training by successive halving (Jamieson, Talwalkar 2016, arXiv
+1502.07943); the top rung is full training. How well each rung told the next one is measured on the way, and decides how
+sharply it filters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from archscout.core.architecture import Architecture
+from archscout.core.method import Method, Run
+from archscout.core.registry import register
+from archscout.core.trial import Trial
+from archscout.methods.strategy import ranked
+from archscout.strategies.pareto import order
+
+ROUNDS = 3
+"""Batches in which the lowest training rung is filled; after each, the predictor learns."""
+
+EXPLORE = 0.2
+"""Share of each batch that is drawn at random, so that what the predictor thinks is tested outside its favourites."""
+
+
+@register("method", "cascade")
+class Cascade(Method):
+    """Zero-cost scores, then successive halving over real training, then full training of the finalists.
+
+    Args:
+        scores: the zero-cost scores of the first rung, joined by `+`.
+        share: of a time budget, for the zero-cost rung.
+        pool: candidates of the zero-cost rung at most.
+        eta: the factor between the epochs of one rung and the next.
+    """
+
+    def __init__(
+        self, scores: str = "naswot+synflow+params", share: float = 0.15, pool: int = 2000, eta: int = 3
+    ) -> None:
+        self.name = "cascade"
+        self.scores = tuple(scores.split("+"))
+        self.share, self.most, self.eta = share, pool, eta
+
+    def search(self, run: Run) -> list[Trial]:
+        pool = Pool(run, self.scores)
+        self._score(run, pool)
+        rungs = fidelities(run.epochs, self.eta)
+        counts = run.decide("rungs", lambda: self._counts(run, rungs, len(pool)))
+        trials = self._lowest_rung(run, pool, rungs[0], counts[0])
+        notes = [pool.note(trials)]
+        for below, epochs, count in zip(rungs, rungs[1:], counts[1:], strict=False):
+            keep = max(1, round(count * sharpness(notes[-1]["spearman"])))
+            chosen = [trial.architecture for trial in ranked(run, trials)[:keep]]
+            above = run.evaluate(chosen, run.estimator, fidelity=epochs, phase=phase_name(epochs, run.epochs))
+            notes.append(agreement(f"{run.estimator}@{below}", trials, f"{run.estimator}@{epochs}", above))
+            trials = above if any(trial.defined for trial in above) else trials
+        run.note("rungs", notes)
+        return ranked(run, trials)
+
+    def _score(self, run: Run, pool: Pool) -> None:
+        """Fill the pool: to its size, or for its share of a time budget."""
+        start, whole = run.seconds_left(), run.seconds_left() * self.share
+        # With a budget of trials: twenty candidates for each training, which costs about as much as one short training.
+        most = self.most if math.isfinite(whole) else int(min(self.most, 20 * run.trials_left()))
+        while len(pool) < most:
+            step = len(pool)
+            if not run.decide(f"score after {step}", lambda: start - run.seconds_left() < whole or math.isinf(whole)):
+                break
+            pool.extend(min(32, most - step))
+            if len(pool) == step:
+                break
+
+    def _counts(self, run: Run, rungs: Sequence[int], pool: int) -> list[int]:
+        """How many are trained on each rung: each gets the same share of what is left."""
+        weights = [self.eta**-place for place in range(len(rungs))]
+        if math.isfinite(run.trials_left()):
+            lowest = run.trials_left() / sum(weights)
+        else:
+            seconds = run.seconds_left() * run.workers
+            each = [run.expected_seconds(run.estimator, epochs) or 1e-3 for epochs in rungs]
+            lowest = seconds / sum(weight * second for weight, second in zip(weights, each, strict=True))
+        return [max(1, min(pool, int(lowest * weight))) for weight in weights]
+
+    def _lowest_rung(self, run: Run, pool: Pool, epochs: int, count: int) -> list[Trial]:
+        trials: list[Trial] = []
+        phase = phase_name(epochs, run.epochs)
+        for step in range(ROUNDS):
+            size = math.ceil((count - len(trials)) / (ROUNDS - step))
+            chosen = pool.choose(trials, size, run.rng("choose", step))
+            if not chosen:
+                break
+            batch = run.evaluate(chosen, run.estimator, fidelity=epochs, phase=phase)
+            trials += batch
+            if len(batch) < len(chosen):
+                break
+        return trials
+
+
+class Pool:
+    """Candidates with their zero-cost scores, and the predictor that learns to order them."""
+
+    def __init__(self, run: Run, scores: Sequence[str]) -> None:
+        self.run, self.scores = run, tuple(scores)
+        self.architectures: list[Architecture] = []
+        self.values: list[list[float]] = []
+        self._canonicals: set[str] = set()
+        self._place: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self.architectures)
+
+    def extend(self, count: int, parents: Sequence[Architecture] = ()) -> None:
+        """Add up to `count` new networks that meet the constraints, with their scores."""
+        fresh = self.run.admit(self._fresh(20 * count, parents), count)
+        columns = [self.run.evaluate(fresh, score, phase="zero-cost scores") for score in self.scores]
+        for i, architecture in enumerate(fresh):
+            if all(len(column) > i for column in columns):
+                self._place[self.run.space.canonical(architecture)] = len(self.architectures)
+                self.architectures.append(architecture)
+                self.values.append([column[i].value for column in columns])
+
+    def _fresh(self, tries: int, parents: Sequence[Architecture]) -> Iterator[Architecture]:
+        """Networks not seen before: samples, mutants of `parents`, or of members where few samples meet the limits."""
+        space = self.run.space
+        rng = self.run.rng("pool", len(self.architectures), len(self._canonicals), len(parents))
+        for _ in range(tries):
+            local = parents or (self.architectures if self.run.share < 0.2 and rng.random() < 0.7 else ())
+            if local:
+                candidate = space.mutate(local[int(rng.integers(len(local)))], rng)
+                candidate = space.mutate(candidate, rng) if rng.random() < 0.5 else candidate
+            else:
+                candidate = space.sample(rng)
+            canonical = space.canonical(candidate)
+            if canonical not in self._canonicals:
+                self._canonicals.add(canonical)
+                yield space.simplify(candidate)
+
+    def prior(self) -> np.ndarray:
+        """The zero-cost rank sum: sum of log(rank / m), the rule of AZ-NAS (Lee, Ham 2024, arXiv 2403.19232).
+
+        An undefined score ranks last.
+        """
+        values = np.nan_to_num(np.asarray(self.values, dtype=float), nan=-np.inf)
+        ranks = values.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable") + 1.0
+        return np.asarray(np.log(ranks / len(values)).sum(axis=1))
+
+    def choose(self, trials: Sequence[Trial], count: int, rng: np.random.Generator) -> list[Architecture]:
+        """The next to train: mostly what the predictor (before any training, the rank sum) likes, some at random."""
+        defined = [trial for trial in trials if trial.defined]
+        if len(defined) >= 6:
+            best = [trial.architecture for trial in sorted(defined, key=lambda trial: trial.rank)[:5]]
+            self.extend(min(64, 4 * count), parents=best)
+            merit = self.predict(defined)
+        else:
+            merit = self.prior()
+        tried = {trial.canonical for trial in trials}
+        canonicals = [self.run.space.canonical(architecture) for architecture in self.architectures]
+        free = [i for i in range(len(self)) if canonicals[i] not in tried]
+        if self.run.objectives:
+            free = self._spread(free, merit)
+        else:
+            free.sort(key=lambda i: (-merit[i], i))
+        greedy = free[: count - int(EXPLORE * count)]
+        rest = free[len(greedy) :]
+        explore = rng.permutation(len(rest))[: count - len(greedy)]
+        return [self.architectures[i] for i in (*greedy, *(rest[int(j)] for j in explore))]
+
+    def _spread(self, free: list[int], merit: np.ndarray) -> list[int]:
+        """With several objectives: by Pareto front of (merit, costs)."""
+        costs = self.run.screened([self.architectures[i] for i in free])
+        rows = np.asarray(
+            [[-merit[i], *(row[key] for key in self.run.objectives)] for i, row in zip(free, costs, strict=True)]
+        )
+        return [free[i] for i in order(rows)]
+
+    def predict(self, trials: Sequence[Trial]) -> np.ndarray:
+        """What a forest over encoding and score ranks, fitted on the trained ones, expects of everyone in the pool."""
+        from sklearn.ensemble import ExtraTreesRegressor
+
+        values = np.nan_to_num(np.asarray(self.values, dtype=float), nan=-np.inf)
+        ranks = values.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable") / max(1, len(values) - 1)
+        features = np.hstack([self.run.space.encode(self.architectures), ranks, self.prior()[:, None]])
+        known = [(self._place[t.canonical], t) for t in trials if t.canonical in self._place]
+        ordered = sorted(range(len(known)), key=lambda i: known[i][1].rank, reverse=True)
+        target = np.empty(len(known))
+        target[ordered] = np.linspace(0, 1, len(known))
+        forest = ExtraTreesRegressor(200, min_samples_leaf=2, random_state=self.run.seed, n_jobs=1)
+        forest.fit(features[[place for place, _ in known]], target)
+        return np.asarray(forest.predict(features))
+
+    def note(self, trials: Sequence[Trial]) -> dict[str, Any]:
+        """How well the zero-cost rank sum told the lowest training rung."""
+        prior = self.prior()
+        pairs = [
+            (prior[self._place[t.canonical]], -t.rank[0]) for t in trials if t.defined and t.canonical in self._place
+        ]
+        above = f"{self.run.estimator}@{trials[0].fidelity}" if trials else ""
+        seconds = sum(self.run.expected_seconds(score, None) for score in self.scores)
+        return correlation("+".join(self.scores), above, pairs, seconds)
+
+
+def fidelities(epochs: int, eta: int) -> list[int]:
+    """The epochs of each rung, up to full training.
+
+    >>> fidelities(27, 3)
+    [3, 9, 27]
+    """
+    return sorted({max(1, round(epochs / eta**place)) for place in range(3)})
+
+
+def phase_name(epochs: int, full: int) -> str:
+    """How the report calls a rung."""
+    return "final training" if epochs == full else f"training, {epochs} epoch{'s' if epochs > 1 else ''}"
+
+
+def sharpness(spearman: float | None) -> float:
+    """By what factor more (or fewer) than planned go on: a rung that tells little must not filter sharply."""
+    return 1.0 if spearman is None else float(np.clip(1.5 - spearman, 0.75, 1.5))
+
+
+def agreement(below: str, lower: Sequence[Trial], above: str, upper: Sequence[Trial]) -> dict[str, Any]:
+    """How well one rung told the next, on the architectures that both trained."""
+    by_canonical = {trial.canonical: trial for trial in lower if trial.defined}
+    pairs = [(by_canonical[t.canonical].value, t.value) for t in upper if t.defined and t.canonical in by_canonical]
+    seconds = float(np.mean([trial.seconds for trial in lower])) if lower else 0.0
+    return correlation(below, above, pairs, seconds)
+
+
+def correlation(below: str, above: str, pairs: Sequence[tuple[float, float]], seconds: float) -> dict[str, Any]:
+    """Spearman's coefficient with a 95 % bootstrap interval; None with fewer than four pairs or no spread."""
+    from scipy.stats import rankdata
+
+    note: dict[str, Any] = {
+        "estimator": below, "against": above, "count": len(pairs), "seconds_each": seconds,
+        "spearman": None, "low": None, "high": None,
+    }  # fmt: skip
+    data = np.asarray(pairs, dtype=float).reshape(-1, 2)
+
+    def spearman(rows: np.ndarray) -> float:
+        ranks = rankdata(rows, axis=0)
+        spread = ranks.std(axis=0).prod()
+        return float(((ranks - ranks.mean(axis=0)).prod(axis=1).mean()) / spread) if spread else math.nan
+
+    if len(data) < 4 or math.isnan(value := spearman(data)):
+        return note
+    rng = np.random.default_rng(0)
+    draws = [spearman(data[rng.integers(len(data), size=len(data))]) for _ in range(200)]
+    low, high = np.nanpercentile(draws, [2.5, 97.5])
+    return note | {"spearman": value, "low": float(low), "high": float(high)}

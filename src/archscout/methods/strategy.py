@@ -1,0 +1,46 @@
+"""Any strategy as a method: it proposes, and what it proposes is trained for real."""
+
+from __future__ import annotations
+
+import math
+
+from archscout.core.method import Method, Run
+from archscout.core.registry import factory
+from archscout.core.strategy import Strategy
+from archscout.core.trial import Trial
+
+FINALISTS = 4
+_SEARCH_SHARE = 0.6
+
+
+class StrategyMethod(Method):
+    """A strategy over the run's estimator.
+
+    With real training every trial is a fully trained network, and the best ones are the finalists. With a cheap
+    estimator the strategy gets 60 % of a time budget, and the best by the estimator are then trained.
+    """
+
+    def __init__(self, strategy: Strategy) -> None:
+        self.name = strategy.name
+        self.strategy = strategy
+
+    def search(self, run: Run) -> list[Trial]:
+        if "training" in factory("estimator", run.estimator.partition(":")[0]).needs:  # type: ignore[attr-defined]
+            return ranked(run, run.follow(self.strategy, run.estimator, fidelity=run.epochs, phase="search"))
+        seconds = run.seconds_left() * _SEARCH_SHARE
+        deadline = run.decide("search seconds", lambda: seconds if math.isfinite(seconds) else None)
+        trials = run.follow(
+            self.strategy, run.estimator, phase="search", seconds=math.inf if deadline is None else deadline
+        )
+        best = [trial.architecture for trial in ranked(run, trials)[: 2 * FINALISTS]]
+        return ranked(run, run.evaluate(best, "trained", fidelity=run.epochs, phase="final training"))
+
+
+def ranked(run: Run, trials: list[Trial]) -> list[Trial]:
+    """The defined trials, best first: by value, or by Pareto front and crowding where there are several objectives."""
+    defined = [trial for trial in trials if trial.defined]
+    if run.objectives:
+        from archscout.strategies.pareto import order, points
+
+        return [defined[i] for i in order(points(defined, run.objectives))] if defined else []
+    return sorted(defined, key=lambda trial: trial.rank)

@@ -1,0 +1,399 @@
+"""The page's Plotly figures, as functions of plain data.
+
+Three things hold for all of them. Colours come from `LIGHT`, and the page's script swaps each for its twin in `DARK`, so that
+a figure is sent once. Every text is escaped, for Plotly reads a little HTML in its labels. Nothing is fetched: no map, no
+font, no template beyond what is written here.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from archscout.report.candidates import Course, Network, front, rung_name, thin, view
+from archscout.report.quantities import cost_name, cost_text, duration, finite, metric_text, significant
+
+LIGHT = {
+    "paper": "#fcfcfb",
+    "surface": "#f4f5f4",
+    "ink": "#1a2024",
+    "muted": "#57626b",
+    "line": "#e0e4e6",
+    "strong": "#b4bec4",
+    "accent": "#0b6b60",
+    "soft": "#dcebe8",
+    "step1": "#a9b6bd",
+    "step2": "#7fa9a8",
+    "step3": "#549089",
+    "step4": "#2f7d74",
+}
+DARK = {
+    "paper": "#14181a",
+    "surface": "#1c2124",
+    "ink": "#e8ecee",
+    "muted": "#9eaab2",
+    "line": "#2c3438",
+    "strong": "#55626a",
+    "accent": "#56c9b6",
+    "soft": "#173a36",
+    "step1": "#5d6a72",
+    "step2": "#4f7f7e",
+    "step3": "#4a9a90",
+    "step4": "#4fb2a4",
+}
+SHOWN = 1500
+"""The most points that one figure shows."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure with what it says in one sentence (for those who do not see it), and how much of the data it shows."""
+
+    figure: go.Figure
+    says: str
+    shown: int = 0
+    total: int = 0
+    below: int = 0
+    """How many of the shown points lie under the first view."""
+    height: int = 380
+
+
+def clean(text: Any, most: int = 110) -> str:
+    """Text that Plotly shows as it is: shortened, and without a character that it would take for a tag or an entity."""
+    text = str(text)
+    return html.escape(text if len(text) <= most else text[: most - 1] + "…", quote=False)
+
+
+def progress(course: Course, metric: str, *, by: str, value_title: str) -> Figure:
+    """The best value so far (a staircase) over all values, against seconds (`by="time"`) or evaluations (`by="count"`)."""
+    xs = course.elapsed if by == "time" else np.arange(1, len(course.values) + 1, dtype=float)
+    chosen = thin(course.record, SHOWN)
+    low, high = view(course.values)
+    best = np.flatnonzero(course.record)
+    best = best[thin(np.ones(len(best), dtype=bool), SHOWN)]
+    figure = go.Figure()
+    for level, name in enumerate(course.levels):
+        own = chosen[course.level[chosen] == level]
+        figure.add_scatter(
+            x=xs[own].tolist(),
+            y=course.values[own].tolist(),
+            mode="markers",
+            name=clean(name),
+            marker={"color": _step(level, len(course.levels)), "size": 7, "opacity": 0.85},
+            customdata=[[clean(course.texts[i]), metric_text(metric, float(course.values[i]), 2)] for i in own],
+            hovertemplate="%{customdata[1]}<br>%{customdata[0]}<extra></extra>",
+        )
+    figure.add_scatter(
+        x=[*xs[best].tolist(), float(xs[-1])],
+        y=[*course.values[best].tolist(), float(course.values[best[-1]])],
+        mode="lines",
+        name="best so far",
+        line={"color": LIGHT["ink"], "width": 2, "shape": "hv"},
+        hoverinfo="skip",
+    )
+    _layout(figure, "seconds since the start" if by == "time" else "evaluations", value_title)
+    _value_axis(figure, metric, low, high)
+    end = float(xs[-1])
+    if by == "time":
+        figure.update_xaxes(range=[0, 1.02 * end])
+        _phase_bands(figure, course, end)
+    last = duration(xs[-1]) if by == "time" else f"{len(xs)} evaluations"
+    top = metric_text(metric, float(course.values.max()), 2)
+    says = f"The best value rose to {top} within {last}, in {int(course.record.sum())} steps."
+    return Figure(figure, says, len(chosen), len(course.values), int((course.values[chosen] < low).sum()))
+
+
+def tradeoff(
+    networks: Sequence[Network], key: str, metric: str, *, value_title: str, limit: float | None, winner: str
+) -> Figure | None:
+    """Value against one cost, with the front, the limit and the winner; None where no two networks have that cost."""
+    known = [n for n in networks if key in n.costs]
+    if len(known) < 2:
+        return None
+    costs = np.asarray([n.costs[key] for n in known], dtype=float)
+    values = np.asarray([n.value for n in known], dtype=float)
+    best = front(costs, values)
+    won = np.asarray([n.architecture == winner for n in known])
+    chosen = thin(best | won, SHOWN)
+    low, high = view(values)
+    levels = sorted({(n.rank, n.level) for n in known})
+    level_of = {level: place for place, level in enumerate(levels)}
+    level = np.asarray([level_of[(n.rank, n.level)] for n in known])
+    logarithmic = bool(costs.min() > 0 and costs.max() / costs.min() > 30)
+    left, right = _cost_range(costs, limit, logarithmic)
+    name = cost_name(key)
+
+    figure = go.Figure()
+    if limit is not None:
+        figure.add_scatter(
+            x=[limit, right, right, limit],
+            y=[low, low, high, high],
+            mode="none",
+            fill="toself",
+            fillcolor=LIGHT["surface"],
+            hoverinfo="skip",
+            showlegend=False,
+        )
+    for place, (_, level_title) in enumerate(levels):
+        own = [i for i in chosen if level[i] == place and not won[i]]
+        figure.add_scatter(
+            x=costs[own].tolist(),
+            y=values[own].tolist(),
+            mode="markers",
+            name=clean(level_title),
+            marker={"color": _step(place, len(levels)), "size": 7, "opacity": 0.85},
+            customdata=[_tip(known[i], key, metric) for i in own],
+            hovertemplate=_TIP,
+        )
+    edge = np.flatnonzero(best)
+    edge = edge[np.lexsort((values[edge], costs[edge]))]
+    edge = edge[thin(np.ones(len(edge), dtype=bool), SHOWN)]
+    figure.add_scatter(
+        x=[*costs[edge].tolist(), right],
+        y=[*values[edge].tolist(), float(values[edge[-1]])],
+        mode="lines",
+        name="the front",
+        line={"color": LIGHT["ink"], "width": 1.6, "shape": "hv"},
+        hoverinfo="skip",
+    )
+    if limit is not None:
+        figure.add_scatter(
+            x=[limit, limit],
+            y=[low, high],
+            mode="lines",
+            name=f"the limit, {cost_text(key, limit)}",
+            line={"color": LIGHT["muted"], "width": 1.6, "dash": "dash"},
+            hoverinfo="skip",
+        )
+    for i in np.flatnonzero(won):
+        figure.add_scatter(
+            x=[float(costs[i])],
+            y=[float(values[i])],
+            mode="markers",
+            name="the winner",
+            marker={
+                "color": LIGHT["accent"],
+                "size": 17,
+                "symbol": "star",
+                "line": {"color": LIGHT["paper"], "width": 1.5},
+            },
+            customdata=[_tip(known[i], key, metric)],
+            hovertemplate=_TIP,
+        )
+    unit = f" ({name.unit})" if name.unit else ""
+    _layout(figure, f"{name.title.lower()}{unit}, lower is better", value_title)
+    _value_axis(figure, metric, low, high)
+    if logarithmic:
+        figure.update_xaxes(type="log", range=[float(np.log10(left)), float(np.log10(right))], dtick="D2" if right / left < 1e3 else 1)
+    else:
+        figure.update_xaxes(range=[left, right])
+    says = f"{len(known)} networks by {name.title.lower()} and {value_title}; {int(best.sum())} of them are on the front."
+    if won.any():
+        i = int(np.flatnonzero(won)[0])
+        says += f" The winner has {metric_text(metric, float(values[i]), 2)} at {cost_text(key, float(costs[i]))}"
+        says += f", the limit is {cost_text(key, limit)}." if limit is not None else "."
+    return Figure(figure, says, len(chosen), len(known), int((values[chosen] < low).sum()), 440)
+
+
+def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Figure:
+    """Rows are what the images show, columns what the network said. Right answers are pale, mistakes stand out."""
+    counts = np.asarray(matrix, dtype=float)
+    size = len(counts)
+    labels = [clean(names[i], 18) if i < len(names) else str(i) for i in range(size)]
+    right = np.eye(size, dtype=bool)
+    mistakes = np.where(right | (counts == 0), np.nan, counts)
+    hits = np.where(right, counts, np.nan)
+    places = list(range(size))
+    figure = go.Figure()
+    # The numbers of the axis are class positions: two classes of one name stay two rows.
+    for z, scale, top in (
+        (hits, [[0, LIGHT["soft"]], [1, LIGHT["soft"]]], 1.0),
+        (mistakes, [[0, LIGHT["step1"]], [1, LIGHT["accent"]]], float(max(1.0, np.nanmax(mistakes, initial=1.0)))),
+    ):
+        figure.add_heatmap(
+            z=[[finite(v) for v in row] for row in z.tolist()],
+            x=places,
+            y=places,
+            zmin=0 if top == 1.0 else 1,
+            zmax=top,
+            colorscale=scale,
+            showscale=False,
+            xgap=2,
+            ygap=2,
+            hoverongaps=False,
+            customdata=[[[labels[i], labels[j]] for j in places] for i in places],
+            hovertemplate="%{customdata[0]} called %{customdata[1]}: %{z}<extra></extra>",
+        )
+    if size <= 20:
+        for i, j in zip(*np.nonzero(counts), strict=True):
+            figure.add_annotation(
+                x=int(j),
+                y=int(i),
+                text=f"{int(counts[i, j])}",
+                showarrow=False,
+                font={"size": 12, "color": LIGHT["ink"] if i == j else LIGHT["paper"]},
+            )
+    _layout(figure, "what the network said", "what the image shows")
+    ticks = {"tickvals": places, "ticktext": labels} if size <= 40 else {}
+    figure.update_xaxes(**ticks, showgrid=False, constrain="domain", tickangle=0 if max(map(len, labels)) < 4 else -50)
+    figure.update_yaxes(**ticks, showgrid=False, autorange="reversed", scaleanchor="x", constrain="domain", ticks="")
+    total, correct = int(counts.sum()), int(np.trace(counts))
+    says = f"Of {total} test images, {correct} are named correctly and {total - correct} are mistaken."
+    return Figure(figure, says, height=460)
+
+
+def learning(curve: Sequence[Mapping[str, Any]], columns: Sequence[tuple[str, str]], title: str, metric: str) -> Figure | None:
+    """One line for each of `columns` (key, name) that the rows of a learning curve have; None where there is none."""
+    figure = go.Figure()
+    ends = []
+    for place, (key, name) in enumerate(columns):
+        rows = [(finite(row.get("epoch")), finite(row.get(key))) for row in curve]
+        points = [(epoch, value) for epoch, value in rows if epoch is not None and value is not None]
+        if not points:
+            continue
+        first = place == len(columns) - 1
+        figure.add_scatter(
+            x=[epoch for epoch, _ in points],
+            y=[value for _, value in points],
+            mode="lines" if len(points) > 1 else "markers",
+            name=name,
+            line={"color": LIGHT["accent" if first else "step1"], "width": 2},
+            hovertemplate="epoch %{x}: %{y}<extra></extra>",
+        )
+        ends.append(f"{name} ends at {metric_text(metric, points[-1][1], 1)}")
+    if not ends:
+        return None
+    _layout(figure, "epoch", title)
+    figure.update_layout(showlegend=len(ends) > 1)
+    if metric == "accuracy":
+        values = np.asarray([y for trace in figure.data for y in trace.y], dtype=float)
+        _value_axis(figure, metric, *view(values))
+    return Figure(figure, f"{title}: " + ", ".join(ends) + ".", height=300)
+
+
+def agreement(rungs: Sequence[Mapping[str, Any]], full: int | None = None) -> Figure:
+    """How well each cheap estimator put networks in the order of the dearer one, with intervals, one line each."""
+    pairs = [tuple(rung_name(str(rung.get(key)), full) for key in ("estimator", "against")) for rung in rungs]
+    middle = [finite(rung.get("spearman")) for rung in rungs]
+    low, high = ([finite(rung.get(key)) for rung in rungs] for key in ("low", "high"))
+    places = list(range(len(rungs)))
+    figure = go.Figure()
+    for place, m, lo, hi in zip(places, middle, low, high, strict=True):
+        if m is not None and lo is not None and hi is not None:
+            figure.add_scatter(
+                x=[lo, hi], y=[place, place], mode="lines", line={"color": LIGHT["step2"], "width": 5}, hoverinfo="skip"
+            )
+    figure.add_scatter(
+        x=middle,
+        y=places,
+        mode="markers",
+        marker={"color": LIGHT["accent"], "size": 13, "line": {"color": LIGHT["paper"], "width": 2}},
+        hovertemplate="%{x:.2f}<extra></extra>",
+    )
+    _layout(figure, "rank correlation", "")
+    left = min([-0.03, *(v - 0.05 for v in [*low, *middle] if v is not None)])
+    figure.update_layout(showlegend=False)
+    figure.update_xaxes(range=[left, 1.05], zeroline=True, zerolinecolor=LIGHT["strong"])
+    figure.update_yaxes(visible=False, range=[len(rungs) - 0.5, -0.7])
+    for place, (below, above) in enumerate(pairs):
+        figure.add_annotation(
+            x=left,
+            y=place - 0.3,
+            text=f"{clean(below, 30)} → {clean(above, 30)}",
+            showarrow=False,
+            xanchor="left",
+            font={"size": 13},
+        )
+    says = "; ".join(
+        f"{below} agrees with {above} at {significant(m, 2)}"
+        for (below, above), m in zip(pairs, middle, strict=True)
+        if m is not None
+    )
+    return Figure(figure, says + "." if says else "No rank correlation could be computed.", height=60 + 64 * len(rungs))
+
+
+# -- parts ------------------------------------------------------------------------------------------------------------
+
+_TIP = "%{customdata[2]}, %{customdata[1]}<br>%{customdata[3]}<br>%{customdata[0]}<extra></extra>"
+
+
+def _tip(network: Network, key: str, metric: str) -> list[str]:
+    return [
+        clean(network.architecture),
+        cost_text(key, network.costs[key]),
+        metric_text(metric, network.value, 2),
+        clean(network.level),
+    ]
+
+
+def _step(place: int, count: int) -> str:
+    """The colour of one of `count` levels, from grey (little was spent) to the accent (most was)."""
+    steps = [LIGHT[name] for name in ("step1", "step2", "step3", "step4", "accent")]
+    return steps[-1 if count == 1 else round(place * (len(steps) - 1) / (count - 1))]
+
+
+def _cost_range(costs: np.ndarray, limit: float | None, logarithmic: bool) -> tuple[float, float]:
+    """The range of a cost axis: all points and the limit, with some room."""
+    low, high = float(costs.min()), float(costs.max())
+    if limit is not None:
+        low, high = min(low, limit), max(high, limit)
+    if logarithmic:
+        room = (high / low) ** 0.05
+        return low / room, high * room
+    room = 0.06 * (high - low) or abs(high) * 0.05 or 1.0
+    return max(0.0, low - room) if low >= 0 else low - room, high + room
+
+
+def _phase_bands(figure: go.Figure, course: Course, end: float) -> None:
+    """A quiet stripe for every other phase; the name where there is room for it."""
+    for place, (name, first, last) in enumerate(sorted(course.phases, key=lambda phase: phase[1])):
+        first, last = max(0.0, first), min(last, end)
+        if last <= first:
+            continue
+        if place % 2 == 0:
+            figure.add_vrect(x0=first, x1=last, fillcolor=LIGHT["surface"], line_width=0, layer="below")
+        if (last - first) > 0.012 * len(name) * end:
+            figure.add_annotation(
+                x=(first + last) / 2,
+                y=0.0,
+                yref="paper",
+                yanchor="bottom",
+                text=clean(name, 30),
+                showarrow=False,
+                font={"size": 12, "color": LIGHT["muted"]},
+                name="phase",
+            )
+
+
+def _value_axis(figure: go.Figure, metric: str, low: float, high: float) -> None:
+    if metric == "accuracy":
+        figure.update_yaxes(range=[low, min(high, 1.0 + 0.06 * (1.0 - low))], tickformat=".0%" if high - low > 0.05 else ".1%")
+    else:
+        figure.update_yaxes(range=[low, high])
+
+
+def _layout(figure: go.Figure, x_title: str, y_title: str) -> None:
+    axis: dict[str, Any] = {
+        "gridcolor": LIGHT["line"],
+        "linecolor": LIGHT["strong"],
+        "zeroline": False,
+        "automargin": True,
+        "tickfont": {"color": LIGHT["muted"]},
+    }
+    title = {"color": LIGHT["muted"], "size": 13}
+    figure.update_layout(
+        template="none",
+        paper_bgcolor=LIGHT["paper"],
+        plot_bgcolor=LIGHT["paper"],
+        font={"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": LIGHT["ink"]},
+        margin={"l": 8, "r": 12, "t": 10, "b": 8},
+        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "font": {"size": 13}},
+        hoverlabel={"bgcolor": LIGHT["paper"], "bordercolor": LIGHT["strong"], "font": {"color": LIGHT["ink"]}, "align": "left"},
+        xaxis=axis | {"title": {"text": x_title, "font": title}},
+        yaxis=axis | {"title": {"text": y_title, "font": title}},
+    )

@@ -1,0 +1,141 @@
+"""The report page: one HTML file that needs nothing but itself.
+
+Scripts, styles, figures and images are inside the file; a content security policy forbids it to fetch anything and to run
+any script but the two that were put there, so that no text of a search (a class name, an architecture, an error) can do harm.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from archscout.core.errors import ArchscoutError, DataError, UsageError
+from archscout.report import sections
+from archscout.report.candidates import TrialLike
+from archscout.report.drawing import draw
+from archscout.report.figures import DARK, LIGHT, Figure
+
+_FILES = (
+    ("network.onnx", "the network for any ONNX runtime"),
+    ("network.safetensors", "its weights"),
+    ("architecture.json", "its architecture"),
+    ("metrics.json", "all figures as JSON"),
+)
+
+
+def write(folder: Path, *, trials: Sequence[TrialLike] | None = None) -> Path:
+    """Write `report.html` into the folder of a finished search, from its `report.json` and its trials.
+
+    Args:
+        folder: of the run.
+        trials: of the run; by default those in `search.sqlite` in that folder, or none where there is no such file.
+
+    Returns the file, which is either the old one or the new one at any moment.
+
+    Raises:
+        UsageError: no finished search lies in the folder.
+        DataError: its `report.json` cannot be read.
+        ArchscoutError: the page cannot be written.
+    """
+    folder = Path(folder)
+    report = _read(folder / "report.json")
+    if trials is None:
+        trials = _stored(folder / "search.sqlite", str(report.get("run")))
+    text = render(report, trials, folder=folder)
+    page, partial = folder / "report.html", folder / f".report.html.{os.getpid()}"
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(page)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ArchscoutError(
+            f"cannot write the report '{page}': {error.strerror or error}; free some space or make the folder writable."
+        ) from error
+    return page
+
+
+def render(report: dict[str, Any], trials: Sequence[TrialLike], *, folder: Path) -> str:
+    """The text of the page; `folder` names the run in the examples of use, and its files that exist are linked."""
+    environment = Environment(
+        loader=PackageLoader("archscout.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = environment.loader.get_source(environment, "page.js")[0]  # type: ignore[union-attr]
+    plotly = get_plotlyjs()
+    view = sections.View.of(report, trials)
+    return environment.get_template("page.html.jinja").render(
+        run=report.get("run") or folder.name,
+        place=f"{folder.resolve().parent.name}/{folder.resolve().name}",
+        files=[(name, what) for name, what in _FILES if (folder / name).is_file()],
+        architecture=view.winner.get("architecture"),
+        headline=sections.headline(view),
+        search=sections.search(view),
+        tradeoff=sections.tradeoff(view),
+        drawing=draw(view.winner.get("graph")),
+        answers=sections.answers(view),
+        training=sections.training(view),
+        rungs=sections.rungs(view),
+        time=sections.time_spent(view),
+        finalists=sections.finalists(view),
+        limits=sections.limits(view),
+        failures=sections.failures(view),
+        conditions=sections.conditions(view),
+        metric=view.metric,
+        version=report.get("version") or "",
+        light=LIGHT,
+        dark=DARK,
+        colours=inert(json.dumps({LIGHT[name]: DARK[name] for name in LIGHT})),
+        as_json=as_json,
+        plotly=Markup(plotly),
+        script=Markup(script),
+        allowed=" ".join(_hash(text) for text in (plotly, script)),
+    )
+
+
+def as_json(figure: Figure) -> Markup:
+    """A figure as JSON that may stand inside a script element; NaN becomes null."""
+    return inert(figure.figure.to_json(engine="json"))
+
+
+def inert(text: str) -> Markup:
+    """JSON without a character that could end the element in which it stands."""
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
+
+
+def _hash(script: str) -> str:
+    digest = hashlib.sha256(script.encode("utf-8")).digest()
+    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise UsageError(f"'{file.parent}' holds no finished search: there is no {file.name} in it; let the search end first.")
+    try:
+        report = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"'{file}' cannot be read as JSON ({error}); run the search again to write it anew.") from error
+    if not isinstance(report, dict):
+        raise DataError(f"'{file}' is not the report of a search; run the search again to write it anew.")
+    return report
+
+
+def _stored(file: Path, run: str) -> Sequence[TrialLike]:
+    """The trials of a run, where its store lies beside the report (it may be a database elsewhere)."""
+    if not file.is_file():
+        return ()
+    from archscout.search.store import Store
+
+    with Store.open(file, create=False) as store:
+        return store.trials(run)

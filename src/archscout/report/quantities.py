@@ -1,0 +1,138 @@
+"""How the page writes numbers: few digits, a unit, and the name and meaning of every cost."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+NARROW = "\u202f"
+"""The narrow space between a number and its unit, at which no line breaks."""
+
+
+@dataclass(frozen=True)
+class CostName:
+    """How a cost is called, and what it is, for somebody who has never met it."""
+
+    title: str
+    gloss: str
+    unit: str = ""
+
+
+COSTS = {
+    "latency_ms": CostName("Latency", "time to answer for one input, measured (the median of many runs)", "ms"),
+    "params": CostName("Parameters", "numbers that training sets; they are what the file of the network holds"),
+    "macs": CostName("Multiply-adds", "multiplications, each with an addition, to answer for one input"),
+    "peak_memory_bytes": CostName("Working memory", "the most that intermediate results take at one moment", "bytes"),
+    "energy_mj": CostName("Energy", "energy to answer for one input", "mJ"),
+}
+
+
+def cost_name(key: str) -> CostName:
+    """The name of a cost; one that is not known here is called as its key."""
+    return COSTS.get(key) or CostName(key.replace("_", " ").capitalize(), f"the cost '{key}', lower is better")
+
+
+def finite(value: Any) -> float | None:
+    """The number, or None for whatever is no finite number (null, NaN, text, a truth value)."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def cost_text(key: str, value: Any) -> str:
+    """A cost with its unit; a dash where it is not known.
+
+    >>> cost_text("latency_ms", 0.8412), cost_text("macs", 1234567), cost_text("peak_memory_bytes", 34000)
+    ('0.841\u202fms', '1.23\u202fM', '34\u202fkB')
+    """
+    number = finite(value)
+    if number is None:
+        return "–"
+    unit = cost_name(key).unit
+    if key in ("params", "macs"):
+        return big(number)
+    if unit == "bytes":
+        return size(number)
+    return f"{significant(number)}{NARROW}{unit}" if unit else significant(number)
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """A number with three (or `digits`) digits that matter, and no more zeros than needed.
+
+    >>> significant(12345.6), significant(0.00123456), significant(2.0)
+    ('12,346', '0.00123', '2')
+    """
+    if value == 0:
+        return "0"
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    text = f"{value:,.{min(decimals, 12)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def big(value: float) -> str:
+    """A count, in thousands, millions and so on.
+
+    >>> big(950), big(12345), big(2.5e9)
+    ('950', '12.3\u202fk', '2.5\u202fG')
+    """
+    for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= factor * 0.9995:
+            return f"{significant(value / factor)}{NARROW}{prefix}"
+    return significant(value)
+
+
+def size(value: float) -> str:
+    """Bytes, in powers of a thousand.
+
+    >>> size(512), size(2_345_678)
+    ('512\u202fB', '2.35\u202fMB')
+    """
+    text = big(value)
+    return text + "B" if NARROW in text else f"{text}{NARROW}B"
+
+
+def percent(share: Any, digits: int = 1) -> str:
+    """A fraction in percent; a dash where it is not known.
+
+    >>> percent(0.98612), percent(None)
+    ('98.6\u202f%', '–')
+    """
+    number = finite(share)
+    return "–" if number is None else f"{100 * number:.{digits}f}{NARROW}%"
+
+
+def share(part: float) -> str:
+    """A part of a whole, where a little must not read as nothing.
+
+    >>> share(0.25), share(0.0002), share(0.0)
+    ('25.0\u202f%', '< 0.1\u202f%', '0.0\u202f%')
+    """
+    return f"< 0.1{NARROW}%" if 0 < part < 0.0005 else percent(part)
+
+
+def duration(seconds: Any) -> str:
+    """Seconds, in the unit that reads best.
+
+    >>> duration(0.0123), duration(12.34), duration(291), duration(7500)
+    ('12.3\u202fms', '12.3\u202fs', '4\u202fmin 51\u202fs', '2\u202fh 05\u202fmin')
+    """
+    number = finite(seconds)
+    if number is None:
+        return "–"
+    if number < 0.9995:
+        return f"{significant(1000 * number)}{NARROW}ms" if number else f"0{NARROW}s"
+    if number < 99.95:
+        return f"{significant(number)}{NARROW}s"
+    whole = round(number)
+    if whole < 3600:
+        return f"{whole // 60}{NARROW}min {whole % 60:02d}{NARROW}s"
+    return f"{whole // 3600}{NARROW}h {whole % 3600 // 60:02d}{NARROW}min"
+
+
+def metric_text(metric: str, value: Any, digits: int = 1) -> str:
+    """A value of the task's metric: accuracies are shares of the whole, anything else is a plain number."""
+    number = finite(value)
+    if number is None:
+        return "–"
+    return percent(number, digits) if metric == "accuracy" else significant(number, 3 + digits)

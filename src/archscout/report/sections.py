@@ -1,0 +1,392 @@
+"""What each section of the page says, as plain values for the template: sentences, tables and figures.
+
+A report may lack any part (a task without a test split, a run whose store is elsewhere): the section then is None, or
+holds one sentence that says why there is nothing to show.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from archscout.report import candidates, figures
+from archscout.report.candidates import Course, Network, TrialLike, level_name, rung_name
+from archscout.report.quantities import (
+    NARROW,
+    cost_name,
+    cost_text,
+    duration,
+    finite,
+    metric_text,
+    percent,
+    share,
+    significant,
+)
+
+_BUSY = {
+    "prepare": "loading the data and starting the workers",
+    "feasibility": "finding out whether the limits can be met",
+    "calibration": "learning how long a training takes here",
+    "costs": "working out what candidates cost, before training them",
+    "zero-cost scores": "looking at untrained networks",
+    "finish": "measuring again, testing, exporting",
+}
+_SPLIT_NAMES = 60
+"""More classes than this and the confusion matrix is told by its largest entries alone."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What the sections share: the report, its trials, and what was worked out from both."""
+
+    report: Mapping[str, Any]
+    trials: Sequence[TrialLike]
+    estimator: str
+    metric: str
+    course: Course
+    networks: Sequence[Network]
+
+    @classmethod
+    def of(cls, report: Mapping[str, Any], trials: Sequence[TrialLike]) -> View:
+        """Work out the course of the search and what is known of each network."""
+        ordered = sorted(trials, key=lambda trial: trial.number)
+        estimator = candidates.main_estimator(ordered, report)
+        workers = int(finite((report.get("conditions") or {}).get("workers")) or 1)
+        course = candidates.course(ordered, estimator, workers=workers, full=report.get("epochs"))
+        networks = candidates.networks(ordered, report, estimator)
+        return cls(report, ordered, estimator, str(report.get("metric") or "accuracy"), course, networks)
+
+    @property
+    def winner(self) -> Mapping[str, Any]:
+        return self.report.get("winner") or {}
+
+    @property
+    def limits(self) -> dict[str, float]:
+        rows = self.report.get("constraints") or []
+        return {str(row["key"]): float(row["limit"]) for row in rows if finite(row.get("limit")) is not None}
+
+    @property
+    def value_title(self) -> str:
+        trained = self.estimator.partition(":")[0] in ("trained", "")
+        return f"{self.metric} on the validation data" if trained else f"score by {figures.clean(self.estimator, 40)}"
+
+    @property
+    def value_metric(self) -> str:
+        """How values of trials are written: other estimators than training give plain numbers."""
+        return self.metric if self.estimator.partition(":")[0] in ("trained", "") else "score"
+
+
+def headline(view: View) -> dict[str, Any]:
+    """The winner in one line, and one card for each thing that it costs."""
+    report, winner, metric = view.report, view.winner, view.metric
+    tested, valid = finite(winner.get(f"test_{metric}")), finite(winner.get(f"valid_{metric}"))
+    if not winner:
+        title = "No network was found"
+    elif tested is not None:
+        title = f"{metric_text(metric, tested)} right on data it had never seen"
+        title = title if metric == "accuracy" else f"A {metric} of {metric_text(metric, tested)} on data it had never seen"
+    else:
+        title = f"{metric.capitalize()} {metric_text(metric, valid)} on the validation data"
+    seen = finite(report.get("scored")) or len({trial.canonical for trial in view.trials})
+    spent = finite((report.get("seconds") or {}).get("total"))
+    lead = f"A network for {report.get('task', 'this task')}"
+    lead += f", found in {duration(spent)}" if spent is not None else ""
+    lead += f" among {seen:,.0f} candidates" if seen and seen > 1 else ""
+    lead += f" of the space {report.get('space')}" if report.get("space") else ""
+    lead += f" by the method {report.get('method')}." if report.get("method") not in (None, "train") else "."
+    return {"title": title, "lead": lead, "cards": _cards(view), "kept": _kept(view), "interval": _interval(view)}
+
+
+def _cards(view: View) -> list[dict[str, Any]]:
+    costs, spread = view.winner.get("costs") or {}, view.winner.get("spread") or {}
+    order = ["latency_ms", "params", "macs", "peak_memory_bytes", *sorted(costs)]
+    cards = []
+    for key in dict.fromkeys(key for key in order if finite(costs.get(key)) is not None):
+        limit, value = view.limits.get(key), float(costs[key])
+        name, wobble = cost_name(key), finite(spread.get(key))
+        gloss = name.gloss + (f"; repeats differ by {percent(wobble)}" if wobble else "")
+        card = {"title": name.title, "value": cost_text(key, value), "gloss": gloss, "limit": None}
+        if limit is not None:
+            card["limit"] = {
+                "text": f"{percent(value / limit, 0)} of the limit of {cost_text(key, limit)}",
+                "used": min(1.0, value / limit),
+                "kept": value <= limit,
+            }
+        cards.append(card)
+    return cards
+
+
+def _kept(view: View) -> str:
+    """One sentence on the limits."""
+    costs, limits = view.winner.get("costs") or {}, view.limits
+    if not view.winner or not limits:
+        return ""
+    broken = [key for key, limit in limits.items() if (finite(costs.get(key)) or 0.0) > limit or key not in costs]
+    if broken:
+        names = ", ".join(cost_name(key).title.lower() for key in broken)
+        return f"It does not keep the limit on {names}."
+    texts = [f"{cost_name(key).title.lower()} at most {cost_text(key, limit)}" for key, limit in limits.items()]
+    return f"It keeps {'the limit' if len(texts) == 1 else 'every limit'} given: {', '.join(texts)}."
+
+
+def _interval(view: View) -> str:
+    """How sure the test accuracy is, from the number of examples (Wilson 1927)."""
+    right, total = _right(_matrix(view))
+    tested = finite(view.winner.get(f"test_{view.metric}"))
+    if not total or tested is None or view.metric != "accuracy" or abs(right / total - tested) > 5e-4:
+        return ""
+    from scipy.stats import binomtest
+
+    interval = binomtest(right, total).proportion_ci(0.95, method="wilson")
+    return (
+        f"{right:,} of {total:,} test examples are right. With so many examples, the accuracy on endlessly many would "
+        f"lie between {percent(interval.low)} and {percent(interval.high)} (a 95{NARROW}% interval)."
+    )
+
+
+def _matrix(view: View) -> list[list[int]]:
+    """The confusion matrix; empty where there is none."""
+    rows = view.report.get("confusion") or []
+    square = all(len(row) == len(rows) for row in rows)
+    return [[int(finite(count) or 0) for count in row] for row in rows] if square else []
+
+
+def _right(confusion: Sequence[Sequence[int]]) -> tuple[int, int]:
+    """How many examples are right, and how many there are."""
+    return sum(row[i] for i, row in enumerate(confusion)), sum(map(sum, confusion))
+
+
+def search(view: View) -> dict[str, Any]:
+    """The course of the search, and its phases as a table."""
+    full = view.report.get("epochs")
+    rows = [
+        {
+            "phase": phase.name,
+            "what": level_name(phase.estimator, phase.fidelity, full),
+            "count": f"{phase.count:,}",
+            "failed": f"{phase.failed:,}" if phase.failed else "",
+            "seconds": duration(phase.seconds),
+            "each": duration(phase.seconds / (phase.count + phase.failed)),
+            "best": metric_text(view.value_metric, phase.best, 2) if phase.estimator == view.estimator
+            else significant(phase.best, 4) if phase.best is not None else "–",
+        }
+        for phase in candidates.phases(view.trials)
+    ]  # fmt: skip
+    section: dict[str, Any] = {"rows": rows, "failed": any(row["failed"] for row in rows), "figures": [], "note": ""}
+    if not len(view.course.values):
+        section["note"] = "The trials of this search are not at hand, so its course cannot be shown."
+        return section
+    for by, title in (("time", "by time"), ("count", "by evaluations")):
+        figure = figures.progress(view.course, view.value_metric, by=by, value_title=view.value_title)
+        section["figures"].append((by, title, figure, _shown(figure, "values", "every new best")))
+    return section
+
+
+def tradeoff(view: View) -> dict[str, Any] | None:
+    """Value against each cost that is known, the constrained ones first."""
+    keys = [*view.limits, "latency_ms", "params", "macs", "peak_memory_bytes"]
+    keys += sorted({key for network in view.networks for key in network.costs})
+    found = []
+    for key in dict.fromkeys(keys):
+        figure = figures.tradeoff(
+            view.networks,
+            key,
+            view.value_metric,
+            value_title=view.value_title,
+            limit=view.limits.get(key),
+            winner=str(view.winner.get("architecture")),
+        )
+        if figure is not None:
+            found.append((key, cost_name(key).title, figure, _shown(figure, "networks", "all on the front")))
+    return {"figures": found, "pareto": _pareto(view)} if found else None
+
+
+def _pareto(view: View) -> dict[str, Any] | None:
+    rows = (view.report.get("pareto") or [])[:50]
+    if not rows:
+        return None
+    keys = [key for key in dict.fromkeys(k for row in rows for k in row.get("costs") or {})]
+    return {
+        "heads": [cost_name(key).title for key in keys],
+        "rows": [
+            {
+                "architecture": row.get("architecture"),
+                "value": metric_text(view.metric, row.get("value"), 2),
+                "costs": [cost_text(key, (row.get("costs") or {}).get(key)) for key in keys],
+            }
+            for row in rows
+        ],
+    }
+
+
+def _shown(figure: figures.Figure, things: str, always: str) -> str:
+    """How much of the data a figure shows, said whenever that is not all of it."""
+    text = ""
+    if figure.shown < figure.total:
+        text = f"Shown are {figure.shown:,} of {figure.total:,} {things}: {always}, and others drawn at random."
+    if figure.below:
+        verb = "lies" if figure.below == 1 else "lie"
+        text += f" {figure.below:,} {verb} below the picture; a double click zooms out to them."
+    return text.strip()
+
+
+def answers(view: View) -> dict[str, Any] | None:
+    """What the winner gets wrong: confusion matrix, most frequent mix-ups, and some images."""
+    confusion, names = _matrix(view), [str(name) for name in view.report.get("class_names") or []]
+    mistakes = [_mistake(row) for row in view.report.get("mistakes") or []]
+    if not confusion and not mistakes:
+        return None
+    pairs = [
+        (count, i, j) for i, row in enumerate(confusion) for j, count in enumerate(row) if i != j and count
+    ]
+    worst = sorted(pairs, key=lambda pair: (-pair[0], pair[1:]))[:6]
+    called = [names[i] if i < len(names) else str(i) for i in range(len(confusion))]
+    right, total = _right(confusion)
+    return {
+        "figure": figures.confusion(confusion, called) if confusion and len(confusion) <= _SPLIT_NAMES else None,
+        "note": f"{right:,} of {total:,} test examples are right, {total - right:,} are wrong." if total else "",
+        "mixups": [f"{called[i]} taken for {called[j]}: {count:,}" for count, i, j in worst],
+        "mistakes": mistakes,
+    }
+
+
+def _mistake(row: Mapping[str, Any]) -> dict[str, Any]:
+    image = row.get("image") or ""
+    safe = isinstance(image, str) and re.fullmatch(r"[A-Za-z0-9+/]+={0,2}", image)
+    sure = finite(row.get("confidence"))
+    return {
+        "image": f"data:image/png;base64,{image}" if safe else "",
+        "true": str(row.get("true")),
+        "predicted": str(row.get("predicted")),
+        "sure": f"{percent(sure, 0)} sure" if sure is not None else "",
+    }
+
+
+def training(view: View) -> list[tuple[str, figures.Figure]]:
+    """The winner's learning curve: its metric, and its losses."""
+    curve = view.winner.get("curve") or []
+    metric = view.metric
+    found = [
+        ("metric", figures.learning(curve, [(f"valid_{metric}", "validation")], f"{metric} on the validation data", metric)),
+        (
+            "loss",
+            figures.learning(
+                curve,
+                [("train_loss", "training"), ("valid_loss", "validation")],
+                "loss",
+                "loss",
+            ),
+        ),
+    ]
+    return [(name, figure) for name, figure in found if figure is not None]
+
+
+def rungs(view: View) -> dict[str, Any] | None:
+    """How well each cheap estimator told what the dearer one would say."""
+    notes = (view.report.get("notes") or {}).get("rungs")
+    rows = [row for row in notes if isinstance(row, Mapping)] if isinstance(notes, list) else []
+    if not rows:
+        return None
+    full = view.report.get("epochs")
+    table = []
+    for row in rows:
+        low, high = finite(row.get("low")), finite(row.get("high"))
+        middle = finite(row.get("spearman"))
+        table.append(
+            {
+                "below": rung_name(str(row.get("estimator")), full),
+                "above": rung_name(str(row.get("against")), full),
+                "spearman": f"{middle:.2f}" if middle is not None else "too few to say",
+                "interval": f"{low:.2f} to {high:.2f}" if low is not None and high is not None else "–",
+                "count": f"{finite(row.get('count')) or 0:,.0f}",
+                "each": duration(row.get("seconds_each")),
+            }
+        )
+    known = [row for row in rows if finite(row.get("spearman")) is not None]
+    return {"rows": table, "figure": figures.agreement(known, full) if known else None}
+
+
+def time_spent(view: View) -> dict[str, Any] | None:
+    """Seconds by phase, with the share that each took."""
+    parts = {str(key): finite(value) for key, value in (view.report.get("seconds") or {}).items() if key != "total"}
+    known = {key: value for key, value in parts.items() if value is not None and value > 0}
+    total = finite((view.report.get("seconds") or {}).get("total")) or sum(known.values())
+    if not known or not total:
+        return None
+    largest = max(known.values())
+    rows = [
+        {"name": key, "what": _BUSY.get(key, ""), "time": duration(value), "share": share(value / total), "bar": value / largest}
+        for key, value in sorted(known.items(), key=lambda item: -item[1])
+    ]
+    return {"rows": rows, "total": duration(total)}
+
+
+def finalists(view: View) -> dict[str, Any] | None:
+    """The networks that were trained to the end and measured again."""
+    rows = candidates.final_rows(view.report) if view.report.get("finalists") else []
+    if not rows:
+        return None
+    keys = list(dict.fromkeys([*view.limits, *(key for row in rows for key in row.get("costs") or {})]))
+    won = view.winner.get("architecture")
+    values = [finite(row.get("value")) for row in rows]
+    best = next((value for row, value in zip(rows, values, strict=True) if row.get("architecture") == won), None)
+    return {
+        "tie": best is not None and values.count(best) > 1,
+        "heads": [cost_name(key).title for key in keys],
+        "limits": bool(view.limits),
+        "rows": [
+            {
+                "architecture": row.get("architecture"),
+                "won": row.get("architecture") == won,
+                "value": metric_text(view.metric, row.get("value"), 2),
+                "costs": [cost_text(key, (row.get("costs") or {}).get(key)) for key in keys],
+                "meets": {True: "kept", False: "broken"}.get(row.get("meets", row.get("architecture") == won), "–"),
+            }
+            for row in rows
+        ],
+    }
+
+
+def limits(view: View) -> dict[str, Any] | None:
+    """What share of the space keeps the limits, and how many candidates were turned away."""
+    if not view.limits:
+        return None
+    found = view.report.get("feasibility") or {}
+    sampled, meeting = finite(found.get("sampled")), finite(found.get("meeting"))
+    text = ", ".join(f"{cost_name(key).title.lower()} at most {cost_text(key, limit)}" for key, limit in view.limits.items())
+    section: dict[str, Any] = {"text": text, "share": None, "sentence": "", "rejected": finite(view.report.get("rejected"))}
+    if sampled and meeting is not None:
+        section["share"] = meeting / sampled
+        section["sentence"] = (
+            f"Of {sampled:,.0f} networks drawn at random from the space before the search, {meeting:,.0f} keep "
+            f"{'it' if len(view.limits) == 1 else 'all of them'} ({percent(meeting / sampled, 0)})."
+        )
+    return section
+
+
+def failures(view: View) -> dict[str, Any]:
+    """Trials that failed, by reason."""
+    rows = [(str(row.get("reason")), int(finite(row.get("count")) or 0)) for row in view.report.get("failures") or []]
+    total = int(finite(view.report.get("failed_trials")) or sum(count for _, count in rows))
+    return {"rows": rows, "total": total, "more": max(0, total - sum(count for _, count in rows))}
+
+
+def conditions(view: View) -> list[tuple[str, str]]:
+    """What the figures depend on."""
+    report = view.report
+    rows: list[tuple[str, Any]] = [
+        ("Archscout", report.get("version")),
+        ("Space", report.get("space")),
+        ("Task", report.get("task")),
+        ("Method", report.get("method")),
+        ("Estimator", report.get("estimator")),
+        ("Budget", report.get("budget")),
+        ("Objectives", ", ".join(str(o) for o in report.get("objectives") or [])),
+        ("Seed", report.get("seed")),
+        ("Epochs of full training", report.get("epochs")),
+    ]
+    names = {"cpu": "Processor", "torch": "PyTorch"}
+    rows += [(names.get(k, str(k).capitalize()), v) for k, v in (report.get("conditions") or {}).items()]
+    return [(name, str(value)) for name, value in rows if value not in (None, "")]

@@ -1,0 +1,88 @@
+"""What architectures cost, measured once a network: screened before training, measured again for finalists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from archscout.core.architecture import Architecture
+from archscout.core.cost import Constraint, Cost, Measurement
+from archscout.core.estimator import Setting
+from archscout.search.engines import Engine
+from archscout.search.store import Store
+
+SCREENING_MARGIN = 0.95
+"""A screened cost must be this far under a limit where costs are measured, for a second measurement differs."""
+
+_CHUNK = 8
+
+
+def screen_job(payload: Any, cost: Cost, architectures: Sequence[Architecture], seed: int) -> list[Measurement]:
+    """Runs in a worker: the screened costs of some architectures."""
+    space, task, device = payload
+    return cost.screen(architectures, Setting(space, task, seed=seed, device=device))
+
+
+class CostBook:
+    """Costs by canonical form, kept in the store; `screened` ones are quick, `measured` ones are to be relied on."""
+
+    def __init__(self, costs: Sequence[Cost], setting: Setting, store: Store, run: str, engine: Engine) -> None:
+        self.costs = tuple(costs)
+        self.setting, self.store, self.run, self.engine = setting, store, run, engine
+        self._known: dict[str, dict[str, Measurement]] = {
+            canonical: {key: Measurement(**kept) for key, kept in row.items()}
+            for canonical, row in store.costs(run).items()
+        }
+
+    def screened(self, architectures: Sequence[Architecture], extra: Sequence[Cost] = ()) -> list[dict[str, float]]:
+        """The quick costs of each, by key; those not known yet are computed by the workers."""
+        canonicals = [self.setting.space.canonical(architecture) for architecture in architectures]
+        for cost in (*self.costs, *extra):
+            kept = cost.key if cost.exact else f"screened {cost.key}"
+            missing = {
+                c: a for c, a in zip(canonicals, architectures, strict=True) if kept not in self._known.get(c, {})
+            }
+            texts, todo = list(missing), list(missing.values())
+            futures: list[tuple[list[str], Future[Any]]] = []
+            for start in range(0, len(todo), _CHUNK):
+                chunk = todo[start : start + _CHUNK]
+                future = self.engine.submit(screen_job, cost, chunk, self.setting.seed)
+                futures.append((texts[start : start + _CHUNK], future))
+            for chunk_texts, future in futures:
+                for canonical, measurement in zip(chunk_texts, future.result(), strict=True):
+                    self._keep(canonical, kept, measurement)
+        return [self.known(canonical, extra) for canonical in canonicals]
+
+    def measured(self, architecture: Architecture, extra: Sequence[Cost] = ()) -> dict[str, Measurement]:
+        """The careful costs of one, measured in this process while the workers rest."""
+        canonical = self.setting.space.canonical(architecture)
+        result: dict[str, Measurement] = {}
+        for cost in (*self.costs, *extra):
+            kept = cost.key if cost.exact else f"measured {cost.key}"
+            if kept not in self._known.get(canonical, {}):
+                self._keep(canonical, kept, cost.measure(architecture, self.setting))
+            result[cost.key] = self._known[canonical][kept]
+        return result
+
+    def known(self, canonical: str, extra: Sequence[Cost] = ()) -> dict[str, float]:
+        """What is known of a network without computing anything, by key; the better of two measurements."""
+        row = self._known.get(canonical, {})
+        values: dict[str, float] = {}
+        for cost in (*self.costs, *extra):
+            for kept in (cost.key, f"measured {cost.key}", f"screened {cost.key}"):
+                if kept in row:
+                    values[cost.key] = row[kept].value
+                    break
+        return values
+
+    def _keep(self, canonical: str, kept: str, measurement: Measurement) -> None:
+        self._known.setdefault(canonical, {})[kept] = measurement
+        self.store.add_costs(self.run, canonical, {kept: measurement})
+
+
+def meets(costs: Mapping[str, float], constraints: Sequence[Constraint], margins: Mapping[str, float]) -> bool:
+    """Whether every constraint holds, with a margin (a factor on the limit) for measured costs."""
+    return all(
+        costs.get(c.key, float("inf")) <= c.limit * margins.get(c.key, 1.0) for c in constraints
+    )  # a cost that is not known breaks its limit

@@ -1,0 +1,91 @@
+"""Before anything is spent: can the constraints be met, and by what share of the space?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from archscout.core.architecture import Architecture
+from archscout.core.cost import Constraint
+from archscout.core.errors import UsageError
+from archscout.core.space import Space, take
+from archscout.search.costs import CostBook, meets
+
+_EXACT_SAMPLE, _MEASURED_SAMPLE = 200, 48
+_DESCENTS = 12
+
+
+@dataclass(frozen=True)
+class Feasibility:
+    """How many of the sampled architectures meet every constraint; `closest` is the one that comes nearest."""
+
+    sampled: int
+    meeting: int
+    share: float
+    closest: str
+    closest_costs: Mapping[str, float]
+
+    def as_json(self) -> dict[str, Any]:
+        """For the report and the store."""
+        return asdict(self)
+
+
+def check(
+    space: Space,
+    book: CostBook,
+    constraints: Sequence[Constraint],
+    margins: Mapping[str, float],
+    rng: np.random.Generator,
+) -> Feasibility:
+    """Sample the space and, where nothing fits, walk downhill in cost.
+
+    Raises `UsageError` with the closest architecture where nothing is found that meets the constraints.
+    """
+    exact = all(cost.exact for cost in book.costs)
+    sample = [space.sample(rng) for _ in range(_EXACT_SAMPLE if exact else _MEASURED_SAMPLE)]
+    costs = book.screened(sample)
+    meeting = sum(meets(row, constraints, margins) for row in costs)
+    best = min(range(len(sample)), key=lambda i: excess(costs[i], constraints))
+    closest: Architecture = sample[best]
+    nearest: Mapping[str, float] = costs[best]
+    if not meeting:
+        closest, nearest = _descend(space, book, constraints, closest, nearest, rng)
+        if not meets(nearest, constraints, margins):
+            limits = ", ".join(str(constraint) for constraint in constraints)
+            found = ", ".join(f"{c.key} = {nearest[c.key]:.4g}" for c in constraints)
+            slack = "" if exact else " (a measured limit needs 5 % of room)"
+            raise UsageError(
+                f"no architecture of space '{space.name}' was found that meets {limits}{slack}: the closest, "
+                f"'{closest}', has {found}; raise the limit or take a smaller space."
+            )
+    return Feasibility(len(sample), meeting, meeting / len(sample), closest.text, dict(nearest))
+
+
+def excess(costs: Mapping[str, float], constraints: Sequence[Constraint]) -> float:
+    """By what factor the worst constraint is exceeded (below 1: all are met)."""
+    return max((costs.get(c.key, np.inf) / c.limit for c in constraints), default=0.0)
+
+
+def _descend(
+    space: Space,
+    book: CostBook,
+    constraints: Sequence[Constraint],
+    start: Architecture,
+    costs: Mapping[str, float],
+    rng: np.random.Generator,
+) -> tuple[Architecture, Mapping[str, float]]:
+    best, nearest = start, costs
+    for step in range(_DESCENTS):
+        candidates = list(space.extremes()) if step == 0 else []
+        neighbours = take(space.neighbours(best), 512)
+        picks = rng.permutation(len(neighbours))[:24]
+        candidates += [neighbours[int(i)] for i in picks]
+        rows = book.screened(candidates)
+        lowest = min(range(len(rows)), key=lambda i: excess(rows[i], constraints))
+        if excess(rows[lowest], constraints) >= excess(nearest, constraints):
+            break
+        best, nearest = candidates[lowest], rows[lowest]
+    return best, nearest

@@ -1,0 +1,49 @@
+"""One search at a time writes to a run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from archscout.core.errors import UsageError
+
+
+@contextmanager
+def run_lock(folder: Path) -> Iterator[None]:
+    """Hold `folder/.lock` while the block runs; the folder is made if it does not exist.
+
+    The kernel lets go of the lock when its holder ends, in whatever way. The holder's process id lies beside it, in
+    `.lock-holder`, only to be shown.
+
+    Raises `UsageError` at once if another search holds it, or if the folder cannot be written.
+    """
+    folder = Path(folder)
+    holder = folder / ".lock-holder"
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise UsageError(
+            f"another search{_named(holder)} is writing to {folder}: wait for its end, stop it, or choose another name."
+        ) from None
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written ({error.strerror or error}): name another folder.") from error
+    try:
+        with suppress(OSError):  # on a full disk the search will say so itself
+            holder.write_text(f"{os.getpid()}\n", encoding="ascii")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _named(holder: Path) -> str:
+    try:
+        return f" (process {int(holder.read_text(encoding='ascii'))})"
+    except (OSError, ValueError):
+        return ""

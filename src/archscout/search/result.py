@@ -1,0 +1,74 @@
+"""What a search ends in: a folder, and what lies in it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from archscout.core.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished search: `folder` holds the network, `metrics` is its `metrics.json`."""
+
+    folder: Path
+    metrics: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> Result:
+        """The result that lies in a folder. Raises `UsageError` where none does."""
+        file = folder / "metrics.json"
+        if not file.is_file():
+            raise UsageError(f"'{folder}' holds no finished search: there is no metrics.json in it.")
+        return cls(folder, json.loads(file.read_text(encoding="utf-8")))
+
+    @property
+    def architecture(self) -> str:
+        """The winner, as text."""
+        return str(self.metrics["architecture"])
+
+    @property
+    def pareto(self) -> list[dict[str, Any]]:
+        """The trained networks that no other beats in accuracy and cost."""
+        return list(self.metrics["pareto"])
+
+    def summary(self) -> str:
+        """A few lines for people."""
+        metric = self.metrics["metric"]
+        costs = self.metrics["costs"]
+        lines = [
+            f"{self.metrics['architecture']}",
+            f"{metric} {self.metrics[f'valid_{metric}']:.2%} on validation"
+            + (
+                f", {self.metrics[f'test_{metric}']:.2%} on test"
+                if self.metrics.get(f"test_{metric}") is not None
+                else ""
+            ),
+            ", ".join(f"{key} {value:,.4g}" for key, value in costs.items()),
+            f"{self.metrics['trials']} trained, {self.metrics['rejected']} rejected for their cost, "
+            f"{self.metrics['failed_trials']} failed, in {self.metrics['seconds']['total']:.0f} s",
+            f"in {self.folder}: network.onnx, network.safetensors, report.html",
+        ]
+        return "\n".join(lines)
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never half of it. NaN becomes null."""
+    partial = file.with_name(f".{file.name}.{os.getpid()}")
+    partial.write_text(json.dumps(_plain(value), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    partial.replace(file)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value

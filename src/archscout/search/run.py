@@ -1,0 +1,405 @@
+"""What a method gets to search with: it evaluates, checkpoints, reports and knows the budget.
+
+Two ideas carry it. A search is replayed when it is resumed: the method runs again from its start, everything that was
+paid for is answered from the store, and what depended on the clock is answered from the recorded decisions. And
+proposal number k of a strategy sees the trials up to k - lag, in the order of asking, however many workers there are.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from archscout.core import seeds
+from archscout.core.architecture import Architecture
+from archscout.core.cost import Constraint
+from archscout.core.errors import ArchscoutError, UsageError
+from archscout.core.estimator import Estimator, Setting
+from archscout.core.registry import create
+from archscout.core.space import Space
+from archscout.core.strategy import Strategy
+from archscout.core.task import Task
+from archscout.core.trial import Estimate, History, Trial
+from archscout.search.budget import Budget
+from archscout.search.costs import SCREENING_MARGIN, CostBook, meets
+from archscout.search.engines import Engine
+from archscout.search.progress import Progress
+from archscout.search.store import Store, StoredTrial
+
+_CHUNK = 8
+_STALE = 200
+
+
+class BudgetTooSmall(UsageError):  # noqa: N818 - what it says is plainer
+    """The budget does not pay for one trained network."""
+
+
+def estimate_job(
+    payload: Any,
+    estimator: Estimator,
+    architectures: Sequence[Architecture],
+    seed: int,
+    folder: str | None,
+    fidelity: int | None,
+) -> list[Estimate]:
+    """Runs in a worker: some estimates."""
+    space, task, device = payload
+    setting = Setting(space, task, seed=seed, device=device, folder=Path(folder) if folder else None)
+    return estimator.estimate(architectures, setting, fidelity=fidelity)
+
+
+class Clock:
+    """Seconds spent on a run, those of earlier sittings included; written to the store as they pass."""
+
+    def __init__(self, store: Store, run: str, since: float) -> None:
+        self.store, self.run = store, run
+        self.before = sum(store.spent(run).values())
+        self.start = self.written = since
+        self.phase = "prepare"
+
+    def elapsed(self) -> float:
+        """Seconds since the run was first started, without the pauses between sittings."""
+        return self.before + time.monotonic() - self.start
+
+    def enter(self, phase: str) -> None:
+        """From now on seconds count towards another phase."""
+        if phase != self.phase:
+            self.write()
+            self.phase = phase
+
+    def write(self, every: float = 0.0) -> None:
+        """Commit the seconds since the last time, unless that was less than `every` seconds ago."""
+        now = time.monotonic()
+        if now - self.written >= every:
+            self.store.spend(self.run, self.phase, now - self.written)
+            self.written = now
+
+
+class SearchRun:
+    """Implements `archscout.core.method.Run` over a store, an engine and a clock."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        space: Space,
+        task: Task,
+        seed: int,
+        store: Store,
+        engine: Engine,
+        book: CostBook,
+        constraints: Sequence[Constraint],
+        objectives: Sequence[str],
+        budget: Budget,
+        clock: Clock,
+        progress: Progress,
+        estimator: str,
+        folder: Path,
+        device: str,
+        reserve: float,
+    ) -> None:
+        self.name, self.space, self.task, self.seed = name, space, task, seed
+        self.store, self.engine, self.book, self.clock, self.progress = store, engine, book, clock, progress
+        self.constraints: Sequence[Constraint] = tuple(constraints)
+        self.objectives: Sequence[str] = tuple(objectives)
+        self.budget, self.reserve = budget, reserve
+        self.estimator, self.folder, self.device = estimator, folder, device
+        self.workers = max(1, engine.workers)
+        self.epochs = 1
+        self.share = 1.0
+        self.rejected = 0
+        self.margins = {cost.key: 1.0 if cost.exact else SCREENING_MARGIN for cost in book.costs}
+        self._stored = {trial.key: trial for trial in store.trials(name)}
+        self._next = 1 + max((trial.number for trial in self._stored.values()), default=-1)
+        self._decisions = store.decisions(name)
+        self._paid: set[str] = set()
+        self._best: float | None = None
+        self._estimators: dict[str, Estimator] = {}
+        self._seconds: dict[str, list[float]] = {}
+        for trial in self._stored.values():
+            self._learn_seconds(trial)
+
+    # -- what the budget leaves -----------------------------------------------------------------------------------
+
+    def seconds_left(self) -> float:
+        """Of the search part of a time budget: what the ending needs is kept back."""
+        return self.budget.seconds - self.reserve - self.clock.elapsed()
+
+    def trials_left(self) -> float:
+        return self.budget.trials - len(self._paid)
+
+    # -- randomness, decisions, notes -----------------------------------------------------------------------------
+
+    def rng(self, *keys: str | int) -> np.random.Generator:
+        return seeds.stream(self.seed, *keys)
+
+    def decide(self, key: str, make: Callable[[], Any]) -> Any:
+        if key not in self._decisions:
+            self._decisions[key] = self.store.decide(self.name, key, make())
+        return self._decisions[key]
+
+    def note(self, key: str, value: Any) -> None:
+        self.store.note(self.name, key, value)
+
+    # -- evaluation -----------------------------------------------------------------------------------------------
+
+    def evaluate(
+        self,
+        architectures: Sequence[Architecture],
+        estimator: Estimator | str,
+        *,
+        fidelity: int | None = None,
+        phase: str = "search",
+    ) -> list[Trial]:
+        made = self._estimator(estimator)
+        self.clock.enter(phase)
+        size = 1 if "training" in made.needs else _CHUNK
+        keys = [self._key(made, architecture, fidelity) for architecture in architectures]
+        waiting: deque[tuple[str, Architecture]] = deque()
+        queued: set[str] = set()
+        for key, architecture in zip(keys, architectures, strict=True):
+            if key not in self._stored and key not in queued:
+                queued.add(key)
+                waiting.append((key, architecture))
+        # A stored trial costs nothing now, but it was paid for: the count must not depend on interruptions.
+        self._count_paid(made, (key for key in keys if key in self._stored))
+        flying: dict[Future[list[Estimate]], list[tuple[str, Architecture, int]]] = {}
+        total = len(waiting)
+        try:
+            while waiting or flying:
+                while waiting and len(flying) < 2 * self.workers and self._affords(made, fidelity, len(flying)):
+                    batch = [waiting.popleft() for _ in range(min(size, len(waiting)))]
+                    flying |= self._submit(made, batch, fidelity)
+                if not flying:
+                    break
+                self._collect(flying, made, fidelity, phase)
+                self._show(phase, total - len(waiting) - sum(map(len, flying.values())), total)
+        finally:
+            self.clock.write()
+        return [self._stored[k].trial(a) for k, a in zip(keys, architectures, strict=True) if k in self._stored]
+
+    def follow(
+        self,
+        strategy: Strategy,
+        estimator: Estimator | str,
+        *,
+        fidelity: int | None = None,
+        phase: str = "search",
+        trials: int | None = None,
+        seconds: float = math.inf,
+    ) -> list[Trial]:
+        made = self._estimator(estimator)
+        self.clock.enter(phase)
+        stop = self.clock.elapsed() + seconds
+        history = History()
+        asked: list[tuple[str, Architecture]] = []
+        keys: set[str] = set()
+        flying: dict[Future[list[Estimate]], list[tuple[str, Architecture, int]]] = {}
+        most = math.inf if trials is None else trials
+        stale = 0
+        try:
+            while True:
+                while len(keys) < most and stale < _STALE and len(flying) < self.workers:
+                    told = max(0, len(asked) + 1 - strategy.lag)
+                    if any(key not in self._stored for key, _ in asked[len(history) : told]):
+                        break
+                    for key, architecture in asked[len(history) : told]:
+                        history.append(self._stored[key].trial(architecture))
+                    if self.clock.elapsed() >= stop:
+                        most = 0
+                        break
+                    proposal = self._propose(strategy, history, len(asked))
+                    if proposal is None:
+                        most = 0
+                        break
+                    key = self._key(made, proposal, fidelity)
+                    if key not in self._stored and key not in keys:
+                        if not self._affords(made, fidelity, len(flying)):
+                            most = 0
+                            break
+                        flying |= self._submit(made, [(key, proposal)], fidelity)
+                    elif key not in keys:
+                        self._count_paid(made, [key])
+                    stale = stale + 1 if key in keys else 0
+                    keys.add(key)
+                    asked.append((key, proposal))
+                if not flying:
+                    break
+                self._collect(flying, made, fidelity, phase)
+                self._show(phase, len(keys) - len(flying), None if math.isinf(most) else most)
+        finally:
+            self.clock.write()
+        seen: set[str] = set()
+        unique = [(k, a) for k, a in asked if k in self._stored and not (k in seen or seen.add(k))]  # type: ignore[func-returns-value]
+        return [self._stored[key].trial(architecture) for key, architecture in unique]
+
+    def admit(self, architectures: Iterable[Architecture], count: int) -> list[Architecture]:
+        """The first `count` that break no constraint; the costs of the objectives are computed on the way."""
+        admitted: list[Architecture] = []
+        if not self.book.costs:
+            return list(itertools.islice(architectures, count))
+        waiting = iter(architectures)
+        while len(admitted) < count:
+            batch = list(itertools.islice(waiting, min(16, count - len(admitted))))
+            if not batch:
+                break
+            before = self.clock.phase
+            self.clock.enter("costs")
+            for architecture, costs in zip(batch, self.book.screened(batch), strict=True):
+                if not meets(costs, self.constraints, self.margins):
+                    self.rejected += 1
+                else:
+                    admitted.append(architecture)
+            self.clock.enter(before)
+            if self.seconds_left() <= 0:
+                break
+        return admitted
+
+    def screened(self, architectures: Sequence[Architecture]) -> Sequence[Mapping[str, float]]:
+        return self.book.screened(architectures)
+
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _propose(self, strategy: Strategy, history: History, position: int) -> Architecture | None:
+        for attempt in range(_STALE):
+            rng = self.rng("propose", strategy.name, position, attempt)
+            proposal = self.space.simplify(strategy.propose(self.space, history, rng))
+            if self.admit([proposal], 1):
+                return proposal
+            if self.seconds_left() <= 0:
+                return None
+        return None
+
+    def _estimator(self, estimator: Estimator | str) -> Estimator:
+        if isinstance(estimator, Estimator):
+            return estimator
+        if estimator not in self._estimators:
+            self._estimators[estimator] = create("estimator", estimator)
+        return self._estimators[estimator]
+
+    def _key(self, estimator: Estimator, architecture: Architecture, fidelity: int | None) -> str:
+        return f"{estimator.name}@{fidelity}|{self.space.canonical(architecture)}"
+
+    def _count_paid(self, estimator: Estimator, keys: Iterable[str]) -> None:
+        if estimator.name == self.estimator:
+            self._paid.update(keys)
+
+    def _affords(self, estimator: Estimator, fidelity: int | None, flying: int) -> bool:
+        """Whether the budget pays for one more job, by what such jobs have taken so far."""
+        if estimator.name == self.estimator and self.trials_left() < 1:
+            return False
+        if math.isinf(self.budget.seconds):
+            return True
+        expected = self.expected_seconds(estimator.name, fidelity)
+        return bool(self.seconds_left() > expected * (1 + flying // self.workers))
+
+    def expected_seconds(self, estimator: str, fidelity: int | None) -> float:
+        """What one such evaluation should take: the mean so far, or by proportion from other fidelities."""
+        exact = self._seconds.get(f"{estimator}@{fidelity}")
+        if exact:
+            return float(np.mean(exact))
+        rates = [
+            second / int(name.rpartition("@")[2])
+            for name, seconds in self._seconds.items()
+            if name.rpartition("@")[0] == estimator and name.rpartition("@")[2].isdigit()
+            for second in seconds
+        ]
+        return float(np.mean(rates)) * fidelity if rates and fidelity else 0.0
+
+    def _learn_seconds(self, trial: StoredTrial) -> None:
+        if trial.status == "completed":
+            recent = self._seconds.setdefault(f"{trial.estimator}@{trial.fidelity}", [])
+            recent.append(trial.seconds)
+            del recent[:-32]
+
+    def _submit(
+        self, estimator: Estimator, batch: Sequence[tuple[str, Architecture]], fidelity: int | None
+    ) -> dict[Future[list[Estimate]], list[tuple[str, Architecture, int]]]:
+        numbered = []
+        for key, architecture in batch:
+            numbered.append((key, architecture, self._next))
+            self._next += 1
+        self._count_paid(estimator, [key for key, _ in batch])
+        folder = str(self.folder) if "training" in estimator.needs else None
+        future = self.engine.submit(
+            estimate_job, estimator, [architecture for _, architecture in batch], self.seed, folder, fidelity
+        )
+        return {future: numbered}
+
+    def _collect(
+        self,
+        flying: dict[Future[list[Estimate]], list[tuple[str, Architecture, int]]],
+        estimator: Estimator,
+        fidelity: int | None,
+        phase: str,
+    ) -> None:
+        """Wait for at least one job, and commit what is finished."""
+        finished, _ = wait(flying, timeout=1.0, return_when=FIRST_COMPLETED)
+        rows: list[StoredTrial] = []
+        for future in finished:
+            jobs = flying.pop(future)
+            try:
+                estimates = future.result()
+            except ArchscoutError as error:
+                if len(jobs) > 1:
+                    # One of a chunk brought the worker down: each alone tells which.
+                    for job in jobs:
+                        folder = str(self.folder) if "training" in estimator.needs else None
+                        again = self.engine.submit(estimate_job, estimator, [job[1]], self.seed, folder, fidelity)
+                        flying[again] = [job]
+                    continue
+                estimates = [Estimate(math.nan, reason=str(error), extra={"failed": True})]
+            for (key, architecture, number), estimate in zip(jobs, estimates, strict=True):
+                rows.append(self._row(key, architecture, number, estimate, estimator, fidelity, phase))
+        if rows:
+            self.store.add(self.name, rows)
+            for row in rows:
+                self._stored[row.key] = row
+                self._learn_seconds(row)
+                if row.estimator == self.estimator and math.isfinite(row.value):
+                    self._best = max(row.value, self._best if self._best is not None else -math.inf)
+        self.clock.write(every=1.0)
+
+    def _row(
+        self,
+        key: str,
+        architecture: Architecture,
+        number: int,
+        estimate: Estimate,
+        estimator: Estimator,
+        fidelity: int | None,
+        phase: str,
+    ) -> StoredTrial:
+        canonical = self.space.canonical(architecture)
+        extra = dict(estimate.extra)
+        failed = extra.pop("failed", False) or ("training" in estimator.needs and not math.isfinite(estimate.value))
+        return StoredTrial(
+            key=key,
+            number=number,
+            architecture=architecture.text,
+            canonical=canonical,
+            estimator=estimator.name,
+            fidelity=fidelity,
+            status="failed" if failed else "completed",
+            value=estimate.value,
+            costs=self.book.known(canonical),
+            seconds=estimate.seconds,
+            std=estimate.std,
+            curve=estimate.curve,
+            phase=phase,
+            reason=estimate.reason,
+            seed=self.seed,
+            extra=extra | {"at": round(self.clock.elapsed(), 3)},
+        )
+
+    def _show(self, phase: str, done: float, total: float | None) -> None:
+        left = self.budget.seconds - self.clock.elapsed()
+        self.progress.update(phase, done, total, self._best, left if math.isfinite(left) else None)

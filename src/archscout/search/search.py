@@ -1,0 +1,289 @@
+"""The search itself: from a space, data and limits to a trained, measured and exported network."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from archscout.core import seeds
+from archscout.core.cost import Constraint, Cost
+from archscout.core.errors import ArchscoutError, UsageError, nearest
+from archscout.core.estimator import Setting
+from archscout.core.method import Method
+from archscout.core.registry import create, names
+from archscout.core.space import Space
+from archscout.core.task import Task
+from archscout.methods.strategy import StrategyMethod
+from archscout.search import feasibility
+from archscout.search.budget import Budget
+from archscout.search.costs import CostBook
+from archscout.search.engines import engine as make_engine
+from archscout.search.finish import Ending, conditions, deliver, train_alone
+from archscout.search.progress import Progress, Silent
+from archscout.search.result import Result
+from archscout.search.run import BudgetTooSmall, Clock, SearchRun
+from archscout.search.store import Store, run_lock
+
+_RESERVE_SHARE, _RESERVE_MOST = 0.2, 10.0
+"""Of a time budget, kept for measuring, testing, exporting and reporting the winner (seconds at most)."""
+
+_FULL_SHARE = 0.1
+"""Of the worker-seconds of a time budget, what the full training of one network may take at most."""
+
+
+def search(
+    space: str | Space | Any,
+    data: str | Path | Task,
+    *,
+    method: str = "cascade",
+    estimator: str = "trained",
+    maximum: Mapping[str, str | float] | None = None,
+    objectives: Sequence[str] = (),
+    budget: str | Budget = "5m",
+    seed: int = 0,
+    workers: int | None = None,
+    engine: str = "local",
+    device: str = "cpu",
+    store: str | None = None,
+    name: str | None = None,
+    out: str | Path = "runs",
+    epochs: int | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Find, train, measure and export a network. The same call resumes a search that was interrupted.
+
+    Args:
+        space: a registered name (`nasbench201`, `mobile:width=16`), a `Space`, or a module of your own with choices.
+        data: a registered task, a path (`.npz`, a folder of class folders), or a `Task`.
+        method: a registered method, or a strategy (which then proposes what is trained).
+        estimator: what a strategy's proposals are judged by.
+        maximum: limits by cost: `{"latency": "2ms", "params": "100k"}`; kept by every winner.
+        objectives: costs to trade against accuracy; without any, accuracy alone counts.
+        budget: wall-clock time with everything included (`5m`), or trainings (`200trials`).
+        seed: one seed, one search.
+        workers: worker processes; by default one a core. 0 works in this process.
+        engine: `local` or `ray`.
+        device: where networks are trained: `cpu`, `cuda`, ...
+        store: the URL of a database; by default a file in the run's folder.
+        name: of the run; by default made of space, data, method and seed.
+        out: the folder that the run's folder lies in.
+        epochs: of full training; by default by the size of the data and the budget.
+        progress: who is told how it goes.
+
+    Raises:
+        UsageError: a wrong name or value, a limit that nothing meets, a budget that pays for nothing.
+        ArchscoutError: the search ended without a network.
+    """
+    began = time.monotonic()
+    watch = progress or Silent()
+    budget = Budget.parse(budget) if isinstance(budget, str) else budget
+    the_space, task = resolve_space(space), resolve_task(data)
+    the_space.check_task(task)
+    costs, constraints, keys = _limits(maximum or {}, objectives)
+    the_method = resolve_method(method, keys)
+    create("estimator", estimator)
+    name = name or default_name(the_space, task, method, seed)
+    folder = prepare_folder(Path(out), name)
+    workers = (os.cpu_count() or 1) if workers is None else workers
+    if workers < 0:
+        raise UsageError(f"the number of workers must be 0 or more, not {workers}.")
+    config = {
+        "space": the_space.name,
+        "task": task.name,
+        "data": task.digest,
+        "method": method,
+        "estimator": estimator,
+        "maximum": {c.key: c.limit for c in constraints},
+        "objectives": list(keys),
+        "budget": str(budget),
+        "seed": seed,
+        "epochs": epochs,
+    }
+
+    with ExitStack() as stack:
+        stack.enter_context(run_lock(folder))
+        kept = stack.enter_context(Store.open(store or folder / "search.sqlite"))
+        _same_search(kept.begin(name, config), config, name)
+        if kept.notes(name).get("finished") and (folder / "metrics.json").is_file():
+            watch.say(f"run '{name}' is finished: this is its result (another --name or --seed starts a new one).")
+            return Result.read(folder)
+        clock = Clock(kept, name, since=began)
+        if clock.before:
+            watch.say(f"resuming run '{name}' after {clock.before:.0f} s and {kept.count(name)} evaluations.")
+        sealed = task.sealed()
+        setting = Setting(the_space, sealed, seed=seed, device=device)
+        pool = stack.enter_context(make_engine(engine, workers, (the_space, sealed, device), device=device))
+        book = CostBook(costs, setting, kept, name, pool)
+        run = SearchRun(
+            name=name,
+            space=the_space,
+            task=sealed,
+            seed=seed,
+            store=kept,
+            engine=pool,
+            book=book,
+            constraints=constraints,
+            objectives=keys,
+            budget=budget,
+            clock=clock,
+            progress=watch,
+            estimator=estimator,
+            folder=folder / "work",
+            device=device,
+            reserve=min(_RESERVE_SHARE * budget.seconds, _RESERVE_MOST) if math.isfinite(budget.seconds) else 0.0,
+        )
+        (folder / "work").mkdir(exist_ok=True)
+        if constraints:
+            clock.enter("feasibility")
+            found = run.decide("feasibility", lambda: _feasible(run))
+            run.share = found["share"]
+            watch.say(
+                f"{found['meeting']} of {found['sampled']} sampled architectures meet "
+                + ", ".join(str(constraint) for constraint in constraints)
+                + ("." if found["meeting"] else f"; '{found['closest']}' does, so the search starts near it.")
+            )
+        run.epochs = _plan_epochs(run, epochs, the_method)
+        candidates = the_method.search(run)
+        clock.enter("finish")
+        ending = Ending(run=run, task=task, method=method, budget=budget, conditions=conditions(workers, device))
+        return deliver(ending, candidates, folder)
+
+
+def train(
+    space: str | Space | Any,
+    architecture: str,
+    data: str | Path | Task,
+    *,
+    epochs: int | None = None,
+    seed: int = 0,
+    out: str | Path = "runs",
+    name: str | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> Result:
+    """Train one architecture fully, and measure, export and report it as a search does."""
+    the_space, task = resolve_space(space), resolve_task(data)
+    the_space.check_task(task)
+    parsed = the_space.parse(architecture)
+    name = name or default_name(the_space, task, "train", seed)
+    folder = prepare_folder(Path(out), name)
+    with run_lock(folder):
+        return train_alone(the_space, parsed, task, folder, name, epochs, seed, device, progress or Silent())
+
+
+def resolve_space(space: str | Space | Any) -> Space:
+    """A space from its name, from a module with choices, or as it is."""
+    if isinstance(space, Space):
+        return space
+    if isinstance(space, str):
+        made: Space = create("space", space)
+        return made
+    from archscout.spaces.model import ModelSpace
+
+    return ModelSpace(space)
+
+
+def resolve_task(data: str | Path | Task) -> Task:
+    """A task from its name or path, or as it is."""
+    if isinstance(data, Task):
+        return data
+    from archscout.tasks.load import load
+
+    return load(data)
+
+
+def resolve_method(text: str, objectives: Sequence[str]) -> Method:
+    """A registered method, or a registered strategy over the run's estimator. Raises `UsageError`."""
+    name = text.partition(":")[0]
+    if name in names("method"):
+        made: Method = create("method", text)
+        return made
+    if name in names("strategy"):
+        return StrategyMethod(create("strategy", text, objectives=tuple(objectives)))
+    raise UsageError(f"there is no method '{name}': {nearest(name, [*names('method'), *names('strategy')])}")
+
+
+def default_name(space: Space, task: Task, method: str, seed: int) -> str:
+    """A folder name that tells searches apart."""
+    return re.sub(r"[^A-Za-z0-9._=-]+", "-", f"{space.name}-{task.name}-{method}-seed{seed}").strip("-")
+
+
+def prepare_folder(out: Path, name: str) -> Path:
+    """The run's folder, made if need be. Raises `UsageError` where it cannot be written."""
+    if not name or Path(name).name != name or name in (".", ".."):
+        raise UsageError(f"'{name}' cannot be the name of a run: use letters, digits, dots and dashes.")
+    folder = out / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}"
+        probe.write_text("x")
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(
+            f"cannot write to '{folder}': {error.strerror or error}; choose another folder with --out."
+        ) from error
+    return folder
+
+
+def _limits(
+    maximum: Mapping[str, str | float], objectives: Sequence[str]
+) -> tuple[list[Cost], list[Constraint], list[str]]:
+    costs: dict[str, Cost] = {}
+    constraints = []
+    for text, limit in maximum.items():
+        cost: Cost = costs.setdefault(text, create("cost", text))
+        value = cost.quantity(str(limit), text)
+        constraints.append(Constraint(text, cost.key, value))
+    wanted = [text for text in objectives if text not in ("accuracy", "value")]
+    keys = [costs.setdefault(text, create("cost", text)).key for text in wanted]
+    return list(costs.values()), constraints, keys
+
+
+def _same_search(stored: Mapping[str, Any], config: Mapping[str, Any], name: str) -> None:
+    for key, value in config.items():
+        if stored.get(key) != value:
+            raise UsageError(
+                f"run '{name}' was started with {key} = {stored.get(key)}, not {value}: "
+                "repeat the first command to resume it, or start another with --name."
+            )
+
+
+def _feasible(run: SearchRun) -> dict[str, Any]:
+    rng = seeds.stream(run.seed, "feasibility")
+    return feasibility.check(run.space, run.book, run.constraints, run.margins, rng).as_json()
+
+
+def _plan_epochs(run: SearchRun, wished: int | None, method: Method) -> int:
+    """What full training is in this search: the task's default, or less where the budget is short."""
+    from archscout.training.recipe import default_epochs
+
+    if wished is not None and wished < 1:
+        raise UsageError(f"the number of epochs must be 1 or more, not {wished}.")
+    most = wished or default_epochs(run.task)
+    if math.isinf(run.budget.seconds):
+        return most
+    rng = run.rng("calibration")
+    probes = run.admit((run.space.sample(rng) for _ in range(1000)), run.workers)
+    trials = run.evaluate(probes, "trained", fidelity=1, phase="calibration") if probes else []
+    if trials and not any(trial.status == "completed" for trial in trials):
+        raise ArchscoutError(f"the first networks could not be trained: {trials[0].reason}")
+    epoch = max((trial.seconds for trial in trials), default=math.inf)
+
+    def plan() -> int:
+        left = run.seconds_left()
+        if not trials or left < 1.5 * epoch:
+            needed = run.clock.elapsed() + run.reserve + 3 * (epoch if trials else run.budget.seconds)
+            raise BudgetTooSmall(
+                f"a budget of {run.budget} does not pay for one trained network (an epoch takes "
+                f"{epoch if trials else run.clock.elapsed():.1f} s here): "
+                f"give at least {math.ceil(needed)}s, or less data."
+            )
+        return max(1, min(most, int(_FULL_SHARE * left * run.workers / epoch))) if wished is None else most
+
+    return int(run.decide("epochs", plan))

@@ -1,0 +1,72 @@
+"""JSON that keeps every float: NaN and the infinities survive, and what is written is strict JSON.
+
+The standard writer puts bare `NaN` into the text, which is not JSON (PostgreSQL refuses it, browsers too). Here such a
+number is written as `{"$float": "nan"}`; a key of the user's own that starts with `$` gets a second `$`, so that the
+two can never be mistaken for each other.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from archscout.core.errors import UsageError
+
+_MARK = "$float"
+
+
+def dumps(value: Any) -> str:
+    """The text of a value made of dicts, lists, tuples (they come back as lists), strings, numbers, booleans and None.
+
+    Numpy and torch scalars become plain numbers. Raises `UsageError` for anything else.
+    """
+    try:
+        text = json.dumps(value, allow_nan=False, separators=(",", ":"), default=_scalar)
+        return text if '"$' not in text else _dump(_plain(value))
+    except ValueError:  # a NaN or an infinity somewhere inside, or a circle
+        try:
+            return _dump(_plain(value))
+        except RecursionError:
+            raise UsageError("a value that contains itself cannot be stored: store plain nested values.") from None
+
+
+def loads(text: str) -> Any:
+    """The value of a text that `dumps` wrote."""
+    if '"$' in text:
+        return json.loads(text, object_hook=_unmarked)
+    return json.loads(text)
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+
+
+def _scalar(value: Any) -> Any:
+    item = getattr(value, "item", None)
+    if item is None or getattr(value, "ndim", None) != 0:
+        raise UsageError(f"a {type(value).__name__} cannot be stored: turn it into numbers, strings, lists or dicts.")
+    return item()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else {_MARK: str(float(value))}
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, Mapping):
+        return {_escaped(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return _plain(_scalar(value))
+
+
+def _escaped(key: Any) -> Any:
+    return f"${key}" if isinstance(key, str) and key.startswith("$") else key
+
+
+def _unmarked(found: dict[str, Any]) -> Any:
+    if found.keys() == {_MARK}:
+        return float(found[_MARK])
+    return {key[1:] if key.startswith("$") else key: item for key, item in found.items()}

@@ -1,0 +1,129 @@
+"""A space made of a module of your own that contains choice layers (`archscout.networks.choices`)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from archscout.core.architecture import Architecture
+from archscout.core.choice import Choice, Condition, Option
+from archscout.core.errors import UsageError
+from archscout.core.space import Pick, Space
+from archscout.core.task import Task
+from archscout.networks.choices import Use, declare, resolve
+from archscout.networks.pick import ArchitecturePick
+
+
+class ModelSpace(Space):
+    """Every way of deciding the choices of a module.
+
+    Args:
+        module: any `nn.Module` with choice layers in it; it is copied. It takes a batch of the task's inputs and
+            returns one column an output: it has a head of its own.
+        name: of the space; the name of the module's class unless given.
+
+    A choice has the name it was given, or the path of its layer (`features.0.outputs`); choices of one name are one.
+    A choice inside an option or a block is active only where that option is taken or that block runs. A choice
+    of which several places make use has one condition that holds wherever any of them is built, and perhaps elsewhere:
+    there its value changes nothing, and `simplify` and `canonical` see to it that such architectures count as one.
+
+    The network of an architecture is a copy of the module without choice layers, in which every layer that has
+    `reset_parameters` is initialised anew; parameters and buffers outside such layers keep their values.
+
+    Raises:
+        UsageError: where the module contains no choice, or two different choices of one name.
+    """
+
+    def __init__(self, module: nn.Module, name: str | None = None) -> None:
+        if not isinstance(module, nn.Module):
+            raise UsageError(f"a space is made of a torch.nn.Module, not of {type(module).__name__} '{module}'.")
+        self.name = name or type(module).__name__
+        self.module = copy.deepcopy(module).cpu().eval()
+        self._uses = declare(self.module)
+        if not self._uses:
+            raise UsageError(
+                f"module '{self.name}' contains no choice: put archscout.OneOf, Depth, Width or Kernel in it."
+            )
+        self._choices = tuple(self._choice(name) for name in dict.fromkeys(use.name for use in self._uses))
+
+    @property
+    def choices(self) -> Sequence[Choice]:
+        return self._choices
+
+    def _choice(self, name: str) -> Choice:
+        uses = [use for use in self._uses if use.name == name]
+        first = uses[0]
+        for use in uses:
+            if (use.kind, use.options) != (first.kind, first.options):
+                raise UsageError(
+                    f"two choices of module '{self.name}' are named '{name}', {first.kind} of {first.options} and "
+                    f"{use.kind} of {use.options}: rename one, or give both the same options."
+                )
+        written = [str(option) for option in first.options]
+        if any(mark in text for text in (name, *written) for mark in ",=\n") or len(set(written)) < len(written):
+            raise UsageError(
+                f"choice '{name}' of module '{self.name}' has options {written}: names and options must be different "
+                "texts without comma, equals sign and line break."
+            )
+        return Choice(name, first.options, ordinal=first.ordinal, condition=_condition(uses))
+
+    # -- forms ----------------------------------------------------------------------------------------------------
+
+    def simplify(self, architecture: Architecture) -> Architecture:
+        """Choices that no place in the network uses take their first option."""
+        used = {
+            use.name
+            for use in self._uses
+            if all(name in architecture and architecture[name] in values for name, values in use.context.items())
+        }
+        values = {c.name: architecture[c.name] if c.name in used else c.options[0] for c in self.choices}
+        return self.architecture(values)
+
+    def canonical(self, architecture: Architecture) -> str:
+        return self.simplify(architecture).text
+
+    # -- network --------------------------------------------------------------------------------------------------
+
+    def check_task(self, task: Task) -> None:
+        self._check_outputs(self.module, task)
+
+    def network(self, task: Task, pick: Pick) -> nn.Module:
+        network = resolve(self.module, pick)
+        # From the inside out, so that a module that initialises its parts has the last word.
+        for module in reversed(list(network.modules())):
+            reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
+            if callable(reset):
+                reset()
+        if not isinstance(pick, ArchitecturePick):
+            self._check_outputs(self.module, task)
+        elif not any(parameter.is_meta for parameter in network.parameters()):
+            self._check_outputs(network.eval(), task)
+        return network.train()
+
+    def _check_outputs(self, network: nn.Module, task: Task) -> None:
+        try:
+            with torch.no_grad():
+                outputs = network(torch.zeros(2, *task.input_shape))
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0].rstrip(".")
+            raise UsageError(
+                f"module '{self.name}' does not run on inputs of shape {task.input_shape} (task '{task.name}'): {reason}."
+            ) from error
+        shape = tuple(getattr(outputs, "shape", ()))
+        if shape[:2] != (2, task.outputs):
+            raise UsageError(
+                f"module '{self.name}' returns {type(outputs).__name__} of shape {shape} for two examples of task "
+                f"'{task.name}', which needs (2, {task.outputs}): give it a last layer with {task.outputs} outputs."
+            )
+
+
+def _condition(uses: Sequence[Use]) -> Condition | None:
+    """The condition on the innermost choice that all places depend on; it holds wherever one of them is built."""
+    for name in reversed(tuple(uses[0].context)):
+        if all(name in use.context for use in uses):
+            values: set[Option] = set().union(*(use.context[name] for use in uses))
+            return Condition(name, tuple(sorted(values, key=str)))
+    return None

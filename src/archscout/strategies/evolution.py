@@ -1,0 +1,49 @@
+"""Regularised evolution (Real, Aggarwal, Huang, Le 2019, arXiv 1802.01548)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from archscout.core.architecture import Architecture
+from archscout.core.errors import UsageError
+from archscout.core.registry import register
+from archscout.core.space import Space
+from archscout.core.strategy import Strategy, unseen
+from archscout.core.trial import History
+
+
+@register("strategy", "evolution")
+class RegularisedEvolution(Strategy):
+    """The oldest of the population dies; the best of a random sample of it is mutated.
+
+    Args:
+        population: trials that are alive (the published setting is 100, for thousands of trials; the default suits
+            tens to hundreds).
+        sample: contestants of each tournament (published: 25 of 100).
+
+    A child whose network has been tried before is mutated again, since it would be answered from the store and teach
+    nothing; the published algorithm evaluates it once more.
+    """
+
+    def __init__(self, population: int = 20, sample: int = 5) -> None:
+        if population < 2 or not 1 <= sample <= population:
+            raise UsageError(
+                f"strategy 'evolution' needs a population of 2 or more and a sample between 1 and it, "
+                f"not population={population}, sample={sample}."
+            )
+        self.name = "evolution"
+        self.population, self.sample = population, sample
+
+    def propose(self, space: Space, history: History, rng: np.random.Generator) -> Architecture:
+        alive = []
+        for trial in reversed(history):
+            if trial.defined:
+                alive.append(trial)
+                if len(alive) == self.population:
+                    break
+        if len(alive) < self.population:
+            return unseen(lambda: space.sample(rng), space, history)
+        contestants = rng.choice(len(alive), size=self.sample, replace=False)
+        parent = min((alive[int(i)] for i in contestants), key=lambda trial: trial.rank).architecture
+
+        return unseen(lambda: space.mutate(parent, rng), space, history, walk=lambda a: space.mutate(a, rng))

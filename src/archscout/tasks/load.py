@@ -1,0 +1,59 @@
+"""A task by its name, or from a path to the user's own images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from archscout.core import registry
+from archscout.core.errors import DataError, UsageError, nearest
+from archscout.core.task import Task
+
+
+def load(name_or_path: str | Path, **parameters: Any) -> Task:
+    """The task of a registered name (`digits`, `digits:train=500`) or of a path (`photos.npz:size=32`, a folder).
+
+    Args:
+        name_or_path: a name or a path, perhaps with parameters after a colon: `train` (how many training examples
+            to keep), `size` (pixels to resize images to), `flip` (whether augmentation may mirror images).
+        parameters: the same, as keyword arguments; they go before those in the text.
+
+    Raises:
+        UsageError: for an unknown name or parameter, with the nearest known one.
+        DataError: for a missing file, or data that cannot be used.
+
+    >>> load("digits", train=500).name                    # doctest: +SKIP
+    'digits:train=500'
+    """
+    text = str(name_or_path)
+    if Path(text).exists() and text not in registry.names("task"):
+        return _from_path(text, parameters)
+    head, colon, tail = text.rpartition(":")
+    name, written = (head, dict(registry.parse_name(f"_:{tail}")[1])) if colon and "=" in tail else (text, {})
+    given = {key: value for key, value in (written | parameters).items() if value is not None}
+    if name in registry.names("task"):
+        return registry.create("task", registry.full_name(name, given))  # type: ignore[no-any-return]
+    return _from_path(name, given)
+
+
+def _from_path(text: str, parameters: dict[str, Any]) -> Task:
+    path = Path(text).expanduser()
+    if not path.exists():
+        raise _missing(text, path)
+    from archscout.tasks.files import from_path  # brings torch, which a wrong name can do without
+
+    known = ("train", "size", "flip")
+    for parameter in parameters:
+        if parameter not in known:
+            raise UsageError(f"data in a file has no parameter '{parameter}': {nearest(parameter, known)}")
+    return from_path(path, registry.full_name(path.resolve().name, parameters), **parameters)
+
+
+def _missing(text: str, path: Path) -> DataError | UsageError:
+    tasks = registry.names("task")
+    if path.suffix or len(path.parts) > 1:
+        beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        if not beside:
+            return DataError(f"there is no file '{text}': its folder is missing or empty.")
+        return DataError(f"there is no file '{text}': {nearest(path.name, beside)}")
+    return UsageError(f"there is no task or file '{text}': {nearest(text, tasks)}")

@@ -1,0 +1,70 @@
+"""How a network is trained: everything but the network, the data and the seed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from archscout.core.errors import UsageError
+from archscout.core.task import Task
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
+
+    Args:
+        epochs: passes over the training examples.
+        batch_size: examples a step, at most; the batches of an epoch are as equal as can be.
+        optimizer: `sgd` (with Nesterov momentum) or `adamw`.
+        learning_rate: the highest, at the end of the warm-up; a cosine then takes it to zero at the last step.
+        momentum: of SGD.
+        weight_decay: of weights; normalisation layers and biases have none.
+        warmup_epochs: the learning rate rises linearly for so long.
+        label_smoothing: probability that the loss takes from the true class for all.
+        gradient_clip: the longest gradient (Euclidean norm over all parameters); 0 for no limit.
+        augment: whether batches are changed at random by `task.augment`.
+        mixed_precision: whether to compute in bfloat16; None leaves it to the device (CUDA devices that can do so).
+    """
+
+    epochs: int
+    batch_size: int = 64
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warmup_epochs: float = 1.0
+    label_smoothing: float = 0.1
+    gradient_clip: float = 5.0
+    augment: bool = True
+    mixed_precision: bool | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise UsageError(f"the {name} of a training must be a whole number above zero, not {value!r}.")
+        for name in ("learning_rate", "weight_decay", "warmup_epochs", "label_smoothing", "gradient_clip", "momentum"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UsageError(f"the {name} of a training cannot be {getattr(self, name)!r}: it is zero or more.")
+        if self.optimizer not in ("sgd", "adamw"):
+            raise UsageError(f"there is no optimizer '{self.optimizer}': use sgd or adamw.")
+
+    @classmethod
+    def default(cls, task: Task, epochs: int) -> Recipe:
+        """The recipe for a task; `benchmarks/recipe.py` measures it against others."""
+        return cls(epochs=epochs)
+
+    def rate(self, step: int, steps_per_epoch: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        total = self.epochs * steps_per_epoch
+        warmup = min(self.warmup_epochs * steps_per_epoch, total / 2)
+        if step + 1 < warmup:
+            return self.learning_rate * (step + 1) / warmup
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step + 1 - warmup) / (total + 1 - warmup)))
+
+
+def default_epochs(task: Task) -> int:
+    """What full training means for a task, in epochs: fewer for more examples."""
+    return 30

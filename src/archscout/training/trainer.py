@@ -1,0 +1,261 @@
+"""The one trainer that everything uses.
+
+It costs little more than the bare loop (`benchmarks/trainer_overhead.py`): the data lie in one tensor on the
+device, batches are drawn and changed there, and nothing is asked of the device within an epoch. Interrupted anywhere, a
+training continues to exactly the weights of an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.optim import SGD, AdamW, Optimizer
+
+from archscout.core.errors import UsageError
+from archscout.core.seeds import derive
+from archscout.core.task import Split, Task
+from archscout.training import checkpoint
+from archscout.training.recipe import Recipe as Recipe
+from archscout.training.recipe import default_epochs as default_epochs
+
+EVALUATION_BATCH = 512
+CHECKPOINT = "checkpoint.safetensors"
+
+Row = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training came to. The network has the weights of `best_epoch` (from 1; 0 where none was finished).
+
+    `curve` has a row an epoch: `epoch`, `train_loss`, `valid_loss`, `valid_<metric>`, `learning_rate` (of the last
+    step), `seconds` (since the start, evaluation included, pauses not). `valid_metric` is that of the best epoch, NaN
+    where none was finished. `diverged` says that a loss was no longer finite, `reason` in which epoch.
+    """
+
+    curve: tuple[Row, ...]
+    best_epoch: int
+    valid_metric: float
+    seconds: float
+    diverged: bool = False
+    reason: str = ""
+
+
+def train(
+    network: nn.Module,
+    task: Task,
+    recipe: Recipe,
+    *,
+    seed: int,
+    device: str = "cpu",
+    folder: Path | None = None,
+    on_epoch: Callable[[Row], bool | None] | None = None,
+) -> Outcome:
+    """Train a network in place; it ends with the weights of the best epoch by the validation metric.
+
+    Args:
+        network: as built; it is moved to the device.
+        task: its `train` split is fitted; `valid` chooses the epoch (equal metrics: the lower loss).
+        recipe: how.
+        seed: of the order of examples, augmentation and dropout; the same seed gives the same weights on one machine.
+        device: where to train.
+        folder: where a checkpoint is written each epoch, and from which an interrupted training continues.
+        on_epoch: called with each new row of the curve; the training stops early where it returns True.
+
+    Raises:
+        UsageError: if the checkpoint in `folder` is of another training.
+    """
+    started = time.perf_counter()
+    run = _Run(network.to(device), task, recipe, seed, device)
+    path = None if folder is None else folder / CHECKPOINT
+    before = 0.0
+    if path is not None:
+        before = run.restore(path)
+    with _own_randomness(device):
+        while run.epoch < recipe.epochs and not run.reason:
+            row = run.advance()
+            if row is None:
+                break
+            row["seconds"] = before + time.perf_counter() - started
+            if path is not None:
+                run.keep(path)
+            if on_epoch is not None and on_epoch(dict(row)):
+                break
+    run.load_best()
+    best = run.curve[run.best_epoch - 1][f"valid_{task.metric}"] if run.best_epoch else math.nan
+    seconds = before + time.perf_counter() - started
+    return Outcome(tuple(run.curve), run.best_epoch, best, seconds, bool(run.reason), run.reason)
+
+
+def predict(
+    network: nn.Module, task: Task, split: Split, *, device: str = "cpu", batch_size: int = EVALUATION_BATCH
+) -> Tensor:
+    """The outputs for every example of a split, in order; the network is left in the mode it was in."""
+    x, _ = task.tensors(split, device)
+    return _outputs(network.to(device), x, batch_size)
+
+
+def _outputs(network: nn.Module, x: Tensor, batch_size: int = EVALUATION_BATCH) -> Tensor:
+    training = network.training
+    network.eval()
+    with torch.inference_mode():
+        outputs = torch.cat([network(batch) for batch in torch.split(x, batch_size)])
+    network.train(training)
+    return outputs
+
+
+class _Run:
+    """A training under way: what changes from epoch to epoch."""
+
+    def __init__(self, network: nn.Module, task: Task, recipe: Recipe, seed: int, device: str) -> None:
+        self.network, self.task, self.recipe, self.seed, self.device = network, task, recipe, seed, device
+        self.x, self.y = task.tensors(task.train, device)
+        self.valid_x, self.valid_y = task.tensors(task.valid, device)
+        self.steps = math.ceil(len(self.x) / recipe.batch_size)
+        self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self.optimizer = _optimizer(self.parameters, recipe)
+        self.generator = Generator(device)
+        self.mixed = _mixed(recipe, device)
+        self.state = {name: tensor.detach() for name, tensor in network.state_dict().items()}
+        self.best = {name: tensor.clone() for name, tensor in self.state.items()}
+        self.curve: list[Row] = []
+        self.best_epoch = 0
+        self.reason = ""
+
+    @property
+    def epoch(self) -> int:
+        return len(self.curve)
+
+    def advance(self) -> Row | None:
+        """Train and evaluate for one epoch; None where it diverged."""
+        train_loss = self._train_epoch()
+        if not math.isfinite(train_loss):
+            self.reason = f"the training loss was {train_loss} in epoch {self.epoch + 1}"
+            return None
+        outputs = _outputs(self.network, self.valid_x)
+        valid_loss = float(self.task.loss(outputs, self.valid_y))
+        if not math.isfinite(valid_loss):
+            self.reason = f"the validation loss was {valid_loss} in epoch {self.epoch + 1}"
+            return None
+        metric = f"valid_{self.task.metric}"
+        row: Row = {
+            "epoch": self.epoch + 1,
+            "train_loss": train_loss,
+            "valid_loss": valid_loss,
+            metric: self.task.measure(outputs, self.valid_y),
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "seconds": 0.0,
+        }
+        self.curve.append(row)
+        best = self.curve[self.best_epoch - 1]
+        if not self.best_epoch or (row[metric], -valid_loss) > (best[metric], -best["valid_loss"]):
+            self.best_epoch = self.epoch
+            for name, tensor in self.state.items():
+                self.best[name].copy_(tensor)
+        return row
+
+    def _train_epoch(self) -> float:
+        """One pass over the training examples; the mean loss, as far as it is finite."""
+        recipe, task, network, optimizer = self.recipe, self.task, self.network, self.optimizer
+        _seed(derive(self.seed, "network", self.epoch), self.device)
+        self.generator.manual_seed(derive(self.seed, "batches", self.epoch))
+        order = torch.randperm(len(self.x), generator=self.generator, device=self.device)
+        total = torch.zeros((), device=self.device)
+        network.train()
+        for step, rows in enumerate(order.tensor_split(self.steps)):
+            rate = recipe.rate(self.epoch * self.steps + step, self.steps)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            x, y = self.x[rows], self.y[rows]
+            if recipe.augment:
+                x = task.augment(x, self.generator)
+            with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.mixed):
+                loss = task.loss(network(x), y, recipe.label_smoothing)
+            optimizer.zero_grad()
+            loss.backward()
+            if recipe.gradient_clip:
+                nn.utils.clip_grad_norm_(self.parameters, recipe.gradient_clip)
+            optimizer.step()
+            total += loss.detach() * len(rows)
+        return float(total) / len(self.x)
+
+    def load_best(self) -> None:
+        if self.best_epoch:
+            for name, tensor in self.state.items():
+                tensor.copy_(self.best[name])
+
+    # -- checkpoints ----------------------------------------------------------------------------------------------
+
+    def _identity(self) -> dict[str, Any]:
+        return {"recipe": dataclasses.asdict(self.recipe), "seed": self.seed, "task": self.task.digest}
+
+    def keep(self, path: Path) -> None:
+        tensors = {f"network.{name}": tensor for name, tensor in self.state.items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        for position, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{position}.{name}": t for name, t in state.items() if isinstance(t, Tensor)}
+        checkpoint.write(path, tensors, {**self._identity(), "curve": self.curve, "best_epoch": self.best_epoch})
+
+    def restore(self, path: Path) -> float:
+        """Continue where the checkpoint ended; the seconds spent until then."""
+        kept = checkpoint.read(path, self.device)
+        if kept is None:
+            return 0.0
+        tensors, notes = kept
+        network, best = checkpoint.part(tensors, "network"), checkpoint.part(tensors, "best")
+        same_network = {n: t.shape for n, t in network.items()} == {n: t.shape for n, t in self.state.items()}
+        if not same_network or any(notes.get(key) != value for key, value in self._identity().items()):
+            raise UsageError(f"the checkpoint '{path}' is of another training: delete it, or choose another folder.")
+        for name, tensor in self.state.items():
+            tensor.copy_(network[name])
+            self.best[name].copy_(best[name])
+        states: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in checkpoint.part(tensors, "optimizer").items():
+            position, _, key = name.partition(".")
+            states.setdefault(int(position), {})[key] = tensor
+        self.optimizer.load_state_dict({"state": states, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        self.curve, self.best_epoch = notes["curve"], notes["best_epoch"]
+        return float(self.curve[-1]["seconds"])
+
+
+def _optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> Optimizer:
+    # Vectors are biases and the scales of normalisation: pulling them to zero only hampers the layer.
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if recipe.optimizer == "adamw":
+        return AdamW(groups, lr=recipe.learning_rate, fused=True)
+    return SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0, fused=True)
+
+
+def _mixed(recipe: Recipe, device: str) -> bool:
+    if recipe.mixed_precision is not None:
+        return recipe.mixed_precision
+    return torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def _seed(seed: int, device: str) -> None:
+    """Seed the generators that modules (dropout) draw from; see `_own_randomness`."""
+    torch.default_generator.manual_seed(seed)
+    if torch.device(device).type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+
+
+@contextmanager
+def _own_randomness(device: str) -> Iterator[None]:
+    """Leave the global generators as they were."""
+    devices = [torch.device(device)] if torch.device(device).type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        yield

@@ -1,0 +1,172 @@
+"""Measured time against sleeps and clocks that are known, and the promises of the measurement."""
+
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from archscout.core.cost import Cost
+from archscout.core.errors import ArchscoutError, UsageError
+from archscout.core.registry import create
+from archscout.costs import latency
+from archscout.costs.latency import FULL, QUICK, Latency, Protocol, measure_module
+from archscout.testing import CostConformance
+
+
+class TestTorch(CostConformance):
+    def cost(self) -> Cost:
+        return Latency()
+
+
+class TestOnnxRuntime(CostConformance):
+    count = 2
+
+    def cost(self) -> Cost:
+        return create("cost", "latency:runtime=onnxruntime")
+
+
+class Sleep(nn.Module):
+    """Takes a known time; notes how it was run."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.seconds = seconds
+        self.seen: list[Any] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append((tuple(x.shape), self.training, torch.is_inference_mode_enabled(), torch.get_num_threads()))
+        time.sleep(self.seconds)
+        return x
+
+
+class Clock:
+    """A clock on which each run takes what the script says, and nothing else takes time."""
+
+    def __init__(self, runs: Iterator[float], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.runs, self.count = 0.0, runs, 0
+        monkeypatch.setattr(latency.time, "perf_counter", lambda: self.now)
+
+    def run(self) -> None:
+        self.count += 1
+        self.now += next(self.runs)
+
+
+def test_a_known_time() -> None:
+    module = Sleep(0.004)
+    module.train()
+    threads = torch.get_num_threads()
+    measurement = measure_module(module, (3, 5), batch=2)
+    assert 4.0 <= measurement.value < 6.0
+    assert measurement.details["p95_ms"] >= measurement.value
+    assert measurement.details["runs"] >= 30
+    assert set(module.seen) == {((2, 3, 5), False, True, 1)}
+    assert module.training
+    assert torch.get_num_threads() == threads
+
+
+def test_threads_are_those_asked_for() -> None:
+    module = Sleep(0.0005)
+    measure_module(module, (1,), threads=2, protocol=QUICK)
+    assert {seen[-1] for seen in module.seen} == {2}
+    assert torch.get_num_threads() == 1
+
+
+def test_screening_is_short() -> None:
+    module = Sleep(0.002)
+    started = time.perf_counter()
+    assert 2.0 <= measure_module(module, (1,), protocol=QUICK).value < 4.0
+    assert time.perf_counter() - started < 0.3
+
+
+def test_steady_runs_end_after_three_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    def steady() -> Iterator[float]:
+        while True:
+            yield 0.001
+
+    clock = Clock(steady(), monkeypatch)
+    times, rounds, spread = latency._time(clock.run, FULL)
+    assert (rounds, spread) == (3, pytest.approx(0.0, abs=1e-9))
+    assert len(times) == 3 * 20
+    assert times == pytest.approx([0.001] * 60)
+
+
+def test_rounds_that_something_else_slowed_down_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    protocol = Protocol(warm_up=0.0, round=0.01, runs=10, rounds=15)
+
+    def disturbed() -> Iterator[float]:
+        yield from [0.001] * 3
+        for factor in (1.0, 1.5, 1.31, 1.01, 1.7, 1.02):
+            yield from [0.001 * factor] * 10
+
+    times, rounds, spread = latency._time(Clock(disturbed(), monkeypatch).run, protocol)
+    assert rounds == 6
+    assert spread == pytest.approx(0.02)
+    assert sorted(times)[15] == pytest.approx(0.00101)
+    assert max(times) == pytest.approx(0.00102)
+
+
+def test_what_never_settles_ends_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    protocol = Protocol(warm_up=0.0, round=0.01, runs=10, rounds=7)
+
+    def restless() -> Iterator[float]:
+        yield from [0.001] * 3
+        seconds = 0.001
+        while True:
+            yield from [seconds] * 10
+            seconds *= 1.2
+
+    times, rounds, spread = latency._time(Clock(restless(), monkeypatch).run, protocol)
+    assert rounds == 7
+    assert spread == pytest.approx(0.44)
+    assert len(times) == 30
+
+
+def test_percentile() -> None:
+    assert latency._percentile(list(range(1, 101)), 0.95) == 95
+    assert latency._percentile([3.0], 0.95) == 3.0
+
+
+@pytest.mark.parametrize(
+    ("parameters", "key"),
+    [
+        ({}, "latency_ms"),
+        ({"runtime": "onnxruntime"}, "latency_onnx_ms"),
+        ({"batch": 8, "threads": 2}, "latency_batch8_threads2_ms"),
+        ({"runtime": "onnxruntime", "threads": 4}, "latency_onnx_threads4_ms"),
+    ],
+)
+def test_different_conditions_have_different_keys(parameters: dict[str, Any], key: str) -> None:
+    assert Latency(**parameters).key == key
+
+
+def test_limits_have_units() -> None:
+    assert Latency.quantity("2ms", "latency") == Latency.quantity("2", "latency") == 2.0
+    assert Latency.quantity("0.5s", "latency") == 500.0
+    assert math.isclose(Latency.quantity("20us", "latency"), 0.02)
+
+
+@pytest.mark.parametrize("text", ["latency:runtime=tflite", "latency:batch=0", "latency:threads=1.5", "latency:speed=2"])
+def test_wrong_parameters(text: str) -> None:
+    with pytest.raises(UsageError):
+        create("cost", text)
+
+
+def test_conditions_are_told() -> None:
+    details = measure_module(nn.Linear(4, 2), (4,), runtime="onnxruntime", protocol=QUICK).details
+    assert details["conditions"]["runtime"].startswith("onnxruntime ")
+    assert details["conditions"]["batch"] == 1
+    assert details["conditions"]["cpu"]
+
+
+def test_a_module_that_cannot_be_written_as_onnx() -> None:
+    class Cannot(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.linalg.eigvalsh(x)
+
+    with pytest.raises(ArchscoutError, match="cannot be written as ONNX"):
+        measure_module(Cannot(), (3, 3), runtime="onnxruntime", protocol=QUICK)

@@ -1,0 +1,200 @@
+"""Whole searches on a tiny task: what lies in the folder, what is refused, what survives."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from archscout.core.errors import ArchscoutError, UsageError
+from archscout.core.estimator import Estimator
+from archscout.core.registry import create, register
+from archscout.core.trial import Estimate
+from archscout.search.search import search, train
+from archscout.search.store import Store
+from archscout.testing import tiny_task
+
+SPACE = "nasbench201:width=4,cells=1"
+
+
+@pytest.fixture(scope="module")
+def task():
+    return tiny_task(examples=300)
+
+
+@pytest.fixture(scope="module")
+def found(task, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs")
+    return search(
+        SPACE, task, budget="12trials", maximum={"params": "12k"}, workers=0, out=out, name="found", epochs=4, seed=1
+    )
+
+
+def test_the_folder_holds_a_network_that_keeps_the_limit(found, task):
+    for name in ("network.safetensors", "network.onnx", "architecture.json", "metrics.json", "report.json"):
+        assert (found.folder / name).stat().st_size > 0
+    metrics = json.loads((found.folder / "metrics.json").read_text())
+    contract = {
+        "architecture", "space", "task", "valid_accuracy", "test_accuracy", "costs", "constraints", "trials",
+        "failed_trials", "rejected", "seconds", "seed", "version",
+    }  # fmt: skip
+    assert contract <= set(metrics)
+    assert {"params", "macs", "latency_ms", "peak_memory_bytes"} <= set(metrics["costs"])
+    assert metrics["costs"]["params"] <= 12_000
+    assert metrics["rejected"] > 0
+    assert metrics["trials"] <= 12
+    assert metrics["valid_accuracy"] > 0.6, "three patterns with noise are easy"
+    assert not (found.folder / "work").exists()
+
+
+def test_the_stored_network_gives_the_accuracy_that_is_claimed(found, task):
+    from safetensors.torch import load_file
+
+    from archscout.networks.pick import build
+
+    space = create("space", SPACE)
+    network = task.deploy(build(space, space.parse(found.architecture), task))
+    network.load_state_dict(load_file(found.folder / "network.safetensors"))
+    network.eval()
+    for split, name in ((task.valid, "valid_accuracy"), (task.test, "test_accuracy")):
+        with torch.no_grad():
+            outputs = network(torch.from_numpy(split.x).permute(0, 3, 1, 2).float())
+        accuracy = (outputs.argmax(1).numpy() == split.y).mean()
+        assert accuracy == pytest.approx(found.metrics[name], abs=1e-6)
+
+
+def test_the_onnx_file_runs_without_us(found, task):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(found.folder / "network.onnx"), providers=["CPUExecutionProvider"])
+    x = np.ascontiguousarray(task.test.x.transpose(0, 3, 1, 2)).astype(np.float32)
+    (outputs,) = session.run(None, {session.get_inputs()[0].name: x})
+    assert (outputs.argmax(1) == task.test.y).mean() == pytest.approx(found.metrics["test_accuracy"], abs=1e-6)
+
+
+def test_a_finished_run_is_reported_and_not_redone(found, task):
+    before = (found.folder / "metrics.json").stat().st_mtime_ns
+    again = search(
+        SPACE, task, budget="12trials", maximum={"params": "12k"}, workers=0, out=found.folder.parent, name="found",
+        epochs=4, seed=1,
+    )  # fmt: skip
+    assert again.metrics == found.metrics
+    assert (found.folder / "metrics.json").stat().st_mtime_ns == before
+
+
+def test_another_search_under_the_same_name_is_refused(found, task):
+    with pytest.raises(UsageError, match="started with seed = 1, not 2"):
+        search(SPACE, task, budget="12trials", maximum={"params": "12k"}, out=found.folder.parent, name="found",
+               epochs=4, seed=2, workers=0)  # fmt: skip
+
+
+def test_one_seed_gives_one_result_whatever_the_workers(found, task, tmp_path):
+    again = search(SPACE, task, budget="12trials", maximum={"params": "12k"}, workers=2, out=tmp_path, name="two",
+                   epochs=4, seed=1)  # fmt: skip
+    with Store.open(found.folder / "search.sqlite") as one, Store.open(again.folder / "search.sqlite") as two:
+        rows = [[(r.key, r.value) for r in sorted(s.trials(n), key=lambda r: r.key)] for s, n in ((one, "found"), (two, "two"))]
+    assert [key for key, _ in rows[0]] == [key for key, _ in rows[1]]
+    assert rows[0] == rows[1]
+    assert again.architecture == found.architecture
+    assert again.metrics["rejected"] == found.metrics["rejected"]
+
+
+@pytest.mark.parametrize("method", ["random", "evolution:population=3,sample=2", "nsga2:population=3"])
+def test_a_strategy_is_a_method(method, task, tmp_path):
+    result = search(SPACE, task, method=method, budget="5trials", objectives=["macs"], workers=0, out=tmp_path, epochs=2)
+    assert result.metrics["trials"] == 5
+    front = result.pareto
+    assert front
+    assert [p["costs"]["macs"] for p in front] == sorted(p["costs"]["macs"] for p in front)
+    assert [p["value"] for p in front] == sorted(p["value"] for p in front)
+
+
+def test_a_strategy_over_a_cheap_estimator_trains_its_best(task, tmp_path):
+    result = search(SPACE, task, method="evolution", estimator="params", budget="40trials", workers=0, out=tmp_path, epochs=2)
+    assert result.metrics["valid_accuracy"] > 0
+    assert result.metrics["trials"] == 40
+
+
+def test_a_limit_that_nothing_meets_names_the_closest(task, tmp_path):
+    with pytest.raises(UsageError, match=r"was found that meets params <= 10.*the closest.*has params = \d+"):
+        search(SPACE, task, maximum={"params": "10"}, budget="5trials", workers=0, out=tmp_path)
+
+
+def test_a_limit_that_few_meet_is_met(task, tmp_path):
+    space = create("space", SPACE)
+    smallest = create("cost", "params")
+    from archscout.core.estimator import Setting
+
+    least = min(smallest.measure(a, Setting(space, task)).value for a in space.extremes())
+    result = search(SPACE, task, maximum={"params": str(least)}, budget="3trials", workers=0, out=tmp_path, epochs=1)
+    assert result.metrics["costs"]["params"] <= least
+
+
+def test_a_budget_that_pays_for_nothing_is_refused(task, tmp_path):
+    with pytest.raises(UsageError, match="does not pay for one trained network"):
+        search(SPACE, task, budget="0.05s", workers=0, out=tmp_path)
+
+
+class Flaky(Estimator):
+    """Fails on every second network, in every way there is."""
+
+    needs = frozenset({"training"})
+
+    def __init__(self) -> None:
+        self.name = "flaky"
+
+    def estimate(self, architectures, setting, *, fidelity=None):
+        trained = create("estimator", "trained")
+        kind = len(architectures[0].text) % 3
+        if kind == 0:
+            raise MemoryError("no room")
+        if kind == 1:
+            return [Estimate(math.nan, reason="the loss is NaN.")]
+        return trained.estimate(architectures, setting, fidelity=fidelity)
+
+
+register("estimator", "flaky")(Flaky)
+
+
+def test_failing_trials_are_recorded_with_their_reason_and_the_search_goes_on(task, tmp_path):
+    result = search(SPACE, task, method="random", estimator="flaky", budget="12trials", workers=0, out=tmp_path, epochs=1)
+    assert 0 < result.metrics["failed_trials"] < 12
+    reasons = " ".join(failure["reason"] for failure in result.metrics["failures"])
+    assert "no room" in reasons or "NaN" in reasons
+
+
+def test_a_search_in_which_everything_fails_says_why(task, tmp_path):
+    class Broken(Flaky):
+        def estimate(self, architectures, setting, *, fidelity=None):
+            raise RuntimeError("broken for good")
+
+    register("estimator", "broken")(Broken)
+    with pytest.raises(ArchscoutError, match=r"no network was trained: .*broken for good"):
+        search(SPACE, task, method="random", estimator="broken", budget="4trials", workers=0, out=tmp_path, epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "cascadde"}, "did you mean 'cascade'"),
+        ({"estimator": "trainedd"}, "did you mean 'trained'"),
+        ({"maximum": {"latencyy": "2ms"}}, "did you mean 'latency'"),
+        ({"maximum": {"params": "2ms"}}, "is not a limit for params"),
+        ({"budget": "soon"}, "is not a budget"),
+        ({"name": "../x"}, "cannot be the name of a run"),
+        ({"workers": -1}, "0 or more"),
+    ],
+)
+def test_wrong_usage_is_one_sentence(options, message, task, tmp_path):
+    with pytest.raises(UsageError, match=message) as caught:
+        search(**{"space": SPACE, "data": task, "workers": 0, "out": tmp_path, "budget": "2trials"} | options)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.glob("*/metrics.json"))
+
+
+def test_training_one_architecture(task, tmp_path):
+    result = train(SPACE, "|nor_conv_3x3~0|+|none~0|none~1|+|none~0|skip_connect~1|none~2|", task, epochs=3, out=tmp_path, name="one")
+    assert result.metrics["valid_accuracy"] > 0.5
+    assert result.metrics["method"] == "train"
+    assert (result.folder / "network.onnx").is_file()

@@ -1,0 +1,200 @@
+import inspect
+import json
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+import archscout
+from archscout.core.cost import Cost
+from archscout.core.errors import DataError, UsageError
+from archscout.core.estimator import Estimator
+from archscout.core.method import Method
+from archscout.core.registry import ROOMS
+from archscout.core.space import Space
+from archscout.core.strategy import Strategy
+from archscout.core.task import Task
+from archscout.networks.pick import build
+from archscout.search.result import write_json
+from archscout.testing.tasks import tiny_task
+
+
+class Net(nn.Module):
+    """A module of the user's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        width = archscout.Width(4, 8, name="width")
+        self.stem = archscout.Conv2d(1, width, archscout.Kernel(3, 5))
+        self.norm = archscout.BatchNorm2d(width)
+        self.head = archscout.Linear(width, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.norm(self.stem(x)).relu().mean((2, 3)))
+
+
+def make_run(folder: Path, space: Space, text: str) -> tuple[nn.Module, Task]:
+    """What a search leaves, by hand: an untrained network whose normalisation has seen data, and its description."""
+    task = tiny_task()
+    network = build(space, space.parse(text), task, seed=3)
+    network(task.tensors(task.train)[0])
+    deployed = task.deploy(network).eval()
+    folder.mkdir(parents=True)
+    save_file(
+        {name: tensor.contiguous() for name, tensor in deployed.state_dict().items()}, folder / "network.safetensors"
+    )
+    description = {"format": 1, "space": space.name, "architecture": text, "task": task.describe(), "version": "0.1.0"}
+    write_json(folder / "architecture.json", description)
+    return deployed, task
+
+
+CELL = "|nor_conv_3x3~0|+|none~0|avg_pool_3x3~1|+|skip_connect~0|none~1|nor_conv_1x1~2|"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    make_run(tmp_path / "run", archscout.space("nasbench201:width=4"), CELL)
+    return tmp_path / "run"
+
+
+def test_each_kind_is_made_by_name() -> None:
+    for made, kind in (
+        (archscout.space("nasbench201"), Space),
+        (archscout.task("digits"), Task),
+        (archscout.estimator("naswot"), Estimator),
+        (archscout.strategy("evolution"), Strategy),
+        (archscout.method("cascade"), Method),
+        (archscout.method("random"), Method),
+        (archscout.cost("latency"), Cost),
+    ):
+        assert isinstance(made, kind)
+
+
+@pytest.mark.parametrize("kind", ["space", "task", "estimator", "strategy", "method", "cost"])
+def test_an_unknown_name_is_refused_with_the_nearest(kind: str) -> None:
+    known = archscout.names(kind)[0]
+    with pytest.raises(UsageError, match=f"'{known}x'.*'{known}'"):
+        getattr(archscout, kind)(f"{known}x")
+
+
+def test_there_is_no_table_yet_to_name() -> None:
+    with pytest.raises(UsageError, match="there is no table 'nasbench201'"):
+        archscout.table("nasbench201")
+
+
+@pytest.mark.parametrize("kind", [*ROOMS, *ROOMS.values()])
+def test_names_takes_singular_and_plural(kind: str) -> None:
+    assert archscout.names(kind) == sorted(archscout.names(kind))
+
+
+def test_parameters_reach_a_task() -> None:
+    assert len(archscout.task("digits", train=100).train) == 100
+
+
+def test_data_of_the_users_own_is_a_task(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "d.npz", x_train=rng.integers(0, 255, (60, 8, 8, 3), np.uint8), y_train=np.arange(60) % 3)
+    task = archscout.task(tmp_path / "d.npz")
+    assert (task.input_shape, task.outputs) == ((3, 8, 8), 3)
+
+
+def test_a_module_is_a_space() -> None:
+    space = archscout.space(Net())
+    assert space.size() == 4
+    with pytest.raises(UsageError, match="contains no choice"):
+        archscout.space(nn.Linear(2, 2))
+
+
+def test_what_is_offered_exists_and_nothing_else() -> None:
+    for name in archscout.__all__:
+        assert getattr(archscout, name) is not None
+    assert set(archscout.__all__) <= set(dir(archscout))
+    with pytest.raises(AttributeError, match="'archscout' has no attribute 'serach'"):
+        _ = archscout.serach  # type: ignore[attr-defined]
+
+
+def test_search_is_a_call_before_and_after_its_package_is_imported() -> None:
+    """Importing `archscout.search` binds that name in `archscout`: what is bound must still be the search."""
+    code = """
+import archscout
+assert callable(archscout.search)
+import archscout.search.budget
+from archscout.search.budget import Budget
+assert archscout.search.budget.Budget is Budget
+try:
+    archscout.search("nasbench21", "digits")
+except Exception as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "did you mean 'nasbench201'?" in done.stdout
+    assert isinstance(archscout.search, types.ModuleType)
+    assert "maximum" in inspect.signature(sys.modules["archscout.search.search"].search).parameters
+
+
+def test_a_loaded_network_answers_as_the_saved_one(tmp_path: Path) -> None:
+    saved, task = make_run(tmp_path / "run", archscout.space("nasbench201:width=4"), CELL)
+    loaded = archscout.load(tmp_path / "run")
+    images = torch.from_numpy(task.test.x).permute(0, 3, 1, 2).float()
+    assert not loaded.training
+    assert torch.equal(loaded(images), saved(images))
+    assert loaded.classes == task.class_names
+
+
+def test_a_run_of_a_module_loads_with_the_module(tmp_path: Path) -> None:
+    saved, task = make_run(tmp_path / "run", archscout.space(Net()), "width=8,stem.kernel=5")
+    images = torch.from_numpy(task.test.x).permute(0, 3, 1, 2).float()
+    for space in (Net(), archscout.space(Net())):
+        assert torch.equal(archscout.load(tmp_path / "run", space=space)(images), saved(images))
+    with pytest.raises(UsageError, match=r"space 'Net'.*load\(run, space=\.\.\.\)"):
+        archscout.load(tmp_path / "run")
+
+
+def test_the_weights_of_another_architecture_are_refused(run: Path, tmp_path: Path) -> None:
+    make_run(tmp_path / "other", archscout.space("nasbench201:width=6"), CELL)
+    (run / "network.safetensors").write_bytes((tmp_path / "other" / "network.safetensors").read_bytes())
+    with pytest.raises(DataError, match=r"network\.safetensors' does not hold the weights"):
+        archscout.load(run)
+
+
+def test_damaged_weights_are_refused(run: Path) -> None:
+    (run / "network.safetensors").write_bytes(b"nothing")
+    with pytest.raises(DataError, match=r"network\.safetensors"):
+        archscout.load(run)
+
+
+def test_a_run_without_a_network_is_refused(run: Path, tmp_path: Path) -> None:
+    (run / "network.safetensors").unlink()
+    with pytest.raises(UsageError, match="no trained network"):
+        archscout.load(run)
+    with pytest.raises(UsageError, match="no finished run"):
+        archscout.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 2}, "newer version"),
+        ({"architecture": 7}, "damaged"),
+        ({"task": {}}, "damaged"),
+        ({"architecture": "|none~0|"}, "nodes"),
+    ],
+)
+def test_a_wrong_description_is_refused(run: Path, change: dict[str, object], message: str) -> None:
+    file = run / "architecture.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises((DataError, UsageError), match=message):
+        archscout.load(run)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 1}', "7"])
+def test_a_damaged_description_is_refused(run: Path, content: str) -> None:
+    (run / "architecture.json").write_text(content)
+    with pytest.raises(DataError, match=r"architecture\.json' is damaged"):
+        archscout.load(run)

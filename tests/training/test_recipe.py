@@ -1,0 +1,46 @@
+"""The schedule of the learning rate, against its formula."""
+
+import dataclasses
+import math
+
+import pytest
+
+from archscout.core.errors import UsageError
+from archscout.training.recipe import Recipe
+
+
+def test_the_rate_rises_linearly_and_falls_along_a_cosine() -> None:
+    recipe = Recipe(epochs=10, learning_rate=0.4, warmup_epochs=2)
+    rates = [recipe.rate(step, 20) for step in range(200)]
+    assert rates[:40] == pytest.approx([0.4 * (step + 1) / 40 for step in range(40)])
+    # From its highest, at step 39, the cosine would reach zero one step after the last.
+    assert rates[39:] == pytest.approx([0.2 * (1 + math.cos(math.pi * step / 161)) for step in range(161)])
+    assert 0 < rates[-1] < 0.001 * 0.4
+
+
+def test_no_warm_up_starts_at_the_top() -> None:
+    recipe = Recipe(epochs=3, learning_rate=1.0, warmup_epochs=0)
+    rates = [recipe.rate(step, 5) for step in range(15)]
+    assert rates[0] == pytest.approx(1.0, abs=0.02)
+    assert rates == sorted(rates, reverse=True)
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_short_trainings_warm_up_for_half_of_their_steps_at_most(epochs: int, steps: int) -> None:
+    recipe = Recipe(epochs=epochs, learning_rate=1.0, warmup_epochs=5)
+    rates = [recipe.rate(step, steps) for step in range(epochs * steps)]
+    assert all(0 < rate <= 1 for rate in rates)
+    assert rates.index(max(rates)) < max(1, epochs * steps / 2)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("epochs", 0), ("epochs", 2.5), ("epochs", True), ("batch_size", 0), ("learning_rate", -1.0),
+        ("learning_rate", math.nan), ("weight_decay", math.inf), ("optimizer", "adam"), ("gradient_clip", -1),
+    ],
+)  # fmt: skip
+def test_impossible_recipes_are_refused(field: str, value: object) -> None:
+    with pytest.raises(UsageError, match=field if field != "optimizer" else "no optimizer 'adam'"):
+        dataclasses.replace(Recipe(epochs=1), **{field: value})
