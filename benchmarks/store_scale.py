@@ -3,8 +3,8 @@
     python benchmarks/store_scale.py
     python benchmarks/store_scale.py --store postgresql://postgres@localhost/scratch
 
-Writing and loading are done by processes of their own, so that the memory of each is told apart. A third of the trials
-are of training and have a learning curve when --epochs is above zero. Writes docs/results/store_scale.json.
+Writing and loading are done by processes of their own, so that the memory of each is told apart. With --epochs above
+zero, a third of the trials carry a learning curve of that length. Writes docs/results/store_scale.json.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import platform
 import resource
 import sqlite3
@@ -82,17 +83,17 @@ def load(place: str) -> int:
 
 
 def timed(function: Callable[..., Any], *args: Any) -> dict[str, float]:
-    """Seconds and peak memory of a call in a new process, without what the process needed before it."""
+    """Seconds and peak memory of a call in a process of its own, the seconds without the start of the process."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_timed, function, *args).result()
 
 
 def _timed(function: Callable[..., Any], *args: Any) -> dict[str, float]:
-    before = time.perf_counter()
+    before, worked = time.perf_counter(), time.process_time()
     function(*args)
-    seconds = time.perf_counter() - before
+    seconds, worked = time.perf_counter() - before, time.process_time() - worked
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"seconds": round(seconds, 3), "peak_rss_mb": round(kilobytes / 1e3, 1)}
+    return {"seconds": round(seconds, 3), "cpu_seconds": round(worked, 3), "peak_rss_mb": round(kilobytes / 1e3, 1)}
 
 
 def main() -> None:
@@ -119,6 +120,7 @@ def main() -> None:
         "sqlalchemy": sqlalchemy.__version__,
         "python": platform.python_version(),
         "machine": platform.machine(),
+        "load": round(os.getloadavg()[0], 1),
     }
     print(json.dumps(result, indent=2))
     options.results.mkdir(parents=True, exist_ok=True)

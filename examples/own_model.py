@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import archscout
-from archscout.networks.choices import BatchNorm2d, Conv2d, Depth, Kernel, Linear, OneOf, Width
+from archscout import BatchNorm2d, Conv2d, Depth, Kernel, Linear, OneOf, Width
 from archscout.networks.pick import build
 
 
@@ -67,6 +67,8 @@ def main() -> None:
         count = sum(parameter.numel() for parameter in network.parameters())
         print(f"\n{architecture}\n  {count:,} parameters, outputs {tuple(network(images).shape)}")
         print(f"  one mutation away: {space.mutate(architecture, rng)}")
+
+    # print(archscout.search(space, task, maximum={"latency": "1ms"}, budget="2m", name="own-model"))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Everything here is imported when it is first used: `import archscout` loads no t
 from __future__ import annotations
 
 import importlib
+import types
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
         task,
     )
     from archscout.networks.choices import BatchNorm2d, Conv2d, Depth, Kernel, Linear, OneOf, Width
-    from archscout.search.search import search
+    from archscout.search.search import search, train
 
 __all__ = [
     "BatchNorm2d",
@@ -45,8 +46,8 @@ __all__ = [
     "strategy",
     "table",
     "task",
+    "train",
 ]
-
 
 _CHOICES = frozenset(name for name in __all__ if name[0].isupper())
 
@@ -54,10 +55,22 @@ _CHOICES = frozenset(name for name in __all__ if name[0].isupper())
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'archscout' has no attribute '{name}'")
-    if name == "search":  # a package that can be called: see there
-        return importlib.import_module("archscout.search")
     home = "archscout.networks.choices" if name in _CHOICES else "archscout.api"
     return getattr(importlib.import_module(home), name)
+
+
+class _CallablePackage(types.ModuleType):
+    """`archscout.search(...)` is the search.
+
+    A function of that name here would be replaced by the package `archscout.search` as soon as anything imports it, so
+    the package itself can be called.
+    """
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return importlib.import_module("archscout.api").search(*arguments, **options)
+
+
+importlib.import_module("archscout.search").__class__ = _CallablePackage
 
 
 def __dir__() -> list[str]:

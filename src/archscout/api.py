@@ -18,8 +18,22 @@ if TYPE_CHECKING:
     from archscout.core.space import Space
     from archscout.core.strategy import Strategy
     from archscout.core.task import Task
+    from archscout.search.result import Result
 
-__all__ = ["cost", "estimator", "load", "method", "names", "register", "space", "strategy", "table", "task"]
+__all__ = [
+    "cost",
+    "estimator",
+    "load",
+    "method",
+    "names",
+    "register",
+    "search",
+    "space",
+    "strategy",
+    "table",
+    "task",
+    "train",
+]
 
 
 def space(source: str | nn.Module) -> Space:
@@ -69,6 +83,32 @@ def cost(name: str) -> Cost:
 def table(name: str) -> Any:
     """A tabular benchmark by name."""
     return create("table", name)
+
+
+def search(space: Space | nn.Module | str, data: Task | Path | str, **options: Any) -> Result:
+    """Find, train, measure and export a network, and write the page about it.
+
+    The same call resumes a search that was interrupted. `archscout.search.search.search` says what the options are.
+    """
+    from archscout.search.search import search as run_search
+
+    return _with_page(run_search(space, data, **options))
+
+
+def train(space: Space | nn.Module | str, architecture: str, data: Task | Path | str, **options: Any) -> Result:
+    """Train one architecture in full, export it, and write the page about it; see `archscout.search.search.train`."""
+    from archscout.search.search import train as run_train
+
+    return _with_page(run_train(space, architecture, data, **options))
+
+
+def _with_page(result: Result) -> Result:
+    page, source = result.folder / "report.html", result.folder / "report.json"
+    if not page.is_file() or page.stat().st_mtime_ns < source.stat().st_mtime_ns:
+        from archscout.report.page import write
+
+        write(result.folder)
+    return result
 
 
 def load(run: str | Path, *, space: Space | nn.Module | str | None = None) -> nn.Module:

@@ -150,7 +150,9 @@ def test_limits_have_units() -> None:
     assert math.isclose(Latency.quantity("20us", "latency"), 0.02)
 
 
-@pytest.mark.parametrize("text", ["latency:runtime=tflite", "latency:batch=0", "latency:threads=1.5", "latency:speed=2"])
+@pytest.mark.parametrize(
+    "text", ["latency:runtime=tflite", "latency:batch=0", "latency:threads=1.5", "latency:speed=2"]
+)
 def test_wrong_parameters(text: str) -> None:
     with pytest.raises(UsageError):
         create("cost", text)
@@ -161,6 +163,7 @@ def test_conditions_are_told() -> None:
     assert details["conditions"]["runtime"].startswith("onnxruntime ")
     assert details["conditions"]["batch"] == 1
     assert details["conditions"]["cpu"]
+    assert details["others"] is None or 0 <= details["others"] <= 1
 
 
 def test_a_module_that_cannot_be_written_as_onnx() -> None:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from archscout.core.registry import create
 from archscout.core.cost import Cost
 from archscout.core.estimator import Setting
+from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.costs.params import Params
 from archscout.networks.pick import build
@@ -39,4 +39,6 @@ def test_it_counts_what_is_trained(name: str) -> None:
     for number in range(5):
         architecture = space.sample(stream(number))
         network = build(space, architecture, task)
-        assert Params().measure(architecture, Setting(space, task)).value == sum(p.numel() for p in network.parameters())
+        assert Params().measure(architecture, Setting(space, task)).value == sum(
+            p.numel() for p in network.parameters()
+        )

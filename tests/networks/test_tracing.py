@@ -104,7 +104,10 @@ NETWORKS = {
     "own attention": (OwnAttention(), (3, 8, 8)),
     "by shape": (ByShape(), (3, 32, 32)),
     "dropout": (nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(12, 2), nn.BatchNorm1d(2)), (3, 2, 2)),
-    "instance": (nn.Sequential(nn.InstanceNorm2d(3, affine=True), nn.Conv2d(3, 2, 1), nn.AdaptiveAvgPool2d(2)), (3, 4, 4)),
+    "instance": (
+        nn.Sequential(nn.InstanceNorm2d(3, affine=True), nn.Conv2d(3, 2, 1), nn.AdaptiveAvgPool2d(2)),
+        (3, 4, 4),
+    ),
 }
 
 
@@ -126,7 +129,9 @@ def counted(network: nn.Module, shape: tuple[int, ...]) -> int:
 
 
 def test_a_small_network_gives_the_graph_one_would_draw() -> None:
-    network = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2)
+    )
     assert trace(network, (3, 8, 8)) == Graph(
         (
             Node("input", 4 * 192),
@@ -267,8 +272,6 @@ def test_spaces(name: str, shape: tuple[int, int, int]) -> None:
 
 def test_options_of_a_space_are_groups() -> None:
     space = create("space", "nasbench201")
-    architecture = space.parse(
-        "|nor_conv_3x3~0|+|none~0|avg_pool_3x3~1|+|skip_connect~0|none~1|nor_conv_1x1~2|"
-    )
+    architecture = space.parse("|nor_conv_3x3~0|+|none~0|avg_pool_3x3~1|+|skip_connect~0|none~1|nor_conv_1x1~2|")
     groups = {node.group for node in trace_architecture(space, architecture, tiny_task()).nodes}
     assert groups == {"", "edge 0->1=nor_conv_3x3", "edge 1->2=avg_pool_3x3", "edge 2->3=nor_conv_1x1"}

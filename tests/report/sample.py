@@ -10,6 +10,7 @@ import io
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,10 @@ def sample() -> tuple[dict[str, Any], list[StoredTrial]]:
     merit = {}
     while len(merit) < 200:
         architecture = space.sample(rng)
-        convolutions = sum(3.0 if "3x3" in str(o) and "conv" in str(o) else 1.2 if "1x1" in str(o) else 0 for o in architecture.values())
+        convolutions = sum(
+            3.0 if "3x3" in str(o) and "conv" in str(o) else 1.2 if "1x1" in str(o) else 0
+            for o in architecture.values()
+        )
         if convolutions:
             merit[architecture.text] = convolutions
     texts = list(merit)
@@ -60,7 +64,9 @@ def sample() -> tuple[dict[str, Any], list[StoredTrial]]:
     trials: list[StoredTrial] = []
     clock = 3.1
 
-    def add(i: int, estimator: str, fidelity: int | None, value: float, seconds: float, phase: str, reason: str = "") -> None:
+    def add(
+        i: int, estimator: str, fidelity: int | None, value: float, seconds: float, phase: str, reason: str = ""
+    ) -> None:
         nonlocal clock
         clock += seconds / 2 + 0.002
         trials.append(
@@ -87,13 +93,13 @@ def sample() -> tuple[dict[str, Any], list[StoredTrial]]:
     fits = [i for i in np.argsort(-score) if costs[i]["latency_ms"] <= 0.95 * LIMIT]
     chosen = list(fits[:64])
     rungs = {}
-    for epochs, count, ceiling, noise in ((2, 64, 0.90, 0.02), (6, 22, 0.965, 0.006), (EPOCHS, 7, 0.992, 0.002)):
+    for epochs, count, ceiling, noise in ((2, 64, 0.90, 0.02), (6, 22, 0.965, 0.006), (EPOCHS, 7, 0.990, 0.003)):
         values = {}
         phase = "final training" if epochs == EPOCHS else f"training, {epochs} epochs"
         for place, i in enumerate(chosen[:count]):
             failed = "the loss became NaN in epoch 1" if (epochs, place) in ((2, 11), (2, 40)) else ""
             value = ceiling - 0.25 * (1 - quality[i]) ** 2 * 4 / epochs + rng.normal(0, noise)
-            value = min(0.9926, round(270 * value) / 270)
+            value = min(269 / 270, round(270 * value) / 270)
             add(i, "trained", epochs, float(value), 1.1 * epochs * (0.7 + 0.05 * size[i]), phase, failed)
             if not failed:
                 values[i] = value
@@ -101,7 +107,8 @@ def sample() -> tuple[dict[str, Any], list[StoredTrial]]:
         chosen = sorted(values, key=lambda i: -values[i])
     won = chosen[0]
     finalists = [
-        {"architecture": texts[i], "value": float(rungs[EPOCHS][i]), "costs": costs[i], "meets": True} for i in chosen[:3]
+        {"architecture": texts[i], "value": float(rungs[EPOCHS][i]), "costs": costs[i], "meets": True}
+        for i in chosen[:3]
     ]
     confusion = np.diag(rng.multinomial(356, np.full(10, 0.1))).astype(int)
     for true, said in ((8, 1), (9, 4), (3, 5), (8, 2)):
@@ -112,7 +119,10 @@ def sample() -> tuple[dict[str, Any], list[StoredTrial]]:
         "estimator": "trained", "seed": 0, "version": "0.1.0", "budget": "180 s", "epochs": EPOCHS,
         "objectives": ["accuracy"],
         "constraints": [{"name": "latency", "key": "latency_ms", "limit": LIMIT}],
-        "conditions": {"cpu": "x86_64", "cores": 2, "threads": 1, "workers": 2, "device": "cpu", "torch": "2.6.0", "python": "3.11.9"},
+        "conditions": {
+            "cpu": "x86_64", "cores": 2, "threads": 1, "workers": 2, "device": "cpu",
+            "torch": "2.6.0", "python": "3.11.9",
+        },
         "winner": {
             "architecture": texts[won], "costs": winner_costs, "spread": {"latency_ms": 0.021},
             "valid_accuracy": rungs[EPOCHS][won], "test_accuracy": 356 / 360,
@@ -127,9 +137,9 @@ def sample() -> tuple[dict[str, Any], list[StoredTrial]]:
         "mistakes": _mistakes(),
         "notes": {
             "rungs": [
-                {"estimator": "naswot", "against": "trained@2", "spearman": 0.61, "low": 0.40, "high": 0.76, "count": 62, "seconds_each": 0.011},
-                {"estimator": "trained@2", "against": "trained@6", "spearman": 0.72, "low": 0.41, "high": 0.88, "count": 22, "seconds_each": 2.1},
-                {"estimator": "trained@6", "against": f"trained@{EPOCHS}", "spearman": 0.83, "low": 0.17, "high": 0.99, "count": 7, "seconds_each": 6.4},
+                _rung("naswot", "trained@2", 0.61, 0.40, 0.76, 62, 0.011),
+                _rung("trained@2", "trained@6", 0.72, 0.41, 0.88, 22, 2.1),
+                _rung("trained@6", f"trained@{EPOCHS}", 0.83, 0.17, 0.99, 7, 6.4),
             ],
             "finished": True,
         },
@@ -141,6 +151,28 @@ def sample() -> tuple[dict[str, Any], list[StoredTrial]]:
         "trials": 93, "scored": 200, "failed_trials": 2, "rejected": 38,
         "failures": [{"reason": "the loss became NaN in epoch 1", "count": 2}],
     }  # fmt: skip
+    return report, trials
+
+
+def hostile() -> tuple[dict[str, Any], list[StoredTrial]]:
+    """The sample with markup, scripts and links in every text that comes from outside."""
+    report, trials = sample()
+    evil = """</script><script>window.harmed=1</script><img src="https://example.org/x" onerror="window.harmed=2">"""
+    link = '<a href="https://example.org">{{ 7 * 7 }}</a>'
+    report |= {"run": evil, "task": evil, "space": link, "method": evil, "version": evil, "budget": link}
+    report["class_names"] = [f"{evil}{digit}" for digit in range(10)]
+    report["failures"] = [{"reason": evil, "count": 2}]
+    report["conditions"] = {evil: evil}
+    report["seconds"][evil] = 3.0
+    for rung in report["notes"]["rungs"]:
+        rung["against"] = evil
+    for row in [report["winner"], *report["finalists"], *report["pareto"]]:
+        row["architecture"] = evil + row["architecture"]
+    for node in report["winner"]["graph"]["nodes"]:
+        node["label"] = node["group"] = link
+    report["mistakes"] = [{"image": '" onerror="window.harmed=3', "true": evil, "predicted": link, "confidence": 1.0}]
+    changes = {"phase": evil, "reason": evil}
+    trials = [replace(trial, architecture=evil + trial.architecture, **changes) for trial in trials]
     return report, trials
 
 
@@ -165,6 +197,13 @@ def many(count: int) -> list[StoredTrial]:
         )
         for i in range(count)
     ]
+
+
+def _rung(below: str, above: str, middle: float, low: float, high: float, count: int, seconds: float) -> dict[str, Any]:
+    return {
+        "estimator": below, "against": above, "spearman": middle, "low": low, "high": high, "count": count,
+        "seconds_each": seconds,
+    }  # fmt: skip
 
 
 def _curve(rng: np.random.Generator, best: float) -> list[dict[str, float]]:

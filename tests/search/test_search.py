@@ -181,6 +181,7 @@ def test_a_search_in_which_everything_fails_says_why(task, tmp_path):
         ({"estimator": "trainedd"}, "did you mean 'trained'"),
         ({"maximum": {"latencyy": "2ms"}}, "did you mean 'latency'"),
         ({"maximum": {"params": "2ms"}}, "is not a limit for params"),
+        ({"estimator": "params"}, "trains nothing"),
         ({"budget": "soon"}, "is not a budget"),
         ({"name": "../x"}, "cannot be the name of a run"),
         ({"workers": -1}, "0 or more"),

@@ -15,8 +15,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.errors import ArchscoutError, DataError, UsageError
 from archscout.core.trial import Trial
 from archscout.search.store import SCHEMA_VERSION, Store, StoredTrial
-from archscout.testing import StoreConformance
-from archscout.testing.store import plain_trial
+from archscout.testing.store import StoreConformance, plain_trial
 
 
 class TestStore(StoreConformance):

@@ -377,7 +377,7 @@ def test_an_option_with_the_wrong_head_is_found_when_it_is_built():
 
 
 def test_a_module_that_does_not_run_is_one_clear_error():
-    with pytest.raises(UsageError, match=r"'Bare' does not run on inputs of shape \(1, 9, 9\)") as caught:
+    with pytest.raises(UsageError, match=r"'Bare' cannot run on inputs of shape \(1, 9, 9\)") as caught:
         ModelSpace(Bare()).check_task(tiny_task((1, 9, 9)))
     assert len(str(caught.value).splitlines()) == 1
 

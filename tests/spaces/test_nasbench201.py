@@ -92,8 +92,16 @@ def test_the_published_table_has_the_same_architectures_and_classes(all_architec
     assert len(pairs) == len(set(ours.values())) == len(set(published.values())) == 6466
 
 
-def test_there_are_5260_networks(all_architectures):
-    assert len({SPACE.canonical(architecture) for architecture in all_architectures}) == 5260
+def test_there_are_5260_networks_which_the_published_classes_join_and_split(all_architectures):
+    networks, convolutions = defaultdict(set), defaultdict(set)
+    for architecture in all_architectures:
+        published = SPACE.isomorphism_class(architecture)
+        networks[SPACE.canonical(architecture)].add(published)
+        simple = SPACE.simplify(architecture)
+        convolutions[published].add(sum("conv" in operation for operation in simple.values()))
+    assert len(networks) == 5260
+    assert sum(len(classes) > 1 for classes in networks.values()) == 688
+    assert sum(len(counts) > 1 for counts in convolutions.values()) == 430
 
 
 class Traced(nn.Module):

@@ -32,8 +32,8 @@ def make_network(dropout: float = 0.0) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return nn.Sequential(
-            nn.Conv2d(1, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(dropout), nn.AvgPool2d(2),
-            nn.Flatten(), nn.Linear(96, 3),
+            nn.Conv2d(1, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(dropout),
+            nn.Conv2d(6, 5, 3, padding=1), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(80, 3),
         )  # fmt: skip
 
 
@@ -55,11 +55,9 @@ def task() -> ImageClassification:
 
 
 @pytest.fixture(autouse=True)
-def left_alone() -> Iterator[None]:
-    """No training touches the global generator."""
-    before = torch.random.get_rng_state()
-    yield
-    assert torch.equal(torch.random.get_rng_state(), before)
+def isolated() -> Iterator[None]:
+    with torch.random.fork_rng():
+        yield
 
 
 # -- what it computes ---------------------------------------------------------------------------------------------
@@ -154,16 +152,15 @@ def test_the_seed_decides_everything(task: ImageClassification) -> None:
         outcome = train(network, task, RECIPES["sgd"], seed=seed)
         runs.append((state(network), without_seconds(outcome)))
         torch.rand(3)  # what the world does meanwhile changes nothing
-    torch.random.default_generator.manual_seed(0)
     assert same(runs[0][0], runs[1][0])
     assert runs[0][1] == runs[1][1]
     assert runs[0][1] != runs[2][1]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def restore_global_generator() -> Iterator[None]:
-    with torch.random.fork_rng():
-        yield
+def test_the_global_generators_are_left_alone(task: ImageClassification, tmp_path: Path) -> None:
+    before = torch.random.get_rng_state()
+    train(make_network(dropout=0.5), task, RECIPES["sgd"], seed=0, folder=tmp_path)
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_every_example_is_seen_once_an_epoch_in_batches_of_almost_one_size(task: ImageClassification) -> None:
@@ -197,7 +194,7 @@ def test_frozen_parameters_stay_as_they_are(task: ImageClassification) -> None:
     before = state(network)
     train(network, task, RECIPES["sgd"], seed=0)
     assert torch.equal(network[0].weight, before["0.weight"])
-    assert not torch.equal(network[6].weight, before["6.weight"])
+    assert not torch.equal(network[7].weight, before["7.weight"])
 
 
 def test_mixed_precision_is_close_to_single_and_off_on_a_processor(task: ImageClassification) -> None:
@@ -207,6 +204,37 @@ def test_mixed_precision_is_close_to_single_and_off_on_a_processor(task: ImageCl
         losses[mixed] = [row["train_loss"] for row in train(make_network(), task, recipe, seed=0).curve]
     assert losses[None] == losses[False] != losses[True]
     assert losses[True] == pytest.approx(losses[False], rel=0.05)
+
+
+class Viewing(nn.Module):
+    """Calls `view` on a feature map, as many a tutorial does; only one memory layout allows that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU())
+        self.last = nn.Linear(216, 3)
+        self.layouts: set[bool] = set()
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.layers(x)
+        self.layouts.add(features.is_contiguous())
+        return self.last(features.view(len(x), -1))  # type: ignore[no-any-return]
+
+
+def test_a_module_that_needs_one_memory_layout_is_given_it(task: ImageClassification) -> None:
+    network = Viewing()
+    outcome = train(network, task, Recipe(epochs=3, batch_size=8), seed=0)
+    assert outcome.curve[2]["train_loss"] < outcome.curve[0]["train_loss"]
+    assert network.layouts == {False, True}  # the fast layout was tried
+    assert network.training
+    assert predict(network, task, task.valid).shape == (48, 3)
+
+
+def test_the_memory_layout_of_the_weights_is_put_back(task: ImageClassification) -> None:
+    network = make_network()
+    train(network, task, RECIPES["sgd"], seed=0)
+    predict(network, task, task.valid)
+    assert all(tensor.is_contiguous() for tensor in network.state_dict().values())
 
 
 # -- which epoch is kept ------------------------------------------------------------------------------------------
@@ -279,7 +307,6 @@ def test_an_interrupted_training_continues_bit_for_bit(
         )
         assert len(stopped.curve) == stop
         torch.rand(stop)
-    torch.random.default_generator.manual_seed(0)
     ours = make_network(dropout=0.3)
     for parameter in ours.parameters():
         parameter.data.zero_()  # nothing comes from what the network was before
@@ -346,6 +373,7 @@ def test_a_crash_while_writing_leaves_the_checkpoint_before(
             raise OSError("no space left on device")
         return replace(self, target)
 
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0)
     monkeypatch.setattr(Path, "replace", crash)
     with pytest.raises(OSError, match="no space"):
         train(make_network(), task, RECIPES["sgd"], seed=0, folder=tmp_path)
@@ -387,30 +415,26 @@ def test_weights_that_are_shared_can_be_kept(task: ImageClassification, tmp_path
 
 
 class Failing(nn.Module):
-    """Gives `value` from some epoch on, in training or in evaluation."""
+    """Gives `value` after so many steps, in training or in evaluation."""
 
-    def __init__(self, value: float, after: int, training: bool) -> None:
+    def __init__(self, value: float, steps: int, training: bool) -> None:
         super().__init__()
         self.inner = make_network()
-        self.value, self.after, self.when = value, after, training
-        self.calls = 0
+        self.value, self.left, self.when = value, steps, training
 
     def forward(self, x: Tensor) -> Tensor:
-        outputs = self.inner(x)
-        if self.training == self.when:
-            self.calls += 1
-            if self.calls > self.after:
-                return outputs * self.value
-        return outputs  # type: ignore[no-any-return]
+        outputs: Tensor = self.inner(x)
+        fails = self.left <= 0 and self.training == self.when
+        self.left -= self.training
+        return outputs * self.value if fails else outputs
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-@pytest.mark.parametrize(("training", "where"), [(True, "training"), (False, "validation")])
+@pytest.mark.parametrize(("training", "where", "steps"), [(True, "training", 10), (False, "validation", 15)])
 def test_a_training_that_diverges_ends_with_its_best_epoch(
-    task: ImageClassification, value: float, training: bool, where: str
+    task: ImageClassification, value: float, training: bool, where: str, steps: int
 ) -> None:
-    calls = 5 if training else 1
-    network = Failing(value, after=2 * calls, training=training)
+    network = Failing(value, steps, training)
     outcome = train(network, task, RECIPES["sgd"], seed=0)
     assert outcome.diverged
     assert f"the {where} loss was" in outcome.reason

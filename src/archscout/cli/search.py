@@ -65,12 +65,12 @@ def search(
     constraints = limits(maximum or ())
     objectives = split_names(objective or ())
     with output.only_the_answer(), output.resumable("the same command goes on from here."):
+        from archscout import api
         from archscout.cli.progress import progress
-        from archscout.search.search import search as run_search
 
         shown = progress()
         try:
-            result = run_search(
+            result = api.search(
                 space,
                 data,
                 method=method,

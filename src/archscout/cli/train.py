@@ -30,12 +30,12 @@ def train(
 ) -> None:
     """Train one architecture; network, ONNX file, metrics and report lie where a search would put them."""
     with output.only_the_answer(), output.resumable("the same command goes on from the last finished epoch."):
+        from archscout import api
         from archscout.cli.progress import progress
-        from archscout.search.search import train as run_train
 
         shown = progress()
         try:
-            result = run_train(
+            result = api.train(
                 space, arch, data, epochs=epochs, seed=seed, out=out, name=name, device=device, progress=shown
             )
         finally:

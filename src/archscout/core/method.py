@@ -54,6 +54,11 @@ class Run(Protocol):
         Equal networks (same canonical form) are paid for once. Fewer trials come back where the budget ends first.
         """
 
+    def score(
+        self, architectures: Sequence[Architecture], names: Sequence[str], *, phase: str = "zero-cost scores"
+    ) -> list[list[Trial]]:
+        """For each named estimator one trial an architecture, zero-cost scores in passes that they share."""
+
     def follow(
         self,
         strategy: Strategy,

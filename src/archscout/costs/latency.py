@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import gc
 import math
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -22,6 +19,7 @@ from archscout.core.cost import Cost, Measurement
 from archscout.core.errors import UsageError
 from archscout.core.estimator import Setting
 from archscout.core.registry import register
+from archscout.costs.machine import others, processor
 from archscout.networks.pick import build
 
 STABLE = 0.03
@@ -110,14 +108,16 @@ def measure_module(
     """The latency in milliseconds of any module that takes one tensor of shape (batch, *input_shape).
 
     The module's mode and device are left as they were. `details` has `p95_ms` and `runs` (of the rounds that count),
-    `rounds` (all), `stable` (whether those that count agree) and `conditions`. ONNX Runtime measures on the CPU,
-    whatever the device.
+    `rounds` (all), `stable` (whether those that count agree), `others` (what share of all processor time other programs
+    used meanwhile; None where unknown) and `conditions`. ONNX Runtime measures on the CPU, whatever the device.
 
     Raises:
         ArchscoutError: the module cannot be written as ONNX (only with that runtime).
     """
     with _RUNTIMES[runtime](module, (batch, *input_shape), threads, device) as call:
+        busy = others()
         times, rounds, spread = _time(call, protocol)
+        share = busy()
     conditions = {
         "runtime": f"{runtime} {_version(runtime)}",
         "device": device if runtime == "torch" else "cpu",
@@ -130,6 +130,7 @@ def measure_module(
         "runs": len(times),
         "rounds": rounds,
         "stable": spread <= STABLE,
+        "others": share,
         "conditions": conditions,
     }
     return Measurement(statistics.median(times) * 1e3, spread, details)
@@ -224,14 +225,3 @@ def _version(runtime: str) -> str:
     import onnxruntime
 
     return str(onnxruntime.__version__)
-
-
-@cache
-def processor() -> str:
-    """The name of this machine's processor."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -1,24 +1,27 @@
 """The default method: a ladder of estimators from cheap to dear in which each rung filters for the next.
 
 No single estimator wins at every budget: zero-cost scores are cheap and noisy, predictors need labels, training needs
-time (White, Zela, Ru, Liu, Hutter 2021, arXiv 2104.01177). So many candidates get zero-cost scores; some are
-trained for a few epochs, at first those that the scores like best; a predictor over encoding and scores learns from them
-and chooses the next; the best go on to longer training by successive halving (Jamieson, Talwalkar 2016, arXiv
+time (White, Zela, Ru, Liu, Hutter 2021, arXiv 2104.01177). So many candidates get zero-cost scores; some of them are
+trained for a few epochs, at first those that the scores like best; a predictor over encoding and scores learns from
+these and chooses the next; the best go on to longer training by successive halving (Jamieson, Talwalkar 2016, arXiv
 1502.07943); the top rung is full training. How well each rung told the next one is measured on the way, and decides how
-sharply it filters.
+sharply it filters. Where time is left, the ladder is climbed again.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from archscout.core.architecture import Architecture
+from archscout.core.errors import UsageError
 from archscout.core.method import Method, Run
-from archscout.core.registry import register
+from archscout.core.registry import factory, parse_name, register
 from archscout.core.trial import Trial
 from archscout.methods.strategy import ranked
 from archscout.strategies.pareto import order
@@ -28,6 +31,10 @@ ROUNDS = 3
 
 EXPLORE = 0.2
 """Share of each batch that is drawn at random, so that what the predictor thinks is tested outside its favourites."""
+
+
+Ladder = dict[int, list[Trial]]
+"""The trials of each training rung, by its epochs, the lowest first."""
 
 
 @register("method", "cascade")
@@ -49,20 +56,22 @@ class Cascade(Method):
         self.share, self.most, self.eta = share, pool, eta
 
     def search(self, run: Run) -> list[Trial]:
+        if "training" not in getattr(factory("estimator", parse_name(run.estimator)[0]), "needs", ()):
+            raise UsageError(
+                f"method 'cascade' ends in real training: estimator '{run.estimator}' trains nothing; "
+                "leave --estimator out, or take a strategy such as evolution."
+            )
         pool = Pool(run, self.scores)
         self._score(run, pool)
-        rungs = fidelities(run.epochs, self.eta)
-        counts = run.decide("rungs", lambda: self._counts(run, rungs, len(pool)))
-        trials = self._lowest_rung(run, pool, rungs[0], counts[0])
-        notes = [pool.note(trials)]
-        for below, epochs, count in zip(rungs, rungs[1:], counts[1:], strict=False):
-            keep = max(1, round(count * sharpness(notes[-1]["spearman"])))
-            chosen = [trial.architecture for trial in ranked(run, trials)[:keep]]
-            above = run.evaluate(chosen, run.estimator, fidelity=epochs, phase=phase_name(epochs, run.epochs))
-            notes.append(agreement(f"{run.estimator}@{below}", trials, f"{run.estimator}@{epochs}", above))
-            trials = above if any(trial.defined for trial in above) else trials
-        run.note("rungs", notes)
-        return ranked(run, trials)
+        ladder: dict[int, list[Trial]] = {epochs: [] for epochs in fidelities(run.epochs, self.eta)}
+        for bracket in itertools.count():
+            counts = run.decide(f"bracket {bracket}", partial(self._counts, run, ladder, len(pool), bracket == 0))
+            if not counts:
+                break
+            self._bracket(run, pool, ladder, counts, bracket)
+        self._spend_the_rest(run, ladder)
+        run.note("rungs", self._notes(run, pool, ladder))
+        return ranked(run, next((rung for rung in reversed(ladder.values()) if any(t.defined for t in rung)), []))
 
     def _score(self, run: Run, pool: Pool) -> None:
         """Fill the pool: to its size, or for its share of a time budget."""
@@ -77,30 +86,62 @@ class Cascade(Method):
             if len(pool) == step:
                 break
 
-    def _counts(self, run: Run, rungs: Sequence[int], pool: int) -> list[int]:
-        """How many are trained on each rung: each gets the same share of what is left."""
-        weights = [self.eta**-place for place in range(len(rungs))]
+    def _counts(self, run: Run, ladder: Ladder, pool: int, first: bool) -> list[int]:
+        """How many are trained on each rung: each gets the same share of what is left. Empty: too little is left."""
+        weights = [self.eta**-place for place in range(len(ladder))]
         if math.isfinite(run.trials_left()):
             lowest = run.trials_left() / sum(weights)
         else:
             seconds = run.seconds_left() * run.workers
-            each = [run.expected_seconds(run.estimator, epochs) or 1e-3 for epochs in rungs]
+            each = [run.expected_seconds(run.estimator, epochs) or 1e-3 for epochs in ladder]
             lowest = seconds / sum(weight * second for weight, second in zip(weights, each, strict=True))
+        if not first and lowest < 1 / weights[-1]:
+            return []
         return [max(1, min(pool, int(lowest * weight))) for weight in weights]
 
-    def _lowest_rung(self, run: Run, pool: Pool, epochs: int, count: int) -> list[Trial]:
-        trials: list[Trial] = []
-        phase = phase_name(epochs, run.epochs)
+    def _bracket(self, run: Run, pool: Pool, ladder: Ladder, counts: Sequence[int], bracket: int) -> None:
+        """Once up the ladder: new candidates on the lowest rung, the best that have not gone on to each next one."""
+        (lowest, trials), *above = ladder.items()
+        goal = len(trials) + counts[0]
         for step in range(ROUNDS):
-            size = math.ceil((count - len(trials)) / (ROUNDS - step))
-            chosen = pool.choose(trials, size, run.rng("choose", step))
-            if not chosen:
-                break
-            batch = run.evaluate(chosen, run.estimator, fidelity=epochs, phase=phase)
-            trials += batch
-            if len(batch) < len(chosen):
-                break
-        return trials
+            size = math.ceil((goal - len(trials)) / (ROUNDS - step))
+            chosen = pool.choose(trials, size, run.rng("choose", bracket, step))
+            trials += run.evaluate(chosen, run.estimator, fidelity=lowest, phase=phase_name(lowest, run.epochs))
+        told = pool.agreement(trials)["spearman"]
+        for (epochs, rung), count in zip(above, counts[1:], strict=True):
+            done = {trial.canonical for trial in rung}
+            best = [t.architecture for t in ranked(run, trials) if t.canonical not in done]
+            keep = max(1, round(count * sharpness(told)))
+            phase = phase_name(epochs, run.epochs)
+            rung += run.evaluate(best[:keep], run.estimator, fidelity=epochs, phase=phase)
+            told = agreement("", trials, "", rung, 0.0)["spearman"]
+            trials = rung
+
+    def _spend_the_rest(self, run: Run, ladder: Ladder) -> None:
+        """Train in full, one by one, the best that have not been, as long as the budget lasts."""
+        top = ladder[run.epochs]
+        done = {trial.canonical for trial in top}
+        for rung in list(reversed(ladder.values()))[1:]:
+            for trial in ranked(run, rung):
+                if trial.canonical not in done:
+                    done.add(trial.canonical)
+                    more = run.evaluate(
+                        [trial.architecture],
+                        run.estimator,
+                        fidelity=run.epochs,
+                        phase=phase_name(run.epochs, run.epochs),
+                    )
+                    if not more:
+                        return
+                    top += more
+
+    def _notes(self, run: Run, pool: Pool, ladder: Ladder) -> list[dict[str, Any]]:
+        """For the report: how well each rung told the next."""
+        notes = [pool.agreement(next(iter(ladder.values())))]
+        for (below, lower), (above, upper) in itertools.pairwise(ladder.items()):
+            each = run.expected_seconds(run.estimator, below)
+            notes.append(agreement(f"{run.estimator}@{below}", lower, f"{run.estimator}@{above}", upper, each))
+        return notes
 
 
 class Pool:
@@ -119,12 +160,11 @@ class Pool:
     def extend(self, count: int, parents: Sequence[Architecture] = ()) -> None:
         """Add up to `count` new networks that meet the constraints, with their scores."""
         fresh = self.run.admit(self._fresh(20 * count, parents), count)
-        columns = [self.run.evaluate(fresh, score, phase="zero-cost scores") for score in self.scores]
-        for i, architecture in enumerate(fresh):
-            if all(len(column) > i for column in columns):
-                self._place[self.run.space.canonical(architecture)] = len(self.architectures)
-                self.architectures.append(architecture)
-                self.values.append([column[i].value for column in columns])
+        columns = self.run.score(fresh, self.scores)
+        for architecture, *trials in zip(fresh, *columns, strict=True):
+            self._place[self.run.space.canonical(architecture)] = len(self.architectures)
+            self.architectures.append(architecture)
+            self.values.append([trial.value for trial in trials])
 
     def _fresh(self, tries: int, parents: Sequence[Architecture]) -> Iterator[Architecture]:
         """Networks not seen before: samples, mutants of `parents`, or of members where few samples meet the limits."""
@@ -195,7 +235,7 @@ class Pool:
         forest.fit(features[[place for place, _ in known]], target)
         return np.asarray(forest.predict(features))
 
-    def note(self, trials: Sequence[Trial]) -> dict[str, Any]:
+    def agreement(self, trials: Sequence[Trial]) -> dict[str, Any]:
         """How well the zero-cost rank sum told the lowest training rung."""
         prior = self.prior()
         pairs = [
@@ -225,11 +265,10 @@ def sharpness(spearman: float | None) -> float:
     return 1.0 if spearman is None else float(np.clip(1.5 - spearman, 0.75, 1.5))
 
 
-def agreement(below: str, lower: Sequence[Trial], above: str, upper: Sequence[Trial]) -> dict[str, Any]:
+def agreement(below: str, lower: Sequence[Trial], above: str, upper: Sequence[Trial], seconds: float) -> dict[str, Any]:
     """How well one rung told the next, on the architectures that both trained."""
     by_canonical = {trial.canonical: trial for trial in lower if trial.defined}
     pairs = [(by_canonical[t.canonical].value, t.value) for t in upper if t.defined and t.canonical in by_canonical]
-    seconds = float(np.mean([trial.seconds for trial in lower])) if lower else 0.0
     return correlation(below, above, pairs, seconds)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from archscout.core.method import Method, Run
-from archscout.core.registry import factory
+from archscout.core.registry import factory, parse_name
 from archscout.core.strategy import Strategy
 from archscout.core.trial import Trial
 
@@ -25,7 +25,7 @@ class StrategyMethod(Method):
         self.strategy = strategy
 
     def search(self, run: Run) -> list[Trial]:
-        if "training" in factory("estimator", run.estimator.partition(":")[0]).needs:  # type: ignore[attr-defined]
+        if "training" in getattr(factory("estimator", parse_name(run.estimator)[0]), "needs", ()):
             return ranked(run, run.follow(self.strategy, run.estimator, fidelity=run.epochs, phase="search"))
         seconds = run.seconds_left() * _SEARCH_SHARE
         deadline = run.decide("search seconds", lambda: seconds if math.isfinite(seconds) else None)

@@ -1,9 +1,9 @@
 """What is built at each choice: one module (a stand-alone network), or all of them (a supernet).
 
-A space writes its network once, with a `pick`. `ArchitecturePick` builds the chosen options and nothing else, from plain
-torch layers. `SupernetPick` builds every option into `MixedOp`, `ElasticDepth` and the layers of
-`archscout.networks.elastic`, all of which look up in one `Selection` what runs now. The two give modules the same names, so
-that the weights of an architecture can be cut out of the supernet (`archscout.supernets.supernet`).
+A space writes its network once, with a `pick`. `ArchitecturePick` builds the chosen options and nothing else, from
+plain torch layers. `SupernetPick` builds every option into `MixedOp`, `ElasticDepth` and the layers of
+`archscout.networks.elastic`, all of which look up in one `Selection` what runs now. The two give modules the same
+names, so that the weights of an architecture can be cut out of the supernet (`archscout.supernets.supernet`).
 """
 
 from __future__ import annotations

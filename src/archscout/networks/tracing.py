@@ -146,6 +146,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Without these, the address of a storage that died could name another."""
         self._claim(x, 0)
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled here, and guarding against it would import the compiler, a second's work
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         inputs = [_key(t) for t in _tensors(args)] + [_key(t) for t in _tensors(tuple(kwargs.values()))]

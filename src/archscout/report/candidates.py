@@ -247,7 +247,7 @@ def thin(keep: np.ndarray, limit: int) -> np.ndarray:
         return np.arange(len(keep))
     kept = np.flatnonzero(keep)
     if len(kept) >= limit:
-        return kept[np.linspace(0, len(kept) - 1, limit).round().astype(int)]
+        return np.asarray(kept[np.linspace(0, len(kept) - 1, limit).round().astype(int)])
     others = stream(0, "report", "thin").choice(np.flatnonzero(~keep), limit - len(kept), replace=False)
     return np.sort(np.concatenate([kept, others]))
 

@@ -1,8 +1,8 @@
 """The page's Plotly figures, as functions of plain data.
 
-Three things hold for all of them. Colours come from `LIGHT`, and the page's script swaps each for its twin in `DARK`, so that
-a figure is sent once. Every text is escaped, for Plotly reads a little HTML in its labels. Nothing is fetched: no map, no
-font, no template beyond what is written here.
+Three things hold for all of them. Colours come from `LIGHT`, and the page's script swaps each for its twin in `DARK`,
+so that a figure is sent once. Every text is escaped, for Plotly reads a little HTML in its labels. Nothing is
+fetched: no map, no font, no template beyond what is written here.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ DARK = {
     "strong": "#55626a",
     "accent": "#56c9b6",
     "soft": "#173a36",
-    "step1": "#5d6a72",
-    "step2": "#4f7f7e",
+    "step1": "#7a8891",
+    "step2": "#5f918f",
     "step3": "#4a9a90",
     "step4": "#4fb2a4",
 }
@@ -70,7 +70,7 @@ def clean(text: Any, most: int = 110) -> str:
 
 
 def progress(course: Course, metric: str, *, by: str, value_title: str) -> Figure:
-    """The best value so far (a staircase) over all values, against seconds (`by="time"`) or evaluations (`by="count"`)."""
+    """The best value so far (a staircase) over all values, against seconds (`by="time"`) or evaluations (`"count"`)."""
     xs = course.elapsed if by == "time" else np.arange(1, len(course.values) + 1, dtype=float)
     chosen = thin(course.record, SHOWN)
     low, high = view(course.values)
@@ -170,7 +170,7 @@ def tradeoff(
             line={"color": LIGHT["muted"], "width": 1.6, "dash": "dash"},
             hoverinfo="skip",
         )
-    for i in np.flatnonzero(won):
+    for i in np.flatnonzero(won).tolist():
         figure.add_scatter(
             x=[float(costs[i])],
             y=[float(values[i])],
@@ -189,10 +189,14 @@ def tradeoff(
     _layout(figure, f"{name.title.lower()}{unit}, lower is better", value_title)
     _value_axis(figure, metric, low, high)
     if logarithmic:
-        figure.update_xaxes(type="log", range=[float(np.log10(left)), float(np.log10(right))], dtick="D2" if right / left < 1e3 else 1)
+        figure.update_xaxes(
+            type="log", range=[float(np.log10(left)), float(np.log10(right))], dtick="D2" if right / left < 1e3 else 1
+        )
     else:
         figure.update_xaxes(range=[left, right])
-    says = f"{len(known)} networks by {name.title.lower()} and {value_title}; {int(best.sum())} of them are on the front."
+    says = (
+        f"{len(known)} networks by {name.title.lower()} and {value_title}; {int(best.sum())} of them are on the front."
+    )
     if won.any():
         i = int(np.flatnonzero(won)[0])
         says += f" The winner has {metric_text(metric, float(values[i]), 2)} at {cost_text(key, float(costs[i]))}"
@@ -207,19 +211,20 @@ def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Figure:
     labels = [clean(names[i], 18) if i < len(names) else str(i) for i in range(size)]
     right = np.eye(size, dtype=bool)
     mistakes = np.where(right | (counts == 0), np.nan, counts)
+    most = float(max(1.0, np.nanmax(mistakes, initial=1.0)))
     hits = np.where(right, counts, np.nan)
     places = list(range(size))
     figure = go.Figure()
     # The numbers of the axis are class positions: two classes of one name stay two rows.
     for z, scale, top in (
         (hits, [[0, LIGHT["soft"]], [1, LIGHT["soft"]]], 1.0),
-        (mistakes, [[0, LIGHT["step1"]], [1, LIGHT["accent"]]], float(max(1.0, np.nanmax(mistakes, initial=1.0)))),
+        (mistakes, [[0, LIGHT["step1"]], [1, LIGHT["accent"]]], most),
     ):
         figure.add_heatmap(
             z=[[finite(v) for v in row] for row in z.tolist()],
             x=places,
             y=places,
-            zmin=0 if top == 1.0 else 1,
+            zmin=0,
             zmax=top,
             colorscale=scale,
             showscale=False,
@@ -230,13 +235,14 @@ def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Figure:
             hovertemplate="%{customdata[0]} called %{customdata[1]}: %{z}<extra></extra>",
         )
     if size <= 20:
-        for i, j in zip(*np.nonzero(counts), strict=True):
+        for i, j in zip(*np.nonzero((counts > 0) | right), strict=True):
             figure.add_annotation(
                 x=int(j),
                 y=int(i),
                 text=f"{int(counts[i, j])}",
                 showarrow=False,
-                font={"size": 12, "color": LIGHT["ink"] if i == j else LIGHT["paper"]},
+                # Dark text on right answers and rare mistakes, light text where the mistakes' colour is strong.
+                font={"size": 12, "color": LIGHT["ink"] if i == j or counts[i, j] < 0.6 * most else LIGHT["paper"]},
             )
     _layout(figure, "what the network said", "what the image shows")
     ticks = {"tickvals": places, "ticktext": labels} if size <= 40 else {}
@@ -247,20 +253,22 @@ def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Figure:
     return Figure(figure, says, height=460)
 
 
-def learning(curve: Sequence[Mapping[str, Any]], columns: Sequence[tuple[str, str]], title: str, metric: str) -> Figure | None:
-    """One line for each of `columns` (key, name) that the rows of a learning curve have; None where there is none."""
+def learning(
+    curve: Sequence[Mapping[str, Any]], columns: Sequence[tuple[str, str]], title: str, metric: str
+) -> Figure | None:
+    """One line for each of `columns` (key, name) that has two rows of a learning curve; None without any."""
     figure = go.Figure()
     ends = []
     for place, (key, name) in enumerate(columns):
         rows = [(finite(row.get("epoch")), finite(row.get(key))) for row in curve]
         points = [(epoch, value) for epoch, value in rows if epoch is not None and value is not None]
-        if not points:
+        if len(points) < 2:
             continue
         first = place == len(columns) - 1
         figure.add_scatter(
             x=[epoch for epoch, _ in points],
             y=[value for _, value in points],
-            mode="lines" if len(points) > 1 else "markers",
+            mode="lines",
             name=name,
             line={"color": LIGHT["accent" if first else "step1"], "width": 2},
             hovertemplate="epoch %{x}: %{y}<extra></extra>",
@@ -307,6 +315,7 @@ def agreement(rungs: Sequence[Mapping[str, Any]], full: int | None = None) -> Fi
             text=f"{clean(below, 30)} → {clean(above, 30)}",
             showarrow=False,
             xanchor="left",
+            bgcolor=LIGHT["paper"],
             font={"size": 13},
         )
     says = "; ".join(
@@ -372,7 +381,9 @@ def _phase_bands(figure: go.Figure, course: Course, end: float) -> None:
 
 def _value_axis(figure: go.Figure, metric: str, low: float, high: float) -> None:
     if metric == "accuracy":
-        figure.update_yaxes(range=[low, min(high, 1.0 + 0.06 * (1.0 - low))], tickformat=".0%" if high - low > 0.05 else ".1%")
+        figure.update_yaxes(
+            range=[low, min(high, 1.0 + 0.06 * (1.0 - low))], tickformat=".0%" if high - low > 0.05 else ".1%"
+        )
     else:
         figure.update_yaxes(range=[low, high])
 
@@ -393,7 +404,12 @@ def _layout(figure: go.Figure, x_title: str, y_title: str) -> None:
         font={"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": LIGHT["ink"]},
         margin={"l": 8, "r": 12, "t": 10, "b": 8},
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "font": {"size": 13}},
-        hoverlabel={"bgcolor": LIGHT["paper"], "bordercolor": LIGHT["strong"], "font": {"color": LIGHT["ink"]}, "align": "left"},
+        hoverlabel={
+            "bgcolor": LIGHT["paper"],
+            "bordercolor": LIGHT["strong"],
+            "font": {"color": LIGHT["ink"]},
+            "align": "left",
+        },
         xaxis=axis | {"title": {"text": x_title, "font": title}},
         yaxis=axis | {"title": {"text": y_title, "font": title}},
     )

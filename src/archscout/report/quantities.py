@@ -35,6 +35,8 @@ def cost_name(key: str) -> CostName:
 
 def finite(value: Any) -> float | None:
     """The number, or None for whatever is no finite number (null, NaN, text, a truth value)."""
+    if type(value) is float:  # most are: pages read hundreds of thousands of numbers
+        return value if math.isfinite(value) else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if math.isfinite(value) else None
@@ -109,6 +111,18 @@ def share(part: float) -> str:
     ('25.0\u202f%', '< 0.1\u202f%', '0.0\u202f%')
     """
     return f"< 0.1{NARROW}%" if 0 < part < 0.0005 else percent(part)
+
+
+def wilson(right: int, total: int) -> tuple[float, float]:
+    """The 95 % interval of a share of which `right` of `total` were seen (Wilson 1927).
+
+    >>> tuple(round(bound, 3) for bound in wilson(356, 360))
+    (0.972, 0.996)
+    """
+    z = 1.959964
+    middle = (right + z * z / 2) / (total + z * z)
+    reach = z / (total + z * z) * math.sqrt(right * (total - right) / total + z * z / 4)
+    return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
 def duration(seconds: Any) -> str:

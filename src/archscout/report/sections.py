@@ -23,6 +23,7 @@ from archscout.report.quantities import (
     percent,
     share,
     significant,
+    wilson,
 )
 
 _BUSY = {
@@ -86,7 +87,9 @@ def headline(view: View) -> dict[str, Any]:
         title = "No network was found"
     elif tested is not None:
         title = f"{metric_text(metric, tested)} right on data it had never seen"
-        title = title if metric == "accuracy" else f"A {metric} of {metric_text(metric, tested)} on data it had never seen"
+        title = (
+            title if metric == "accuracy" else f"A {metric} of {metric_text(metric, tested)} on data it had never seen"
+        )
     else:
         title = f"{metric.capitalize()} {metric_text(metric, valid)} on the validation data"
     seen = finite(report.get("scored")) or len({trial.canonical for trial in view.trials})
@@ -107,7 +110,7 @@ def _cards(view: View) -> list[dict[str, Any]]:
         limit, value = view.limits.get(key), float(costs[key])
         name, wobble = cost_name(key), finite(spread.get(key))
         gloss = name.gloss + (f"; repeats differ by {percent(wobble)}" if wobble else "")
-        card = {"title": name.title, "value": cost_text(key, value), "gloss": gloss, "limit": None}
+        card: dict[str, Any] = {"title": name.title, "value": cost_text(key, value), "gloss": gloss, "limit": None}
         if limit is not None:
             card["limit"] = {
                 "text": f"{percent(value / limit, 0)} of the limit of {cost_text(key, limit)}",
@@ -123,26 +126,29 @@ def _kept(view: View) -> str:
     costs, limits = view.winner.get("costs") or {}, view.limits
     if not view.winner or not limits:
         return ""
-    broken = [key for key, limit in limits.items() if (finite(costs.get(key)) or 0.0) > limit or key not in costs]
+    values = {key: finite(costs.get(key)) for key in limits}
+    unknown = [cost_name(key).title.lower() for key, value in values.items() if value is None]
+    broken = [
+        cost_name(key).title.lower() for key, value in values.items() if value is not None and value > limits[key]
+    ]
     if broken:
-        names = ", ".join(cost_name(key).title.lower() for key in broken)
-        return f"It does not keep the limit on {names}."
+        return f"It does not keep the limit on {', '.join(broken)}."
+    if unknown:
+        return f"Whether it keeps the limit on {', '.join(unknown)} was not measured."
     texts = [f"{cost_name(key).title.lower()} at most {cost_text(key, limit)}" for key, limit in limits.items()]
     return f"It keeps {'the limit' if len(texts) == 1 else 'every limit'} given: {', '.join(texts)}."
 
 
 def _interval(view: View) -> str:
-    """How sure the test accuracy is, from the number of examples (Wilson 1927)."""
+    """How sure the test accuracy is, from the number of examples."""
     right, total = _right(_matrix(view))
     tested = finite(view.winner.get(f"test_{view.metric}"))
     if not total or tested is None or view.metric != "accuracy" or abs(right / total - tested) > 5e-4:
         return ""
-    from scipy.stats import binomtest
-
-    interval = binomtest(right, total).proportion_ci(0.95, method="wilson")
+    low, high = wilson(right, total)
     return (
         f"{right:,} of {total:,} test examples are right. With so many examples, the accuracy on endlessly many would "
-        f"lie between {percent(interval.low)} and {percent(interval.high)} (a 95{NARROW}% interval)."
+        f"lie between {percent(low)} and {percent(high)} (a 95{NARROW}% interval)."
     )
 
 
@@ -207,7 +213,7 @@ def _pareto(view: View) -> dict[str, Any] | None:
     rows = (view.report.get("pareto") or [])[:50]
     if not rows:
         return None
-    keys = [key for key in dict.fromkeys(k for row in rows for k in row.get("costs") or {})]
+    keys = list(dict.fromkeys(key for row in rows for key in row.get("costs") or {}))
     return {
         "heads": [cost_name(key).title for key in keys],
         "rows": [
@@ -238,9 +244,7 @@ def answers(view: View) -> dict[str, Any] | None:
     mistakes = [_mistake(row) for row in view.report.get("mistakes") or []]
     if not confusion and not mistakes:
         return None
-    pairs = [
-        (count, i, j) for i, row in enumerate(confusion) for j, count in enumerate(row) if i != j and count
-    ]
+    pairs = [(count, i, j) for i, row in enumerate(confusion) for j, count in enumerate(row) if i != j and count]
     worst = sorted(pairs, key=lambda pair: (-pair[0], pair[1:]))[:6]
     called = [names[i] if i < len(names) else str(i) for i in range(len(confusion))]
     right, total = _right(confusion)
@@ -269,7 +273,10 @@ def training(view: View) -> list[tuple[str, figures.Figure]]:
     curve = view.winner.get("curve") or []
     metric = view.metric
     found = [
-        ("metric", figures.learning(curve, [(f"valid_{metric}", "validation")], f"{metric} on the validation data", metric)),
+        (
+            "metric",
+            figures.learning(curve, [(f"valid_{metric}", "validation")], f"{metric} on the validation data", metric),
+        ),
         (
             "loss",
             figures.learning(
@@ -317,7 +324,13 @@ def time_spent(view: View) -> dict[str, Any] | None:
         return None
     largest = max(known.values())
     rows = [
-        {"name": key, "what": _BUSY.get(key, ""), "time": duration(value), "share": share(value / total), "bar": value / largest}
+        {
+            "name": key,
+            "what": _BUSY.get(key, ""),
+            "time": duration(value),
+            "share": share(value / total),
+            "bar": value / largest,
+        }
         for key, value in sorted(known.items(), key=lambda item: -item[1])
     ]
     return {"rows": rows, "total": duration(total)}
@@ -355,8 +368,15 @@ def limits(view: View) -> dict[str, Any] | None:
         return None
     found = view.report.get("feasibility") or {}
     sampled, meeting = finite(found.get("sampled")), finite(found.get("meeting"))
-    text = ", ".join(f"{cost_name(key).title.lower()} at most {cost_text(key, limit)}" for key, limit in view.limits.items())
-    section: dict[str, Any] = {"text": text, "share": None, "sentence": "", "rejected": finite(view.report.get("rejected"))}
+    text = ", ".join(
+        f"{cost_name(key).title.lower()} at most {cost_text(key, limit)}" for key, limit in view.limits.items()
+    )
+    section: dict[str, Any] = {
+        "text": text,
+        "share": None,
+        "sentence": "",
+        "rejected": finite(view.report.get("rejected")),
+    }
     if sampled and meeting is not None:
         section["share"] = meeting / sampled
         section["sentence"] = (

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 from archscout.core.errors import ArchscoutError, UsageError
@@ -40,6 +40,19 @@ def _start_options(processors: int) -> dict[str, Any]:
     if not os.environ.get("RAY_ADDRESS"):  # a Ray of our own on this machine
         options |= {"num_cpus": processors, "include_dashboard": False}
     return options
+
+
+def _keep_off_stdout(ray: Any) -> None:
+    """Have Ray write its notes on dead workers to standard error: standard output is for results."""
+    module = ray._private.worker
+    write = getattr(module, "print_to_stdstream", None)
+    if write is not None and not hasattr(write, "__wrapped__"):
+
+        @wraps(write)
+        def to_stderr(data: dict[str, Any], **options: Any) -> None:
+            write(data | {"is_err": True}, **options)
+
+        module.print_to_stdstream = to_stderr
 
 
 class RayEngine(Engine):
@@ -68,6 +81,7 @@ class RayEngine(Engine):
         self._ray: Any = ray
         self._ours = not ray.is_initialized()
         if self._ours:
+            _keep_off_stdout(ray)
             try:
                 ray.init(**_start_options(workers * threads))
             except (OSError, RuntimeError, ValueError) as error:
@@ -115,6 +129,11 @@ class RayEngine(Engine):
                     if not self._woken:
                         self._changed.wait(None if deadline == math.inf else max(0.0, deadline - time.monotonic()))
                     self._woken = False
+        except BaseException as error:  # a fault of this file: no future may wait for ever
+            self._closed = True
+            for job in [job for job, _ in self._flying.values()] + list(self._queue):
+                job.finish(error=WorkerDied(f"the engine failed ({error!r}): run the search again to go on from here."))
+            raise
         finally:
             self._closed = True
             for ref in self._flying:
@@ -161,7 +180,7 @@ class RayEngine(Engine):
             if job.cancelled() or now >= deadline:
                 del self._flying[ref]
                 self._ray.cancel(ref, force=True)
-                job.finish(error=TrialTimeout(f"took longer than {job.timeout} s and was stopped."))
+                job.finish(error=TrialTimeout(f"took longer than {job.timeout or 0.0:g} s and was stopped."))
 
     def _wake(self) -> None:
         with self._changed:

@@ -22,7 +22,7 @@ from archscout.search.worker import Failure, describe
 class JobFailed(ArchscoutError):  # noqa: N818 - an outcome, not a fault
     """A job raised an error. `kind` is the name of its class, `traceback` its text where it was raised."""
 
-    def __init__(self, message: str, kind: str, traceback: str) -> None:
+    def __init__(self, message: str, kind: str = "", traceback: str = "") -> None:
         super().__init__(message)
         self.kind = kind
         self.traceback = traceback

@@ -25,6 +25,7 @@ from archscout.core.registry import create, parse_name
 from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.core.trial import Trial
+from archscout.costs.machine import processor
 from archscout.networks.pick import build
 from archscout.networks.tracing import trace
 from archscout.search.budget import Budget
@@ -41,6 +42,9 @@ REPORTED = ("params", "macs", "latency", "peak_memory")
 
 _FINALISTS = 3
 _MISTAKES = 12
+
+_CONSIDERED = 500
+"""Trained networks that are looked at in the end, the best ones."""
 
 
 @dataclass(frozen=True)
@@ -60,17 +64,15 @@ def deliver(ending: Ending, candidates: Sequence[Trial], folder: Path) -> Result
     Raises `ArchscoutError` where none was trained, or none keeps the limits when measured again.
     """
     run = ending.run
-    trained = [t for t in candidates if t.defined and t.fidelity and _is_training(t.estimator)] or _train_some(
-        run, candidates
-    )
+    # Whatever was trained can win, for however long: its validation accuracy is that of the weights that are kept.
+    trained = _trained(run) or (_train_some(run, candidates) and _trained(run))
     if not trained:
         raise ArchscoutError(_no_network(run))
-    winner, finalists, measured = _choose(run, sorted(trained, key=lambda trial: trial.rank))
+    winner, finalists, measured = _choose(run, trained)
     network = _weights(run.space, ending.task, winner, run.folder).eval()
     counted = [create("cost", name) for name in ("params", "macs")]
-    everything = _all_trained(run)
-    rows = run.book.screened([trial.architecture for trial in everything], counted)
-    everything = [replace(trial, costs=row) for trial, row in zip(everything, rows, strict=True)]
+    rows = run.book.screened([trial.architecture for trial in trained], counted)
+    everything = [replace(trial, costs=row) for trial, row in zip(trained, rows, strict=True)]
     axes = list(run.objectives) or [c.key for c in run.constraints] or ["macs"]
     extra = {
         "run": run.name,
@@ -144,7 +146,7 @@ def train_alone(
 def conditions(workers: int, device: str) -> dict[str, Any]:
     """What the figures depend on besides the seed."""
     return {
-        "cpu": platform.processor() or platform.machine(),
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "threads": 1,
         "workers": workers,
@@ -224,10 +226,14 @@ def _weights(space: Space, task: Task, trial: Trial, folder: Path) -> nn.Module:
     return network
 
 
-def _all_trained(run: SearchRun) -> list[Trial]:
+def _trained(run: SearchRun) -> list[Trial]:
+    """The best of the trained networks, whose weights are kept, best first; the best training of each."""
     rows = [row for row in run.store.trials(run.name) if row.status == "completed" and _is_training(row.estimator)]
-    latest = {row.canonical: row for row in sorted(rows, key=lambda row: row.fidelity or 0)}
-    return [row.trial(run.space.parse(row.architecture)) for row in latest.values()]
+    unread = [row.trial(Architecture(row.architecture, ())) for row in rows]
+    best: dict[str, Trial] = {}
+    for trial in sorted((trial for trial in unread if trial.defined), key=lambda trial: trial.rank):
+        best.setdefault(trial.canonical, trial)
+    return [replace(t, architecture=run.space.parse(t.architecture.text)) for t in list(best.values())[:_CONSIDERED]]
 
 
 def _counts(run: SearchRun) -> dict[str, Any]:
@@ -256,12 +262,12 @@ def _package(
     run: SearchRun | None,
 ) -> Result:
     """Write network, architecture, ONNX file, metrics and report."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     metric = task.metric
     deployed = task.deploy(network).eval()
     partial = folder / f".network.{os.getpid()}"
-    save_file({name: tensor.contiguous() for name, tensor in deployed.state_dict().items()}, partial)
+    partial.write_bytes(save({name: tensor.contiguous() for name, tensor in deployed.state_dict().items()}))
     partial.replace(folder / "network.safetensors")
     values = {c: winner.architecture[c] for c in winner.architecture}
     write_json(
@@ -285,7 +291,8 @@ def _package(
     else:
         seconds = dict(extra["seconds"])
         seconds["total"] = sum(seconds.values())
-    costs = {key: measurement.value for key, measurement in measured.items()}
+    # Counts are whole numbers, and look like it.
+    costs = {k: int(m.value) if not m.spread and m.value.is_integer() else m.value for k, m in measured.items()}
     common = {
         **{key: value for key, value in extra.items() if key != "notes"},
         "space": space.name,

@@ -12,52 +12,49 @@ from __future__ import annotations
 
 import atexit
 import math
-import multiprocessing
 import pickle
 import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
-from multiprocessing import spawn
+from contextlib import suppress
 from multiprocessing.connection import Pipe, wait
-from multiprocessing.context import BaseContext
 from typing import Any
 
 from archscout.core.errors import UsageError
 from archscout.search.engines import Engine, Job, JobFailed, TrialTimeout, WorkerDied, job_failed, packed
+from archscout.search.launch import Starter, deaf, main_hidden, starter
 from archscout.search.worker import READY, STARTED, Failure, serve
 
 _TRIES = 3
 """How often a job is handed out, and a worker started, when workers end before they begin."""
 
 _CLOSING_SECONDS = 1.0
+_FOR_MAIN = (signal.SIGINT, signal.SIGTERM)
 
 
 class _Worker:
     """A process, our end of its pipe, and the job it has."""
 
-    def __init__(self, context: BaseContext, index: int, payload: bytes, threads: int, device: str) -> None:
+    def __init__(self, make: Starter, index: int, payload: bytes, threads: int, device: str) -> None:
         self.index = index
         self.pipe, theirs = Pipe()
         self.ready = False
         self.job: Job | None = None
         self.started = False
         self.deadline = math.inf
-        process = context.Process(  # type: ignore[attr-defined]
-            target=serve, args=(theirs, payload, index, threads, device), name=f"archscout-worker-{index}"
-        )
+        arguments = (theirs, payload, index, threads, device)
+        self.process = make(target=serve, args=arguments, name=f"archscout-worker-{index}")
         try:
-            with _main_hidden():
-                process.start()
+            with main_hidden(), deaf(*_FOR_MAIN):
+                self.process.start()
         except BaseException:
             self.pipe.close()
             raise
         finally:
             theirs.close()
-        self.process: multiprocessing.process.BaseProcess = process
 
     def give(self, job: Job) -> bool:
         """Hand a job over; false if the process is gone."""
@@ -94,7 +91,7 @@ class LocalEngine(Engine):
             raise UsageError(f"{workers} workers cannot run a job: give at least 1.")
         self.workers = workers
         self._settings = (packed(payload, "what all jobs share"), threads, device)
-        self._context = _context()
+        self._process = starter()
         self._crew: list[_Worker] = []
         self._queue: deque[Job] = deque()
         self._broken: Failure | None = None
@@ -104,8 +101,9 @@ class LocalEngine(Engine):
         self._bell, self._ear = Pipe()
         self._rung = False
         self._thread = threading.Thread(target=self._run, name="archscout-engine", daemon=True)
-        self._thread.start()
-        atexit.register(self.close)  # before multiprocessing's own, which would wait for the workers
+        atexit.register(self.close)  # is called before multiprocessing's own, which would wait for the workers
+        with deaf(*_FOR_MAIN):
+            self._thread.start()
 
     def submit(self, function: Callable[..., Any], *args: Any, timeout: float | None = None) -> Future[Any]:
         job = Job(packed((function, args), "a job"), timeout, self._wake)
@@ -123,7 +121,7 @@ class LocalEngine(Engine):
             self._closed = True
         atexit.unregister(self.close)
         self._wake()
-        if threading.current_thread() is not self._thread:  # which runs the callbacks of futures
+        if self._thread.ident not in (None, threading.get_ident()):  # not from the callback of a future
             # It may be waiting for the very first worker to start, which cannot be hurried; then it ends on its own.
             self._thread.join(1.5 * _CLOSING_SECONDS)
 
@@ -131,15 +129,14 @@ class LocalEngine(Engine):
 
     def _run(self) -> None:
         try:
-            # What is forked from this thread never hears a Ctrl-C, not even before it has got so far as to ignore it.
-            if hasattr(signal, "pthread_sigmask"):
-                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             while not self._closed:
                 self._hire()
                 self._hand_out()
                 self._listen()
         except BaseException as error:  # a fault of this file: no future may wait for ever
-            self._abandon(WorkerDied(f"the engine failed ({error!r}): run the search again to go on from here."))
+            reason = f"the engine failed ({error!r}): run the search again to go on from here."
+            for job in self._take_back(running=True):
+                job.finish(error=WorkerDied(reason))
             raise
         finally:
             self._dismiss()
@@ -149,7 +146,7 @@ class LocalEngine(Engine):
             if self._closed or self._broken:
                 return
             try:
-                self._crew.append(_Worker(self._context, index, *self._settings))
+                self._crew.append(_Worker(self._process, index, *self._settings))
             except (OSError, EOFError) as error:
                 self._start_failed(f"worker processes cannot be started ({type(error).__name__}: {error})")
 
@@ -159,10 +156,10 @@ class LocalEngine(Engine):
             self._broken = Failure(f"{reason}: free some memory, or use fewer workers.", "WorkerDied", "")
 
     def _hand_out(self) -> None:
-        if self._broken:
-            failure = self._broken
-            self._abandon(job_failed(failure) if failure.traceback else WorkerDied(failure.reason))
-            return
+        if self._broken and not any(worker.ready for worker in self._crew):
+            for job in self._take_back():
+                failure = self._broken
+                job.finish(error=job_failed(failure) if failure.traceback else WorkerDied(failure.reason))
         idle = [worker for worker in self._crew if worker.ready and worker.job is None]
         while idle and self._queue:
             job = self._queue.popleft()
@@ -247,11 +244,15 @@ class LocalEngine(Engine):
         self._crew.remove(worker)
         return worker.stop()
 
-    def _abandon(self, error: BaseException) -> None:
+    def _take_back(self, running: bool = False) -> list[Job]:
+        """The jobs that wait, and those that run if asked for; they are nobody's afterwards."""
         with self._lock:
-            waiting, self._queue = list(self._queue), deque()
-        for job in [worker.job for worker in self._crew if worker.job is not None] + waiting:
-            job.finish(error=error)
+            jobs, self._queue = list(self._queue), deque()
+        for worker in self._crew:
+            if running and worker.job is not None:
+                jobs.append(worker.job)
+                worker.job = None
+        return jobs
 
     def _dismiss(self) -> None:
         """Stop all workers, and let nobody wait for what they had."""
@@ -260,7 +261,7 @@ class LocalEngine(Engine):
             worker.process.kill()  # all at once, then one by one
         for worker in self._crew:
             worker.stop()
-        for job in [worker.job for worker in self._crew if worker.job is not None] + list(self._queue):
+        for job in self._take_back(running=True):
             job.cancel()
             job.finish()
         with self._lock:
@@ -284,38 +285,3 @@ def _cause(code: int | None) -> str:
     with suppress(ValueError):
         return f"killed by {signal.Signals(-code).name}"
     return f"killed by signal {-code}"
-
-
-def _context() -> BaseContext:
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["archscout.search.preload"])
-    return context
-
-
-# multiprocessing has every new process import the user's main module again, which is why scripts need their
-# `if __name__ == "__main__"`. Our workers get all they need by cloudpickle, so while this thread starts one, and in
-# this thread only, the main module is not mentioned.
-_hiding = threading.local()
-_preparation_data = spawn.get_preparation_data
-
-
-def _preparation_without_main(name: str) -> dict[str, Any]:
-    data = _preparation_data(name)
-    if getattr(_hiding, "on", False):
-        data.pop("init_main_from_name", None)
-        data.pop("init_main_from_path", None)
-    return data
-
-
-spawn.get_preparation_data = _preparation_without_main
-
-
-@contextmanager
-def _main_hidden() -> Iterator[None]:
-    _hiding.on = True
-    try:
-        yield
-    finally:
-        _hiding.on = False

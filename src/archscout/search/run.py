@@ -56,6 +56,17 @@ def estimate_job(
     return estimator.estimate(architectures, setting, fidelity=fidelity)
 
 
+def score_job(
+    payload: Any, names: Sequence[str], architectures: Sequence[Architecture], seed: int
+) -> list[list[Estimate]]:
+    """Runs in a worker: some estimates by each of several zero-cost scores, in passes that they share."""
+    from archscout.estimators.zero_cost.harness import score
+
+    space, task, device = payload
+    columns = score(architectures, names, Setting(space, task, seed=seed, device=device))
+    return [[columns[name][i] for name in names] for i in range(len(architectures))]
+
+
 class Clock:
     """Seconds spent on a run, those of earlier sittings included; written to the store as they pass."""
 
@@ -186,6 +197,38 @@ class SearchRun:
             self.clock.write()
         return [self._stored[k].trial(a) for k, a in zip(keys, architectures, strict=True) if k in self._stored]
 
+    def score(
+        self, architectures: Sequence[Architecture], names: Sequence[str], *, phase: str = "zero-cost scores"
+    ) -> list[list[Trial]]:
+        self.clock.enter(phase)
+        made = [self._estimator(name) for name in names]
+        fresh = {
+            self.space.canonical(architecture): architecture
+            for architecture in architectures
+            if any(self._key(each, architecture, None) not in self._stored for each in made)
+        }
+        waiting = list(fresh.values())
+        jobs: dict[Future[list[list[Estimate]]], list[Architecture]] = {}
+        for start in range(0, len(waiting), _CHUNK):
+            chunk = waiting[start : start + _CHUNK]
+            jobs[self.engine.submit(score_job, tuple(names), chunk, self.seed)] = chunk
+        # In the order of asking, so that numbers do not depend on who was quicker.
+        for future, chunk in jobs.items():
+            try:
+                table = future.result()
+            except ArchscoutError:
+                # One of a chunk brought the worker down: each alone tells which.
+                table = [self._score_alone(names, architecture) for architecture in chunk]
+            rows = []
+            for architecture, estimates in zip(chunk, table, strict=True):
+                for each, estimate in zip(made, estimates, strict=True):
+                    key = self._key(each, architecture, None)
+                    if key not in self._stored:
+                        rows.append(self._row(key, architecture, self._next, estimate, each, None, phase))
+                        self._next += 1
+            self._commit(rows)
+        return [[self._stored[self._key(each, a, None)].trial(a) for a in architectures] for each in made]
+
     def follow(
         self,
         strategy: Strategy,
@@ -266,6 +309,13 @@ class SearchRun:
     def screened(self, architectures: Sequence[Architecture]) -> Sequence[Mapping[str, float]]:
         return self.book.screened(architectures)
 
+    def _score_alone(self, names: Sequence[str], architecture: Architecture) -> list[Estimate]:
+        try:
+            table = self.engine.submit(score_job, tuple(names), [architecture], self.seed).result()
+        except ArchscoutError as error:
+            return [Estimate(math.nan, reason=str(error), extra={"failed": True})] * len(names)
+        return list(table[0])
+
     # -- inside ---------------------------------------------------------------------------------------------------
 
     def _propose(self, strategy: Strategy, history: History, position: int) -> Architecture | None:
@@ -302,7 +352,9 @@ class SearchRun:
         return bool(self.seconds_left() > expected * (1 + flying // self.workers))
 
     def expected_seconds(self, estimator: str, fidelity: int | None) -> float:
-        """What one such evaluation should take: the mean so far, or by proportion from other fidelities."""
+        """What one such evaluation should take: the mean so far, or by proportion from other fidelities
+
+        (of those the quickest: a first training includes what every process does once)."""
         exact = self._seconds.get(f"{estimator}@{fidelity}")
         if exact:
             return float(np.mean(exact))
@@ -312,7 +364,7 @@ class SearchRun:
             if name.rpartition("@")[0] == estimator and name.rpartition("@")[2].isdigit()
             for second in seconds
         ]
-        return float(np.mean(rates)) * fidelity if rates and fidelity else 0.0
+        return min(rates) * fidelity if rates and fidelity else 0.0
 
     def _learn_seconds(self, trial: StoredTrial) -> None:
         if trial.status == "completed":
@@ -359,13 +411,16 @@ class SearchRun:
                 estimates = [Estimate(math.nan, reason=str(error), extra={"failed": True})]
             for (key, architecture, number), estimate in zip(jobs, estimates, strict=True):
                 rows.append(self._row(key, architecture, number, estimate, estimator, fidelity, phase))
+        self._commit(rows)
+
+    def _commit(self, rows: Sequence[StoredTrial]) -> None:
         if rows:
             self.store.add(self.name, rows)
-            for row in rows:
-                self._stored[row.key] = row
-                self._learn_seconds(row)
-                if row.estimator == self.estimator and math.isfinite(row.value):
-                    self._best = max(row.value, self._best if self._best is not None else -math.inf)
+        for row in rows:
+            self._stored[row.key] = row
+            self._learn_seconds(row)
+            if row.estimator == self.estimator and math.isfinite(row.value):
+                self._best = max(row.value, self._best if self._best is not None else -math.inf)
         self.clock.write(every=1.0)
 
     def _row(

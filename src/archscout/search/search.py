@@ -19,6 +19,7 @@ from archscout.core.method import Method
 from archscout.core.registry import create, names
 from archscout.core.space import Space
 from archscout.core.task import Task
+from archscout.core.trial import Trial
 from archscout.methods.strategy import StrategyMethod
 from archscout.search import feasibility
 from archscout.search.budget import Budget
@@ -270,10 +271,10 @@ def _plan_epochs(run: SearchRun, wished: int | None, method: Method) -> int:
         return most
     rng = run.rng("calibration")
     probes = run.admit((run.space.sample(rng) for _ in range(1000)), run.workers)
-    trials = run.evaluate(probes, "trained", fidelity=1, phase="calibration") if probes else []
+    trials = run.evaluate(probes, "trained", fidelity=2, phase="calibration") if probes else []
     if trials and not any(trial.status == "completed" for trial in trials):
         raise ArchscoutError(f"the first networks could not be trained: {trials[0].reason}")
-    epoch = max((trial.seconds for trial in trials), default=math.inf)
+    epoch = max((_epoch_seconds(trial) for trial in trials), default=math.inf)
 
     def plan() -> int:
         left = run.seconds_left()
@@ -287,3 +288,9 @@ def _plan_epochs(run: SearchRun, wished: int | None, method: Method) -> int:
         return max(1, min(most, int(_FULL_SHARE * left * run.workers / epoch))) if wished is None else most
 
     return int(run.decide("epochs", plan))
+
+
+def _epoch_seconds(trial: Trial) -> float:
+    """Of the last epoch, where there are two: the first one includes what every process does once."""
+    marks = [row["seconds"] for row in trial.curve if "seconds" in row]
+    return marks[-1] - marks[-2] if len(marks) > 1 else trial.seconds

@@ -110,7 +110,7 @@ class ModelSpace(Space):
         except Exception as error:
             reason = str(error).strip().partition("\n")[0].rstrip(".")
             raise UsageError(
-                f"module '{self.name}' does not run on inputs of shape {task.input_shape} (task '{task.name}'): {reason}."
+                f"module '{self.name}' cannot run on inputs of shape {task.input_shape} (task '{task.name}'): {reason}."
             ) from error
         shape = tuple(getattr(outputs, "shape", ()))
         if shape[:2] != (2, task.outputs):

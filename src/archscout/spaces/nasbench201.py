@@ -35,8 +35,8 @@ class NASBench201(Space):
             below.
         cells: cells in each of the three stages. Default: the published 5 for inputs of 32 x 32 and more, 1 below.
 
-    An operation that no input reaches, or whose output reaches nothing, is not built. (The published code builds it; its
-    parameter counts include it.) The batch normalisation of an operation on an unreachable node would add a
+    An operation that no input reaches, or whose output reaches nothing, is not built. (The published code builds it;
+    its parameter counts include it.) The batch normalisation of an operation on an unreachable node would add a
     constant in the published code; here it adds nothing.
     """
 
@@ -91,15 +91,15 @@ class NASBench201(Space):
     def canonical(self, architecture: Architecture) -> str:
         """The same text for two cells exactly when they are one network: the same modules, wired alike.
 
-        `skip_connect` is a wire and `none` no wire, so sums are flattened; dead operations are gone; two average pools of
-        one tensor are one. Two convolutions of one tensor stay two, for their weights differ. This gives 5,260 classes.
-        The 6,466 published ones (`isomorphism_class`) are both too coarse (578 of them join cells with different
-        numbers of convolutions) and too fine (sums of a sum stay apart).
+        `skip_connect` is a wire and `none` no wire, so sums are flattened; dead operations are gone; two average pools
+        of one tensor are one. Two convolutions of one tensor stay two, for their weights differ. This gives 5,260
+        classes. The 6,466 published ones (`isomorphism_class`) are both too coarse (430 of them join networks with
+        different numbers of convolutions) and too fine (688 networks have several: sums of a sum stay apart).
         """
         return _wiring(tuple(str(architecture[name]) for name in CHOICES))
 
     def isomorphism_class(self, architecture: Architecture) -> str:
-        """The published class: the expression of the output in which `none` is `#` and a sum is sorted, not flattened."""
+        """The published class: the output's expression in which `none` is `#` and a sum is sorted, not flattened."""
         text = {0: "0"}
         for target in (1, 2, 3):
             terms = []

@@ -14,7 +14,7 @@ from archscout.core.trial import History
 
 @register("strategy", "evolution")
 class RegularisedEvolution(Strategy):
-    """The oldest of the population dies; the best of a random sample of it is mutated.
+    """Regularised evolution: the oldest die; the best of a random sample of the living is mutated.
 
     Args:
         population: trials that are alive (the published setting is 100, for thousands of trials; the default suits

@@ -16,7 +16,7 @@ from archscout.strategies.pareto import order, points
 
 @register("strategy", "nsga2")
 class NSGA2(Strategy):
-    """Several objectives: parents by binary tournament on front and crowding; crossover, then mutation.
+    """NSGA-II, for several objectives: parents by Pareto front and crowding; crossover, then mutation.
 
     Args:
         population: survivors among all trials so far.

@@ -57,7 +57,7 @@ def _active_state(module: nn.Module, prefix: str) -> Iterator[tuple[str, Tensor]
     if own is not None:
         yield from ((prefix + name, tensor) for name, tensor in own().items())
         return
-    # Not `named_parameters` and `named_children`: they name once what is tied, and the stand-alone state names it twice.
+    # `named_parameters` and `named_children` name once what is tied; the state of a stand-alone network names it twice.
     saved = {n: t for n, t in module._buffers.items() if n not in module._non_persistent_buffers_set}
     for name, tensor in (module._parameters | saved).items():
         if tensor is not None:

@@ -58,7 +58,7 @@ class ImageClassification(Task):
 
     def tensors(self, split: Split, device: Any = "cpu") -> tuple[Tensor, Tensor]:
         stored = torch.from_numpy(split.x).to(device)
-        x = stored.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+        x = stored.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format, copy=True)
         mean, std = self._colours(x)
         return x.sub_(mean.view(-1, 1, 1)).div_(std.view(-1, 1, 1)), torch.from_numpy(split.y).to(device)
 

@@ -63,7 +63,7 @@ def to_onnx(module: nn.Module, input_shape: Sequence[int], *, quick: bool = Fals
     for exporter in (_by_script, _by_graph) if quick else (_by_graph, _by_script):
         try:
             with _as_deployed(module), _silence():
-                model = exporter(module, torch.rand(2, *input_shape, device=_device(module)))
+                model = exporter(module, torch.ones(2, *input_shape, device=_device(module)))
                 onnx.checker.check_model(model)
             content: bytes = _bare(model).SerializeToString()
             return content

@@ -29,6 +29,8 @@ from archscout.training.recipe import default_epochs as default_epochs
 
 EVALUATION_BATCH = 512
 CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT_SECONDS = 1.0
+"""No more often than this is a checkpoint written: epochs of milliseconds are cheaper to repeat than to keep."""
 
 Row = dict[str, float]
 
@@ -68,29 +70,33 @@ def train(
         recipe: how.
         seed: of the order of examples, augmentation and dropout; the same seed gives the same weights on one machine.
         device: where to train.
-        folder: where a checkpoint is written each epoch, and from which an interrupted training continues.
+        folder: where a checkpoint is written after each epoch (of a second and more), and from which an interrupted
+            training continues.
         on_epoch: called with each new row of the curve; the training stops early where it returns True.
 
     Raises:
         UsageError: if the checkpoint in `folder` is of another training.
     """
     started = time.perf_counter()
-    run = _Run(network.to(device), task, recipe, seed, device)
     path = None if folder is None else folder / CHECKPOINT
-    before = 0.0
-    if path is not None:
-        before = run.restore(path)
-    with _own_randomness(device):
+    x, y = task.tensors(task.train, device)
+    with _fast_layout(network.to(device), x[:2]) as layout, _own_randomness(device):
+        run = _Run(network, task, recipe, seed, device, x.contiguous(memory_format=layout), y, layout)
+        before = 0.0 if path is None else run.restore(path)
+        kept = time.perf_counter()
         while run.epoch < recipe.epochs and not run.reason:
             row = run.advance()
             if row is None:
                 break
             row["seconds"] = before + time.perf_counter() - started
-            if path is not None:
+            stop = on_epoch is not None and bool(on_epoch(dict(row)))
+            now = time.perf_counter()
+            if path is not None and (stop or run.epoch == recipe.epochs or now - kept >= CHECKPOINT_SECONDS):
                 run.keep(path)
-            if on_epoch is not None and on_epoch(dict(row)):
+                kept = now
+            if stop:
                 break
-    run.load_best()
+        run.load_best()
     best = run.curve[run.best_epoch - 1][f"valid_{task.metric}"] if run.best_epoch else math.nan
     seconds = before + time.perf_counter() - started
     return Outcome(tuple(run.curve), run.best_epoch, best, seconds, bool(run.reason), run.reason)
@@ -101,7 +107,8 @@ def predict(
 ) -> Tensor:
     """The outputs for every example of a split, in order; the network is left in the mode it was in."""
     x, _ = task.tensors(split, device)
-    return _outputs(network.to(device), x, batch_size)
+    with _fast_layout(network.to(device), x[:2]) as layout:
+        return _outputs(network, x.contiguous(memory_format=layout), batch_size)
 
 
 def _outputs(network: nn.Module, x: Tensor, batch_size: int = EVALUATION_BATCH) -> Tensor:
@@ -116,10 +123,21 @@ def _outputs(network: nn.Module, x: Tensor, batch_size: int = EVALUATION_BATCH) 
 class _Run:
     """A training under way: what changes from epoch to epoch."""
 
-    def __init__(self, network: nn.Module, task: Task, recipe: Recipe, seed: int, device: str) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        task: Task,
+        recipe: Recipe,
+        seed: int,
+        device: str,
+        x: Tensor,
+        y: Tensor,
+        layout: torch.memory_format,
+    ) -> None:
         self.network, self.task, self.recipe, self.seed, self.device = network, task, recipe, seed, device
-        self.x, self.y = task.tensors(task.train, device)
+        self.x, self.y, self.layout = x, y, layout
         self.valid_x, self.valid_y = task.tensors(task.valid, device)
+        self.valid_x = self.valid_x.contiguous(memory_format=layout)
         self.steps = math.ceil(len(self.x) / recipe.batch_size)
         self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self.optimizer = _optimizer(self.parameters, recipe)
@@ -179,7 +197,7 @@ class _Run:
             if recipe.augment:
                 x = task.augment(x, self.generator)
             with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.mixed):
-                loss = task.loss(network(x), y, recipe.label_smoothing)
+                loss = task.loss(network(x.contiguous(memory_format=self.layout)), y, recipe.label_smoothing)
             optimizer.zero_grad()
             loss.backward()
             if recipe.gradient_clip:
@@ -219,12 +237,39 @@ class _Run:
             tensor.copy_(network[name])
             self.best[name].copy_(best[name])
         states: dict[int, dict[str, Tensor]] = {}
+        optimized = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         for name, tensor in checkpoint.part(tensors, "optimizer").items():
             position, _, key = name.partition(".")
-            states.setdefault(int(position), {})[key] = tensor
+            like = optimized[int(position)]
+            # The fused optimisers run through memory, so that a momentum must lie there as its parameter does.
+            fitting = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
+            states.setdefault(int(position), {})[key] = fitting
         self.optimizer.load_state_dict({"state": states, "param_groups": self.optimizer.state_dict()["param_groups"]})
         self.curve, self.best_epoch = notes["curve"], notes["best_epoch"]
         return float(self.curve[-1]["seconds"])
+
+
+@contextmanager
+def _fast_layout(network: nn.Module, x: Tensor) -> Iterator[torch.memory_format]:
+    """The network with its weights in the memory layout that runs fastest; they are put back afterwards.
+
+    Channels last is up to two and a half times as fast on a processor (depthwise convolutions gain most), but a module
+    that calls `view` on feature maps refuses it: then the layout stays what it was.
+    """
+    training = network.training
+    network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    layout = torch.channels_last
+    try:
+        with torch.inference_mode():
+            network(x.contiguous(memory_format=layout))
+    except RuntimeError:
+        layout = torch.contiguous_format
+        network.to(memory_format=layout)  # type: ignore[call-overload]
+    network.train(training)
+    try:
+        yield layout
+    finally:
+        network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
 
 def _optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> Optimizer:

@@ -1,0 +1,52 @@
+"""A fork server of our own, where systems can fork.
+
+The one that multiprocessing shares is left to the user's processes, which want their standard output, their Ctrl-C and
+perhaps several threads.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+from multiprocessing import context, forkserver, popen_forkserver, reduction, resource_tracker, spawn, util
+from typing import Any
+
+from archscout.search.launch import deaf
+
+_server = forkserver.ForkServer()
+_server.set_forkserver_preload(["archscout.search.preload"])
+
+
+def start_server() -> None:
+    """Have the server started, if it is not; it takes seconds to load torch, which the caller need not wait for."""
+    resource_tracker.ensure_running()  # by itself, for it ends the deafness of the thread that starts it
+    with deaf(signal.SIGINT):  # which the server inherits: it is not to hear one before it has learnt to ignore it
+        _server.ensure_running()
+
+
+class _Popen(popen_forkserver.Popen):
+    """As its base class, which knows only the shared server."""
+
+    def _launch(self, process_obj: Any) -> None:
+        message = io.BytesIO()
+        context.set_spawning_popen(self)
+        try:
+            reduction.dump(spawn.get_preparation_data(process_obj.name), message)
+            reduction.dump(process_obj, message)
+        finally:
+            context.set_spawning_popen(None)
+        self.sentinel, pipe = _server.connect_to_new_process(self._fds)  # type: ignore[attr-defined]
+        alive = os.dup(pipe)  # when this end closes, the child knows that we are gone
+        self.finalizer = util.Finalize(self, util.close_fds, (alive, self.sentinel))  # type: ignore[attr-defined]
+        with os.fdopen(pipe, "wb") as file:
+            file.write(message.getbuffer())
+        self.pid = forkserver.read_signed(self.sentinel)
+
+
+class ForkedProcess(context.ForkServerProcess):
+    """A process that our server forks."""
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> _Popen:  # noqa: N802 - the name that multiprocessing calls
+        return _Popen(process_obj)

@@ -1,0 +1,338 @@
+"""Each command as a user meets it: what it prints, where, and with which exit code."""
+
+import csv
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+
+import archscout as package
+from archscout.networks.pick import build
+
+CELL = "|nor_conv_3x3~0|+|none~0|avg_pool_3x3~1|+|skip_connect~0|none~1|nor_conv_1x1~2|"
+Call = Callable[..., Any]
+
+
+# -- score ------------------------------------------------------------------------------------------------------------
+
+
+def test_score_writes_a_file_and_says_so(archscout: Call, data: Path, tmp_path: Path) -> None:
+    command = ("score", "nasbench201", "--with", "params,naswot", "--sample", 5, "--data", data, "--workers", 1)
+    done = archscout(*command, "--json")
+    assert done.code == 0
+    answer = json.loads(done.out)
+    assert (answer["out"], answer["rows"], answer["added"]) == ("scores.csv", 5, 5)
+    with (tmp_path / "scores.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 5
+    undefined = sum(row["naswot"] == "NaN" for row in rows)
+    assert answer["undefined"] == {"params": 0, "naswot": undefined}
+    assert (f"naswot: {undefined} of 5 scores are undefined" in done.err) == (undefined > 0)
+    again = archscout(*command)
+    assert again.code == 0
+    assert again.out == f"5 rows in scores.csv (0 new, {again.out.rpartition(', ')[2].strip()}\n"
+
+
+def test_score_reads_a_list(archscout: Call, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(f"{CELL}\n")
+    done = archscout("score", "nasbench201:width=4", "--with", "params", "--archs", "a.txt", "--data", data, "--json")
+    assert done.code == 0
+    with (tmp_path / "scores.csv").open(newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    space, task = package.space("nasbench201:width=4"), package.task(data)
+    network = build(space, space.parse(CELL), task)
+    assert float(row["params"]) == sum(parameter.numel() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("nasbench21", "--with", "naswot", "--sample", 3), "'nasbench201'"),
+        (("nasbench201", "--with", "naswott", "--sample", 3), "'naswot'"),
+        (("nasbench201", "--with", "naswot:btach=3", "--sample", 3), "'batch'"),
+        (("nasbench201:widht=3", "--with", "naswot", "--sample", 3), "'width'"),
+        (("nasbench201", "--with", "naswot"), "--archs"),
+        (("nasbench201", "--with", "naswot", "--sample", 3, "--archs", "a.txt"), "--sample"),
+        (("nasbench201", "--with", "naswot", "--sample", 0), "--sample"),
+        (("nasbench201", "--with", "naswot", "--sample", 3, "--data", "digit"), "'digits'"),
+        (("nasbench201", "--with", "naswot", "--sample", 3, "--data", "gone.npz"), "gone.npz"),
+        (("nasbench201", "--with", "naswot", "--archs", "gone.txt"), "gone.txt"),
+        (("nasbench201", "--with", "naswot", "--archs", "bad.txt"), "row 2 of 'bad.txt'"),
+    ],
+)
+def test_score_refuses(archscout: Call, tmp_path: Path, arguments: tuple[object, ...], expected: str) -> None:
+    (tmp_path / "bad.txt").write_text(f"{CELL}\nnonsense\n")
+    done = archscout("score", *arguments)
+    assert done.code == 2
+    assert done.out == ""
+    assert expected in done.sentence
+    assert not (tmp_path / "scores.csv").exists()
+
+
+def test_score_into_a_place_that_cannot_be_written(archscout: Call, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    command = ("score", "nasbench201", "--with", "params", "--sample", 1, "--data", data, "--workers", 1)
+    done = archscout(*command, "--out", "file/scores.csv")
+    assert done.code == 1
+    assert "file" in done.sentence
+
+
+# -- measure ----------------------------------------------------------------------------------------------------------
+
+
+def test_measure(archscout: Call, data: Path) -> None:
+    command = ("measure", "nasbench201:width=4", CELL, "--data", data, "--cost", "params,macs,latency")
+    done = archscout(*command, "--json")
+    assert done.code == 0
+    answer = json.loads(done.out)
+    assert answer["architecture"] == CELL
+    assert list(answer["costs"]) == list(answer["spread"]) == ["params", "macs", "latency_ms"]
+    space, task = package.space("nasbench201:width=4"), package.task(data)
+    network = build(space, space.parse(CELL), task)
+    assert answer["costs"]["params"] == sum(parameter.numel() for parameter in network.parameters())
+    assert answer["costs"]["latency_ms"] > 0
+    assert answer["spread"]["params"] == 0
+    assert {"cpu", "threads", "torch"} <= set(answer["conditions"])
+    table = archscout(*command[:-1], "params").out
+    assert f"{answer['costs']['params']:,}" in table
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("nasbench201", CELL, "--cost", "latncy"), "'latency'"),
+        (("nasbench201", CELL, "--cost", "latency:runtime=tensorrt"), "tensorrt"),
+        (("nasbench201", "|none~0|", "--cost", "params"), "nodes"),
+        (("nasbench201", CELL.replace("3x3~0", "9x9~0"), "--cost", "params"), "did you mean 'nor_conv_3x3'"),
+        (("nasbench201", "", "--cost", "params"), "empty"),
+        (("mobil", "w75", "--cost", "params"), "'mobile'"),
+    ],
+)
+def test_measure_refuses(archscout: Call, data: Path, arguments: tuple[str, ...], expected: str) -> None:
+    done = archscout("measure", *arguments, "--data", data)
+    assert done.code == 2
+    assert done.out == ""
+    assert expected in done.sentence
+
+
+# -- train, report, predict -------------------------------------------------------------------------------------------
+
+
+def test_train_leaves_a_whole_run(trained: tuple[Path, Any], data: Path) -> None:
+    folder, done = trained
+    assert done.code == 0, done.err
+    metrics = json.loads(done.out)
+    assert json.loads((folder / "metrics.json").read_text()) == metrics
+    assert metrics["architecture"] == CELL
+    test = package.task(data).test
+    assert test is not None
+    images = torch.from_numpy(test.x).permute(0, 3, 1, 2).float()
+    with torch.no_grad():
+        outputs = package.load(folder)(images)
+    assert metrics["test_accuracy"] == pytest.approx((outputs.argmax(1).numpy() == test.y).mean())
+    session = onnxruntime.InferenceSession(folder / "network.onnx")
+    (onnx_outputs,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    assert np.abs(onnx_outputs - outputs.numpy()).max() < 1e-4
+
+
+def test_report_is_written_again(archscout: Call, trained: tuple[Path, Any]) -> None:
+    folder, _ = trained
+    page = folder / "report.html"
+    page.unlink(missing_ok=True)
+    done = archscout("report", folder)
+    assert (done.code, done.out) == (0, f"{page}\n")
+    assert CELL in page.read_text(encoding="utf-8")
+    assert json.loads(archscout("report", folder, "--json").out) == {"report": str(page)}
+
+
+def test_predict_labels_files_and_arrays_alike(
+    archscout: Call, trained: tuple[Path, Any], data: Path, tmp_path: Path
+) -> None:
+    folder, _ = trained
+    task = package.task(data)
+    assert task.test is not None
+    x = task.test.x[:4]
+    Image.fromarray(x[0, :, :, 0]).save(tmp_path / "grey.png")
+    Image.fromarray(x[0, :, :, 0]).convert("RGB").save(tmp_path / "colour.png")
+    Image.fromarray(x[0, :, :, 0]).resize((80, 80), Image.Resampling.NEAREST).save(tmp_path / "large.png")
+    np.save(tmp_path / "many.npy", x[..., 0])
+    np.save(tmp_path / "one.npy", x[0])
+    np.savez(tmp_path / "many.npz", x_test=x, y_test=task.test.y[:4])
+    done = archscout(
+        "predict", folder, "grey.png", "colour.png", "large.png", "one.npy", "many.npy", "many.npz", "--json"
+    )
+    assert done.code == 0
+    answers = json.loads(done.out)
+    assert [answer["image"] for answer in answers] == [
+        "grey.png", "colour.png", "large.png", "one.npy[0]",
+        *(f"many.npy[{i}]" for i in range(4)), *(f"many.npz[{i}]" for i in range(4)),
+    ]  # fmt: skip
+    with torch.no_grad():
+        outputs = package.load(folder)(torch.from_numpy(x).permute(0, 3, 1, 2).float())
+    probabilities, labels = outputs.softmax(1).max(1)
+    expected = [task.class_names[label] for label in labels]
+    assert [answer["label"] for answer in answers[4:]] == expected * 2
+    assert [answer["probability"] for answer in answers[4:8]] == pytest.approx(probabilities.tolist(), abs=1e-5)
+    for same in (answers[0], answers[1], answers[3]):
+        assert same["probability"] == pytest.approx(answers[4]["probability"], abs=1e-5)
+    table = archscout("predict", folder, "grey.png").out
+    assert expected[0] in table
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("gone.png", "there is no image 'gone.png'"),
+        ("broken.png", "'broken.png'"),
+        ("broken.npy", "'broken.npy' holds no readable array"),
+        ("pickled.npy", "'pickled.npy' holds no readable array"),
+        ("shape.npy", "(3, 9, 9)"),
+        ("text.npy", "'text.npy'"),
+        ("two.npz", "'two.npz' must have one array"),
+    ],
+)
+def test_predict_refuses(archscout: Call, trained: tuple[Path, Any], tmp_path: Path, name: str, expected: str) -> None:
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    (tmp_path / "broken.npy").write_bytes(b"\x93NUMPY nothing")
+    np.save(tmp_path / "pickled.npy", np.array([{}], dtype=object), allow_pickle=True)
+    np.save(tmp_path / "shape.npy", np.zeros((3, 9, 9)))
+    np.save(tmp_path / "text.npy", np.full((1, 8, 8, 1), "a"))
+    np.savez(tmp_path / "two.npz", x1=np.zeros(1), x2=np.zeros(1))
+    done = archscout("predict", trained[0], name)
+    assert done.code == 2
+    assert done.out == ""
+    assert expected in done.sentence
+
+
+def test_a_run_that_is_none_is_refused(archscout: Call, tmp_path: Path) -> None:
+    (tmp_path / "runs" / "first").mkdir(parents=True)
+    (tmp_path / "x.png").write_bytes(b"")
+    for command in (("report", "frist"), ("predict", "frist", "x.png")):
+        done = archscout(*command)
+        assert done.code == 2
+        assert "'first'" in done.sentence
+    for command in (("report", "first"), ("predict", "first", "x.png")):
+        done = archscout(*command)
+        assert done.code == 2
+        assert "first" in done.sentence
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("nasbench201", "|none~0|"), "nodes"),
+        (("nasbench21", CELL), "'nasbench201'"),
+        (("nasbench201", CELL, "--epochs", 0), "--epochs"),
+        (("nasbench201", CELL, "--name", "a/b"), "a/b"),
+    ],
+)
+def test_train_refuses(
+    archscout: Call, data: Path, tmp_path: Path, arguments: tuple[object, ...], expected: str
+) -> None:
+    done = archscout("train", *arguments, "--data", data)
+    assert done.code == 2
+    assert done.out == ""
+    assert expected in done.sentence
+    assert not list(tmp_path.glob("runs/*/*"))
+
+
+# -- search -----------------------------------------------------------------------------------------------------------
+
+
+def search(data: Path, *more: object) -> tuple[object, ...]:
+    return (
+        "search", "--space", "nasbench201:width=4", "--data", data, "--method", "random", "--budget", "3trials",
+        "--epochs", 1, "--workers", 1, "--name", "r", *more,
+    )  # fmt: skip
+
+
+def test_search_ends_in_a_run_and_reports_it_again(archscout: Call, data: Path, tmp_path: Path) -> None:
+    done = archscout(*search(data, "--max", "params=20k", "--json"))
+    assert done.code == 0, done.err
+    metrics = json.loads(done.out)
+    assert metrics == json.loads((tmp_path / "runs" / "r" / "metrics.json").read_text())
+    assert metrics["trials"] == 3
+    assert metrics["costs"]["params"] <= 20_000
+    names = {file.name for file in (tmp_path / "runs" / "r").iterdir()}
+    assert {"network.onnx", "network.safetensors", "architecture.json", "report.html", "search.sqlite"} <= names
+    again = archscout(*search(data, "--max", "params=20k"))
+    assert again.code == 0
+    assert metrics["architecture"] in again.out
+    assert "finished" in again.err
+    other = archscout(*search(data, "--max", "params=20k", "--seed", 1))
+    assert other.code == 2
+    assert "seed" in other.sentence
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        (("--space", "nasbench21"), "'nasbench201'"),
+        (("--data", "digit"), "'digits'"),
+        (("--data", "gone.npz"), "gone.npz"),
+        (("--method", "randm"), "'random'"),
+        (("--estimator", "traind"), "'trained'"),
+        (("--max", "latncy=2ms"), "'latency'"),
+        (("--max", "latency=2km"), "2km"),
+        (("--max", "latency"), "COST=VALUE"),
+        (("--objective", "latncy"), "'latency'"),
+        (("--budget", "5 minutes"), "5 minutes"),
+        (("--budget", "0s"), "above zero"),
+        (("--engine", "lcal"), "'local'"),
+        (("--max", "params=10"), "params"),
+        (("--store", "nodatabase://x"), "nodatabase"),
+        (("--name", "../r"), "../r"),
+    ],
+)
+def test_search_refuses(archscout: Call, data: Path, tmp_path: Path, more: tuple[str, ...], expected: str) -> None:
+    done = archscout(*search(data, *more))
+    assert done.code == 2
+    assert done.out == ""
+    assert expected in done.sentence
+    assert not list(tmp_path.glob("runs/*/metrics.json"))
+
+
+def test_search_into_a_place_that_cannot_be_written(archscout: Call, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = archscout(*search(data, "--out", "file"))
+    assert done.code in (1, 2)
+    assert "file" in done.sentence
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_a_stopped_search_says_how_to_go_on_and_does(
+    start: Callable[..., subprocess.Popen[str]], archscout: Call, data: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    command = search(data, "--budget", "200trials", "--epochs", 2)
+    process = start(*command)
+    store = tmp_path / "runs" / "r" / "search.sqlite"
+    deadline = time.monotonic() + 120
+    while not (store.exists() and list((tmp_path / "runs" / "r" / "work").glob("*.safetensors"))):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == ""
+    assert err.strip().splitlines()[-1] == "Error: stopped: the same command goes on from here."
+    assert "Traceback" not in err
+    process = start(*command)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "resuming run 'r'" in line:
+            break
+    else:
+        pytest.fail("the second call does not say that it resumes")
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
