@@ -4,8 +4,7 @@
     python benchmarks/latency_stability.py --repeats 10 --data ../shared/data/images/cifar10.npz
 
 Every network is measured in turn, and then all again, so that repeats of one network lie apart in time. The range of a
-network is (largest - smallest) / median of its repeats. `others` is the share of the machine that other programs used:
-on a busy one nothing can agree. Writes docs/results/latency_stability.json.
+network is (largest - smallest) / median of its repeats. Writes docs/results/latency_stability.json.
 """
 
 from __future__ import annotations
@@ -60,7 +59,6 @@ def main() -> None:
                             "p95_ms": careful.details["p95_ms"],
                             "spread": careful.spread,
                             "rounds": careful.details["rounds"],
-                            "others": careful.details["others"] or 0.0,
                             "seconds": between - began,
                             "screened_ms": quick.value,
                             "screen_seconds": time.perf_counter() - between,
@@ -102,7 +100,6 @@ def summary(measured: list[list[dict[str, float]]]) -> dict[str, float]:
         "within_3_percent": sum(shares) / len(shares),
         "screened_over_measured_smallest": min(screens),
         "screened_over_measured_largest": max(screens),
-        "others": statistics.median(repeat["others"] for repeat in every),
         "seconds": statistics.median(repeat["seconds"] for repeat in every),
         "screen_seconds": statistics.median(repeat["screen_seconds"] for repeat in every),
     }

@@ -1,8 +1,10 @@
 """Measured time against sleeps and clocks that are known, and the promises of the measurement."""
 
+import dataclasses
+import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -89,14 +91,14 @@ def test_steady_runs_end_after_three_rounds(monkeypatch: pytest.MonkeyPatch) -> 
             yield 0.001
 
     clock = Clock(steady(), monkeypatch)
-    times, rounds, spread = latency._time(clock.run, FULL)
+    times, rounds, spread = latency._time(clock.run, dataclasses.replace(FULL, patience=0.0))
     assert (rounds, spread) == (3, pytest.approx(0.0, abs=1e-9))
     assert len(times) == 3 * 20
     assert times == pytest.approx([0.001] * 60)
 
 
 def test_rounds_that_something_else_slowed_down_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    protocol = Protocol(warm_up=0.0, round=0.01, runs=10, rounds=15)
+    protocol = Protocol(warm_up=0.0, round=0.01, runs=10, rounds=15, patience=0.0)
 
     def disturbed() -> Iterator[float]:
         yield from [0.001] * 3
@@ -111,7 +113,7 @@ def test_rounds_that_something_else_slowed_down_do_not_count(monkeypatch: pytest
 
 
 def test_what_never_settles_ends_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    protocol = Protocol(warm_up=0.0, round=0.01, runs=10, rounds=7)
+    protocol = Protocol(warm_up=0.0, round=0.01, runs=10, rounds=7, patience=0.0)
 
     def restless() -> Iterator[float]:
         yield from [0.001] * 3
@@ -124,6 +126,40 @@ def test_what_never_settles_ends_and_says_so(monkeypatch: pytest.MonkeyPatch) ->
     assert rounds == 7
     assert spread == pytest.approx(0.44)
     assert len(times) == 30
+
+
+def slowed(clock: Clock, monkeypatch: pytest.MonkeyPatch, moments: Callable[[float], bool]) -> None:
+    """Let the machine be slowed down at certain moments of a made-up clock."""
+    monkeypatch.setattr(latency, "get_to_know", lambda: None)
+    monkeypatch.setattr(latency, "pace", lambda: 1.8 if moments(clock.now) else 1.0)
+    monkeypatch.setattr(latency.time, "sleep", lambda seconds: setattr(clock, "now", clock.now + seconds))
+
+
+def test_a_measurement_waits_for_full_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slow until 1 s, and again from 1.005 to 2 s: what is measured in between began fast and ended slow."""
+
+    def is_slow(now: float) -> bool:
+        return now < 1.0 or 1.005 < now < 2.0
+
+    def runs() -> Iterator[float]:
+        while True:
+            yield 0.0018 if is_slow(clock.now) else 0.001
+
+    clock = Clock(iter(()), monkeypatch)
+    clock.runs = runs()
+    slowed(clock, monkeypatch, is_slow)
+    times, rounds, spread = latency._time(clock.run, Protocol(0.0, 0.01, 10, 15, patience=3.0))
+    assert times == pytest.approx([0.001] * 30)
+    assert (rounds, spread) == (3, pytest.approx(0.0, abs=1e-9))
+    assert clock.now > 2.0
+
+
+def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(itertools.repeat(0.002), monkeypatch)
+    slowed(clock, monkeypatch, lambda now: True)
+    times, rounds, _ = latency._time(clock.run, Protocol(0.0, 0.02, 10, 15, patience=0.5))
+    assert (len(times), rounds) == (30, 3)
+    assert 0.5 < clock.now < 0.7
 
 
 def test_percentile() -> None:
@@ -163,7 +199,6 @@ def test_conditions_are_told() -> None:
     assert details["conditions"]["runtime"].startswith("onnxruntime ")
     assert details["conditions"]["batch"] == 1
     assert details["conditions"]["cpu"]
-    assert details["others"] is None or 0 <= details["others"] <= 1
 
 
 def test_a_module_that_cannot_be_written_as_onnx() -> None:

@@ -1,50 +1,46 @@
-"""The share of other programs, from statistics that are made up and from a process that is really busy."""
+"""The pace of the machine, on a clock that is made up and on the real one."""
 
-import os
-import subprocess
-import sys
-import time
-from pathlib import Path
+import math
 
 import pytest
 
 from archscout.costs import machine
-from archscout.costs.machine import others, processor
+from archscout.costs.machine import FULL_SPEED, get_to_know, pace, processor
 
 
-def test_the_share_is_what_neither_rests_nor_is_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    second = os.sysconf("SC_CLK_TCK")
-    file = tmp_path / "stat"
-    monkeypatch.setattr(machine, "_STATISTICS", file)
-    own = iter((1.0, 3.0))
-    monkeypatch.setattr(machine.os, "times", lambda: os.times_result((next(own), 0.0, 0.0, 0.0, 0.0)))
-    file.write_text(f"cpu  {100 * second} 0 0 {500 * second} 0 0 0 0 0 0\ncpu0 1 2 3 4\n")
-    since = others()
-    file.write_text(f"cpu  {104 * second} {1 * second} 0 {503 * second} {2 * second} 0 0 0 0 0\ncpu0 1 2 3 4\n")
-    assert since() == pytest.approx((10 - 5 - 2) / 10)
+@pytest.fixture
+def work(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """What the fixed bit of work takes, in seconds."""
+    takes = {"seconds": 1.0}
+    monkeypatch.setattr(machine, "_least", math.inf)
+    monkeypatch.setattr(machine, "_work", lambda: takes["seconds"])
+    return takes
 
 
-@pytest.mark.parametrize("text", [None, "", "no numbers here", "cpu  1 2 3 4 5 6 7 8\n"])
-def test_where_the_system_does_not_say(text: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    file = tmp_path / "stat"
-    monkeypatch.setattr(machine, "_STATISTICS", file)
-    if text is not None:
-        file.write_text(text)
-    assert others()() is None
+def test_the_pace_is_relative_to_the_fastest_moment(work: dict[str, float]) -> None:
+    assert pace() == 1.0
+    work["seconds"] = 1.8
+    assert pace() == pytest.approx(1.8)
+    assert pace() > FULL_SPEED
+    work["seconds"] = 0.9
+    assert pace() == 1.0
+    work["seconds"] = 1.8
+    assert pace() == pytest.approx(2.0)
 
 
-@pytest.mark.skipif(not Path("/proc/stat").is_file(), reason="the system has no /proc/stat")
-def test_a_busy_program_is_seen() -> None:
-    since = others()
-    program = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-    try:
-        time.sleep(0.6)
-        share = since()
-    finally:
-        program.kill()
-        program.wait()
-    assert share is not None
-    assert share > 0.3 / (os.cpu_count() or 1)
+def test_a_machine_is_looked_at_for_a_second_and_once(work: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        work["seconds"] = 0.5 if len(waited) == 7 else 1.0
+
+    monkeypatch.setattr(machine.time, "sleep", sleep)
+    get_to_know.cache_clear()
+    get_to_know()
+    get_to_know()
+    assert sum(waited) == pytest.approx(1.0)
+    assert pace() == pytest.approx(2.0)
 
 
 def test_the_processor_has_a_name() -> None:

@@ -14,7 +14,8 @@ import pytest
 from archscout.core.architecture import Architecture
 from archscout.core.errors import ArchscoutError, DataError, UsageError
 from archscout.core.trial import Trial
-from archscout.search.store import SCHEMA_VERSION, Store, StoredTrial
+from archscout.search.schema import SCHEMA_VERSION
+from archscout.search.store import Store, StoredTrial
 from archscout.testing.store import StoreConformance, plain_trial
 
 
@@ -256,7 +257,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing_committed(tmp_path: Path)
 
 
 def test_a_store_held_by_another_program_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("archscout.search.store.BUSY_SECONDS", 0.2)
+    monkeypatch.setattr("archscout.search.database.BUSY_SECONDS", 0.2)
     with Store.open(tmp_path / "s") as store:
         store.begin("run", {})
         other = sqlite3.connect(tmp_path / "s", isolation_level=None)

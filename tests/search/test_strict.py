@@ -56,6 +56,12 @@ def test_anything_else_is_refused_by_name(value: Any) -> None:
         strict.dumps(value)
 
 
+def test_keys_that_json_has_not_are_refused() -> None:
+    for value in ({(1, 2): 3}, {(1, 2): math.nan}):
+        with pytest.raises(UsageError, match="turn the keys of its dicts into strings"):
+            strict.dumps(value)
+
+
 def test_a_circle_is_refused() -> None:
     circle: list[Any] = []
     circle.append(circle)

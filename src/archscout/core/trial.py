@@ -54,9 +54,12 @@ class Trial:
     @property
     def rank(self) -> tuple[float, float, int]:
         """Sorts the best first: by value, then by the lower validation loss (accuracies tie), then by number."""
-        value = self.value if self.defined else -math.inf
-        losses = [row["valid_loss"] for row in self.curve if "valid_loss" in row]
-        return (-value, min(losses) if losses else math.inf, self.number)
+        return (-self.value if self.defined else math.inf, self.loss, self.number)
+
+    @property
+    def loss(self) -> float:
+        """The lowest validation loss of the curve; infinite where there is none."""
+        return min((row["valid_loss"] for row in self.curve if "valid_loss" in row), default=math.inf)
 
     @property
     def defined(self) -> bool:

@@ -19,7 +19,7 @@ from archscout.core.cost import Cost, Measurement
 from archscout.core.errors import UsageError
 from archscout.core.estimator import Setting
 from archscout.core.registry import register
-from archscout.costs.machine import others, processor
+from archscout.costs.machine import FULL_SPEED, get_to_know, pace, processor
 from archscout.networks.pick import build
 
 STABLE = 0.03
@@ -31,16 +31,26 @@ AGREEING = 3
 
 @dataclass(frozen=True)
 class Protocol:
-    """How long to measure: warm-up, length and least number of runs of a round, most rounds."""
+    """How long to measure; times in seconds."""
 
     warm_up: float
     round: float
+    """Length of a round."""
+
     runs: int
+    """Least number of runs in a round."""
+
     rounds: int
+    """Most rounds."""
+
+    patience: float
+    """How long to wait for the machine to run at full speed."""
 
 
-FULL = Protocol(warm_up=0.02, round=0.02, runs=10, rounds=15)
-QUICK = Protocol(warm_up=0.002, round=0.004, runs=2, rounds=5)
+FULL = Protocol(warm_up=0.02, round=0.02, runs=10, rounds=25, patience=3.0)
+QUICK = Protocol(warm_up=0.002, round=0.004, runs=2, rounds=5, patience=0.0)
+
+_NAP = 0.05
 
 Call = Callable[[], object]
 
@@ -51,8 +61,9 @@ class Latency(Cost):
 
     What is measured is the network as it is deployed: normalisation of stored inputs included, evaluation mode,
     float32, in PyTorch's inference mode or in ONNX Runtime. After a warm-up, rounds of runs follow until the medians of
-    the three fastest rounds lie within 3 % (other programs can only slow a round down), at most 15 rounds. The value is
-    the median of the runs in those rounds, 30 or more; `spread` is how far apart their medians lie.
+    the three fastest rounds lie within 3 % (other programs can only slow a round down), at most 25 rounds. The value is
+    the median of the runs in those rounds, 30 or more; `spread` is how far apart their medians lie. While the machine
+    is slowed down by something else, a measurement waits, at most three seconds; screening does not.
 
     Args:
         runtime: `torch` or `onnxruntime`.
@@ -108,16 +119,14 @@ def measure_module(
     """The latency in milliseconds of any module that takes one tensor of shape (batch, *input_shape).
 
     The module's mode and device are left as they were. `details` has `p95_ms` and `runs` (of the rounds that count),
-    `rounds` (all), `stable` (whether those that count agree), `others` (what share of all processor time other programs
-    used meanwhile; None where unknown) and `conditions`. ONNX Runtime measures on the CPU, whatever the device.
+    `rounds` (all), `stable` (whether those that count agree) and `conditions`. ONNX Runtime measures on the CPU,
+    whatever the device.
 
     Raises:
         ArchscoutError: the module cannot be written as ONNX (only with that runtime).
     """
     with _RUNTIMES[runtime](module, (batch, *input_shape), threads, device) as call:
-        busy = others()
         times, rounds, spread = _time(call, protocol)
-        share = busy()
     conditions = {
         "runtime": f"{runtime} {_version(runtime)}",
         "device": device if runtime == "torch" else "cpu",
@@ -130,7 +139,6 @@ def measure_module(
         "runs": len(times),
         "rounds": rounds,
         "stable": spread <= STABLE,
-        "others": share,
         "conditions": conditions,
     }
     return Measurement(statistics.median(times) * 1e3, spread, details)
@@ -138,6 +146,9 @@ def measure_module(
 
 def _time(call: Call, protocol: Protocol) -> tuple[list[float], int, float]:
     """The seconds of the runs that count, how many rounds it took, and the spread of the rounds that count."""
+    if protocol.patience:
+        get_to_know()
+    patience = protocol.patience
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -146,7 +157,13 @@ def _time(call: Call, protocol: Protocol) -> tuple[list[float], int, float]:
         rounds: list[tuple[float, list[float]]] = []
         spread = math.inf
         while len(rounds) < protocol.rounds and (len(rounds) < AGREEING or spread > STABLE):
+            while patience > 0 and pace() > FULL_SPEED:
+                time.sleep(_NAP)
+                patience -= _NAP
             times = [_once(call) for _ in range(runs)]
+            if patience > 0 and pace() > FULL_SPEED:
+                patience -= sum(times)
+                continue  # slowed down in the middle
             rounds.append((statistics.median(times), times))
             rounds.sort(key=lambda entry: entry[0])
             fastest = rounds[:AGREEING]

@@ -1,14 +1,49 @@
-"""What machine this is, and whether other programs were using it during a measurement."""
+"""What machine this is, and whether it runs at its full speed now.
+
+Another program on the second thread of a core, perhaps in another virtual machine, where no statistics show it, makes
+everything up to twice as slow for seconds on end. Repeating a measurement at once does not reveal it; comparing a
+fixed bit of work with the fastest it has ever been does.
+"""
 
 from __future__ import annotations
 
-import os
+import math
 import platform
-from collections.abc import Callable
+import time
 from functools import cache
 from pathlib import Path
 
-_STATISTICS = Path("/proc/stat")
+FULL_SPEED = 1.25
+"""A machine whose fixed bit of work takes at most this many times its least time runs at full speed."""
+
+_REPEATS = 9
+_LOOKS, _PAUSE = 20, 0.05
+
+_least = math.inf
+
+
+def pace() -> float:
+    """How many times longer than ever before in this process a fixed bit of work takes now (1: as fast as ever)."""
+    global _least
+    now = min(_work() for _ in range(_REPEATS))
+    _least = min(_least, now)
+    return now / _least
+
+
+@cache
+def get_to_know() -> None:
+    """Look for a second, once a process, for a moment at full speed, so that `pace` has something to compare with."""
+    for _ in range(_LOOKS):
+        pace()
+        time.sleep(_PAUSE)
+
+
+def _work() -> float:
+    began = time.perf_counter()
+    total = 0
+    for number in range(2000):
+        total += number
+    return time.perf_counter() - began
 
 
 @cache
@@ -20,33 +55,3 @@ def processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def others() -> Callable[[], float | None]:
-    """A function that tells what share of all processor time other programs have used since this call.
-
-    It gives None where the system does not say (elsewhere than on Linux), or where too little time has passed. Two
-    threads of one core slow each other down, so that even a share of a half can double a latency.
-    """
-    before = _times()
-
-    def since() -> float | None:
-        after = _times()
-        if before is None or after is None:
-            return None
-        total, idle, own = (late - early for early, late in zip(before, after, strict=True))
-        return min(1.0, max(0.0, (total - idle - own) / total)) if total > 0 else None
-
-    return since
-
-
-def _times() -> tuple[float, float, float] | None:
-    """Seconds of all processors since the machine started, of those idle ones, and seconds of this process."""
-    try:
-        fields = _STATISTICS.read_text(encoding="ascii").partition("\n")[0].split()[1:9]
-        ticks = [int(field) / os.sysconf("SC_CLK_TCK") for field in fields]
-        idle = ticks[3] + ticks[4]
-    except (OSError, ValueError, IndexError, AttributeError):
-        return None
-    own = os.times()
-    return sum(ticks), idle, own.user + own.system

@@ -29,6 +29,9 @@ from archscout.strategies.pareto import order
 ROUNDS = 3
 """Batches in which the lowest training rung is filled; after each, the predictor learns."""
 
+SHARES = (0.25, 0.25, 0.5)
+"""Of the training budget, for the rungs from the lowest to full training."""
+
 EXPLORE = 0.2
 """Share of each batch that is drawn at random, so that what the predictor thinks is tested outside its favourites."""
 
@@ -87,17 +90,18 @@ class Cascade(Method):
                 break
 
     def _counts(self, run: Run, ladder: Ladder, pool: int, first: bool) -> list[int]:
-        """How many are trained on each rung: each gets the same share of what is left. Empty: too little is left."""
-        weights = [self.eta**-place for place in range(len(ladder))]
+        """How many are trained on each rung, by its share of what is left. Empty: too little is left."""
+        shares = SHARES[-len(ladder) :]
         if math.isfinite(run.trials_left()):
-            lowest = run.trials_left() / sum(weights)
+            weights = [share / epochs for share, epochs in zip(shares, ladder, strict=True)]
+            counts = [run.trials_left() * weight / sum(weights) for weight in weights]
         else:
-            seconds = run.seconds_left() * run.workers
+            seconds = run.seconds_left() * run.workers / sum(shares)
             each = [run.expected_seconds(run.estimator, epochs) or 1e-3 for epochs in ladder]
-            lowest = seconds / sum(weight * second for weight, second in zip(weights, each, strict=True))
-        if not first and lowest < 1 / weights[-1]:
+            counts = [seconds * share / second for share, second in zip(shares, each, strict=True)]
+        if not first and counts[-1] < 1:
             return []
-        return [max(1, min(pool, int(lowest * weight))) for weight in weights]
+        return [max(1, min(pool, int(count))) for count in counts]
 
     def _bracket(self, run: Run, pool: Pool, ladder: Ladder, counts: Sequence[int], bracket: int) -> None:
         """Once up the ladder: new candidates on the lowest rung, the best that have not gone on to each next one."""
@@ -110,7 +114,7 @@ class Cascade(Method):
         told = pool.agreement(trials)["spearman"]
         for (epochs, rung), count in zip(above, counts[1:], strict=True):
             done = {trial.canonical for trial in rung}
-            best = [t.architecture for t in ranked(run, trials) if t.canonical not in done]
+            best = [t.architecture for t in promising(run, trials) if t.canonical not in done]
             keep = max(1, round(count * sharpness(told)))
             phase = phase_name(epochs, run.epochs)
             rung += run.evaluate(best[:keep], run.estimator, fidelity=epochs, phase=phase)
@@ -118,22 +122,17 @@ class Cascade(Method):
             trials = rung
 
     def _spend_the_rest(self, run: Run, ladder: Ladder) -> None:
-        """Train in full, one by one, the best that have not been, as long as the budget lasts."""
+        """Train in full the best that have not been, as long as the budget lasts."""
         top = ladder[run.epochs]
-        done = {trial.canonical for trial in top}
+        phase = phase_name(run.epochs, run.epochs)
         for rung in list(reversed(ladder.values()))[1:]:
-            for trial in ranked(run, rung):
-                if trial.canonical not in done:
-                    done.add(trial.canonical)
-                    more = run.evaluate(
-                        [trial.architecture],
-                        run.estimator,
-                        fidelity=run.epochs,
-                        phase=phase_name(run.epochs, run.epochs),
-                    )
-                    if not more:
-                        return
-                    top += more
+            done = {trial.canonical for trial in top}
+            waiting = iter([t.architecture for t in promising(run, rung) if t.canonical not in done])
+            while batch := list(itertools.islice(waiting, run.workers)):
+                more = run.evaluate(batch, run.estimator, fidelity=run.epochs, phase=phase)
+                top += more
+                if len(more) < len(batch):
+                    return
 
     def _notes(self, run: Run, pool: Pool, ladder: Ladder) -> list[dict[str, Any]]:
         """For the report: how well each rung told the next."""
@@ -158,8 +157,14 @@ class Pool:
         return len(self.architectures)
 
     def extend(self, count: int, parents: Sequence[Architecture] = ()) -> None:
-        """Add up to `count` new networks that meet the constraints, with their scores."""
-        fresh = self.run.admit(self._fresh(20 * count, parents), count)
+        """Add up to `count` new networks, with their scores.
+
+        Where most of the space keeps the limits, costs are looked at when a candidate is about to be trained;
+        where little does, before it is scored.
+        """
+        candidates = self._fresh(20 * count, parents)
+        most_meet = self.run.share > 0.5
+        fresh = list(itertools.islice(candidates, count)) if most_meet else self.run.admit(candidates, count)
         columns = self.run.score(fresh, self.scores)
         for architecture, *trials in zip(fresh, *columns, strict=True):
             self._place[self.run.space.canonical(architecture)] = len(self.architectures)
@@ -195,28 +200,29 @@ class Pool:
         """The next to train: mostly what the predictor (before any training, the rank sum) likes, some at random."""
         defined = [trial for trial in trials if trial.defined]
         if len(defined) >= 6:
-            best = [trial.architecture for trial in sorted(defined, key=lambda trial: trial.rank)[:5]]
+            best = [trial.architecture for trial in sorted(defined, key=merit, reverse=True)[:5]]
             self.extend(min(64, 4 * count), parents=best)
-            merit = self.predict(defined)
+            hopes = self.predict(defined)
         else:
-            merit = self.prior()
+            hopes = self.prior()
         tried = {trial.canonical for trial in trials}
         canonicals = [self.run.space.canonical(architecture) for architecture in self.architectures]
         free = [i for i in range(len(self)) if canonicals[i] not in tried]
         if self.run.objectives:
-            free = self._spread(free, merit)
+            free = self._spread(free, hopes)
         else:
-            free.sort(key=lambda i: (-merit[i], i))
-        greedy = free[: count - int(EXPLORE * count)]
-        rest = free[len(greedy) :]
-        explore = rng.permutation(len(rest))[: count - len(greedy)]
-        return [self.architectures[i] for i in (*greedy, *(rest[int(j)] for j in explore))]
+            free.sort(key=lambda i: (-hopes[i], i))
+        explored = int(EXPLORE * count)
+        greedy = self.run.admit((self.architectures[i] for i in free), count - explored)
+        taken = set(greedy)
+        rest = [self.architectures[i] for i in free if self.architectures[i] not in taken]
+        return greedy + self.run.admit((rest[int(j)] for j in rng.permutation(len(rest))), explored)
 
-    def _spread(self, free: list[int], merit: np.ndarray) -> list[int]:
-        """With several objectives: by Pareto front of (merit, costs)."""
+    def _spread(self, free: list[int], hopes: np.ndarray) -> list[int]:
+        """With several objectives: by Pareto front of (hopes, costs)."""
         costs = self.run.screened([self.architectures[i] for i in free])
         rows = np.asarray(
-            [[-merit[i], *(row[key] for key in self.run.objectives)] for i, row in zip(free, costs, strict=True)]
+            [[-hopes[i], *(row[key] for key in self.run.objectives)] for i, row in zip(free, costs, strict=True)]
         )
         return [free[i] for i in order(rows)]
 
@@ -228,7 +234,7 @@ class Pool:
         ranks = values.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable") / max(1, len(values) - 1)
         features = np.hstack([self.run.space.encode(self.architectures), ranks, self.prior()[:, None]])
         known = [(self._place[t.canonical], t) for t in trials if t.canonical in self._place]
-        ordered = sorted(range(len(known)), key=lambda i: known[i][1].rank, reverse=True)
+        ordered = sorted(range(len(known)), key=lambda i: merit(known[i][1]))
         target = np.empty(len(known))
         target[ordered] = np.linspace(0, 1, len(known))
         forest = ExtraTreesRegressor(200, min_samples_leaf=2, random_state=self.run.seed, n_jobs=1)
@@ -239,7 +245,7 @@ class Pool:
         """How well the zero-cost rank sum told the lowest training rung."""
         prior = self.prior()
         pairs = [
-            (prior[self._place[t.canonical]], -t.rank[0]) for t in trials if t.defined and t.canonical in self._place
+            (prior[self._place[t.canonical]], merit(t)) for t in trials if t.defined and t.canonical in self._place
         ]
         above = f"{self.run.estimator}@{trials[0].fidelity}" if trials else ""
         seconds = sum(self.run.expected_seconds(score, None) for score in self.scores)
@@ -255,6 +261,23 @@ def fidelities(epochs: int, eta: int) -> list[int]:
     return sorted({max(1, round(epochs / eta**place)) for place in range(3)})
 
 
+def merit(trial: Trial) -> float:
+    """How good a short training says that a network is: by its validation loss, which tells more than its accuracy.
+
+    (On few validation examples accuracies tie; `benchmarks/fidelity.py` measures how well each tells full training.)
+    """
+    return -trial.loss if math.isfinite(trial.loss) else trial.value
+
+
+def promising(run: Run, trials: Sequence[Trial]) -> list[Trial]:
+    """The defined trials of one rung, the best first; with several objectives by Pareto front and crowding."""
+    defined = [trial for trial in trials if trial.defined]
+    if run.objectives and defined:
+        rows = [[-merit(trial), *(trial.costs.get(key, math.inf) for key in run.objectives)] for trial in defined]
+        return [defined[i] for i in order(np.asarray(rows))]
+    return sorted(defined, key=lambda trial: (-merit(trial), trial.number))
+
+
 def phase_name(epochs: int, full: int) -> str:
     """How the report calls a rung."""
     return "final training" if epochs == full else f"training, {epochs} epoch{'s' if epochs > 1 else ''}"
@@ -268,7 +291,7 @@ def sharpness(spearman: float | None) -> float:
 def agreement(below: str, lower: Sequence[Trial], above: str, upper: Sequence[Trial], seconds: float) -> dict[str, Any]:
     """How well one rung told the next, on the architectures that both trained."""
     by_canonical = {trial.canonical: trial for trial in lower if trial.defined}
-    pairs = [(by_canonical[t.canonical].value, t.value) for t in upper if t.defined and t.canonical in by_canonical]
+    pairs = [(merit(by_canonical[t.canonical]), merit(t)) for t in upper if t.defined and t.canonical in by_canonical]
     return correlation(below, above, pairs, seconds)
 
 

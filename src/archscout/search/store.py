@@ -16,96 +16,16 @@ from typing import Any, Self, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
+from sqlalchemy.exc import IntegrityError
 
 from archscout.core.architecture import Architecture
 from archscout.core.cost import Measurement
 from archscout.core.errors import ArchscoutError, DataError, UsageError, nearest
 from archscout.core.trial import Status, Trial
-from archscout.search import strict
+from archscout.search import database, schema, strict
 from archscout.search.lock import run_lock as run_lock
 
-SCHEMA_VERSION = 1
-BUSY_SECONDS = 30
 _BATCH = 5_000
-
-_schema = sa.MetaData()
-_id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # only INTEGER is SQLite's own row number
-
-_meta = sa.Table(
-    "archscout_meta",
-    _schema,
-    sa.Column("key", sa.Text, primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
-)
-_runs = sa.Table(
-    "archscout_runs",
-    _schema,
-    sa.Column("id", _id, primary_key=True, autoincrement=True),
-    sa.Column("name", sa.Text, nullable=False, unique=True),
-    sa.Column("config", sa.Text, nullable=False),
-    sqlite_autoincrement=True,
-)
-
-
-def _of_run(**options: Any) -> sa.Column[int]:
-    return sa.Column("run", _id, sa.ForeignKey(_runs.c.id, ondelete="CASCADE"), nullable=False, **options)
-
-
-_trials = sa.Table(
-    "archscout_trials",
-    _schema,
-    sa.Column("id", _id, primary_key=True, autoincrement=True),
-    _of_run(),
-    sa.Column("key", sa.Text, nullable=False),
-    sa.Column("number", sa.BigInteger, nullable=False),
-    sa.Column("architecture", sa.Text, nullable=False),
-    sa.Column("canonical", sa.Text, nullable=False),
-    sa.Column("estimator", sa.Text, nullable=False),
-    sa.Column("fidelity", sa.BigInteger),
-    sa.Column("status", sa.Text, nullable=False),
-    sa.Column("value", sa.Double),  # NULL is NaN, here and in seconds
-    sa.Column("costs", sa.Text, nullable=False),
-    sa.Column("seconds", sa.Double),
-    sa.Column("std", sa.Text, nullable=False),  # JSON: no uncertainty (null) is not an undefined one (NaN)
-    sa.Column("curve", sa.Text, nullable=False),
-    sa.Column("phase", sa.Text, nullable=False),
-    sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("seed", sa.BigInteger, nullable=False),
-    sa.Column("extra", sa.Text, nullable=False),
-    sa.UniqueConstraint("run", "key"),
-)
-_costs = sa.Table(
-    "archscout_costs",
-    _schema,
-    _of_run(primary_key=True),
-    sa.Column("canonical", sa.Text, primary_key=True),
-    sa.Column("key", sa.Text, primary_key=True),
-    sa.Column("value", sa.Double),
-    sa.Column("spread", sa.Double),
-    sa.Column("details", sa.Text, nullable=False),
-)
-_decisions = sa.Table(
-    "archscout_decisions",
-    _schema,
-    _of_run(primary_key=True),
-    sa.Column("key", sa.Text, primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
-)
-_notes = sa.Table(
-    "archscout_notes",
-    _schema,
-    _of_run(primary_key=True),
-    sa.Column("key", sa.Text, primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
-)
-_spent = sa.Table(
-    "archscout_spent",
-    _schema,
-    _of_run(primary_key=True),
-    sa.Column("phase", sa.Text, primary_key=True),
-    sa.Column("seconds", sa.Double, nullable=False),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,11 +95,11 @@ class Store:
                 by a newer version; a folder that cannot be written to; a URL of another kind.
             ArchscoutError: the database cannot be reached or is busy, or the disk is full.
         """
-        url = _url(place)
+        url = database.parse(place)
         file = Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
         shown = str(file) if file else url.render_as_string(hide_password=True)
-        is_new = file is not None and _check_file(file, create)
-        store = cls(_engine(url, shown), shown)
+        is_new = file is not None and database.make_room(file, create)
+        store = cls(database.connect(url), shown)
         try:
             store._prepare(create)
         except BaseException:
@@ -204,27 +124,27 @@ class Store:
     def runs(self) -> list[str]:
         """The names of all runs, in the order in which they were begun."""
         with self._reading() as connection:
-            return list(connection.scalars(sa.select(_runs.c.name).order_by(_runs.c.id)))
+            return list(connection.scalars(sa.select(schema.runs.c.name).order_by(schema.runs.c.id)))
 
     def begin(self, run: str, config: Mapping[str, Any]) -> dict[str, Any]:
         """Start a run, or meet it again: returns the configuration with which it was first begun."""
         with self._writing() as connection:
             row = {"name": run, "config": strict.dumps(config)}
-            connection.execute(self._insert(_runs).on_conflict_do_nothing(), row)
-            stored = connection.scalar(sa.select(_runs.c.config).where(_runs.c.name == run))
+            connection.execute(self._insert(schema.runs).on_conflict_do_nothing(), row)
+            stored = connection.scalar(sa.select(schema.runs.c.config).where(schema.runs.c.name == run))
         return cast(dict[str, Any], strict.loads(cast(str, stored)))
 
     def config(self, run: str) -> dict[str, Any]:
         """The configuration with which a run was begun."""
         with self._reading() as connection:
             self._id(connection, run)
-            stored = connection.scalar(sa.select(_runs.c.config).where(_runs.c.name == run))
+            stored = connection.scalar(sa.select(schema.runs.c.config).where(schema.runs.c.name == run))
         return cast(dict[str, Any], strict.loads(cast(str, stored)))
 
     def delete(self, run: str) -> None:
         """Forget a run with all that belongs to it."""
         with self._writing() as connection:
-            connection.execute(sa.delete(_runs).where(_runs.c.id == self._id(connection, run)))
+            connection.execute(sa.delete(schema.runs).where(schema.runs.c.id == self._id(connection, run)))
 
     # --- trials -----------------------------------------------------------------------------------------------------
 
@@ -242,7 +162,7 @@ class Store:
                 for row in rows:
                     row["run"] = number
                 for start in range(0, len(rows), _BATCH):
-                    connection.execute(sa.insert(_trials), rows[start : start + _BATCH])
+                    connection.execute(sa.insert(schema.trials), rows[start : start + _BATCH])
         except ArchscoutError as error:
             if not isinstance(error.__cause__, IntegrityError):
                 raise
@@ -253,11 +173,11 @@ class Store:
 
     def trials(self, run: str) -> list[StoredTrial]:
         """All trials of a run in the order of their numbers."""
-        columns = [_trials.c[name] for name in _FIELDS]
+        columns = [schema.trials.c[name] for name in _FIELDS]
         with self._reading() as connection:
-            chosen = sa.select(*columns).where(_trials.c.run == self._id(connection, run))
+            chosen = sa.select(*columns).where(schema.trials.c.run == self._id(connection, run))
             rows = connection.execution_options(yield_per=_BATCH).execute(
-                chosen.order_by(_trials.c.number, _trials.c.id)
+                chosen.order_by(schema.trials.c.number, schema.trials.c.id)
             )
             words: dict[str, str] = {}
             return [_stored(row, words) for row in rows]
@@ -265,9 +185,9 @@ class Store:
     def count(self, run: str, status: Status | None = None) -> int:
         """How many trials a run has, of one status or of any."""
         with self._reading() as connection:
-            chosen = sa.select(sa.func.count()).where(_trials.c.run == self._id(connection, run))
+            chosen = sa.select(sa.func.count()).where(schema.trials.c.run == self._id(connection, run))
             if status is not None:
-                chosen = chosen.where(_trials.c.status == status)
+                chosen = chosen.where(schema.trials.c.status == status)
             return connection.scalar(chosen) or 0
 
     # --- costs ------------------------------------------------------------------------------------------------------
@@ -292,14 +212,14 @@ class Store:
                 }
                 for key, cost in costs.items()
             ]
-            connection.execute(self._insert(_costs).on_conflict_do_nothing(), rows)
+            connection.execute(self._insert(schema.costs).on_conflict_do_nothing(), rows)
 
     def costs(self, run: str) -> dict[str, dict[str, dict[str, Any]]]:
         """Canonical form -> key -> {"value", "spread", "details"}, the arguments of `Measurement`."""
         found: dict[str, dict[str, dict[str, Any]]] = {}
-        columns = [_costs.c[name] for name in ("canonical", "key", "value", "spread", "details")]
+        columns = [schema.costs.c[name] for name in ("canonical", "key", "value", "spread", "details")]
         with self._reading() as connection:
-            chosen = sa.select(*columns).where(_costs.c.run == self._id(connection, run))
+            chosen = sa.select(*columns).where(schema.costs.c.run == self._id(connection, run))
             words: dict[str, str] = {}
             for canonical, key, value, spread, details in connection.execute(chosen):
                 found.setdefault(canonical, {})[words.setdefault(key, key)] = {
@@ -316,38 +236,42 @@ class Store:
         with self._writing() as connection:
             number = self._id(connection, run)
             row = {"run": number, "key": key, "value": strict.dumps(value)}
-            connection.execute(self._insert(_decisions).on_conflict_do_nothing(), row)
-            chosen = sa.select(_decisions.c.value).where(_decisions.c.run == number, _decisions.c.key == key)
+            connection.execute(self._insert(schema.decisions).on_conflict_do_nothing(), row)
+            chosen = sa.select(schema.decisions.c.value).where(
+                schema.decisions.c.run == number, schema.decisions.c.key == key
+            )
             return strict.loads(cast(str, connection.scalar(chosen)))
 
     def decisions(self, run: str) -> dict[str, Any]:
         """All decisions of a run."""
-        return self._values(run, _decisions)
+        return self._values(run, schema.decisions)
 
     def note(self, run: str, key: str, value: Any) -> None:
         """Keep a value under a key, in place of the one that was there."""
         with self._writing() as connection:
-            insert = self._insert(_notes)
+            insert = self._insert(schema.notes)
             replace = insert.on_conflict_do_update(index_elements=["run", "key"], set_={"value": insert.excluded.value})
             row = {"run": self._id(connection, run), "key": key, "value": strict.dumps(value)}
             connection.execute(replace, row)
 
     def notes(self, run: str) -> dict[str, Any]:
         """All notes of a run."""
-        return self._values(run, _notes)
+        return self._values(run, schema.notes)
 
     def spend(self, run: str, phase: str, seconds: float) -> None:
         """Add to the seconds that a phase has taken."""
         with self._writing() as connection:
-            insert = self._insert(_spent)
-            total = _spent.c.seconds + insert.excluded.seconds
+            insert = self._insert(schema.spent)
+            total = schema.spent.c.seconds + insert.excluded.seconds
             add = insert.on_conflict_do_update(index_elements=["run", "phase"], set_={"seconds": total})
             connection.execute(add, {"run": self._id(connection, run), "phase": phase, "seconds": float(seconds)})
 
     def spent(self, run: str) -> dict[str, float]:
         """Phase -> seconds, over all sittings of a run."""
         with self._reading() as connection:
-            chosen = sa.select(_spent.c.phase, _spent.c.seconds).where(_spent.c.run == self._id(connection, run))
+            chosen = sa.select(schema.spent.c.phase, schema.spent.c.seconds).where(
+                schema.spent.c.run == self._id(connection, run)
+            )
             return {row.phase: row.seconds for row in connection.execute(chosen)}
 
     # --- inside -----------------------------------------------------------------------------------------------------
@@ -358,9 +282,9 @@ class Store:
             return {key: strict.loads(value) for key, value in connection.execute(chosen)}
 
     def _id(self, connection: sa.Connection, run: str) -> int:
-        number: int | None = connection.scalar(sa.select(_runs.c.id).where(_runs.c.name == run))
+        number: int | None = connection.scalar(sa.select(schema.runs.c.id).where(schema.runs.c.name == run))
         if number is None:
-            known = connection.scalars(sa.select(_runs.c.name))
+            known = connection.scalars(sa.select(schema.runs.c.name))
             raise UsageError(f"there is no run '{run}' in {self.place}: {nearest(run, known)}")
         return number
 
@@ -369,7 +293,7 @@ class Store:
         if len(set(keys)) < len(keys):
             return f"key '{next(key for key in keys if keys.count(key) > 1)}', twice in one call"
         with self._reading() as connection:
-            chosen = sa.select(_trials.c.key).where(_trials.c.run == self._id(connection, run))
+            chosen = sa.select(schema.trials.c.key).where(schema.trials.c.run == self._id(connection, run))
             known = set(connection.scalars(chosen))
         return ", ".join(f"key '{key}'" for key in keys if key in known)[:200]
 
@@ -379,12 +303,12 @@ class Store:
 
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
-        with _explained(self.place), self._engine.begin() as connection:
+        with database.explained(self.place), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
-        with _explained(self.place), self._writer.begin() as connection:
+        with database.explained(self.place), self._writer.begin() as connection:
             yield connection
 
     def _prepare(self, create: bool) -> None:
@@ -398,23 +322,23 @@ class Store:
                     connection.exec_driver_sql("SELECT pg_advisory_xact_lock(4919)")
                 known = self._version(connection)
                 if known is None:
-                    _schema.create_all(connection)
-                    row = {"key": "schema_version", "value": str(SCHEMA_VERSION)}
-                    connection.execute(sa.insert(_meta), row)
-                    known = SCHEMA_VERSION
-        if known > SCHEMA_VERSION:
+                    schema.tables.create_all(connection)
+                    row = {"key": "schema_version", "value": str(schema.SCHEMA_VERSION)}
+                    connection.execute(sa.insert(schema.meta), row)
+                    known = schema.SCHEMA_VERSION
+        if known > schema.SCHEMA_VERSION:
             raise UsageError(
                 f"{self.place} was written by a newer Archscout (store version {known}, this one knows "
-                f"{SCHEMA_VERSION}): upgrade Archscout, or give the search another name."
+                f"{schema.SCHEMA_VERSION}): upgrade Archscout, or give the search another name."
             )
 
     def _version(self, connection: sa.Connection) -> int | None:
         tables = set(sa.inspect(connection).get_table_names())
-        if _meta.name not in tables:
+        if schema.meta.name not in tables:
             if tables and connection.dialect.name == "sqlite":
                 raise UsageError(f"{self.place} is a database of another program: name another file for the store.")
             return None
-        value = connection.scalar(sa.select(_meta.c.value).where(_meta.c.key == "schema_version"))
+        value = connection.scalar(sa.select(schema.meta.c.value).where(schema.meta.c.key == "schema_version"))
         if value is None or not value.isdecimal():
             raise DataError(f"{self.place} does not say which version wrote it: restore it from a copy or remove it.")
         return int(value)
@@ -480,86 +404,3 @@ def _nan(value: float | None) -> float:
 def _printable(text: str) -> str:
     """A reason may quote any bytes; databases take only text without NUL."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
-
-
-def _url(place: str | Path) -> sa.URL:
-    if isinstance(place, Path) or "://" not in place:
-        return sa.URL.create("sqlite", database=str(Path(place).expanduser()))
-    try:
-        url = sa.make_url(place)
-        backend = url.get_backend_name()
-    except (ArgumentError, NoSuchModuleError, ValueError):
-        raise UsageError(
-            "the store's URL cannot be read: write sqlite:///FILE or postgresql://HOST/DATABASE."
-        ) from None
-    if backend in ("postgres", "postgresql"):
-        return url.set(drivername="postgresql+psycopg")
-    if backend != "sqlite":
-        raise UsageError(f"a store cannot be kept in '{backend}': use a file, sqlite:///FILE or postgresql://HOST/DB.")
-    if url.database in (None, "", ":memory:"):
-        raise UsageError("a store in memory would be lost at the end: name a file, sqlite:///FILE.")
-    return url
-
-
-def _check_file(file: Path, create: bool) -> bool:
-    """Make the folder of a file; whether the file is still to be made."""
-    if file.is_dir():
-        raise UsageError(f"{file} is a folder: name a file for the store.")
-    if file.exists():
-        return False
-    if not create:
-        raise UsageError(f"there is no store {file}: check the name of the run.")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"the folder {file.parent} cannot be made ({error.strerror}): name another one.") from error
-    return True
-
-
-def _engine(url: sa.URL, shown: str) -> sa.Engine:
-    try:
-        engine = sa.create_engine(
-            url, connect_args={} if url.get_backend_name() != "sqlite" else {"timeout": BUSY_SECONDS}
-        )
-    except ModuleNotFoundError as error:
-        raise UsageError("PostgreSQL needs the extra: pip install 'archscout[postgres]'.") from error
-    if engine.dialect.name == "sqlite":
-        sa.event.listen(engine, "connect", _set_up_sqlite)
-        sa.event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _set_up_sqlite(connection: Any, _: Any) -> None:
-    connection.isolation_level = None  # the driver would begin late and not before making tables; _begin_sqlite does
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin_sqlite(connection: sa.Connection) -> None:
-    # A writer asks for the lock first: one that has read already could not wait for it.
-    write = connection.get_execution_options().get("archscout_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-
-@contextmanager
-def _explained(place: str) -> Iterator[None]:
-    """Turns what a database says into one sentence for the user."""
-    try:
-        yield
-    except (DBAPIError, OverflowError, UnicodeError) as error:
-        raise _explanation(error, place) from error
-
-
-def _explanation(error: Exception, place: str) -> ArchscoutError:
-    said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-    if "file is not a database" in said or "file is encrypted" in said:
-        return UsageError(f"{place} is no database: name another file for the store, or remove this one.")
-    if "malformed" in said:
-        return DataError(f"{place} is damaged ({said}): restore it from a copy, or remove it and search again.")
-    if "readonly" in said or "unable to open database file" in said or "Permission denied" in said:
-        return UsageError(f"{place} cannot be written ({said}): choose a folder that you may write to.")
-    if "is full" in said or "disk I/O error" in said:
-        return ArchscoutError(f"{place} cannot be written ({said}): free some space on the disk and run it again.")
-    if "locked" in said:
-        return ArchscoutError(f"{place} is held by another program: wait until it ends and run it again.")
-    return ArchscoutError(f"the store {place} failed ({said}): check that it can be reached and written.")

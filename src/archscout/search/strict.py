@@ -23,13 +23,15 @@ def dumps(value: Any) -> str:
     Numpy and torch scalars become plain numbers. Raises `UsageError` for anything else.
     """
     try:
-        text = json.dumps(value, allow_nan=False, separators=(",", ":"), default=_scalar)
-        return text if '"$' not in text else _dump(_plain(value))
-    except ValueError:  # a NaN or an infinity somewhere inside, or a circle
         try:
-            return _dump(_plain(value))
-        except RecursionError:
-            raise UsageError("a value that contains itself cannot be stored: store plain nested values.") from None
+            text = _encode(value)
+            return text if '"$' not in text else _encode(_plain(value))
+        except ValueError:  # a NaN or an infinity somewhere inside, or a circle
+            return _encode(_plain(value))
+    except TypeError as error:
+        raise UsageError(f"a value cannot be stored ({error}): turn the keys of its dicts into strings.") from None
+    except RecursionError:
+        raise UsageError("a value that contains itself cannot be stored: store plain nested values.") from None
 
 
 def loads(text: str) -> Any:
@@ -39,15 +41,14 @@ def loads(text: str) -> Any:
     return json.loads(text)
 
 
-def _dump(value: Any) -> str:
-    return json.dumps(value, allow_nan=False, separators=(",", ":"))
-
-
 def _scalar(value: Any) -> Any:
     item = getattr(value, "item", None)
     if item is None or getattr(value, "ndim", None) != 0:
         raise UsageError(f"a {type(value).__name__} cannot be stored: turn it into numbers, strings, lists or dicts.")
     return item()
+
+
+_encode = json.JSONEncoder(allow_nan=False, separators=(",", ":"), default=_scalar).encode
 
 
 def _plain(value: Any) -> Any:
