@@ -188,6 +188,16 @@ def test_every_example_is_seen_once_an_epoch_in_batches_of_almost_one_size(task:
     assert not torch.equal(first, second)
 
 
+def test_running_statistics_follow_with_the_momentum_of_the_recipe(task: ImageClassification) -> None:
+    network = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(64, 3))
+    recipe = Recipe(epochs=1, batch_size=100, augment=False, norm_momentum=0.25)
+    train(network, task, recipe, seed=0)
+    x, _ = task.tensors(task.train)
+    assert network[0].running_mean.item() == pytest.approx(0.25 * float(x.mean()), abs=1e-6)
+    assert network[0].running_var.item() == pytest.approx(0.75 + 0.25 * float(x.var()), rel=1e-5)
+    assert network[0].momentum == 0.1
+
+
 def test_frozen_parameters_stay_as_they_are(task: ImageClassification) -> None:
     network = make_network()
     network[0].weight.requires_grad_(False)

@@ -90,8 +90,19 @@ class Latency(Cost):
         return self._measure(architecture, setting, FULL)
 
     def screen(self, architectures: Sequence[Architecture], setting: Setting) -> list[Measurement]:
-        """A few runs each: enough to tell what is far above a limit."""
-        return [self._measure(architecture, setting, QUICK) for architecture in architectures]
+        """A few runs each, divided by how much slower than at its best the machine is just now.
+
+        Candidates are screened while other workers train, on a core that they may share: what counts is the time at
+        full speed. This is enough to tell what is far above a limit.
+        """
+        get_to_know()
+        return [self._screen(architecture, setting) for architecture in architectures]
+
+    def _screen(self, architecture: Architecture, setting: Setting) -> Measurement:
+        before = pace()
+        raw = self._measure(architecture, setting, QUICK)
+        slowed = (before + pace()) / 2
+        return Measurement(raw.value / slowed, raw.spread, {**raw.details, "slowed": slowed})
 
     def _measure(self, architecture: Architecture, setting: Setting, protocol: Protocol) -> Measurement:
         network = build(setting.space, architecture, setting.task, seed=setting.seed)

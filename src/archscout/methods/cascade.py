@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -38,6 +38,9 @@ EXPLORE = 0.2
 
 Ladder = dict[int, list[Trial]]
 """The trials of each training rung, by its epochs, the lowest first."""
+
+Stage = tuple[int, float]
+"""Epochs, and the share of the training budget."""
 
 
 @register("method", "cascade")
@@ -67,11 +70,11 @@ class Cascade(Method):
         pool = Pool(run, self.scores)
         self._score(run, pool)
         ladder: dict[int, list[Trial]] = {epochs: [] for epochs in fidelities(run.epochs, self.eta)}
+        stages = plan(ladder)
         for bracket in itertools.count():
-            counts = run.decide(f"bracket {bracket}", partial(self._counts, run, ladder, len(pool), bracket == 0))
-            if not counts:
+            if not run.decide(f"bracket {bracket}", partial(self._affords, run, stages, bracket == 0)):
                 break
-            self._bracket(run, pool, ladder, counts, bracket)
+            self._climb(run, pool, ladder, stages, bracket)
         self._spend_the_rest(run, ladder)
         run.note("rungs", self._notes(run, pool, ladder))
         return ranked(run, next((rung for rung in reversed(ladder.values()) if any(t.defined for t in rung)), []))
@@ -89,37 +92,42 @@ class Cascade(Method):
             if len(pool) == step:
                 break
 
-    def _counts(self, run: Run, ladder: Ladder, pool: int, first: bool) -> list[int]:
-        """How many are trained on each rung, by its share of what is left. Empty: too little is left."""
-        shares = SHARES[-len(ladder) :]
-        if math.isfinite(run.trials_left()):
-            weights = [share / epochs for share, epochs in zip(shares, ladder, strict=True)]
-            counts = [run.trials_left() * weight / sum(weights) for weight in weights]
-        else:
-            seconds = run.seconds_left() * run.workers / sum(shares)
-            each = [run.expected_seconds(run.estimator, epochs) or 1e-3 for epochs in ladder]
-            counts = [seconds * share / second for share, second in zip(shares, each, strict=True)]
-        if not first and counts[-1] < 1:
-            return []
-        return [max(1, min(pool, int(count))) for count in counts]
+    def _affords(self, run: Run, stages: Sequence[Stage], first: bool) -> bool:
+        """Whether what is left pays for another climb, with one full training at its end."""
+        return first or self._count(run, stages, len(stages) - 1, whole=True) >= 1
 
-    def _bracket(self, run: Run, pool: Pool, ladder: Ladder, counts: Sequence[int], bracket: int) -> None:
+    def _count(self, run: Run, stages: Sequence[Stage], place: int, whole: bool = False) -> float:
+        """How many a stage may train: its share of what is left for it and the stages after it (or of the whole)."""
+        rest = stages if whole else stages[place:]
+        epochs, share = stages[place]
+        if math.isfinite(run.trials_left()):
+            return run.trials_left() * (share / epochs) / sum(s / e for e, s in rest)
+        seconds = run.seconds_left() * run.workers * share / sum(s for _, s in rest)
+        return seconds / (run.expected_seconds(run.estimator, epochs) or 1e-3)
+
+    def _climb(self, run: Run, pool: Pool, ladder: Ladder, stages: Sequence[Stage], bracket: int) -> None:
         """Once up the ladder: new candidates on the lowest rung, the best that have not gone on to each next one."""
-        (lowest, trials), *above = ladder.items()
-        goal = len(trials) + counts[0]
-        for step in range(ROUNDS):
-            size = math.ceil((goal - len(trials)) / (ROUNDS - step))
-            chosen = pool.choose(trials, size, run.rng("choose", bracket, step))
-            trials += run.evaluate(chosen, run.estimator, fidelity=lowest, phase=phase_name(lowest, run.epochs))
-        told = pool.agreement(trials)["spearman"]
-        for (epochs, rung), count in zip(above, counts[1:], strict=True):
-            done = {trial.canonical for trial in rung}
-            best = [t.architecture for t in promising(run, trials) if t.canonical not in done]
-            keep = max(1, round(count * sharpness(told)))
-            phase = phase_name(epochs, run.epochs)
-            rung += run.evaluate(best[:keep], run.estimator, fidelity=epochs, phase=phase)
-            told = agreement("", trials, "", rung, 0.0)["spearman"]
-            trials = rung
+        lowest = stages[0][0]
+        below: list[Trial] = []
+        told: float | None = None
+        for place, (epochs, _) in enumerate(stages):
+            sharp = 1.0 if epochs == lowest else sharpness(told)
+            planned = partial(lambda at, factor: round(self._count(run, stages, at) * factor), place, sharp)
+            count = max(1, run.decide(f"bracket {bracket} stage {place}", planned))
+            rung = ladder[epochs]
+            if epochs == lowest:
+                chosen = pool.choose(rung, min(count, len(pool)), run.rng("choose", bracket, place))
+            else:
+                done = {trial.canonical for trial in rung}
+                chosen = [t.architecture for t in promising(run, below) if t.canonical not in done][:count]
+            rung += run.evaluate(chosen, run.estimator, fidelity=epochs, phase=phase_name(epochs, run.epochs))
+            # How well the rung below told this one says how sharply this one may filter for the next.
+            told = (
+                pool.agreement(rung)["spearman"]
+                if epochs == lowest
+                else agreement("", below, "", rung, 0.0)["spearman"]
+            )
+            below = rung
 
     def _spend_the_rest(self, run: Run, ladder: Ladder) -> None:
         """Train in full the best that have not been, as long as the budget lasts."""
@@ -201,7 +209,7 @@ class Pool:
         defined = [trial for trial in trials if trial.defined]
         if len(defined) >= 6:
             best = [trial.architecture for trial in sorted(defined, key=merit, reverse=True)[:5]]
-            self.extend(min(64, 4 * count), parents=best)
+            self.extend(min(32, 2 * count), parents=best)
             hopes = self.predict(defined)
         else:
             hopes = self.prior()
@@ -250,6 +258,17 @@ class Pool:
         above = f"{self.run.estimator}@{trials[0].fidelity}" if trials else ""
         seconds = sum(self.run.expected_seconds(score, None) for score in self.scores)
         return correlation("+".join(self.scores), above, pairs, seconds)
+
+
+def plan(rungs: Iterable[int]) -> list[Stage]:
+    """The stages of one climb: the lowest rung in rounds, then each higher one.
+
+    >>> [epochs for epochs, _ in plan([3, 9, 27])]
+    [3, 3, 3, 9, 27]
+    """
+    lowest, *above = rungs
+    shares = SHARES[-1 - len(above) :]
+    return [(lowest, shares[0] / ROUNDS)] * ROUNDS + list(zip(above, shares[1:], strict=True))
 
 
 def fidelities(epochs: int, eta: int) -> list[int]:

@@ -41,9 +41,12 @@ REPORTED = ("params", "macs", "latency", "peak_memory")
 """What every result says of its winner, whatever was constrained."""
 
 _FINALISTS = 3
+
+_SPARE = 2.0
+"""Of the seconds kept back for the ending, what measuring further finalists may take."""
 _MISTAKES = 12
 
-_CONSIDERED = 500
+_CONSIDERED = 200
 """Trained networks that are looked at in the end, the best ones."""
 
 
@@ -70,7 +73,8 @@ def deliver(ending: Ending, candidates: Sequence[Trial], folder: Path) -> Result
         raise ArchscoutError(_no_network(run))
     winner, finalists, measured = _choose(run, trained)
     network = _weights(run.space, ending.task, winner, run.folder).eval()
-    counted = [create("cost", name) for name in ("params", "macs")]
+    # Something to set accuracy against, also where no cost was asked for.
+    counted = [] if run.book.costs else [create("cost", "macs")]
     rows = run.book.screened([trial.architecture for trial in trained], counted)
     everything = [replace(trial, costs=row) for trial, row in zip(trained, rows, strict=True)]
     axes = list(run.objectives) or [c.key for c in run.constraints] or ["macs"]
@@ -188,7 +192,7 @@ def _choose(run: SearchRun, trained: Sequence[Trial]) -> tuple[Trial, list[dict[
     winner: Trial | None = None
     found: dict[str, Measurement] = {}
     for trial in trained:
-        if winner is not None and len(finalists) >= min(_FINALISTS, len(trained)):
+        if winner is not None and (len(finalists) >= _FINALISTS or run.seconds_left() < -_SPARE):
             break
         measured = run.book.measured(trial.architecture)
         values = {key: measurement.value for key, measurement in measured.items()}

@@ -67,6 +67,12 @@ def score_job(
     return [[columns[name][i] for name in names] for i in range(len(architectures))]
 
 
+def epoch_seconds(trial: Trial | StoredTrial) -> float:
+    """Of the last epoch, where there are two: the first one includes what every process does once."""
+    marks = [row["seconds"] for row in trial.curve if "seconds" in row]
+    return marks[-1] - marks[-2] if len(marks) > 1 else trial.seconds
+
+
 class Clock:
     """Seconds spent on a run, those of earlier sittings included; written to the store as they pass."""
 
@@ -135,6 +141,7 @@ class SearchRun:
         self._best: float | None = None
         self._estimators: dict[str, Estimator] = {}
         self._seconds: dict[str, list[float]] = {}
+        self._epochs: dict[str, list[float]] = {}
         for trial in self._stored.values():
             self._learn_seconds(trial)
 
@@ -352,25 +359,22 @@ class SearchRun:
         return bool(self.seconds_left() > expected * (1 + flying // self.workers))
 
     def expected_seconds(self, estimator: str, fidelity: int | None) -> float:
-        """What one such evaluation should take: the mean so far, or by proportion from other fidelities
-
-        (of those the quickest: a first training includes what every process does once)."""
+        """What one such evaluation should take: the mean so far, or so many epochs of the usual length."""
         exact = self._seconds.get(f"{estimator}@{fidelity}")
         if exact:
             return float(np.mean(exact))
-        rates = [
-            second / int(name.rpartition("@")[2])
-            for name, seconds in self._seconds.items()
-            if name.rpartition("@")[0] == estimator and name.rpartition("@")[2].isdigit()
-            for second in seconds
-        ]
-        return min(rates) * fidelity if rates and fidelity else 0.0
+        rates = self._epochs.get(estimator)
+        return float(np.mean(rates)) * fidelity if rates and fidelity else 0.0
 
     def _learn_seconds(self, trial: StoredTrial) -> None:
         if trial.status == "completed":
             recent = self._seconds.setdefault(f"{trial.estimator}@{trial.fidelity}", [])
             recent.append(trial.seconds)
             del recent[:-32]
+            if trial.curve:
+                rates = self._epochs.setdefault(trial.estimator, [])
+                rates.append(epoch_seconds(trial))
+                del rates[:-32]
 
     def _submit(
         self, estimator: Estimator, batch: Sequence[tuple[str, Architecture]], fidelity: int | None

@@ -19,7 +19,6 @@ from archscout.core.method import Method
 from archscout.core.registry import create, names
 from archscout.core.space import Space
 from archscout.core.task import Task
-from archscout.core.trial import Trial
 from archscout.methods.strategy import StrategyMethod
 from archscout.search import feasibility
 from archscout.search.budget import Budget
@@ -28,10 +27,10 @@ from archscout.search.engines import engine as make_engine
 from archscout.search.finish import Ending, conditions, deliver, train_alone
 from archscout.search.progress import Progress, Silent
 from archscout.search.result import Result
-from archscout.search.run import BudgetTooSmall, Clock, SearchRun
+from archscout.search.run import BudgetTooSmall, Clock, SearchRun, epoch_seconds
 from archscout.search.store import Store, run_lock
 
-_RESERVE_SHARE, _RESERVE_MOST = 0.2, 10.0
+_RESERVE_SHARE, _RESERVE_MOST = 0.2, 12.0
 """Of a time budget, kept for measuring, testing, exporting and reporting the winner (seconds at most)."""
 
 _FULL_SHARE = 0.1
@@ -274,7 +273,7 @@ def _plan_epochs(run: SearchRun, wished: int | None, method: Method) -> int:
     trials = run.evaluate(probes, "trained", fidelity=2, phase="calibration") if probes else []
     if trials and not any(trial.status == "completed" for trial in trials):
         raise ArchscoutError(f"the first networks could not be trained: {trials[0].reason}")
-    epoch = max((_epoch_seconds(trial) for trial in trials), default=math.inf)
+    epoch = max((epoch_seconds(trial) for trial in trials), default=math.inf)
 
     def plan() -> int:
         left = run.seconds_left()
@@ -288,9 +287,3 @@ def _plan_epochs(run: SearchRun, wished: int | None, method: Method) -> int:
         return max(1, min(most, int(_FULL_SHARE * left * run.workers / epoch))) if wished is None else most
 
     return int(run.decide("epochs", plan))
-
-
-def _epoch_seconds(trial: Trial) -> float:
-    """Of the last epoch, where there are two: the first one includes what every process does once."""
-    marks = [row["seconds"] for row in trial.curve if "seconds" in row]
-    return marks[-1] - marks[-2] if len(marks) > 1 else trial.seconds

@@ -10,6 +10,13 @@ from archscout.core.errors import UsageError
 from archscout.core.task import Task
 
 
+AUGMENTED_EPOCHS = 10
+"""From how many epochs on a training augments its examples, unless told otherwise."""
+
+SMALL_SIDE = 16
+"""Images of fewer pixels a side leave a processor idle in small batches."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a network is trained.
@@ -25,6 +32,8 @@ class Recipe:
         label_smoothing: probability that the loss takes from the true class for all.
         gradient_clip: the longest gradient (Euclidean norm over all parameters); 0 for no limit.
         augment: whether batches are changed at random by `task.augment`.
+        norm_momentum: how fast the running statistics of batch normalisation follow, for the length of the training.
+            With PyTorch's own 0.1 they are behind the weights at the end of a short one.
         mixed_precision: whether to compute in bfloat16; None leaves it to the device (CUDA devices that can do so).
     """
 
@@ -38,6 +47,7 @@ class Recipe:
     label_smoothing: float = 0.1
     gradient_clip: float = 5.0
     augment: bool = True
+    norm_momentum: float = 0.3
     mixed_precision: bool | None = None
 
     def __post_init__(self) -> None:
@@ -48,13 +58,25 @@ class Recipe:
         for name in ("learning_rate", "weight_decay", "warmup_epochs", "label_smoothing", "gradient_clip", "momentum"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UsageError(f"the {name} of a training cannot be {getattr(self, name)!r}: it is zero or more.")
+        if not 0 < self.norm_momentum <= 1:
+            raise UsageError(
+                f"the norm_momentum of a training must be above 0 and at most 1, not {self.norm_momentum!r}."
+            )
         if self.optimizer not in ("sgd", "adamw"):
             raise UsageError(f"there is no optimizer '{self.optimizer}': use sgd or adamw.")
 
     @classmethod
     def default(cls, task: Task, epochs: int) -> Recipe:
-        """The recipe for a task; `benchmarks/recipe.py` measures it against others."""
-        return cls(epochs=epochs)
+        """The recipe for a task; `benchmarks/recipe.py` measures it against others.
+
+        Short trainings see the examples as they are: augmentation pays only where each is seen often. Few examples come
+        in small batches, for what counts then is the number of steps.
+        """
+        examples = len(task.train)
+        batch_size = 32 if examples < 5_000 else 64 if examples < 20_000 else 128
+        if min(task.input_shape[1:], default=0) < SMALL_SIDE:
+            batch_size *= 2
+        return cls(epochs, batch_size, learning_rate=0.2, augment=epochs >= AUGMENTED_EPOCHS)
 
     def rate(self, step: int, steps_per_epoch: int) -> float:
         """The learning rate of a step, counted from 0."""

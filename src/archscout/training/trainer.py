@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD, AdamW, Optimizer
 
 from archscout.core.errors import UsageError
@@ -80,7 +81,11 @@ def train(
     started = time.perf_counter()
     path = None if folder is None else folder / CHECKPOINT
     x, y = task.tensors(task.train, device)
-    with _fast_layout(network.to(device), x[:2]) as layout, _own_randomness(device):
+    with (
+        _fast_layout(network.to(device), x[:2]) as layout,
+        _norm_momentum(network, recipe.norm_momentum),
+        _own_randomness(device),
+    ):
         run = _Run(network, task, recipe, seed, device, x.contiguous(memory_format=layout), y, layout)
         before = 0.0 if path is None else run.restore(path)
         kept = time.perf_counter()
@@ -270,6 +275,20 @@ def _fast_layout(network: nn.Module, x: Tensor) -> Iterator[torch.memory_format]
         yield layout
     finally:
         network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+
+
+@contextmanager
+def _norm_momentum(network: nn.Module, momentum: float) -> Iterator[None]:
+    """Running statistics that follow with this momentum, unless a layer averages over all batches (momentum None)."""
+    layers = [layer for layer in network.modules() if isinstance(layer, _BatchNorm) and layer.momentum is not None]
+    before = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = momentum
+    try:
+        yield
+    finally:
+        for layer, own in zip(layers, before, strict=True):
+            layer.momentum = own
 
 
 def _optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> Optimizer:

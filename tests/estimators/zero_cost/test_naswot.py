@@ -39,7 +39,7 @@ class TestOnMobile(EstimatorConformance):
 
 
 def literal(architecture: Architecture, setting: Setting, batch: int) -> float:
-    """A hook on each activation module, batch statistics, x x^T + (1 - x)(1 - x)^T in float64, slogdet."""
+    """A hook on each activation module, batch statistics, x x^T + (1 - x)(1 - x)^T, slogdet."""
     space = setting.space
     seed = derive(setting.seed, "weights", space.canonical(architecture))
     network = build(space, architecture, setting.task, seed=seed).train()
@@ -47,7 +47,7 @@ def literal(architecture: Architecture, setting: Setting, batch: int) -> float:
 
     def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         nonlocal kernel
-        x = (inputs[0].reshape(batch, -1) > 0).double().numpy()
+        x = (inputs[0].reshape(batch, -1) > 0).float().numpy()
         kernel = kernel + x @ x.T + (1 - x) @ (1 - x).T
 
     for module in network.modules():
