@@ -29,8 +29,8 @@ from archscout.training.trainer import Recipe, train
 
 CELL = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "trainer_overhead.json"
-EPOCHS = 3
-PAIRS = 15
+EPOCHS = 5
+PAIRS = 25
 
 
 def bare_loop(network: nn.Module, task: Task, recipe: Recipe) -> float:
@@ -49,7 +49,7 @@ def bare_loop(network: nn.Module, task: Task, recipe: Recipe) -> float:
     for _ in range(recipe.epochs):
         network.train()
         for rows in torch.randperm(len(x), generator=generator).split(recipe.batch_size):
-            batch = task.augment(x[rows], generator).contiguous(memory_format=torch.channels_last)
+            batch = task.augment(x[rows], generator) if recipe.augment else x[rows]
             loss = task.loss(network(batch), y[rows], recipe.label_smoothing)
             optimizer.zero_grad()
             loss.backward()

@@ -69,7 +69,11 @@ def wait_for(condition, process, seconds=120.0) -> None:
 
 @pytest.mark.parametrize(
     ("method", "workers"),
-    [("cascade:pool=40", 1), pytest.param("evolution", 1, marks=pytest.mark.slow), pytest.param("cascade:pool=40", 2, marks=pytest.mark.slow)],
+    [
+        ("cascade:pool=40", 1),
+        pytest.param("evolution", 1, marks=pytest.mark.slow),
+        pytest.param("cascade:pool=40", 2, marks=pytest.mark.slow),
+    ],
 )
 def test_a_killed_search_resumes_to_the_same_end(tmp_path, method, workers):
     whole, broken = tmp_path / "whole", tmp_path / "broken"

@@ -93,7 +93,10 @@ def test_one_seed_gives_one_result_whatever_the_workers(found, task, tmp_path):
     again = search(SPACE, task, budget="12trials", maximum={"params": "12k"}, workers=2, out=tmp_path, name="two",
                    epochs=4, seed=1)  # fmt: skip
     with Store.open(found.folder / "search.sqlite") as one, Store.open(again.folder / "search.sqlite") as two:
-        rows = [[(r.key, r.value) for r in sorted(s.trials(n), key=lambda r: r.key)] for s, n in ((one, "found"), (two, "two"))]
+        rows = [
+            [(r.key, r.value) for r in sorted(s.trials(n), key=lambda r: r.key)]
+            for s, n in ((one, "found"), (two, "two"))
+        ]
     assert [key for key, _ in rows[0]] == [key for key, _ in rows[1]]
     assert rows[0] == rows[1]
     assert again.architecture == found.architecture
@@ -102,7 +105,9 @@ def test_one_seed_gives_one_result_whatever_the_workers(found, task, tmp_path):
 
 @pytest.mark.parametrize("method", ["random", "evolution:population=3,sample=2", "nsga2:population=3"])
 def test_a_strategy_is_a_method(method, task, tmp_path):
-    result = search(SPACE, task, method=method, budget="5trials", objectives=["macs"], workers=0, out=tmp_path, epochs=2)
+    result = search(
+        SPACE, task, method=method, budget="5trials", objectives=["macs"], workers=0, out=tmp_path, epochs=2
+    )
     assert result.metrics["trials"] == 5
     front = result.pareto
     assert front
@@ -111,7 +116,9 @@ def test_a_strategy_is_a_method(method, task, tmp_path):
 
 
 def test_a_strategy_over_a_cheap_estimator_trains_its_best(task, tmp_path):
-    result = search(SPACE, task, method="evolution", estimator="params", budget="40trials", workers=0, out=tmp_path, epochs=2)
+    result = search(
+        SPACE, task, method="evolution", estimator="params", budget="40trials", workers=0, out=tmp_path, epochs=2
+    )
     assert result.metrics["valid_accuracy"] > 0
     assert result.metrics["trials"] == 40
 
@@ -158,7 +165,9 @@ register("estimator", "flaky")(Flaky)
 
 
 def test_failing_trials_are_recorded_with_their_reason_and_the_search_goes_on(task, tmp_path):
-    result = search(SPACE, task, method="random", estimator="flaky", budget="12trials", workers=0, out=tmp_path, epochs=1)
+    result = search(
+        SPACE, task, method="random", estimator="flaky", budget="12trials", workers=0, out=tmp_path, epochs=1
+    )
     assert 0 < result.metrics["failed_trials"] < 12
     reasons = " ".join(failure["reason"] for failure in result.metrics["failures"])
     assert "no room" in reasons or "NaN" in reasons
@@ -195,7 +204,14 @@ def test_wrong_usage_is_one_sentence(options, message, task, tmp_path):
 
 
 def test_training_one_architecture(task, tmp_path):
-    result = train(SPACE, "|nor_conv_3x3~0|+|none~0|none~1|+|none~0|skip_connect~1|none~2|", task, epochs=3, out=tmp_path, name="one")
+    result = train(
+        SPACE,
+        "|nor_conv_3x3~0|+|none~0|none~1|+|none~0|skip_connect~1|none~2|",
+        task,
+        epochs=3,
+        out=tmp_path,
+        name="one",
+    )
     assert result.metrics["valid_accuracy"] > 0.5
     assert result.metrics["method"] == "train"
     assert (result.folder / "network.onnx").is_file()

@@ -9,12 +9,8 @@ from typing import Literal
 from archscout.core.errors import UsageError
 from archscout.core.task import Task
 
-
 AUGMENTED_EPOCHS = 10
 """From how many epochs on a training augments its examples, unless told otherwise."""
-
-SMALL_SIDE = 16
-"""Images of fewer pixels a side leave a processor idle in small batches."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +70,6 @@ class Recipe:
         """
         examples = len(task.train)
         batch_size = 32 if examples < 5_000 else 64 if examples < 20_000 else 128
-        if min(task.input_shape[1:], default=0) < SMALL_SIDE:
-            batch_size *= 2
         return cls(epochs, batch_size, learning_rate=0.2, augment=epochs >= AUGMENTED_EPOCHS)
 
     def rate(self, step: int, steps_per_epoch: int) -> float:

@@ -39,15 +39,15 @@ class TestOnMobile(EstimatorConformance):
 
 
 def literal(architecture: Architecture, setting: Setting, batch: int) -> float:
-    """A hook on each activation module, batch statistics, x x^T + (1 - x)(1 - x)^T, slogdet."""
+    """A hook on each activation module, batch statistics, x x^T + (1 - x)(1 - x)^T in float64, slogdet."""
     space = setting.space
     seed = derive(setting.seed, "weights", space.canonical(architecture))
     network = build(space, architecture, setting.task, seed=seed).train()
-    kernel = np.zeros((batch, batch))
+    kernel = torch.zeros(batch, batch, dtype=torch.float64)
 
     def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         nonlocal kernel
-        x = (inputs[0].reshape(batch, -1) > 0).float().numpy()
+        x = (inputs[0].reshape(batch, -1) > 0).double()
         kernel = kernel + x @ x.T + (1 - x) @ (1 - x).T
 
     for module in network.modules():
@@ -55,7 +55,7 @@ def literal(architecture: Architecture, setting: Setting, batch: int) -> float:
             module.register_forward_pre_hook(hook)
     with torch.no_grad():
         network(draw(setting, batch)[0])
-    return float(np.linalg.slogdet(kernel)[1])
+    return float(torch.linalg.slogdet(kernel)[1])
 
 
 @pytest.mark.parametrize("name", ["nasbench201", "nasbench201:width=3,cells=2", "mobile"])
