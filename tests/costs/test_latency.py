@@ -46,6 +46,13 @@ class Sleep(nn.Module):
         return x
 
 
+@pytest.fixture
+def full_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that nothing slows down."""
+    monkeypatch.setattr(latency, "get_to_know", lambda: None)
+    monkeypatch.setattr(latency, "pace", lambda: 1.0)
+
+
 class Clock:
     """A clock on which each run takes what the script says, and nothing else takes time."""
 
@@ -58,6 +65,7 @@ class Clock:
         self.now += next(self.runs)
 
 
+@pytest.mark.usefixtures("full_speed")
 def test_a_known_time() -> None:
     module = Sleep(0.004)
     module.train()
@@ -78,6 +86,7 @@ def test_threads_are_those_asked_for() -> None:
     assert torch.get_num_threads() == 1
 
 
+@pytest.mark.usefixtures("full_speed")
 def test_screening_is_short() -> None:
     module = Sleep(0.002)
     started = time.perf_counter()
@@ -85,18 +94,20 @@ def test_screening_is_short() -> None:
     assert time.perf_counter() - started < 0.3
 
 
+@pytest.mark.usefixtures("full_speed")
 def test_steady_runs_end_after_three_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     def steady() -> Iterator[float]:
         while True:
             yield 0.001
 
     clock = Clock(steady(), monkeypatch)
-    times, rounds, spread = latency._time(clock.run, dataclasses.replace(FULL, patience=0.0))
+    times, rounds, spread, _ = latency._time(clock.run, dataclasses.replace(FULL, patience=0.0))
     assert (rounds, spread) == (3, pytest.approx(0.0, abs=1e-9))
     assert len(times) == 3 * 20
     assert times == pytest.approx([0.001] * 60)
 
 
+@pytest.mark.usefixtures("full_speed")
 def test_rounds_that_something_else_slowed_down_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     protocol = Protocol(warm_up=0.0, round=0.01, runs=10, rounds=15, patience=0.0)
 
@@ -105,13 +116,14 @@ def test_rounds_that_something_else_slowed_down_do_not_count(monkeypatch: pytest
         for factor in (1.0, 1.5, 1.31, 1.01, 1.7, 1.02):
             yield from [0.001 * factor] * 10
 
-    times, rounds, spread = latency._time(Clock(disturbed(), monkeypatch).run, protocol)
+    times, rounds, spread, _ = latency._time(Clock(disturbed(), monkeypatch).run, protocol)
     assert rounds == 6
     assert spread == pytest.approx(0.02)
     assert sorted(times)[15] == pytest.approx(0.00101)
     assert max(times) == pytest.approx(0.00102)
 
 
+@pytest.mark.usefixtures("full_speed")
 def test_what_never_settles_ends_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     protocol = Protocol(warm_up=0.0, round=0.01, runs=10, rounds=7, patience=0.0)
 
@@ -122,7 +134,7 @@ def test_what_never_settles_ends_and_says_so(monkeypatch: pytest.MonkeyPatch) ->
             yield from [seconds] * 10
             seconds *= 1.2
 
-    times, rounds, spread = latency._time(Clock(restless(), monkeypatch).run, protocol)
+    times, rounds, spread, _ = latency._time(Clock(restless(), monkeypatch).run, protocol)
     assert rounds == 7
     assert spread == pytest.approx(0.44)
     assert len(times) == 30
@@ -148,7 +160,7 @@ def test_a_measurement_waits_for_full_speed(monkeypatch: pytest.MonkeyPatch) -> 
     clock = Clock(iter(()), monkeypatch)
     clock.runs = runs()
     slowed(clock, monkeypatch, is_slow)
-    times, rounds, spread = latency._time(clock.run, Protocol(0.0, 0.01, 10, 15, patience=3.0))
+    times, rounds, spread, _ = latency._time(clock.run, Protocol(0.0, 0.01, 10, 15, patience=3.0))
     assert times == pytest.approx([0.001] * 30)
     assert (rounds, spread) == (3, pytest.approx(0.0, abs=1e-9))
     assert clock.now > 2.0
@@ -157,8 +169,10 @@ def test_a_measurement_waits_for_full_speed(monkeypatch: pytest.MonkeyPatch) -> 
 def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(itertools.repeat(0.002), monkeypatch)
     slowed(clock, monkeypatch, lambda now: True)
-    times, rounds, _ = latency._time(clock.run, Protocol(0.0, 0.02, 10, 15, patience=0.5))
+    times, rounds, _, slow_down = latency._time(clock.run, Protocol(0.0, 0.02, 10, 15, patience=0.5))
     assert (len(times), rounds) == (30, 3)
+    assert slow_down == pytest.approx(1.8)
+    assert times == pytest.approx([0.002 / 1.8] * 30), "what the runs would take at full speed"
     assert 0.5 < clock.now < 0.7
 
 

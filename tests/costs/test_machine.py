@@ -43,5 +43,14 @@ def test_a_machine_is_looked_at_for_a_second_and_once(work: dict[str, float], mo
     assert pace() == pytest.approx(2.0)
 
 
+def test_what_another_process_has_seen_counts(work: dict[str, float]) -> None:
+    assert pace() == 1.0
+    machine.remember(0.5)
+    assert machine.least() == 0.5
+    assert pace() == pytest.approx(2.0)
+    machine.remember(0.7)
+    assert machine.least() == 0.5
+
+
 def test_the_processor_has_a_name() -> None:
     assert processor().strip()

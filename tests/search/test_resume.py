@@ -1,4 +1,4 @@
-"""Searches that are killed: the same command resumes, loses nothing, repeats nothing, and ends as if nothing had been."""
+"""Searches that are killed: the same command resumes, loses nothing, repeats nothing, and ends the same."""
 
 import os
 import signal

@@ -89,8 +89,10 @@ class Threads(Engine):
         self.delay, self.left = delay, interrupt_after
         self.pool = ThreadPoolExecutor(workers)
         self.space = Grid()
+        self.timeouts: list[float | None] = []
 
     def submit(self, function, *args, timeout=None) -> Future:
+        self.timeouts.append(timeout)
         if self.left <= 0:
             raise KeyboardInterrupt
         self.left -= 1
@@ -242,6 +244,18 @@ def test_a_time_budget_stops_new_trials(tmp_path):
     trials = run.follow(RandomSearch(), Slow())
     assert 4 <= len(trials) <= 22
     assert time.monotonic() - began < 2.0
+
+
+def test_a_job_may_not_outlast_a_time_budget(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    run = make_run(tmp_path / "a", Threads(1), seconds=60.0)
+    architecture = run.space.parse("c0=1,c1=2,c2=0,c3=0")
+    run.evaluate([architecture], Judge())
+    assert run.engine.timeouts == [pytest.approx(60.0, abs=2.0)]
+    free = make_run(tmp_path / "b", Threads(1), trials=3)
+    free.evaluate([architecture], Judge())
+    assert free.engine.timeouts == [None]
 
 
 def test_decisions_are_made_once(tmp_path):

@@ -11,6 +11,7 @@ from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import Estimator
 from archscout.core.registry import create, register
 from archscout.core.trial import Estimate
+from archscout.networks import choices
 from archscout.search.search import search, train
 from archscout.search.store import Store
 from archscout.testing import tiny_task
@@ -215,3 +216,36 @@ def test_training_one_architecture(task, tmp_path):
     assert result.metrics["valid_accuracy"] > 0.5
     assert result.metrics["method"] == "train"
     assert (result.folder / "network.onnx").is_file()
+
+
+class Own(torch.nn.Module):
+    """A module of the user's own, with a width and an activation to choose."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        width = choices.Width(4, 8, name="width")
+        self.features = torch.nn.Sequential(
+            choices.Conv2d(1, width, choices.Kernel(3, 5)),
+            choices.BatchNorm2d(width),
+            choices.OneOf({"relu": torch.nn.ReLU(), "gelu": torch.nn.GELU()}, name="activation"),
+            torch.nn.AdaptiveAvgPool2d(1),
+            torch.nn.Flatten(),
+        )
+        self.head = choices.Linear(width, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.features(x))
+
+
+def test_a_module_of_the_users_own_is_searched_by_worker_processes(task, tmp_path):
+    import archscout
+
+    result = archscout.search(
+        Own(), task, budget="4trials", maximum={"params": "200"}, workers=1, out=tmp_path, name="own", epochs=2
+    )
+    assert result.metrics["costs"]["params"] <= 200
+    assert (result.folder / "report.html").is_file()
+    network = archscout.load(result.folder, space=Own())
+    assert network(torch.zeros(2, 1, 8, 8)).shape == (2, 3)
+    with pytest.raises(UsageError, match="give it as load"):
+        archscout.load(result.folder)

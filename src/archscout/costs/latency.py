@@ -47,7 +47,7 @@ class Protocol:
     """How long to wait for the machine to run at full speed."""
 
 
-FULL = Protocol(warm_up=0.02, round=0.02, runs=10, rounds=25, patience=3.0)
+FULL = Protocol(warm_up=0.02, round=0.02, runs=10, rounds=25, patience=1.0)
 QUICK = Protocol(warm_up=0.002, round=0.004, runs=2, rounds=5, patience=0.0)
 
 _NAP = 0.05
@@ -63,7 +63,9 @@ class Latency(Cost):
     float32, in PyTorch's inference mode or in ONNX Runtime. After a warm-up, rounds of runs follow until the medians of
     the three fastest rounds lie within 3 % (other programs can only slow a round down), at most 25 rounds. The value is
     the median of the runs in those rounds, 30 or more; `spread` is how far apart their medians lie. While the machine
-    is slowed down by something else, a measurement waits, at most three seconds; screening does not.
+    is slowed down by something else, a measurement waits, at most a second (screening does not); if it stays slow, the
+    times are divided by how much longer a fixed bit of work takes than at its best (`details["slowed"]`; 1: at full
+    speed), so that a limit means the same on a busy machine.
 
     Args:
         runtime: `torch` or `onnxruntime`.
@@ -90,19 +92,8 @@ class Latency(Cost):
         return self._measure(architecture, setting, FULL)
 
     def screen(self, architectures: Sequence[Architecture], setting: Setting) -> list[Measurement]:
-        """A few runs each, divided by how much slower than at its best the machine is just now.
-
-        Candidates are screened while other workers train, on a core that they may share: what counts is the time at
-        full speed. This is enough to tell what is far above a limit.
-        """
-        get_to_know()
-        return [self._screen(architecture, setting) for architecture in architectures]
-
-    def _screen(self, architecture: Architecture, setting: Setting) -> Measurement:
-        before = pace()
-        raw = self._measure(architecture, setting, QUICK)
-        slowed = (before + pace()) / 2
-        return Measurement(raw.value / slowed, raw.spread, {**raw.details, "slowed": slowed})
+        """A few runs each: enough to tell what is far above a limit."""
+        return [self._measure(architecture, setting, QUICK) for architecture in architectures]
 
     def _measure(self, architecture: Architecture, setting: Setting, protocol: Protocol) -> Measurement:
         network = build(setting.space, architecture, setting.task, seed=setting.seed)
@@ -130,14 +121,14 @@ def measure_module(
     """The latency in milliseconds of any module that takes one tensor of shape (batch, *input_shape).
 
     The module's mode and device are left as they were. `details` has `p95_ms` and `runs` (of the rounds that count),
-    `rounds` (all), `stable` (whether those that count agree) and `conditions`. ONNX Runtime measures on the CPU,
-    whatever the device.
+    `rounds` (all), `stable` (whether those that count agree), `slowed` and `conditions`. ONNX Runtime measures on the
+    CPU, whatever the device.
 
     Raises:
         ArchscoutError: the module cannot be written as ONNX (only with that runtime).
     """
     with _RUNTIMES[runtime](module, (batch, *input_shape), threads, device) as call:
-        times, rounds, spread = _time(call, protocol)
+        times, rounds, spread, slowed = _time(call, protocol)
     conditions = {
         "runtime": f"{runtime} {_version(runtime)}",
         "device": device if runtime == "torch" else "cpu",
@@ -150,39 +141,43 @@ def measure_module(
         "runs": len(times),
         "rounds": rounds,
         "stable": spread <= STABLE,
+        "slowed": slowed,
         "conditions": conditions,
     }
     return Measurement(statistics.median(times) * 1e3, spread, details)
 
 
-def _time(call: Call, protocol: Protocol) -> tuple[list[float], int, float]:
-    """The seconds of the runs that count, how many rounds it took, and the spread of the rounds that count."""
-    if protocol.patience:
-        get_to_know()
+def _time(call: Call, protocol: Protocol) -> tuple[list[float], int, float, float]:
+    """The seconds of the runs that count, how many rounds it took, the spread of those that count, the slow-down."""
+    get_to_know()
     patience = protocol.patience
     collecting = gc.isenabled()
     gc.disable()
     try:
         seconds = _warm_up(call, protocol)
         runs = max(protocol.runs, min(1000, math.ceil(protocol.round / seconds)))
-        rounds: list[tuple[float, list[float]]] = []
+        rounds: list[tuple[float, list[float], float]] = []
         spread = math.inf
         while len(rounds) < protocol.rounds and (len(rounds) < AGREEING or spread > STABLE):
-            while patience > 0 and pace() > FULL_SPEED:
+            while (before := pace()) > FULL_SPEED and patience > 0:
                 time.sleep(_NAP)
                 patience -= _NAP
             times = [_once(call) for _ in range(runs)]
-            if patience > 0 and pace() > FULL_SPEED:
+            after = pace()
+            if after > FULL_SPEED and patience > 0:
                 patience -= sum(times)
                 continue  # slowed down in the middle
-            rounds.append((statistics.median(times), times))
+            slowed = (before + after) / 2 if max(before, after) > FULL_SPEED else 1.0
+            times = [each / slowed for each in times]
+            rounds.append((statistics.median(times), times, slowed))
             rounds.sort(key=lambda entry: entry[0])
             fastest = rounds[:AGREEING]
             spread = fastest[-1][0] / fastest[0][0] - 1
     finally:
         if collecting:
             gc.enable()
-    return [time for _, times in fastest for time in times], len(rounds), spread
+    slow_down = statistics.fmean(slowed for _, _, slowed in fastest)
+    return [time for _, times, _ in fastest for time in times], len(rounds), spread, slow_down
 
 
 def _warm_up(call: Call, protocol: Protocol) -> float:

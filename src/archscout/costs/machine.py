@@ -30,6 +30,17 @@ def pace() -> float:
     return now / _least
 
 
+def least() -> float:
+    """The shortest time, in seconds, that the fixed bit of work has been seen to take (infinite: never looked)."""
+    return _least
+
+
+def remember(seconds: float) -> None:
+    """Take note of a least time that another process of this machine has seen."""
+    global _least
+    _least = min(_least, seconds)
+
+
 @cache
 def get_to_know() -> None:
     """Look for a second, once a process, for a moment at full speed, so that `pace` has something to compare with."""

@@ -9,6 +9,7 @@ from typing import Any
 from archscout.core.architecture import Architecture
 from archscout.core.cost import Constraint, Cost, Measurement
 from archscout.core.estimator import Setting
+from archscout.costs import machine
 from archscout.search.engines import Engine
 from archscout.search.store import Store
 
@@ -18,10 +19,13 @@ SCREENING_MARGIN = 0.95
 _CHUNK = 8
 
 
-def screen_job(payload: Any, cost: Cost, architectures: Sequence[Architecture], seed: int) -> list[Measurement]:
-    """Runs in a worker: the screened costs of some architectures."""
+def screen_job(
+    payload: Any, cost: Cost, architectures: Sequence[Architecture], seed: int, least: float
+) -> tuple[list[Measurement], float]:
+    """Runs in a worker: the screened costs of some architectures, and how fast this machine has been seen to be."""
     space, task, device = payload
-    return cost.screen(architectures, Setting(space, task, seed=seed, device=device))
+    machine.remember(least)
+    return cost.screen(architectures, Setting(space, task, seed=seed, device=device)), machine.least()
 
 
 class CostBook:
@@ -47,10 +51,12 @@ class CostBook:
             futures: list[tuple[list[str], Future[Any]]] = []
             for start in range(0, len(todo), _CHUNK):
                 chunk = todo[start : start + _CHUNK]
-                future = self.engine.submit(screen_job, cost, chunk, self.setting.seed)
+                future = self.engine.submit(screen_job, cost, chunk, self.setting.seed, machine.least())
                 futures.append((texts[start : start + _CHUNK], future))
             for chunk_texts, future in futures:
-                for canonical, measurement in zip(chunk_texts, future.result(), strict=True):
+                measurements, least = future.result()
+                machine.remember(least)
+                for canonical, measurement in zip(chunk_texts, measurements, strict=True):
                     self._keep(canonical, kept, measurement)
         return [self.known(canonical, extra) for canonical in canonicals]
 

@@ -36,6 +36,7 @@ from archscout.search.store import Store, StoredTrial
 
 _CHUNK = 8
 _STALE = 200
+_LEAST_SECONDS = 5.0
 
 
 class BudgetTooSmall(UsageError):  # noqa: N818 - what it says is plainer
@@ -384,11 +385,16 @@ class SearchRun:
             numbered.append((key, architecture, self._next))
             self._next += 1
         self._count_paid(estimator, [key for key, _ in batch])
+        return {self._start(estimator, [architecture for _, architecture in batch], fidelity): numbered}
+
+    def _start(
+        self, estimator: Estimator, architectures: list[Architecture], fidelity: int | None
+    ) -> Future[list[Estimate]]:
+        """Hand a job to the workers; in a time budget it is stopped when it eats into what the ending needs."""
         folder = str(self.folder) if "training" in estimator.needs else None
-        future = self.engine.submit(
-            estimate_job, estimator, [architecture for _, architecture in batch], self.seed, folder, fidelity
-        )
-        return {future: numbered}
+        left = self.seconds_left() + self.reserve / 4
+        timeout = max(_LEAST_SECONDS, left) if math.isfinite(left) else None
+        return self.engine.submit(estimate_job, estimator, architectures, self.seed, folder, fidelity, timeout=timeout)
 
     def _collect(
         self,
@@ -408,9 +414,7 @@ class SearchRun:
                 if len(jobs) > 1:
                     # One of a chunk brought the worker down: each alone tells which.
                     for job in jobs:
-                        folder = str(self.folder) if "training" in estimator.needs else None
-                        again = self.engine.submit(estimate_job, estimator, [job[1]], self.seed, folder, fidelity)
-                        flying[again] = [job]
+                        flying[self._start(estimator, [job[1]], fidelity)] = [job]
                     continue
                 estimates = [Estimate(math.nan, reason=str(error), extra={"failed": True})]
             for (key, architecture, number), estimate in zip(jobs, estimates, strict=True):

@@ -1,1 +1,0 @@
-"""Comparisons against ground truth."""
