@@ -23,7 +23,7 @@ help:
 	@echo "make clean      remove $(VENV) and caches (runs/ stays)"
 
 demo: $(BASE)
-	$(BIN)/archscout search --space nasbench201 --data digits --max latency=2ms --budget 2m --out runs --name demo
+	$(BIN)/archscout search --space nasbench201 --data digits --max latency=0.4ms --budget 2m --out runs --name demo
 	@echo
 	@echo "The network, as PyTorch and as ONNX, and what was found about it lie in runs/demo."
 	@echo "Open runs/demo/report.html in a browser, or type: $(BIN)/archscout report demo --open"

@@ -1,6 +1,7 @@
 """Tasks by name and from the shared data."""
 
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -121,3 +122,13 @@ def test_shared_archives(
 def test_label_images_are_refused(shared_data: Path) -> None:
     with pytest.raises(DataError, match=r"y_train of '.*camvid_60x80.npz' has shape .*: give one label for each image"):
         load(shared_data / "images" / "camvid_60x80.npz")
+
+
+@pytest.mark.slow
+def test_sixty_thousand_jpegs_load_in_seconds(shared_data: Path) -> None:
+    started = time.process_time()
+    task = load(shared_data / "images" / "cifar10_jpeg.npz")
+    assert time.process_time() - started < 20
+    assert task.test is not None
+    assert (len(task.train), len(task.valid), len(task.test)) == (45_000, 5_000, 10_000)
+    assert task.train.x.dtype == np.uint8

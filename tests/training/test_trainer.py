@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from archscout.core.errors import UsageError
 from archscout.core.seeds import derive
+from archscout.core.task import Split
 from archscout.tasks.images import ImageClassification
 from archscout.testing import tiny_task
 from archscout.training import checkpoint, trainer
@@ -250,6 +251,30 @@ def test_the_memory_layout_of_the_weights_is_put_back(task: ImageClassification)
 # -- which epoch is kept ------------------------------------------------------------------------------------------
 
 
+class Listening(nn.Module):
+    """Takes sequences (N x channels x time), for which there is one memory layout only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv1d(8, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)  # type: ignore[no-any-return]
+
+
+class Sounds(ImageClassification):
+    def tensors(self, split: Split, device: Any = "cpu") -> tuple[Tensor, Tensor]:
+        x, y = super().tensors(split, device)
+        return x[:, 0], y
+
+
+def test_inputs_need_not_be_images(task: ImageClassification) -> None:
+    fields = {field.name: getattr(task, field.name) for field in dataclasses.fields(task)}
+    sounds = Sounds(**fields)
+    outcome = train(Listening(), sounds, Recipe(epochs=2, augment=False), seed=0)
+    assert len(outcome.curve) == 2
+
+
 class Scripted(nn.Module):
     """A network of one weight that counts epochs, and says whatever was written for each of them."""
 
@@ -292,8 +317,9 @@ def test_predict_gives_what_the_training_evaluated(task: ImageClassification) ->
     network = make_network()
     outcome = train(network, task, RECIPES["sgd"], seed=0)
     network.train()
+    network[1].eval()
     outputs = predict(network, task, task.valid)
-    assert network.training
+    assert [module.training for module in network.modules()] == [True, True, False] + [True] * 6
     assert task.measure(outputs, torch.from_numpy(task.valid.y)) == outcome.valid_metric
     row = outcome.curve[outcome.best_epoch - 1]
     assert float(task.loss(outputs, torch.from_numpy(task.valid.y))) == row["valid_loss"]
@@ -452,6 +478,13 @@ def test_a_training_that_diverges_ends_with_its_best_epoch(
     assert len(outcome.curve) == 2
     assert outcome.valid_metric == outcome.curve[outcome.best_epoch - 1]["valid_accuracy"]
     assert all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values())
+
+
+def test_a_training_that_diverges_does_not_go_on_to_the_end_of_the_epoch(task: ImageClassification) -> None:
+    network = Failing(math.nan, 0, training=True)
+    outcome = train(network, task, Recipe(epochs=1, batch_size=1), seed=0)
+    assert outcome.reason == "the training loss was nan in epoch 1"
+    assert network.left == -1
 
 
 def test_a_training_that_diverges_at_once_has_no_metric(task: ImageClassification) -> None:

@@ -1,7 +1,7 @@
 """The one trainer that everything uses.
 
-It costs little more than the bare loop (`benchmarks/trainer_overhead.py`): the data lie in one tensor on the
-device, batches are drawn and changed there, and nothing is asked of the device within an epoch. Interrupted anywhere, a
+It costs little more than the bare loop (`benchmarks/trainer_overhead.py`): the data lie in one tensor on the device,
+batches are drawn and changed there, and the device is hardly ever waited for within an epoch. Interrupted anywhere, a
 training continues to exactly the weights of an uninterrupted one.
 """
 
@@ -32,6 +32,9 @@ EVALUATION_BATCH = 512
 CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_SECONDS = 1.0
 """No more often than this is a checkpoint written: epochs of milliseconds are cheaper to repeat than to keep."""
+
+CHECKED_STEPS = 50
+"""After so many steps the loss is looked at: a training that diverged does not go on to the end of a long epoch."""
 
 Row = dict[str, float]
 
@@ -86,7 +89,8 @@ def train(
         _norm_momentum(network, recipe.norm_momentum),
         _own_randomness(device),
     ):
-        run = _Run(network, task, recipe, seed, device, x.contiguous(memory_format=layout), y, layout)
+        x = x.contiguous(memory_format=layout)
+        run = _Run(network, task, recipe, seed, device, x, y, layout)
         before = 0.0 if path is None else run.restore(path)
         kept = time.perf_counter()
         while run.epoch < recipe.epochs and not run.reason:
@@ -110,19 +114,28 @@ def train(
 def predict(
     network: nn.Module, task: Task, split: Split, *, device: str = "cpu", batch_size: int = EVALUATION_BATCH
 ) -> Tensor:
-    """The outputs for every example of a split, in order; the network is left in the mode it was in."""
+    """The outputs for every example of a split, in order; every module is left in the mode it was in."""
     x, _ = task.tensors(split, device)
     with _fast_layout(network.to(device), x[:2]) as layout:
         return _outputs(network, x.contiguous(memory_format=layout), batch_size)
 
 
 def _outputs(network: nn.Module, x: Tensor, batch_size: int = EVALUATION_BATCH) -> Tensor:
-    training = network.training
+    with _evaluation(network):
+        return torch.cat([network(batch) for batch in torch.split(x, batch_size)])
+
+
+@contextmanager
+def _evaluation(network: nn.Module) -> Iterator[None]:
+    """Every module in evaluation mode and nothing recorded for gradients; each goes back to the mode it was in."""
+    modes = [(module, module.training) for module in network.modules()]
     network.eval()
-    with torch.inference_mode():
-        outputs = torch.cat([network(batch) for batch in torch.split(x, batch_size)])
-    network.train(training)
-    return outputs
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 class _Run:
@@ -209,6 +222,8 @@ class _Run:
                 nn.utils.clip_grad_norm_(self.parameters, recipe.gradient_clip)
             optimizer.step()
             total += loss.detach() * len(rows)
+            if step % CHECKED_STEPS == 0 and not total.isfinite():
+                break
         return float(total) / len(self.x)
 
     def load_best(self) -> None:
@@ -261,16 +276,14 @@ def _fast_layout(network: nn.Module, x: Tensor) -> Iterator[torch.memory_format]
     Channels last is up to two and a half times as fast on a processor (depthwise convolutions gain most), but a module
     that calls `view` on feature maps refuses it: then the layout stays what it was.
     """
-    training = network.training
-    network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     layout = torch.channels_last
     try:
-        with torch.inference_mode():
+        network.to(memory_format=layout)  # type: ignore[call-overload]
+        with _evaluation(network):
             network(x.contiguous(memory_format=layout))
     except RuntimeError:
         layout = torch.contiguous_format
         network.to(memory_format=layout)  # type: ignore[call-overload]
-    network.train(training)
     try:
         yield layout
     finally:
