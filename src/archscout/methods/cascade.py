@@ -29,11 +29,14 @@ from archscout.strategies.pareto import order
 ROUNDS = 3
 """Batches in which the lowest training rung is filled; after each, the predictor learns."""
 
-SHARES = (0.25, 0.25, 0.5)
+SHARES = (0.15, 0.2, 0.65)
 """Of the training budget, for the rungs from the lowest to full training."""
 
-EXPLORE = 0.2
-"""Share of each batch that is drawn at random, so that what the predictor thinks is tested outside its favourites."""
+EXPLORE_FIRST, EXPLORE = 0.5, 0.2
+"""Share of each batch that is drawn at random: of the first, which only the scores have chosen, and of later ones.
+
+What the scores and the predictor think is so tested outside their favourites.
+"""
 
 
 Ladder = dict[int, list[Trial]]
@@ -210,9 +213,9 @@ class Pool:
         if len(defined) >= 6:
             best = [trial.architecture for trial in sorted(defined, key=merit, reverse=True)[:5]]
             self.extend(min(32, 2 * count), parents=best)
-            hopes = self.predict(defined)
+            hopes, explore = self.predict(defined), EXPLORE
         else:
-            hopes = self.prior()
+            hopes, explore = self.prior(), EXPLORE_FIRST
         tried = {trial.canonical for trial in trials}
         canonicals = [self.run.space.canonical(architecture) for architecture in self.architectures]
         free = [i for i in range(len(self)) if canonicals[i] not in tried]
@@ -220,7 +223,7 @@ class Pool:
             free = self._spread(free, hopes)
         else:
             free.sort(key=lambda i: (-hopes[i], i))
-        explored = int(EXPLORE * count)
+        explored = int(explore * count)
         greedy = self.run.admit((self.architectures[i] for i in free), count - explored)
         taken = set(greedy)
         rest = [self.architectures[i] for i in free if self.architectures[i] not in taken]
