@@ -30,7 +30,7 @@ from archscout.training.trainer import Recipe, train
 CELL = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "trainer_overhead.json"
 EPOCHS = 5
-PAIRS = 25
+PAIRS = 40
 
 
 def bare_loop(network: nn.Module, task: Task, recipe: Recipe) -> float:

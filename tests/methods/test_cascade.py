@@ -47,7 +47,7 @@ class Convolutions(Estimator):
     """A cheap score: more convolutions, fewer pools."""
 
     def __init__(self) -> None:
-        self.name = "convolutions"
+        self.name = "conv_count"
 
     def estimate(self, architectures, setting, *, fidelity=None):
         return [
@@ -57,7 +57,7 @@ class Convolutions(Estimator):
 
 
 register("estimator", "published")(Published)
-register("estimator", "convolutions")(Convolutions)
+register("estimator", "conv_count")(Convolutions)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def search(folder, method, seed, trials):
 def test_the_cascade_beats_random_search_at_equal_epochs(tmp_path, accuracies):
     ours, control = [], []
     for seed in range(5):
-        _, best, paid = search(tmp_path / f"c{seed}", Cascade(scores="convolutions", pool=600), seed, 60)
+        _, best, paid = search(tmp_path / f"c{seed}", Cascade(scores="conv_count", pool=600), seed, 60)
         epochs = sum(row.fidelity for row in paid)
         ours.append(accuracies[best[0].architecture.text])
         _, best, paid = search(tmp_path / f"r{seed}", StrategyMethod(RandomSearch()), seed, math.ceil(epochs / FULL))
@@ -107,7 +107,7 @@ def test_the_cascade_beats_random_search_at_equal_epochs(tmp_path, accuracies):
 
 
 def test_each_rung_trains_fewer_for_longer_and_the_budget_is_kept(tmp_path, accuracies):
-    run, best, paid = search(tmp_path / "c", Cascade(scores="convolutions", pool=200), 0, 40)
+    run, best, paid = search(tmp_path / "c", Cascade(scores="conv_count", pool=200), 0, 40)
     counts = {epochs: sum(row.fidelity == epochs for row in paid) for epochs in fidelities(FULL, 3)}
     assert list(counts) == [3, 9, 27]
     assert counts[3] > counts[9] > counts[27] >= 1
@@ -120,10 +120,10 @@ def test_each_rung_trains_fewer_for_longer_and_the_budget_is_kept(tmp_path, accu
 
 
 def test_a_replayed_cascade_pays_nothing_and_ends_the_same(tmp_path, accuracies):
-    run, best, paid = search(tmp_path / "c", Cascade(scores="convolutions", pool=100), 1, 20)
+    run, best, paid = search(tmp_path / "c", Cascade(scores="conv_count", pool=100), 1, 20)
     run.store.close()
     again = make_run(tmp_path / "c", 1, 20)
-    replayed = Cascade(scores="convolutions", pool=100).search(again)
+    replayed = Cascade(scores="conv_count", pool=100).search(again)
     assert [(t.architecture, t.value) for t in replayed] == [(t.architecture, t.value) for t in best]
     assert len([row for row in again.store.trials("r") if row.estimator == "published"]) == len(paid)
 

@@ -191,5 +191,5 @@ def test_the_users_own_processes_stay_as_they_were(tmp_path: Path) -> None:
         "            print(queue.get())\n"
     )
     with program(str(tmp_path / "both.py")) as process:
-        told = "mine\n(set(), 'default_int_handler', None)\n"
+        told = f"mine\n(set(), 'default_int_handler', {os.environ.get('OMP_NUM_THREADS')!r})\n"
         assert process.communicate(timeout=60) == (2 * told, "")

@@ -11,7 +11,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -160,7 +160,7 @@ class _Run:
         self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self.optimizer = _optimizer(self.parameters, recipe)
         self.generator = Generator(device)
-        self.mixed = _mixed(recipe, device)
+        self.precision = _precision(recipe, device)
         self.state = {name: tensor.detach() for name, tensor in network.state_dict().items()}
         self.best = {name: tensor.clone() for name, tensor in self.state.items()}
         self.curve: list[Row] = []
@@ -205,26 +205,29 @@ class _Run:
         _seed(derive(self.seed, "network", self.epoch), self.device)
         self.generator.manual_seed(derive(self.seed, "batches", self.epoch))
         order = torch.randperm(len(self.x), generator=self.generator, device=self.device)
-        total = torch.zeros((), device=self.device)
+        losses: list[Tensor] = []
         network.train()
-        for step, rows in enumerate(order.tensor_split(self.steps)):
+        batches = order.tensor_split(self.steps)
+        for step, rows in enumerate(batches):
             rate = recipe.rate(self.epoch * self.steps + step, self.steps)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             x, y = self.x[rows], self.y[rows]
             if recipe.augment:
                 x = task.augment(x, self.generator)
-            with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.mixed):
+            with self.precision:
                 loss = task.loss(network(x.contiguous(memory_format=self.layout)), y, recipe.label_smoothing)
             optimizer.zero_grad()
             loss.backward()
             if recipe.gradient_clip:
                 nn.utils.clip_grad_norm_(self.parameters, recipe.gradient_clip)
             optimizer.step()
-            total += loss.detach() * len(rows)
-            if step % CHECKED_STEPS == 0 and not total.isfinite():
+            losses.append(loss.detach())
+            if step % CHECKED_STEPS == 0 and not losses[-1].isfinite():
                 break
-        return float(total) / len(self.x)
+        return sum(len(rows) * value for rows, value in zip(batches, torch.stack(losses).tolist(), strict=False)) / len(
+            order
+        )
 
     def load_best(self) -> None:
         if self.best_epoch:
@@ -316,10 +319,12 @@ def _optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> Optimizer:
     return SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0, fused=True)
 
 
-def _mixed(recipe: Recipe, device: str) -> bool:
-    if recipe.mixed_precision is not None:
-        return recipe.mixed_precision
-    return torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+def _precision(recipe: Recipe, device: str) -> AbstractContextManager[Any]:
+    kind = torch.device(device).type
+    mixed = recipe.mixed_precision
+    if mixed is None:
+        mixed = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.autocast(kind, torch.bfloat16) if mixed else nullcontext()
 
 
 def _seed(seed: int, device: str) -> None:
