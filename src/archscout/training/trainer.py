@@ -225,9 +225,8 @@ class _Run:
             losses.append(loss.detach())
             if step % CHECKED_STEPS == 0 and not losses[-1].isfinite():
                 break
-        return sum(len(rows) * value for rows, value in zip(batches, torch.stack(losses).tolist(), strict=False)) / len(
-            order
-        )
+        values: list[float] = torch.stack(losses).tolist()
+        return sum(len(rows) * value for rows, value in zip(batches, values, strict=False)) / len(order)
 
     def load_best(self) -> None:
         if self.best_epoch:
