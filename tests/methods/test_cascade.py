@@ -8,10 +8,12 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from archscout.core.choice import Choice
 from archscout.core.estimator import Estimator, Setting
 from archscout.core.registry import create, register
-from archscout.core.trial import Estimate
-from archscout.methods.cascade import Cascade, correlation, fidelities, sharpness
+from archscout.core.space import Space
+from archscout.core.trial import Estimate, Trial
+from archscout.methods.cascade import Cascade, correlation, fidelities, reliability, sharpness
 from archscout.methods.strategy import StrategyMethod
 from archscout.search.budget import Budget
 from archscout.search.costs import CostBook
@@ -20,6 +22,7 @@ from archscout.search.progress import Silent
 from archscout.search.run import Clock, SearchRun
 from archscout.search.store import Store
 from archscout.strategies.random import RandomSearch
+from archscout.testing import tiny_task
 
 FULL = 27
 
@@ -126,6 +129,38 @@ def test_a_replayed_cascade_pays_nothing_and_ends_the_same(tmp_path, accuracies)
     replayed = Cascade(scores="conv_count", pool=100).search(again)
     assert [(t.architecture, t.value) for t in replayed] == [(t.architecture, t.value) for t in best]
     assert len([row for row in again.store.trials("r") if row.estimator == "published"]) == len(paid)
+
+
+def test_a_space_smaller_than_the_budget_is_searched_whole_and_ends(tmp_path):
+    class Two(Space):
+        name = "two"
+
+        @property
+        def choices(self):
+            return [Choice("a", (0, 1))]
+
+        def network(self, task, pick):
+            raise AssertionError("no network is built here")
+
+    run = make_run(tmp_path, 0, 40)
+    run.space = Two()
+    Published.table = {"a=0": (0.5, 0.6), "a=1": (0.4, 0.7)}
+    best = Cascade(scores="conv_count").search(run)
+    assert {trial.architecture.text for trial in best} == {"a=0", "a=1"}
+
+
+def test_short_trainings_that_tell_nothing_are_noticed(tmp_path):
+    run = make_run(tmp_path, 0, 40)
+    run.task = tiny_task(examples=300)
+    rng = np.random.default_rng(0)
+    architecture = run.space.sample(rng)
+
+    def trials(values):
+        return [Trial(i, architecture, str(i), "trained", 3, "completed", float(v)) for i, v in enumerate(values)]
+
+    chance = rng.binomial(300, 0.95, size=200) / 300
+    assert abs(reliability(run, trials(chance))) < 0.3
+    assert reliability(run, trials(rng.uniform(0.5, 0.9, size=50))) > 0.9
 
 
 def test_correlation_is_spearmans_and_undefined_without_spread():

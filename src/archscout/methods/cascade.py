@@ -32,6 +32,9 @@ ROUNDS = 3
 SHARES = (0.15, 0.2, 0.65)
 """Of the training budget, for the rungs from the lowest to full training."""
 
+TELLING = 0.3
+"""Short trainings whose `reliability` is lower are not worth filtering by."""
+
 EXPLORE_FIRST, EXPLORE = 0.5, 0.2
 """Share of each batch that is drawn at random: of the first, which only the scores have chosen, and of later ones.
 
@@ -58,7 +61,7 @@ class Cascade(Method):
     """
 
     def __init__(
-        self, scores: str = "naswot+synflow+params", share: float = 0.15, pool: int = 2000, eta: int = 3
+        self, scores: str = "naswot+synflow+params", share: float = 0.1, pool: int = 2000, eta: int = 3
     ) -> None:
         self.name = "cascade"
         self.scores = tuple(scores.split("+"))
@@ -77,7 +80,10 @@ class Cascade(Method):
         for bracket in itertools.count():
             if not run.decide(f"bracket {bracket}", partial(self._affords, run, stages, bracket == 0)):
                 break
+            before = sum(map(len, ladder.values()))
             self._climb(run, pool, ladder, stages, bracket)
+            if sum(map(len, ladder.values())) == before:
+                break  # the space has nothing new to train
         self._spend_the_rest(run, ladder)
         run.note("rungs", self._notes(run, pool, ladder))
         return ranked(run, next((rung for rung in reversed(ladder.values()) if any(t.defined for t in rung)), []))
@@ -124,6 +130,9 @@ class Cascade(Method):
                 done = {trial.canonical for trial in rung}
                 chosen = [t.architecture for t in promising(run, below) if t.canonical not in done][:count]
             rung += run.evaluate(chosen, run.estimator, fidelity=epochs, phase=phase_name(epochs, run.epochs))
+            if place == 0 and len(stages) > 1 and reliability(run, rung) < TELLING:
+                self._skip_to_full_training(run, pool, ladder)
+                return
             # How well the rung below told this one says how sharply this one may filter for the next.
             told = (
                 pool.agreement(rung)["spearman"]
@@ -131,6 +140,17 @@ class Cascade(Method):
                 else agreement("", below, "", rung, 0.0)["spearman"]
             )
             below = rung
+
+    def _skip_to_full_training(self, run: Run, pool: Pool, ladder: Ladder) -> None:
+        """Where short trainings tell networks apart no better than chance does: all that is left, in full rounds."""
+        top = ladder[run.epochs]
+        phase = phase_name(run.epochs, run.epochs)
+        for step in itertools.count():
+            chosen = pool.choose(top, 2 * run.workers, run.rng("skip", step))
+            more = run.evaluate(chosen, run.estimator, fidelity=run.epochs, phase=phase)
+            top += more
+            if len(more) < len(chosen) or not chosen:
+                return
 
     def _spend_the_rest(self, run: Run, ladder: Ladder) -> None:
         """Train in full the best that have not been, as long as the budget lasts."""
@@ -272,6 +292,18 @@ def plan(rungs: Iterable[int]) -> list[Stage]:
     lowest, *above = rungs
     shares = SHARES[-1 - len(above) :]
     return [(lowest, shares[0] / ROUNDS)] * ROUNDS + list(zip(above, shares[1:], strict=True))
+
+
+def reliability(run: Run, trials: Sequence[Trial]) -> float:
+    """The share of the variance of these accuracies that is not the chance of a finite validation split.
+
+    1 minus the mean of p (1 - p) / n over the variance between networks; 1 where the metric is not an accuracy.
+    """
+    values = np.asarray([trial.value for trial in trials if trial.defined])
+    if getattr(run.task, "metric", None) != "accuracy" or len(values) < 4:
+        return 1.0
+    chance = float((values * (1 - values)).mean() / len(run.task.valid))
+    return 1.0 - chance / max(float(values.var(ddof=1)), 1e-12)
 
 
 def fidelities(epochs: int, eta: int) -> list[int]:
