@@ -3,10 +3,13 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 
 from archscout.core.errors import UsageError
-from archscout.training.recipe import Recipe
+from archscout.core.task import Split
+from archscout.tasks.images import ImageClassification
+from archscout.training.recipe import Recipe, default_epochs
 
 
 def test_the_rate_rises_linearly_and_falls_along_a_cosine() -> None:
@@ -45,3 +48,22 @@ def test_short_trainings_warm_up_for_half_of_their_steps_at_most(epochs: int, st
 def test_impossible_recipes_are_refused(field: str, value: object) -> None:
     with pytest.raises(UsageError, match=field if field != "optimizer" else "no optimizer 'adam'"):
         dataclasses.replace(Recipe(epochs=1), **{field: value})
+
+
+def task_of(examples: int) -> ImageClassification:
+    split = Split(np.zeros((examples, 8, 8, 1), np.uint8), np.arange(examples) % 2)
+    return ImageClassification("made", (1, 8, 8), 2, split, split, None)
+
+
+def test_more_examples_come_in_larger_batches_for_fewer_epochs() -> None:
+    sizes = (500, 1_077, 4_999, 5_000, 19_999, 20_000, 45_000)
+    batches = [Recipe.default(task_of(size), 5).batch_size for size in sizes]
+    assert batches == [32, 32, 32, 64, 64, 128, 128]
+    epochs = [default_epochs(task_of(size)) for size in sizes]
+    assert epochs == sorted(epochs, reverse=True)
+    assert epochs[0] > epochs[-1]
+
+
+def test_short_trainings_see_the_examples_as_they_are() -> None:
+    augmented = [Recipe.default(task_of(100), epochs).augment for epochs in range(1, 31)]
+    assert augmented == [False] * 9 + [True] * 21

@@ -83,4 +83,4 @@ class Recipe:
 
 def default_epochs(task: Task) -> int:
     """What full training means for a task, in epochs: fewer for more examples."""
-    return 30
+    return 30 if len(task.train) < 20_000 else 20
