@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
 
 from archscout.core.choice import Option
 
 
-@dataclass(frozen=True, eq=False)
 class Architecture(Mapping[str, Option]):
     """What a network is, without its weights. Made by a `Space` (`sample`, `parse`, `architecture`, ...).
 
@@ -17,21 +15,28 @@ class Architecture(Mapping[str, Option]):
     equal if their texts are.
     """
 
+    __slots__ = ("_values", "text")  # a search holds a hundred thousand of them
     text: str
-    values_by_name: tuple[tuple[str, Option], ...]
-    _lookup: dict[str, Option] = field(init=False, repr=False, compare=False)
+    _values: dict[str, Option]
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_lookup", dict(self.values_by_name))
+    def __init__(self, text: str, values: Iterable[tuple[str, Option]]) -> None:
+        object.__setattr__(self, "text", text)
+        object.__setattr__(self, "_values", dict(values))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"an architecture cannot be changed (tried to set '{name}'): have its space make another.")
+
+    def __reduce__(self) -> tuple[type[Architecture], tuple[str, tuple[tuple[str, Option], ...]]]:
+        return Architecture, (self.text, tuple(self.items()))
 
     def __getitem__(self, name: str) -> Option:
-        return self._lookup[name]
+        return self._values[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._lookup)
+        return iter(self._values)
 
     def __len__(self) -> int:
-        return len(self._lookup)
+        return len(self._values)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Architecture) and self.text == other.text
