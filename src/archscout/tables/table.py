@@ -190,7 +190,7 @@ class Table:
         if stored and texts:
             forms: list[str | None] = self._read("canonical").to_pylist()
             probes = sorted({round(place) for place in np.linspace(0, len(texts) - 1, _SPOT_CHECKS)})
-            if all(forms) and all(forms[row] == self._canonical(row) for row in probes):
+            if None not in forms and all(forms[row] == self._canonical(row) for row in probes):
                 return forms  # type: ignore[return-value]
         return [self._canonical(row) for row in range(len(texts))]
 
@@ -228,9 +228,14 @@ class Table:
     # -- questions about one network ------------------------------------------------------------------------------
 
     @cached_property
+    def numbers(self) -> dict[str, int]:
+        """The number of each canonical form: networks are counted in the order of the file."""
+        return {form: number for number, form in enumerate(dict.fromkeys(self.canonical))}
+
+    @cached_property
     def networks(self) -> np.ndarray:
         """The number of the network that each row is of (int64); equal where the canonical forms are."""
-        return np.asarray([self._number[form] for form in self.canonical], dtype=np.int64)
+        return np.asarray([self.numbers[form] for form in self.canonical], dtype=np.int64)
 
     @cached_property
     def first_rows(self) -> np.ndarray:
@@ -242,7 +247,7 @@ class Table:
         found = self._by_text.get(str(architecture))
         if found is None:
             parsed = self.space.parse(architecture) if isinstance(architecture, str) else architecture
-            found = self._number.get(self.space.canonical(parsed))
+            found = self.numbers.get(self.space.canonical(parsed))
             if found is None:
                 raise UsageError(f"table '{self.name}' has no architecture '{architecture}'.")
         return found
@@ -284,12 +289,42 @@ class Table:
                 known |= set(range(1, self.curve_matrix(other.name).shape[1] + 1))
         return tuple(sorted(known))
 
+    def fidelity(self, epochs: int | None = None, metric: str | None = None) -> int | None:
+        """The longest training that the table knows which is no longer than asked for; else the shortest.
+
+        None where the table does not say for how long it trained.
+        """
+        known = self.fidelities(metric)
+        wished = self.metric(metric).epochs if epochs is None else epochs
+        if not known:
+            return None
+        return max((e for e in known if wished is None or e <= wished), default=known[0])
+
     def curve(self, architecture: Architecture | str, metric: str) -> np.ndarray:
         """A curve of a network, one number an epoch: the mean over its rows."""
         network = self.network(architecture)
         if metric not in self._mean_curves:
             self._mean_curves[metric] = self._mean(self.curve_matrix(metric))
         return np.array(self._mean_curves[metric][network])
+
+    def history(
+        self, architecture: Architecture | str, *, epochs: int | None = None, metric: str | None = None
+    ) -> tuple[dict[str, float], ...]:
+        """The curves of a network as a training gives them: a row an epoch, `valid_loss`, `train_accuracy`, ...
+
+        Those of the metric's data set; empty where the table has none.
+        """
+        about = self.metric(metric)
+        curves = {}
+        for name in self.curves:
+            of = self.metric(name)
+            if of.dataset == about.dataset and of.split:
+                curves[f"{of.split}_{of.kind}"] = self.curve(architecture, name)[:epochs].tolist()
+        length = max(map(len, curves.values()), default=0)
+        return tuple(
+            {"epoch": place + 1.0} | {name: values[place] for name, values in curves.items() if place < len(values)}
+            for place in range(length)
+        )
 
     def seconds(
         self, architecture: Architecture | str, *, epochs: int | None = None, metric: str | None = None
@@ -326,12 +361,8 @@ class Table:
     # -- inside ---------------------------------------------------------------------------------------------------
 
     @cached_property
-    def _number(self) -> dict[str, int]:
-        return {form: number for number, form in enumerate(dict.fromkeys(self.canonical))}
-
-    @cached_property
     def _by_text(self) -> dict[str, int]:
-        return {text: self._number[form] for text, form in zip(self.architectures, self.canonical, strict=True)}
+        return {text: self.numbers[form] for text, form in zip(self.architectures, self.canonical, strict=True)}
 
     def _canonical(self, row: int) -> str:
         try:
@@ -377,7 +408,7 @@ class Table:
     def _mean(self, rows: np.ndarray) -> np.ndarray:
         """The mean of the rows of each network, leaving NaN out."""
         known = ~np.isnan(rows)
-        shape = (len(self._number), *rows.shape[1:])
+        shape = (len(self.numbers), *rows.shape[1:])
         total, count = np.zeros(shape), np.zeros(shape)
         np.add.at(total, self.networks, np.where(known, rows, 0.0))
         np.add.at(count, self.networks, known)
