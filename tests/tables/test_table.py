@@ -241,8 +241,8 @@ def test_metrics_that_are_not_there(table: Table) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"architecture": [CONV, POOL, "nonsense", WIRE]}, r"row 2 for '.*t\.parquet', column 'architecture'"),
-        ({"architecture": [CONV, POOL, None, WIRE]}, r"row 2 for '.*t\.parquet', column 'architecture'"),
+        ({"architecture": [CONV, POOL, "nonsense", WIRE]}, r"row 2 of '.*t\.parquet', column 'architecture'"),
+        ({"architecture": [CONV, POOL, None, WIRE]}, r"row 2 of '.*t\.parquet', column 'architecture'"),
         ({"accuracy": [0.5]}, "column 'accuracy' for '.*' has 1 rows where 'architecture' has 4"),
         ({"curve": [[0.5], [0.3, 0.1], None, None]}, r"row 0 of '[^.]*/t\.parquet', column 'curve'"),
     ],

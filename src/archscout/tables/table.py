@@ -172,10 +172,17 @@ class Table:
             raise UsageError(f"table '{self.name}' has no metric '{name}': {nearest(name, self._metrics)}")
         return self._metrics[name]
 
+    def texts(self, column: str) -> list[str | None]:
+        """A column of text, as it is; empty where the file has no such column."""
+        with _parquet(self.path) as parquet:
+            if column not in parquet.schema_arrow.names:
+                return []
+            return parquet.read([column]).column(0).to_pylist()  # type: ignore[no-any-return]
+
     @cached_property
     def architectures(self) -> list[str]:
         """The architectures as text, in the order of the file. Raises `DataError` where one is missing."""
-        texts: list[str | None] = self._read("architecture").to_pylist()
+        texts = self.texts("architecture")
         for row, text in enumerate(texts):
             if not text:
                 raise DataError(f"row {row} of '{self.path}' has no architecture: fill its column 'architecture'.")
@@ -184,13 +191,10 @@ class Table:
     @cached_property
     def canonical(self) -> list[str]:
         """The canonical form of each row: the file's, unless a spot check says that the space has changed."""
-        texts = self.architectures
-        with _parquet(self.path) as parquet:
-            stored = "canonical" in parquet.schema_arrow.names
-        if stored and texts:
-            forms: list[str | None] = self._read("canonical").to_pylist()
+        texts, forms = self.architectures, self.texts("canonical")
+        if forms and None not in forms:
             probes = sorted({round(place) for place in np.linspace(0, len(texts) - 1, _SPOT_CHECKS)})
-            if None not in forms and all(forms[row] == self._canonical(row) for row in probes):
+            if all(forms[row] == self._canonical(row) for row in probes):
                 return forms  # type: ignore[return-value]
         return [self._canonical(row) for row in range(len(texts))]
 
@@ -203,6 +207,10 @@ class Table:
             self._columns[metric] = np.asarray(values, dtype=np.float64)
         return self._columns[metric]
 
+    def lists(self, metric: str) -> list[list[float | None] | None]:
+        """A curve as it is in the file, one list a row."""
+        return self._read(metric).to_pylist()  # type: ignore[no-any-return]
+
     def curve_matrix(self, metric: str) -> np.ndarray:
         """A curve, rows x epochs (float64); a row of NaN where it is missing.
 
@@ -211,7 +219,7 @@ class Table:
         if self.metric(metric).name not in self._lists:
             raise UsageError(f"'{metric}' of table '{self.name}' is no curve: ask for column('{metric}').")
         if metric not in self._columns:
-            lists: list[list[float | None] | None] = self._read(metric).to_pylist()
+            lists = self.lists(metric)
             epochs = self.metric(metric).epochs or max((len(curve) for curve in lists if curve), default=0)
             matrix = np.full((len(lists), epochs), math.nan)
             for row, curve in enumerate(lists):
@@ -426,6 +434,8 @@ def write(
     name: str = "",
     task: str = "",
     source: str = "",
+    origin: tuple[Path, str] | None = None,
+    origin_rows: Sequence[int] | None = None,
     **more: Any,
 ) -> Table:
     """Write a table with its canonical index; returns it, opened. The file is there whole or not at all.
@@ -440,6 +450,8 @@ def write(
         name: of the table; the file's where empty.
         task: what the networks were trained for, as text.
         source: where the values come from, and under which licence.
+        origin: the file and column that the architectures were read from, for what is said of a bad one.
+        origin_rows: the row of that file that each was read from.
         more: further JSON for the metadata.
 
     Raises:
@@ -477,8 +489,10 @@ def write(
         try:
             forms.append(made.canonical(made.parse(text)))
         except UsageError as error:
+            place, column = origin or (path, "architecture")
+            row = row if origin_rows is None else origin_rows[row]
             raise DataError(
-                f"row {row} for '{path}', column 'architecture', is not of space '{made.name}': {error}"
+                f"row {row} of '{place}', column '{column}', is not of space '{made.name}': {error}"
             ) from error
     arrays = {"architecture": pa.array(texts, pa.string()), "canonical": pa.array(forms, pa.string())}
     arrays |= {k: pa.array(v, from_pandas=True) for k, v in columns.items() if k not in arrays}
