@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from archscout.core.cost import Constraint
-from archscout.core.errors import ArchscoutError, UsageError
+from archscout.core.errors import ArchscoutError, DataError, UsageError
 from archscout.core.estimator import Setting
 from archscout.core.registry import create
 from archscout.core.seeds import stream
@@ -193,17 +193,23 @@ def test_limits_and_objectives_are_columns_of_the_table(table):
         simulate(table, "random", objectives=["macs"])
 
 
-def test_missing_values_are_failed_trainings(tmp_path, table):
+def test_networks_without_a_value_are_no_part_of_the_search(tmp_path, table):
     texts = [table.architectures[row] for row in table.first_rows[:40]]
     values = np.where(np.arange(40) % 2, math.nan, 0.5)
-    holed = write(
-        tmp_path / "t.parquet", "nasbench201", {"architecture": texts, "valid": values}, METRICS[:1], default="valid"
-    )
+    short = np.where(np.arange(40) % 4, 0.4, math.nan)
+    columns = {"architecture": texts, "valid": values, "valid_3": short}
+    holed = write(tmp_path / "t.parquet", "nasbench201", columns, METRICS[:2], default="valid")
     trajectory = simulate(holed, "random", "30trials")
-    for trial in trajectory.trials:
-        missing = math.isnan(holed.value(trial.architecture))
-        assert (trial.status == "failed") == missing == math.isnan(trial.value)
-    assert any(trial.status == "failed" for trial in trajectory.trials)
+    assert {trial.architecture.text for trial in trajectory.trials} <= set(texts[::2])
+    assert all(trial.value == 0.5 for trial in trajectory.trials)
+    run = SimulatedRun(holed, Budget(trials=40))
+    trials = run.evaluate([run.space.parse(text) for text in texts[::2]], "trained", fidelity=3)
+    assert [trial.status for trial in trials] == ["failed", "completed"] * 10
+    empty = write(
+        tmp_path / "e.parquet", "nasbench201", {**columns, "valid": [None] * 40}, METRICS[:2], default="valid"
+    )
+    with pytest.raises(DataError, match=r"e\.parquet' has no value of 'valid'"):
+        simulate(empty, "random")
 
 
 def test_a_curve_is_no_metric_to_search_for(table):

@@ -80,11 +80,8 @@ def import_table(
         answer = {"out": target, "rows": len(table), "networks": len(table.first_rows), "notes": draft.notes}
         output.print_json({**answer, "metrics": [*table.metrics, *table.curves]})
     else:
-        output.print_text(
-            f"{target}: {len(table):,} rows, {len(table.first_rows):,} networks, "
-            f"{len(table.metrics) + len(table.curves)} metrics; best {table.default_metric} "
-            f"{output.number(value)}, {best}"
-        )
+        size = f"{len(table):,} rows, {len(table.first_rows):,} networks"
+        output.print_text(f"{target}: {size}; best {table.default_metric} {output.number(value)}, {best}")
 
 
 @app.command("check", short_help="Whether a table is sound.")

@@ -95,6 +95,8 @@ def simulate(
         constraints: limits on columns of the table, by key.
         objectives: columns of the table to trade against the value.
 
+    Networks without a value of the metric are no part of the search.
+
     Raises:
         UsageError: a metric or cost that the table does not have, a budget in time without seconds in the table.
         ArchscoutError: nothing was found within the budget.
@@ -135,7 +137,7 @@ class SimulatedRun:
         self.metric = table.metric(metric)
         if self.metric.name in table.curves:
             raise UsageError(f"'{self.metric.name}' of table '{table.name}' is a curve: name one of its metrics.")
-        self.space = within(table)
+        self.space = within(table, self.metric.name)
         # A method may ask for the metric's name and the sizes of the splits; a table has neither.
         self.task = cast(Task, task)
         self.constraints: Sequence[Constraint] = tuple(constraints)

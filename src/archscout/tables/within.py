@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from archscout.core.architecture import Architecture
+from archscout.core.errors import DataError
 from archscout.core.seeds import stream
 from archscout.core.space import Space
 from archscout.tables.table import Table
@@ -21,19 +22,35 @@ _TRIES = 32
 _NEAREST = 8
 
 
-def within(table: Table) -> Space:
+def within(table: Table, metric: str | None = None) -> Space:
     """The table's space, in which sampling and changing architectures ends at networks that the table has.
 
-    Where the table holds most of the space, samples and mutants are the space's own, drawn again until the table has
-    them. Where it holds a small part, a sample is any of its networks, and a mutant one of the eight that are nearest
-    by their encodings (a mutation of the space would hardly ever hit one).
+    Args:
+        table: what the networks are taken from.
+        metric: only networks that have a value of it (of the default metric, if not given) are in the space.
+
+    Where that is most of the space, samples and mutants are the space's own, drawn again until the table has them.
+    Where it is a small part, a sample is any of its networks, and a mutant one of the eight that are nearest by their
+    encodings (a mutation of the space would hardly ever hit one).
 
     Canonical forms are remembered by text, so that asking again costs nothing.
     """
     made = copy.copy(table.space)
     # Of the space's own class too: encodings and strategies may know it.
     made.__class__ = type(type(made).__name__, (_Within, type(made)), {})
-    made.__dict__.update(_table=table, _forms=dict(zip(table.architectures, table.canonical, strict=True)), _simple={})
+    numbers = np.flatnonzero(~np.isnan(table.values(metric)))
+    if not len(numbers):
+        raise DataError(f"'{table.path}' has no value of '{table.metric(metric).name}'.")
+    made.__dict__.update(
+        _table=table,
+        _metric=metric,
+        _numbers=numbers,
+        _place={int(number): place for place, number in enumerate(numbers)},
+        _forms=dict(zip(table.architectures, table.canonical, strict=True)),
+        _simple={},
+        _parsed={},
+        _close={},
+    )
     return made
 
 
@@ -41,11 +58,16 @@ class _Within(Space):
     """Goes before a space's own class; the class is made by `within`."""
 
     _table: Table
+    _metric: str | None
+    _numbers: np.ndarray
+    _place: dict[int, int]
     _forms: dict[str, str]
     _simple: dict[str, Architecture]
+    _parsed: dict[int, Architecture]
+    _close: dict[str, list[Architecture]]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return within, (self._table,)
+        return within, (self._table, self._metric)
 
     # -- remembered -----------------------------------------------------------------------------------------------
 
@@ -64,10 +86,10 @@ class _Within(Space):
     # -- inside the table -----------------------------------------------------------------------------------------
 
     def size(self) -> int:
-        return len(self._table.first_rows)
+        return len(self._numbers)
 
     def __iter__(self) -> Iterator[Architecture]:
-        return (self._network(number) for number in range(self.size()))
+        return (self._network(place) for place in range(self.size()))
 
     def sample(self, rng: np.random.Generator) -> Architecture:
         for _ in range(_TRIES if self._dense else 0):
@@ -97,32 +119,36 @@ class _Within(Space):
         return (end for end in super().extremes() if self._has(end))
 
     def _has(self, architecture: Architecture) -> bool:
-        return self.canonical(architecture) in self._table.numbers
+        return self._table.numbers.get(self.canonical(architecture), -1) in self._place
 
     @cached_property
     def _dense(self) -> bool:
         rng = stream(0, "probe", "table")
         return sum(self._has(super(_Within, self).sample(rng)) for _ in range(_PROBES)) >= _DENSE * _PROBES
 
-    @cached_property
-    def _networks(self) -> dict[int, Architecture]:
-        return {}
-
-    def _network(self, number: int) -> Architecture:
-        """The first architecture of a network."""
-        if number not in self._networks:
-            self._networks[number] = self.parse(self._table.architectures[int(self._table.first_rows[number])])
-        return self._networks[number]
+    def _network(self, place: int) -> Architecture:
+        """The first architecture in the file of one of the networks."""
+        if place not in self._parsed:
+            row = int(self._table.first_rows[self._numbers[place]])
+            self._parsed[place] = self.parse(self._table.architectures[row])
+        return self._parsed[place]
 
     @cached_property
-    def _encoded(self) -> np.ndarray:
-        return self.encode(list(self))
+    def _encoded(self) -> tuple[np.ndarray, np.ndarray]:
+        """The encodings of all networks, and their squared lengths."""
+        rows = self.encode(list(self))
+        return rows, (rows**2).sum(axis=1)
 
     def _near(self, architecture: Architecture) -> list[Architecture]:
-        """The networks of the table with the nearest encodings, but for its own."""
-        likeness = 2 * self._encoded @ self.encode([architecture])[0] - (self._encoded**2).sum(axis=1)
-        own = self._table.numbers.get(self.canonical(architecture))
-        if own is not None:
-            likeness[own] = -np.inf
-        count = min(_NEAREST, len(likeness) - (own is not None))
-        return [self._network(int(number)) for number in np.argsort(-likeness, kind="stable")[:count]]
+        """The networks with the nearest encodings, but for its own."""
+        form = self.canonical(architecture)
+        if form not in self._close:
+            rows, lengths = self._encoded
+            distance = lengths - 2 * rows @ self.encode([architecture])[0]
+            own = self._place.get(self._table.numbers.get(form, -1))
+            if own is not None:
+                distance[own] = np.inf
+            count = min(_NEAREST, len(distance) - (own is not None))
+            nearest = np.argpartition(distance, count - 1)[:count] if count else ()
+            self._close[form] = [self._network(int(place)) for place in nearest]
+        return self._close[form]
