@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 from archscout.core.choice import Option
 
@@ -19,10 +20,11 @@ class Architecture(Mapping[str, Option]):
 
     text: str
     values_by_name: tuple[tuple[str, Option], ...]
-    _lookup: dict[str, Option] = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_lookup", dict(self.values_by_name))
+    @cached_property
+    def _lookup(self) -> dict[str, Option]:
+        # Made when first asked for: a list of half a million cells holds their texts, not as many tables.
+        return dict(self.values_by_name)
 
     def __getitem__(self, name: str) -> Option:
         return self._lookup[name]

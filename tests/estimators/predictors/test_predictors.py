@@ -246,7 +246,8 @@ def test_scores_beside_the_encoding_are_used(cells):
     architectures = [setting.space.sample(rng) for _ in range(30)]
     params = create("estimator", "params").estimate(architectures, setting)
     trials = [
-        Trial(n, a, str(n), "trained", 1, "completed", p.value) for n, (a, p) in enumerate(zip(architectures, params, strict=True))
+        Trial(number, architecture, str(number), "trained", 1, "completed", estimate.value)
+        for number, (architecture, estimate) in enumerate(zip(architectures, params, strict=True))
     ]  # fmt: skip
     made = create("estimator", "bayesian_ridge:encoding=plain,scores=params")
     assert made.name == "bayesian_ridge:encoding=plain,scores=params"
