@@ -21,6 +21,16 @@ class Measurement:
     spread: float = 0.0
     details: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def trusted(self) -> bool:
+        """Whether whoever measured it would rely on it."""
+        return bool(self.details.get("trusted", True))
+
+    @property
+    def at_most(self) -> float:
+        """What a limit is held against: the value, or the upper end of the interval of a prediction."""
+        return float(self.details.get("high", self.value))
+
 
 class Cost(ABC):
     """What an architecture costs, of one kind.
