@@ -81,6 +81,7 @@ class Latency(Cost):
 
     units: ClassVar[Mapping[str, float]] = {"": 1.0, "ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3}
     exact: ClassVar[bool] = False
+    margin: ClassVar[float] = 0.95  # a second measurement differs
 
     def __init__(self, runtime: str = "torch", batch: int = 1, threads: int = 1, precision: str = "float32") -> None:
         if runtime not in _RUNTIMES:
