@@ -14,6 +14,8 @@ import numpy as np
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError
 from archscout.core.space import Space
+from archscout.spaces.fbnet import KINDS, LAYERS, STAGES, FBNet
+from archscout.spaces.fbnet import OPTIONS as BLOCKS
 from archscout.spaces.nasbench201 import EDGES, OPERATIONS, NASBench201
 
 OPERATORS = OPERATIONS[1:]
@@ -31,6 +33,8 @@ def features(
 
     NAS-Bench-201 has the numbers of each operation in the cell: `operators`, and, for networks with dead operations,
     `needed`, without those whose output reaches nothing, as some runtimes leave them out (TensorFlow Lite on pixel3).
+    FBNet has sums of work and traffic over the network, `totals`, and by stage as well, `stages`, and its `choices`.
+    Any other space has its `choices`.
 
     Args:
         space: what the architectures belong to.
@@ -46,7 +50,13 @@ def features(
         if not dead_operations:
             return {"operators": _counts(reached=True, needed=True)[numbers]}
         return {"operators": _counts()[numbers], "needed": _counts(needed=True)[numbers]}
-    return {"choices": space.encode(architectures).astype(float)}
+    choices = space.encode(architectures).astype(float)
+    if isinstance(space, FBNet):
+        work = choices.reshape(len(choices), len(LAYERS), len(BLOCKS), 1) * _block_work()
+        by_stage = np.stack([work[:, _stage_of == stage].sum((1, 2)) for stage in range(len(STAGES))], axis=1)
+        totals, stages = by_stage.sum(1) / _typical().sum(0), (by_stage / _typical()).reshape(len(choices), -1) / 10
+        return {"totals": totals, "stages": np.hstack([totals, stages]), "choices": choices}
+    return {"choices": choices}
 
 
 def constant(space: Space, architectures: Sequence[Architecture]) -> np.ndarray:
@@ -88,3 +98,50 @@ def _counts(*, reached: bool = False, needed: bool = False) -> np.ndarray:
         if needed:
             used[:, edge] &= backward[:, target]
     return np.stack([((cells == code) & used).sum(1) for code in range(1, len(OPERATIONS))], axis=1).astype(float)
+
+
+_stage_of = np.repeat(np.arange(len(STAGES)), [depth for _, depth, _ in STAGES])
+_SIDE = 112
+"""Pixels a side where the first layer starts, as published."""
+
+
+@cache
+def _block_work() -> np.ndarray:
+    """What each option of each layer of FBNet costs: (layers, options, 8).
+
+    Multiply-adds of 1 x 1 convolutions, of depthwise ones, of depthwise ones with kernel 5; numbers read and written by
+    all operators; parameters; blocks; blocks with grouped convolutions; numbers in the expanded input.
+    """
+    work = np.zeros((len(LAYERS), len(BLOCKS), 8))
+    side = _SIDE
+    for layer, costs in zip(LAYERS, work, strict=True):
+        before, side = side**2, side // layer.stride
+        after = side**2
+        for name, kind in KINDS.items():
+            hidden, area = layer.inputs * kind.expansion, kind.kernel**2
+            pointwise = (before * layer.inputs + after * layer.outputs) * hidden / kind.groups
+            depthwise = after * hidden * area
+            traffic = before * (layer.inputs + 2 * hidden) + after * 2 * (hidden + layer.outputs)
+            weights = (layer.inputs + layer.outputs) * hidden / kind.groups + hidden * area
+            large, grouped = float(kind.kernel == 5), float(kind.groups > 1)
+            costs[BLOCKS.index(name)] = [
+                pointwise,
+                depthwise,
+                large * depthwise,
+                traffic,
+                weights,
+                1.0,
+                grouped,
+                before * hidden,
+            ]
+        if not layer.keeps_shape:
+            weights = layer.inputs * layer.outputs
+            traffic = before * layer.inputs + after * layer.outputs
+            costs[BLOCKS.index("skip")] = [after * weights, 0.0, 0.0, traffic, weights, 1.0, 0.0, 0.0]
+    return work
+
+
+@cache
+def _typical() -> np.ndarray:
+    """The mean of each cost of a random FBNet, by stage: (stages, 8)."""
+    return np.stack([_block_work()[_stage_of == stage].mean(1).sum(0) for stage in range(len(STAGES))])
