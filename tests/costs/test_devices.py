@@ -64,13 +64,13 @@ def test_an_unknown_device_names_the_nearest() -> None:
 
 
 def test_ones_own_is_kept_and_wins(own: Path) -> None:
-    entry = {"space": "mobile", "measurements": [["a", 1.0]]}
+    entry = {"space": "mobile", "input_shape": [1, 8, 8], "measurements": []}
     file = devices.save("pixel3", "My phone", [entry], {"threads": 1}, "measured")
     assert file.parent == own
     found = devices.find("pixel3")
     assert (found.title, found.own, found.conditions) == ("My phone", True, {"threads": 1})
     assert found.latency == (entry,)
-    assert found.knows() == "latency of mobile"
+    assert found.knows() == "latency of mobile (1 x 8 x 8)"
     devices.save("pixel3", "Another phone", [], {}, "")
     assert devices.find("pixel3").title == "Another phone"
     assert [f.name for f in own.iterdir()] == ["pixel3.json"]

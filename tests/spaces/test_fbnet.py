@@ -4,8 +4,11 @@ import pytest
 import torch
 
 from archscout.core.errors import UsageError
+from archscout.core.estimator import Setting
+from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.networks.pick import build
+from archscout.networks.tracing import trace_architecture
 from archscout.spaces.fbnet import HEAD, KINDS, LAYERS, OPTIONS, STEM, FBNet
 from archscout.testing import SpaceConformance, tiny_task
 
@@ -44,6 +47,20 @@ def test_parameters_agree_with_the_closed_form() -> None:
                 expected += 4 * hidden + 2 * layer.outputs
         network = build(space, architecture, task, device="meta")
         assert sum(parameter.numel() for parameter in network.parameters()) == expected
+
+
+def test_small_images_are_halved_three_times_and_large_ones_five_times() -> None:
+    """Published parameters and multiply-adds (M) of one network for CIFAR-100; counters differ in what is free."""
+    space = FBNet()
+    small, large = (Setting(space, tiny_task((3, side, side), classes=100, examples=200)) for side in (32, 224))
+    maps = [
+        max(node.size for node in trace_architecture(s.space, space.parse(TEXT), s.task).nodes[-5:])
+        for s in (small, large)
+    ]
+    assert maps == [4 * HEAD * 4 * 4, 4 * HEAD * 7 * 7]
+    counted = [create("cost", name).measure(space.parse(TEXT), small).value for name in ("params", "macs")]
+    assert counted[0] == 1_790_500
+    assert counted[1] == pytest.approx(70_098_816, rel=0.06)
 
 
 def test_grouped_layers_mix_their_groups() -> None:

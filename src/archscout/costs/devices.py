@@ -68,7 +68,8 @@ class Device:
 
     def knows(self) -> str:
         """What can be asked about it, in words."""
-        parts = [f"latency of {' and '.join(str(entry['space']) for entry in self.latency)}"] if self.latency else []
+        spaces = [f"{entry['space']} ({' x '.join(str(n) for n in entry['input_shape'])})" for entry in self.latency]
+        parts = [f"latency of {' and '.join(spaces)}"] if spaces else []
         parts += ["memory"] if self.memory else []
         parts += ["energy (estimate)"] if self.energy else []
         return ", ".join(parts) or "nothing yet"
