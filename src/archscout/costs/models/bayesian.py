@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -12,7 +12,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError
 from archscout.core.space import Space
 from archscout.costs.models.base import LatencyModel, checked
-from archscout.costs.models.features import constant, features
+from archscout.costs.models.features import Counts, constant, features
 from archscout.costs.models.prior import SHORTEST, Group, Prior, shipped
 
 NOISES = (0.02, 0.04, 0.08, 0.16)
@@ -23,8 +23,6 @@ SCALE = 0.3
 
 FLOOR = 0.02
 """No latency is predicted to be below this share of the device's mean."""
-
-Counts = Callable[[Sequence[Architecture]], np.ndarray]
 
 
 class Looseness(NamedTuple):

@@ -6,7 +6,7 @@ operators. A space with published latencies has its own columns here; every othe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
@@ -21,6 +21,9 @@ from archscout.spaces.nasbench201 import EDGES, OPERATIONS, NASBench201
 OPERATORS = OPERATIONS[1:]
 """The operations of NAS-Bench-201 that can take time."""
 
+
+Counts = Callable[[Sequence[Architecture]], np.ndarray]
+"""Gives columns (n, counts) of costs of n architectures, such as multiply-adds and bytes moved."""
 
 ALIKE = {"needed": "operators"}
 """Groups whose columns mean the same as those of another group, so that a device's weights serve for both."""
@@ -57,6 +60,13 @@ def features(
         totals, stages = by_stage.sum(1) / _typical().sum(0), (by_stage / _typical()).reshape(len(choices), -1) / 10
         return {"totals": totals, "stages": np.hstack([totals, stages]), "choices": choices}
     return {"choices": choices}
+
+
+def columns(space: Space, architectures: Sequence[Architecture], counts: Counts | None) -> np.ndarray:
+    """What a model of a single device is fitted to: `counts` of the architectures, or the finest group of features."""
+    if counts is not None:
+        return np.asarray(counts(architectures), dtype=float).reshape(len(architectures), -1)
+    return list(features(space, architectures).values())[-1]
 
 
 def constant(space: Space, architectures: Sequence[Architecture]) -> np.ndarray:
