@@ -25,6 +25,11 @@ class Architecture(Mapping[str, Option]):
         object.__setattr__(self, "_values", values)
 
     @property
+    def values_by_name(self) -> tuple[tuple[str, Option], ...]:
+        """Each active choice with the option taken, in the order of the choices."""
+        return self._values if isinstance(self._values, tuple) else tuple(self._values.items())
+
+    @property
     def _lookup(self) -> Mapping[str, Option]:
         # Made when first asked for: a list of half a million cells holds their texts, not as many tables.
         if isinstance(self._values, tuple):
