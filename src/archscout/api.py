@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from archscout.core.strategy import Strategy
     from archscout.core.task import Task
     from archscout.search.result import Result
+    from archscout.tables.table import Table
 
 __all__ = [
     "cost",
@@ -80,9 +81,14 @@ def cost(name: str) -> Cost:
     return cast("Cost", create("cost", name))
 
 
-def table(name: str) -> Any:
-    """A tabular benchmark by name."""
-    return create("table", name)
+def table(source: str | Path) -> Table:
+    """A tabular benchmark: a registered one by name, or that in a Parquet file.
+
+    Raises `UsageError` for an unknown name, `DataError` for a file that is no table.
+    """
+    from archscout.tables.load import load as load_table
+
+    return load_table(source)
 
 
 def search(space: Space | nn.Module | str, data: Task | Path | str, **options: Any) -> Result:
