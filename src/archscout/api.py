@@ -148,7 +148,7 @@ def load(run: str | Path, *, space: Space | nn.Module | str | None = None) -> nn
     from safetensors.torch import load_file
 
     from archscout.networks.pick import build
-    from archscout.tasks.images import undescribe
+    from archscout.tasks.load import undescribe
 
     folder = Path(run)
     saved = _read(folder / "architecture.json")
@@ -157,7 +157,7 @@ def load(run: str | Path, *, space: Space | nn.Module | str | None = None) -> nn
         raise UsageError(f"'{folder}' holds no trained network (network.safetensors): finish its search first.")
     searched = _space_of(saved, folder, space)
     described = undescribe(saved["task"])
-    network = described.deploy(build(searched, searched.parse(saved["architecture"]), described))
+    network: nn.Module = described.deploy(build(searched, searched.parse(saved["architecture"]), described))
     try:
         network.load_state_dict(load_file(network_file))
     except (SafetensorError, RuntimeError, OSError) as error:
