@@ -124,7 +124,7 @@ def test_a_simulated_search(archscout: Call, table: str, tmp_path: Path) -> None
     assert metrics["costs"] == {"params": opened.value(metrics["architecture"], "params")}
     folder = tmp_path / "runs" / "t-valid-random-seed3"
     assert metrics == json.loads((folder / "metrics.json").read_text())
-    rows = list(csv.DictReader((folder / "trials.csv").open()))
+    rows = list(csv.DictReader((folder / "trials.csv").read_text().splitlines()))
     assert len(rows) == 20
     values = [opened.value(row["architecture"]) for row in rows]
     np.testing.assert_allclose([float(row["best"]) for row in rows], np.maximum.accumulate(values))
