@@ -58,6 +58,7 @@ class Trajectory:
     seconds: np.ndarray
     incumbents: Sequence[str]
     values: np.ndarray
+    rejected: int
     notes: Mapping[str, Any]
 
     @cached_property
@@ -305,6 +306,7 @@ class SimulatedRun:
             seconds=np.asarray(self._clock),
             incumbents=tuple(incumbents),
             values=np.asarray(values),
+            rejected=self.rejected,
             notes=self.notes,
         )
 
