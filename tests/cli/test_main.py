@@ -20,6 +20,11 @@ def test_version(archscout: Call) -> None:
     assert (done.code, done.out) == (0, f"archscout {package.__version__}\n")
 
 
+def test_python_runs_the_package_as_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "archscout", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"archscout {package.__version__}\n"
+
+
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
 def test_help_names_every_command(archscout: Call, arguments: tuple[str, ...]) -> None:
     done = archscout(*arguments)

@@ -29,7 +29,7 @@ from archscout.core.strategy import Strategy
 from archscout.core.task import Task
 from archscout.core.trial import Estimate, History, Trial
 from archscout.search.budget import Budget
-from archscout.search.costs import SCREENING_MARGIN, CostBook, meets
+from archscout.search.costs import CostBook, meets
 from archscout.search.engines import Engine
 from archscout.search.progress import Progress
 from archscout.search.store import Store, StoredTrial
@@ -134,7 +134,7 @@ class SearchRun:
         self.epochs = 1
         self.share = 1.0
         self.rejected = 0
-        self.margins = {cost.key: 1.0 if cost.exact else SCREENING_MARGIN for cost in book.costs}
+        self.margins = {cost.key: cost.margin for cost in book.costs}
         self._stored = {trial.key: trial for trial in store.trials(name)}
         self._next = 1 + max((trial.number for trial in self._stored.values()), default=-1)
         self._decisions = store.decisions(name)
@@ -304,8 +304,9 @@ class SearchRun:
                 break
             before = self.clock.phase
             self.clock.enter("costs")
-            for architecture, costs in zip(batch, self.book.screened(batch), strict=True):
-                if not meets(costs, self.constraints, self.margins):
+            self.book.screened(batch)
+            for architecture in batch:
+                if not meets(self.book.at_most(architecture), self.constraints, self.margins):
                     self.rejected += 1
                 else:
                     admitted.append(architecture)
