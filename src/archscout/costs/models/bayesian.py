@@ -188,6 +188,14 @@ class BayesianLatency(LatencyModel):
         variance = np.einsum("ij,ij->i", design @ self._covariance, design) + self._noise * share**2
         return share * self._ms, np.sqrt(np.log1p(variance / share**2))
 
+    def within(self, architectures: Sequence[Architecture], limit: float) -> np.ndarray:
+        """The probability that each architecture takes at most `limit` milliseconds: (n,)."""
+        from scipy.special import ndtr
+
+        ms, deviation = self.predict(architectures)
+        probability: np.ndarray = ndtr((np.log(limit) - np.log(ms)) / deviation)
+        return probability
+
     # -- inside ---------------------------------------------------------------------------------------------------
 
     def _known(self, space: Space) -> Prior | None:
