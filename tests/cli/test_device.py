@@ -78,7 +78,8 @@ def test_times_without_a_bundle(archscout: Call, data: Path, folder: Path) -> No
 def test_what_is_wrong_is_one_sentence(
     archscout: Call, data: Path, folder: Path, arguments: tuple[str, ...], expected: str
 ) -> None:
-    (folder / "two.csv").write_text(f"architecture,latency_ms\n{CELL},1\n{CELL.replace('nor_conv_3x3', 'nor_conv_1x1')},2\n")
+    other = CELL.replace("nor_conv_3x3", "nor_conv_1x1")
+    (folder / "two.csv").write_text(f"architecture,latency_ms\n{CELL},1\n{other},2\n")
     (folder / "unit.csv").write_text(f"architecture,latency\n{CELL},1\n")
     done = archscout("device", "add", "board", *(str(data) if each == "DATA" else each for each in arguments))
     assert done.code == 2
