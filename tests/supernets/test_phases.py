@@ -222,7 +222,7 @@ def test_skips_that_take_over_are_counted():
     assert skipping(supernet, distribution) == 0.0
     with torch.no_grad():
         for logits in list(distribution.logits)[:4]:
-            logits[1] = 1.0
+            logits[1] = 2.0
     assert skipping(supernet, distribution) == pytest.approx(4 / 6)
     mobile = create("space", "mobile:stages=2,depth=2")
     assert skipping(Supernet(mobile, TASK), Distribution(mobile)) is None

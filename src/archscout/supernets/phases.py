@@ -358,7 +358,7 @@ class _Training:
 def skipping(supernet: Supernet, distribution: Distribution) -> float | None:
     """Of the choices that have a plain connection among their options, the share that prefers it; None without such.
 
-    It is preferred where it is the most probable option, by more than a fifth above an even chance.
+    It is preferred where it is the most probable option, at twice an even chance or at three fifths.
     """
     able, preferring = 0, 0
     for name, places in supernet.mixed().items():
@@ -368,7 +368,7 @@ def skipping(supernet: Supernet, distribution: Distribution) -> float | None:
         plain = [i for i, (option, m) in enumerate(modules) if isinstance(m, nn.Identity) and isinstance(option, str)]
         if plain and len(p) > 1:
             able += 1
-            preferring += int(int(p.argmax()) in plain and float(p.max()) > 1.2 / len(p))
+            preferring += int(int(p.argmax()) in plain and float(p.max()) > min(2 / len(p), 0.6))
     return preferring / able if able else None
 
 
