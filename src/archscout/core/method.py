@@ -38,10 +38,12 @@ class Run(Protocol):
     """What full training means in this search, in epochs."""
     share: float
     """Of sampled architectures that meet the constraints (1 where there are none)."""
-    folder: Path
-    """Where the method may keep files between sittings."""
     device: str
     """Where networks are trained."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the method may keep files between sittings."""
 
     def rng(self, *keys: str | int) -> np.random.Generator:
         """A named stream of this search's seed."""

@@ -94,7 +94,8 @@ class Elastic:
         if all(weight is None for _, weight in parts):
             return None
         places = torch.arange(max(value for value, _ in parts), device=parts[0][1].device)  # type: ignore[union-attr]
-        return sum((1.0 if w is None else w) * (places < value) for value, w in parts)  # type: ignore[return-value]
+        weighted = [(1.0 if weight is None else weight) * (places < value) for value, weight in parts]
+        return torch.stack(weighted).sum(0)
 
     def __index__(self) -> int:
         return int(self.now)

@@ -360,7 +360,7 @@ def measured_predicted(kinds: Mapping[str, Sequence[Mapping[str, Any]]], key: st
             hovertemplate="measured %{x:.3g}, predicted %{y:.3g}<br>%{customdata[0]}<extra></extra>",
         )
     unit = cost_name(key).unit
-    _layout(figure, f"measured ({unit})", f"predicted ({unit})")
+    plain_axes(figure, f"measured ({unit})", f"predicted ({unit})")
     figure.update_layout(showlegend=len(kinds) > 1)
     inside = sum(float(row["low"]) <= float(row["ms"]) <= float(row["high"]) for row in every)
     says = f"{inside} of {len(every)} measured networks lie in the 90 % interval of their prediction."
