@@ -39,10 +39,10 @@ def load(name_or_path: str | Path, **parameters: Any) -> Task:
 
 def undescribe(description: Mapping[str, Any]) -> Task:
     """The task that `Task.describe` described, without its examples. Raises `DataError` for other descriptions."""
-    from archscout.tasks import images, nodes  # bring torch, which the names of tasks can do without
+    from archscout.tasks import images, nodes, text  # bring torch, which the names of tasks can do without
 
     kind = description.get("kind") if isinstance(description, Mapping) else None
-    return nodes.undescribe(description) if kind == nodes.KIND else images.undescribe(description)
+    return {nodes.KIND: nodes.undescribe, text.KIND: text.undescribe}.get(str(kind), images.undescribe)(description)
 
 
 def _from_path(text: str, parameters: dict[str, Any]) -> Task:
