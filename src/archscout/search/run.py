@@ -178,6 +178,14 @@ class SearchRun:
     def note(self, key: str, value: Any) -> None:
         self.store.note(self.name, key, value)
 
+    def show(self, phase: str, done: float, total: float | None = None) -> None:
+        self.clock.enter(phase)
+        self.clock.write(every=1.0)
+        self._show(phase, done, total)
+
+    def say(self, text: str) -> None:
+        self.progress.say(text)
+
     # -- evaluation -----------------------------------------------------------------------------------------------
 
     def evaluate(

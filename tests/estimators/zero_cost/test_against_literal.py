@@ -17,6 +17,7 @@ from archscout.estimators.zero_cost.harness import Asked, Subject, score
 from archscout.estimators.zero_cost.initialisation import normal
 from archscout.estimators.zero_cost.one_channel import constant_weights, fits
 from archscout.estimators.zero_cost.operators import operators
+from archscout.estimators.zero_cost.skeleton import skeleton
 from archscout.estimators.zero_cost.te_nas_regions import _crops
 from archscout.networks.pick import build
 from archscout.spaces.thin import thin
@@ -117,7 +118,8 @@ def test_epsilon_on_one_channel(shape: tuple[int, int, int], literal: ModuleType
         expected = literal.epsilon(
             literal.train_mode(build(setting.space, architecture, setting.task)), subject.inputs(16)[0]
         )
-        assert fits(subject.blueprint, operators(subject))
+        bones = skeleton(setting.space, architecture, setting.task)
+        assert fits(bones, operators(subject))
         estimate = create("estimator", "epsilon:batch=16").estimate([architecture], setting)[0]
         assert math.isnan(expected) == math.isnan(estimate.value)
         if math.isnan(expected):
@@ -134,8 +136,9 @@ def test_one_channel_stands_for_all_on_mobile_networks(literal: ModuleType) -> N
     for architecture in sample(setting, 4):
         subject = Subject(architecture, setting, {}, {})
         x, _ = subject.inputs(12)
-        assert fits(subject.blueprint, operators(subject))
-        found = constant_weights(subject.blueprint.eval(), x, (0.5, 1.0))
+        bones = skeleton(setting.space, architecture, setting.task)
+        assert fits(bones, operators(subject))
+        found = constant_weights(bones, x, (0.5, 1.0))
         for weight, outputs in zip((0.5, 1.0), found, strict=True):
             network = literal.train_mode(build(setting.space, architecture, setting.task))
             with torch.no_grad():

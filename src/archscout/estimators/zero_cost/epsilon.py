@@ -13,6 +13,7 @@ from archscout.core.registry import register
 from archscout.estimators.zero_cost.harness import Score, Subject, check_batch
 from archscout.estimators.zero_cost.one_channel import constant_weights, fits
 from archscout.estimators.zero_cost.operators import operators
+from archscout.estimators.zero_cost.skeleton import skeleton
 
 
 @register("estimator", "epsilon")
@@ -57,9 +58,11 @@ class Epsilon(Score):
 
 def outputs(subject: Subject, x: Tensor, weights: tuple[float, ...]) -> Tensor:
     """One output an initialisation and example (initialisations x N), on one channel where the network allows."""
-    if x.device.type == "cpu" and fits(subject.blueprint, operators(subject)):
-        return constant_weights(subject.blueprint.eval(), x, weights)
-    network = copy.deepcopy(subject.network)
+    setting = subject.setting
+    bones = skeleton(setting.space, subject.architecture, setting.task)
+    if x.device.type == "cpu" and fits(bones, operators(subject)):
+        return constant_weights(bones, x, weights)
+    network = copy.deepcopy(subject.network).to(x.dtype)
     return torch.stack([literal(network, x, weight) for weight in weights])
 
 

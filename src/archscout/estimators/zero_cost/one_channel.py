@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-Layer = Callable[[nn.Module, Tensor], Tensor]
+from archscout.estimators.zero_cost.skeleton import Skeleton
 
 _SAFE = frozenset(
     [
@@ -66,10 +65,16 @@ _MEMORY = 24
 """Results that are remembered: those of the cell that is running."""
 
 
-def fits(network: nn.Module, operators: frozenset[str]) -> bool:
+def fits(skeleton: Skeleton, operators: frozenset[str]) -> bool:
     """Whether a network keeps equal channels equal: only layers and operators that are known to do so."""
     if not operators <= _SAFE:
         return False
+    if skeleton.equal_channels is None:
+        skeleton.equal_channels = _layers_fit(skeleton.network)
+    return skeleton.equal_channels
+
+
+def _layers_fit(network: nn.Module) -> bool:
     layers = all(
         isinstance(module, nn.Conv2d | nn.Linear | _BatchNorm)
         for module in network.modules()
@@ -83,31 +88,6 @@ def fits(network: nn.Module, operators: frozenset[str]) -> bool:
         if isinstance(module, nn.Conv2d)
     )
     return layers and plain
-
-
-@contextmanager
-def with_layers(network: nn.Module, layers: Sequence[tuple[type, Layer]]) -> Iterator[None]:
-    """Replace what modules of these types do, by `function(module, input)`, within the block."""
-    replaced: list[Any] = []
-    try:
-        for module in network.modules():
-            for kind, function in layers:
-                if isinstance(module, kind):
-                    module.forward = _Bound(function, module)
-                    replaced.append(module)
-                    break
-        yield
-    finally:
-        for module in replaced:
-            del module.forward
-
-
-class _Bound:
-    def __init__(self, function: Layer, module: nn.Module) -> None:
-        self.function, self.module = function, module
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.function(self.module, x)
 
 
 class Memory:
@@ -178,11 +158,11 @@ def _shares(height: int, width: int, sizes: tuple[int, int], pad: tuple[int, int
     return _known_shares[key]
 
 
-def constant_weights(network: nn.Module, x: Tensor, weights: Sequence[float]) -> Tensor:
+def constant_weights(skeleton: Skeleton, x: Tensor, weights: Sequence[float]) -> Tensor:
     """The outputs of a network all of whose weights (scales of batch normalisation too) are one number, biases 0.
 
     Args:
-        network: one that `fits`; of its parameters the shapes alone are read, so that it may be without memory.
+        skeleton: of a network that `fits`.
         x: examples (N x ...).
         weights: the numbers, each an initialisation of its own; all run in one pass.
 
@@ -232,15 +212,13 @@ def constant_weights(network: nn.Module, x: Tensor, weights: Sequence[float]) ->
         signature = ("pool", layer.kernel_size, layer.stride, layer.padding, layer.count_include_pad, layer.ceil_mode)
         return memory.of(x, signature, lambda x: average(layer, x))
 
-    replaced = [
-        (nn.Conv2d, convolution), (nn.Linear, linear), (_BatchNorm, norm), (nn.ReLU, relu), (nn.AvgPool2d, pool),
-    ]  # fmt: skip
-    with torch.no_grad(), with_layers(network, replaced):
-        outputs = network(x.contiguous().repeat(count, *(1,) * (x.ndim - 1)))
+    functions = {nn.Conv2d: convolution, nn.Linear: linear, _BatchNorm: norm, nn.ReLU: relu, nn.AvgPool2d: pool}
+    with torch.no_grad():
+        outputs = skeleton.run(functions, x.contiguous().repeat(count, *(1,) * (x.ndim - 1)))
     return outputs.reshape(count, len(x), -1)[:, :, 0]  # type: ignore[no-any-return]
 
 
-def expected_flow(network: nn.Module, input_shape: Sequence[int]) -> tuple[float, float]:
+def expected_flow(skeleton: Skeleton, input_shape: Sequence[int]) -> tuple[float, float]:
     """The expected sum R of one output for an input of ones, and the expected sum of |weight x gradient of R|.
 
     Over PyTorch's own initialisation of convolutions and linear layers, whose weights are uniform between -+ 1 /
@@ -265,19 +243,13 @@ def expected_flow(network: nn.Module, input_shape: Sequence[int]) -> tuple[float
     def linear(layer: nn.Module, x: Tensor) -> Tensor:
         return weighted(x.mean(-1, keepdim=True), layer.in_features, layer.bias)
 
-    def same(layer: nn.Module, x: Tensor) -> Tensor:
-        return x
-
     def pool(layer: nn.Module, x: Tensor) -> Tensor:
         assert isinstance(layer, nn.AvgPool2d)
         return memory.of(x, ("pool", layer.kernel_size, layer.stride), lambda x: average(layer, x))
 
-    replaced = [
-        (nn.Conv2d, convolution), (nn.Linear, linear), (_BatchNorm, same), (nn.ReLU, same), (nn.AvgPool2d, pool),
-    ]  # fmt: skip
-    x = torch.cat(
-        [torch.ones((1, *input_shape), dtype=torch.float64), torch.zeros((1, *input_shape), dtype=torch.float64)]
-    )
-    with torch.no_grad(), with_layers(network, replaced):
-        value, slope = network(x).reshape(2, -1)[:, 0].tolist()
+    x = torch.zeros((2, *input_shape), dtype=torch.float64)
+    x[0] = 1
+    with torch.no_grad():
+        made = skeleton.run({nn.Conv2d: convolution, nn.Linear: linear, nn.AvgPool2d: pool}, x)
+    value, slope = made.reshape(2, -1)[:, 0].tolist()
     return value, slope

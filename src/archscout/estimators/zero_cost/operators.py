@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from archscout.core.space import Space
 from archscout.estimators.zero_cost.harness import Subject
 
 VIEWS = frozenset(
@@ -30,20 +31,20 @@ VIEWS = frozenset(
 )
 """Operators that make no number."""
 
-_known: dict[Hashable, frozenset[str]] = {}
+_known: dict[Hashable, tuple[frozenset[str], Space]] = {}
 
 
 def operators(subject: Subject) -> frozenset[str]:
     """The names of the operators of the network, views left out.
 
-    They are seen in one run of the first network of a space with modules of the same kinds, for what a module's code
-    runs does not depend on its sizes.
+    They are seen in one run of the first network of a space with the same set of options, for what a module's code runs
+    does not depend on where it stands.
     """
-    kinds = frozenset(type(module) for module in subject.blueprint.modules())
-    key = (subject.setting.space.name, subject.setting.task.input_shape, kinds)
+    space, shape = subject.setting.space, subject.setting.task.input_shape
+    key = (id(space), shape, frozenset(map(str, subject.architecture.values())))
     if key not in _known:
-        _known[key] = _run(subject.network, subject.setting.task.input_shape)
-    return _known[key]
+        _known[key] = _run(subject.network, shape), space  # the space is held, so that its identity stays its own
+    return _known[key][0]
 
 
 def _run(network: nn.Module, input_shape: tuple[int, ...]) -> frozenset[str]:

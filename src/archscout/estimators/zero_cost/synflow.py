@@ -13,6 +13,7 @@ from archscout.core.registry import register
 from archscout.estimators.zero_cost.harness import Score, Subject, normalised_by, unchanged
 from archscout.estimators.zero_cost.one_channel import expected_flow, fits
 from archscout.estimators.zero_cost.operators import operators
+from archscout.estimators.zero_cost.skeleton import skeleton
 
 _LINEAR = frozenset(
     [
@@ -76,9 +77,10 @@ class Synflow(Score):
         shape, run = subject.setting.task.input_shape, operators(subject)
         grows = run <= _LINEAR
         if self.expected:
-            if not grows or not fits(subject.blueprint, run):
+            bones = skeleton(subject.setting.space, subject.architecture, subject.setting.task)
+            if not grows or not fits(bones, run):
                 raise UndefinedScore("the expected flow is known only for convolutions, ReLUs, pools and sums")
-            flow = expected_flow(subject.blueprint.eval(), shape)[1] * subject.setting.task.outputs
+            flow = expected_flow(bones, shape)[1] * subject.setting.task.outputs
         elif grows:
             flow = flow_by_growth(subject.network, shape)
         else:
