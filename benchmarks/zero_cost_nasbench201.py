@@ -8,7 +8,7 @@
 CSV files in `--runs`, from which a stopped run goes on:
 
 - `exact.csv`: scores on one channel, which no drawn weight changes, all networks (15,625 architectures are 5,260 networks);
-- `small.csv`: scores of a small network (8 channels, 1 cell a stage), all networks;
+- `small.csv`: scores of a small network (4 channels, 1 cell a stage, batch 32), all networks;
 - `sample_SEED.csv`: scores of the published network (16 channels, 5 cells), as many of 1,000 architectures, drawn once and in random
   order, as the time allows, for each of three seeds of the weights and the batch;
 - `views.csv` and `dear.csv`: the other scores, likewise, seed 0.
@@ -29,8 +29,8 @@ from archscout.search import scoring
 from archscout.search.engines import engine
 from archscout.tasks.load import load
 
-EXACT = ["synflow:expected=true", "epsilon:batch=64", "params"]
-SMALL = ["l2_norm", "grad_norm", "snip", "fisher", "knas", "jacob_cov", "epe_nas", "naswot:batch=64", "synflow", "zen"]
+EXACT = ["params", "synflow:expected=true", "nasgraph:expected=true", "nn_mass", "epsilon:batch=32", "epsilon_log:batch=32"]
+SMALL = ["jacob_cov:batch=32", "naswot:batch=32", "snip:batch=32"]
 SAMPLE = [
     "l2_norm", "grad_norm", "snip", "plain", "fisher", "knas", "jacob_cov", "epe_nas", "naswot:batch=64", "das:batch=64",
     "synflow",
@@ -67,19 +67,20 @@ def run(options: argparse.Namespace) -> None:
     import pyarrow.parquet as parquet
 
     task = load(options.data).sealed()
-    published, small = create("space", "nasbench201"), create("space", "nasbench201:width=8,cells=1")
+    published, small = create("space", "nasbench201"), create("space", "nasbench201:width=4,cells=1")
     rows = [published.parse(text) for text in parquet.read_table(options.table)["arch"].to_pylist()]
     everything = list({published.canonical(row): row for row in reversed(rows)}.values())
     drawn = scoring.sample(published, COUNT, seed=0)
     deadline = time.monotonic() + 60 * options.minutes
     jobs = [
-        ("sample_0", published, SAMPLE, drawn, 300, 0),
-        ("small", small, SMALL, everything, len(everything), 0),
         ("exact", published, EXACT, everything, len(everything), 0),
-        ("views", published, VIEWS, drawn, 100, 0),
-        ("dear", published, DEAR, drawn, 50, 0),
-        ("sample_1", published, SAMPLE, drawn, 100, 1),
-        ("sample_2", published, SAMPLE, drawn, 100, 2),
+        ("sample_0", published, SAMPLE, drawn, 100, 0),
+        ("small", small, SMALL, everything, len(everything), 0),
+        ("sample_0", published, SAMPLE, drawn, 200, 0),
+        ("views", published, VIEWS, drawn, 50, 0),
+        ("dear", published, DEAR, drawn, 30, 0),
+        ("sample_1", published, SAMPLE, drawn, 50, 1),
+        ("sample_2", published, SAMPLE, drawn, 50, 2),
         ("sample_0", published, SAMPLE, drawn, COUNT, 0),
         ("views", published, VIEWS, drawn, COUNT, 0),
         ("dear", published, DEAR, drawn, COUNT, 0),

@@ -326,6 +326,47 @@ def agreement(rungs: Sequence[Mapping[str, Any]], full: int | None = None) -> Fi
     return Figure(figure, says + "." if says else "No rank correlation could be computed.", height=60 + 64 * len(rungs))
 
 
+def measured_predicted(kinds: Mapping[str, Sequence[Mapping[str, Any]]], key: str) -> Figure:
+    """Predicted against measured latency, with the 90 % interval of each prediction; on the line they are equal.
+
+    Args:
+        kinds: by what the networks are, rows with `architecture`, `ms`, `predicted`, `low` and `high`.
+        key: of the cost.
+    """
+    figure = go.Figure()
+    every = [row for rows in kinds.values() for row in rows]
+    ends = [float(row[name]) for row in every for name in ("ms", "low", "high")]
+    ends = [min(ends) / 1.05, max(ends) * 1.05]
+    figure.add_scatter(
+        x=ends, y=ends, mode="lines", line={"color": LIGHT["strong"], "dash": "dot"}, hoverinfo="skip", showlegend=False
+    )
+    for colour, (kind, rows) in zip(("step3", "accent"), kinds.items(), strict=False):
+        predicted = [float(row["predicted"]) for row in rows]
+        figure.add_scatter(
+            x=[float(row["ms"]) for row in rows],
+            y=predicted,
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": [float(row["high"]) - value for row, value in zip(rows, predicted, strict=True)],
+                "arrayminus": [value - float(row["low"]) for row, value in zip(rows, predicted, strict=True)],
+                "color": LIGHT["step1"],
+                "thickness": 1.5,
+            },
+            mode="markers",
+            name=kind,
+            marker={"color": LIGHT[colour], "size": 9, "line": {"color": LIGHT["paper"], "width": 1}},
+            customdata=[[clean(row["architecture"])] for row in rows],
+            hovertemplate="measured %{x:.3g}, predicted %{y:.3g}<br>%{customdata[0]}<extra></extra>",
+        )
+    unit = cost_name(key).unit
+    plain_axes(figure, f"measured ({unit})", f"predicted ({unit})")
+    figure.update_layout(showlegend=len(kinds) > 1)
+    inside = sum(float(row["low"]) <= float(row["ms"]) <= float(row["high"]) for row in every)
+    says = f"{inside} of {len(every)} measured networks lie in the 90 % interval of their prediction."
+    return Figure(figure, says, len(every), len(every))
+
+
 # -- parts ------------------------------------------------------------------------------------------------------------
 
 _TIP = "%{customdata[2]}, %{customdata[1]}<br>%{customdata[3]}<br>%{customdata[0]}<extra></extra>"

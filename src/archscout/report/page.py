@@ -90,6 +90,7 @@ def render(report: dict[str, Any], trials: Sequence[TrialLike], *, folder: Path)
         rungs=sections.rungs(view),
         time=sections.time_spent(view),
         finalists=sections.finalists(view),
+        devices=sections.devices(view),
         limits=sections.limits(view),
         failures=sections.failures(view),
         conditions=sections.conditions(view),

@@ -62,7 +62,7 @@ def outputs(subject: Subject, x: Tensor, weights: tuple[float, ...]) -> Tensor:
     bones = skeleton(setting.space, subject.architecture, setting.task)
     if x.device.type == "cpu" and fits(bones, operators(subject)):
         return constant_weights(bones, x, weights)
-    network = copy.deepcopy(subject.network)
+    network = copy.deepcopy(subject.network).to(x.dtype)
     return torch.stack([literal(network, x, weight) for weight in weights])
 
 

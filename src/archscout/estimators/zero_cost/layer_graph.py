@@ -1,7 +1,8 @@
 """The layers of a network and which feed which, for scores that look at the graph of layers alone.
 
 Convolutions, linear layers, pools and `nn.Identity` modules are layers; sums, normalisations and activations are
-wires: a layer after a sum has several parents. Read off one run in which no number is computed.
+wires: a layer after a sum has several parents. Read off one run in which no number is computed: of the modules' code
+on wires in the place of tensors where it does nothing but add and average them, of its operators otherwise.
 """
 
 from __future__ import annotations
@@ -13,8 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from archscout.core.architecture import Architecture
 from archscout.core.errors import UndefinedScore
-from archscout.estimators.zero_cost.harness import Subject
+from archscout.core.space import Space
+from archscout.core.task import Task
+from archscout.estimators.zero_cost.skeleton import Skeleton, skeleton
+from archscout.networks.tracing import blueprint
 
 
 @dataclass(frozen=True)
@@ -42,9 +47,70 @@ class Layer:
     convolution: Convolution | None = None
 
 
-def layers(subject: Subject) -> list[Layer]:
-    """The layers in the order of execution, the input first; those that nothing reads are left out of no count."""
-    return subject.once("layers", lambda: trace_layers(subject.blueprint, subject.setting.task.input_shape))
+def layers(space: Space, architecture: Architecture, task: Task) -> list[Layer]:
+    """The layers of an architecture's network in the order of execution, the input first.
+
+    Raises `UndefinedScore` for a network that does not run without numbers.
+    """
+    try:
+        return wire_layers(skeleton(space, architecture, task), task.input_shape)
+    except (TypeError, AttributeError, ValueError, RuntimeError):
+        return trace_layers(blueprint(space, architecture, task), task.input_shape)
+
+
+class Wire:
+    """Stands for a tensor: its shape for one example, and the layers that it is a sum of. Anything else is an error."""
+
+    def __init__(self, shape: tuple[int, ...], parents: frozenset[int]) -> None:
+        self.shape, self.parents = shape, parents
+
+    def __add__(self, other: Wire) -> Wire:
+        if self.shape != other.shape:
+            raise ValueError("wires of two shapes are no sum of channels")
+        return Wire(self.shape, self.parents | other.parents)
+
+    def mean(self, dimensions: tuple[int, ...]) -> Wire:
+        raise TypeError("only a reader of wires can average them")
+
+
+def wire_layers(bones: Skeleton, input_shape: tuple[int, ...]) -> list[Layer]:
+    """The layers of a skeleton. Raises `TypeError` and its like where its code does more than add and average."""
+    found = [Layer("input", (), tuple(input_shape), tuple(input_shape))]
+
+    class Running(Wire):
+        def __add__(self, other: Wire) -> Wire:
+            made = super().__add__(other)
+            return Running(made.shape, made.parents)
+
+        def mean(self, dimensions: tuple[int, ...]) -> Wire:
+            if dimensions != (2, 3):
+                raise TypeError("an average over other than places")
+            return add("pool", self, self.shape[:1])
+
+    def add(kind: str, x: Wire, shape: tuple[int, ...], form: Convolution | None = None) -> Wire:
+        found.append(Layer(kind, tuple(sorted(x.parents)), x.shape, shape, form))
+        return Running(shape, frozenset({len(found) - 1}))
+
+    def convolution(layer: nn.Conv2d, x: Wire) -> Wire:
+        if isinstance(layer.padding, str):
+            raise TypeError("padding by name")
+        form = Convolution(layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.groups)
+        sizes = zip(x.shape[1:], layer.kernel_size, layer.stride, layer.padding, layer.dilation, strict=True)
+        places = ((n + 2 * pad - dilation * (k - 1) - 1) // stride + 1 for n, k, stride, pad, dilation in sizes)
+        return add("convolution", x, (layer.out_channels, *places), form)
+
+    def pool(layer: nn.AvgPool2d, x: Wire) -> Wire:
+        probe = layer.__class__.forward(layer, torch.empty((1, 1, *x.shape[1:]), device="meta"))
+        return add("pool", x, (x.shape[0], *probe.shape[2:]))
+
+    functions: dict[type, Any] = {
+        nn.Conv2d: convolution,
+        nn.Linear: lambda layer, x: add("linear", x, (layer.out_features,)),
+        nn.AvgPool2d: pool,
+        nn.Identity: lambda layer, x: add("identity", x, x.shape),
+    }
+    bones.run(functions, Running(tuple(input_shape), frozenset({0})))
+    return found
 
 
 def trace_layers(network: nn.Module, input_shape: tuple[int, ...]) -> list[Layer]:

@@ -12,8 +12,7 @@ from archscout.core.errors import UndefinedScore
 from archscout.core.registry import register
 from archscout.core.seeds import stream
 from archscout.estimators.zero_cost.harness import Score, Subject
-from archscout.estimators.zero_cost.layer_graph import Convolution, Layer, trace_layers
-from archscout.networks.tracing import blueprint
+from archscout.estimators.zero_cost.layer_graph import Convolution, Layer, layers
 from archscout.spaces.thin import thin
 
 WIDTH, CELLS = 16, 1
@@ -48,8 +47,7 @@ class NasGraph(Score):
     def score(self, subject: Subject) -> float:
         setting = subject.setting
         space = thin(setting.space, width=WIDTH, cells=CELLS)
-        network = blueprint(space, subject.architecture, setting.task)
-        found = channel_layers(trace_layers(network, setting.task.input_shape))
+        found = channel_layers(layers(space, subject.architecture, setting.task))
         if self.expected:
             return expected_degree(found)
         return probed_degree(found, stream(setting.seed, "nasgraph", space.canonical(subject.architecture)))

@@ -26,7 +26,8 @@ class NnMass(Score):
         self.name = "nn_mass"
 
     def score(self, subject: Subject) -> float:
-        found = layers(subject)
+        setting = subject.setting
+        found = layers(setting.space, subject.architecture, setting.task)
         stages: dict[tuple[int, ...], list[int]] = {}
         for number, layer in enumerate(found):
             if layer.kind in ("convolution", "linear") and len(layer.shape) == len(found[0].shape):
