@@ -24,8 +24,7 @@ _tables: dict[Hashable, dict[tuple[str, Option], float]] = {}
 
 @register("estimator", "freedarts")
 class FreeDarts(Score):
-    """FreeDARTS: sum over choices of the log saliency of the chosen operation in the supernet (1 pass for all, no
-    data).
+    """FreeDARTS: sum over choices of the log saliency of the chosen operation in the supernet (1 pass for all).
 
     In the supernet a choice is the sum over operations of alpha_o o(x), alpha = 1. With all parameters replaced by
     their absolute values, batch normalisation removed and an input of ones, R is the sum of the outputs and S_o = dR/d

@@ -43,8 +43,7 @@ _LINEAR = frozenset(
 
 @register("estimator", "synflow")
 class Synflow(Score):
-    """Synaptic flow: logarithm of the sum over weights of |weight x gradient| (1 forward pass with derivative, no
-    data).
+    """Synaptic flow: logarithm of the sum over weights of |weight x gradient| (1 forward pass, no data).
 
     score = log sum |theta dR/dtheta|, over the weights of convolutions and linear layers (all parameters of two or more
     dimensions), where R is the sum of the outputs for one input of ones, each parameter is replaced by its absolute

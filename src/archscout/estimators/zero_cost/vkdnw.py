@@ -124,10 +124,6 @@ def _change(module: nn.Module, name: str, x: Tensor) -> Tensor:
         return (x[:, 0] - mean[0]) / (variance[0] + module.eps) ** 0.5
     weight = torch.zeros_like(module.weight[:1, :1])
     weight.view(-1)[0] = 1
-    single: nn.Module = type(module)(  # type: ignore[assignment]
-        1, 1, module.kernel_size, module.stride, module.padding, module.dilation, bias=False
-    )
     function = {1: torch.nn.functional.conv1d, 2: torch.nn.functional.conv2d, 3: torch.nn.functional.conv3d}
-    del single
     made = function[weight.ndim - 2](x[:, :1], weight, None, module.stride, module.padding, module.dilation)
     return torch.ones_like(made[:, 0]) if name == "bias" else made[:, 0]
