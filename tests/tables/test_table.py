@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import pickle
-from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,62 +15,20 @@ import pytest
 
 import archscout
 from archscout.core.errors import DataError, UsageError
-from archscout.tables.table import KEY, Metric, Table, write
+from archscout.tables.table import Metric, Table, write
 
 CONV = "|nor_conv_3x3~0|+|none~0|none~1|+|none~0|skip_connect~1|none~2|"
 SAME = "|none~0|+|nor_conv_3x3~0|none~1|+|none~0|none~1|skip_connect~2|"
-"""The same network as CONV, by way of another node."""
 POOL = "|avg_pool_3x3~0|+|none~0|none~1|+|none~0|skip_connect~1|none~2|"
 WIRE = "|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"
 DEAD = "|none~0|+|nor_conv_1x1~0|none~1|+|skip_connect~0|none~1|none~2|"
 """The same network as WIRE, with an operation whose output goes nowhere."""
 
-COLUMNS: dict[str, Any] = {
-    "architecture": [CONV, POOL, SAME, WIRE],
-    "accuracy": [0.9, 0.5, 0.8, None],
-    "accuracy_4": [0.6, 0.4, math.nan, 0.3],
-    "test": [0.88, 0.52, 0.82, 0.2],
-    "curve": [[0.5, 0.7], [0.3, 0.4], [0.3, 0.5], None],
-    "time": [100.0, 50.0, 200.0, 10.0],
-    "note": ["a", "b", "c", "d"],
-}
-METRICS = [
-    Metric("accuracy", dataset="digits", split="valid", epochs=8),
-    Metric("accuracy_4", dataset="digits", split="valid", epochs=4),
-    Metric("test", dataset="digits", split="test", epochs=8),
-    Metric("curve", dataset="digits", split="valid"),
-    Metric("time", kind="seconds", dataset="digits", epochs=8),
-]
-
-
-def make(file: Path, **changes: Any) -> Table:
-    return write(file, "nasbench201", COLUMNS | changes, METRICS, default="accuracy", task="digits")
-
-
-@pytest.fixture
-def table(tmp_path: Path) -> Table:
-    return make(tmp_path / "small.parquet")
-
-
-def rewrite(
-    file: Path, columns: Mapping[str, Any] | None = None, metadata: Mapping[str, Any] | bytes | None = None
-) -> Path:
-    """Change columns or metadata of a table behind the back of `write`."""
-    content = pq.read_table(file)
-    described = json.loads(content.schema.metadata[KEY])
-    for name, values in (columns or {}).items():
-        content = content.drop_columns([name]) if name in content.column_names else content
-        if values is not None:
-            content = content.append_column(name, pa.array(values))
-    stored = metadata if isinstance(metadata, bytes) else json.dumps(described | dict(metadata or {})).encode()
-    pq.write_table(content.replace_schema_metadata({KEY: stored}), file)
-    return file
-
 
 # -- answers ----------------------------------------------------------------------------------------------------------
 
 
-def test_it_says_what_is_in_it(table: Table) -> None:
+def test_it_says_what_is_in_it(small: ModuleType, table: Table) -> None:
     assert table.name == "small"
     assert table.space.name == "nasbench201"
     assert table.task == "digits"
@@ -79,7 +36,7 @@ def test_it_says_what_is_in_it(table: Table) -> None:
     assert table.metrics == ("accuracy", "accuracy_4", "test", "time")
     assert table.curves == ("curve",)
     assert table.default_metric == "accuracy"
-    assert table.architectures == COLUMNS["architecture"]
+    assert table.architectures == small.COLUMNS["architecture"]
     assert table.metric("time").higher is False
     assert table.metric().split == "valid"
 
@@ -125,9 +82,9 @@ def test_a_measure_at_other_fidelities(table: Table) -> None:
         table.value(POOL, epochs=3)
 
 
-def test_seconds_of_shorter_training_are_proportional(table: Table) -> None:
+def test_seconds_of_shorter_training_are_proportional(small: ModuleType, table: Table) -> None:
     assert table.seconds(POOL, epochs=2) == pytest.approx(50 / 4)
-    assert math.isnan(make(table.path, time=[None] * 4).seconds(POOL))
+    assert math.isnan(small.make(table.path, time=[None] * 4).seconds(POOL))
 
 
 def test_seconds_of_each_epoch_are_added_up(tmp_path: Path) -> None:
@@ -158,10 +115,10 @@ def test_a_name_or_a_path_makes_a_table(table: Table, tmp_path: Path) -> None:
         archscout.table(tmp_path / "nothing.parquet")
 
 
-def test_a_stale_canonical_index_is_noticed(table: Table) -> None:
-    rewrite(table.path, {"canonical": ["x", "x", "x", "x"]})
+def test_a_stale_canonical_index_is_noticed(small: ModuleType, table: Table) -> None:
+    small.rewrite(table.path, {"canonical": ["x", "x", "x", "x"]})
     assert Table.open(table.path).networks.tolist() == [0, 1, 0, 2]
-    rewrite(table.path, {"canonical": None})
+    small.rewrite(table.path, {"canonical": None})
     assert Table.open(table.path).networks.tolist() == [0, 1, 0, 2]
 
 
@@ -201,28 +158,30 @@ def test_a_file_without_architectures_or_description(table: Table) -> None:
         ({}, {"default": "curve"}, "its default metric 'curve' is no column with one number a row"),
     ],
 )
-def test_a_table_that_does_not_fit_its_description(table: Table, columns: Any, metadata: Any, message: str) -> None:
-    rewrite(table.path, columns, metadata)
+def test_a_table_that_does_not_fit_its_description(
+    small: ModuleType, table: Table, columns: Any, metadata: Any, message: str
+) -> None:
+    small.rewrite(table.path, columns, metadata)
     with pytest.raises(DataError, match=message):
         Table.open(table.path)
 
 
-def test_a_space_that_is_not_registered(table: Table) -> None:
+def test_a_space_that_is_not_registered(small: ModuleType, table: Table) -> None:
     with pytest.raises(DataError, match=r"is of space 'nasbench202', which is not registered here.*'nasbench201'"):
-        Table.open(rewrite(table.path, metadata={"space": "nasbench202"})).space  # noqa: B018
+        Table.open(small.rewrite(table.path, metadata={"space": "nasbench202"})).space  # noqa: B018
 
 
-def test_an_architecture_that_is_unknown_or_missing(table: Table) -> None:
-    changed = Table.open(rewrite(table.path, {"architecture": [CONV, POOL, "nonsense", WIRE]}))
+def test_an_architecture_that_is_unknown_or_missing(small: ModuleType, table: Table) -> None:
+    changed = Table.open(small.rewrite(table.path, {"architecture": [CONV, POOL, "nonsense", WIRE]}))
     with pytest.raises(DataError, match=r"row 2 of '.*', column 'architecture', is not of space 'nasbench201'"):
         changed.value(CONV)
-    changed = Table.open(rewrite(table.path, {"architecture": [CONV, None, SAME, WIRE]}))
+    changed = Table.open(small.rewrite(table.path, {"architecture": [CONV, None, SAME, WIRE]}))
     with pytest.raises(DataError, match=r"row 1 of '.*' has no architecture"):
         changed.value(CONV)
 
 
-def test_curves_of_different_lengths(table: Table) -> None:
-    changed = Table.open(rewrite(table.path, {"curve": [[0.5, 0.7], [0.3], [0.3, 0.5], None]}))
+def test_curves_of_different_lengths(small: ModuleType, table: Table) -> None:
+    changed = Table.open(small.rewrite(table.path, {"curve": [[0.5, 0.7], [0.3], [0.3, 0.5], None]}))
     with pytest.raises(DataError, match=r"row 1 of '.*', column 'curve', is a curve of 1 epochs where others have 2"):
         changed.curve(CONV, "curve")
 
@@ -247,18 +206,18 @@ def test_metrics_that_are_not_there(table: Table) -> None:
         ({"curve": [[0.5], [0.3, 0.1], None, None]}, r"row 0 of '[^.]*/t\.parquet', column 'curve'"),
     ],
 )
-def test_nothing_half_written(tmp_path: Path, changes: Any, message: str) -> None:
+def test_nothing_half_written(small: ModuleType, tmp_path: Path, changes: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        make(tmp_path / "t.parquet", **changes)
+        small.make(tmp_path / "t.parquet", **changes)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written(small: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="cannot write"):
-        make(tmp_path / "file" / "t.parquet")
+        small.make(tmp_path / "file" / "t.parquet")
 
 
-def test_a_metric_without_a_column(tmp_path: Path) -> None:
+def test_a_metric_without_a_column(small: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="would have no column 'missing'"):
-        write(tmp_path / "t.parquet", "nasbench201", COLUMNS, [Metric("missing")], default="missing")
+        write(tmp_path / "t.parquet", "nasbench201", small.COLUMNS, [Metric("missing")], default="missing")

@@ -65,6 +65,7 @@ def import_table(
             if space is None:
                 raise UsageError("a generic import needs the space of the architectures: give --space NAME.")
             draft = generic.read(file, space, column or ())
+            draft.name = out.stem if out else draft.name
         elif space is not None or column:
             raise UsageError(f"--space and --column are for a generic import; kind '{kind}' brings its own.")
         else:

@@ -49,6 +49,10 @@ class Cost(ABC):
     def check(self, setting: Setting) -> None:  # noqa: B027 - most are known everywhere
         """Raises `UsageError` where the cost is not known in a setting, before anything is spent."""
 
+    def about(self, setting: Setting) -> dict[str, Any]:
+        """What a report says of how the cost is known, as JSON; nothing where its name says it all."""
+        return {}
+
     @abstractmethod
     def measure(self, architecture: Architecture, setting: Setting) -> Measurement:
         """The cost of the stand-alone network of one architecture."""

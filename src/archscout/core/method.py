@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -37,6 +38,12 @@ class Run(Protocol):
     """What full training means in this search, in epochs."""
     share: float
     """Of sampled architectures that meet the constraints (1 where there are none)."""
+    device: str
+    """Where networks are trained."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the method may keep files between sittings."""
 
     def rng(self, *keys: str | int) -> np.random.Generator:
         """A named stream of this search's seed."""
@@ -94,6 +101,12 @@ class Run(Protocol):
 
     def note(self, key: str, value: Any) -> None:
         """A JSON value for the report."""
+
+    def show(self, phase: str, done: float, total: float | None = None) -> None:
+        """Tell whoever watches how far the method's own work is; seconds count towards this phase from now on."""
+
+    def say(self, text: str) -> None:
+        """One line worth reading for whoever watches."""
 
 
 class Method(ABC):

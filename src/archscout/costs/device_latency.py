@@ -78,6 +78,17 @@ class DeviceLatency(Cost):
         """Raises `UsageError` where the device does not know the networks of the setting."""
         self._model(setting)
 
+    def about(self, setting: Setting) -> dict[str, Any]:
+        """The device, whether it is at hand, and the measured networks, each predicted from the others."""
+        rows = entry(self.device, setting).get("measurements", [])
+        return {
+            "device": self.device.name,
+            "title": self.device.title,
+            "source": self.device.source,
+            "at_hand": self.at_hand,
+            "measured": [dict(row) for row in rows],
+        }
+
     def screen(self, architectures: Sequence[Architecture], setting: Setting) -> list[Measurement]:
         """What the model predicts."""
         if not architectures:

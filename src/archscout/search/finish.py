@@ -88,6 +88,7 @@ def deliver(ending: Ending, candidates: Sequence[Trial], folder: Path) -> Result
         "epochs": winner.fidelity,
         "conditions": dict(ending.conditions),
         "finalists": finalists,
+        "devices": {cost.key: about for cost in run.book.costs if (about := cost.about(run.book.setting))},
         "pareto": [
             {"architecture": t.architecture.text, "value": t.value, "costs": dict(t.costs)}
             for t in pareto_front(everything, axes)

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -58,6 +59,7 @@ class Trajectory:
     seconds: np.ndarray
     incumbents: Sequence[str]
     values: np.ndarray
+    rejected: int
     notes: Mapping[str, Any]
 
     @cached_property
@@ -121,6 +123,7 @@ class SimulatedRun:
 
     estimator = "trained"
     workers = 1
+    device = "cpu"
 
     def __init__(
         self,
@@ -190,6 +193,20 @@ class SimulatedRun:
 
     def note(self, key: str, value: Any) -> None:
         self.notes[key] = value
+
+    def show(self, phase: str, done: float, total: float | None = None) -> None:
+        """Nobody waits for a simulation."""
+
+    def say(self, text: str) -> None:
+        """Nobody watches a simulation."""
+
+    @property
+    def folder(self) -> Path:
+        """Refused: what keeps weights cannot be answered from a table."""
+        raise UsageError(
+            f"this method trains shared weights, of which table '{self.table.name}' knows nothing: "
+            "search without --table."
+        )
 
     # -- evaluation -----------------------------------------------------------------------------------------------
 
@@ -305,6 +322,7 @@ class SimulatedRun:
             seconds=np.asarray(self._clock),
             incumbents=tuple(incumbents),
             values=np.asarray(values),
+            rejected=self.rejected,
             notes=self.notes,
         )
 

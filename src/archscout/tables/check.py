@@ -162,7 +162,7 @@ def _duplicates(table: Table) -> Iterator[Finding]:
         values = table.column(name)
         low = np.full(len(counts), np.inf)
         high = np.full(len(counts), -np.inf)
-        known = ~np.isnan(values)
+        known = np.isfinite(values)
         np.minimum.at(low, networks[known], values[known])
         np.maximum.at(high, networks[known], values[known])
         apart = np.where(high > low, high - low, 0.0)

@@ -96,6 +96,21 @@ def test_intervals_hold_as_often_as_they_say(prior: Prior) -> None:
     assert 0.85 <= np.mean(inside) <= 0.97
 
 
+def test_a_limit_is_kept_as_often_as_is_said(prior: Prior) -> None:
+    said, kept = [], []
+    for number in range(400, 430):
+        rng = stream(number, "devices")
+        truth = milliseconds(CELLS, random_device(rng)) * np.exp(rng.normal(0, 0.08, len(CELLS)))
+        limit = float(np.median(truth))
+        model = BayesianLatency(prior).fit(SPACE, CELLS[:10], truth[:10])
+        said.append(model.within(CELLS[10:], limit))
+        kept.append(truth[10:] <= limit)
+    chance, happened = np.concatenate(said), np.concatenate(kept)
+    for low, high in ((0.0, 0.1), (0.4, 0.6), (0.9, 1.0)):
+        some = (chance >= low) & (chance <= high)
+        assert happened[some].mean() == pytest.approx(chance[some].mean(), abs=0.07)
+
+
 def test_the_first_choice_shrinks_the_uncertainty_most(prior: Prior) -> None:
     """Against trying every candidate: the mean relative variance that is left after measuring it."""
     candidates = [c for c, useless in zip(CELLS[:60], constant(SPACE, CELLS[:60]), strict=True) if not useless]

@@ -12,7 +12,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError
 from archscout.core.space import Space
 from archscout.costs.models.base import LatencyModel, checked
-from archscout.costs.models.features import Counts, constant, features
+from archscout.costs.models.features import ALIKE, Counts, constant, features
 from archscout.costs.models.prior import SHORTEST, Group, Prior, shipped
 
 NOISES = (0.02, 0.04, 0.08, 0.16)
@@ -188,6 +188,14 @@ class BayesianLatency(LatencyModel):
         variance = np.einsum("ij,ij->i", design @ self._covariance, design) + self._noise * share**2
         return share * self._ms, np.sqrt(np.log1p(variance / share**2))
 
+    def within(self, architectures: Sequence[Architecture], limit: float) -> np.ndarray:
+        """The probability that each architecture takes at most `limit` milliseconds: (n,)."""
+        from scipy.special import ndtr
+
+        ms, deviation = self.predict(architectures)
+        probability: np.ndarray = ndtr((np.log(limit) - np.log(ms)) / deviation)
+        return probability
+
     # -- inside ---------------------------------------------------------------------------------------------------
 
     def _known(self, space: Space) -> Prior | None:
@@ -239,7 +247,8 @@ class BayesianLatency(LatencyModel):
         if self._space is None:
             raise UsageError("a latency model must be fitted before it predicts: call fit(space, architectures, ms).")
         columns = self._columns(self._space, architectures)
-        parts = [columns[name] - group.centre for name, group in self._groups.items()]
+        # Without dead operations, a group that differs from another only by them has that one's columns.
+        parts = [columns[name if name in columns else ALIKE[name]] - g.centre for name, g in self._groups.items()]
         return np.hstack([np.ones((len(architectures), 1)), *parts])
 
     def _settle(self, components: Sequence[tuple[float, np.ndarray, np.ndarray, float]]) -> None:
