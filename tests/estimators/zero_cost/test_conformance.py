@@ -72,9 +72,9 @@ for _name in NAMES:
 
 def test_all_are_there() -> None:
     """The names that the field knows."""
-    asked = """params macs l2_norm grad_norm snip plain fisher grasp synflow jacob_cov epe_nas naswot das zen epsilon gradsign
-    knas knas_code te_nas_ntk te_nas_regions teg eigen_nas nasgraph nn_mass nonlinear_units swap zico meco az_nas near vkdnw
-    dextr freedarts bn_gamma vote log_rank epsilon_log"""
+    asked = """params macs l2_norm grad_norm snip plain fisher grasp synflow jacob_cov epe_nas naswot das zen epsilon
+    gradsign knas knas_code te_nas_ntk te_nas_regions teg eigen_nas nasgraph nn_mass nonlinear_units swap zico meco
+    az_nas near vkdnw dextr freedarts bn_gamma vote log_rank epsilon_log"""
     assert set(asked.split()) <= set(NAMES)
 
 
@@ -106,9 +106,29 @@ def test_scores_made_of_others(name: str) -> None:
 
 NOTHING = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
 BLIND = {
-    "params", "macs", "l2_norm", "nonlinear_units", "nn_mass", "nasgraph", "grad_norm", "knas", "fisher", "plain", "snip", "grasp",
-    "knas_code", "zico", "vkdnw", "near", "meco", "das", "swap", "te_nas_regions", "bn_gamma", "naswot",
-}  # fmt: skip
+    "params",
+    "macs",
+    "l2_norm",
+    "nonlinear_units",
+    "nn_mass",
+    "nasgraph",
+    "grad_norm",
+    "knas",
+    "fisher",
+    "plain",
+    "snip",
+    "grasp",
+    "knas_code",
+    "zico",
+    "vkdnw",
+    "near",
+    "meco",
+    "das",
+    "swap",
+    "te_nas_regions",
+    "bn_gamma",
+    "naswot",
+}
 """They see what is there of a network whose outputs do not depend on its inputs: its size, its head, one pattern."""
 
 
@@ -198,9 +218,19 @@ def test_a_batch_of_one_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["swap:repeats=0", "swap:sigma=0", "zen:repeats=0", "das:steps=-1", "meco:size=0", "epsilon:low=2,high=1", "te_nas_ntk:repeats=0",
-     "bn_gamma:steps=0", "log_rank:members=+", "epsilon_log:order=-1"],
-)  # fmt: skip
+    [
+        "swap:repeats=0",
+        "swap:sigma=0",
+        "zen:repeats=0",
+        "das:steps=-1",
+        "meco:size=0",
+        "epsilon:low=2,high=1",
+        "te_nas_ntk:repeats=0",
+        "bn_gamma:steps=0",
+        "log_rank:members=+",
+        "epsilon_log:order=-1",
+    ],
+)
 def test_wrong_parameters(text: str) -> None:
     with pytest.raises(UsageError):
         create("estimator", text)

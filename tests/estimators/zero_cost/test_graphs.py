@@ -10,6 +10,7 @@ from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.estimators.zero_cost.layer_graph import Convolution, Layer, layers, trace_layers, wire_layers
 from archscout.estimators.zero_cost.nasgraph import channel_layers, edge_probability, expected_degree, probed_degree
+from archscout.estimators.zero_cost.nn_mass import _mass
 from archscout.estimators.zero_cost.skeleton import skeleton
 from archscout.networks.tracing import blueprint
 from archscout.spaces.thin import thin
@@ -124,8 +125,6 @@ def test_mass_of_short_cuts() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             a = self.a(x)
             return self.c((self.b(a) + a).relu())
-
-    from archscout.estimators.zero_cost.nn_mass import _mass
 
     found = trace_layers(Net(), (3, 8, 8))
     assert [layer.kind for layer in found[1:]] == ["convolution"] * 3

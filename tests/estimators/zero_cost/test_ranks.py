@@ -41,7 +41,7 @@ def test_majority_by_pairs() -> None:
             voices = 0
             for a, b in zip(row, other, strict=True):
                 a, b = (-math.inf if math.isnan(v) else v for v in (a, b))
-                voices += (a > b) - (a < b)
+                voices += int(a > b) - int(a < b)
             wins += 1.0 if voices > 0 else 0.5 if voices == 0 else 0.0
         assert found == pytest.approx(wins / len(reference))
 

@@ -106,7 +106,7 @@ class AzNas(Ensemble):
         self.members += ("macs",)
         self.reference = reference
 
-    combine = staticmethod(log_rank_sum)  # type: ignore[assignment]
+    combine = staticmethod(log_rank_sum)
 
 
 def _pass(subject: Subject, size: int) -> _Blocks:

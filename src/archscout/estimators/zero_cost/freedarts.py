@@ -77,7 +77,7 @@ def _saliency(setting: Setting) -> dict[tuple[str, Option], float]:
     parameters = {name: p.detach().double().abs_() for name, p in network.named_parameters()}
     buffers = {name: b.double() if b.is_floating_point() else b for name, b in network.named_buffers()}
     for module in mixed:
-        module.forward = _Sum(module, alphas)  # type: ignore[method-assign,assignment]
+        module.forward = _Sum(module, alphas)  # type: ignore[method-assign]
     try:
         with torch.enable_grad(), normalised_by(network, unchanged):
             x = torch.ones((1, *setting.task.input_shape), dtype=torch.float64)

@@ -111,6 +111,7 @@ class Memory:
 def window_sum(layer: nn.Conv2d, x: Tensor) -> Tensor:
     """The sum over a convolution's window, of the mean over channels (N x 1 x H x W): what a kernel of ones makes."""
     x = x if x.shape[1] == 1 else x.mean(1, keepdim=True)
+    assert not isinstance(layer.padding, str)
     (height, width), (top, left) = layer.kernel_size, layer.padding
     if top or left:
         x = F.pad(x, (left, left, top, top))
@@ -198,6 +199,7 @@ def constant_weights(skeleton: Skeleton, x: Tensor, weights: Sequence[float]) ->
         return memory.of(x, signature, make)
 
     def linear(layer: nn.Module, x: Tensor) -> Tensor:
+        assert isinstance(layer, nn.Linear)
         return scaled(x.mean(-1, keepdim=True), layer.in_features)
 
     def norm(layer: nn.Module, x: Tensor) -> Tensor:
@@ -250,6 +252,7 @@ def expected_flow(skeleton: Skeleton, input_shape: Sequence[int]) -> tuple[float
         return weighted(window_sum(layer, x) / places, inputs * places, layer.bias)
 
     def linear(layer: nn.Module, x: Tensor) -> Tensor:
+        assert isinstance(layer, nn.Linear)
         return weighted(x.mean(-1, keepdim=True), layer.in_features, layer.bias)
 
     def pool(layer: nn.Module, x: Tensor) -> Tensor:

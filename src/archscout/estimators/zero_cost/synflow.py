@@ -116,6 +116,7 @@ def flow_by_growth(network: nn.Module, input_shape: tuple[int, ...]) -> float:
 
     def layer(module: nn.Module, inputs: tuple[Tensor, ...], y: Tensor) -> Tensor:
         bias = module.bias
+        assert bias is None or isinstance(bias, Tensor)
         value, slope = y[:1], y[1:]
         if bias is not None:  # the bias is in both, and is no part of what grows
             shape = [1, -1] + [1] * (y.ndim - 2) if not isinstance(module, nn.Linear) else [-1]
