@@ -3,7 +3,12 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# A loaded machine would fail tests that are right: how long an example takes is measured in benchmarks/.
+hypothesis.settings.register_profile("archscout", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("archscout")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -83,8 +83,8 @@ def test_an_unknown_name_is_refused_with_the_nearest(kind: str) -> None:
         getattr(archscout, kind)(f"{known}x")
 
 
-def test_there_is_no_table_yet_to_name() -> None:
-    with pytest.raises(UsageError, match="there is no table 'nasbench201'"):
+def test_a_table_that_is_not_there() -> None:
+    with pytest.raises(UsageError, match="there is no table or file 'nasbench201'"):
         archscout.table("nasbench201")
 
 

@@ -20,6 +20,11 @@ def test_version(archscout: Call) -> None:
     assert (done.code, done.out) == (0, f"archscout {package.__version__}\n")
 
 
+def test_python_runs_the_package_as_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "archscout", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"archscout {package.__version__}\n"
+
+
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
 def test_help_names_every_command(archscout: Call, arguments: tuple[str, ...]) -> None:
     done = archscout(*arguments)
@@ -135,4 +140,4 @@ def test_list_prints_what_is_registered(archscout: Call) -> None:
     assert all(entry["summary"] for entry in found if entry["source"] == "archscout")
     table = archscout("list", "space").out
     assert "nasbench201" in table
-    assert "digits" not in table
+    assert "mnist5k" not in table

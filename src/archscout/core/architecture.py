@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from typing import cast
 
 from archscout.core.choice import Option
 
 
-@dataclass(frozen=True, eq=False)
 class Architecture(Mapping[str, Option]):
     """What a network is, without its weights. Made by a `Space` (`sample`, `parse`, `architecture`, ...).
 
@@ -17,12 +16,31 @@ class Architecture(Mapping[str, Option]):
     equal if their texts are.
     """
 
+    __slots__ = ("_values", "text")  # a search holds a hundred thousand of them
     text: str
-    values_by_name: tuple[tuple[str, Option], ...]
-    _lookup: dict[str, Option] = field(init=False, repr=False, compare=False)
+    _values: Mapping[str, Option] | tuple[tuple[str, Option], ...]
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_lookup", dict(self.values_by_name))
+    def __init__(self, text: str, values: tuple[tuple[str, Option], ...]) -> None:
+        object.__setattr__(self, "text", text)
+        object.__setattr__(self, "_values", values)
+
+    @property
+    def values_by_name(self) -> tuple[tuple[str, Option], ...]:
+        """Each active choice with the option taken, in the order of the choices."""
+        return self._values if isinstance(self._values, tuple) else tuple(self._values.items())
+
+    @property
+    def _lookup(self) -> Mapping[str, Option]:
+        # Made when first asked for: a list of half a million cells holds their texts, not as many tables.
+        if isinstance(self._values, tuple):
+            object.__setattr__(self, "_values", dict(self._values))
+        return cast(Mapping[str, Option], self._values)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"an architecture cannot be changed (tried to set '{name}'): have its space make another.")
+
+    def __reduce__(self) -> tuple[type[Architecture], tuple[str, tuple[tuple[str, Option], ...]]]:
+        return Architecture, (self.text, tuple(self.items()))
 
     def __getitem__(self, name: str) -> Option:
         return self._lookup[name]

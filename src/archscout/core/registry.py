@@ -32,7 +32,7 @@ ROOMS = {
 }
 
 _DECORATOR = re.compile(
-    r'^@register\("(?P<kind>\w+)", "(?P<name>[^"]+)"\)\n(?:@.*\n)*(?:class|def) [^"]*?:\n\s+r?"""(?P<summary>[^\n]*)',
+    r'^@register\("(?P<kind>\w+)", "(?P<name>[^"]+)"\)\n(?:@.*\n)*(?:class|def) [\s\S]*?:\n\s+r?"""(?P<summary>[^\n]*)',
     re.MULTILINE,
 )
 

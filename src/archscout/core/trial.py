@@ -12,7 +12,7 @@ from archscout.core.architecture import Architecture
 Status = Literal["completed", "failed", "rejected"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """What an estimator says of one architecture: higher is better, NaN where it is undefined.
 
@@ -28,7 +28,7 @@ class Estimate:
     reason: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Trial:
     """One evaluation as it is stored: `number` is its place in the order of asking.
 

@@ -28,7 +28,7 @@ class Selection:
 
 
 class Elastic:
-    """A number that follows the selection: a choice, or a function of such numbers (see `compute`).
+    """A number that follows the selection: a choice, or a function of choices (see `compute`).
 
     It keeps what it is computed from as data, not in a closure, so that a copy of a supernet follows its own selection.
     """
@@ -44,11 +44,11 @@ class Elastic:
         return cls(Selection.__getitem__, (selection, choice.name), choice.options)  # type: ignore[arg-type]
 
     @property
-    def now(self) -> int:
-        return int(self.function(*(now(source) for source in self.sources)))
+    def now(self) -> Any:
+        return self.function(*(now(source) for source in self.sources))
 
     def __index__(self) -> int:
-        return self.now
+        return int(self.now)
 
 
 Number = int | Elastic
