@@ -277,7 +277,7 @@ def _assemble(
         metrics.append(Metric(f"{curve}_curve", kind=kind, split=split, epochs=plan.epochs))
     columns["seconds"] = [np.asarray([*row["seconds"], *pad][: plan.epochs], dtype=np.float32) for row in rows]
     metrics.append(Metric("seconds", kind="seconds", epochs=plan.epochs))
-    costs = {cost: [row[cost] for row in rows] for cost in COUNTED}
+    costs: dict[str, Any] = {cost: [row[cost] for row in rows] for cost in COUNTED}
     for measured in sorted(parts[0].parent.glob("cost-*.json")):
         known = json.loads(measured.read_text())
         values_by_row = [known.get(row["architecture"], math.nan) for row in rows]
