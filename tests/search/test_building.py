@@ -113,6 +113,7 @@ def test_a_diverged_training_is_a_row_without_values(tmp_path: Path) -> None:
     table = made(tmp_path / "t.parquet")
     row = next(i for i, text in enumerate(table.architectures) if text == rows[0]["architecture"])
     assert np.isnan(table.column("test_accuracy")[[row, row + 1]]).sum() == 1
+    assert not [finding for finding in check(table) if finding.wrong]
 
 
 def test_parts_of_another_plan_are_left_alone(tmp_path: Path) -> None:
