@@ -40,6 +40,9 @@ from archscout.training.trainer import (
     train,
 )
 
+LEAST = 3
+"""Fewer networks than these are no faster together."""
+
 MOST = 32
 """Networks in one stack, at most: beyond that calls cost next to nothing, and feature maps leave the caches."""
 
@@ -123,8 +126,8 @@ def _together(
     started = time.perf_counter()
     x, y = task.tensors(task.train, device)
     try:
-        if len(networks) == 1:
-            raise Unstackable("there is but one.")
+        if len(networks) < LEAST:
+            raise Unstackable("they are too few.")
         stacked = stack(networks, x[:2])
     except Unstackable:
         return [
