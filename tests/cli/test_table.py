@@ -189,3 +189,22 @@ def test_a_folder_of_another_search_is_left_alone(archscout: Call, table: str, t
     folder.mkdir()
     (folder / "search.sqlite").touch()
     assert "is a search that trains" in archscout(*command[:-1], "trained").sentence
+
+
+def test_build_trains_and_goes_on(archscout: Call, data: Path, tmp_path: Path) -> None:
+    command = (
+        "table", "build", "--space", "nasbench201:width=4", "--data", data, "--networks", 3, "--seeds", 2,
+        "--several", 1, "--epochs", 1, "--workers", 1, "--out", "mine.parquet",
+    )  # fmt: skip
+    done = archscout(*command, "--json")
+    assert done.code == 0, done.err
+    answer = json.loads(done.out)
+    assert (answer["out"], answer["rows"], answer["networks"]) == ("mine.parquet", 4, 3)
+    again = archscout(*command)
+    assert again.code == 0
+    assert "has 4 of 4 trainings already" in again.err
+    assert again.out.startswith("mine.parquet: 4 trainings of 3 networks; best test_accuracy ")
+    assert archscout("table", "check", "mine.parquet").code == 0
+    refused = archscout(*command, "--seed", 1)
+    assert refused.code == 2
+    assert "of a table with another seed" in refused.err
