@@ -129,6 +129,9 @@ def test_a_simulated_search(archscout: Call, table: str, tmp_path: Path) -> None
     values = [opened.value(row["architecture"]) for row in rows]
     np.testing.assert_allclose([float(row["best"]) for row in rows], np.maximum.accumulate(values))
     assert float(rows[-1]["seconds"]) == pytest.approx(metrics["simulated_seconds"], rel=1e-5)
+    page = archscout("report", folder)
+    assert page.code == 2
+    assert "is a simulated search, which has no page" in page.sentence
     again = archscout(*command)
     assert again.code == 0
     assert "finished" in again.err
