@@ -150,6 +150,16 @@ def test_a_stopped_simulation_begins_again_and_ends_the_same(archscout: Call, ta
     assert (folder / "trials.csv").read_text() == trials
 
 
+def test_scores_that_are_nowhere_are_named_and_computed_on_data(archscout: Call, table: str) -> None:
+    command = ("search", "--table", table, "--method", "cascade:scores=params+naswot", "--budget", "6trials", "--json")
+    done = archscout(*command)
+    assert done.code == 0
+    assert "table 't' has no scores naswot: --data would compute them." in done.err
+    assert json.loads(done.out)["undefined_scores"] == ["naswot"]
+    done = archscout(*command, "--data", "digits:train=200", "--name", "scored")
+    assert json.loads(done.out)["undefined_scores"] == []
+
+
 def test_limits_objectives_and_simulated_time(archscout: Call, table: str) -> None:
     done = archscout(
         "search", "--table", table, "--method", "nsga2", "--max", "params=2", "--objective", "params", "--budget", "1h",
