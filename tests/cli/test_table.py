@@ -129,6 +129,9 @@ def test_a_simulated_search(archscout: Call, table: str, tmp_path: Path) -> None
     values = [opened.value(row["architecture"]) for row in rows]
     np.testing.assert_allclose([float(row["best"]) for row in rows], np.maximum.accumulate(values))
     assert float(rows[-1]["seconds"]) == pytest.approx(metrics["simulated_seconds"], rel=1e-5)
+    page = archscout("report", folder)
+    assert page.code == 2
+    assert "is a simulated search, which has no page" in page.sentence
     again = archscout(*command)
     assert again.code == 0
     assert "finished" in again.err
@@ -145,6 +148,16 @@ def test_a_stopped_simulation_begins_again_and_ends_the_same(archscout: Call, ta
     (folder / "trials.csv").write_text("half of")
     assert archscout(*command).code == 0
     assert (folder / "trials.csv").read_text() == trials
+
+
+def test_scores_that_are_nowhere_are_named_and_computed_on_data(archscout: Call, table: str) -> None:
+    command = ("search", "--table", table, "--method", "cascade:scores=params+naswot", "--budget", "6trials", "--json")
+    done = archscout(*command)
+    assert done.code == 0
+    assert "table 't' has no scores naswot: --data would compute them." in done.err
+    assert json.loads(done.out)["undefined_scores"] == ["naswot"]
+    done = archscout(*command, "--data", "digits:train=200", "--name", "scored")
+    assert json.loads(done.out)["undefined_scores"] == []
 
 
 def test_limits_objectives_and_simulated_time(archscout: Call, table: str) -> None:
