@@ -29,8 +29,8 @@ from archscout.search import scoring
 from archscout.search.engines import engine
 from archscout.tasks.load import load
 
-EXACT = ["params", "synflow:expected=true", "nasgraph:expected=true", "nn_mass", "epsilon:batch=32", "epsilon_log:batch=32"]
-SMALL = ["jacob_cov:batch=32", "naswot:batch=32", "snip:batch=32"]
+EXACT = ["synflow:expected=true", "nasgraph:expected=true", "nn_mass", "epsilon:batch=32", "epsilon_log:batch=16"]
+SMALL = ["jacob_cov:batch=32", "naswot:batch=32"]
 SAMPLE = [
     "l2_norm", "grad_norm", "snip", "plain", "fisher", "knas", "jacob_cov", "epe_nas", "naswot:batch=64", "das:batch=64",
     "synflow",
@@ -95,7 +95,10 @@ def run(options: argparse.Namespace) -> None:
                 file = options.runs / f"{name}.csv"
                 scores = scoring.score(space, task, names, architectures[:done], file=file, engine=pool, seed=seed)
             if scores.added:
-                print(f"{time.strftime('%H:%M:%S')} {name}: {scores.rows} rows, {scores.seconds / scores.added:.2f} s each", flush=True)
+                print(
+                    f"{time.strftime('%H:%M:%S')} {name}: {scores.rows} rows, {scores.seconds / scores.added:.2f} s each",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

@@ -181,6 +181,9 @@ class SimulatedRun:
         recent = self._spent.get(f"{estimator}@{fidelity}")
         return float(np.mean(recent)) if recent else 0.0
 
+    def fidelity(self, epochs: int) -> int:
+        return self.table.fidelity(epochs, self.metric.name) or epochs
+
     # -- randomness, decisions, notes -----------------------------------------------------------------------------
 
     def rng(self, *keys: str | int) -> np.random.Generator:
