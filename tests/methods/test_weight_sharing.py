@@ -16,7 +16,7 @@ from archscout.core.errors import UsageError
 from archscout.core.registry import create
 from archscout.methods import weight_sharing
 from archscout.networks.choices import Conv2d, Depth, Kernel, Linear, OneOf, Width
-from archscout.search.progress import Silent
+from archscout.spaces.model import ModelSpace
 from archscout.supernets import phases as loop
 from archscout.testing import tiny_task
 
@@ -33,14 +33,6 @@ def short(name, steps=4, more=""):
     return f"{name}{separator}steps={steps},batch=16,finalists=1{evaluations}{more}"
 
 
-class Watch(Silent):
-    def __init__(self):
-        self.said = []
-
-    def say(self, text):
-        self.said.append(text)
-
-
 def search(folder, method, space=SPACE, task=None, **named):
     task = task or tiny_task()
     return api.search(
@@ -48,18 +40,15 @@ def search(folder, method, space=SPACE, task=None, **named):
     )
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_method_ends_in_a_trained_network(tmp_path, name):
+@pytest.mark.parametrize("name", ["spos", "fp_nas", *(pytest.param(n, marks=pytest.mark.slow) for n in NAMES)])
+def test_a_method_ends_in_a_trained_network(tmp_path, name):
     result = search(tmp_path, short(name), maximum={"macs": "150k"})
     assert result.metrics["costs"]["macs"] <= 150_000
     assert result.metrics["trials"] == 1
     assert (tmp_path / "run" / "network.onnx").is_file()
     note = json.loads((tmp_path / "run" / "report.json").read_text())["notes"]["weight_sharing"]
     assert note["candidates"] == [result.metrics["architecture"]]
-    assert [row["step"] for row in note["history"]] == [1, 2, 3, 4]
-    for row in note["history"]:
-        assert math.isfinite(row["entropy"]) and row["samples"] >= 1
-        assert sum(row["probabilities"].values()) == pytest.approx(1.0, abs=1e-4)
+    assert "Shared weights" in (tmp_path / "run" / "report.html").read_text()
 
 
 class Own(nn.Module):
@@ -75,13 +64,6 @@ class Own(nn.Module):
 
     def forward(self, x):
         return self.head(self.body(self.act(self.stem(x))).mean((2, 3)))
-
-
-@pytest.mark.parametrize("name", ["spos", "darts", "gdas", "fp_nas", "proxyless"])
-@pytest.mark.parametrize("space", ["mobile:stages=2,depth=2", Own])
-def test_elastic_spaces_and_own_modules_work(tmp_path, name, space):
-    result = search(tmp_path, short(name, steps=2), space=space if isinstance(space, str) else space())
-    assert result.metrics["trials"] == 1
 
 
 class Stop(Exception):  # noqa: N818
@@ -157,6 +139,30 @@ class Stand:
 
     def say(self, text):
         self.said.append(text)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_method_derives_from_what_it_has_learnt(tmp_path, name):
+    run = Stand(tmp_path)
+    create("method", short(name)).search(run)
+    note = run.notes["weight_sharing"]
+    assert note["candidates"] == [architecture.text for architecture in run.found]
+    assert len(run.found) == 1
+    assert run.found[0] in run.space
+    assert [row["step"] for row in note["history"]] == [1, 2, 3, 4]
+    for row in note["history"]:
+        assert math.isfinite(row["entropy"])
+        assert row["samples"] >= 1
+        assert sum(row["probabilities"].values()) == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["spos", "darts", "gdas", "fp_nas", "proxyless"])
+@pytest.mark.parametrize("space", ["mobile:stages=2,depth=2", Own])
+def test_elastic_spaces_and_own_modules_work(tmp_path, name, space):
+    run = Stand(tmp_path)
+    run.space = create("space", space) if isinstance(space, str) else ModelSpace(space())
+    create("method", short(name, steps=2)).search(run)
+    assert run.found[0] in run.space
 
 
 @pytest.mark.parametrize("name", ["fp_nas", "proxyless"])
