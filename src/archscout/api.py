@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from archscout.core.strategy import Strategy
     from archscout.core.task import Task
     from archscout.search.result import Result
+    from archscout.search.simulated import Trajectory
+    from archscout.tables.table import Table
 
 __all__ = [
     "cost",
@@ -28,6 +30,7 @@ __all__ = [
     "names",
     "register",
     "search",
+    "simulate",
     "space",
     "strategy",
     "table",
@@ -80,9 +83,14 @@ def cost(name: str) -> Cost:
     return cast("Cost", create("cost", name))
 
 
-def table(name: str) -> Any:
-    """A tabular benchmark by name."""
-    return create("table", name)
+def table(source: str | Path) -> Table:
+    """A tabular benchmark: a registered one by name, or that in a Parquet file.
+
+    Raises `UsageError` for an unknown name, `DataError` for a file that is no table.
+    """
+    from archscout.tables.load import load as load_table
+
+    return load_table(source)
 
 
 def search(space: Space | nn.Module | str, data: Task | Path | str, **options: Any) -> Result:
@@ -93,6 +101,23 @@ def search(space: Space | nn.Module | str, data: Task | Path | str, **options: A
     from archscout.search.search import search as run_search
 
     return _with_page(run_search(space, data, **options))
+
+
+def simulate(
+    table: Table | str | Path, method: str = "cascade", budget: str = "200trials", **options: Any
+) -> Trajectory:
+    """A search of a table, whose trainings are looked up: how it went, and the regret after each of them.
+
+    `archscout.search.simulated.simulate` says what the options are.
+
+    >>> simulate("nasbench201.parquet", "evolution", "200trials", seed=0).regret[-1]      # doctest: +SKIP
+    0.0012
+    """
+    from archscout.search.simulated import simulate as run_simulation
+    from archscout.tables.load import load as load_table
+    from archscout.tables.table import Table
+
+    return run_simulation(table if isinstance(table, Table) else load_table(table), method, budget, **options)
 
 
 def train(space: Space | nn.Module | str, architecture: str, data: Task | Path | str, **options: Any) -> Result:
@@ -123,7 +148,7 @@ def load(run: str | Path, *, space: Space | nn.Module | str | None = None) -> nn
     from safetensors.torch import load_file
 
     from archscout.networks.pick import build
-    from archscout.tasks.images import undescribe
+    from archscout.tasks.load import undescribe
 
     folder = Path(run)
     saved = _read(folder / "architecture.json")
@@ -132,7 +157,7 @@ def load(run: str | Path, *, space: Space | nn.Module | str | None = None) -> nn
         raise UsageError(f"'{folder}' holds no trained network (network.safetensors): finish its search first.")
     searched = _space_of(saved, folder, space)
     described = undescribe(saved["task"])
-    network = described.deploy(build(searched, searched.parse(saved["architecture"]), described))
+    network: nn.Module = described.deploy(build(searched, searched.parse(saved["architecture"]), described))
     try:
         network.load_state_dict(load_file(network_file))
     except (SafetensorError, RuntimeError, OSError) as error:

@@ -16,6 +16,8 @@ import torch
 from PIL import Image
 
 import archscout as package
+from archscout.core.cost import Measurement
+from archscout.costs.latency import Latency
 from archscout.networks.pick import build
 
 CELL = "|nor_conv_3x3~0|+|none~0|avg_pool_3x3~1|+|skip_connect~0|none~1|nor_conv_1x1~2|"
@@ -106,9 +108,29 @@ def test_measure(archscout: Call, data: Path) -> None:
     assert f"{answer['costs']['params']:,}" in table
 
 
+def test_measure_says_when_the_machine_is_busy(archscout: Call, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = {"trusted": False, "slowed": 1.7}
+    monkeypatch.setattr(Latency, "measure", lambda *_: Measurement(3.0, 0.25, busy))
+    done = archscout("measure", "nasbench201:width=4", CELL, "--data", data, "--cost", "latency", "--device", "local")
+    assert done.code == 0
+    assert "not to be trusted" in done.out
+    assert "of 3 measurements the best has a spread of 25.0 %, with the machine 1.70 times as slow" in done.err
+    answer = archscout("measure", "nasbench201:width=4", CELL, "--data", data, "--cost", "latency,macs", "--json").out
+    assert json.loads(answer)["trusted"] == {"latency_ms": False, "macs": True}
+
+
+def test_measure_on_a_named_device(archscout: Call, data: Path) -> None:
+    command = ("measure", "nasbench201:width=4", CELL, "--data", data, "--device", "cortex-m4")
+    answer = json.loads(archscout(*command, "--cost", "params,fit", "--json").out)
+    assert list(answer["costs"]) == ["params", "fit@cortex-m4"]
+    assert 0 < answer["costs"]["fit@cortex-m4"] < 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
+        (("nasbench201", CELL, "--cost", "params", "--device", "pixel33"), "did you mean 'pixel3'?"),
+        (("nasbench201", CELL, "--cost", "energy", "--device", "pixel3"), "ask for one of cmos-45nm"),
         (("nasbench201", CELL, "--cost", "latncy"), "'latency'"),
         (("nasbench201", CELL, "--cost", "latency:runtime=tensorrt"), "tensorrt"),
         (("nasbench201", "|none~0|", "--cost", "params"), "nodes"),

@@ -140,4 +140,4 @@ def test_list_prints_what_is_registered(archscout: Call) -> None:
     assert all(entry["summary"] for entry in found if entry["source"] == "archscout")
     table = archscout("list", "space").out
     assert "nasbench201" in table
-    assert "digits" not in table
+    assert "mnist5k" not in table

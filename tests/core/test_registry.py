@@ -166,3 +166,19 @@ def test_values_have_the_type_that_they_look_like(text, value):
     name, parameters = parse_name(f"thing:key={text}")
     assert (name, parameters) == ("thing", {"key": value})
     assert type(parameters["key"]) is type(value)
+
+
+def test_a_name_may_say_on_which_device(clean):
+    @register("cost", "thrift@DEVICE")
+    class Thrift:
+        """What a device spends."""
+
+        def __init__(self, device: str, bits: int = 8) -> None:
+            self.name, self.device, self.bits = "", device, bits
+
+    made = create("cost", "thrift@pixel3:bits=4")
+    assert (made.name, made.device, made.bits) == ("thrift@pixel3:bits=4", "pixel3", 4)
+    with pytest.raises(UsageError, match="no cost 'params@DEVICE'"):
+        create("cost", "params@pixel3")
+    with pytest.raises(UsageError, match="no cost 'thrift@'"):
+        create("cost", "thrift@")

@@ -5,17 +5,18 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from archscout.core.cost import Cost
+from archscout.core.cost import Cost, Measurement
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.registry import create
 from archscout.costs import latency
-from archscout.costs.latency import FULL, QUICK, Latency, Protocol, measure_module
+from archscout.costs.latency import FULL, QUICK, Latency, Protocol, measure_module, until_trusted
 from archscout.testing import CostConformance
 
 
@@ -188,6 +189,7 @@ def test_percentile() -> None:
         ({"runtime": "onnxruntime"}, "latency_onnx_ms"),
         ({"batch": 8, "threads": 2}, "latency_batch8_threads2_ms"),
         ({"runtime": "onnxruntime", "threads": 4}, "latency_onnx_threads4_ms"),
+        ({"runtime": "onnxruntime", "precision": "int8", "batch": 4}, "latency_onnx_int8_batch4_ms"),
     ],
 )
 def test_different_conditions_have_different_keys(parameters: dict[str, Any], key: str) -> None:
@@ -201,7 +203,15 @@ def test_limits_have_units() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["latency:runtime=tflite", "latency:batch=0", "latency:threads=1.5", "latency:speed=2"]
+    "text",
+    [
+        "latency:runtime=tflite",
+        "latency:batch=0",
+        "latency:threads=1.5",
+        "latency:speed=2",
+        "latency:precision=int4",
+        "latency:precision=int8",
+    ],
 )
 def test_wrong_parameters(text: str) -> None:
     with pytest.raises(UsageError):
@@ -222,3 +232,41 @@ def test_a_module_that_cannot_be_written_as_onnx() -> None:
 
     with pytest.raises(ArchscoutError, match="cannot be written as ONNX"):
         measure_module(Cannot(), (3, 3), runtime="onnxruntime", protocol=QUICK)
+
+
+def test_int8_is_another_network() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 4))
+    measurement = measure_module(module, (3, 8, 8), runtime="onnxruntime", precision="int8", protocol=QUICK)
+    assert measurement.value > 0
+    assert measurement.details["conditions"]["precision"] == "int8"
+
+
+def test_a_slow_or_restless_machine_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(*, slow: float, restless: bool) -> bool:
+        clock = Clock((0.001 * (1.2**n if restless else 1) for n in itertools.count()), monkeypatch)
+        monkeypatch.setattr(latency, "get_to_know", lambda: None)
+        monkeypatch.setattr(latency, "pace", lambda: slow)
+
+        @contextmanager
+        def runtime(*_: Any) -> Iterator[Callable[[], None]]:
+            yield clock.run
+
+        monkeypatch.setitem(latency._RUNTIMES, "torch", runtime)
+        protocol = Protocol(0.0, 0.003, 3, 4, patience=0.0)
+        return measure_module(nn.Identity(), (1,), protocol=protocol).trusted
+
+    assert measured(slow=1.0, restless=False)
+    assert not measured(slow=1.6, restless=False)
+    assert not measured(slow=1.0, restless=True)
+
+
+def test_what_is_not_trusted_is_measured_again() -> None:
+    def outcomes(*spreads: float) -> Iterator[Measurement]:
+        yield from (Measurement(1.0 + s, s, {"trusted": s < 0.03, "slowed": 1.0}) for s in spreads)
+
+    first = outcomes(0.2, 0.01, 0.0)
+    found = until_trusted(lambda: next(first))
+    assert (found.spread, found.trusted, found.details["attempts"]) == (0.01, True, 2)
+    busy = outcomes(0.3, 0.1, 0.2)
+    found = until_trusted(lambda: next(busy))
+    assert (found.spread, found.trusted, found.details["attempts"]) == (0.1, False, 3)

@@ -1,6 +1,7 @@
-"""Liveness against hand-worked networks, against a simulation that knows no liveness, and against real memory."""
+"""Liveness against hand-worked networks, a simulation that knows no liveness, every order there is, and real memory."""
 
 import itertools
+from collections.abc import Iterator
 
 import hypothesis.strategies as st
 import pytest
@@ -17,7 +18,7 @@ from archscout.core.graph import Graph, Node
 from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.core.space import Space
-from archscout.costs.peak_memory import PeakMemory, peak_bytes
+from archscout.costs.peak_memory import PeakMemory, least_peak_bytes, peak_bytes
 from archscout.networks.pick import build
 from archscout.networks.tracing import trace
 from archscout.testing import CostConformance
@@ -60,8 +61,8 @@ def _owner(graph: Graph, node: int) -> int:
 
 
 @st.composite
-def graphs(draw: st.DrawFn) -> Graph:
-    count = draw(st.integers(2, 9))
+def graphs(draw: st.DrawFn, most: int = 9) -> Graph:
+    count = draw(st.integers(2, most))
     nodes = tuple(Node("n", draw(st.integers(0, 5))) for _ in range(count))
     pairs = list(itertools.combinations(range(count), 2))
     edges = draw(st.lists(st.sampled_from(pairs), unique=True, max_size=12))
@@ -72,6 +73,60 @@ def graphs(draw: st.DrawFn) -> Graph:
 @given(graphs())
 def test_it_is_the_peak_of_a_simulation(graph: Graph) -> None:
     assert peak_bytes(graph) == simulated(graph)
+
+
+def reordered(graph: Graph, order: tuple[int, ...]) -> Graph:
+    place = {node: position for position, node in enumerate(order)}
+    edges = tuple((place[source], place[target]) for target in order for source in graph.predecessors(target))
+    return Graph(tuple(graph.nodes[node] for node in order), edges)
+
+
+def every_order(graph: Graph) -> Iterator[tuple[int, ...]]:
+    """All topological orders that begin with the input and compute the same.
+
+    A node in place ends what its source was before: who read that source earlier must still come earlier.
+    """
+    pairs = set(graph.edges)
+    for node, what in enumerate(graph.nodes):
+        if what.size == 0 and graph.predecessors(node):
+            written = graph.predecessors(node)[0]
+            pairs |= {(reader, node) for reader in range(node) if written in graph.predecessors(reader)}
+    for rest in itertools.permutations(range(1, len(graph.nodes))):
+        place = {node: position for position, node in enumerate((0, *rest))}
+        if all(place[before] < place[after] for before, after in pairs):
+            yield (0, *rest)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@given(graphs(most=7))
+def test_no_order_needs_less_than_the_best_one(graph: Graph) -> None:
+    least, best = least_peak_bytes(graph)
+    assert best
+    assert least == min(peak_bytes(reordered(graph, order)) for order in every_order(graph))
+
+
+def test_an_order_that_is_better_than_the_one_written() -> None:
+    """Two branches that widen: one after the other needs one wide tensor at a time, both at once two."""
+    sizes = [1, 9, 9, 1, 1, 2]  # input, wide, wide, narrow, narrow, their sum
+    graph = Graph(tuple(Node("n", size) for size in sizes), ((0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 5)))
+    assert peak_bytes(graph) == 1 + 9 + 9
+    assert least_peak_bytes(graph) == (1 + 1 + 9, True)
+
+
+def test_what_the_search_does_not_settle_keeps_the_written_order() -> None:
+    sizes = [1, 9, 9, 1, 1, 2]
+    graph = Graph(tuple(Node("n", size) for size in sizes), ((0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 5)))
+    assert least_peak_bytes(graph, states=2) == (19, False)
+
+
+@pytest.mark.parametrize("name", ["nasbench201:width=16,cells=5", "mobile", "own"])
+def test_networks_are_settled(name: str, own_space: Space) -> None:
+    space = own_space if name == "own" else create("space", name)
+    task = tiny_task((3, 32, 32)) if "nas" in name else tiny_task()
+    for number in range(10):
+        found = PeakMemory().measure(space.sample(stream(number)), Setting(space, task))
+        assert found.details["best"]
+        assert found.value <= found.details["as_written_bytes"]
 
 
 def test_a_chain_needs_two_neighbours_at_a_time() -> None:

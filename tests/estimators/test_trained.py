@@ -19,6 +19,7 @@ from archscout.estimators.trained import Trained, weights_file
 from archscout.networks.pick import build
 from archscout.spaces.nasbench201 import NASBench201
 from archscout.testing import EstimatorConformance, tiny_task
+from archscout.training import batched
 from archscout.training.trainer import Recipe, default_epochs, predict, train
 
 SPACE = NASBench201(width=4, cells=1)
@@ -105,7 +106,7 @@ def test_a_finished_training_answers_from_its_file(tmp_path: Path, monkeypatch: 
     def never(*args: object, **kwargs: object) -> None:
         raise AssertionError("a training was repeated")
 
-    monkeypatch.setattr(trained, "train", never)
+    monkeypatch.setattr(trained, "train_many", never)
     assert Trained().estimate([CONV, SAME], setting(tmp_path), fidelity=2) == [first, first]
     for other in (setting(tmp_path, seed=1), dataclasses.replace(setting(tmp_path), task=tiny_task(seed=5).sealed())):
         with pytest.raises(AssertionError, match="repeated"):
@@ -122,7 +123,7 @@ def test_an_interrupted_training_continues(tmp_path: Path, monkeypatch: pytest.M
         original(*args, **kwargs, on_epoch=lambda row: row["epoch"] == 2)  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(trained, "train", killed)
+    monkeypatch.setattr(batched, "train", killed)
     with pytest.raises(KeyboardInterrupt):
         Trained().estimate([CONV], setting(tmp_path), fidelity=4)
     monkeypatch.undo()
@@ -131,7 +132,7 @@ def test_an_interrupted_training_continues(tmp_path: Path, monkeypatch: pytest.M
     def watched(*args: object, **kwargs: object) -> object:
         return original(*args, **kwargs, on_epoch=lambda row: epochs.append(row["epoch"]))  # type: ignore[arg-type]
 
-    monkeypatch.setattr(trained, "train", watched)
+    monkeypatch.setattr(batched, "train", watched)
     continued = Trained().estimate([CONV], setting(tmp_path), fidelity=4)[0]
     assert epochs == [3, 4]
     assert continued.value == whole.value

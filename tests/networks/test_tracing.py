@@ -135,10 +135,10 @@ def test_a_small_network_gives_the_graph_one_would_draw() -> None:
     assert trace(network, (3, 8, 8)) == Graph(
         (
             Node("input", 4 * 192),
-            Node("conv 3x3", 4 * 144, 144 * 27),
-            Node("batch_norm", 4 * 144),
+            Node("conv 3x3", 4 * 144, 144 * 27, weights=4 * 108),
+            Node("batch_norm", 4 * 144, weights=4 * 16),
             Node("relu", 4 * 144),
-            Node("linear", 8, 288),
+            Node("linear", 8, 288, weights=4 * 290),
             Node("output"),
         ),
         ((0, 1), (1, 2), (2, 3), (3, 4), (4, 5)),

@@ -177,7 +177,7 @@ WRONG = {
     SamplesFromElsewhere: "sampling_follows_the_seed",
     MutatesNothing: "mutation_stays_inside_and_changes_something",
     CrossesWithStrangers: "crossover_takes_from_its_parents",
-    FarNeighbours: "neighbours_differ_in_one_choice",
+    FarNeighbours: "neighbours_are_other_architectures",
     MergesDifferent: "one_canonical_form_is_one_network",
     OneForm: "different_architectures_are_different_networks",
     SimplifiesTooMuch: "simplifying_keeps_the_network",

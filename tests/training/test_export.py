@@ -18,7 +18,7 @@ from archscout.networks.pick import build
 from archscout.spaces.model import ModelSpace
 from archscout.testing.tasks import tiny_task
 from archscout.training import export
-from archscout.training.export import export_onnx, to_onnx
+from archscout.training.export import export_onnx, session, to_int8, to_onnx
 
 
 class Own(nn.Module):
@@ -166,3 +166,22 @@ def test_a_failed_write_leaves_the_old_file(monkeypatch: pytest.MonkeyPatch, tmp
         export_onnx(nn.Linear(4, 2), (4,), path)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["nasbench201", "mobile"])
+def test_int8_answers_nearly_as_float32(name: str) -> None:
+    space, task = create("space", name), tiny_task()
+    network = trained(build(space, space.sample(stream(1)), task), task.input_shape).eval()
+    content = to_onnx(network, task.input_shape, quick=True)
+    examples = np.random.default_rng(0).random((16, *task.input_shape), dtype=np.float32)
+    small = to_int8(content, examples)
+    weights = [t for t in onnx.load_from_string(small).graph.initializer if len(t.dims) > 1]
+    assert weights
+    assert all(t.data_type == onnx.TensorProto.INT8 for t in weights)
+    exact, near = (session(c).run(None, {"input": examples})[0] for c in (content, small))
+    assert 0 < np.abs(exact - near).max() < 0.1 * np.abs(exact).max()
+
+
+def test_what_is_no_network_cannot_be_quantised() -> None:
+    with pytest.raises(ArchscoutError, match="cannot quantise"):
+        to_int8(onnx.ModelProto().SerializeToString(), np.zeros((1, 1), dtype=np.float32))

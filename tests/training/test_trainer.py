@@ -137,7 +137,7 @@ def test_a_tiny_task_is_learned_and_the_curve_says_so(task: ImageClassification)
     assert not outcome.diverged
     assert [row["epoch"] for row in outcome.curve] == list(range(1, 9))
     assert set(outcome.curve[0]) == {
-        "epoch", "train_loss", "valid_loss", "valid_accuracy", "learning_rate", "seconds"
+        "epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "learning_rate", "seconds"
     }  # fmt: skip
     seconds = [row["seconds"] for row in outcome.curve]
     assert seconds == sorted(seconds)

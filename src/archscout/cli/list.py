@@ -9,22 +9,37 @@ import typer
 from archscout.cli import output
 from archscout.cli.options import Debug, Json
 from archscout.core import registry
+from archscout.costs import devices
+
+DEVICES = "devices"
 
 
 def list_names(
     kind: Annotated[
         str | None,
         typer.Argument(
-            metavar="[" + "|".join(registry.ROOMS.values()) + "]", help="Only this kind.", show_default=False
+            metavar="[" + "|".join([*registry.ROOMS.values(), DEVICES]) + "]",
+            help="Only this kind.",
+            show_default=False,
         ),
     ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """List the spaces, tasks, estimators, strategies, costs, tables and methods, plug-ins included."""
-    kinds = [registry.singular(kind)] if kind else list(registry.ROOMS)
-    found = [entry for each in kinds for entry in registry.entries(each)]
+    """List the spaces, tasks, estimators, strategies, costs, tables, methods (plug-ins included) and devices."""
+    found: list[registry.Entry] = []
+    if kind not in (DEVICES, "device"):
+        kinds = [registry.singular(kind)] if kind else list(registry.ROOMS)
+        found += [entry for each in kinds for entry in registry.entries(each)]
+    if kind in (None, DEVICES, "device"):
+        found += [_device(name) for name in devices.names()]
     if as_json:
         output.print_json([{"kind": e.kind, "name": e.name, "summary": e.summary, "source": e.source} for e in found])
     else:
         output.print_table(("kind", "name", "summary", "from"), [(e.kind, e.name, e.summary, e.source) for e in found])
+
+
+def _device(name: str) -> registry.Entry:
+    profile = devices.find(name)
+    summary = f"{profile.title}: {profile.knows()}"
+    return registry.Entry("device", name, "", summary, "yours" if profile.own else "archscout")

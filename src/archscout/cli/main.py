@@ -17,8 +17,8 @@ from typing import Annotated
 
 import typer
 
+from archscout.cli import device, measure, output, predict, report, score, search, study, table, train
 from archscout.cli import list as list_command
-from archscout.cli import measure, output, predict, report, score, search, train
 from archscout.core.errors import ArchscoutError, DataError, UsageError, nearest
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -43,6 +43,9 @@ for name, function, summary in (
     ("predict", predict.predict, "Label images with the network of a run."),
 ):
     app.command(name, short_help=summary)(function)
+app.add_typer(study.app, name="study", short_help="Compare estimators or strategies on ground truth.")
+app.add_typer(table.app, name="table", short_help="Tabular benchmarks: import, check and show them.")
+app.add_typer(device.app)
 
 
 def _version(wanted: bool) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from archscout.cli import output
-from archscout.cli.options import ArchitectureText, Data, Debug, Device, Json, Seed, SpaceName, split_names
+from archscout.cli.options import ArchitectureText, Data, Debug, Json, Seed, SpaceName, on_device, split_names
+
+if TYPE_CHECKING:
+    from archscout.core.cost import Cost, Measurement
+
+_HERE = re.compile(r"(cpu|cuda|mps|xpu)(:\d+)?")
 
 
 def measure(
@@ -18,41 +24,88 @@ def measure(
         list[str],
         typer.Option("--cost", metavar="COST,...", help="Costs ('archscout list costs')."),
     ],
-    device: Device = "cpu",
+    device: Annotated[
+        str,
+        typer.Option(
+            "--device",
+            metavar="NAME",
+            help="local (this machine's processor, as cpu), cuda, ..., or a device of 'archscout list devices'.",
+        ),
+    ] = "local",
     seed: Seed = 0,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Measure what an architecture costs: parameters, multiply-adds, peak memory, latency."""
+    """Measure what an architecture costs: parameters, multiply-adds, memory, energy, latency here or on a device.
+
+    Latency here is measured; on a named device it is predicted, with the interval in which it lies with 90 %.
+    """
     names = split_names(cost)
     with output.only_the_answer():
         from archscout import api
         from archscout.core.estimator import Setting
 
+        home = "cpu" if device == "local" else device
+        if not _HERE.fullmatch(home):
+            names = _on(names, device)
+            home = "cpu"
         costs = [api.cost(name) for name in names]
         searched = api.space(space)
         architecture = searched.parse(arch)
         task = api.task(data).sealed()
         searched.check_task(task)
-        setting = Setting(searched, task, seed=seed, device=device)
+        setting = Setting(searched, task, seed=seed, device=home)
+        from archscout.costs.latency import until_trusted
         from archscout.search.finish import conditions  # brings much that a wrong name can do without
 
-        measured = {each.key: each.measure(architecture, setting) for each in costs}
+        measured = {each.key: until_trusted(lambda each=each: each.measure(architecture, setting)) for each in costs}  # type: ignore[misc]
+    for each in costs:
+        if not measured[each.key].trusted:
+            output.say(_doubt(each.key, measured[each.key]))
     if as_json:
         output.print_json(
             {
                 "architecture": architecture.text,
                 "costs": {each.key: _exact(measured[each.key].value, each.exact) for each in costs},
                 "spread": {key: found.spread for key, found in measured.items()},
-                "conditions": conditions(1, device),
+                "trusted": {key: found.trusted for key, found in measured.items()},
+                "details": {key: found.details for key, found in measured.items()},
+                "conditions": conditions(1, home),
             }
         )
     else:
         rows = [
-            (key, found.value, f"± {100 * found.spread:.1f} %" if found.spread else "exact" if each.exact else "")
-            for each, (key, found) in zip(costs, measured.items(), strict=True)
+            (key, found.value, _spread(each, found)) for each, (key, found) in zip(costs, measured.items(), strict=True)
         ]
         output.print_table(("cost", "value", "spread"), rows)
+
+
+def _on(names: list[str], device: str) -> list[str]:
+    """The costs on a device. Raises `UsageError` for an unknown device, whatever was asked for."""
+    from archscout.costs import devices
+
+    devices.find(device)
+    return [on_device(name, device) for name in names]
+
+
+def _spread(cost: Cost, found: Measurement) -> str:
+    if "high" in found.details:
+        low, high = (output.number(found.details[end]) for end in ("low", "high"))
+        return f"predicted; 90 %: {low} to {high}"
+    if found.details.get("estimate"):
+        return "estimate"
+    if cost.exact:
+        return "exact"
+    return f"± {100 * found.spread:.1f} %" + ("" if found.trusted else ", not to be trusted")
+
+
+def _doubt(key: str, found: Measurement) -> str:
+    details = found.details
+    return (
+        f"Warning: this machine is busy, so {key} is not to be trusted: of {details['attempts']} measurements the best "
+        f"has a spread of {100 * found.spread:.1f} %, with the machine {details['slowed']:.2f} times as slow as at its "
+        "best; repeat on a quieter machine."
+    )
 
 
 def _exact(value: float, exact: bool) -> float | int:

@@ -74,6 +74,18 @@ def limits(texts: Sequence[str]) -> dict[str, str]:
     return maximum
 
 
+def on_device(cost: str, device: str) -> str:
+    """The name of a cost on a named device; what does not depend on the device stays as it is.
+
+    >>> on_device("latency", "pixel3"), on_device("params", "pixel3")
+    ('latency@pixel3', 'params')
+    """
+    from archscout.core.registry import names
+
+    name, colon, parameters = cost.partition(":")
+    return f"{name}@{device}{colon}{parameters}" if f"{name}@DEVICE" in names("cost") else cost
+
+
 def run_folder(run: str) -> Path:
     """The folder of a run that is named by its path, or by its name in `runs/`. Raises `UsageError`."""
     from archscout.core.errors import nearest

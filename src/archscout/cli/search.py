@@ -8,15 +8,35 @@ from typing import Annotated
 import typer
 
 from archscout.cli import output
-from archscout.cli.options import Data, Debug, Device, Json, Out, Seed, Workers, limits, split_names
+from archscout.cli.options import Debug, Device, Json, Out, Seed, Workers, limits, split_names
+from archscout.core.errors import UsageError
 
 
 def search(
     space: Annotated[
-        str,
+        str | None,
         typer.Option("--space", metavar="NAME", help="A search space ('archscout list spaces').", show_default=False),
-    ],
-    data: Data,
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="NAME|PATH",
+            help="A built-in task ('archscout list tasks'), an .npz file, or a folder of class folders.",
+            show_default=False,
+        ),
+    ] = None,
+    table: Annotated[
+        str | None,
+        typer.Option(
+            "--table",
+            metavar="NAME|FILE",
+            help="Instead of training, look trainings up in a tabular benchmark ('archscout list tables').",
+        ),
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option("--metric", metavar="NAME", help="With --table: what is searched for.")
+    ] = None,
     method: Annotated[
         str, typer.Option("--method", metavar="NAME", help="How to search: a method or a strategy.")
     ] = "cascade",
@@ -26,7 +46,9 @@ def search(
     maximum: Annotated[
         list[str] | None,
         typer.Option(
-            "--max", metavar="COST=VALUE", help="A limit that no winner breaks: latency=2ms, params=1.5M. Repeatable."
+            "--max",
+            metavar="COST=VALUE",
+            help="A limit that no winner breaks: latency=2ms, latency@pixel3=20ms, params=1.5M. Repeatable.",
         ),
     ] = None,
     objective: Annotated[
@@ -36,8 +58,15 @@ def search(
         ),
     ] = None,
     budget: Annotated[
-        str, typer.Option("--budget", metavar="TIME|TRIALS", help="90s, 5m, 1h (everything included), or 200trials.")
-    ] = "5m",
+        str | None,
+        typer.Option(
+            "--budget",
+            metavar="TIME|TRIALS",
+            help="90s, 5m, 1h (everything included; simulated with --table), or 200trials. Default: 5m, or 200trials "
+            "with --table.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Seed = 0,
     workers: Workers = None,
     engine: Annotated[str, typer.Option("--engine", metavar="NAME", help="Where trials run: local or ray.")] = "local",
@@ -61,9 +90,26 @@ def search(
     """Search a space for the best network for your data within your limits.
 
     The same command goes on where a run was stopped, and reports a run that is finished.
+
+    With --table, every training is looked up, its time too: a whole search in a moment, and its regret is known.
     """
     constraints = limits(maximum or ())
     objectives = split_names(objective or ())
+    if table is not None:
+        unused = {
+            "--space": space is not None, "--estimator": estimator != "trained", "--workers": workers is not None,
+            "--engine": engine != "local", "--device": device != "cpu", "--store": store is not None,
+            "--epochs": epochs is not None,
+        }  # fmt: skip
+        for option, given in unused.items():
+            if given:
+                raise UsageError(f"{option} has no meaning with --table, where nothing is trained: leave it out.")
+        _simulate(table, metric, data, method, constraints, objectives, budget or "200trials", seed, name, out, as_json)
+        return
+    if space is None or data is None:
+        raise UsageError("say what to search, with --space and --data; or search a tabular benchmark, with --table.")
+    if metric is not None:
+        raise UsageError("--metric is for searches of a table: name one with --table, or leave it out.")
     with output.only_the_answer(), output.resumable("the same command goes on from here."):
         from archscout import api
         from archscout.cli.progress import progress
@@ -77,7 +123,7 @@ def search(
                 estimator=estimator,
                 maximum=constraints,
                 objectives=objectives,
-                budget=budget,
+                budget=budget or "5m",
                 seed=seed,
                 workers=workers,
                 engine=engine,
@@ -86,6 +132,46 @@ def search(
                 name=name,
                 out=out,
                 epochs=epochs,
+                progress=shown,
+            )
+        finally:
+            shown.close()
+    if as_json:
+        output.print_json(result.metrics)
+    else:
+        output.print_text(result.summary())
+
+
+def _simulate(
+    table: str,
+    metric: str | None,
+    data: str | None,
+    method: str,
+    constraints: dict[str, str],
+    objectives: list[str],
+    budget: str,
+    seed: int,
+    name: str | None,
+    out: Path,
+    as_json: bool,
+) -> None:
+    with output.only_the_answer(), output.resumable("the same command begins again and ends the same."):
+        from archscout.cli.progress import progress
+        from archscout.search.on_table import search_table
+
+        shown = progress()
+        try:
+            result = search_table(
+                table,
+                metric=metric,
+                data=data,
+                method=method,
+                maximum=constraints,
+                objectives=objectives,
+                budget=budget,
+                seed=seed,
+                name=name,
+                out=out,
                 progress=shown,
             )
         finally:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from typing import cast
 
 from archscout.core.choice import Option
 
@@ -17,11 +18,23 @@ class Architecture(Mapping[str, Option]):
 
     __slots__ = ("_values", "text")  # a search holds a hundred thousand of them
     text: str
-    _values: dict[str, Option]
+    _values: Mapping[str, Option] | tuple[tuple[str, Option], ...]
 
-    def __init__(self, text: str, values: Iterable[tuple[str, Option]]) -> None:
+    def __init__(self, text: str, values: tuple[tuple[str, Option], ...]) -> None:
         object.__setattr__(self, "text", text)
-        object.__setattr__(self, "_values", dict(values))
+        object.__setattr__(self, "_values", values)
+
+    @property
+    def values_by_name(self) -> tuple[tuple[str, Option], ...]:
+        """Each active choice with the option taken, in the order of the choices."""
+        return self._values if isinstance(self._values, tuple) else tuple(self._values.items())
+
+    @property
+    def _lookup(self) -> Mapping[str, Option]:
+        # Made when first asked for: a list of half a million cells holds their texts, not as many tables.
+        if isinstance(self._values, tuple):
+            object.__setattr__(self, "_values", dict(self._values))
+        return cast(Mapping[str, Option], self._values)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"an architecture cannot be changed (tried to set '{name}'): have its space make another.")
@@ -30,13 +43,13 @@ class Architecture(Mapping[str, Option]):
         return Architecture, (self.text, tuple(self.items()))
 
     def __getitem__(self, name: str) -> Option:
-        return self._values[name]
+        return self._lookup[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
+        return iter(self._lookup)
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self._lookup)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Architecture) and self.text == other.text

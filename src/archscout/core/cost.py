@@ -21,18 +21,37 @@ class Measurement:
     spread: float = 0.0
     details: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def trusted(self) -> bool:
+        """Whether whoever measured it would rely on it."""
+        return bool(self.details.get("trusted", True))
+
+    @property
+    def at_most(self) -> float:
+        """What a limit is held against: the value, or the upper end of the interval of a prediction."""
+        return float(self.details.get("high", self.value))
+
 
 class Cost(ABC):
     """What an architecture costs, of one kind.
 
     `key` is the name under which results carry it, with its unit (`latency_ms`); `units` maps what a user may write
-    after a number to the factor that turns it into that unit; `exact` says that measuring twice gives the same.
+    after a number to the factor that turns it into that unit; `exact` says that measuring twice gives the same; a
+    screened cost must be under `margin` times a limit.
     """
 
     name: str = "cost"
     key: str = "cost"
     units: ClassVar[Mapping[str, float]] = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
     exact: ClassVar[bool] = True
+    margin: ClassVar[float] = 1.0
+
+    def check(self, setting: Setting) -> None:  # noqa: B027 - most are known everywhere
+        """Raises `UsageError` where the cost is not known in a setting, before anything is spent."""
+
+    def about(self, setting: Setting) -> dict[str, Any]:
+        """What a report says of how the cost is known, as JSON; nothing where its name says it all."""
+        return {}
 
     @abstractmethod
     def measure(self, architecture: Architecture, setting: Setting) -> Measurement:

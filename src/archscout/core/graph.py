@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Node:
-    """One operation. `size` is the bytes of its output for one example, where known; `macs` likewise."""
+    """One operation. `size` is the bytes of its output for one example, where known; `macs` likewise.
+
+    `weights` is the bytes of the parameters that it reads.
+    """
 
     label: str
     size: int = 0
     macs: int = 0
     group: str = ""
+    weights: int = 0
 
 
 @dataclass(frozen=True)

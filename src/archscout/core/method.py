@@ -38,10 +38,12 @@ class Run(Protocol):
     """What full training means in this search, in epochs."""
     share: float
     """Of sampled architectures that meet the constraints (1 where there are none)."""
-    folder: Path
-    """Where the method may keep files between sittings."""
     device: str
     """Where networks are trained."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the method may keep files between sittings."""
 
     def rng(self, *keys: str | int) -> np.random.Generator:
         """A named stream of this search's seed."""
@@ -81,6 +83,9 @@ class Run(Protocol):
 
     def expected_seconds(self, estimator: str, fidelity: int | None) -> float:
         """What one evaluation should take, by what such evaluations have taken so far (0 where none has been made)."""
+
+    def fidelity(self, epochs: int) -> int:
+        """How long a training of so many epochs will be: as long, unless a table answers that knows other lengths."""
 
     def admit(self, architectures: Iterable[Architecture], count: int) -> list[Architecture]:
         """The first `count` that break no constraint, in order; the rejected ones are counted."""

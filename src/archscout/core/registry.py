@@ -3,7 +3,8 @@
 The design meets three constraints. Adding a thing is one new file, so the built-in ones are found by reading the
 decorators out of the files of their room, without importing them (no torch is loaded to print a list). An outside
 package adds a thing by an entry point of the group `archscout.<kind>s`. A name may carry parameters,
-`nasbench201:width=16,cells=5`, which become keyword arguments.
+`nasbench201:width=16,cells=5`, which become keyword arguments; what is registered as `latency@DEVICE` is asked for as
+`latency@pixel3`, and gets `device="pixel3"`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ ROOMS = {
 }
 
 _DECORATOR = re.compile(
-    r'^@register\("(?P<kind>\w+)", "(?P<name>[^"]+)"\)\n(?:@.*\n)*(?:class|def) [^"]*?:\n\s+r?"""(?P<summary>[^\n]*)',
+    r'^@register\("(?P<kind>\w+)", "(?P<name>[^"]+)"\)\n(?:@.*\n)*(?:class|def) [\s\S]*?:\n\s+r?"""(?P<summary>[^\n]*)',
     re.MULTILINE,
 )
 
@@ -133,14 +134,16 @@ def create(kind: str, text: str, **defaults: Any) -> Any:
     Raises `UsageError` for an unknown name or parameter. The object's `name` becomes the text, its parameters sorted.
     """
     name, parameters = parse_name(text)
-    make = factory(kind, name)
+    base, at, device = name.partition("@")
+    make = factory(kind, f"{base}@DEVICE" if device else name)
+    given = dict(parameters) | ({"device": device} if at else {})
     accepted = inspect.signature(make).parameters
     free = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values())
     for parameter in parameters:
         if parameter not in accepted and not free:
             raise UsageError(f"{kind} '{name}' has no parameter '{parameter}': {nearest(parameter, accepted)}")
     try:
-        made = make(**{k: v for k, v in defaults.items() if k in accepted or free} | parameters)
+        made = make(**{k: v for k, v in defaults.items() if k in accepted or free} | given)
     except TypeError as error:
         raise UsageError(f"{kind} '{text}' cannot be made: {error}.") from error
     if hasattr(made, "name"):

@@ -8,7 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -27,6 +27,9 @@ STABLE = 0.03
 
 AGREEING = 3
 """How many rounds must agree."""
+
+ATTEMPTS = 3
+"""How often a measurement that cannot be trusted is made before its value is given all the same, marked as such."""
 
 
 @dataclass(frozen=True)
@@ -60,31 +63,39 @@ class Latency(Cost):
     """Milliseconds for one answer: median of measured runs, on one thread unless told otherwise.
 
     What is measured is the network as it is deployed: normalisation of stored inputs included, evaluation mode,
-    float32, in PyTorch's inference mode or in ONNX Runtime. After a warm-up, rounds of runs follow until the medians of
+    in PyTorch's inference mode or in ONNX Runtime. After a warm-up, rounds of runs follow until the medians of
     the three fastest rounds lie within 3 % (other programs can only slow a round down), at most 25 rounds. The value is
     the median of the runs in those rounds, 30 or more; `spread` is how far apart their medians lie. While the machine
     is slowed down by something else, a measurement waits, at most a second (screening does not); if it stays slow, the
     times are divided by how much longer a fixed bit of work takes than at its best (`details["slowed"]`; 1: at full
-    speed), so that a limit means the same on a busy machine.
+    speed), so that a limit means the same on a busy machine. Such a measurement, and one whose rounds do not agree, is
+    not to be trusted (`details["trusted"]`).
 
     Args:
         runtime: `torch` or `onnxruntime`.
         batch: examples a run. The time is that of the whole batch.
         threads: threads of the runtime.
+        precision: `float32`, or `int8` (ONNX Runtime alone: weights and activations quantised after training, with
+            ranges from random inputs, which do for timing).
     """
 
     units: ClassVar[Mapping[str, float]] = {"": 1.0, "ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3}
     exact: ClassVar[bool] = False
+    margin: ClassVar[float] = 0.95  # a second measurement differs
 
-    def __init__(self, runtime: str = "torch", batch: int = 1, threads: int = 1) -> None:
+    def __init__(self, runtime: str = "torch", batch: int = 1, threads: int = 1, precision: str = "float32") -> None:
         if runtime not in _RUNTIMES:
             raise UsageError(f"cost 'latency' has no runtime '{runtime}': use one of {', '.join(_RUNTIMES)}.")
+        if precision not in PRECISIONS:
+            raise UsageError(f"cost 'latency' has no precision '{precision}': use one of {', '.join(PRECISIONS)}.")
+        if (runtime, precision) == ("torch", "int8"):
+            raise UsageError("int8 runs in ONNX Runtime: write latency:runtime=onnxruntime,precision=int8.")
         for what, number in (("batch", batch), ("threads", threads)):
             if not isinstance(number, int) or number < 1:
                 raise UsageError(f"the {what} of cost 'latency' must be a whole number above zero, not {number}.")
         self.name = "latency"
-        self.runtime, self.batch, self.threads = runtime, batch, threads
-        parts = ["onnx"] * (runtime == "onnxruntime")
+        self.runtime, self.batch, self.threads, self.precision = runtime, batch, threads, precision
+        parts = ["onnx"] * (runtime == "onnxruntime") + ["int8"] * (precision == "int8")
         parts += [f"{what}{number}" for what, number in (("batch", batch), ("threads", threads)) if number != 1]
         self.key = "_".join(["latency", *parts, "ms"])
 
@@ -103,9 +114,19 @@ class Latency(Cost):
             runtime=self.runtime,
             batch=self.batch,
             threads=self.threads,
+            precision=self.precision,
             device=setting.device,
             protocol=protocol,
         )
+
+
+def until_trusted(measure: Callable[[], Measurement], attempts: int = ATTEMPTS) -> Measurement:
+    """The first measurement that can be trusted, or else the one with the least spread; `details` has `attempts`."""
+    made: list[Measurement] = []
+    while len(made) < attempts and not (made and made[-1].trusted):
+        made.append(measure())
+    best = made[-1] if made[-1].trusted else min(made, key=lambda measurement: measurement.spread)
+    return replace(best, details={**best.details, "attempts": len(made)})
 
 
 def measure_module(
@@ -115,19 +136,20 @@ def measure_module(
     runtime: str = "torch",
     batch: int = 1,
     threads: int = 1,
+    precision: str = "float32",
     device: str = "cpu",
     protocol: Protocol = FULL,
 ) -> Measurement:
     """The latency in milliseconds of any module that takes one tensor of shape (batch, *input_shape).
 
     The module's mode and device are left as they were. `details` has `p95_ms` and `runs` (of the rounds that count),
-    `rounds` (all), `stable` (whether those that count agree), `slowed` and `conditions`. ONNX Runtime measures on the
-    CPU, whatever the device.
+    `rounds` (all), `stable` (whether those that count agree), `slowed`, `trusted` (stable, and at full speed) and
+    `conditions`. ONNX Runtime measures on the CPU, whatever the device.
 
     Raises:
         ArchscoutError: the module cannot be written as ONNX (only with that runtime).
     """
-    with _RUNTIMES[runtime](module, (batch, *input_shape), threads, device) as call:
+    with _RUNTIMES[runtime](module, (batch, *input_shape), threads, device, precision) as call:
         times, rounds, spread, slowed = _time(call, protocol)
     conditions = {
         "runtime": f"{runtime} {_version(runtime)}",
@@ -135,6 +157,7 @@ def measure_module(
         "cpu": processor(),
         "batch": batch,
         "threads": threads,
+        "precision": precision,
     }
     details: dict[str, Any] = {
         "p95_ms": _percentile(times, 0.95) * 1e3,
@@ -142,6 +165,7 @@ def measure_module(
         "rounds": rounds,
         "stable": spread <= STABLE,
         "slowed": slowed,
+        "trusted": spread <= STABLE and slowed <= FULL_SPEED,
         "conditions": conditions,
     }
     return Measurement(statistics.median(times) * 1e3, spread, details)
@@ -200,7 +224,7 @@ def _percentile(times: Sequence[float], share: float) -> float:
 
 
 @contextmanager
-def _torch(module: nn.Module, shape: tuple[int, ...], threads: int, device: str) -> Iterator[Call]:
+def _torch(module: nn.Module, shape: tuple[int, ...], threads: int, device: str, precision: str) -> Iterator[Call]:
     """PyTorch in inference mode."""
     training = [part for part in module.modules() if part.training]
     home = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
@@ -226,16 +250,22 @@ def _torch(module: nn.Module, shape: tuple[int, ...], threads: int, device: str)
 
 
 @contextmanager
-def _onnxruntime(module: nn.Module, shape: tuple[int, ...], threads: int, device: str) -> Iterator[Call]:
+def _onnxruntime(
+    module: nn.Module, shape: tuple[int, ...], threads: int, device: str, precision: str
+) -> Iterator[Call]:
     """ONNX Runtime on the CPU."""
-    from archscout.training.export import session, to_onnx
+    from archscout.training.export import session, to_int8, to_onnx
 
-    runtime = session(to_onnx(module, shape[1:], quick=True), threads=threads)
+    content = to_onnx(module, shape[1:], quick=True)
+    if precision == "int8":
+        content = to_int8(content, _example((8, *shape[1:])).numpy())
+    runtime = session(content, threads=threads)
     inputs = {"input": _example(shape).numpy()}
     yield lambda: runtime.run(None, inputs)
 
 
 _RUNTIMES = {"torch": _torch, "onnxruntime": _onnxruntime}
+PRECISIONS = ("float32", "int8")
 
 
 def _example(shape: tuple[int, ...]) -> torch.Tensor:

@@ -41,6 +41,9 @@ EXPLORE_FIRST, EXPLORE = 0.5, 0.2
 What the scores and the predictor think is so tested outside their favourites.
 """
 
+BATCH = 16
+"""Networks asked for at once where there is no plan of their number: those trained together take less time each."""
+
 
 Ladder = dict[int, list[Trial]]
 """The trials of each training rung, by its epochs, the lowest first."""
@@ -75,7 +78,7 @@ class Cascade(Method):
             )
         pool = Pool(run, self.scores)
         self._score(run, pool)
-        ladder: dict[int, list[Trial]] = {epochs: [] for epochs in fidelities(run.epochs, self.eta)}
+        ladder: dict[int, list[Trial]] = {run.fidelity(epochs): [] for epochs in fidelities(run.epochs, self.eta)}
         stages = plan(ladder)
         for bracket in itertools.count():
             if not run.decide(f"bracket {bracket}", partial(self._affords, run, stages, bracket == 0)):
@@ -146,7 +149,7 @@ class Cascade(Method):
         top = ladder[run.epochs]
         phase = phase_name(run.epochs, run.epochs)
         for step in itertools.count():
-            chosen = pool.choose(top, 2 * run.workers, run.rng("skip", step))
+            chosen = pool.choose(top, BATCH, run.rng("skip", step))
             more = run.evaluate(chosen, run.estimator, fidelity=run.epochs, phase=phase)
             top += more
             if len(more) < len(chosen) or not chosen:
@@ -159,7 +162,7 @@ class Cascade(Method):
         for rung in list(reversed(ladder.values()))[1:]:
             done = {trial.canonical for trial in top}
             waiting = iter([t.architecture for t in promising(run, rung) if t.canonical not in done])
-            while batch := list(itertools.islice(waiting, run.workers)):
+            while batch := list(itertools.islice(waiting, BATCH)):
                 more = run.evaluate(batch, run.estimator, fidelity=run.epochs, phase=phase)
                 top += more
                 if len(more) < len(batch):

@@ -34,7 +34,7 @@ class Selection:
 
 
 class Elastic:
-    """A number that follows the selection: a choice, or a function of such numbers (see `compute`).
+    """A number that follows the selection: a choice, or a function of choices (see `compute`).
 
     It keeps what it is computed from as data, not in a closure, so that a copy of a supernet follows its own selection.
     Under gates it is several numbers at once, each with a multiplier: the largest of them runs, and `profile` says how
@@ -59,11 +59,11 @@ class Elastic:
                 found |= source.leaves()
         return found
 
-    def at(self, values: Mapping[str, Option]) -> int:
+    def at(self, values: Mapping[str, Option]) -> Any:
         """Its value where the choices have these values."""
-        return int(self.function(*(s.at(values) if isinstance(s, Elastic) else s for s in self.sources)))
+        return self.function(*(s.at(values) if isinstance(s, Elastic) else s for s in self.sources))
 
-    def mixture(self) -> list[tuple[int, Tensor | None]]:
+    def mixture(self) -> list[tuple[Any, Tensor | None]]:
         """The values that it has now, each with its multiplier (None: 1)."""
         decided: dict[str, Option] = {}
         gated: dict[str, list[tuple[Option, Tensor | None]]] = {}
@@ -84,8 +84,9 @@ class Elastic:
         return parts
 
     @property
-    def now(self) -> int:
-        return max(value for value, _ in self.mixture())
+    def now(self) -> Any:
+        parts = self.mixture()
+        return parts[0][0] if len(parts) == 1 else max(value for value, _ in parts)
 
     def profile(self) -> Tensor | None:
         """By what each of the first `now` places is multiplied: the weight of all values that reach it."""
@@ -93,10 +94,11 @@ class Elastic:
         if all(weight is None for _, weight in parts):
             return None
         places = torch.arange(max(value for value, _ in parts), device=parts[0][1].device)  # type: ignore[union-attr]
-        return sum((1.0 if w is None else w) * (places < value) for value, w in parts)  # type: ignore[return-value]
+        weighted = [(1.0 if weight is None else weight) * (places < value) for value, weight in parts]
+        return torch.stack(weighted).sum(0)
 
     def __index__(self) -> int:
-        return self.now
+        return int(self.now)
 
 
 class ElasticChoice(Elastic):
@@ -109,8 +111,8 @@ class ElasticChoice(Elastic):
     def leaves(self) -> dict[str, ElasticChoice]:
         return {self.choice.name: self}
 
-    def at(self, values: Mapping[str, Option]) -> int:
-        return int(values[self.choice.name])
+    def at(self, values: Mapping[str, Option]) -> Any:
+        return values[self.choice.name]
 
 
 Number = int | Elastic

@@ -36,8 +36,9 @@ def trace(network: nn.Module, input_shape: Sequence[int]) -> Graph:
     Nodes are in the order of execution: `input`, the operators, `output`. A node's `size` is the bytes of the memory
     that its output takes (float32: 4 for each number); it is 0 where the operator writes into the memory of its first
     source. Views share their tensor's memory and are no nodes. `macs` are multiply-adds of convolutions and matrix
-    products, by the formulas of `torch.utils.flop_counter`. `group` is the option ("choice=option") that the operator
-    belongs to. Attention appears as its matrix products. What leads nowhere and costs no multiply-add is left out.
+    products, by the formulas of `torch.utils.flop_counter`. `weights` are the bytes of parameters and statistics that
+    it reads. `group` is the option ("choice=option") that the operator belongs to. Attention appears as its matrix
+    products. What leads nowhere and costs no multiply-add is left out.
 
     Args:
         network: any module that takes one tensor; its state and mode are left as they were.
@@ -134,7 +135,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self, x: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.labels, self.of_group, self.macs = ["input"], [""], [0]
+        self.labels, self.of_group, self.macs, self.weights = ["input"], [""], [0], [0]
         self.sources: list[list[int]] = [[]]
         self.groups: list[str] = [""]
         self.writer: dict[int, int] = {}
@@ -152,7 +153,11 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        inputs = [_key(t) for t in _tensors(args)] + [_key(t) for t in _tensors(tuple(kwargs.values()))]
+        tensors = [*_tensors(args), *_tensors(tuple(kwargs.values()))]
+        inputs = [_key(t) for t in tensors]
+        weights = sum(
+            t.numel() * t.element_size() for t, key in zip(tensors, inputs, strict=True) if key not in self.writer
+        )
         outputs, macs = _dispatch(func, args, kwargs)
         sources = list(dict.fromkeys(self.writer[key] for key in inputs if key in self.writer))
         results = list(_tensors((outputs,)))
@@ -164,6 +169,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.labels.append(_label(func, args))
         self.of_group.append(self.groups[-1])
         self.macs.append(macs)
+        self.weights.append(weights)
         self.sources.append(sources)
         self.made.append([])
         self.read.update(inputs)
@@ -193,7 +199,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 kept.add(node)
                 waiting += self.sources[node]
         order = {node: place for place, node in enumerate(sorted(kept))}
-        nodes = [Node(self.labels[n], self._size(n), self.macs[n], self.of_group[n]) for n in order]
+        nodes = [Node(self.labels[n], self._size(n), self.macs[n], self.of_group[n], self.weights[n]) for n in order]
         edges = [(order[source], order[n]) for n in order for source in self.sources[n]]
         return Graph((*nodes, Node("output")), (*edges, *((order[n], len(nodes)) for n in last)))
 

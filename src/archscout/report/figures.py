@@ -96,7 +96,7 @@ def progress(course: Course, metric: str, *, by: str, value_title: str) -> Figur
         line={"color": LIGHT["ink"], "width": 2, "shape": "hv"},
         hoverinfo="skip",
     )
-    _layout(figure, "seconds since the start" if by == "time" else "evaluations", value_title)
+    plain_axes(figure, "seconds since the start" if by == "time" else "evaluations", value_title)
     _value_axis(figure, metric, low, high)
     end = float(xs[-1])
     if by == "time":
@@ -186,7 +186,7 @@ def tradeoff(
             hovertemplate=_TIP,
         )
     unit = f" ({name.unit})" if name.unit else ""
-    _layout(figure, f"{name.title.lower()}{unit}, lower is better", value_title)
+    plain_axes(figure, f"{name.title.lower()}{unit}, lower is better", value_title)
     _value_axis(figure, metric, low, high)
     if logarithmic:
         figure.update_xaxes(
@@ -244,7 +244,7 @@ def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Figure:
                 # Dark text on right answers and rare mistakes, light text where the mistakes' colour is strong.
                 font={"size": 12, "color": LIGHT["ink"] if i == j or counts[i, j] < 0.6 * most else LIGHT["paper"]},
             )
-    _layout(figure, "what the network said", "what the image shows")
+    plain_axes(figure, "what the network said", "what the image shows")
     ticks = {"tickvals": places, "ticktext": labels} if size <= 40 else {}
     figure.update_xaxes(**ticks, showgrid=False, constrain="domain", tickangle=0 if max(map(len, labels)) < 4 else -50)
     figure.update_yaxes(**ticks, showgrid=False, autorange="reversed", scaleanchor="x", constrain="domain", ticks="")
@@ -276,7 +276,7 @@ def learning(
         ends.append(f"{name} ends at {metric_text(metric, points[-1][1], 1)}")
     if not ends:
         return None
-    _layout(figure, "epoch", title)
+    plain_axes(figure, "epoch", title)
     figure.update_layout(showlegend=len(ends) > 1)
     if metric == "accuracy":
         values = np.asarray([y for trace in figure.data for y in trace.y], dtype=float)
@@ -340,7 +340,7 @@ def agreement(rungs: Sequence[Mapping[str, Any]], full: int | None = None) -> Fi
         marker={"color": LIGHT["accent"], "size": 13, "line": {"color": LIGHT["paper"], "width": 2}},
         hovertemplate="%{x:.2f}<extra></extra>",
     )
-    _layout(figure, "rank correlation", "")
+    plain_axes(figure, "rank correlation", "")
     left = min([-0.03, *(v - 0.05 for v in [*low, *middle] if v is not None)])
     figure.update_layout(showlegend=False)
     figure.update_xaxes(range=[left, 1.05], zeroline=True, zerolinecolor=LIGHT["strong"])
@@ -361,6 +361,47 @@ def agreement(rungs: Sequence[Mapping[str, Any]], full: int | None = None) -> Fi
         if m is not None
     )
     return Figure(figure, says + "." if says else "No rank correlation could be computed.", height=60 + 64 * len(rungs))
+
+
+def measured_predicted(kinds: Mapping[str, Sequence[Mapping[str, Any]]], key: str) -> Figure:
+    """Predicted against measured latency, with the 90 % interval of each prediction; on the line they are equal.
+
+    Args:
+        kinds: by what the networks are, rows with `architecture`, `ms`, `predicted`, `low` and `high`.
+        key: of the cost.
+    """
+    figure = go.Figure()
+    every = [row for rows in kinds.values() for row in rows]
+    ends = [float(row[name]) for row in every for name in ("ms", "low", "high")]
+    ends = [min(ends) / 1.05, max(ends) * 1.05]
+    figure.add_scatter(
+        x=ends, y=ends, mode="lines", line={"color": LIGHT["strong"], "dash": "dot"}, hoverinfo="skip", showlegend=False
+    )
+    for colour, (kind, rows) in zip(("step3", "accent"), kinds.items(), strict=False):
+        predicted = [float(row["predicted"]) for row in rows]
+        figure.add_scatter(
+            x=[float(row["ms"]) for row in rows],
+            y=predicted,
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": [float(row["high"]) - value for row, value in zip(rows, predicted, strict=True)],
+                "arrayminus": [value - float(row["low"]) for row, value in zip(rows, predicted, strict=True)],
+                "color": LIGHT["step1"],
+                "thickness": 1.5,
+            },
+            mode="markers",
+            name=kind,
+            marker={"color": LIGHT[colour], "size": 9, "line": {"color": LIGHT["paper"], "width": 1}},
+            customdata=[[clean(row["architecture"])] for row in rows],
+            hovertemplate="measured %{x:.3g}, predicted %{y:.3g}<br>%{customdata[0]}<extra></extra>",
+        )
+    unit = cost_name(key).unit
+    plain_axes(figure, f"measured ({unit})", f"predicted ({unit})")
+    figure.update_layout(showlegend=len(kinds) > 1)
+    inside = sum(float(row["low"]) <= float(row["ms"]) <= float(row["high"]) for row in every)
+    says = f"{inside} of {len(every)} measured networks lie in the 90 % interval of their prediction."
+    return Figure(figure, says, len(every), len(every))
 
 
 # -- parts ------------------------------------------------------------------------------------------------------------
@@ -425,7 +466,8 @@ def _value_axis(figure: go.Figure, metric: str, low: float, high: float) -> None
         figure.update_yaxes(range=[low, high])
 
 
-def _layout(figure: go.Figure, x_title: str, y_title: str) -> None:
+def plain_axes(figure: go.Figure, x_title: str, y_title: str) -> None:
+    """The look that all figures share, with titled axes."""
     axis: dict[str, Any] = {
         "gridcolor": LIGHT["line"],
         "linecolor": LIGHT["strong"],

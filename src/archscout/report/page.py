@@ -91,6 +91,7 @@ def render(report: dict[str, Any], trials: Sequence[TrialLike], *, folder: Path)
         sharing=sections.weight_sharing(view),
         time=sections.time_spent(view),
         finalists=sections.finalists(view),
+        devices=sections.devices(view),
         limits=sections.limits(view),
         failures=sections.failures(view),
         conditions=sections.conditions(view),
@@ -102,7 +103,7 @@ def render(report: dict[str, Any], trials: Sequence[TrialLike], *, folder: Path)
         as_json=as_json,
         plotly=Markup(plotly),  # noqa: S704 - the two scripts are ours
         script=Markup(script),  # noqa: S704
-        allowed=" ".join(_hash(text) for text in (plotly, script)),
+        allowed=only_these_scripts(plotly, script),
     )
 
 
@@ -116,9 +117,10 @@ def inert(text: str) -> Markup:
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))  # noqa: S704
 
 
-def _hash(script: str) -> str:
-    digest = hashlib.sha256(script.encode("utf-8")).digest()
-    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
+def only_these_scripts(*scripts: str) -> str:
+    """What a content security policy allows: scripts of these contents."""
+    digests = (hashlib.sha256(script.encode("utf-8")).digest() for script in scripts)
+    return " ".join(f"'sha256-{base64.b64encode(digest).decode('ascii')}'" for digest in digests)
 
 
 def _read(file: Path) -> dict[str, Any]:

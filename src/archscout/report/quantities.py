@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 NARROW = "\u202f"
@@ -24,12 +24,26 @@ COSTS = {
     "params": CostName("Parameters", "numbers that training sets; they are what the file of the network holds"),
     "macs": CostName("Multiply-adds", "multiplications, each with an addition, to answer for one input"),
     "peak_memory_bytes": CostName("Working memory", "the most that intermediate results take at one moment", "bytes"),
-    "energy_mj": CostName("Energy", "energy to answer for one input", "mJ"),
+    "memory_traffic_bytes": CostName("Memory traffic", "bytes that operators read and write for one input", "bytes"),
+    "weight_bytes": CostName("Weights", "bytes of the stored weights", "bytes"),
+}
+_ON_DEVICE = {
+    "latency": CostName("Latency on {}", "time to answer on this device, predicted from networks measured there", "ms"),
+    "energy": CostName("Energy on {}", "an estimate, from multiply-adds and memory traffic", "µJ"),
+    "fit": CostName("Memory of {}", "share of the device's memory that the network takes in int8"),
 }
 
 
 def cost_name(key: str) -> CostName:
-    """The name of a cost; one that is not known here is called as its key."""
+    """The name of a cost; one that is not known here is called as its key.
+
+    >>> cost_name("latency@pixel3_ms").title
+    'Latency on pixel3'
+    """
+    kind, at, device = key.partition("@")
+    if at and kind in _ON_DEVICE:
+        name = _ON_DEVICE[kind]
+        return replace(name, title=name.title.format(device.removesuffix("_ms").removesuffix("_uj")))
     return COSTS.get(key) or CostName(key.replace("_", " ").capitalize(), f"the cost '{key}', lower is better")
 
 

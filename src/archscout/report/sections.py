@@ -394,6 +394,49 @@ def finalists(view: View) -> dict[str, Any] | None:
     }
 
 
+def devices(view: View) -> list[dict[str, Any]]:
+    """For each named device: what was predicted of the finalists, and what was measured, as far as anything was."""
+    found: list[dict[str, Any]] = []
+    for key, about in (view.report.get("devices") or {}).items():
+        finalists, again = [], []
+        for row in view.report.get("finalists") or []:
+            details = (row.get("details") or {}).get(key) or {}
+            here = finite(details.get("predicted_ms")) is not None
+            value = finite((row.get("costs") or {}).get(key))
+            prefix = "predicted_" if here else ""
+            told = {name: finite(details.get(f"{prefix}{name}")) for name in ("low", "high")}
+            told["predicted"] = finite(details.get("predicted_ms")) if here else value
+            whole = all(number is not None for number in (*told.values(), value))
+            if here and whole:
+                again.append({"architecture": row.get("architecture"), "ms": value, **told})
+            finalists.append(
+                {
+                    "architecture": row.get("architecture"),
+                    "predicted": cost_text(key, told["predicted"]),
+                    "interval": f"{cost_text(key, told['low'])} to {cost_text(key, told['high'])}" if whole else "–",
+                    "measured": cost_text(key, value) if here else "–",
+                }
+            )
+        names = ("ms", "predicted", "low", "high")
+        before = [
+            row for row in about.get("measured") or [] if all(finite(row.get(name)) is not None for name in names)
+        ]
+        kinds = {"when the device was added": before, "finalists, measured again": again}
+        kinds = {kind: rows for kind, rows in kinds.items() if rows}
+        figure = figures.measured_predicted(kinds, key) if kinds else None
+        found.append(
+            {
+                "title": cost_name(key).title,
+                "name": f"{about.get('title')}: {about.get('source')}.",
+                "at_hand": bool(about.get("at_hand")),
+                "figure": figure,
+                "id": f"device-{len(found)}",
+                "rows": finalists,
+            }
+        )
+    return found
+
+
 def limits(view: View) -> dict[str, Any] | None:
     """What share of the space keeps the limits, and how many candidates were turned away."""
     if not view.limits:

@@ -13,9 +13,6 @@ from archscout.costs import machine
 from archscout.search.engines import Engine
 from archscout.search.store import Store
 
-SCREENING_MARGIN = 0.95
-"""A screened cost must be this far under a limit where costs are measured, for a second measurement differs."""
-
 _CHUNK = 8
 
 
@@ -73,14 +70,22 @@ class CostBook:
 
     def known(self, canonical: str, extra: Sequence[Cost] = ()) -> dict[str, float]:
         """What is known of a network without computing anything, by key; the better of two measurements."""
+        return {key: measurement.value for key, measurement in self._best(canonical, extra).items()}
+
+    def at_most(self, architecture: Architecture) -> dict[str, float]:
+        """What limits are held against, of what is known of a network, by key: of predictions the upper end."""
+        known = self._best(self.setting.space.canonical(architecture))
+        return {key: measurement.at_most for key, measurement in known.items()}
+
+    def _best(self, canonical: str, extra: Sequence[Cost] = ()) -> dict[str, Measurement]:
         row = self._known.get(canonical, {})
-        values: dict[str, float] = {}
+        found: dict[str, Measurement] = {}
         for cost in (*self.costs, *extra):
             for kept in (cost.key, f"measured {cost.key}", f"screened {cost.key}"):
                 if kept in row:
-                    values[cost.key] = row[kept].value
+                    found[cost.key] = row[kept]
                     break
-        return values
+        return found
 
     def _keep(self, canonical: str, kept: str, measurement: Measurement) -> None:
         self._known.setdefault(canonical, {})[kept] = measurement

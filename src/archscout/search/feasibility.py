@@ -46,7 +46,7 @@ def check(
     """
     exact = all(cost.exact for cost in book.costs)
     sample = [space.sample(rng) for _ in range(_EXACT_SAMPLE if exact else _MEASURED_SAMPLE)]
-    costs = book.screened(sample)
+    costs = _at_most(book, sample)
     meeting = sum(meets(row, constraints, margins) for row in costs)
     best = min(range(len(sample)), key=lambda i: excess(costs[i], constraints))
     closest: Architecture = sample[best]
@@ -56,12 +56,22 @@ def check(
         if not meets(nearest, constraints, margins):
             limits = ", ".join(str(constraint) for constraint in constraints)
             found = ", ".join(f"{c.key} = {nearest[c.key]:.4g}" for c in constraints)
-            slack = "" if exact else " (a measured limit needs 5 % of room)"
+            slack = " (a measured limit needs 5 % of room)" if min(margins.values()) < 1 else ""
+            slack += " (a prediction counts with the upper end of its 90 % interval)" if _predicted(constraints) else ""
             raise UsageError(
                 f"no architecture of space '{space.name}' was found that meets {limits}{slack}: the closest, "
                 f"'{closest}', has {found}; raise the limit or take a smaller space."
             )
     return Feasibility(len(sample), meeting, meeting / len(sample), closest.text, dict(nearest))
+
+
+def _at_most(book: CostBook, architectures: Sequence[Architecture]) -> list[dict[str, float]]:
+    book.screened(architectures)
+    return [book.at_most(architecture) for architecture in architectures]
+
+
+def _predicted(constraints: Sequence[Constraint]) -> bool:
+    return any(constraint.cost.startswith("latency@") for constraint in constraints)
 
 
 def excess(costs: Mapping[str, float], constraints: Sequence[Constraint]) -> float:
@@ -83,7 +93,7 @@ def _descend(
         neighbours = take(space.neighbours(best), 512)
         picks = rng.permutation(len(neighbours))[:24]
         candidates += [neighbours[int(i)] for i in picks]
-        rows = book.screened(candidates)
+        rows = _at_most(book, candidates)
         lowest = min(range(len(rows)), key=lambda i: excess(rows[i], constraints))
         if excess(rows[lowest], constraints) >= excess(nearest, constraints):
             break

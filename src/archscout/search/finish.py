@@ -88,6 +88,7 @@ def deliver(ending: Ending, candidates: Sequence[Trial], folder: Path) -> Result
         "epochs": winner.fidelity,
         "conditions": dict(ending.conditions),
         "finalists": finalists,
+        "devices": {cost.key: about for cost in run.book.costs if (about := cost.about(run.book.setting))},
         "pareto": [
             {"architecture": t.architecture.text, "value": t.value, "costs": dict(t.costs)}
             for t in pareto_front(everything, axes)
@@ -196,9 +197,15 @@ def _choose(run: SearchRun, trained: Sequence[Trial]) -> tuple[Trial, list[dict[
             break
         measured = run.book.measured(trial.architecture)
         values = {key: measurement.value for key, measurement in measured.items()}
-        kept = meets(values, run.constraints, {})
+        kept = meets({key: measurement.at_most for key, measurement in measured.items()}, run.constraints, {})
         finalists.append(
-            {"architecture": trial.architecture.text, "value": trial.value, "costs": values, "meets": kept}
+            {
+                "architecture": trial.architecture.text,
+                "value": trial.value,
+                "costs": values,
+                "meets": kept,
+                "details": {key: dict(measurement.details) for key, measurement in measured.items()},
+            }
         )
         if kept and winner is None:
             winner, found = trial, measured

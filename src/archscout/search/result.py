@@ -39,6 +39,8 @@ class Result:
 
     def summary(self) -> str:
         """A few lines for people."""
+        if self.metrics.get("simulated"):
+            return self._simulated()
         metric = self.metrics["metric"]
         costs = self.metrics["costs"]
         lines = [
@@ -55,6 +57,24 @@ class Result:
             f"in {self.folder}: network.onnx, network.safetensors, report.html",
         ]
         return "\n".join(lines)
+
+    def _simulated(self) -> str:
+        found = self.metrics
+        seconds = found["simulated_seconds"]
+        hours = "" if seconds is None else f", {seconds / 3600:.4g} simulated hours"
+        shown = {"params", "macs", *(constraint["key"] for constraint in found["constraints"])}
+        values = {key: value for key, value in found.items() if key.startswith(("train_", "valid_", "test_"))}
+        values |= {key: value for key, value in found["costs"].items() if key in shown}
+        return "\n".join(
+            [
+                found["architecture"],
+                f"simulated on table {found['table']}: {found['metric']} {found['value']:.6g}, "
+                f"regret {found['regret']:.4g} (the best is {found['optimum']:.6g})",
+                ", ".join(f"{key} {value:,.6g}" for key, value in values.items() if value is not None),
+                f"{found['trials']} trainings looked up{hours}, in {found['seconds']['total']:.1f} s",
+                f"in {self.folder}: metrics.json, trials.csv (a simulation trains and exports no network)",
+            ]
+        )
 
 
 def write_json(file: Path, value: Any) -> None:

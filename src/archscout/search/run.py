@@ -7,6 +7,7 @@ proposal number k of a strategy sees the trials up to k - lag, in the order of a
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import time
@@ -29,12 +30,15 @@ from archscout.core.strategy import Strategy
 from archscout.core.task import Task
 from archscout.core.trial import Estimate, History, Trial
 from archscout.search.budget import Budget
-from archscout.search.costs import SCREENING_MARGIN, CostBook, meets
+from archscout.search.costs import CostBook, meets
 from archscout.search.engines import Engine
 from archscout.search.progress import Progress
 from archscout.search.store import Store, StoredTrial
 
 _CHUNK = 8
+_TOGETHER = 16
+"""Networks that one job trains at once, at most: more would save little, and leave workers without a job."""
+
 _STALE = 200
 _LEAST_SECONDS = 5.0
 
@@ -72,6 +76,12 @@ def epoch_seconds(trial: Trial | StoredTrial) -> float:
     """Of the last epoch, where there are two: the first one includes what every process does once."""
     marks = [row["seconds"] for row in trial.curve if "seconds" in row]
     return marks[-1] - marks[-2] if len(marks) > 1 else trial.seconds
+
+
+def _mean(records: Sequence[tuple[float, int]], together: int | None) -> float:
+    """The mean of seconds that were measured so many at once, each with how many."""
+    near = [seconds for seconds, n in records if together is None or n / 2 <= together <= 2 * n]
+    return float(np.mean(near or [seconds for seconds, _ in records]))
 
 
 class Clock:
@@ -134,15 +144,15 @@ class SearchRun:
         self.epochs = 1
         self.share = 1.0
         self.rejected = 0
-        self.margins = {cost.key: 1.0 if cost.exact else SCREENING_MARGIN for cost in book.costs}
+        self.margins = {cost.key: cost.margin for cost in book.costs}
         self._stored = {trial.key: trial for trial in store.trials(name)}
         self._next = 1 + max((trial.number for trial in self._stored.values()), default=-1)
         self._decisions = store.decisions(name)
         self._paid: set[str] = set()
         self._best: float | None = None
         self._estimators: dict[str, Estimator] = {}
-        self._seconds: dict[str, list[float]] = {}
-        self._epochs: dict[str, list[float]] = {}
+        self._seconds: dict[str, list[tuple[float, int]]] = {}
+        self._epochs: dict[str, list[tuple[float, int]]] = {}
         for trial in self._stored.values():
             self._learn_seconds(trial)
 
@@ -188,27 +198,30 @@ class SearchRun:
     ) -> list[Trial]:
         made = self._estimator(estimator)
         self.clock.enter(phase)
-        size = 1 if "training" in made.needs else _CHUNK
         keys = [self._key(made, architecture, fidelity) for architecture in architectures]
-        waiting: deque[tuple[str, Architecture]] = deque()
-        queued: set[str] = set()
-        for key, architecture in zip(keys, architectures, strict=True):
-            if key not in self._stored and key not in queued:
-                queued.add(key)
-                waiting.append((key, architecture))
+        # What is computed together follows from what was asked alone: not from workers, the clock or what is stored.
+        unique = list(dict(zip(keys, architectures, strict=True)).items())
+        size = min(_TOGETHER, -(-len(unique) // 2)) if "training" in made.needs else _CHUNK
+        chunks = [unique[start : start + size] for start in range(0, len(unique), max(1, size))]
+        waiting = deque(batch for chunk in chunks if (batch := [pair for pair in chunk if pair[0] not in self._stored]))
         # A stored trial costs nothing now, but it was paid for: the count must not depend on interruptions.
         self._count_paid(made, (key for key in keys if key in self._stored))
         flying: dict[Future[list[Estimate]], list[tuple[str, Architecture, int]]] = {}
-        total = len(waiting)
+        total = sum(map(len, waiting))
         try:
             while waiting or flying:
-                while waiting and len(flying) < 2 * self.workers and self._affords(made, fidelity, len(flying)):
-                    batch = [waiting.popleft() for _ in range(min(size, len(waiting)))]
-                    flying |= self._submit(made, batch, fidelity)
+                while waiting and len(flying) < 2 * self.workers:
+                    batch = waiting.popleft()
+                    affordable = self._affords(made, fidelity, len(flying), len(batch))
+                    if affordable:
+                        flying |= self._submit(made, batch[:affordable], fidelity)
+                    if affordable < len(batch):
+                        waiting.clear()
                 if not flying:
                     break
                 self._collect(flying, made, fidelity, phase)
-                self._show(phase, total - len(waiting) - sum(map(len, flying.values())), total)
+                left = sum(map(len, waiting)) + sum(map(len, flying.values()))
+                self._show(phase, total - left, total)
         finally:
             self.clock.write()
         return [self._stored[k].trial(a) for k, a in zip(keys, architectures, strict=True) if k in self._stored]
@@ -312,8 +325,9 @@ class SearchRun:
                 break
             before = self.clock.phase
             self.clock.enter("costs")
-            for architecture, costs in zip(batch, self.book.screened(batch), strict=True):
-                if not meets(costs, self.constraints, self.margins):
+            self.book.screened(batch)
+            for architecture in batch:
+                if not meets(self.book.at_most(architecture), self.constraints, self.margins):
                     self.rejected += 1
                 else:
                     admitted.append(architecture)
@@ -358,31 +372,41 @@ class SearchRun:
         if estimator.name == self.estimator:
             self._paid.update(keys)
 
-    def _affords(self, estimator: Estimator, fidelity: int | None, flying: int) -> bool:
-        """Whether the budget pays for one more job, by what such jobs have taken so far."""
-        if estimator.name == self.estimator and self.trials_left() < 1:
-            return False
-        if math.isinf(self.budget.seconds):
-            return True
-        expected = self.expected_seconds(estimator.name, fidelity)
-        return bool(self.seconds_left() > expected * (1 + flying // self.workers))
+    def _affords(self, estimator: Estimator, fidelity: int | None, flying: int, count: int = 1) -> int:
+        """For how many of `count` evaluations in one job the budget pays, by what such evaluations have taken."""
+        if estimator.name == self.estimator:
+            count = int(min(count, self.trials_left()))
+        if math.isinf(self.budget.seconds) or count < 1:
+            return max(0, count)
+        rounds = 1 + flying // self.workers
+        left = self.seconds_left()
+        while count and left <= self.expected_seconds(estimator.name, fidelity, together=count) * count * rounds:
+            count -= 1
+        return count if left > 0 else 0
 
-    def expected_seconds(self, estimator: str, fidelity: int | None) -> float:
-        """What one such evaluation should take: the mean so far, or so many epochs of the usual length."""
+    def expected_seconds(self, estimator: str, fidelity: int | None, *, together: int | None = None) -> float:
+        """What one such evaluation should take: the mean so far, or so many epochs of the usual length.
+
+        With `together`, by what evaluations took of which about so many shared a job, where there are any.
+        """
         exact = self._seconds.get(f"{estimator}@{fidelity}")
         if exact:
-            return float(np.mean(exact))
+            return _mean(exact, together)
         rates = self._epochs.get(estimator)
-        return float(np.mean(rates)) * fidelity if rates and fidelity else 0.0
+        return _mean(rates, together) * fidelity if rates and fidelity else 0.0
+
+    def fidelity(self, epochs: int) -> int:
+        return epochs
 
     def _learn_seconds(self, trial: StoredTrial) -> None:
         if trial.status == "completed":
+            together = int(trial.extra.get("together", 1))
             recent = self._seconds.setdefault(f"{trial.estimator}@{trial.fidelity}", [])
-            recent.append(trial.seconds)
+            recent.append((trial.seconds, together))
             del recent[:-32]
             if trial.curve:
                 rates = self._epochs.setdefault(trial.estimator, [])
-                rates.append(epoch_seconds(trial))
+                rates.append((epoch_seconds(trial), together))
                 del rates[:-32]
 
     def _submit(
@@ -426,7 +450,8 @@ class SearchRun:
                     continue
                 estimates = [Estimate(math.nan, reason=str(error), extra={"failed": True})]
             for (key, architecture, number), estimate in zip(jobs, estimates, strict=True):
-                rows.append(self._row(key, architecture, number, estimate, estimator, fidelity, phase))
+                row = self._row(key, architecture, number, estimate, estimator, fidelity, phase)
+                rows.append(dataclasses.replace(row, extra={**row.extra, "together": len(jobs)}))
         self._commit(rows)
 
     def _commit(self, rows: Sequence[StoredTrial]) -> None:

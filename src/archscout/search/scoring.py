@@ -185,11 +185,9 @@ def _csv_column(text: str, file: Path) -> Iterator[tuple[int, str]]:
 
 
 def _parquet_column(file: Path) -> Iterator[tuple[int, str]]:
-    try:
-        import pyarrow as arrow
-        import pyarrow.parquet as parquet
-    except ImportError as error:
-        raise UsageError("Parquet files need pyarrow: pip install 'archscout[tables]', or give a CSV file.") from error
+    import pyarrow as arrow
+    import pyarrow.parquet as parquet
+
     try:
         table = parquet.read_table(file, columns=["architecture"])
     except (arrow.ArrowException, OSError) as error:

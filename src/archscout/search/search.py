@@ -86,6 +86,8 @@ def search(
     the_space, task = resolve_space(space), resolve_task(data)
     the_space.check_task(task)
     costs, constraints, keys = _limits(maximum or {}, objectives)
+    for cost in costs:
+        cost.check(Setting(the_space, task.sealed(), seed=seed, device=device))
     the_method = resolve_method(method, keys)
     create("estimator", estimator)
     name = name or default_name(the_space, task, method, seed)

@@ -25,6 +25,17 @@ EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 CHOICES = tuple(f"edge {i}->{j}" for i, j in EDGES)
 
+# The graph of a cell has an operation an edge; only the labels differ.
+_INPUT, _OUTPUT = Node("input"), Node("output")
+_NODES = {(name, operation): Node(operation, group=name) for name in CHOICES for operation in OPERATIONS}
+_WIRING = tuple(
+    sorted(
+        [(0, k + 1) for k, (i, _) in enumerate(EDGES) if i == 0]
+        + [(a + 1, b + 1) for (a, (_, j)), (b, (i, _)) in itertools.product(enumerate(EDGES), repeat=2) if i == j]
+        + [(k + 1, 7) for k, (_, j) in enumerate(EDGES) if j == 3]
+    )
+)
+
 
 @register("space", "nasbench201")
 class NASBench201(Space):
@@ -114,13 +125,7 @@ class NASBench201(Space):
 
     def graph(self, architecture: Architecture) -> Graph:
         """The cell with its operations as nodes: input, six operations (edge order), output."""
-        nodes = (Node("input"), *(Node(str(architecture[name]), group=name) for name in CHOICES), Node("output"))
-        edges = [(0, k + 1) for k, (i, _) in enumerate(EDGES) if i == 0]
-        edges += [
-            (a + 1, b + 1) for (a, (_, j)), (b, (i, _)) in itertools.product(enumerate(EDGES), repeat=2) if i == j
-        ]
-        edges += [(k + 1, 7) for k, (_, j) in enumerate(EDGES) if j == 3]
-        return Graph(nodes, tuple(sorted(edges)))
+        return Graph((_INPUT, *(_NODES[name, str(architecture[name])] for name in CHOICES), _OUTPUT), _WIRING)
 
     # -- network --------------------------------------------------------------------------------------------------
 

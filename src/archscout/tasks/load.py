@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,14 @@ def load(name_or_path: str | Path, **parameters: Any) -> Task:
     if name in registry.names("task"):
         return registry.create("task", registry.full_name(name, given))  # type: ignore[no-any-return]
     return _from_path(name, given)
+
+
+def undescribe(description: Mapping[str, Any]) -> Task:
+    """The task that `Task.describe` described, without its examples. Raises `DataError` for other descriptions."""
+    from archscout.tasks import images, nodes, text  # bring torch, which the names of tasks can do without
+
+    kind = description.get("kind") if isinstance(description, Mapping) else None
+    return {nodes.KIND: nodes.undescribe, text.KIND: text.undescribe}.get(str(kind), images.undescribe)(description)
 
 
 def _from_path(text: str, parameters: dict[str, Any]) -> Task:

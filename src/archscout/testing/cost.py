@@ -61,7 +61,7 @@ class CostConformance:
         cost = self.cost()
         assert cost.name
         assert cost.name != Cost.name
-        assert re.fullmatch(r"[a-z][a-z0-9_]*", cost.key)
+        assert re.fullmatch(r"[a-z][a-z0-9_]*(@[a-z0-9_.-]+)?", cost.key)
         assert cost.key != Cost.key
         assert 1.0 in cost.units.values()
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -70,6 +71,40 @@ def to_onnx(module: nn.Module, input_shape: Sequence[int], *, quick: bool = Fals
         except Exception as error:  # exporters fail in countless ways, all of which are reported
             failures.append(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}")
     raise ArchscoutError(f"the network cannot be written as ONNX ({'; '.join(failures)}).")
+
+
+def to_int8(content: bytes, examples: np.ndarray) -> bytes:
+    """A network of `to_onnx` with weights and activations of 8 bits, quantised after training (static, by channel).
+
+    Args:
+        content: the ONNX file.
+        examples: inputs (N, ...) from which the ranges of activations are taken.
+
+    Raises:
+        ArchscoutError: ONNX Runtime cannot quantise the network.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, quantize_static
+
+    class Examples(CalibrationDataReader):  # type: ignore[misc]
+        """The examples, one at a time."""
+
+        def __init__(self) -> None:
+            self.left = iter(examples)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            example = next(self.left, None)
+            return None if example is None else {"input": example[None]}
+
+    with tempfile.TemporaryDirectory() as folder, _silence():
+        file = Path(folder) / "int8.onnx"
+        try:
+            quantize_static(onnx.load_from_string(content), file, Examples(), per_channel=True)
+            return file.read_bytes()
+        except Exception as error:  # it fails in countless ways, all of which are reported
+            raise ArchscoutError(
+                f"ONNX Runtime cannot quantise the network ({type(error).__name__}: {error})."
+            ) from error
 
 
 def session(content: bytes, *, threads: int = 1) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +43,8 @@ Row = dict[str, float]
 class Outcome:
     """What a training came to. The network has the weights of `best_epoch` (from 1; 0 where none was finished).
 
-    `curve` has a row an epoch: `epoch`, `train_loss`, `valid_loss`, `valid_<metric>`, `learning_rate` (of the last
+    `curve` has a row an epoch: `epoch`, `train_loss` and `train_<metric>` (of the batches as they were trained on:
+    augmented, with weights that were still changing), `valid_loss`, `valid_<metric>`, `learning_rate` (of the last
     step), `seconds` (since the start, evaluation included, pauses not). `valid_metric` is that of the best epoch, NaN
     where none was finished. `diverged` says that a loss was no longer finite, `reason` in which epoch.
     """
@@ -65,6 +66,7 @@ def train(
     device: str = "cpu",
     folder: Path | None = None,
     on_epoch: Callable[[Row], bool | None] | None = None,
+    measured: Mapping[str, Split] | None = None,
 ) -> Outcome:
     """Train a network in place; it ends with the weights of the best epoch by the validation metric.
 
@@ -77,6 +79,8 @@ def train(
         folder: where a checkpoint is written after each epoch (of a second and more), and from which an interrupted
             training continues.
         on_epoch: called with each new row of the curve; the training stops early where it returns True.
+        measured: further splits to measure after each epoch; the rows of the curve get `<name>_loss` and
+            `<name>_<metric>`.
 
     Raises:
         UsageError: if the checkpoint in `folder` is of another training.
@@ -85,12 +89,12 @@ def train(
     path = None if folder is None else folder / CHECKPOINT
     x, y = task.tensors(task.train, device)
     with (
-        _fast_layout(network.to(device), x[:2]) as layout,
-        _norm_momentum(network, recipe.norm_momentum),
-        _own_randomness(device),
+        fast_layout(network.to(device), x[:2]) as layout,
+        norm_momentum(network, recipe.norm_momentum),
+        own_randomness(device),
     ):
         x = x.contiguous(memory_format=layout)
-        run = _Run(network, task, recipe, seed, device, x, y, layout)
+        run = _Run(network, task, recipe, seed, device, x, y, layout, measured or {})
         before = 0.0 if path is None else run.restore(path)
         kept = time.perf_counter()
         while run.epoch < recipe.epochs and not run.reason:
@@ -116,17 +120,17 @@ def predict(
 ) -> Tensor:
     """The outputs for every example of a split, in order; every module is left in the mode it was in."""
     x, _ = task.tensors(split, device)
-    with _fast_layout(network.to(device), x[:2]) as layout:
+    with fast_layout(network.to(device), x[:2]) as layout:
         return _outputs(network, x.contiguous(memory_format=layout), batch_size)
 
 
 def _outputs(network: nn.Module, x: Tensor, batch_size: int = EVALUATION_BATCH) -> Tensor:
-    with _evaluation(network):
+    with evaluation(network):
         return torch.cat([network(batch) for batch in torch.split(x, batch_size)])
 
 
 @contextmanager
-def _evaluation(network: nn.Module) -> Iterator[None]:
+def evaluation(network: nn.Module) -> Iterator[None]:
     """Every module in evaluation mode and nothing recorded for gradients; each goes back to the mode it was in."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
@@ -151,16 +155,19 @@ class _Run:
         x: Tensor,
         y: Tensor,
         layout: torch.memory_format,
+        measured: Mapping[str, Split],
     ) -> None:
         self.network, self.task, self.recipe, self.seed, self.device = network, task, recipe, seed, device
         self.x, self.y, self.layout = x, y, layout
-        self.valid_x, self.valid_y = task.tensors(task.valid, device)
-        self.valid_x = self.valid_x.contiguous(memory_format=layout)
+        self.splits = {}
+        for name, split in {"valid": task.valid, **measured}.items():
+            inputs, targets = task.tensors(split, device)
+            self.splits[name] = inputs.contiguous(memory_format=layout), targets
         self.steps = math.ceil(len(self.x) / recipe.batch_size)
         self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        self.optimizer = _optimizer(self.parameters, recipe)
+        self.optimizer = make_optimizer(self.parameters, recipe)
         self.generator = Generator(device)
-        self.precision = _precision(recipe, device)
+        self.precision = precision(recipe, device)
         self.state = {name: tensor.detach() for name, tensor in network.state_dict().items()}
         self.best = {name: tensor.clone() for name, tensor in self.state.items()}
         self.curve: list[Row] = []
@@ -173,12 +180,16 @@ class _Run:
 
     def advance(self) -> Row | None:
         """Train and evaluate for one epoch; None where it diverged."""
-        train_loss = self._train_epoch()
+        train_loss, train_metric = self._train_epoch()
         if not math.isfinite(train_loss):
             self.reason = f"the training loss was {train_loss} in epoch {self.epoch + 1}"
             return None
-        outputs = _outputs(self.network, self.valid_x)
-        valid_loss = float(self.task.loss(outputs, self.valid_y))
+        measures: Row = {}
+        for name, (x, y) in self.splits.items():
+            outputs = _outputs(self.network, x)
+            measures[f"{name}_loss"] = float(self.task.loss(outputs, y))
+            measures[f"{name}_{self.task.metric}"] = self.task.measure(outputs, y)
+        valid_loss = measures["valid_loss"]
         if not math.isfinite(valid_loss):
             self.reason = f"the validation loss was {valid_loss} in epoch {self.epoch + 1}"
             return None
@@ -186,8 +197,8 @@ class _Run:
         row: Row = {
             "epoch": self.epoch + 1,
             "train_loss": train_loss,
-            "valid_loss": valid_loss,
-            metric: self.task.measure(outputs, self.valid_y),
+            f"train_{self.task.metric}": train_metric,
+            **measures,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "seconds": 0.0,
         }
@@ -199,13 +210,14 @@ class _Run:
                 self.best[name].copy_(tensor)
         return row
 
-    def _train_epoch(self) -> float:
-        """One pass over the training examples; the mean loss, as far as it is finite."""
+    def _train_epoch(self) -> tuple[float, float]:
+        """One pass over the training examples; the mean loss, as far as it is finite, and the metric."""
         recipe, task, network, optimizer = self.recipe, self.task, self.network, self.optimizer
         _seed(derive(self.seed, "network", self.epoch), self.device)
         self.generator.manual_seed(derive(self.seed, "batches", self.epoch))
         order = torch.randperm(len(self.x), generator=self.generator, device=self.device)
         losses: list[Tensor] = []
+        answers: list[Tensor] = []
         network.train()
         batches = order.tensor_split(self.steps)
         for step, rows in enumerate(batches):
@@ -216,17 +228,21 @@ class _Run:
             if recipe.augment:
                 x = task.augment(x, self.generator)
             with self.precision:
-                loss = task.loss(network(x.contiguous(memory_format=self.layout)), y, recipe.label_smoothing)
+                outputs = network(x.contiguous(memory_format=self.layout))
+                loss = task.loss(outputs, y, recipe.label_smoothing)
             optimizer.zero_grad()
             loss.backward()
             if recipe.gradient_clip:
                 nn.utils.clip_grad_norm_(self.parameters, recipe.gradient_clip)
             optimizer.step()
             losses.append(loss.detach())
+            answers.append(outputs.detach())
             if step % CHECKED_STEPS == 0 and not losses[-1].isfinite():
                 break
         values: list[float] = torch.stack(losses).tolist()
-        return sum(len(rows) * value for rows, value in zip(batches, values, strict=False)) / len(order)
+        loss_of_all = sum(len(rows) * value for rows, value in zip(batches, values, strict=False)) / len(order)
+        seen = torch.cat(answers)
+        return loss_of_all, task.measure(seen, self.y[order[: len(seen)]])
 
     def load_best(self) -> None:
         if self.best_epoch:
@@ -258,21 +274,13 @@ class _Run:
         for name, tensor in self.state.items():
             tensor.copy_(network[name])
             self.best[name].copy_(best[name])
-        states: dict[int, dict[str, Tensor]] = {}
-        optimized = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        for name, tensor in checkpoint.part(tensors, "optimizer").items():
-            position, _, key = name.partition(".")
-            like = optimized[int(position)]
-            # The fused optimisers run through memory, so that a momentum must lie there as its parameter does.
-            fitting = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
-            states.setdefault(int(position), {})[key] = fitting
-        self.optimizer.load_state_dict({"state": states, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        restore_optimizer(self.optimizer, checkpoint.part(tensors, "optimizer"))
         self.curve, self.best_epoch = notes["curve"], notes["best_epoch"]
         return float(self.curve[-1]["seconds"])
 
 
 @contextmanager
-def _fast_layout(network: nn.Module, x: Tensor) -> Iterator[torch.memory_format]:
+def fast_layout(network: nn.Module, x: Tensor) -> Iterator[torch.memory_format]:
     """The network with its weights in the memory layout that runs fastest; they are put back afterwards.
 
     Channels last is up to two and a half times as fast on a processor (depthwise convolutions gain most), but a module
@@ -281,7 +289,7 @@ def _fast_layout(network: nn.Module, x: Tensor) -> Iterator[torch.memory_format]
     layout = torch.channels_last
     try:
         network.to(memory_format=layout)  # type: ignore[call-overload]
-        with _evaluation(network):
+        with evaluation(network):
             network(x.contiguous(memory_format=layout))
     except RuntimeError:
         layout = torch.contiguous_format
@@ -293,7 +301,7 @@ def _fast_layout(network: nn.Module, x: Tensor) -> Iterator[torch.memory_format]
 
 
 @contextmanager
-def _norm_momentum(network: nn.Module, momentum: float) -> Iterator[None]:
+def norm_momentum(network: nn.Module, momentum: float) -> Iterator[None]:
     """Running statistics that follow with this momentum, unless a layer averages over all batches (momentum None)."""
     layers = [layer for layer in network.modules() if isinstance(layer, _BatchNorm) and layer.momentum is not None]
     before = [layer.momentum for layer in layers]
@@ -306,7 +314,8 @@ def _norm_momentum(network: nn.Module, momentum: float) -> Iterator[None]:
             layer.momentum = own
 
 
-def _optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> Optimizer:
+def make_optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> Optimizer:
+    """The optimiser of a recipe."""
     # Vectors are biases and the scales of normalisation: pulling them to zero only hampers the layer.
     groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
@@ -318,7 +327,21 @@ def _optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> Optimizer:
     return SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0, fused=True)
 
 
-def _precision(recipe: Recipe, device: str) -> AbstractContextManager[Any]:
+def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back the state of an optimiser, as checkpoints have it: names are `<position>.<name>`."""
+    states: dict[int, dict[str, Tensor]] = {}
+    optimized = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for name, tensor in tensors.items():
+        position, _, key = name.partition(".")
+        like = optimized[int(position)]
+        # The fused optimisers run through memory, so that a momentum must lie there as its parameter does.
+        fitting = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
+        states.setdefault(int(position), {})[key] = fitting
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def precision(recipe: Recipe, device: str) -> AbstractContextManager[Any]:
+    """Where a network runs in training: with mixed precision, as the recipe or the device has it."""
     kind = torch.device(device).type
     mixed = recipe.mixed_precision
     if mixed is None:
@@ -327,7 +350,7 @@ def _precision(recipe: Recipe, device: str) -> AbstractContextManager[Any]:
 
 
 def _seed(seed: int, device: str) -> None:
-    """Seed the generators that modules (dropout) draw from; see `_own_randomness`."""
+    """Seed the generators that modules (dropout) draw from; see `own_randomness`."""
     torch.default_generator.manual_seed(seed)
     if torch.device(device).type == "cuda":
         with torch.cuda.device(device):
@@ -335,7 +358,7 @@ def _seed(seed: int, device: str) -> None:
 
 
 @contextmanager
-def _own_randomness(device: str) -> Iterator[None]:
+def own_randomness(device: str) -> Iterator[None]:
     """Leave the global generators as they were."""
     devices = [torch.device(device)] if torch.device(device).type == "cuda" else []
     with torch.random.fork_rng(devices=devices):

@@ -42,7 +42,7 @@ def literal(architecture: Architecture, setting: Setting, batch: int) -> float:
     """A hook on each activation module, batch statistics, x x^T + (1 - x)(1 - x)^T in float64, slogdet."""
     space = setting.space
     seed = derive(setting.seed, "weights", space.canonical(architecture))
-    network = build(space, architecture, setting.task, seed=seed).train()
+    network = build(space, architecture, setting.task, seed=seed).train().to(memory_format=torch.channels_last)
     kernel = torch.zeros(batch, batch, dtype=torch.float64)
 
     def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:

@@ -8,6 +8,11 @@ pass it declares as `watches`, so that one pass serves them all. Three rules mak
 - the batch is a fixed draw from the training split, the same for every architecture of a setting;
 - networks run in evaluation mode (no dropout), except that batch normalisation uses the statistics of the batch, as
   nearly all published code does, and does not change those that it keeps.
+
+Backward passes are shared as well. A score declares in `uses` which of them it wants of its batch, so that the one
+forward pass keeps what they need: `"loss"` (gradients of the loss with respect to the weights), `"channels"` (of the
+same pass, what reaches the outputs of layers), `"curvature"` (the Hessian of the loss times its gradient), `"jacobian"`
+(the gradient of the sum of all outputs with respect to the inputs).
 """
 
 from __future__ import annotations
@@ -15,9 +20,13 @@ from __future__ import annotations
 import math
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar, TypeVar, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -59,12 +68,14 @@ def score(
     """
     defaults = {} if batch is None else {"batch": batch}
     made: dict[str, Estimator] = {name: create("estimator", name, **defaults) for name in names}
+    ensembles = {name: estimator for name, estimator in made.items() if isinstance(estimator, Ensemble)}
+    for ensemble in ensembles.values():
+        made |= {name: create("estimator", name, **defaults) for name in ensemble.members if name not in made}
     scores = {name: estimator for name, estimator in made.items() if isinstance(estimator, Score)}
     columns = dict(zip(scores, together(list(scores.values()), architectures, setting), strict=True))
-    return {
-        name: columns[name] if name in columns else estimator.estimate(architectures, setting)
-        for name, estimator in made.items()
-    }
+    for name, ensemble in ensembles.items():
+        columns[name] = ensemble.merge([columns[member] for member in ensemble.members], setting, batch)
+    return {name: columns[name] if name in columns else made[name].estimate(architectures, setting) for name in names}
 
 
 class Watcher:
@@ -73,12 +84,18 @@ class Watcher:
     def gate(self, x: Tensor) -> None:
         """The input of a rectifier (N x ...), in the order of execution: ReLU, or what is zero or small below zero."""
 
+    def module(self, module: nn.Module, y: Tensor) -> None:
+        """A module without parts of its own and what it returns (N x ...), in the order of execution."""
+
 
 class Score(Estimator):
     """A zero-cost score: a number that a network has before any training."""
 
     watches: ClassVar[tuple[type[Watcher], ...]] = ()
     """What it wants to see of the forward pass of a batch of `batch` examples."""
+
+    uses: ClassVar[frozenset[str]] = frozenset()
+    """The backward passes of that batch that it wants, of: "loss", "channels", "curvature", "jacobian"."""
 
     batch: int = 0
     """How many training examples it looks at; 0 where it needs none."""
@@ -93,18 +110,103 @@ class Score(Estimator):
         return together([self], architectures, setting)[0]
 
 
+class Ensemble(Estimator):
+    """One score of several: where an architecture stands in each, among a fixed sample of the space.
+
+    What published rules compute among the candidates at hand is computed here against `reference` architectures drawn
+    by the setting's seed, so that a value does not depend on what else is asked.
+    """
+
+    needs = frozenset({"inputs", "targets", "gradients"})
+
+    members: tuple[str, ...] = ()
+    """Names of the scores."""
+
+    reference: int = 64
+    """How many architectures of the space are the measure."""
+
+    @abstractmethod
+    def combine(self, values: np.ndarray, reference: np.ndarray) -> np.ndarray:
+        """One value a row of `values` (architectures x members), given those of the reference; NaN is worst."""
+
+    def estimate(
+        self, architectures: Sequence[Architecture], setting: Setting, *, fidelity: int | None = None
+    ) -> list[Estimate]:
+        columns = score(architectures, self.members, setting)
+        return self.merge([columns[member] for member in self.members], setting, None)
+
+    def merge(self, columns: Sequence[Sequence[Estimate]], setting: Setting, batch: int | None) -> list[Estimate]:
+        """The estimates, from those of the members (one column a member)."""
+        if not columns[0]:
+            return []
+        values = np.array([[estimate.value for estimate in column] for column in columns]).T
+        combined = self.combine(values, _reference_values(self.members, self.reference, setting, batch))
+        estimates = []
+        for row, value, known in zip(zip(*columns, strict=True), combined, np.isfinite(values).any(1), strict=True):
+            reason = "" if known else f"every member is undefined: {row[0].reason}"
+            seconds = sum(estimate.seconds for estimate in row)
+            estimates.append(Estimate(float(value) if known else math.nan, seconds, reason=reason))
+        return estimates
+
+
+_references: dict[Hashable, np.ndarray] = {}
+
+
+def _reference_values(members: tuple[str, ...], count: int, setting: Setting, batch: int | None) -> np.ndarray:
+    """What the members say of the reference sample (architectures x members); made once a process."""
+    key = (members, count, setting.space.name, setting.task.digest, setting.seed, setting.device, batch)
+    if key not in _references:
+        rng = stream(setting.seed, "ensemble", "reference")
+        architectures = [setting.space.sample(rng) for _ in range(count)]
+        columns = score(architectures, members, setting, batch=batch)
+        _references[key] = np.array([[estimate.value for estimate in columns[member]] for member in members]).T
+    return _references[key]
+
+
 def together(scores: Sequence[Score], architectures: Sequence[Architecture], setting: Setting) -> list[list[Estimate]]:
     """One list a score, one estimate an architecture; NaN with a reason where a score is undefined or not finite."""
-    watchers: dict[int, list[type[Watcher]]] = {}
+    asked: dict[int, Asked] = {}
     for each in scores:
-        kinds = watchers.setdefault(each.batch, [])
-        kinds += [kind for kind in each.watches if kind not in kinds]
-    batches: dict[int, Batch] = {}
+        batch = asked.setdefault(each.batch, Asked())
+        batch.watchers += [kind for kind in each.watches if kind not in batch.watchers]
+        batch.uses |= each.uses
+    batches: dict[tuple[int, int], Batch] = {}
     rows = []
     for architecture in architectures:
-        subject = Subject(architecture, setting, watchers, batches)
+        subject = Subject(architecture, setting, asked, batches)
         rows.append([subject.ask(each) for each in scores])
     return [[row[column] for row in rows] for column in range(len(scores))]
+
+
+@dataclass
+class Asked:
+    """What the scores of one batch size want of its passes."""
+
+    watchers: list[type[Watcher]] = field(default_factory=list)
+    uses: set[str] = field(default_factory=set)
+
+
+@dataclass
+class Gradients:
+    """The gradients of the mean loss of a batch.
+
+    `weights` are the parameters of two or more dimensions, by name, and `gradients` theirs (zero where a weight has no
+    part in the loss). `saliency` has for each layer the mean over examples of (sum over places of output x gradient)^2
+    by channel, and the number of weights of a channel, where "channels" was asked for.
+    """
+
+    weights: Mapping[str, Tensor]
+    gradients: Mapping[str, Tensor]
+    saliency: list[tuple[Tensor, int]]
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What was made once, its own seconds, and all that it rests on (itself included)."""
+
+    value: Any
+    seconds: float
+    rests_on: frozenset[Hashable]
 
 
 class Subject:
@@ -114,12 +216,12 @@ class Subject:
         self,
         architecture: Architecture,
         setting: Setting,
-        watchers: Mapping[int, Sequence[type[Watcher]]],
-        batches: dict[int, Batch],
+        asked: Mapping[int, Asked],
+        batches: dict[tuple[int, int], Batch],
     ) -> None:
         self.architecture, self.setting = architecture, setting
-        self._watchers, self._batches = watchers, batches
-        self._kept: dict[Hashable, tuple[Any, float]] = {}
+        self._asked, self._batches = asked, batches
+        self._kept: dict[Hashable, _Kept] = {}
         self._used: set[Hashable] = set()
         self._making = 0.0
 
@@ -129,7 +231,7 @@ class Subject:
         space, task = self.setting.space, self.setting.task
         if "network" in self._kept:
             return self.network
-        return self._once("blueprint", lambda: blueprint(space, self.architecture, task))
+        return self.once("blueprint", lambda: blueprint(space, self.architecture, task))
 
     @property
     def graph(self) -> Graph:
@@ -142,18 +244,63 @@ class Subject:
     @property
     def network(self) -> nn.Module:
         """The freshly initialised network, in the mode that the module's docstring tells. To be left as it is."""
-        return self._once("network", self._build)
+        return self.once("network", self._build)
 
-    def inputs(self, size: int) -> Batch:
-        """A batch of so many training examples, as many as there are where there are fewer: inputs and targets."""
-        if size not in self._batches:
-            self._batches[size] = draw(self.setting, size)
-        return self._batches[size]
+    def inputs(self, size: int, part: int = 0) -> Batch:
+        """A batch of so many training examples, as many as there are where there are fewer: inputs and targets.
+
+        Different `part`s are different draws, without common examples as far as the training split goes.
+        """
+        if (size, part) not in self._batches:
+            self._batches[size, part] = draw(self.setting, size, part)
+        return self._batches[size, part]
+
+    def apart(self, size: int, part: int) -> Batch:
+        """A batch that shares no example with part 0. Raises `UndefinedScore` where the training split is too small."""
+        count = len(self.setting.task.train)
+        if count < 2 * size:
+            raise UndefinedScore(f"the training split has {count} examples, too few for two batches of {size}")
+        return self.inputs(size, part)
 
     def watched(self, kind: type[W], size: int) -> W:
         """What a watcher has kept of the forward pass of `inputs(size)`; the score must have declared both."""
-        network, (x, _) = self.network, self.inputs(size)
-        return cast(W, self._once(("forward", size), lambda: self._forward(network, x, size))[kind])
+        return cast(W, self._forward(size, 0)[0][kind])
+
+    def gradients(self, size: int, part: int = 0) -> Gradients:
+        """The gradients of the loss of `inputs(size, part)`; of part 0, the score must have declared "loss"."""
+        return self.once(("loss", size, part), lambda: self._differentiate(size, part))
+
+    def curvature(self, size: int) -> dict[str, Tensor]:
+        """The Hessian of the loss times its gradient, by weight; the score must have declared "curvature"."""
+        return self.once(("curvature", size), lambda: self._curve(self.gradients(size), size))
+
+    def jacobian(self, size: int) -> Tensor:
+        """The gradient of the sum of all outputs with respect to the inputs (N x numbers of an input).
+
+        The score must have declared "jacobian". Raises `UndefinedScore` where no output depends on the input.
+        """
+        return self.once(("jacobian", size), lambda: self._jacobian(size))
+
+    def initialised(self, how: Callable[[nn.Module, torch.Generator], None], *keys: str | int) -> nn.Module:
+        """A network whose modules were initialised anew by `how(module, generator)`, in the mode of `network`.
+
+        It is one and the same module each time: finish with it before asking again.
+        """
+        network = self.once("scratch", self._build)
+        generator = self.generator("initialised", self.setting.space.canonical(self.architecture), *keys)
+        with torch.no_grad():
+            for module in network.modules():
+                how(module, generator)
+        return network
+
+    def generator(self, *keys: str | int) -> torch.Generator:
+        """A stream of random numbers for one purpose, on the processor."""
+        return torch.Generator().manual_seed(derive(self.setting.seed, *keys))
+
+    def normal(self, *shape: int, keys: Sequence[str | int]) -> Tensor:
+        """A tensor of standard normal numbers, the same for every architecture."""
+        x = torch.randn(shape, generator=self.generator(*keys)).to(self.setting.device)
+        return _image_layout(x)
 
     def ask(self, score: Score) -> Estimate:
         """The estimate of one score; its `seconds` include what it used, whoever had that made."""
@@ -168,44 +315,146 @@ class Subject:
         own = time.perf_counter() - began - self._making
         if not math.isfinite(value) and not reason:
             value, reason = math.nan, f"{score.name} is {value}"
-        return Estimate(value, own + sum(self._kept[key][1] for key in self._used), reason=reason)
+        return Estimate(value, own + sum(self._kept[key].seconds for key in self._used), reason=reason)
 
-    def _once(self, key: Hashable, make: Callable[[], V]) -> V:
+    def once(self, key: Hashable, make: Callable[[], V]) -> V:
+        """What `make` makes, made the first time this key is asked for; scores may share work of their own so."""
         if key not in self._kept:
+            making, used = self._making, self._used
+            self._making, self._used = 0.0, set()
             began = time.perf_counter()
-            made = make()
-            seconds = time.perf_counter() - began
-            self._kept[key] = made, seconds
-            self._making += seconds
-        self._used.add(key)
-        return cast(V, self._kept[key][0])
+            try:
+                made = make()
+                self._kept[key] = _Kept(made, time.perf_counter() - began - self._making, frozenset({key, *self._used}))
+            finally:
+                self._making, self._used = making + time.perf_counter() - began, used
+        self._used |= self._kept[key].rests_on
+        return cast(V, self._kept[key].value)
 
     def _traced(self, network: nn.Module) -> Graph:
-        return self._once("graph", lambda: trace(network, self.setting.task.input_shape))
+        return self.once("graph", lambda: trace(network, self.setting.task.input_shape))
 
     def _build(self) -> nn.Module:
         space, task, device = self.setting.space, self.setting.task, self.setting.device
         seed = derive(self.setting.seed, "weights", space.canonical(self.architecture))
-        network = build(space, self.architecture, task, seed=seed, device=device).eval()
-        for module in network.modules():
-            if isinstance(module, _BatchNorm):
-                module.train()
-                module.momentum = 0.0
-        return network
+        return prepared(build(space, self.architecture, task, seed=seed, device=device))
 
-    def _forward(self, network: nn.Module, x: Tensor, size: int) -> dict[type[Watcher], Watcher]:
-        watchers = {kind: kind() for kind in self._watchers[size]}
-        with torch.no_grad(), _Watching(list(watchers.values())):
-            network(x)
-        return watchers
+    # -- passes ---------------------------------------------------------------------------------------------------
+
+    def _forward(self, size: int, part: int) -> _Forward:
+        network, (x, y) = self.network, self.inputs(size, part)
+        return self.once(("forward", size, part), lambda: self._run(network, x, y, size, part))
+
+    def _run(self, network: nn.Module, x: Tensor, y: Tensor, size: int, part: int) -> _Forward:
+        asked = self._asked.get(size, Asked()) if part == 0 else Asked(uses={"loss"})
+        watchers = {kind: kind() for kind in asked.watchers}
+        layers = _Layers() if "channels" in asked.uses else None
+        with ExitStack() as stack:
+            stack.enter_context(torch.set_grad_enabled(bool(asked.uses)))
+            if any(type(watcher).module is not Watcher.module for watcher in watchers.values()):
+                stack.enter_context(showing(network, list(watchers.values())))
+            if any(type(watcher).gate is not Watcher.gate for watcher in watchers.values()):
+                stack.enter_context(Watching(list(watchers.values())))
+            if layers is not None:
+                stack.enter_context(layers.following(network))
+            if "jacobian" in asked.uses:
+                x = x.clone(memory_format=torch.preserve_format).requires_grad_()
+            outputs = network(x)
+        return watchers, x, y, outputs, layers
+
+    def _differentiate(self, size: int, part: int) -> Gradients:
+        _, _, y, outputs, layers = self._forward(size, part)
+        uses = self._asked[size].uses if part == 0 else {"loss"}
+        weights = {name: weight for name, weight in self.network.named_parameters() if weight.ndim > 1}
+        if not weights:
+            raise UndefinedScore("the network has no weights")
+        if not outputs.requires_grad:
+            raise UndefinedScore("no weight has a part in the outputs")
+        twice = "curvature" in uses
+        with torch.enable_grad():
+            loss = self.setting.task.loss(outputs, y)
+            if layers is not None:
+                layers.listening = True
+            found = torch.autograd.grad(
+                loss, list(weights.values()), create_graph=twice, retain_graph=twice or "jacobian" in uses,
+                allow_unused=True, materialize_grads=True,
+            )  # fmt: skip
+            if layers is not None:
+                layers.listening = False
+        return Gradients(weights, dict(zip(weights, found, strict=True)), layers.saliency if layers else [])
+
+    def _curve(self, gradients: Gradients, size: int) -> dict[str, Tensor]:
+        found = list(gradients.gradients.values())
+        with torch.enable_grad():
+            product = sum(((g.detach() * g).sum() for g in found if g.requires_grad), torch.zeros(()))
+            if not product.requires_grad:
+                raise UndefinedScore("the loss has no second derivatives")
+            try:
+                second = torch.autograd.grad(
+                    product,
+                    list(gradients.weights.values()),
+                    allow_unused=True,
+                    materialize_grads=True,
+                    retain_graph="jacobian" in self._asked[size].uses,
+                )
+            except (RuntimeError, NotImplementedError) as error:
+                raise UndefinedScore(f"the loss cannot be differentiated twice: {error}") from error
+        return dict(zip(gradients.weights, second, strict=True))
+
+    def _jacobian(self, size: int) -> Tensor:
+        _, x, _, outputs, _ = self._forward(size, 0)
+        if not outputs.requires_grad:
+            raise UndefinedScore("no output depends on the input")
+        retain = "loss" in self._asked[size].uses and ("loss", size, 0) not in self._kept
+        (gradient,) = torch.autograd.grad(outputs.sum(), x, retain_graph=retain, allow_unused=True)
+        if gradient is None:
+            raise UndefinedScore("no output depends on the input")
+        return gradient.flatten(1)
 
 
-def draw(setting: Setting, size: int) -> Batch:
+def prepared(network: nn.Module) -> nn.Module:
+    """The network in the mode that the module's docstring tells, its images in the layout that is fastest."""
+    network.eval()
+    for module in network.modules():
+        if isinstance(module, _BatchNorm):
+            module.train()
+            module.momentum = 0.0
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+@contextmanager
+def normalised_by(network: nn.Module, function: Callable[[_BatchNorm, Tensor], Tensor]) -> Iterator[None]:
+    """Let batch normalisation give `function(layer, input)`, within the block."""
+    layers: list[Any] = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    for layer in layers:
+        layer.forward = partial(function, layer)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward
+
+
+def unchanged(layer: nn.Module, x: Tensor) -> Tensor:
+    """No normalisation, for `normalised_by`."""
+    return x
+
+
+def draw(setting: Setting, size: int, part: int = 0) -> Batch:
     """A fixed batch of different examples of the training split, on the setting's device."""
     train = setting.task.train
-    chosen = stream(setting.seed, "batch", size).choice(len(train), min(size, len(train)), replace=False, shuffle=False)
+    whole = np.arange(len(train))
+    if part and len(train) >= 2 * size:
+        first = stream(setting.seed, "batch", size).choice(len(train), size, replace=False, shuffle=False)
+        whole = np.setdiff1d(whole, first)
+    keys: tuple[str | int, ...] = ("batch", size, part) if part else ("batch", size)
+    chosen = stream(setting.seed, *keys).choice(whole, min(size, len(whole)), replace=False, shuffle=False)
     x, y = setting.task.tensors(Split(train.x[chosen], train.y[chosen]), setting.device)
-    return x, y
+    return _image_layout(x), y
+
+
+def _image_layout(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
 def check_batch(size: int, name: str) -> int:
@@ -219,7 +468,61 @@ _GATES = frozenset({"relu", "hardtanh", "leaky_relu", "prelu_kernel", "elu", "ge
 """Operators that let through what is above zero and hold back what is below."""
 
 
-class _Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
+_Forward = tuple[dict[type[Watcher], Watcher], Tensor, Tensor, Tensor, "_Layers | None"]
+"""Of a forward pass: what was watched, inputs, targets, outputs, and the layers that are followed."""
+
+
+@contextmanager
+def showing(network: nn.Module, watchers: Sequence[Watcher]) -> Iterator[None]:
+    """Show watchers what the innermost modules return, within the block."""
+
+    def hook(module: nn.Module, _: Any, y: Any) -> None:
+        if isinstance(y, Tensor):
+            for watcher in watchers:
+                watcher.module(module, y.detach())
+
+    handles = [m.register_forward_hook(hook) for m in network.modules() if not any(True for _ in m.children())]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class _Layers:
+    """Follows the outputs of convolutions and linear layers; while `listening`, records how the loss hangs on them."""
+
+    def __init__(self) -> None:
+        self.listening = False
+        self.saliency: list[tuple[Tensor, int]] = []
+
+    @contextmanager
+    def following(self, network: nn.Module) -> Iterator[None]:
+        kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+        handles = [m.register_forward_hook(self._follow) for m in network.modules() if isinstance(m, kinds)]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _follow(self, module: Any, _: Any, y: Tensor) -> None:
+        if y.requires_grad:
+            activation, weights = y.detach(), module.weight[0].numel()
+            y.register_hook(  # type: ignore[no-untyped-call]
+                lambda gradient: self._hear(activation, gradient.detach(), weights, module)
+            )
+
+    def _hear(self, y: Tensor, gradient: Tensor, weights: int, module: nn.Module) -> None:
+        if self.listening:
+            channel = 1 if not isinstance(module, nn.Linear) else y.ndim - 1
+            places = [d for d in range(1, y.ndim) if d != channel]
+            product = y * gradient
+            summed = product.sum(places) if places else product
+            self.saliency.append(((summed**2).mean(0), weights))
+
+
+class Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Shows the inputs of rectifiers to watchers, wherever in the network's code they stand."""
 
     def __init__(self, watchers: Sequence[Watcher]) -> None:

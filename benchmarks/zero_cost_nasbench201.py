@@ -1,0 +1,105 @@
+"""What each training-free score is worth on NAS-Bench-201, on real CIFAR-10 images, against the published accuracies.
+
+    python benchmarks/zero_cost_nasbench201.py --table accuracy.parquet --data cifar10.npz --minutes 60
+    python benchmarks/zero_cost_nasbench201.py --table accuracy.parquet --data cifar10.npz --report
+
+`--table` is a Parquet file with the columns `arch` and the test accuracies `c10_test_200`, `c100_test_200` and
+`in16_test_200` of NAS-Bench-201, in percent; `--data` anything that `archscout score --data` takes. Scores are written row by row to
+CSV files in `--runs`, from which a stopped run goes on:
+
+- `exact.csv`: scores on one channel, which no drawn weight changes, all networks (15,625 architectures are 5,260 networks);
+- `small.csv`: scores of a small network (4 channels, 1 cell a stage, batch 32), all networks;
+- `sample_SEED.csv`: scores of the published network (16 channels, 5 cells), as many of 1,000 architectures, drawn once and in random
+  order, as the time allows, for each of three seeds of the weights and the batch;
+- `views.csv` and `dear.csv`: the other scores, likewise, seed 0.
+
+`--report` makes docs/results/training-free.md, .json and the plots of what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+
+from archscout.core.registry import create
+from archscout.search import scoring
+from archscout.search.engines import engine
+from archscout.tasks.load import load
+
+EXACT = ["synflow:expected=true", "nasgraph:expected=true", "nn_mass", "epsilon:batch=32", "epsilon_log:batch=16"]
+SMALL = ["jacob_cov:batch=32", "naswot:batch=32"]
+SAMPLE = [
+    "l2_norm", "grad_norm", "snip", "plain", "fisher", "knas", "jacob_cov", "epe_nas", "naswot:batch=64", "das:batch=64",
+    "synflow",
+]  # fmt: skip
+VIEWS = [
+    "params", "macs", "nonlinear_units", "nn_mass", "nasgraph:expected=true", "zen", "zico", "swap:repeats=2", "meco",
+    "near:batch=64", "az_expressivity:batch=16", "az_progressivity:batch=16", "az_trainability:batch=16", "dextr:batch=64",
+]  # fmt: skip
+DEAR = [
+    "grasp:batch=32", "gradsign:batch=32", "vkdnw:batch=4", "te_nas_ntk:batch=24", "eigen_nas:batch=24", "te_nas_regions:repeats=1",
+    "teg_mse:batch=16,repeats=1", "nasgraph",
+]  # fmt: skip
+COUNT = 1000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", type=Path, required=True)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--runs", type=Path, default=Path("runs/zero_cost_nasbench201"))
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--workers", type=int, default=0, help="processes; 0: this one")
+    parser.add_argument("--report", action="store_true", help="only write the report of what is there")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if not options.report:
+        run(options)
+    import zero_cost_report
+
+    zero_cost_report.write(options.table, options.runs)
+
+
+def run(options: argparse.Namespace) -> None:
+    import pyarrow.parquet as parquet
+
+    task = load(options.data).sealed()
+    published, small = create("space", "nasbench201"), create("space", "nasbench201:width=4,cells=1")
+    rows = [published.parse(text) for text in parquet.read_table(options.table)["arch"].to_pylist()]
+    everything = list({published.canonical(row): row for row in reversed(rows)}.values())
+    drawn = scoring.sample(published, COUNT, seed=0)
+    deadline = time.monotonic() + 60 * options.minutes
+    jobs = [
+        ("exact", published, EXACT, everything, len(everything), 0),
+        ("sample_0", published, SAMPLE, drawn, 100, 0),
+        ("small", small, SMALL, everything, len(everything), 0),
+        ("sample_0", published, SAMPLE, drawn, 200, 0),
+        ("views", published, VIEWS, drawn, 50, 0),
+        ("dear", published, DEAR, drawn, 30, 0),
+        ("sample_1", published, SAMPLE, drawn, 50, 1),
+        ("sample_2", published, SAMPLE, drawn, 50, 2),
+        ("sample_0", published, SAMPLE, drawn, COUNT, 0),
+        ("views", published, VIEWS, drawn, COUNT, 0),
+        ("dear", published, DEAR, drawn, COUNT, 0),
+        ("sample_1", published, SAMPLE, drawn, COUNT, 1),
+        ("sample_2", published, SAMPLE, drawn, COUNT, 2),
+    ]
+    for name, space, names, architectures, count, seed in jobs:
+        done = 0
+        while done < count and time.monotonic() < deadline:
+            done = min(done + (50 if count <= COUNT else 500), count)
+            with engine("local", options.workers, (space, task, "cpu")) as pool:
+                file = options.runs / f"{name}.csv"
+                scores = scoring.score(space, task, names, architectures[:done], file=file, engine=pool, seed=seed)
+            if scores.added:
+                print(
+                    f"{time.strftime('%H:%M:%S')} {name}: {scores.rows} rows, {scores.seconds / scores.added:.2f} s each",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""Latency on a named device: predicted by a model of it, and measured where the device is this machine."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from archscout.core.architecture import Architecture
+from archscout.core.cost import Cost, Measurement
+from archscout.core.errors import ArchscoutError, UsageError
+from archscout.core.estimator import Setting
+from archscout.core.registry import register
+from archscout.core.seeds import stream
+from archscout.core.space import Space
+from archscout.costs import devices
+from archscout.costs.latency import Latency
+from archscout.costs.machine import processor
+from archscout.costs.memory_traffic import traffic_bytes
+from archscout.costs.models.base import LatencyModel
+from archscout.costs.models.bayesian import BayesianLatency
+from archscout.networks.tracing import trace_architecture
+
+SIDE = 1.645
+"""Standard deviations from the middle to either end of the 90 % interval of a prediction."""
+
+SAME = 0.01
+"""Networks whose multiply-adds differ by no more than this share are the same but for their number of outputs."""
+
+
+_LOOKS = 20
+"""Architectures of which the one with most multiply-adds is the reference."""
+
+
+@register("cost", "latency@DEVICE")
+class DeviceLatency(Cost):
+    """Milliseconds on a named device: predicted with an interval; measured where the device is this machine.
+
+    A device knows the latency of the networks that were measured on it: of one space, for inputs of one shape. For
+    other networks there is no number, but an error that says how to get one (`archscout device add`). Of published
+    devices the package holds fitted coefficients; of a user's own, the measurements, to which a model is fitted when it
+    is needed.
+
+    The value is the middle of the prediction, `details["low"]` and `["high"]` the ends of its 90 % interval. A limit is
+    held against the upper end: where the model is right, a network whose upper end is just at the limit breaks it once
+    in twenty. Where the device is this machine (`archscout device add NAME --here`), `screen` predicts and `measure`
+    measures.
+
+    Raises:
+        UsageError: the device is unknown, or its latency for these networks is.
+    """
+
+    units: ClassVar[Mapping[str, float]] = Latency.units
+    exact: ClassVar[bool] = False
+    margin: ClassVar[float] = 1.0
+
+    def __init__(self, device: str) -> None:
+        self.device = devices.find(device)
+        self.name = f"latency@{device}"
+        self.key = f"latency@{device}_ms"
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether the device is this machine."""
+        return self.device.own and self.device.conditions.get("cpu") == processor() and self._conditions is not None
+
+    @property
+    def _conditions(self) -> Mapping[str, Any] | None:
+        """How to measure on this machine as the device was measured."""
+        known = self.device.conditions
+        names = ("runtime", "batch", "threads", "precision")
+        return {name: known[name] for name in names} if all(name in known for name in names) else None
+
+    def check(self, setting: Setting) -> None:
+        """Raises `UsageError` where the device does not know the networks of the setting."""
+        self._model(setting)
+
+    def about(self, setting: Setting) -> dict[str, Any]:
+        """The device, whether it is at hand, and the measured networks, each predicted from the others."""
+        rows = entry(self.device, setting).get("measurements", [])
+        return {
+            "device": self.device.name,
+            "title": self.device.title,
+            "source": self.device.source,
+            "at_hand": self.at_hand,
+            "measured": [dict(row) for row in rows],
+        }
+
+    def screen(self, architectures: Sequence[Architecture], setting: Setting) -> list[Measurement]:
+        """What the model predicts."""
+        if not architectures:
+            return []
+        built = [setting.space.simplify(architecture) for architecture in architectures]
+        milliseconds, deviations = self._model(setting).predict(built)
+        return [_prediction(float(ms), float(std)) for ms, std in zip(milliseconds, deviations, strict=True)]
+
+    def measure(self, architecture: Architecture, setting: Setting) -> Measurement:
+        predicted = self.screen([architecture], setting)[0]
+        conditions = self._conditions
+        if not self.at_hand or conditions is None:
+            return predicted
+        measured = Latency(**conditions).measure(architecture, setting)
+        expected = {
+            "predicted_ms": predicted.value,
+            **{f"predicted_{k}": predicted.details[k] for k in ("low", "high")},
+        }
+        return Measurement(measured.value, measured.spread, {**measured.details, **expected})
+
+    def _model(self, setting: Setting) -> LatencyModel:
+        return model(self.device, entry(self.device, setting), setting)
+
+
+def _prediction(milliseconds: float, deviation: float) -> Measurement:
+    reach = math.exp(SIDE * deviation)
+    details = {"predicted": True, "low": milliseconds / reach, "high": milliseconds * reach, "deviation": deviation}
+    return Measurement(milliseconds, reach - 1, details)
+
+
+# -- what a device knows ----------------------------------------------------------------------------------------------
+
+
+def describe(setting: Setting) -> dict[str, Any]:
+    """What tells whether two settings have the same networks: space, input, and the work of one reference network."""
+    sample = [setting.space.sample(stream(number, "reference network")) for number in range(_LOOKS)]
+    macs = {each.text: _macs(setting, each) for each in (*setting.space.extremes(), *sample)}
+    largest = max(macs, key=macs.__getitem__)
+    return {
+        "space": setting.space.name.partition(":")[0],
+        "input_shape": list(setting.task.input_shape),
+        "reference": {"architecture": largest, "macs": macs[largest]},
+    }
+
+
+def entry(device: devices.Device, setting: Setting) -> Mapping[str, Any]:
+    """The latency data of a device for the networks of a setting.
+
+    Raises:
+        UsageError: it has none, or has them for other networks of that space or another input.
+    """
+    space = setting.space.name.partition(":")[0]
+    shape = list(setting.task.input_shape)
+    advice = (
+        f"; measure some there: 'archscout device add NAME --space {setting.space.name} --data DATA --bundle FOLDER'"
+    )
+    of_space = [found for found in device.latency if found["space"] == space]
+    if not of_space:
+        known = " and ".join(sorted({str(found["space"]) for found in device.latency}))
+        raise UsageError(
+            f"device '{device.name}' knows "
+            + (f"the latency of {known}, not of space '{setting.space.name}'" if known else "no latency")
+            + advice
+            + "."
+        )
+    of_shape = [found for found in of_space if list(found["input_shape"]) == shape]
+    if not of_shape:
+        known = " and ".join(_by(found["input_shape"]) for found in of_space)
+        raise UsageError(
+            f"device '{device.name}' knows the latency of {space} for inputs of {known}, not of {_by(shape)} as task "
+            f"'{setting.task.name}' has them{advice}."
+        )
+    for found in of_shape:
+        reference = found["reference"]
+        try:
+            macs = _macs(setting, setting.space.parse(reference["architecture"]))
+        except ArchscoutError:
+            continue
+        if abs(macs / reference["macs"] - 1) <= SAME:
+            return found
+    raise UsageError(
+        f"device '{device.name}' knows the latency of other networks of space {space} than those of "
+        f"'{setting.space.name}': its reference has {of_shape[0]['reference']['macs']:,} multiply-adds, and here it "
+        f"has another number{advice}."
+    )
+
+
+_models: dict[str, tuple[Space, LatencyModel]] = {}
+
+
+def model(device: devices.Device, found: Mapping[str, Any], setting: Setting) -> LatencyModel:
+    """The model of a device for the networks of a setting, fitted once a process."""
+    key = json.dumps([device.name, device.own, found], sort_keys=True)
+    known = _models.get(key)
+    if known is None or known[0] is not setting.space:
+        made: LatencyModel
+        if found.get("published"):
+            made = BayesianLatency().device(setting.space, device.name)
+        else:
+            rows = found["measurements"]
+            architectures = [setting.space.parse(row["architecture"]) for row in rows]
+            made = new_model(setting).fit(setting.space, architectures, [row["ms"] for row in rows])
+        known = _models[key] = (setting.space, made)
+    return known[1]
+
+
+def new_model(setting: Setting) -> BayesianLatency:
+    """The default model for a device on which the networks of a setting are measured."""
+    return BayesianLatency(counts=_Counts(setting))
+
+
+class _Counts:
+    """Multiply-adds, bytes moved and operators of networks: (n, 3); each network is traced once."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.known: dict[str, tuple[int, int, int]] = {}
+
+    def __call__(self, architectures: Sequence[Architecture]) -> np.ndarray:
+        for architecture in architectures:
+            if architecture.text not in self.known:
+                graph = trace_architecture(self.setting.space, architecture, self.setting.task)
+                macs = sum(node.macs for node in graph.nodes)
+                self.known[architecture.text] = macs, traffic_bytes(graph), len(graph.nodes)
+        return np.asarray([self.known[architecture.text] for architecture in architectures], dtype=float)
+
+
+def _macs(setting: Setting, architecture: Architecture) -> int:
+    return sum(node.macs for node in trace_architecture(setting.space, architecture, setting.task).nodes)
+
+
+def _by(shape: Sequence[int]) -> str:
+    return " x ".join(str(size) for size in shape)

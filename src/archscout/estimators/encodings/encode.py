@@ -1,0 +1,80 @@
+"""Encodings by name, each computed once for the same architectures."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+
+import numpy as np
+
+from archscout.core.errors import UsageError, nearest
+from archscout.core.space import Space
+from archscout.estimators.encodings.adjacency import adjacency
+from archscout.estimators.encodings.graphs import Architectures, parsed
+from archscout.estimators.encodings.live import blocks, live
+from archscout.estimators.encodings.path import path
+from archscout.estimators.encodings.sequence import sequence
+from archscout.estimators.encodings.wl import wl
+
+KEPT = 16
+"""Encodings that are remembered."""
+
+
+def choices(space: Space, architectures: Architectures) -> np.ndarray:
+    """The options taken, one-hot, of the architecture without what its network does not use: float32, (N, D)."""
+    return space.encode([space.simplify(one) for one in parsed(space, architectures)])
+
+
+def plain(space: Space, architectures: Architectures) -> np.ndarray:
+    """The options taken, one-hot, as the architecture is written: float32, (N, D)."""
+    return space.encode(list(parsed(space, architectures)))
+
+
+ENCODINGS: dict[str, Callable[[Space, Architectures], np.ndarray]] = {
+    "adjacency": adjacency, "choices": choices, "live": live, "path": path, "plain": plain, "sequence": sequence,
+    "wl": wl,
+}  # fmt: skip
+
+_known: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
+
+
+def encode(name: str, space: Space, architectures: Architectures) -> np.ndarray:
+    """The matrix of an encoding, or of several side by side (`"live+choices"`): float32, (N, D), read-only.
+
+    Remembered by content: the same encoding of the same architectures is computed once. Raises `UsageError` for an
+    unknown name, and for a graph encoding of a space without graphs.
+    """
+    parts = name.split("+")
+    if len(parts) > 1:
+        return np.concatenate([encode(part, space, architectures) for part in parts], axis=1)
+    if name not in ENCODINGS:
+        raise UsageError(f"there is no encoding '{name}': {nearest(name, ENCODINGS)}")
+    content = hashlib.sha256(f"{type(space).__qualname__} {space.choices}".encode())
+    content.update("\n".join(map(str, architectures)).encode())
+    key = (name, content.hexdigest())
+    if key not in _known:
+        made = np.asarray(ENCODINGS[name](space, architectures), dtype=np.float32)
+        made.flags.writeable = False
+        _known[key] = made
+        while len(_known) > KEPT:
+            _known.popitem(last=False)
+    _known.move_to_end(key)
+    return _known[key]
+
+
+def widths(name: str, space: Space) -> tuple[int, ...]:
+    """How many columns of `encode(name, ...)` belong together: features of one kind."""
+    found: list[int] = []
+    for part in name.split("+"):
+        found += blocks(space) if part == "live" else [encode(part, space, []).shape[1]]
+    return tuple(found)
+
+
+def default_encoding(space: Space) -> str:
+    """`live+choices` for a space with graphs, `choices` for one without."""
+    try:
+        space.graph(next(iter(space.extremes())))
+    except (UsageError, NotImplementedError, StopIteration):
+        return "choices"
+    return "live+choices"

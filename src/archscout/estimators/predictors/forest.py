@@ -1,0 +1,39 @@
+"""Random forest: the average of deep trees, each seeing a random part of the features at each split."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.ensemble import RandomForestRegressor
+
+from archscout.core.registry import register
+from archscout.core.seeds import derive
+from archscout.estimators.predictors.base import Predictor
+from archscout.estimators.predictors.learned import Learned
+
+
+@register("estimator", "random_forest")
+def random_forest(encoding: str = "default", scores: str = "", seed: int = 0) -> Learned:
+    """Random forest (Breiman 2001) as in the study of White et al. (2021, arXiv 2104.01177)."""
+    return Learned("random_forest", RandomForest(seed=seed), encoding, scores)
+
+
+class RandomForest(Predictor):
+    """116 trees on all samples, leaves of at least 2, splits among 17 % of the features; deviation between trees.
+
+    The settings of the study of White, Zela, Ru, Liu, Hutter (2021, arXiv 2104.01177). Parameters: see `Predictor`.
+    """
+
+    def _fit(self, matrix: np.ndarray, y: np.ndarray) -> None:
+        self.trees_ = RandomForestRegressor(
+            116, max_features=0.17, min_samples_leaf=2, bootstrap=False, n_jobs=1,
+            random_state=derive(self.seed, "random forest") % 2**32,
+        ).fit(matrix, y)  # fmt: skip
+
+    def _predict(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return between_trees(self.trees_, matrix)
+
+
+def between_trees(trees: RandomForestRegressor, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of what the trees of a forest say."""
+    said = np.stack([tree.predict(matrix.astype(np.float32), check_input=False) for tree in trees.estimators_])
+    return said.mean(axis=0), said.std(axis=0, ddof=1)

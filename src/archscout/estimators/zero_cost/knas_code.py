@@ -1,0 +1,56 @@
+"""What the code of KNAS computes."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from archscout.core.errors import UndefinedScore
+from archscout.core.registry import register
+from archscout.estimators.zero_cost.harness import Score, Subject, check_batch
+
+_BATCHES = 50
+_TENSORS, _ENTRIES, _USED = 11, 100, 50
+
+
+@register("estimator", "knas_code")
+class KnasCode(Score):
+    """KNAS, as its code computes it: covariance of gradients in two halves of 50 batches (50 passes, labels).
+
+    Of the first 11 parameters with at least 50 entries the first 100 entries of the gradient are kept, for each of 50
+    mini-batches. For each of the first 50 of these coordinates the series of batches 1 to 25 and that of batches 26
+    to 50 are centred and multiplied: score = sum over coordinates of their dot product / 2500.
+
+    Source: the code of Xu et al. 2021, arXiv 2111.13293. The batches are random, so this estimates the covariance of
+    independent noise, whose mean is zero: expect no stable order. It stands here because published results rest on it.
+
+    Args:
+        batch: examples of each of the 50 batches.
+    """
+
+    needs = frozenset({"inputs", "targets", "gradients"})
+
+    def __init__(self, batch: int = 64) -> None:
+        self.name = "knas_code"
+        self.size = check_batch(batch, self.name)
+
+    def score(self, subject: Subject) -> float:
+        network, task = subject.network, subject.setting.task
+        chosen = list(islice((p for p in network.parameters() if p.numel() >= _ENTRIES // 2), _TENSORS))
+        if not chosen:
+            raise UndefinedScore("no parameter has 50 entries")
+        subject.apart(self.size, 1)
+        series: list[Tensor] = []
+        for number in range(_BATCHES):
+            x, y = subject.inputs(self.size, number)
+            with torch.enable_grad():
+                outputs = network(x)
+                if not outputs.requires_grad:
+                    raise UndefinedScore("no weight has a part in the outputs")
+                loss = task.loss(outputs, y)
+                found = torch.autograd.grad(loss, chosen, allow_unused=True, materialize_grads=True)
+            series.append(torch.cat([gradient.flatten()[:_ENTRIES] for gradient in found])[:_USED].double())
+        first, second = torch.stack(series).chunk(2)
+        return float(((first - first.mean(0)) * (second - second.mean(0))).sum()) / _BATCHES**2

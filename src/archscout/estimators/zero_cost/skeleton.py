@@ -1,0 +1,94 @@
+"""The network of an architecture without numbers in it, whose layers can be told what to do.
+
+Scores that do not depend on drawn weights run the modules' own code with layers replaced, on tensors of one channel or
+on no tensors at all. Building thousands of networks for that would take longer than running them. Where the
+choices of a space are between operations, one supernet without memory is every network: a selection says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from archscout.core.architecture import Architecture
+from archscout.core.errors import ArchscoutError
+from archscout.core.space import Space
+from archscout.core.task import Task
+from archscout.networks import elastic
+from archscout.networks.pick import MixedOp, SupernetPick
+from archscout.networks.tracing import blueprint
+
+Layer = Callable[[Any, Any], Any]
+
+KINDS = (nn.Conv2d, nn.Linear, _BatchNorm, nn.ReLU, nn.AvgPool2d, nn.Identity)
+"""The layers that can be told what to do."""
+
+
+class Skeleton:
+    """A network and what its layers do: `run` takes one function a kind of layer, called with (layer, input)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network.eval()
+        self._functions: Mapping[type, Layer] = {}
+        self.equal_channels: bool | None = None
+        """Whether all its layers keep equal channels equal, once that was asked."""
+        for module in network.modules():
+            kind = next((kind for kind in KINDS if isinstance(module, kind)), None)
+            if kind is not None:
+                module.__dict__["forward"] = _Told(self, kind, module)
+
+    def run(self, functions: Mapping[type, Layer], x: Any) -> Any:
+        """What the network makes of x. Kinds that are not named give back their input."""
+        self._functions = functions
+        try:
+            return self.network(x)
+        finally:
+            self._functions = {}
+
+
+class _Told:
+    def __init__(self, skeleton: Skeleton, kind: type, module: nn.Module) -> None:
+        self.skeleton, self.kind, self.module = skeleton, kind, module
+
+    def __call__(self, x: Any) -> Any:
+        function = self.skeleton._functions.get(self.kind)
+        return x if function is None else function(self.module, x)
+
+
+_supernets: dict[Hashable, tuple[Skeleton, Any] | None] = {}
+
+
+def skeleton(space: Space, architecture: Architecture, task: Task) -> Skeleton:
+    """The skeleton of an architecture; of a space of operations it is one and the same object, told another choice."""
+    own = {name: value for name, value in vars(space).items() if not name.startswith("_") and name != "choices"}
+    if not all(isinstance(value, str | int | float | None) for value in own.values()):
+        return Skeleton(blueprint(space, architecture, task))  # nothing tells two such spaces apart
+    key = (type(space), tuple(sorted(own.items())), task.input_shape, task.outputs)
+    if key not in _supernets:
+        _supernets[key] = _supernet(space, task)
+    known = _supernets[key]
+    if known is None:
+        return Skeleton(blueprint(space, architecture, task))
+    found, selection = known
+    selection.values = space.simplify(architecture)
+    return found
+
+
+def _supernet(space: Space, task: Task) -> tuple[Skeleton, Any] | None:
+    """All networks of the space in one, where its choices are between operations; None where some are of sizes."""
+    pick = SupernetPick(space.choices)
+    try:
+        with torch.device("meta"):
+            network: nn.Module = space.network(task, pick)
+    except (ArchscoutError, RuntimeError, NotImplementedError, TypeError, ValueError):
+        return None
+    modules = list(network.modules())
+    sizes = any(type(module).__module__ == elastic.__name__ for module in modules)
+    choices = {module.choice for module in modules if isinstance(module, MixedOp)}
+    if sizes or choices != {choice.name for choice in space.choices}:
+        return None
+    return Skeleton(network), pick.selection

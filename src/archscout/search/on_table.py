@@ -1,0 +1,198 @@
+"""A simulated search with a folder: what it found and how lies there as files, as after any search.
+
+A simulation takes moments and is the same each time, so that one that was stopped begins anew and ends the same, and
+one that is finished is reported.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import math
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from archscout import __version__
+from archscout.core.cost import Constraint, Cost
+from archscout.core.errors import UsageError, nearest
+from archscout.core.registry import create, names
+from archscout.core.task import Task
+from archscout.costs.latency import Latency
+from archscout.search.budget import Budget
+from archscout.search.lock import run_lock
+from archscout.search.progress import Progress, Silent
+from archscout.search.result import Result, write_json
+from archscout.search.search import prepare_folder, resolve_task
+from archscout.search.simulated import Trajectory, simulate
+from archscout.tables.load import load
+from archscout.tables.table import Table
+
+
+def search_table(
+    table: str | Path | Table,
+    *,
+    metric: str | None = None,
+    data: str | Path | Task | None = None,
+    method: str = "cascade",
+    maximum: Mapping[str, str | float] | None = None,
+    objectives: Sequence[str] = (),
+    budget: str = "200trials",
+    seed: int = 0,
+    name: str | None = None,
+    out: str | Path = "runs",
+    progress: Progress | None = None,
+) -> Result:
+    """Search a table instead of training; writes `metrics.json` and `trials.csv` into the run's folder.
+
+    Args:
+        table: a registered table, a Parquet file, or a `Table`.
+        metric: what is searched for; the table's default metric if not given.
+        data: what zero-cost scores that the table does not have are computed on; without it they are undefined.
+        method: a registered method, or a strategy.
+        maximum: limits on costs that the table has a column of: `{"params": "1M", "latency@pixel3": "5ms"}`.
+        objectives: costs that the table has a column of, to trade against the metric.
+        budget: trainings (`200trials`) or simulated time (`10h`), as if they ran one after the other.
+        seed: one seed, one search.
+        name: of the run; by default made of table, metric, method and seed.
+        out: the folder that the run's folder lies in.
+        progress: who is told how it goes.
+
+    Raises:
+        UsageError: a wrong name or value, a cost that the table does not have, a folder of another search.
+        DataError: a file that is no table.
+        ArchscoutError: the budget ended before anything was found.
+    """
+    began = time.monotonic()
+    watch = progress or Silent()
+    opened = table if isinstance(table, Table) else load(table)
+    searched = opened.metric(metric).name
+    constraints = [_limit(opened, text, str(limit)) for text, limit in (maximum or {}).items()]
+    keys = [_column(opened, text) for text in objectives if text not in ("accuracy", "value")]
+    task = None if data is None else resolve_task(data)
+    config = {
+        "table": opened.name,
+        "content": hashlib.sha256(opened.path.read_bytes()).hexdigest()[:16],
+        "metric": searched,
+        "data": task.digest if task else None,
+        "method": method,
+        "maximum": {constraint.key: constraint.limit for constraint in constraints},
+        "objectives": keys,
+        "budget": str(Budget.parse(budget)),
+        "seed": seed,
+    }
+    default = re.sub(r"[^A-Za-z0-9._=-]+", "-", f"{opened.name}-{searched}-{method}-seed{seed}").strip("-")
+    folder = prepare_folder(Path(out), name or default)
+    with run_lock(folder):
+        if _finished(folder, config):
+            watch.say(
+                f"run '{folder.name}' is finished: this is its result (another --name or --seed starts a new one)."
+            )
+            return Result.read(folder)
+        trajectory = simulate(
+            opened, method, budget, seed, metric=searched, task=task, constraints=constraints, objectives=keys
+        )
+        _write_trials(folder, trajectory)
+        seconds = time.monotonic() - began
+        write_json(folder / "metrics.json", _metrics(opened, trajectory, config, constraints, folder.name, seconds))
+    return Result.read(folder)
+
+
+def _finished(folder: Path, config: Mapping[str, Any]) -> bool:
+    """Whether this very search has been made. Raises `UsageError` where the folder is another's."""
+    another = "start another with --name"
+    if not (folder / "metrics.json").is_file():
+        if (folder / "search.sqlite").exists():
+            raise UsageError(f"run '{folder.name}' is a search that trains, not a simulated one: {another}.")
+        return False
+    stored = Result.read(folder).metrics.get("config")
+    if stored is None:
+        raise UsageError(f"run '{folder.name}' is a search that trains, not a simulated one: {another}.")
+    for key, value in config.items():
+        if stored.get(key) != value:
+            raise UsageError(f"run '{folder.name}' was made with {key} = {stored.get(key)}, not {value}: {another}.")
+    return True
+
+
+def _column(table: Table, cost: str) -> str:
+    """The column of a cost: of that name, or of the key of the registered cost. Raises `UsageError`."""
+    candidates = [cost, f"{cost}_ms"]
+    if cost.partition(":")[0] in names("cost"):
+        candidates.append(create("cost", cost).key)
+    for candidate in candidates:
+        if candidate in table.metrics:
+            return candidate
+    known = [name for name in table.metrics if table.metric(name).kind == "cost"]
+    raise UsageError(f"table '{table.name}' has no column of the cost '{cost}': {nearest(cost, known)}")
+
+
+def _limit(table: Table, cost: str, text: str) -> Constraint:
+    key = _column(table, cost)
+    quantity = Latency.quantity if key.endswith("_ms") else Cost.quantity
+    return Constraint(cost, key, quantity(text, cost))
+
+
+def _metrics(
+    table: Table,
+    trajectory: Trajectory,
+    config: Mapping[str, Any],
+    constraints: Sequence[Constraint],
+    name: str,
+    seconds: float,
+) -> dict[str, Any]:
+    about = table.metric(trajectory.metric)
+    winner = trajectory.winner
+    values = {metric: table.value(winner, metric) for metric in table.metrics}
+    value = values[about.name]
+    alike = [
+        other for other in (table.metric(metric) for metric in table.metrics)
+        if other.split and (other.dataset, other.kind, other.epochs) == (about.dataset, about.kind, about.epochs)
+    ]  # fmt: skip
+    kept = {key: v for key, v in values.items() if not math.isnan(v)}
+    simulated = float(trajectory.seconds[-1]) if trajectory.seconds[-1] else None
+    return {
+        "architecture": winner.text,
+        "simulated": True,
+        "table": table.name,
+        "metric": about.name,
+        "value": value,
+        "optimum": trajectory.optimum,
+        "regret": abs(trajectory.optimum - value),
+        "evaluations_to_optimum": trajectory.evaluations_to_optimum,
+        **{f"{other.split}_{other.kind}": values[other.name] for other in alike},
+        "costs": {key: v for key, v in kept.items() if table.metric(key).kind == "cost"},
+        "values": {key: v for key, v in kept.items() if table.metric(key).kind != "cost"},
+        "constraints": [{"name": c.cost, "key": c.key, "limit": c.limit} for c in constraints],
+        "space": table.space.name,
+        "task": table.task,
+        "run": name,
+        "method": config["method"],
+        "budget": config["budget"],
+        "trials": len(trajectory.trials),
+        "failed_trials": sum(trial.status == "failed" for trial in trajectory.trials),
+        "rejected": trajectory.rejected,
+        "simulated_seconds": simulated,
+        "seconds": {"total": seconds},
+        "seed": trajectory.seed,
+        "config": dict(config),
+        "version": __version__,
+    }
+
+
+def _write_trials(folder: Path, trajectory: Trajectory) -> None:
+    """Every training in the order in which it was paid for, as CSV."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(("number", "architecture", "epochs", "value", "seconds", "best", "regret"))
+    rows = zip(trajectory.trials, trajectory.seconds, trajectory.values, trajectory.regret, strict=True)
+    for trial, seconds, best, regret in rows:
+        writer.writerow(
+            (trial.number, trial.architecture.text, trial.fidelity, repr(trial.value), f"{seconds:.6g}", best, regret)
+        )
+    partial = folder / f".trials.{os.getpid()}"
+    partial.write_text(stream.getvalue(), encoding="utf-8")
+    partial.replace(folder / "trials.csv")

@@ -1,0 +1,460 @@
+"""The space of DARTS (Liu, Simonyan, Yang 2019, arXiv 1806.09055): two cells, one that keeps the size of feature maps
+and one that halves it, whose four nodes each sum two operations."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from archscout.core.architecture import Architecture
+from archscout.core.choice import Choice, Option
+from archscout.core.errors import UsageError, nearest
+from archscout.core.graph import Graph, Node
+from archscout.core.registry import register
+from archscout.core.space import Pick, Space
+from archscout.core.task import Task
+from archscout.networks.operations import FactorizedReduce, ReLUConvBN, SeparableConv, Zero
+from archscout.spaces.wiring import canonical_text, plain
+
+OPERATIONS = (
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+)
+ABSENT = "none"
+CELLS = ("normal", "reduce")
+NODES = (2, 3, 4, 5)
+"""The intermediate nodes; 0 and 1 are the outputs of the cell before the last and of the last."""
+
+Terms = tuple[tuple[int, str], ...]
+"""What a node sums: pairs of source and operation."""
+
+Genotype = tuple[Terms, ...]
+"""The terms of the nodes of the normal cell, then of those of the reduction cell."""
+
+_CONCAT = ("range(2,6)", "[2,3,4,5]")
+_GENOTYPE = re.compile(r"Genotype\(normal=\[(.*?)\],normal_concat=(.*?),reduce=\[(.*?)\],reduce_concat=(.*?)\)")
+_CODE = re.compile(r"\[\[(\(\d,\d\)(?:,\(\d,\d\)){7})\],\[(\(\d,\d\)(?:,\(\d,\d\)){7})\]\]")
+_EXAMPLE = (
+    "Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat=range(2, 6), reduce=[...], reduce_concat=range(2, 6))"
+)
+
+
+@register("space", "darts")
+class DARTS(Space):
+    """Normal and reduction cells of 14 edges with 7 operations, two edges into each node: 1.08 x 10^18 architectures.
+
+    The text is the published one, `Genotype(normal=[('sep_conv_3x3', 0), ...], ...)`: for each node the operation and
+    source of both its edges, here in the order of their sources. NASLib's code (lists of source and operation number)
+    is read too.
+
+    Args:
+        width: channels of a node of the first cells (doubled at each reduction). Default: the published 36 for inputs
+            of 32 x 32 and more, 8 below.
+        layers: cells; those after a third and two thirds of them are reduction cells. Default: the published 20 for
+            inputs of 32 x 32 and more, 5 below.
+        wide: whether a node may also take one source twice, or less than two. Some published sets of genotypes were
+            drawn so.
+
+    Each edge is a choice, with `none` where it is not there, so that a supernet has the weights of all 14 edges. Not
+    every assignment of them is a cell. As in the published evaluation network, pooling is not normalised; different
+    from it: there is no auxiliary head and no drop path, and feature maps of odd size are halved upwards.
+    """
+
+    def __init__(self, width: int | None = None, layers: int | None = None, wide: bool = False) -> None:
+        for name, value in (("width", width), ("layers", layers)):
+            if value is not None and (type(value) is not int or value < 1):
+                raise UsageError(f"the {name} of space 'darts' must be a whole number above zero, not {value}.")
+        if not isinstance(wide, bool):
+            raise UsageError(f"the parameter wide of space 'darts' must be true or false, not {wide}.")
+        self.name = "darts"
+        self.width, self.layers, self.wide = width, layers, wide
+
+    @cached_property
+    def _slots(self) -> tuple[tuple[str, int, int, int], ...]:
+        """Cell, source, node and copy of each choice."""
+        copies = 2 if self.wide else 1
+        return tuple((cell, i, j, c) for cell in CELLS for j in NODES for i in range(j) for c in range(copies))
+
+    @cached_property
+    def choices(self) -> Sequence[Choice]:
+        return tuple(Choice(_name(*slot), (ABSENT, *OPERATIONS)) for slot in self._slots)
+
+    # -- text -----------------------------------------------------------------------------------------------------
+
+    def format(self, values: Mapping[str, Option]) -> str:
+        """The text of a genotype. Raises `UsageError` where a node has the wrong number of edges."""
+        return _text(self._genotype(values))
+
+    def read(self, text: str) -> dict[str, Option]:
+        return dict(self._values(self._parse(text)))
+
+    def parse(self, text: str) -> Architecture:
+        return self._made(self._parse(text))
+
+    def architecture(self, values: Mapping[str, Option]) -> Architecture:
+        """The architecture with these operations on its edges. Raises `UsageError` where they make no cell."""
+        for choice in self.choices:
+            if choice.name not in values:
+                raise UsageError(
+                    f"choice '{choice.name}' of space '{self.name}' has no value: give one of {choice.options}."
+                )
+            if values[choice.name] not in choice.options:
+                raise UsageError(
+                    f"choice '{choice.name}' of space '{self.name}' has no option {values[choice.name]!r}: "
+                    f"use one of {choice.options}."
+                )
+        return self._made(self._genotype(values))
+
+    def _genotype(self, values: Mapping[str, Option]) -> Genotype:
+        terms: dict[tuple[str, int], list[tuple[int, str]]] = {(cell, j): [] for cell in CELLS for j in NODES}
+        for cell, i, j, copy in self._slots:
+            operation = str(values[_name(cell, i, j, copy)])
+            if operation != ABSENT:
+                terms[cell, j].append((i, operation))
+        for (cell, j), found in terms.items():
+            if len(found) > 2 or (len(found) < 2 and not self.wide):
+                raise UsageError(
+                    f"node {j} of the {cell} cell has {len(found)} edges in space '{self.name}': give it "
+                    f"{'at most ' if self.wide else ''}two."
+                )
+        return tuple(_sorted(found) for found in terms.values())
+
+    def _values(self, genotype: Genotype) -> Iterator[tuple[str, Option]]:
+        by_node = dict(zip(itertools.product(CELLS, NODES), genotype, strict=True))
+        for cell, i, j, copy in self._slots:
+            here = [operation for source, operation in by_node[cell, j] if source == i]
+            yield _name(cell, i, j, copy), here[copy] if copy < len(here) else ABSENT
+
+    def _made(self, genotype: Genotype) -> Architecture:
+        return Architecture(_text(genotype), tuple(self._values(genotype)))
+
+    def _parse(self, text: str) -> Genotype:
+        packed = "".join(text.split())
+        short = text.strip() if len(text) <= 60 else text.strip()[:57] + "..."
+        if match := _CODE.fullmatch(packed):
+            pairs = [re.findall(r"\((\d),(\d)\)", part) for part in match.groups()]
+            if any(int(o) >= len(OPERATIONS) for cell in pairs for _, o in cell):
+                raise UsageError(f"'{short}' has an operation number above {len(OPERATIONS) - 1}: use 0 to 6.")
+            cells = [[(int(i), OPERATIONS[int(o)]) for i, o in cell] for cell in pairs]
+        elif match := _GENOTYPE.fullmatch(packed):
+            for concat in match.group(2, 4):
+                if concat not in _CONCAT:
+                    raise UsageError(f"'{concat}' in '{short}' must be range(2, 6): a cell gives out all its nodes.")
+            cells = [self._pairs(part, name, short) for part, name in zip(match.group(1, 3), CELLS, strict=True)]
+        else:
+            raise UsageError(f"'{short}' is no genotype: write {_EXAMPLE}, eight pairs a cell.")
+        nodes = []
+        for name, cell in zip(CELLS, cells, strict=True):
+            for k, j in enumerate(NODES):
+                terms = cell[2 * k : 2 * k + 2]
+                for i, _ in terms:
+                    if i >= j:
+                        raise UsageError(
+                            f"node {j} of the {name} cell of '{short}' takes node {i}, which is not before it."
+                        )
+                found = _sorted([(i, operation) for i, operation in terms if operation != ABSENT])
+                if not self.wide and len({i for i, _ in found}) < 2:
+                    raise UsageError(
+                        f"node {j} of the {name} cell of '{short}' must have two sources and no operation 'none': "
+                        "change it, or use space 'darts:wide=true', which has such nodes."
+                    )
+                nodes.append(found)
+        return tuple(nodes)
+
+    def _pairs(self, part: str, cell: str, short: str) -> list[tuple[int, str]]:
+        pairs = re.findall(r"\('(\w+)',(\d)\)", part)
+        if len(pairs) != 2 * len(NODES) or ",".join(f"('{o}',{i})" for o, i in pairs) != part:
+            raise UsageError(f"the {cell} cell of '{short}' must be eight pairs of an operation and a source.")
+        for operation, _ in pairs:
+            if operation not in (ABSENT, *OPERATIONS):
+                raise UsageError(f"'{operation}' in '{short}' is no operation: {nearest(operation, OPERATIONS)}")
+        return [(int(i), operation) for operation, i in pairs]
+
+    # -- the set --------------------------------------------------------------------------------------------------
+
+    def _node_terms(self, node: int) -> list[Terms]:
+        """All that a node may sum."""
+        if not self.wide:
+            return [
+                ((i, a), (j, b))
+                for i, j in itertools.combinations(range(node), 2)
+                for a, b in itertools.product(OPERATIONS, repeat=2)
+            ]
+        pairs = [(i, operation) for i in range(node) for operation in OPERATIONS]
+        return [_sorted(terms) for count in range(3) for terms in itertools.combinations_with_replacement(pairs, count)]
+
+    def size(self) -> int:
+        per_cell = math.prod(len(self._node_terms(node)) for node in NODES)
+        return per_cell * per_cell
+
+    def __iter__(self) -> Iterator[Architecture]:
+        """Every architecture; the last node changes fastest."""
+
+        def extend(nodes: Genotype) -> Iterator[Genotype]:
+            if len(nodes) == len(CELLS) * len(NODES):
+                yield nodes
+                return
+            for terms in self._node_terms(NODES[len(nodes) % len(NODES)]):
+                yield from extend((*nodes, terms))
+
+        return map(self._made, extend(()))
+
+    def sample(self, rng: np.random.Generator) -> Architecture:
+        """A random architecture: sources of a node drawn uniformly (without replacement unless `wide`), and operations
+        (of seven; with `none`, of eight, if `wide`)."""
+        nodes = []
+        for _, node in itertools.product(CELLS, NODES):
+            sources = rng.choice(node, 2, replace=self.wide)
+            options = (*OPERATIONS, ABSENT) if self.wide else OPERATIONS
+            terms = [(int(source), options[int(rng.integers(len(options)))]) for source in sources]
+            nodes.append(_sorted([term for term in terms if term[1] != ABSENT]))
+        return self._made(tuple(nodes))
+
+    def neighbours(self, architecture: Architecture) -> Iterator[Architecture]:
+        """Every architecture in which one term of one node has another operation or another source (or, if `wide`, is
+        put in or taken out)."""
+        genotype = self._genotype(architecture)
+        for place, node in enumerate([node for _ in CELLS for node in NODES]):
+            for terms in self._changed(genotype[place], node):
+                yield self._made((*genotype[:place], terms, *genotype[place + 1 :]))
+
+    def mutate(self, architecture: Architecture, rng: np.random.Generator) -> Architecture:
+        """A neighbour: a node drawn uniformly, then one of the changes to it."""
+        genotype = self._genotype(architecture)
+        place = int(rng.integers(len(genotype)))
+        changes = list(self._changed(genotype[place], NODES[place % len(NODES)]))
+        terms = changes[int(rng.integers(len(changes)))]
+        return self._made((*genotype[:place], terms, *genotype[place + 1 :]))
+
+    def _changed(self, terms: Terms, node: int) -> Iterator[Terms]:
+        found: dict[Terms, None] = {}
+        for k, (source, operation) in enumerate(terms):
+            others = (*terms[:k], *terms[k + 1 :])
+            taken = set() if self.wide else {i for i, _ in others}
+            changed = [(source, other) for other in OPERATIONS if other != operation]
+            changed += [(i, operation) for i in range(node) if i != source and i not in taken]
+            found |= dict.fromkeys(_sorted((*others, term)) for term in changed)
+            if self.wide:
+                found[_sorted(others)] = None
+        if self.wide and len(terms) < 2:
+            found |= dict.fromkeys(_sorted((*terms, (i, o))) for i in range(node) for o in OPERATIONS)
+        found.pop(terms, None)
+        yield from found
+
+    def crossover(self, first: Architecture, second: Architecture, rng: np.random.Generator) -> Architecture:
+        """A child that takes each node, with its two edges, from either parent."""
+        parents = (self._genotype(first), self._genotype(second))
+        return self._made(tuple(nodes[int(rng.integers(2))] for nodes in zip(*parents, strict=True)))
+
+    def extremes(self) -> Iterator[Architecture]:
+        """All skip connections, all dilated 3 x 3 convolutions, all separable 5 x 5 ones; each node takes 0 and 1."""
+        for operation in ("skip_connect", "dil_conv_3x3", "sep_conv_5x5"):
+            yield self._made((((0, operation), (1, operation)),) * (len(CELLS) * len(NODES)))
+
+    # -- forms ----------------------------------------------------------------------------------------------------
+
+    def simplify(self, architecture: Architecture) -> Architecture:
+        """What takes a node that sums nothing (which only `wide` has) is left out."""
+        nodes: list[Terms] = []
+        for place, terms in enumerate(self._genotype(architecture)):
+            cell = nodes[place - place % len(NODES) :]
+            nodes.append(tuple((i, operation) for i, operation in terms if i < 2 or cell[i - 2]))
+        return self._made(tuple(nodes))
+
+    def canonical(self, architecture: Architecture) -> str:
+        """The same text for two genotypes exactly when their cells are the same modules, wired alike, whatever the
+        order of nodes: sums through skip connections are flattened, and pools of one tensor are one."""
+        genotype = self._genotype(architecture)
+        cells = (genotype[: len(NODES)], genotype[len(NODES) :])
+        return " ".join(f"{name}[{_wiring(cell, name == 'reduce')}]" for name, cell in zip(CELLS, cells, strict=True))
+
+    def graph(self, architecture: Architecture) -> Graph:
+        """Both cells side by side between input and output: operations, sums (`add`) and the joined nodes (`concat`).
+        Labels of operations of stride 2 end in `_s2`."""
+        genotype = self._genotype(architecture)
+        nodes = [Node("input")]
+        edges = []
+        ends = []
+        for c, cell in enumerate(CELLS):
+            places = {}
+            for i in range(2):
+                edges.append((0, len(nodes)))
+                places[i] = len(nodes)
+                nodes.append(Node(f"{cell}_input{i}", group=cell))
+            for j, terms in zip(NODES, genotype[c * len(NODES) : (c + 1) * len(NODES)], strict=True):
+                made = []
+                for i, operation in terms:
+                    edges.append((places[i], len(nodes)))
+                    made.append(len(nodes))
+                    strided = cell == "reduce" and i < 2
+                    nodes.append(Node(f"{operation}_s2" if strided else operation, group=f"{cell} {i}->{j}"))
+                places[j] = len(nodes)
+                edges += [(place, len(nodes)) for place in made]
+                nodes.append(Node("add", group=cell))
+            edges += [(places[j], len(nodes)) for j in NODES]
+            ends.append(len(nodes))
+            nodes.append(Node("concat", group=cell))
+        edges += [(end, len(nodes)) for end in ends]
+        return Graph((*nodes, Node("output")), tuple(sorted(edges)))
+
+    # -- network --------------------------------------------------------------------------------------------------
+
+    def check_task(self, task: Task) -> None:
+        if len(task.input_shape) != 3 or min(task.input_shape[1:]) < 4:
+            raise UsageError(
+                f"space '{self.name}' needs images of at least 4 x 4 pixels; task '{task.name}' has inputs of shape "
+                f"{task.input_shape}."
+            )
+
+    def network(self, task: Task, pick: Pick) -> nn.Module:
+        small = min(task.input_shape[1:]) < 32
+        width = self.width or (8 if small else 36)
+        layers = self.layers or (5 if small else 20)
+        return Network(task, pick, self._slots, width, layers)
+
+
+class Network(nn.Module):
+    """Stem, cells, head; each cell takes the outputs of the two before it."""
+
+    def __init__(
+        self, task: Task, pick: Pick, slots: Sequence[tuple[str, int, int, int]], width: int, layers: int
+    ) -> None:
+        super().__init__()
+        before, last = 3 * width, 3 * width
+        self.stem = nn.Sequential(nn.Conv2d(task.input_shape[0], last, 3, padding=1, bias=False), nn.BatchNorm2d(last))
+        self.cells = nn.ModuleList()
+        channels, halved = width, False
+        for layer in range(layers):
+            reduce = layers > 2 and layer in (layers // 3, 2 * layers // 3)
+            channels *= 2 if reduce else 1
+            self.cells.append(CellNetwork((before, last), channels, pick, slots, reduce=reduce, halved=halved))
+            before, last, halved = last, len(NODES) * channels, reduce
+        self.head = task.head(last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        before = last = self.stem(x)
+        for cell in self.cells:
+            before, last = last, cell(before, last)
+        return self.head(last)  # type: ignore[no-any-return]
+
+
+class CellNetwork(nn.Module):
+    """Four nodes, each the sum of its edges, joined: 4 x `channels` channels.
+
+    Args:
+        inputs: channels of the outputs of the cell before the last and of the last.
+        channels: of each node.
+        pick: decides the operation of each edge.
+        slots: the choices (cell, source, node, copy).
+        reduce: whether edges from the two inputs have stride 2.
+        halved: whether the last cell was a reduction cell, so that the output of the one before it is halved too.
+    """
+
+    def __init__(
+        self,
+        inputs: tuple[int, int],
+        channels: int,
+        pick: Pick,
+        slots: Sequence[tuple[str, int, int, int]],
+        *,
+        reduce: bool,
+        halved: bool,
+    ) -> None:
+        super().__init__()
+        self.before = FactorizedReduce(inputs[0], channels) if halved else ReLUConvBN(inputs[0], channels, 1)
+        self.last = ReLUConvBN(inputs[1], channels, 1)
+        self.edges = nn.ModuleDict()
+        self.ends: dict[int, list[tuple[int, str]]] = {j: [] for j in NODES}
+        for cell, i, j, copy in slots:
+            if cell == CELLS[reduce]:
+                key = f"{i}to{j}" + "second" * copy
+                stride = 2 if reduce and i < 2 else 1
+                self.edges[key] = pick(_name(cell, i, j, copy), _builders(channels, stride))
+                self.ends[j].append((i, key))
+        self.stride = 2 if reduce else 1
+
+    def forward(self, before: Tensor, last: Tensor) -> Tensor:
+        nodes: list[Tensor | None] = [self.before(before), self.last(last)]
+        for ends in self.ends.values():
+            total: Tensor | None = None
+            for i, key in ends:
+                source = nodes[i]
+                term = None if source is None else self.edges[key](source)
+                if term is not None:
+                    total = term if total is None else total + term
+            nodes.append(total)
+        made = [node for node in nodes[2:] if node is not None]
+        like = made[0] if made else nodes[1][:, :, :: self.stride, :: self.stride]  # type: ignore[index]
+        return torch.cat([torch.zeros_like(like) if node is None else node for node in nodes[2:]], 1)
+
+
+def _builders(channels: int, stride: int) -> dict[Option, Callable[[], nn.Module]]:
+    separable = partial(SeparableConv, channels, channels, stride=stride)
+    return {
+        ABSENT: Zero,
+        "max_pool_3x3": partial(nn.MaxPool2d, 3, stride, 1),
+        "avg_pool_3x3": partial(nn.AvgPool2d, 3, stride, 1, count_include_pad=False),
+        "skip_connect": nn.Identity if stride == 1 else partial(FactorizedReduce, channels, channels),
+        "sep_conv_3x3": partial(separable, kernel=3, repeats=2),
+        "sep_conv_5x5": partial(separable, kernel=5, repeats=2),
+        "dil_conv_3x3": partial(separable, kernel=3, dilation=2),
+        "dil_conv_5x5": partial(separable, kernel=5, dilation=2),
+    }
+
+
+def _name(cell: str, source: int, node: int, copy: int) -> str:
+    return f"{cell} {source}->{node}" + " second" * copy
+
+
+def _sorted(terms: Sequence[tuple[int, str]]) -> Terms:
+    return tuple(sorted(terms, key=lambda term: (term[0], OPERATIONS.index(term[1]))))
+
+
+def _text(genotype: Genotype) -> str:
+    def written(nodes: Genotype) -> str:
+        padded = [(*terms, *[(0, ABSENT)] * (2 - len(terms))) for terms in nodes]
+        return ", ".join(f"('{operation}', {i})" for terms in padded for i, operation in terms)
+
+    normal, reduce = genotype[: len(NODES)], genotype[len(NODES) :]
+    return (
+        f"Genotype(normal=[{written(normal)}], normal_concat=range(2, 6), "
+        f"reduce=[{written(reduce)}], reduce_concat=range(2, 6))"
+    )
+
+
+def _wiring(cell: Genotype, reduce: bool) -> str:
+    """The canonical text of a cell. Inputs 0 and 1 are the sources -1 and -2."""
+    contents: list[Counter[int]] = [Counter({-1: 1}), Counter({-2: 1})]
+    labels: list[str] = []
+    feeds: list[Counter[int]] = []
+    pools: dict[tuple[str, frozenset[tuple[int, int]]], int] = {}
+    for terms in cell:
+        total: Counter[int] = Counter()
+        for i, operation in terms:
+            if not contents[i]:
+                continue
+            if operation == "skip_connect" and not (reduce and i < 2):
+                total.update(contents[i])
+                continue
+            module = len(labels)
+            if "pool" in operation:
+                module = pools.setdefault((operation, frozenset(contents[i].items())), module)
+            if module == len(labels):
+                labels.append(operation)
+                feeds.append(contents[i])
+            total[module] += 1
+        contents.append(total)
+    return canonical_text(labels + ["node"] * len(cell), [plain(fed) for fed in [*feeds, *contents[2:]]])

@@ -1,0 +1,1 @@
+"""Comparisons of estimators and of strategies against ground truth."""

@@ -1,0 +1,195 @@
+"""Compares estimators on a table: what each tells of networks that it has not seen, after how much spent.
+
+The protocol is that of White, Zela, Ru, Liu, Hutter (2021, arXiv 2104.01177): an estimator is judged by two budgets,
+what it costs before the first answer (its initialisation: training the networks that it learns from, and fitting) and
+what each answer costs (its query: a score, or the beginning of a training). Unlike there, no network that was learned
+from, nor an isomorphic one, is among those that are predicted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from archscout.core.errors import UsageError
+from archscout.core.seeds import derive, stream
+from archscout.study.metrics import ERRORS, RANKING
+from archscout.study.problem import CURVES, Problem, learner, problem
+from archscout.study.record import Record, carry_out
+from archscout.tables.table import Table
+
+SIZES = (5, 8, 14, 24, 42, 71, 121, 205, 347, 589, 1000)
+"""How many networks are learned from, where nothing else is asked for: the sizes of the study of 2021."""
+
+Row = dict[str, Any]
+"""One measurement: `repeat`, `estimator`, `train` and `epochs` (0 where none), the metrics, and the four budgets:
+`trained` networks, `simulated_seconds` (trainings, by the table), `fit_seconds` and `query_seconds` (of this machine;
+the latter with what a query costs by the table, for one network), and the number of `queries`."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is compared, and how.
+
+    Args:
+        contenders: names of predictors, scores or curves (`archscout.study.problem`).
+        sizes: how many networks are learned from.
+        repeats: how often, each time with other networks.
+        test: how many of the unseen architectures are predicted, at random; all if None.
+        clean: whether networks that were learned from, and isomorphs, are left out of the predicted ones; papers leave
+            them in.
+        seed: of all random decisions.
+    """
+
+    contenders: tuple[str, ...]
+    sizes: tuple[int, ...]
+    repeats: int = 20
+    test: int | None = 1000
+    clean: bool = True
+    seed: int = 0
+
+
+def compare(
+    table: Table,
+    plan: Plan,
+    folder: Path,
+    *,
+    metric: str | None = None,
+    scores: Path | None = None,
+    workers: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Row]:
+    """Carry out a comparison, in `folder`; the same call again goes on where it was stopped.
+
+    Args:
+        table: the ground truth.
+        plan: what is compared.
+        folder: gets `rows.jsonl`, one line for each contender and repeat.
+        metric: what is predicted; the table's default metric if not given.
+        scores: a file of `archscout score` with scores that the table does not have.
+        workers: processes that share the jobs; 0 does them in this one. The rows do not depend on it, but their
+            wall-clock does.
+        progress: told how many jobs are done, of how many.
+
+    Returns:
+        All rows, by contender, repeat and size.
+
+    Raises:
+        UsageError: fewer than 3 to learn from, more than half the table, unknown names, or a folder of another study.
+    """
+    about = problem(table, plan.contenders, metric=metric, scores=scores)
+    _check(plan, about)
+    setting = {
+        "study": "estimators", "table": about.table, "metric": about.metric, "architectures": len(about),
+        "content": hashlib.sha256(about.truth.tobytes()).hexdigest()[:16], "sizes": list(plan.sizes), "test": plan.test,
+        "clean": plan.clean, "seed": plan.seed,
+    }  # fmt: skip
+    record = Record(folder, setting)
+    jobs = [(name, repeat) for repeat in range(plan.repeats) for name in plan.contenders]
+    carry_out(record, jobs, (about, plan), measure, workers, progress)
+    return [row for job in sorted(jobs, key=lambda job: plan.contenders.index(job[0])) for row in record.done[job]]
+
+
+def _check(plan: Plan, about: Problem) -> None:
+    if not plan.contenders:
+        raise UsageError("nothing is compared: name estimators (--with scout,random_forest).")
+    if not plan.sizes or min(plan.sizes) < 3:
+        raise UsageError("a predictor cannot learn from fewer than 3 networks: give larger --train-sizes.")
+    if max(plan.sizes) > len(about) // 2:
+        raise UsageError(
+            f"{max(plan.sizes)} networks to learn from are more than half of the {len(about)} in table "
+            f"'{about.table}': give --train-sizes up to {len(about) // 2}."
+        )
+    if plan.repeats < 1 or (plan.test is not None and plan.test < 2):
+        raise UsageError("a comparison needs at least one repeat and two networks to predict.")
+
+
+def measure(payload: tuple[Problem, Plan], name: str, repeat: int) -> list[Row]:
+    """The rows of one contender in one repeat: one a size for what learns, one an epoch count for curves, else one."""
+    about, plan = payload
+    seed = derive(plan.seed, "study", repeat) % 2**31
+    order = about.split(seed, len(about))
+    base = {"repeat": repeat, "estimator": name}
+    if name in about.features:
+        return [base | row for row in _learned(about, plan, name, seed, order)]
+    test = _test(about, plan, order[: max(plan.sizes)], seed)
+    truth = about.truth[test]
+    if name in CURVES:
+        return [
+            base | _row(truth, values[test], epochs=epochs, query=_known_mean(about.queries[epochs][test]))
+            for epochs, values in about.curves[name].items()
+        ]
+    return [base | _row(truth, about.scores[name][test], query=about.score_seconds[name])]
+
+
+def _learned(about: Problem, plan: Plan, name: str, seed: int, order: np.ndarray) -> list[Row]:
+    from sklearn.base import clone
+
+    made = learner(name)
+    assert made is not None
+    rows = []
+    for size in plan.sizes:
+        train = order[:size]
+        test = _test(about, plan, train, seed)
+        predictor = clone(made.predictor).set_params(seed=derive(seed, name, size) % 2**31)
+        if "widths" in predictor.get_params():
+            predictor.set_params(widths=about.widths[name])
+        matrix = about.features[name]
+        start = perf_counter()
+        if np.ptp(about.truth[train]) > 0:
+            predictor.fit(matrix[train], about.truth[train])
+            fitted = perf_counter()
+            said = np.asarray(predictor.predict(matrix[test]))
+        else:  # a few networks of the same value teach nothing: a constant is all that can be said
+            fitted = perf_counter()
+            said = np.full(len(test), about.truth[train][0])
+        each = (perf_counter() - fitted) / len(test) + about.score_seconds.get(name, 0.0)
+        rows.append(
+            _row(
+                about.truth[test], said, train=size, query=each, fit=fitted - start, values=True,
+                simulated=len(train) * _known_mean(about.seconds[train]),
+            )
+        )  # fmt: skip
+    return rows
+
+
+def _test(about: Problem, plan: Plan, train: np.ndarray, seed: int) -> np.ndarray:
+    """What is predicted: the same order for all contenders of a repeat."""
+    unseen = about.unseen(train) if plan.clean else np.arange(len(about))
+    if len(unseen) < 2:
+        raise UsageError(f"table '{about.table}' has no network left to predict: give smaller --train-sizes.")
+    if plan.test is None or plan.test >= len(unseen):
+        return unseen
+    place = stream(seed, "study", "test").permutation(len(about))
+    return np.asarray(unseen[np.argsort(place[unseen])[: plan.test]])
+
+
+def _row(
+    truth: np.ndarray, said: np.ndarray, *, train: int = 0, epochs: int = 0, simulated: float = 0.0, fit: float = 0.0,
+    query: float = math.nan, values: bool = False,
+) -> Row:  # fmt: skip
+    row: Row = {"train": train, "epochs": epochs}
+    row |= {name: metric(truth, said) for name, metric in RANKING.items()}
+    row |= {name: metric(truth, said) if values else math.nan for name, metric in ERRORS.items()}
+    return row | {
+        "undefined": int((~np.isfinite(said)).sum()), "trained": train, "simulated_seconds": simulated,
+        "fit_seconds": fit, "query_seconds": query, "queries": len(said),
+    }  # fmt: skip
+
+
+def _known_mean(values: np.ndarray) -> float:
+    """The mean of what is known; NaN where nothing is."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else math.nan
+
+
+def default_sizes(architectures: int) -> tuple[int, ...]:
+    """The sizes of the study of 2021 that a table of so many architectures has room for."""
+    return tuple(size for size in SIZES if size <= architectures // 2)

@@ -1,0 +1,240 @@
+"""What a comparison of estimators is about: a table as arrays, and who is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from archscout.core.errors import DataError, UsageError, nearest
+from archscout.core.registry import create, names, parse_name
+from archscout.core.seeds import stream
+from archscout.estimators.encodings.encode import default_encoding, encode, widths
+from archscout.estimators.encodings.scores import ranked
+from archscout.estimators.predictors.learned import Learned
+from archscout.tables.table import Table
+
+CURVES = {
+    "last_value": "the last value of a training so far",
+    "sum_of_losses": "minus the sum of the training losses so far (SoTL, Ru et al. 2021, arXiv 2006.04492)",
+}
+"""What reads the beginning of a training, by name."""
+
+FIDELITIES = 8
+"""After how many epochs, at most, curves are looked at."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A table as arrays over its architectures; all values are such that higher is better.
+
+    `alike` holds one or more partitions: architectures with equal numbers are one network (or isomorphic ones), and no
+    network that was learned from is ever predicted. `seconds` of full training are NaN where the table does not say.
+    `queries` maps each epoch count below full training to the seconds that it takes.
+    """
+
+    table: str
+    metric: str
+    higher: bool
+    truth: np.ndarray
+    seconds: np.ndarray
+    alike: tuple[np.ndarray, ...]
+    features: dict[str, np.ndarray] = field(repr=False)
+    widths: dict[str, tuple[int, ...]] = field(repr=False)
+    scores: dict[str, np.ndarray] = field(repr=False)
+    score_seconds: dict[str, float]
+    curves: dict[str, dict[int, np.ndarray]] = field(repr=False)
+    queries: dict[int, np.ndarray] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+    def split(self, seed: int, most: int) -> np.ndarray:
+        """All architectures in a random order: of a repeat, the first are learned from."""
+        return stream(seed, "study", self.table, self.metric).permutation(len(self))[:most]
+
+    def unseen(self, train: np.ndarray) -> np.ndarray:
+        """The architectures that are not alike with any of these."""
+        known = np.zeros(len(self), dtype=bool)
+        for numbers in self.alike:
+            known |= np.isin(numbers, numbers[train])
+        return np.flatnonzero(~known)
+
+
+def problem(
+    table: Table, contenders: Sequence[str], *, metric: str | None = None, scores: Path | None = None
+) -> Problem:
+    """The arrays that these contenders need.
+
+    Args:
+        table: the ground truth.
+        contenders: names: of predictors, of scores that the table or `scores` has, or of `CURVES`.
+        metric: what is predicted; the table's default metric if not given.
+        scores: a CSV or Parquet file of `archscout score`: columns `architecture`, NAME and NAME_seconds.
+
+    Raises:
+        UsageError: an unknown name, or one that the table has nothing for.
+        DataError: fewer than 10 architectures with a value, or a score missing for all of them.
+    """
+    about = table.metric(metric)
+    sign = 1.0 if about.higher else -1.0
+    column = table.column(about.name)
+    # One architecture may have several rows (seeds); the order is that of the file.
+    number = {text: place for place, text in enumerate(dict.fromkeys(table.architectures))}
+    place = np.asarray([number[text] for text in table.architectures])
+    first = np.unique(place, return_index=True)[1]
+    there = np.isfinite(column)
+    counts = np.bincount(place[there], minlength=len(first))
+    means = np.bincount(place[there], column[there], minlength=len(first)) / np.maximum(counts, 1)
+    kept = np.flatnonzero(counts)
+    rows = first[kept]
+    if len(rows) < 10:
+        raise DataError(f"'{table.path}' has {len(rows)} architectures with a value of '{about.name}': 10 are needed.")
+    networks = table.networks[rows]
+    architectures = [table.space.parse(table.architectures[row]) for row in rows]
+    alike = [networks]
+    published = getattr(table.space, "isomorphism_class", None)
+    if published is not None:
+        alike.append(np.unique([published(one) for one in architectures], return_inverse=True)[1])
+    given = _Scores(table, rows, scores)
+    features: dict[str, np.ndarray] = {}
+    blocks: dict[str, tuple[int, ...]] = {}
+    values: dict[str, np.ndarray] = {}
+    seconds: dict[str, float] = {}
+    for name in contenders:
+        if name in CURVES:
+            continue
+        learned = learner(name)
+        if learned is None:
+            values[name], seconds[name] = given.column(name)
+            continue
+        encoding = default_encoding(table.space) if learned.encoding == "default" else learned.encoding
+        features[name] = encode(encoding, table.space, architectures)
+        blocks[name] = widths(encoding, table.space)
+        if learned.scores:
+            columns = [given.column(score) for score in learned.scores]
+            ranks = ranked(np.stack([values for values, _ in columns], axis=1))
+            features[name] = np.concatenate([features[name], ranks], axis=1)
+            blocks[name] += (1,) * len(columns)
+            seconds[name] = sum(each for _, each in columns)
+    curves, queries = _curves(table, about.name, networks) if set(contenders) & set(CURVES) else ({}, {})
+    for name in contenders:
+        if name in CURVES and not curves.get(name):
+            raise UsageError(f"table '{table.name}' has no shorter trainings that '{name}' could read: leave it out.")
+    return Problem(
+        table.name, about.name, bool(about.higher), sign * means[kept],
+        np.asarray(table.all_seconds(metric=about.name))[networks], tuple(alike), features, blocks, values, seconds,
+        curves, queries,
+    )  # fmt: skip
+
+
+def curves_of(table: Table, metric: str | None = None) -> list[str]:
+    """The names of `CURVES` that a table has something for."""
+    found, _ = _curves(table, table.metric(metric).name, np.zeros(1, dtype=np.int64))
+    return [name for name, values in found.items() if values]
+
+
+def learner(name: str) -> Learned | None:
+    """The predictor of a name; None where the name is not one of a predictor. Raises `UsageError`."""
+    if parse_name(name)[0] not in names("estimator"):
+        return None
+    made: Any = create("estimator", name)
+    return made if isinstance(made, Learned) else None
+
+
+class _Scores:
+    """Zero-cost scores from the table's own columns, or from a file of `archscout score`."""
+
+    def __init__(self, table: Table, rows: np.ndarray, file: Path | None) -> None:
+        self.table, self.rows, self.file = table, rows, file
+        self.columns = {} if file is None else _read(file)
+        self.place: dict[str, int] = {}
+        if file is not None:
+            for number, text in enumerate(self.columns["architecture"]):
+                self.place.setdefault(table.space.canonical(table.space.parse(str(text))), number)
+
+    def column(self, name: str) -> tuple[np.ndarray, float]:
+        """The score of each architecture and the mean seconds that it takes; NaN where there is none, or not known."""
+        if name in self.columns:
+            canonical = [self.table.canonical[row] for row in self.rows]
+            found = np.asarray([self.place.get(form, -1) for form in canonical])
+            values = np.asarray(self.columns[name], dtype=np.float64)
+            seconds = self.columns.get(f"{name}_seconds")
+            each = float(np.nanmean(np.asarray(seconds, dtype=np.float64))) if seconds is not None else np.nan
+            made = np.where(found >= 0, values[found], np.nan), each
+        elif name in self.table.metrics and self.table.metric(name).kind in ("score", "cost"):
+            made = np.asarray(self.table.values(name))[self.table.networks[self.rows]], np.nan
+        else:
+            known = [m for m in self.table.metrics if self.table.metric(m).kind in ("score", "cost")]
+            have = {*known, *self.columns, *CURVES, *names("estimator")} - {"architecture"}
+            raise UsageError(
+                f"neither table '{self.table.name}' nor a file of scores has '{name}', and no predictor is called so: "
+                f"{nearest(name, have)} (--scores takes a file of 'archscout score')."
+            )
+        if not np.isfinite(made[0]).any():
+            raise DataError(f"score '{name}' has no finite value for any architecture of table '{self.table.name}'.")
+        return made
+
+
+def _read(file: Path) -> dict[str, Sequence[Any]]:
+    import csv
+
+    if not file.is_file():
+        raise UsageError(f"there is no file '{file}': name a CSV or Parquet file of 'archscout score'.")
+    if file.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        columns: dict[str, Sequence[Any]] = pq.read_table(file).to_pydict()
+    else:
+        with file.open(newline="", encoding="utf-8") as stream_:
+            lines = list(csv.DictReader(stream_))
+        columns = {name: [line[name] for line in lines] for name in (lines[0] if lines else ())}
+    if "architecture" not in columns:
+        raise DataError(f"'{file}' has no column 'architecture': name a file of 'archscout score'.")
+    return {
+        name: values if name == "architecture" else [_number(value, file, name) for value in values]
+        for name, values in columns.items()
+        if name == "architecture" or not _is_text(values)
+    }
+
+
+def _is_text(values: Sequence[Any]) -> bool:
+    try:
+        [float(value) for value in values[:1] if value not in (None, "")]
+    except (TypeError, ValueError):
+        return True
+    return False
+
+
+def _number(value: Any, file: Path, column: str) -> float:
+    try:
+        return float("nan") if value in (None, "") else float(value)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"'{file}', column '{column}', holds '{value}', which is no number.") from error
+
+
+def _curves(
+    table: Table, metric: str, networks: np.ndarray
+) -> tuple[dict[str, dict[int, np.ndarray]], dict[int, np.ndarray]]:
+    """What curves say after some epochs, and the seconds until then; of validation where the table has it."""
+    about = table.metric(metric)
+    splits = {m: table.metric(m) for m in (*table.metrics, *table.curves) if table.metric(m).dataset == about.dataset}
+    seen = next((m for m, what in splits.items() if (what.split, what.kind) == ("valid", about.kind)), metric)
+    full = about.epochs or max(table.fidelities(metric), default=0)
+    epochs = [e for e in table.fidelities(seen) if e < full]
+    chosen = epochs
+    if len(epochs) > FIDELITIES:
+        chosen = sorted({epochs[round(p)] for p in np.geomspace(1, len(epochs), FIDELITIES) - 1})
+    sign = 1.0 if table.metric(seen).higher else -1.0
+    curves: dict[str, dict[int, np.ndarray]] = {
+        "last_value": {e: sign * np.asarray(table.values(seen, epochs=e))[networks] for e in chosen}
+    }
+    losses = [m for m in table.curves if m in splits and (splits[m].split, splits[m].kind) == ("train", "loss")]
+    if losses:
+        matrix = table.curve_matrix(losses[0])[table.first_rows[networks]]
+        curves["sum_of_losses"] = {e: -matrix[:, :e].sum(axis=1) for e in chosen if e <= matrix.shape[1]}
+    queries = {e: np.asarray(table.all_seconds(epochs=e, metric=metric))[networks] for e in chosen}
+    return curves, queries

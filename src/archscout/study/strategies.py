@@ -1,0 +1,162 @@
+"""Compares searches on a table: how near to its best network they come, after how many trainings and seconds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from archscout.core.errors import UsageError
+from archscout.core.seeds import derive
+from archscout.search.budget import Budget
+from archscout.search.search import resolve_method
+from archscout.search.simulated import SimulatedRun, simulate
+from archscout.study.record import Record, carry_out
+from archscout.study.summary import interval, paired
+from archscout.tables.table import Table
+
+POINTS = 20
+"""Of a regret curve, evenly spread on a logarithmic scale."""
+
+
+@dataclass(frozen=True)
+class Races:
+    """What is compared, and how.
+
+    Args:
+        contenders: names of strategies or methods.
+        budget: of each search: so many trainings (`200trials`), or simulated time (`10h`).
+        repeats: how often, each time with another seed.
+        metric: what is searched for.
+        seed: of all random decisions.
+    """
+
+    contenders: tuple[str, ...]
+    budget: str
+    repeats: int
+    metric: str
+    seed: int = 0
+
+
+def race(
+    table: Table,
+    races: Races,
+    folder: Path,
+    *,
+    workers: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[dict[str, Any]]:
+    """Simulate every search, in `folder`; the same call again goes on where it was stopped.
+
+    Returns one row for each contender and repeat: `regret` at the end, `mean_regret` over all trainings (the area under
+    the curve, divided by its length), `evaluations` in all and `to_optimum` (NaN where the best network was not found),
+    `seconds` simulated, and the curves: `regret_after` so many trainings, `regret_at` so many simulated seconds. Regret
+    is the distance of the best network so far from the best of the table.
+
+    Raises `UsageError` for unknown names and for a folder of another study.
+    """
+    if not races.contenders:
+        raise UsageError("nothing is compared: name strategies or methods (--with random,evolution).")
+    for name in races.contenders:
+        resolve_method(name, ())
+    SimulatedRun(table, Budget.parse(races.budget), metric=races.metric)  # before anything is written: can it be?
+    setting = {
+        "study": "strategies", "table": table.name, "metric": races.metric, "budget": races.budget, "seed": races.seed,
+    }  # fmt: skip
+    record = Record(folder, setting)
+    jobs = [(name, repeat) for repeat in range(races.repeats) for name in races.contenders]
+    carry_out(record, jobs, (table, races), measure, workers, progress)
+    return [row for name in races.contenders for repeat in range(races.repeats) for row in record.done[name, repeat]]
+
+
+def measure(payload: tuple[Table, Races], name: str, repeat: int) -> list[dict[str, Any]]:
+    """The row of one search."""
+    table, races = payload
+    seed = derive(races.seed, "race", repeat) % 2**31
+    found = simulate(table, name, races.budget, seed, metric=races.metric)
+    regret, seconds = found.regret, found.seconds
+    optimum = found.evaluations_to_optimum
+    return [
+        {
+            "repeat": repeat,
+            "estimator": name,
+            "regret": float(regret[-1]),
+            "mean_regret": float(np.nanmean(regret)),
+            "evaluations": len(regret),
+            "to_optimum": math.nan if optimum is None else optimum,
+            "seconds": float(seconds[-1]),
+            "regret_after": {str(n): float(regret[n - 1]) for n in spread(1, len(regret))},
+            "regret_at": _at(regret, seconds),
+        }
+    ]
+
+
+def spread(low: int, high: int) -> list[int]:
+    """Some whole numbers between two, evenly spread on a logarithmic scale, both among them.
+
+    >>> spread(1, 4)
+    [1, 2, 3, 4]
+    """
+    return sorted({round(float(n)) for n in np.geomspace(low, high, POINTS)})
+
+
+def _at(regret: np.ndarray, seconds: np.ndarray) -> dict[str, float]:
+    """The regret at some times: that of the last training which had ended."""
+    if not seconds[-1] > 0:
+        return {}
+    times = np.geomspace(max(seconds[0], seconds[-1] / 1000), seconds[-1], POINTS)
+    places = np.searchsorted(seconds, times * (1 + 1e-12), side="right") - 1
+    return {f"{time:.6g}": float(regret[place]) for time, place in zip(times, places, strict=True) if place >= 0}
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One entry a contender, the lowest final regret first.
+
+    Every number as its mean with a 95 % interval (`NAME`, `NAME_low`, `NAME_high`); `found` is the share of repeats
+    that found the best network, and `to_optimum` the mean over these alone; `p_against_best` is the paired test of the
+    mean regret against the contender with the lowest; `curves` maps `regret_after` and `regret_at` to arrays of
+    points, means, low and high ends.
+    """
+    names = list(dict.fromkeys(row["estimator"] for row in rows))
+    by_name = {name: [row for row in rows if row["estimator"] == name] for name in names}
+    best = min(names, key=lambda name: float(np.mean([row["mean_regret"] for row in by_name[name]])))
+    entries = []
+    for name, mine in by_name.items():
+        entry: dict[str, Any] = {"estimator": name, "repeats": len(mine)}
+        for key in ("regret", "mean_regret", "evaluations", "seconds"):
+            entry[key], entry[f"{key}_low"], entry[f"{key}_high"] = interval([row[key] for row in mine])
+        reached = [row["to_optimum"] for row in mine if not math.isnan(row["to_optimum"])]
+        entry["found"] = len(reached) / len(mine)
+        entry["to_optimum"], entry["to_optimum_low"], entry["to_optimum_high"] = interval(reached)
+        pairs = [[row["mean_regret"] for row in by_name[one]] for one in (best, name)]
+        entry["p_against_best"] = 1.0 if name == best else paired(*pairs)
+        entry["curves"] = {}
+        for key in ("regret_after", "regret_at"):
+            points, values = curve(rows, name, key)
+            stats = [interval(column) for column in values.T]
+            entry["curves"][key] = (points, *(np.asarray([s[i] for s in stats]) for i in range(3)))
+        entries.append(entry)
+    return sorted(entries, key=lambda entry: entry["regret"])
+
+
+def curve(rows: Sequence[dict[str, Any]], name: str, key: str) -> tuple[np.ndarray, np.ndarray]:
+    """The regret curves of a contender's repeats on common points: points (P,), regrets (repeats, P).
+
+    A search is worth, at any point, what it had last found; points are those at which every repeat has begun and at
+    least one goes on.
+    """
+    curves = [
+        (np.asarray([float(x) for x in row[key]]), np.asarray(list(row[key].values())))
+        for row in rows
+        if row["estimator"] == name and row[key]
+    ]
+    if not curves:
+        return np.empty(0), np.empty((0, 0))
+    points = np.unique(np.concatenate([xs for xs, _ in curves]))
+    points = points[points >= max(xs[0] for xs, _ in curves)]
+    values = [ys[np.searchsorted(xs, points, side="right") - 1] for xs, ys in curves]
+    return points, np.asarray(values)

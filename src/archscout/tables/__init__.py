@@ -1,0 +1,1 @@
+"""Ground truth: tabular benchmarks, what they hold, and how published ones are read."""

@@ -1,0 +1,108 @@
+"""A table of the user's own: columns of a Parquet or CSV file, and what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from archscout.core.errors import DataError, UsageError, nearest
+from archscout.core.space import Space
+from archscout.tables.draft import Draft, fractions, numbers, read_columns
+from archscout.tables.table import HIGHER, Metric
+
+PERCENT = "percent"
+"""An accuracy as a percentage; all other kinds are those of `Metric`."""
+
+
+def read(file: Path, space: str | Space, columns: Sequence[str]) -> Draft:
+    """A table from a file of the user's own.
+
+    Args:
+        file: Parquet, or CSV with a line of headings.
+        space: what the architectures are of.
+        columns: what is read, each `METRIC[:KIND]=COLUMN`; the kind is accuracy (a fraction; if none is given),
+            percent, loss, seconds, cost or score, and `architecture=COLUMN` says where the architectures are if not in
+            `architecture`. The first metric is the default. A column of lists is a curve.
+
+    Raises:
+        UsageError: a text that is not of this form, an unknown kind.
+        DataError: a column that is not there, or holds what is no number (with its row).
+
+    >>> read(Path("mine.csv"), "nasbench201", ["valid:percent=acc", "time:seconds=t"])    # doctest: +SKIP
+    """
+    wanted = [_parse(text) for text in columns]
+    where = next((column for name, _, column in wanted if name == "architecture"), "architecture")
+    chosen = [(name, kind, column) for name, kind, column in wanted if name != "architecture"]
+    if not chosen:
+        raise UsageError("say which columns to import, each with --column METRIC=COLUMN (as in --column valid=acc).")
+    twice = {name for name, _, _ in chosen if sum(name == other for other, _, _ in chosen) > 1}
+    if twice:
+        raise UsageError(f"metric '{min(twice)}' is named twice: give one --column for each.")
+    needed = list(dict.fromkeys([where, *(column for _, _, column in chosen)]))
+    found = _csv(file, needed) if file.suffix.lower() == ".csv" else read_columns(file, needed)
+    made: dict[str, Any] = {"architecture": found[where]}
+    for name, kind, column in chosen:
+        made[name] = _values(found[column], file, column, kind)
+    return Draft(
+        space=space,
+        columns=made,
+        metrics=[Metric(name, "accuracy" if kind == PERCENT else kind) for name, kind, _ in chosen],
+        default=chosen[0][0],
+        name=file.stem,
+        task="",
+        source=f"imported from {file.name}",
+        origin=(file, where),
+    )
+
+
+def _parse(text: str) -> tuple[str, str, str]:
+    left, sign, column = text.partition("=")
+    name, _, kind = left.strip().partition(":")
+    kind = kind.strip() or "accuracy"
+    if not sign or not name.strip() or not column.strip():
+        raise UsageError(
+            f"'--column {text}' is not of the form METRIC[:KIND]=COLUMN, as in --column valid:percent=acc."
+        )
+    if kind not in (*HIGHER, PERCENT):
+        raise UsageError(f"'--column {text}' names no kind of metric: {nearest(kind, [*HIGHER, PERCENT])}")
+    return name.strip(), kind, column.strip()
+
+
+def _values(values: list[Any], file: Path, column: str, kind: str) -> Any:
+    if any(isinstance(value, list) for value in values):
+        lengths = {len(value) for value in values if value}
+        for row, value in enumerate(values):
+            if value and len(value) != max(lengths):
+                raise DataError(
+                    f"row {row} of '{file}', column '{column}', is a curve of {len(value)} epochs where others have "
+                    f"{max(lengths)}: make all of one length."
+                )
+        curves = [None if value is None else numbers(value, file, column) for value in values]
+        return [fractions(c) if kind == PERCENT and c is not None else c for c in curves]
+    plain = numbers(values, file, column)
+    made = fractions(plain) if kind == PERCENT else plain
+    if kind in ("accuracy", PERCENT):
+        for row, value in enumerate(made.tolist()):
+            if not (0 <= value <= 1 or value != value):
+                raise DataError(
+                    f"row {row} of '{file}', column '{column}', holds {plain[row]:g}, which is no accuracy as a "
+                    + ("percentage." if kind == PERCENT else f"fraction: if it is a percentage, say :{PERCENT}.")
+                )
+    return made
+
+
+def _csv(file: Path, needed: Sequence[str]) -> dict[str, list[Any]]:
+    import pyarrow as pa
+    from pyarrow import csv
+
+    if not file.is_file():
+        raise DataError(f"there is no file '{file}': name the file to import.")
+    try:
+        content = csv.read_csv(file)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"'{file}' is no readable CSV file ({str(error).partition('.')[0]}).") from error
+    for column in needed:
+        if column not in content.column_names:
+            raise DataError(f"'{file}' has no column '{column}': {nearest(column, content.column_names)}")
+    return content.select(needed).to_pydict()  # type: ignore[no-any-return]

@@ -1,0 +1,597 @@
+"""Tabular benchmarks: what the networks of a space came to, in one Parquet file.
+
+The file has one row an architecture (or one a training of it):
+
+| column | type | what it is |
+| --- | --- | --- |
+| `architecture` | text | what `space.parse` reads |
+| `canonical` | text | its canonical form; written by `write`, computed where it is missing |
+| one a metric | number | an accuracy (a fraction), a loss, seconds, a cost, a score; null or NaN where it is missing |
+| one a curve | list of numbers | the same after each epoch, of one length in all rows; seconds: of each epoch |
+| any other | any | carried along, not looked at |
+
+What the columns mean stands in the file's metadata, as JSON under the key `archscout`:
+
+    {"format": 1, "name": "tiny", "space": "nasbench201", "task": "digits", "default": "valid_accuracy",
+     "source": "where it comes from, and under which licence",
+     "metrics": {"valid_accuracy": {"kind": "accuracy", "dataset": "digits", "split": "valid", "epochs": 12}, ...}}
+
+Metrics of one data set, split and kind are one measure at several fidelities (`epochs`), and a curve of these is that
+measure at every epoch.
+
+One network may have several rows: several seeds, or several architectures that build the same network. `column` and
+`rows` give the rows as they are; `value`, `curve` and `seconds` answer for the network, with the mean over all its rows
+that have a value. Rows are counted from 0.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from archscout.core.architecture import Architecture
+from archscout.core.errors import DataError, UsageError, nearest
+from archscout.core.registry import create
+from archscout.core.space import Space
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+FORMAT = 1
+KEY = b"archscout"
+HIGHER = {"accuracy": True, "score": True, "loss": False, "seconds": False, "cost": False}
+"""The kinds of metrics, and whether a higher value is better."""
+
+_SPOT_CHECKS = 8
+"""Stored canonical forms that are computed again on loading: a space may have changed its mind since."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a column holds.
+
+    Args:
+        name: of the column.
+        kind: `accuracy` (a fraction), `loss`, `seconds` (of training), `cost` (lower is better) or `score` (higher is).
+        dataset: what was trained on, or what the seconds are of; empty where there is only one.
+        split: `train`, `valid` or `test`.
+        epochs: of training, where that is known; for a curve its length.
+        higher: whether a higher value is better; by the kind where not given.
+    """
+
+    name: str
+    kind: str = "accuracy"
+    dataset: str = ""
+    split: str = ""
+    epochs: int | None = None
+    higher: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in HIGHER:
+            raise UsageError(f"metric '{self.name}' cannot be of kind '{self.kind}': {nearest(self.kind, HIGHER)}")
+        if self.higher is None:
+            object.__setattr__(self, "higher", HIGHER[self.kind])
+
+    @property
+    def measure(self) -> tuple[str, str, str]:
+        """What several fidelities of one measure have in common."""
+        return self.dataset, self.split, self.kind
+
+
+class Table:
+    """A tabular benchmark in a Parquet file; made by `Table.open`, or `archscout.table(name_or_path)`.
+
+    Columns are read when they are first asked for.
+
+    >>> table = archscout.table("nasbench201.parquet")                        # doctest: +SKIP
+    >>> table.value("|skip_connect~0|+...", "c10_test_200")                   # doctest: +SKIP
+    0.9436
+    """
+
+    def __init__(self, path: Path, metadata: Mapping[str, Any]) -> None:
+        self.path, self.metadata = path, metadata
+        self.name = str(metadata.get("name") or path.stem)
+        self.task = str(metadata.get("task", ""))
+        self._metrics = {name: Metric(name, **described) for name, described in metadata["metrics"].items()}
+        self._lists: frozenset[str] = frozenset()
+        self._rows = 0
+        self.default_metric = str(metadata["default"])
+        self._columns: dict[str, np.ndarray] = {}
+        self._means: dict[tuple[str, int | None], list[float]] = {}
+        self._mean_seconds: dict[tuple[str, int | None], list[float]] = {}
+        self._mean_curves: dict[str, np.ndarray] = {}
+
+    @classmethod
+    def open(cls, file: str | Path, space: Space | None = None) -> Table:
+        """The table in a file. Raises `DataError` for one that is no table, with what is wrong where.
+
+        Args:
+            file: a Parquet file with the columns and metadata described above.
+            space: instead of the one that the file names: for a space that has no registered name.
+        """
+        path = Path(file)
+        with _parquet(path) as parquet:
+            schema = parquet.schema_arrow
+            table = cls(path, _metadata(path, schema))
+            table._lists = frozenset(_check_types(path, schema, table._metrics))
+            table._rows = int(parquet.metadata.num_rows)
+        if table.default_metric not in table.metrics:
+            raise DataError(
+                f"'{path}': its default metric '{table.default_metric}' is no column with one number a row: "
+                f"{nearest(table.default_metric, table.metrics)}"
+            )
+        if space is not None:
+            table.__dict__["space"] = space
+        return table
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self.path, self.__dict__.get("space"), self.name)
+
+    def __repr__(self) -> str:
+        return f"<Table {self.name}>"
+
+    # -- what is in it --------------------------------------------------------------------------------------------
+
+    @cached_property
+    def space(self) -> Space:
+        """The space that the architectures are of."""
+        try:
+            made: Space = create("space", str(self.metadata["space"]))
+        except UsageError as error:
+            raise DataError(
+                f"'{self.path}' is of space '{self.metadata['space']}', which is not registered here: {error}"
+            ) from error
+        return made
+
+    def __len__(self) -> int:
+        return self._rows
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The columns with one number a row, in the order of the metadata."""
+        return tuple(name for name in self._metrics if name not in self._lists)
+
+    @property
+    def curves(self) -> tuple[str, ...]:
+        """The columns with a number an epoch."""
+        return tuple(name for name in self._metrics if name in self._lists)
+
+    def metric(self, name: str | None = None) -> Metric:
+        """What a column holds; the default metric's where none is named. Raises `UsageError` for an unknown one."""
+        name = self.default_metric if name is None else name
+        if name not in self._metrics:
+            raise UsageError(f"table '{self.name}' has no metric '{name}': {nearest(name, self._metrics)}")
+        return self._metrics[name]
+
+    def texts(self, column: str) -> list[str | None]:
+        """A column of text, as it is; empty where the file has no such column."""
+        with _parquet(self.path) as parquet:
+            if column not in parquet.schema_arrow.names:
+                return []
+            return parquet.read([column]).column(0).to_pylist()  # type: ignore[no-any-return]
+
+    @cached_property
+    def architectures(self) -> list[str]:
+        """The architectures as text, in the order of the file. Raises `DataError` where one is missing."""
+        texts = self.texts("architecture")
+        for row, text in enumerate(texts):
+            if not text:
+                raise DataError(f"row {row} of '{self.path}' has no architecture: fill its column 'architecture'.")
+        return texts  # type: ignore[return-value]
+
+    @cached_property
+    def canonical(self) -> list[str]:
+        """The canonical form of each row: the file's, unless a spot check says that the space has changed."""
+        texts, forms = self.architectures, self.texts("canonical")
+        if forms and None not in forms:
+            probes = sorted({round(place) for place in np.linspace(0, len(texts) - 1, _SPOT_CHECKS)})
+            if all(forms[row] == self._canonical(row) for row in probes):
+                return forms  # type: ignore[return-value]
+        return [self._canonical(row) for row in range(len(texts))]
+
+    def column(self, metric: str) -> np.ndarray:
+        """A metric, one number a row (float64); NaN where it is missing."""
+        if self.metric(metric).name in self._lists:
+            raise UsageError(f"'{metric}' of table '{self.name}' is a curve: ask for curve_matrix('{metric}').")
+        if metric not in self._columns:
+            values = self._read(metric).to_numpy(zero_copy_only=False)
+            self._columns[metric] = np.asarray(values, dtype=np.float64)
+        return self._columns[metric]
+
+    def lists(self, metric: str) -> list[list[float | None] | None]:
+        """A curve as it is in the file, one list a row."""
+        return self._read(metric).to_pylist()  # type: ignore[no-any-return]
+
+    def curve_matrix(self, metric: str) -> np.ndarray:
+        """A curve, rows x epochs (float64); a row of NaN where it is missing.
+
+        Raises `DataError`, naming the row, where curves are of different lengths.
+        """
+        if self.metric(metric).name not in self._lists:
+            raise UsageError(f"'{metric}' of table '{self.name}' is no curve: ask for column('{metric}').")
+        if metric not in self._columns:
+            lists = self.lists(metric)
+            epochs = self.metric(metric).epochs or max((len(curve) for curve in lists if curve), default=0)
+            matrix = np.full((len(lists), epochs), math.nan)
+            for row, curve in enumerate(lists):
+                if curve and len(curve) != epochs:
+                    raise DataError(
+                        f"row {row} of '{self.path}', column '{metric}', is a curve of {len(curve)} epochs where "
+                        f"others have {epochs}: make all of one length."
+                    )
+                if curve:
+                    matrix[row] = [math.nan if value is None else value for value in curve]
+            self._columns[metric] = matrix
+        return self._columns[metric]
+
+    # -- questions about one network ------------------------------------------------------------------------------
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """The number of each canonical form: networks are counted in the order of the file."""
+        return {form: number for number, form in enumerate(dict.fromkeys(self.canonical))}
+
+    @cached_property
+    def networks(self) -> np.ndarray:
+        """The number of the network that each row is of (int64); equal where the canonical forms are."""
+        return np.asarray([self.numbers[form] for form in self.canonical], dtype=np.int64)
+
+    @cached_property
+    def first_rows(self) -> np.ndarray:
+        """The first row of each network, by its number."""
+        return np.asarray(np.unique(self.networks, return_index=True)[1])
+
+    def network(self, architecture: Architecture | str) -> int:
+        """The number of an architecture's network. Raises `UsageError` where the table does not have it."""
+        found = self._by_text.get(str(architecture))
+        if found is None:
+            # By its text: the space that it was made by may differ in its parameters.
+            found = self.numbers.get(self.space.canonical(self.space.parse(str(architecture))))
+            if found is None:
+                raise UsageError(f"table '{self.name}' has no architecture '{architecture}'.")
+        return found
+
+    def __contains__(self, architecture: object) -> bool:
+        try:
+            return isinstance(architecture, Architecture | str) and self.network(architecture) >= 0
+        except UsageError:
+            return False
+
+    def rows(self, architecture: Architecture | str) -> list[int]:
+        """All rows of an architecture's network."""
+        return [int(row) for row in np.flatnonzero(self.networks == self.network(architecture))]
+
+    def value(self, architecture: Architecture | str, metric: str | None = None, *, epochs: int | None = None) -> float:
+        """A metric of a network: the mean over its rows; NaN where none has a value.
+
+        Args:
+            architecture: any that builds the network, as text or parsed.
+            metric: the default metric where not given.
+            epochs: the same measure after so many epochs (one of `fidelities(metric)`).
+        """
+        return self.values(metric, epochs=epochs)[self.network(architecture)]
+
+    def values(self, metric: str | None = None, *, epochs: int | None = None) -> list[float]:
+        """A metric of every network, by its number: what `value` answers from."""
+        key = (self.default_metric if metric is None else metric, epochs)
+        if key not in self._means:
+            self._means[key] = self._mean(self._at(*key)).tolist()
+        return self._means[key]
+
+    def fidelities(self, metric: str | None = None) -> tuple[int, ...]:
+        """After how many epochs a measure is known, rising; empty where the table does not say."""
+        about = self.metric(metric)
+        alike = [other for other in self._metrics.values() if other.measure == about.measure]
+        known = {other.epochs for other in alike if other.name not in self._lists and other.epochs is not None}
+        for other in alike:
+            if other.name in self._lists:
+                known |= set(range(1, self.curve_matrix(other.name).shape[1] + 1))
+        return tuple(sorted(known))
+
+    def fidelity(self, epochs: int | None = None, metric: str | None = None) -> int | None:
+        """The longest training that the table knows which is no longer than asked for; else the shortest.
+
+        None where the table does not say for how long it trained.
+        """
+        known = self.fidelities(metric)
+        wished = self.metric(metric).epochs if epochs is None else epochs
+        if not known:
+            return None
+        return max((e for e in known if wished is None or e <= wished), default=known[0])
+
+    def curve(self, architecture: Architecture | str, metric: str) -> np.ndarray:
+        """A curve of a network, one number an epoch: the mean over its rows."""
+        network = self.network(architecture)
+        if metric not in self._mean_curves:
+            self._mean_curves[metric] = self._mean(self.curve_matrix(metric))
+        return np.array(self._mean_curves[metric][network])
+
+    def history(
+        self, architecture: Architecture | str, *, epochs: int | None = None, metric: str | None = None
+    ) -> tuple[dict[str, float], ...]:
+        """The curves of a network as a training gives them: a row an epoch, `valid_loss`, `train_accuracy`, ...
+
+        Those of the metric's data set; empty where the table has none.
+        """
+        about = self.metric(metric)
+        curves = {}
+        for name in self.curves:
+            of = self.metric(name)
+            if of.dataset == about.dataset and of.split:
+                curves[f"{of.split}_{of.kind}"] = self.curve(architecture, name)[:epochs].tolist()
+        length = max(map(len, curves.values()), default=0)
+        return tuple(
+            {"epoch": place + 1.0} | {name: values[place] for name, values in curves.items() if place < len(values)}
+            for place in range(length)
+        )
+
+    def seconds(
+        self, architecture: Architecture | str, *, epochs: int | None = None, metric: str | None = None
+    ) -> float:
+        """What the training of a network took, in seconds; NaN where the table does not say.
+
+        Args:
+            architecture: any that builds the network.
+            epochs: of this training; all of the metric's where not given. Where only the seconds of a longer or shorter
+                one are known, they are taken as proportional to its epochs.
+            metric: whose training (each data set has its own); the default metric's where not given.
+        """
+        return self.all_seconds(epochs=epochs, metric=metric)[self.network(architecture)]
+
+    def all_seconds(self, *, epochs: int | None = None, metric: str | None = None) -> list[float]:
+        """What `seconds` answers from: those of every network, by its number."""
+        about = self.metric(metric)
+        epochs = about.epochs if epochs is None else epochs
+        timed = [m for m in self._metrics.values() if m.kind == "seconds"]
+        mine = [m for m in timed if m.dataset == about.dataset] or [m for m in timed if not m.dataset]
+        key = (about.dataset, epochs)
+        if key not in self._mean_seconds:
+            self._mean_seconds[key] = self._mean(self._seconds(mine, epochs)).tolist()
+        return self._mean_seconds[key]
+
+    def best(self, metric: str | None = None) -> tuple[str, float]:
+        """The best network (its first architecture in the file) and its value: what regret is counted from."""
+        values = np.asarray(self.values(metric))
+        if not np.isfinite(values).any():
+            raise DataError(f"'{self.path}' has no value of '{self.metric(metric).name}'.")
+        place = int(np.nanargmax(values) if self.metric(metric).higher else np.nanargmin(values))
+        return self.architectures[int(self.first_rows[place])], float(values[place])
+
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _by_text(self) -> dict[str, int]:
+        return {text: self.numbers[form] for text, form in zip(self.architectures, self.canonical, strict=True)}
+
+    def _canonical(self, row: int) -> str:
+        try:
+            return self.space.canonical(self.space.parse(self.architectures[row]))
+        except UsageError as error:
+            raise DataError(
+                f"row {row} of '{self.path}', column 'architecture', is not of space '{self.space.name}': {error}"
+            ) from error
+
+    def _read(self, column: str) -> pa.ChunkedArray:
+        with _parquet(self.path) as parquet:
+            return parquet.read([column]).column(0).combine_chunks()
+
+    def _at(self, metric: str, epochs: int | None) -> np.ndarray:
+        """A metric, or the same measure after so many epochs: one number a row."""
+        about = self.metric(metric)
+        if epochs is None or (epochs == about.epochs and metric not in self._lists):
+            return self.column(metric)
+        alike = [other for other in self._metrics.values() if other.measure == about.measure]
+        for other in alike:
+            if other.epochs == epochs and other.name not in self._lists:
+                return self.column(other.name)
+        for other in alike:
+            if other.name in self._lists and 1 <= epochs <= self.curve_matrix(other.name).shape[1]:
+                return self.curve_matrix(other.name)[:, epochs - 1]
+        known = ", ".join(map(str, self.fidelities(metric))) or "not known"
+        raise UsageError(f"table '{self.name}' has no '{metric}' after {epochs} epochs; the epochs are {known}.")
+
+    def _seconds(self, timed: Sequence[Metric], epochs: int | None) -> np.ndarray:
+        for metric in timed:
+            if metric.name in self._lists:
+                each = self.curve_matrix(metric.name)
+                whole = each.shape[1] if epochs is None else epochs
+                if whole <= each.shape[1]:
+                    return np.asarray(each[:, :whole].sum(axis=1))
+        totals = [metric for metric in timed if metric.name not in self._lists]
+        if not totals:
+            return np.full(len(self), math.nan)
+        closest = min(totals, key=lambda m: abs(math.log((m.epochs or 1) / (epochs or m.epochs or 1))))
+        share = epochs / closest.epochs if epochs and closest.epochs else 1.0
+        return self.column(closest.name) * share
+
+    def _mean(self, rows: np.ndarray) -> np.ndarray:
+        """The mean of the rows of each network, leaving NaN out."""
+        known = ~np.isnan(rows)
+        shape = (len(self.numbers), *rows.shape[1:])
+        total, count = np.zeros(shape), np.zeros(shape)
+        np.add.at(total, self.networks, np.where(known, rows, 0.0))
+        np.add.at(count, self.networks, known)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.where(count > 0, total / count, math.nan))
+
+
+def write(
+    file: str | Path,
+    space: Space | str,
+    columns: Mapping[str, Any],
+    metrics: Sequence[Metric],
+    *,
+    default: str,
+    name: str = "",
+    task: str = "",
+    source: str = "",
+    origin: tuple[Path, str] | None = None,
+    origin_rows: Sequence[int] | None = None,
+    **more: Any,
+) -> Table:
+    """Write a table with its canonical index; returns it, opened. The file is there whole or not at all.
+
+    Args:
+        file: the Parquet file.
+        space: what the architectures are of; a `Space` may stand for one that has no registered name.
+        columns: `architecture` (texts), a sequence of numbers for each metric (of lists of numbers for a curve; None
+            or NaN where a value is missing), and whatever else is to be carried along. All of one length.
+        metrics: what the columns hold.
+        default: the metric that is meant where none is named.
+        name: of the table; the file's where empty.
+        task: what the networks were trained for, as text.
+        source: where the values come from, and under which licence.
+        origin: the file and column that the architectures were read from, for what is said of a bad one.
+        origin_rows: the row of that file that each was read from.
+        more: further JSON for the metadata.
+
+    Raises:
+        DataError: an architecture that the space does not parse (with its row), curves of different lengths, a column
+            that is missing or of another length.
+        UsageError: a file that cannot be written.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = Path(file)
+    made: Space = create("space", space) if isinstance(space, str) else space
+    texts = [str(text) if text is not None else "" for text in columns.get("architecture", ())]
+    for metric in metrics:
+        if metric.name not in columns:
+            raise DataError(f"'{path}' would have no column '{metric.name}': give its values.")
+    for column, values in columns.items():
+        if len(values) != len(texts):
+            raise DataError(
+                f"column '{column}' for '{path}' has {len(values)} rows where 'architecture' has {len(texts)}."
+            )
+    described = {m.name: {k: v for k, v in asdict(m).items() if k != "name" and v not in ("", None)} for m in metrics}
+    metadata = {
+        "format": FORMAT,
+        "name": name or path.stem,
+        "space": made.name,
+        "task": task,
+        "default": default,
+        "metrics": described,
+        "source": source,
+        **more,
+    }
+    forms = []
+    for row, text in enumerate(texts):
+        try:
+            forms.append(made.canonical(made.parse(text)))
+        except UsageError as error:
+            place, column = origin or (path, "architecture")
+            row = row if origin_rows is None else origin_rows[row]
+            raise DataError(
+                f"row {row} of '{place}', column '{column}', is not of space '{made.name}': {error}"
+            ) from error
+    arrays = {"architecture": pa.array(texts, pa.string()), "canonical": pa.array(forms, pa.string())}
+    arrays |= {k: pa.array(v, from_pandas=True) for k, v in columns.items() if k not in arrays}
+    content = pa.table(arrays).replace_schema_metadata({KEY: json.dumps(metadata).encode()})
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(content, partial, compression="zstd")
+        table = Table.open(partial, made)
+        for curve in table.curves:
+            table.curve_matrix(curve)
+        partial.replace(path)
+    except OSError as error:
+        raise UsageError(f"cannot write '{path}': {error.strerror or error}; name another file.") from error
+    except DataError as error:
+        raise DataError(str(error).replace(str(partial), str(path))) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+    return Table.open(path, made)
+
+
+def _reopen(path: Path, space: Space | None, name: str) -> Table:
+    table = Table.open(path, space)
+    table.name = name
+    return table
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[pq.ParquetFile]:
+    """The file, opened. Raises `DataError` for one that is not there, or no Parquet."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise DataError(f"there is no table '{path}': name a Parquet file, or a table of 'archscout list tables'.")
+    try:
+        parquet = pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"'{path}' is no readable Parquet file ({str(error).partition('.')[0]}).") from error
+    with parquet:
+        yield parquet
+
+
+def _metadata(path: Path, schema: pa.Schema) -> dict[str, Any]:
+    """What the file says of itself. Raises `DataError` where it says nothing, or nothing that fits."""
+    if "architecture" not in schema.names:
+        raise DataError(
+            f"'{path}' has no column 'architecture' (its columns: {', '.join(schema.names[:8])}): import it with "
+            "'archscout table import'."
+        )
+    stored = (schema.metadata or {}).get(KEY)
+    if stored is None:
+        raise DataError(
+            f"'{path}' does not say what its columns hold: import it with 'archscout table import generic {path} "
+            "--space SPACE --column METRIC=COLUMN'."
+        )
+    try:
+        metadata: dict[str, Any] = json.loads(stored)
+        if metadata["format"] > FORMAT:
+            raise DataError(
+                f"'{path}' was written by a newer version (format {metadata['format']}): upgrade archscout."
+            )
+        if not all(isinstance(metadata[key], str) for key in ("space", "default")):
+            raise TypeError("its space and default metric must be text")
+        for name, described in metadata["metrics"].items():
+            Metric(name, **described)
+    except DataError:
+        raise
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError, UsageError) as error:
+        raise DataError(
+            f"the description in '{path}' is damaged ({error}): import or build the table again."
+        ) from error
+    return metadata
+
+
+def _check_types(path: Path, schema: pa.Schema, metrics: Mapping[str, Metric]) -> Iterator[str]:
+    """Yields the columns that hold curves. Raises `DataError` for a column of the wrong type, or a missing one."""
+    import pyarrow.types as types
+
+    def is_number(kind: pa.DataType) -> bool:
+        return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_null(kind))
+
+    def is_text(kind: pa.DataType) -> bool:
+        kind = kind.value_type if types.is_dictionary(kind) else kind
+        return bool(types.is_string(kind) or types.is_large_string(kind))
+
+    for column in ("architecture", "canonical"):
+        if column in schema.names and not is_text(schema.field(column).type):
+            raise DataError(f"column '{column}' of '{path}' holds {schema.field(column).type}, not text.")
+    for metric in metrics:
+        if metric not in schema.names:
+            raise DataError(f"'{path}' describes a metric '{metric}' but has no such column: import or build it again.")
+        kind = schema.field(metric).type
+        if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+            if is_number(kind.value_type):
+                yield metric
+                continue
+        elif is_number(kind):
+            continue
+        raise DataError(f"column '{metric}' of '{path}' holds {kind}, where a metric must be numbers.")

@@ -1,0 +1,323 @@
+"""Many networks trained at once, each as if it were alone.
+
+Networks so small that the calling of operators takes most of their time are laid side by side
+(`archscout.networks.stacked`), and every operator runs once for all that use it. Each keeps its own initial weights,
+order of examples, augmentation, statistics of batch normalisation, optimiser state, length of gradient and best epoch,
+so that what comes out is what `trainer.train` makes of each one, up to the rounding of sums. One that diverges does not
+touch the others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from archscout.core.errors import UsageError
+from archscout.core.seeds import derive
+from archscout.core.task import Split, Task
+from archscout.networks.stacked import Stack, Unstackable, stack
+from archscout.training import checkpoint
+from archscout.training.recipe import Recipe
+from archscout.training.trainer import (
+    CHECKED_STEPS,
+    CHECKPOINT,
+    CHECKPOINT_SECONDS,
+    Outcome,
+    Row,
+    evaluation,
+    fast_layout,
+    make_optimizer,
+    norm_momentum,
+    precision,
+    restore_optimizer,
+    train,
+)
+
+MOST = 32
+"""Networks in one stack, at most: beyond that calls cost next to nothing, and feature maps leave the caches."""
+
+ELEMENTS = 2**21
+"""Numbers in the largest feature map of a stack, at most, for the same reason."""
+
+EVALUATED = 128
+"""Examples that a stack answers for at once."""
+
+
+def train_many(
+    networks: Sequence[nn.Module],
+    task: Task,
+    recipe: Recipe,
+    *,
+    seeds: Sequence[int],
+    device: str = "cpu",
+    folder: Path | None = None,
+    measured: Mapping[str, Split] | None = None,
+) -> list[Outcome]:
+    """Train networks in place, many at once; each ends with the weights of its best epoch, as `trainer.train` has it.
+
+    Those that cannot be laid side by side are trained one by one. Which ones are trained together follows from their
+    order alone.
+
+    Args:
+        networks: as built; they are moved to the device.
+        task: see `trainer.train`.
+        recipe: see `trainer.train`.
+        seeds: of each network; equal seeds mean equal batches.
+        device: where to train.
+        folder: where checkpoints are written after each epoch (of a second and more), and from which an interrupted
+            training continues.
+        measured: further splits to measure after each epoch; the rows of the curve get `<name>_loss` and
+            `<name>_<metric>`.
+
+    Returns:
+        An outcome a network; `seconds` is its share of the time.
+
+    Raises:
+        UsageError: if a checkpoint in `folder` is of another training.
+    """
+    outcomes: list[Outcome] = []
+    size = stack_size(networks[0].to(device), task, recipe) if networks else 1
+    for start in range(0, len(networks), size):
+        some = [network.to(device) for network in networks[start : start + size]]
+        own = None if folder is None else folder / str(start)
+        outcomes += _together(some, task, recipe, seeds[start : start + size], device, own, measured or {})
+    return outcomes
+
+
+def stack_size(network: nn.Module, task: Task, recipe: Recipe) -> int:
+    """How many networks like this one are best trained together."""
+    largest = 1
+
+    def look(_: nn.Module, __: Any, output: Any) -> None:
+        nonlocal largest
+        if isinstance(output, Tensor):
+            largest = max(largest, output[0].numel())
+
+    hooks = [module.register_forward_hook(look) for module in network.modules() if not module._modules]
+    try:
+        x, _ = task.tensors(task.train.head(1), next((p.device for p in network.parameters()), "cpu"))
+        with evaluation(network):
+            network(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return max(1, min(MOST, ELEMENTS // (largest * recipe.batch_size)))
+
+
+def _together(
+    networks: Sequence[nn.Module],
+    task: Task,
+    recipe: Recipe,
+    seeds: Sequence[int],
+    device: str,
+    folder: Path | None,
+    measured: Mapping[str, Split],
+) -> list[Outcome]:
+    started = time.perf_counter()
+    x, y = task.tensors(task.train, device)
+    try:
+        if len(networks) == 1:
+            raise Unstackable("there is but one.")
+        stacked = stack(networks, x[:2])
+    except Unstackable:
+        return [
+            train(network, task, recipe, seed=seed, device=device, folder=None if folder is None else folder / str(i),
+                  measured=measured)
+            for i, (network, seed) in enumerate(zip(networks, seeds, strict=True))
+        ]  # fmt: skip
+    path = None if folder is None else folder / CHECKPOINT
+    with fast_layout(stacked, stacked.inputs(x[:2])), norm_momentum(stacked, recipe.norm_momentum):
+        run = _Run(stacked, task, recipe, seeds, device, x, y, measured)
+        before = 0.0 if path is None else run.restore(path)
+        kept = time.perf_counter()
+        while run.epoch < recipe.epochs and run.going:
+            run.advance(lambda: (before + time.perf_counter() - started) / len(networks))
+            now = time.perf_counter()
+            if path is not None and (run.epoch == recipe.epochs or now - kept >= CHECKPOINT_SECONDS):
+                run.keep(path, before + now - started)
+                kept = now
+    stacked.unload(run.best)
+    seconds = (before + time.perf_counter() - started) / len(networks)
+    return run.outcomes(seconds)
+
+
+class _Run:
+    """A training of a stack under way: what changes from epoch to epoch."""
+
+    def __init__(
+        self,
+        stacked: Stack,
+        task: Task,
+        recipe: Recipe,
+        seeds: Sequence[int],
+        device: str,
+        x: Tensor,
+        y: Tensor,
+        measured: Mapping[str, Split],
+    ) -> None:
+        self.stack, self.task, self.recipe, self.seeds, self.device = stacked, task, recipe, list(seeds), device
+        self.x, self.y = x, y
+        self.splits = {
+            name: task.tensors(split, device) for name, split in {"valid": task.valid, **measured}.items()
+        }  # fmt: skip
+        self.steps = math.ceil(len(x) / recipe.batch_size)
+        self.weights = [(shared.whole, shared.owners.to(device)) for shared in stacked.shared
+                        if isinstance(shared.whole, nn.Parameter) and shared.whole.requires_grad]  # fmt: skip
+        self.optimizer = make_optimizer([weight for weight, _ in self.weights], recipe)
+        self.precision = precision(recipe, device)
+        self.epoch = 0
+        self.best = [shared.parts.clone() for shared in stacked.shared]
+        self.curves: list[list[Row]] = [[] for _ in seeds]
+        self.best_epochs = [0] * len(seeds)
+        self.reasons = [""] * len(seeds)
+
+    @property
+    def going(self) -> bool:
+        """Whether there is a network that has not diverged."""
+        return not all(self.reasons)
+
+    def advance(self, seconds: Callable[[], float]) -> None:
+        """Train and evaluate for one epoch."""
+        trained = self._train_epoch()
+        measures = {name: self._measure(x, y) for name, (x, y) in self.splits.items()}
+        self.epoch += 1
+        metric = f"valid_{self.task.metric}"
+        better = torch.zeros(len(self.seeds), dtype=torch.bool, device=self.device)
+        for i, (curve, (train_loss, train_metric)) in enumerate(zip(self.curves, trained, strict=True)):
+            if self.reasons[i]:
+                continue
+            valid_loss = measures["valid"][i][0]
+            for name, loss in (("training", train_loss), ("validation", valid_loss)):
+                if not self.reasons[i] and not math.isfinite(loss):
+                    self.reasons[i] = f"the {name} loss was {loss} in epoch {self.epoch}"
+            if self.reasons[i]:
+                continue
+            row: Row = {"epoch": self.epoch, "train_loss": train_loss, f"train_{self.task.metric}": train_metric}
+            for name, values in measures.items():
+                row[f"{name}_loss"], row[f"{name}_{self.task.metric}"] = values[i]
+            row["learning_rate"] = self.optimizer.param_groups[0]["lr"]
+            row["seconds"] = seconds()
+            curve.append(row)
+            best = curve[self.best_epochs[i] - 1]
+            if not self.best_epochs[i] or (row[metric], -valid_loss) > (best[metric], -best["valid_loss"]):
+                self.best_epochs[i] = self.epoch
+                better[i] = True
+        for shared, best_parts in zip(self.stack.shared, self.best, strict=True):
+            chosen = better[shared.owners].view(-1, *[1] * (best_parts.ndim - 1))
+            best_parts.copy_(torch.where(chosen, shared.parts, best_parts))
+
+    def _train_epoch(self) -> list[tuple[float, float]]:
+        """One pass over the training examples; the mean loss of each, as far as it is finite, and the metric."""
+        recipe, task, optimizer = self.recipe, self.task, self.optimizer
+        seeds = self.seeds[:1] if len(set(self.seeds)) == 1 else self.seeds
+        generators = [Generator(self.device).manual_seed(derive(seed, "batches", self.epoch)) for seed in seeds]
+        orders = [torch.randperm(len(self.x), generator=g, device=self.device) for g in generators]
+        order = torch.stack(orders)
+        losses: list[Tensor] = []
+        answers: list[Tensor] = []
+        self.stack.train()
+        batches = order.tensor_split(self.steps, dim=1)
+        for step, rows in enumerate(batches):
+            rate = recipe.rate(self.epoch * self.steps + step, self.steps)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            parts = [self.x[row] for row in rows]
+            if recipe.augment:
+                parts = [task.augment(part, g) for part, g in zip(parts, generators, strict=True)]
+            x = self.stack.inputs(parts[0] if len(parts) == 1 else torch.stack(parts))
+            with self.precision:
+                outputs = self.stack(x)
+                loss = self._losses(outputs, self.y[rows], recipe.label_smoothing)
+            optimizer.zero_grad()
+            loss.sum().backward()  # type: ignore[no-untyped-call]
+            if recipe.gradient_clip:
+                self._clip(recipe.gradient_clip)
+            optimizer.step()
+            losses.append(loss.detach())
+            answers.append(outputs.detach())
+            if step % CHECKED_STEPS == 0 and not losses[-1].isfinite().any():
+                break
+        sizes = [rows.shape[1] for rows in batches]
+        seen = torch.cat(answers, 1)
+        targets = self.y[order[:, : seen.shape[1]]].expand(len(seen), -1)
+        made = []
+        for column, outputs, y in zip(torch.stack(losses, 1).tolist(), seen, targets, strict=True):
+            # Alone it would have ended here; what came afterwards is nobody's.
+            end = next((s + 1 for s in range(0, len(column), CHECKED_STEPS) if not math.isfinite(column[s])), None)
+            loss_of_all = sum(n * value for n, value in zip(sizes, column[:end], strict=False)) / len(self.x)
+            made.append((loss_of_all, task.measure(outputs, y)))
+        return made
+
+    def _losses(self, outputs: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+        """The loss of each network."""
+        targets = targets.expand(len(outputs), *targets.shape[1:])
+        each: Tensor = torch.vmap(lambda o, y: self.task.loss(o, y, smoothing))(outputs, targets)
+        return each
+
+    def _clip(self, longest: float) -> None:
+        """Shorten the gradient of each network whose norm is above `longest`, as `clip_grad_norm_` does."""
+        gradients = [
+            (torch.unflatten(weight.grad, 0, (len(owners), -1)), owners)
+            for weight, owners in self.weights
+            if weight.grad is not None
+        ]
+        norms = torch.cat([torch.linalg.vector_norm(g, dim=tuple(range(1, g.ndim))).square() for g, _ in gradients])
+        squares = norms.new_zeros(len(self.seeds)).index_add_(0, torch.cat([owners for _, owners in gradients]), norms)
+        factors = (longest / (squares.sqrt() + 1e-6)).clamp(max=1.0)
+        if bool((factors < 1).any()):
+            for gradient, owners in gradients:
+                gradient.mul_(factors[owners].view(-1, *[1] * (gradient.ndim - 1)))
+
+    def _measure(self, x: Tensor, y: Tensor) -> list[tuple[float, float]]:
+        """Loss and metric of each network on a split."""
+        with evaluation(self.stack):
+            outputs = torch.cat([self.stack(self.stack.inputs(part)) for part in torch.split(x, EVALUATED)], 1)
+            losses = self._losses(outputs, y[None], 0.0).tolist()
+        return [(loss, self.task.measure(o, y)) for loss, o in zip(losses, outputs, strict=True)]
+
+    def outcomes(self, seconds: float) -> list[Outcome]:
+        metric = f"valid_{self.task.metric}"
+        return [
+            Outcome(tuple(curve), best, curve[best - 1][metric] if best else math.nan, seconds, bool(reason), reason)
+            for curve, best, reason in zip(self.curves, self.best_epochs, self.reasons, strict=True)
+        ]
+
+    # -- checkpoints ----------------------------------------------------------------------------------------------
+
+    def _identity(self) -> dict[str, Any]:
+        return {"recipe": dataclasses.asdict(self.recipe), "seeds": self.seeds, "task": self.task.digest}
+
+    def keep(self, path: Path, seconds: float) -> None:
+        tensors = {f"network.{i}": shared.whole.detach() for i, shared in enumerate(self.stack.shared)}
+        tensors |= {f"best.{i}": best for i, best in enumerate(self.best)}
+        for position, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{position}.{name}": t for name, t in state.items() if isinstance(t, Tensor)}
+        notes = {"epoch": self.epoch, "seconds": seconds, "curves": self.curves, "best_epochs": self.best_epochs}
+        checkpoint.write(path, tensors, {**self._identity(), **notes, "reasons": self.reasons})
+
+    def restore(self, path: Path) -> float:
+        """Continue where the checkpoint ended; the seconds spent until then."""
+        kept = checkpoint.read(path, self.device)
+        if kept is None:
+            return 0.0
+        tensors, notes = kept
+        wholes = [shared.whole for shared in self.stack.shared]
+        network, best = checkpoint.part(tensors, "network"), checkpoint.part(tensors, "best")
+        same = {n: t.shape for n, t in network.items()} == {str(i): whole.shape for i, whole in enumerate(wholes)}
+        if not same or any(notes.get(key) != value for key, value in self._identity().items()):
+            raise UsageError(f"the checkpoint '{path}' is of another training: delete it, or choose another folder.")
+        with torch.no_grad():
+            for i, whole in enumerate(wholes):
+                whole.copy_(network[str(i)])
+                self.best[i].copy_(best[str(i)])
+        restore_optimizer(self.optimizer, checkpoint.part(tensors, "optimizer"))
+        self.epoch, self.curves = notes["epoch"], notes["curves"]
+        self.best_epochs, self.reasons = notes["best_epochs"], notes["reasons"]
+        return float(notes["seconds"])

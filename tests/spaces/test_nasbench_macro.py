@@ -1,0 +1,102 @@
+"""NAS-Bench-Macro, against its published table."""
+
+import itertools
+
+import pytest
+import torch
+
+from archscout.core.errors import UsageError
+from archscout.networks.pick import build
+from archscout.networks.tracing import trace_architecture
+from archscout.spaces.nasbench_macro import NASBenchMacro
+from archscout.testing import SpaceConformance, tiny_task
+from archscout.training.trainer import Recipe, train
+
+SPACE = NASBenchMacro()
+
+
+class TestNASBenchMacro(SpaceConformance):
+    examples = 15
+    networks = 4
+
+    def space(self):
+        return NASBenchMacro()
+
+
+class TestNASBenchMacroAtOddSizes(SpaceConformance):
+    examples = 10
+    networks = 4
+
+    def space(self):
+        return NASBenchMacro(width=3)
+
+    def task(self):
+        return tiny_task((2, 11, 7), classes=4)
+
+
+@pytest.fixture(scope="module")
+def published(shared_data):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    return parquet.read_table(shared_data / "nasbench_macro" / "cifar10.parquet").to_pydict()
+
+
+def test_the_published_table_is_the_whole_space(published):
+    assert {str(SPACE.parse(text)) for text in published["arch"]} == {str(a) for a in SPACE}
+    assert len(set(published["arch"])) == SPACE.size() == 6_561
+
+
+def test_parameters_and_multiply_adds_are_the_published_ones(published):
+    task = tiny_task((3, 32, 32), classes=10)
+    for row in range(7, 6_561, 160):
+        architecture = SPACE.parse(published["arch"][row])
+        network = build(SPACE, architecture, task, device="meta")
+        assert sum(parameter.numel() for parameter in network.parameters()) == published["params"][row]
+        macs = sum(node.macs for node in trace_architecture(SPACE, architecture, task).nodes)
+        assert macs == published["flops"][row]
+
+
+def test_architectures_with_one_form_have_one_published_size(published):
+    sizes = {}
+    for text, *size in zip(published["arch"], published["params"], published["flops"], strict=True):
+        assert sizes.setdefault(SPACE.canonical(SPACE.parse(text)), size) == size
+    assert len(sizes) == 9 * 21 * 21
+
+
+def test_one_form_is_one_function():
+    task = tiny_task((3, 8, 8))
+    x = torch.rand(2, 3, 8, 8)
+    twins = [SPACE.parse("212" + middle + "122") for middle in ("01", "10")]
+    outputs = [build(SPACE, twin, task, seed=3).eval()(x) for twin in twins]
+    assert twins[0] != twins[1]
+    assert SPACE.canonical(twins[0]) == SPACE.canonical(twins[1]) == "21210122"
+    assert torch.equal(*outputs)
+
+
+def test_forms_are_counted_by_brute_force():
+    """Two architectures are one network if their stages begin alike and go on with the same blocks in order."""
+    forms = set()
+    for digits in itertools.product("012", repeat=8):
+        text = "".join(digits)
+        forms.add(tuple((s[0], s[1:].replace("0", "")) for s in (text[:2], text[2:5], text[5:])))
+    assert len({SPACE.canonical(a) for a in SPACE}) == len(forms)
+
+
+@pytest.mark.parametrize("text", ["", "0201210", "020121000", "02012103", "0 201210", "ABCDEFGH"])
+def test_a_malformed_text_is_one_clear_sentence(text):
+    with pytest.raises(UsageError, match=r"write eight digits|cannot be empty") as caught:
+        SPACE.parse(text)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_network_learns():
+    task = tiny_task()
+    network = build(SPACE, SPACE.parse("12012010"), task)
+    outcome = train(network, task, Recipe(4, learning_rate=0.05), seed=0)
+    assert outcome.curve[-1]["train_loss"] < outcome.curve[0]["train_loss"]
+
+
+def test_sizes_are_checked():
+    with pytest.raises(UsageError, match=r"width .* must be a whole number"):
+        NASBenchMacro(width=0)
+    with pytest.raises(UsageError, match="at least 4 x 4"):
+        SPACE.check_task(tiny_task((1, 3, 8)))
