@@ -215,7 +215,7 @@ def test_build_trains_and_goes_on(archscout: Call, data: Path, tmp_path: Path) -
     assert (answer["out"], answer["rows"], answer["networks"]) == ("mine.parquet", 4, 3)
     again = archscout(*command)
     assert again.code == 0
-    assert "has 4 of 4 trainings already" in again.err
+    assert "4 of 4 trainings are there already" in again.err
     assert again.out.startswith("mine.parquet: 4 trainings of 3 networks; best test_accuracy ")
     assert archscout("table", "check", "mine.parquet").code == 0
     refused = archscout(*command, "--seed", 1)

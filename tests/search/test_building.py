@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,6 @@ PLAN = Plan(epochs=2, seeds=2, several=3, networks=6)
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(building, "STACK", 3)
-    monkeypatch.setattr(building, "BLOCK", 2)
     forms = [SPACE.parse(f"|{a}~0|+|none~0|{b}~1|+|none~0|none~1|skip_connect~2|") for a in OPS for b in OPS]
     monkeypatch.setattr(NASBench201, "__iter__", lambda self: iter(forms))
 
@@ -111,10 +111,30 @@ def test_a_diverged_training_is_a_row_without_values(tmp_path: Path) -> None:
     for curve in (*building.CURVES, "seconds"):
         rows[0][curve] = rows[0][curve][:1]
     part.write_text(json.dumps(rows))
+    (tmp_path / "t.parquet").unlink()
     table = made(tmp_path / "t.parquet")
     row = next(i for i, text in enumerate(table.architectures) if text == rows[0]["architecture"])
     assert np.isnan(table.column("test_accuracy")[[row, row + 1]]).sum() == 1
     assert not [finding for finding in check(table) if finding.wrong]
+
+
+def test_the_table_alone_is_enough_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "t.parquet"
+    whole = made(file, measured=["latency"])
+    shutil.rmtree(tmp_path / "t.parquet.parts")
+    trained: list[str] = []
+    job = building.train_job
+
+    def watched(payload, architectures, *rest):  # type: ignore[no-untyped-def]
+        trained.extend(one.text for one in architectures)
+        return job(payload, architectures, *rest)
+
+    monkeypatch.setattr(building, "train_job", watched)
+    again = made(file)
+    assert not trained
+    for name in ("test_loss_curve", "seconds"):
+        np.testing.assert_array_equal(again.curve_matrix(name), whole.curve_matrix(name))
+    np.testing.assert_array_equal(again.column("latency_ms"), whole.column("latency_ms"))
 
 
 def test_parts_of_another_plan_are_left_alone(tmp_path: Path) -> None:

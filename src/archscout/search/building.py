@@ -2,7 +2,8 @@
 
 Networks are taken in a random order that depends on the seed alone, so that an unfinished table is a uniform sample.
 Each job trains a stack of them (`archscout.training.batched`) and leaves its results in a file of its own beside the
-table; the same command goes on from these. All networks of one training seed see the same batches.
+table; the same command goes on from these, and from the table itself, which is all that has to be kept. All networks of
+one training seed see the same batches.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,6 @@ from archscout.training.trainer import Recipe
 
 STACK = 32
 """Networks a job."""
-
-BLOCK = 16
-"""Stacks that are made up together: in each are networks that are alike, for these train fastest together."""
 
 ENUMERATED = 100_000
 """Larger spaces are not listed but sampled."""
@@ -77,6 +75,11 @@ class Job:
     training_seed: int
     architectures: tuple[Architecture, ...]
 
+    def without(self, known: Mapping[tuple[str, int], Any]) -> Job:
+        """What is left of the job where these networks and seeds are known."""
+        left = [one for one in self.architectures if (one.text, self.training_seed) not in known]
+        return replace(self, architectures=tuple(left))
+
 
 def build_table(
     space: Space,
@@ -109,14 +112,16 @@ def build_table(
     """
     watch = progress or Silent()
     parts = file.with_name(file.name + ".parts")
-    _claim(parts, space, task, plan)
+    _claim(parts, file, space, task, plan)
+    before = _rows_of(file, space) if file.is_file() else {}
     watch.say(f"listing the networks of space '{space.name}' ...")
-    jobs = schedule(order_of(space, plan), plan)
-    waiting = deque(job for job in jobs if not (parts / job.name).is_file())
-    total = sum(len(job.architectures) for job in jobs)
+    whole = schedule(order_of(space, plan), plan)
+    total = sum(len(job.architectures) for job in whole)
+    jobs = [job.without(before) for job in whole]
+    waiting = deque(job for job in jobs if job.architectures and not (parts / job.name).is_file())
     done = already = total - sum(len(job.architectures) for job in waiting)
     if already:
-        watch.say(f"'{parts}' has {already:,} of {total:,} trainings already.")
+        watch.say(f"{already:,} of {total:,} trainings are there already.")
     flying: dict[Future[list[dict[str, Any]]], Job] = {}
     began = time.monotonic()
     try:
@@ -132,9 +137,12 @@ def build_table(
             left = (time.monotonic() - began) / (done - already) * (total - done) if done > already else None
             watch.update("training", done, total, None, left)
         for cost in measured:
-            _measure(space, task, plan, cost, parts, [job.architectures for job in jobs], watch)
+            _measure(space, task, plan, cost, parts, [job.architectures for job in whole], watch)
     finally:
-        table = _assemble(space, task, plan, [parts / job.name for job in jobs], file, name, source)
+        for part in (parts / job.name for job in jobs):
+            if part.is_file():
+                before |= {(row["architecture"], row["seed"]): row for row in json.loads(part.read_text())}
+        table = _assemble(space, task, plan, list(before.values()), parts, file, name, source)
     if table is None:
         raise UsageError(f"space '{space.name}' has no network to train: ask for one at least.")
     return table
@@ -216,37 +224,51 @@ def schedule(architectures: Sequence[Architecture], plan: Plan) -> list[Job]:
     jobs: list[tuple[float, Job]] = []
     for training_seed in range(max(1, plan.seeds)):
         mine = list(architectures if training_seed == 0 else architectures[: plan.several])
-        stacks = list(_stacks(mine))
+        stacks = [mine[start : start + STACK] for start in range(0, len(mine), STACK)]
         for place, some in enumerate(stacks):
             job = Job(f"seed{training_seed}-{place:05}.json", training_seed, tuple(some))
             jobs.append((place / len(stacks), job))
     return [job for _, job in sorted(jobs, key=lambda entry: entry[0])]
 
 
-def _stacks(architectures: Sequence[Architecture]) -> Iterator[list[Architecture]]:
-    for start in range(0, len(architectures), STACK * BLOCK):
-        block = sorted(architectures[start : start + STACK * BLOCK], key=lambda a: [str(a.get(c)) for c in a])
-        for place in range(0, len(block), STACK):
-            yield block[place : place + STACK]
-
-
 # -- files ------------------------------------------------------------------------------------------------------------
 
 
-def _claim(parts: Path, space: Space, task: Task, plan: Plan) -> None:
-    """Make the folder of the parts, or see that it belongs to this plan."""
-    mine = {"space": space.name, "task": task.name, "data": task.digest, **asdict(plan)}
-    file = parts / "plan.json"
+def _identity(space: Space, task: Task, plan: Plan) -> dict[str, Any]:
+    return {"space": space.name, "task": task.name, "data": task.digest, **asdict(plan)}
+
+
+def _claim(parts: Path, file: Path, space: Space, task: Task, plan: Plan) -> None:
+    """Make the folder of the parts; see that it and the table, where they are there, belong to this plan."""
+    mine = _identity(space, task, plan)
+    note = parts / "plan.json"
+    found = {file: Table.open(file, space).metadata.get("plan", {})} if file.is_file() else {}
+    if note.is_file():
+        found[parts] = json.loads(note.read_text())
+    for place, other in found.items():
+        if other != mine:
+            differ = ", ".join(key for key in mine if other.get(key) != mine[key])
+            raise UsageError(f"'{place}' is of a table with another {differ}: delete it, or name another --out.")
     try:
         parts.mkdir(parents=True, exist_ok=True)
-        if not file.is_file():
-            _keep(file, mine)
+        _keep(note, mine)
     except OSError as error:
         raise UsageError(f"cannot write into '{parts}': {error.strerror or error}; name another --out.") from error
-    other = json.loads(file.read_text())
-    if other != mine:
-        differ = ", ".join(key for key in mine if other.get(key) != mine[key])
-        raise UsageError(f"'{parts}' is of a table with another {differ}: delete it, or name another --out.")
+
+
+def _rows_of(file: Path, space: Space) -> dict[tuple[str, int], dict[str, Any]]:
+    """The trainings in a table that was built, by architecture and seed."""
+    table = Table.open(file, space)
+    names = {**{curve: f"{curve}_curve" for curve in CURVES}, "seconds": "seconds"}
+    curves = {name: table.lists(column) for name, column in names.items()}
+    rows: dict[tuple[str, int], dict[str, Any]] = {}
+    for i, (text, seed) in enumerate(zip(table.architectures, table.texts("seed"), strict=True)):
+        row: dict[str, Any] = {name: values[i] or [] for name, values in curves.items()}
+        row |= {"architecture": text, "seed": int(str(seed))}
+        row |= {cost.name: float(table.column(cost.name)[i]) for cost in map(table.metric, table.metrics)
+                if cost.kind == "cost"}  # fmt: skip
+        rows[row["architecture"], row["seed"]] = row
+    return rows
 
 
 def _keep(file: Path, content: Any) -> None:
@@ -256,10 +278,10 @@ def _keep(file: Path, content: Any) -> None:
 
 
 def _assemble(
-    space: Space, task: Task, plan: Plan, parts: Sequence[Path], file: Path, name: str, source: str
-) -> Table | None:
-    """Write the table of the parts that are there."""
-    rows = [row for part in parts if part.is_file() for row in json.loads(part.read_text())]
+    space: Space, task: Task, plan: Plan, rows: Sequence[Mapping[str, Any]], parts: Path, file: Path, name: str,
+    source: str,
+) -> Table | None:  # fmt: skip
+    """Write the table of these trainings, with the costs that were measured."""
     if not rows:
         return None
     columns: dict[str, Any] = {
@@ -279,15 +301,18 @@ def _assemble(
     ]
     metrics.append(Metric("seconds", kind="seconds", epochs=plan.epochs))
     costs: dict[str, Any] = {cost: [row[cost] for row in rows] for cost in COUNTED}
-    for measured in sorted(parts[0].parent.glob("cost-*.json")):
-        known = json.loads(measured.read_text())
-        values_by_row = [known.get(row["architecture"], math.nan) for row in rows]
-        costs[measured.stem.removeprefix("cost-")] = np.asarray(values_by_row, dtype=np.float32)
-    for cost, of_rows in costs.items():
-        columns[cost] = of_rows
+    known = {file.stem.removeprefix("cost-"): json.loads(file.read_text()) for file in parts.glob("cost-*.json")}
+    others = {key for row in rows for key in row} - {"architecture", "seed", "seconds", "reason", *CURVES, *COUNTED}
+    for key in sorted(others | set(known)):
+        fresh = known.get(key, {})
+        of_rows = [fresh.get(row["architecture"], row.get(key, math.nan)) for row in rows]
+        costs[key] = np.asarray(of_rows, dtype=np.float32)
+    for cost, values in costs.items():
+        columns[cost] = values
         metrics.append(Metric(cost, kind="cost"))
     order = sorted(range(len(rows)), key=lambda i: (rows[i]["architecture"], rows[i]["seed"]))
     columns = {key: [values[i] for i in order] for key, values in columns.items()}
     return write(
         file, space, columns, metrics, default="test_accuracy", name=name, task=task.name, source=source,
+        plan=_identity(space, task, plan),
     )  # fmt: skip
