@@ -36,7 +36,7 @@ from archscout.training.batched import train_many
 from archscout.training.trainer import Outcome, Recipe, train
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "batched_training.json"
-EPOCHS = 3
+EPOCHS = 2
 LIMIT = 2.0
 
 
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    task = load("digits:train=300")
+    task = load("digits")
     space = create("space", "nasbench201")
     recipe = dataclasses.replace(Recipe.default(task, EPOCHS), augment=True)
     double = Double(**{f.name: getattr(task, f.name) for f in dataclasses.fields(task)})
