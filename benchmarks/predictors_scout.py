@@ -2,22 +2,24 @@
 
     archscout table import nasbench201 accuracy.parquet --out tables/nasbench201.parquet     (and other tables)
     archscout score nasbench201:width=8,cells=1 --archs tables/nasbench201.parquet --data cifar10.npz \\
-        --with naswot:batch=64,synflow,zen,jacob_cov,snip,params,macs --out scores.csv
+        --with naswot:batch=64,synflow,params,macs --out scores.csv
     python benchmarks/predictors_scout.py --tables tables --scores scores.csv --workers 2
 
 Each part is a study (`archscout.study`) in its own folder of `--runs`, from which a stopped run goes on. Clean
 protocol: the networks learned from are drawn at random, all other architectures of the table are predicted, and among
 these there is no network that was learned from, none that differs from one in dead edges only, and no isomorph. Papers'
 protocol: all 15,625 architectures are predicted, those learned from among them. 20 repeats with seed 0; the predictor
-was developed on CIFAR-10 with other draws. Tables that are not there are left out, and named. Writes
-docs/results/predictors.md and .json.
+was developed on CIFAR-10 with other draws. Parts that are not finished, and tables that are not there, are left out and
+named. Writes docs/results/predictors.md and .json.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,6 @@ from archscout.tables.load import load
 from archscout.tables.table import Table
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
-SCORES = "naswot:batch=64+synflow+zen+jacob_cov+snip+params+macs"
 PLAIN, LIVE = "random_forest:encoding=plain", "random_forest:encoding=live"
 CIFAR10, CIFAR100, IMAGENET = "c10_test_200", "c100_test_200", "in16_test_200"
 SIZES = (25, 100, 400)
@@ -57,15 +58,17 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/predictors_scout"))
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--report", action="store_true", help="run nothing: the page of what is finished in --runs")
     options = parser.parse_args()
     file = RESULTS / "predictors.json"
     found: dict[str, Any] = {"version": archscout.__version__, "repeats": options.repeats, "parts": {}}
     table = Table.open(options.tables / "nasbench201.parquet")
     found["speed"] = speed(table)
+    found["scores"] = "" if options.scores is None else scores_in(options.scores)
     parts = found["parts"]
     for metric in (CIFAR10, CIFAR100, IMAGENET):
         names = ["scout", LIVE, PLAIN] + (["gaussian_process", "extra_trees"] if metric == CIFAR10 else [])
-        names += [f"scout:scores={SCORES}"] if options.scores else []
+        names += [f"scout:scores={found['scores']}"] if options.scores else []
         plan = Plan(tuple(names), SIZES, options.repeats, None)
         parts[f"clean {metric}"] = study(options, table, plan, metric)
     papers = Plan(("scout", LIVE, PLAIN), tuple(PINAT), options.repeats, None, clean=False)
@@ -93,13 +96,32 @@ def found_table(folder: Path, name: str) -> Table:
 def study(options: argparse.Namespace, table: Table, plan: Plan, metric: str | None) -> dict[str, Any]:
     label = f"{table.name} {metric or table.default_metric}{'' if plan.clean else ' papers'}"
     print(label, flush=True)
+    folder = options.runs / label.replace(" ", "-")
+    if options.report:
+        plan = replace(plan, contenders=finished(folder, plan))
+    if "scout" not in plan.contenders:
+        return {"missing": label}
     rows = compare(
-        table, plan, options.runs / label.replace(" ", "-"), metric=metric, scores=options.scores,
-        workers=options.workers, progress=lambda done, total: print(f"  {done}/{total}", flush=True),
+        table, plan, folder, metric=metric, scores=options.scores, workers=options.workers,
+        progress=lambda done, total: print(f"  {done}/{total}", flush=True),
     )  # fmt: skip
     keys = ("estimator", "train", "kendall", "kendall_low", "kendall_high", "spearman", "precision@10", "regret@10")
     entries = [{key: entry[key] for key in keys} | {"p": entry["p_against_best"]} for entry in summary(rows)]
     return {"table": table.name, "metric": metric or table.default_metric, "test": plan.test, "entries": entries}
+
+
+def scores_in(file: Path) -> str:
+    """The names of the scores in a file of `archscout score`, as scout takes them."""
+    with file.open(newline="", encoding="utf-8") as stream:
+        names = next(csv.reader(stream))
+    return "+".join(name for name in names if name != "architecture" and not name.endswith("_seconds"))
+
+
+def finished(folder: Path, plan: Plan) -> tuple[str, ...]:
+    """The contenders of which all repeats are in the folder's record."""
+    file = folder / "rows.jsonl"
+    done = {tuple(json.loads(line)[:2]) for line in file.read_text().splitlines()} if file.is_file() else set()
+    return tuple(name for name in plan.contenders if all((name, r) in done for r in range(plan.repeats)))
 
 
 def speed(table: Table) -> dict[str, Any]:
@@ -141,42 +163,44 @@ def report(found: dict[str, Any]) -> str:
         "",
     ]
     for metric, title in ((CIFAR10, "CIFAR-10"), (CIFAR100, "CIFAR-100"), (IMAGENET, "ImageNet16-120")):
+        part = found["parts"][f"clean {metric}"]
+        if "missing" in part:
+            continue
         lines += [f"## NAS-Bench-201, {title} (`{metric}`), clean protocol", ""]
-        lines += grid(found["parts"][f"clean {metric}"]["entries"])
+        lines += grid(part["entries"])
         if metric == CIFAR10:
             asked = " / ".join(f"{x:.2f}" for x in TARGETS["scout"])
             more = " / ".join(f"{x:.2f}" for x in TARGETS["with"])
             lines += [f"Asked for at 25 / 100 / 400: {asked} from the architecture alone, {more} with scores.", ""]
-    if any("scores" in entry["estimator"] for entry in found["parts"][f"clean {CIFAR10}"]["entries"]):
+    clean = found["parts"][f"clean {CIFAR10}"].get("entries", ())
+    if any("scores" in entry["estimator"] for entry in clean):
         lines += [
-            f"The scores are ours: `{SCORES}` of networks of 8 channels and 1 cell a stage, on real CIFAR-10 images, "
-            "by `archscout score`.",
+            f"The scores are ours, by `archscout score`: `{found['scores']}` of networks of 8 channels and 1 cell a "
+            "stage, on real CIFAR-10 images.",
             "",
         ]
-    lines += ["## NAS-Bench-201, CIFAR-10, papers' protocol: all 15,625 predicted", ""]
-    lines += grid(found["parts"][f"papers {CIFAR10}"]["entries"])
-    stated = ", ".join(f"{tau} at {size}" for size, tau in PINAT.items())
+    papers = found["parts"][f"papers {CIFAR10}"]
+    if "missing" not in papers:
+        stated = ", ".join(f"{tau} at {size}" for size, tau in PINAT.items())
+        lines += ["## NAS-Bench-201, CIFAR-10, papers' protocol: all 15,625 predicted", "", *grid(papers["entries"])]
+        lines += [f"PINAT (AAAI 2023), as its authors' repository states: {stated}.", ""]
     lines += [
-        f"PINAT (AAAI 2023), as its authors' repository states: {stated}.",
-        "",
         "## Other tables, the same code",
         "",
-    ]
-    lines += [
         "| table | metric | learned from | scout | random forest, plain encoding | p |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, title in OTHERS.items():
         part = found["parts"][name]
-        if "missing" in part:
+        if "missing" in part or not any(entry["estimator"] == PLAIN for entry in part["entries"]):
             continue
         by = {(entry["estimator"], entry["train"]): entry for entry in part["entries"]}
         for size in sorted({size for _, size in by}):
             scout, forest = by["scout", size], by[PLAIN, size]
             p = max(scout["p"], forest["p"]) if scout["p"] == forest["p"] == 1 else min(scout["p"], forest["p"])
             lines.append(f"| {title} | {part['metric']} | {size} | {cell(scout)} | {cell(forest)} | {p:.2g} |")
-    absent = [OTHERS[name] for name in OTHERS if "missing" in found["parts"][name]]
-    lines += ["", f"Not there when this was made: {', '.join(absent)}."] if absent else [""]
+    absent = [OTHERS.get(name, name) for name, part in found["parts"].items() if "missing" in part]
+    lines += ["", f"Not finished, or not there, when this was made: {', '.join(absent)}."] if absent else [""]
     took = found["speed"]
     lines += [
         "",
@@ -200,7 +224,7 @@ def grid(entries: list[dict[str, Any]]) -> list[str]:
     by = {(entry["estimator"], entry["train"]): entry for entry in entries}
     lines = ["| estimator | " + " | ".join(map(str, sizes)) + " |", "| --- |" + " --- |" * len(sizes)]
     for name in dict.fromkeys(entry["estimator"] for entry in entries):
-        shown = name.replace(f"scores={SCORES}", "with scores")
+        shown = "scout with scores" if name.startswith("scout:scores=") else name
         lines.append(f"| {shown} | " + " | ".join(cell(by[name, size]) for size in sizes) + " |")
     return [*lines, ""]
 
