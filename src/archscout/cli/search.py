@@ -46,7 +46,9 @@ def search(
     maximum: Annotated[
         list[str] | None,
         typer.Option(
-            "--max", metavar="COST=VALUE", help="A limit that no winner breaks: latency=2ms, params=1.5M. Repeatable."
+            "--max",
+            metavar="COST=VALUE",
+            help="A limit that no winner breaks: latency=2ms, latency@pixel3=20ms, params=1.5M. Repeatable.",
         ),
     ] = None,
     objective: Annotated[

@@ -84,6 +84,9 @@ class Run(Protocol):
     def expected_seconds(self, estimator: str, fidelity: int | None) -> float:
         """What one evaluation should take, by what such evaluations have taken so far (0 where none has been made)."""
 
+    def fidelity(self, epochs: int) -> int:
+        """How long a training of so many epochs will be: as long, unless a table answers that knows other lengths."""
+
     def admit(self, architectures: Iterable[Architecture], count: int) -> list[Architecture]:
         """The first `count` that break no constraint, in order; the rejected ones are counted."""
 

@@ -395,6 +395,9 @@ class SearchRun:
         rates = self._epochs.get(estimator)
         return _mean(rates, together) * fidelity if rates and fidelity else 0.0
 
+    def fidelity(self, epochs: int) -> int:
+        return epochs
+
     def _learn_seconds(self, trial: StoredTrial) -> None:
         if trial.status == "completed":
             together = int(trial.extra.get("together", 1))
