@@ -273,7 +273,8 @@ def _epsilon(rows: Mapping[str, Any]) -> list[str]:
         "",
         f"`epsilon` is undefined for {row['undefined']} of {row['architectures']} architectures: those without a path "
         "free of convolutions. Published correlations leave them out; like for like, with them last, it comes "
-        f"to {row['CIFAR-10']['spearman']:.3f} on CIFAR-10, and among those that have one to {row['with a free path']:.3f}.",
+        f"to {row['CIFAR-10']['spearman']:.3f} on CIFAR-10, and among those that have one to "
+        f"{row['with a free path']:.3f}.",
     ]
 
 
