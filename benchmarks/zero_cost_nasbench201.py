@@ -3,15 +3,15 @@
     python benchmarks/zero_cost_nasbench201.py --table accuracy.parquet --data cifar10.npz --minutes 60
     python benchmarks/zero_cost_nasbench201.py --table accuracy.parquet --data cifar10.npz --report
 
-`--table` is a Parquet file with the columns `arch`, `c10v_test_200` (trained on half the data) and the test accuracies
-`c10_test_200`, `c100_test_200` and `in16_test_200` of NAS-Bench-201, in percent; `--data` anything that `archscout score
---data` takes. Scores are written row by row to CSV files in `--runs`, from which a stopped run goes on:
+`--table` is a Parquet file with the columns `arch`, `c10v_test_200` (trained on half the data) and test accuracies
+`c10_test_200`, `c100_test_200` and `in16_test_200` of NAS-Bench-201, in percent; `--data` is anything that `archscout
+score --data` takes. Scores are written row by row to CSV files in `--runs`, from which a stopped run goes on:
 
 - `networks.csv`: of each of the 15,625 architectures the first that is the same network (there are 5,260);
 - `exact.csv`: scores on one channel, which no drawn weight changes, of all networks;
 - `small.csv`: scores of a small network (4 channels, 1 cell a stage, batch 32), of all networks;
-- `sample_SEED.csv`: scores of the published network (16 channels, 5 cells), of as many of 1,000 architectures, drawn once
-  and in random order, as the time allows, for each of three seeds of the weights and the batch;
+- `sample_SEED.csv`: scores of the published network (16 channels, 5 cells), of as many of 1,000 architectures, drawn
+  once and in random order, as the time allows, for each of three seeds of the weights and the batch;
 - `views.csv` and `dear.csv`: the other scores, likewise, seed 0.
 
 `--report` makes docs/results/training-free.md, .json and .svg of what is there.
@@ -36,16 +36,16 @@ from archscout.tasks.load import load
 EXACT = ["synflow:expected=true", "nasgraph:expected=true", "nn_mass", "epsilon:batch=32", "epsilon_log:batch=16"]
 SMALL = ["jacob_cov:batch=32", "naswot:batch=32"]
 SAMPLE = [
-    "l2_norm", "grad_norm", "snip", "plain", "fisher", "knas", "jacob_cov", "epe_nas", "naswot:batch=64", "das:batch=64",
-    "synflow",
+    "params", "macs", "l2_norm", "grad_norm", "snip", "plain", "fisher", "knas", "jacob_cov", "epe_nas",
+    "naswot:batch=64", "das:batch=64", "synflow",
 ]  # fmt: skip
 VIEWS = [
-    "params", "macs", "nonlinear_units", "nn_mass", "nasgraph:expected=true", "zen", "zico", "swap:repeats=2", "meco",
-    "near:batch=64", "az_expressivity:batch=16", "az_progressivity:batch=16", "az_trainability:batch=16", "dextr:batch=64",
+    "nonlinear_units", "nn_mass", "nasgraph:expected=true", "zen", "zico", "swap:repeats=2", "meco", "near:batch=64",
+    "az_expressivity:batch=16", "az_progressivity:batch=16", "az_trainability:batch=16", "dextr:batch=64",
 ]  # fmt: skip
 DEAR = [
-    "grasp:batch=32", "gradsign:batch=32", "vkdnw:batch=4", "te_nas_ntk:batch=24", "eigen_nas:batch=24", "te_nas_regions:repeats=1",
-    "teg_mse:batch=16,repeats=1", "nasgraph",
+    "grasp:batch=32", "gradsign:batch=32", "vkdnw:batch=4", "te_nas_ntk:batch=24", "eigen_nas:batch=24",
+    "te_nas_regions:repeats=1", "teg_mse:batch=16,repeats=1", "nasgraph",
 ]  # fmt: skip
 COUNT = 1000
 
@@ -110,12 +110,11 @@ def run(options: argparse.Namespace) -> None:
             done = min(done + (50 if count <= COUNT else 500), count)
             with engine("local", options.workers, (space, task, "cpu")) as pool:
                 file = options.runs / f"{name}.csv"
-                scores = scoring.score(space, task, names, architectures[:done], file=file, engine=pool, seed=seed)
+                listed = architectures[:done]
+                scores = scoring.score(space, task, names, listed, file=file, engine=pool, seed=seed)
             if scores.added:
-                print(
-                    f"{time.strftime('%H:%M:%S')} {name}: {scores.rows} rows, {scores.seconds / scores.added:.2f} s each",
-                    flush=True,
-                )
+                each = scores.seconds / scores.added
+                print(f"{time.strftime('%H:%M:%S')} {name}: {scores.rows} rows, {each:.2f} s each", flush=True)
 
 
 if __name__ == "__main__":

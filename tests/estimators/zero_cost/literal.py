@@ -187,7 +187,9 @@ def tangent_kernel(network: nn.Module, x: Tensor, inner: bool = False) -> Tensor
     for i in range(len(x)):
         network.zero_grad(set_to_none=True)
         y[i].sum().backward(retain_graph=True)
-        rows.append(torch.cat([torch.zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in weights]))
+        rows.append(
+            torch.cat([torch.zeros(p.numel(), dtype=p.dtype) if p.grad is None else p.grad.flatten() for p in weights])
+        )
     matrix = torch.stack(rows)
     return matrix @ matrix.T
 

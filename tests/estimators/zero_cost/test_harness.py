@@ -136,17 +136,21 @@ def test_what_is_undefined_has_a_reason(setting: Setting, value: float | None) -
 
 
 def test_seconds_are_what_the_score_would_take_alone(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = harness.build
+    """By a clock that only building moves."""
+    original, now = harness.build, [0.0]
 
     def slow(*arguments, **named):  # type: ignore[no-untyped-def]
-        time.sleep(0.05)
+        now[0] += 1
         return original(*arguments, **named)
 
     monkeypatch.setattr(harness, "build", slow)
-    columns = score(sample(setting, 2), ["params", "naswot:batch=8", "synflow"], setting)
-    assert all(estimate.seconds < 0.05 for estimate in columns["params"])
-    for name in ("naswot:batch=8", "synflow"):
-        assert all(0.05 <= estimate.seconds < 0.1 for estimate in columns[name])
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    columns = score(
+        sample(setting, 2), ["params", "naswot:batch=8", "synflow", "snip:batch=8", "plain:batch=8"], setting
+    )
+    assert [estimate.seconds for estimate in columns["params"]] == [0, 0]
+    for name in ("naswot:batch=8", "synflow", "snip:batch=8", "plain:batch=8"):
+        assert [estimate.seconds for estimate in columns[name]] == [1, 1]
 
 
 def test_the_batch_is_a_fixed_draw_of_training_examples(setting: Setting) -> None:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from archscout.core.errors import UsageError
 from archscout.core.estimator import Setting
 from archscout.core.registry import create
 from archscout.core.seeds import stream
@@ -79,3 +80,11 @@ def test_an_ensemble_of_nothing_is_undefined() -> None:
     assert "no path" in merged[0].reason
     assert math.isfinite(merged[1].value)
     assert merged[1].seconds == 3.0
+
+
+def test_weights_of_members() -> None:
+    values, reference = some(6, 6), some(9, 7)
+    found = LogRank("2*params+macs+0.5*naswot").combine(values, reference)
+    assert np.allclose(found, np.log(ranks(values, reference)) @ [2, 1, 0.5])
+    with pytest.raises(UsageError, match="is no number"):
+        LogRank("much*params")

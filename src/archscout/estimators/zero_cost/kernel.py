@@ -35,7 +35,9 @@ def thin_network(subject: Subject, number: int = 0, *, width: int = WIDTH, cells
         setting = subject.setting
         space = thin(setting.space, width=width, cells=cells)
         seed = subject.generator("thin", space.canonical(subject.architecture), number).initial_seed()
-        return prepared(build(space, subject.architecture, setting.task, seed=seed, device=setting.device))
+        network = prepared(build(space, subject.architecture, setting.task, seed=seed, device=setting.device))
+        # With so few channels, channels last is the slower layout.
+        return network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
 
     return subject.once(("thin", width, cells, number), make)
 
@@ -60,7 +62,7 @@ def gram(network: nn.Module, x: Tensor, *, inner: bool = False) -> Tensor:
         inner: leave out the first and the last weighted layer, as scores do that look at the cells alone.
     """
     with frozen(network), following(network, norms=True) as calls:
-        outputs = network(x.clone(memory_format=torch.preserve_format).requires_grad_())
+        outputs = network(x.clone(memory_format=torch.contiguous_format).requires_grad_())
         kept = [call for call in calls if call[2].requires_grad and _has_weight(call[0])]
         if inner:
             weighted = [place for place, (layer, _, _) in enumerate(kept) if not isinstance(layer, _BatchNorm)]
@@ -122,7 +124,7 @@ def _weigh(layer: nn.Module, seen: Tensor, gradient: Tensor) -> Tensor:
 
 def eigenvalues(kernel: Tensor) -> Tensor:
     """Ascending. Raises `UndefinedScore` where the least is lost in the rounding of float32 or the kernel is 0."""
-    values = torch.linalg.eigvalsh(kernel)
+    values: Tensor = torch.linalg.eigvalsh(kernel)
     if not float(values[-1]) > 0 or float(values[0]) <= 1e-6 * float(values[-1]):
         raise UndefinedScore("the tangent kernel is singular to rounding: its least eigenvalue is not known")
     return values

@@ -157,5 +157,5 @@ def edge_probability(form: Convolution, size: tuple[int, ...]) -> float:
     if len(parts) == 1:
         return 0.5
     covariance = parts @ parts.T
-    law = multivariate_normal(cov=covariance, allow_singular=True, maxpts=4_000_000, abseps=2e-5, releps=2e-5, seed=0)
+    law = multivariate_normal(cov=covariance, allow_singular=True, maxpts=100_000, abseps=1e-4, releps=1e-4, seed=0)
     return 1.0 - float(law.cdf(np.zeros(len(parts))))
