@@ -62,9 +62,10 @@ SEARCH_NOTE = """\
 ## The most accurate cell under a latency limit, with ten measurements
 
 CIFAR-100 test accuracy from the table; limits at the nine deciles of a device's latencies. *measuring*: three
-measurements teach the model and seven go to the cells with the greatest expected gain in accuracy; the answer is the
-best cell that was measured and keeps the limit. *predicting*: ten measurements teach the model; the answer is the most
-accurate cell that keeps the limit with a probability of 95 %, and is not measured.
+measurements teach the model and seven (*20*: seventeen) go to the cells with the greatest expected gain in accuracy;
+the answer is the best cell that was measured and keeps the limit, or else the fastest. *predicting*: ten measurements
+teach the model; the answer is the most accurate cell that keeps the limit with a probability of 95 %, and is not
+measured.
 """
 
 PROXY_NOTE = """\
@@ -202,19 +203,22 @@ def _search(rows: Sequence[Row]) -> tuple[list[str], dict[str, Any]]:
     found: dict[str, Any] = {}
     body = []
     for part, title in (("help", "HELP's six test devices"), ("leave", "27 devices, each left out")):
-        for how in ("measuring", "predicting"):
-            some = [row[how] for row in mine if row["method"] == part]
-            if some:
-                short = np.array([one["short"] for one in some])
-                broken = float(np.mean([one["violates"] for one in some]))
-                near = float(np.mean(short <= 0.3))
+        for how in ("measuring", "measuring, 20", "predicting"):
+            devices: dict[str, list[Row]] = {}
+            for row in mine:
+                if row["method"] == part and how in row:
+                    devices.setdefault(row["device"], []).append(row[how])
+            if devices:
+                near = {d: float(np.mean([one["short"] <= 0.3 for one in some])) for d, some in devices.items()}
+                short = float(np.mean([np.mean([one["short"] for one in some]) for some in devices.values()]))
+                broken = float(np.mean([np.mean([one["violates"] for one in some]) for some in devices.values()]))
+                worst = min(near, key=near.__getitem__)
                 body.append([
-                    title, how, f"{len(some):,}", _percent(near), f"{short.mean():.2f}", f"{100 * broken:.1f} %",
+                    title, how, f"{sum(map(len, devices.values())):,}", _percent(float(np.mean(list(near.values())))),
+                    f"{worst} {_percent(near[worst])}", f"{short:.2f}", f"{100 * broken:.1f} %",
                 ])  # fmt: skip
-                found[f"{part}/{how}"] = {
-                    "searches": len(some), "within_0.3": near, "mean_short": float(short.mean()), "violations": broken,
-                }  # fmt: skip
-    head = ["devices", "how", "searches", "within .3 points", "mean points short", "break the limit"]
+                found[f"{part}/{how}"] = {"within_0.3": near, "mean_short": short, "violations": broken}
+    head = ["devices", "how", "searches", "within .3 points", "worst device", "mean points short", "break the limit"]
     return [SEARCH_NOTE, *_table(head, body)], {"search": found}
 
 
