@@ -219,10 +219,11 @@ def leave(options: argparse.Namespace) -> Iterator[tuple[Row, Callable[[], Row]]
     """Each device left out, alone or with its family; everything that is said of it comes from the others."""
     for name in TABLES:
         w = world(name, options.data)
+        seeds = options.seeds if name == "nasbench201" else options.fbnet_seeds
         for device in w.prior.devices:
             kin = {d for d in w.prior.devices if family(d) == family(device)}
             for left, without in (("device", {device}), ("family", kin)):
-                for seed in range(options.seeds):
+                for seed in range(seeds):
                     key = _key("leave", name, device, "bayesian", seed, left_out=left, measured="chosen")
                     yield key, partial(_left_out, w, w.prior.without(without), device, seed)
 
@@ -464,9 +465,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder of published tables")
     parser.add_argument("--parts", default="split,leave,search,proxy,speed,write")
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--fbnet-seeds", type=int, default=3, help="of leaving out devices on FBNet, which is slow")
     parser.add_argument("--search-seeds", type=int, default=4, help="of the search on HELP's devices; a quarter on all")
-    parser.add_argument("--network-seeds", type=int, default=2, help="seeds of the three neural models")
-    parser.add_argument("--episodes", type=int, default=150, help="of HELP's meta-training")
+    parser.add_argument("--network-seeds", type=int, default=1, help="seeds of the three neural models")
+    parser.add_argument("--episodes", type=int, default=100, help="of HELP's meta-training")
     parser.add_argument("--rows", type=Path, default=Path("runs/latency_transfer.jsonl"))
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     parser.add_argument("--tune", action="store_true")
