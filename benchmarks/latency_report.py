@@ -49,12 +49,12 @@ SPLIT_NOTE = """\
 gets what the others get. *proxy*: OneProxy with the known device that ranks the measured architectures most alike;
 *adapted* where it ranks them below .9. *HELP* and *device embeddings* are this project's own implementations, on one
 seed and after far fewer training steps than published (HELP: 100 of 2,000 episodes): they neither reproduce nor refute
-what is published. The graph network of BRP-NAS is in the script too, but was not run for this page. *linear* and
-*boosted* know the new device only; with most of the table measured they say how much is noise: most phones were timed
-in whole milliseconds. *HELP, as published* is its README's table. Its ten measurements are ten reference architectures
-and, in its code, ten more, drawn from the middle 80 % of 900 by the new device's own latency and scaled to their range:
-neither is known after ten measurements. A linear model of 900 measurements ranks far better than what HELP's table
-gives for BRP-NAS with 900: that row is no ceiling.
+what is published. (BRP-NAS's graph network: `--graph-network`.) *linear* and *boosted* know the new device only; with
+most of the table measured they say how much is noise: most phones were timed in whole milliseconds. *HELP, as
+published* is its README's table. Its ten measurements are ten reference architectures and, in its code, ten more, drawn
+from the middle 80 % of 900 by the new device's own latency and scaled to their range: neither is known after ten
+measurements. A linear model of 900 measurements ranks far better than what HELP's table gives for BRP-NAS with 900:
+that row is no ceiling.
 """
 
 LEAVE_NOTE = "Families: NVIDIA cards; Xeon; phones; `pixel3` and `raspi4` (TensorFlow Lite); `fpga`; `eyeriss`.\n"
@@ -80,10 +80,10 @@ without loss; adapting the proxy to a few tens of measurements repairs the rest.
 
 UNCHANGED = """\
 Rankings agree as the claim needs in a quarter of the pairs; from .9 on little is lost, but not nothing; adapting
-repairs most of the rest, with 70 measurements. With latencies in seconds and a penalty of 1, as in the published notebook, the
-exact minimiser leaves every weight of the proxy as it is in {share} of the pairs that need adapting: the penalty is
-steeper than the loss. What the notebook gains there (Spearman .69 to .87, on other tables) may then hang on the
-tolerance of its solver. Here latencies are divided by their mean first.
+repairs most of the rest, with 70 measurements. With latencies in seconds and a penalty of 1, as in the published
+notebook, the exact minimiser leaves every weight of the proxy as it is in {share} of the pairs that need adapting: the
+penalty is steeper than the loss. What the notebook gains there (Spearman .69 to .87, on other tables) may then hang on
+the tolerance of its solver. Here latencies are divided by their mean first.
 """
 
 
@@ -185,7 +185,7 @@ def _leave(rows: Sequence[Row]) -> tuple[list[str], dict[str, Any]]:
                 values = {v: _over(some, v) for v in ("spearman_middle", "spearman", "within_10", "inside_90")}
                 worst = min(values["spearman"][2], key=lambda d, v=values: v["spearman"][2][d])
                 body.append([
-                    left, count, str(len({row["seed"] for row in some})), 
+                    left, count, str(len({row["seed"] for row in some})),
                     *(_number(values[v][0]) for v in ("spearman_middle", "spearman")),
                     *(_percent(values[v][0]) for v in ("within_10", "inside_90")),
                     f"{worst} {values['spearman'][2][worst]:.3f}",

@@ -210,7 +210,7 @@ def _split(w: World, options: argparse.Namespace) -> Iterator[tuple[Row, Callabl
                 for count in (10, 20):
                     key = _key("split", name, device, method, seed, count=count, measured="random")
                     yield key, lambda m=network, s=seed, d=device, c=count: tested(w, m, d, _references(w, m, s, c))
-        for device in TEST[name] if name == "nasbench201" else ():
+        for device in TEST[name] if options.graph_network else ():
             key = _key("split", name, device, "graph network", seed, count=900, measured="random")
             yield key, lambda s=seed, d=device: tested(w, GCNLatency(seed=derive(s, "gcn")), d, range(900))
 
@@ -469,6 +469,7 @@ def main() -> None:
     parser.add_argument("--search-seeds", type=int, default=4, help="of the search on HELP's devices; a quarter on all")
     parser.add_argument("--network-seeds", type=int, default=1, help="seeds of the three neural models")
     parser.add_argument("--episodes", type=int, default=100, help="of HELP's meta-training")
+    parser.add_argument("--graph-network", action="store_true", help="also BRP-NAS's, which takes half an hour more")
     parser.add_argument("--rows", type=Path, default=Path("runs/latency_transfer.jsonl"))
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     parser.add_argument("--tune", action="store_true")
