@@ -33,7 +33,6 @@ SUPERNET_SHARE, INHERITED_SHARE = 0.5, 0.3
 """Of a time budget: for training the supernet; of what is left then, for looking at inherited scores."""
 
 LEAST_STEPS, PROBE_STEPS = 20, 3
-INHERITED_EXAMPLES, INHERITED_BATCH = 512, 128
 SKIPS_TAKE_OVER = 0.5
 """From this share of choices on that would become plain connections, the search warns."""
 
@@ -165,14 +164,14 @@ def cost_table(run: Run, samples: int = 200) -> tuple[dict[str, list[float]], fl
     return table, float(mean), limit.limit
 
 
-def inherited(run: Run, supernet: Supernet) -> Score:
+def inherited(run: Run, supernet: Supernet, *, examples: int = 512, batch: int = 128) -> Score:
     """The score by inherited weights: minus the mean loss on validation examples, by their own statistics.
 
     The loss and not the accuracy, because on few examples accuracies tie.
     """
-    x, y = run.task.tensors(run.task.valid.head(INHERITED_EXAMPLES), run.device)
+    x, y = run.task.tensors(run.task.valid.head(examples), run.device)
     # Equal parts, since the statistics of a small rest would be of another kind.
-    count = max(1, round(len(x) / INHERITED_BATCH))
+    count = max(1, round(len(x) / batch))
     batches = list(zip(x.tensor_split(count), y.tensor_split(count), strict=True))
 
     def score(architectures: Sequence[Architecture]) -> list[float]:

@@ -177,7 +177,7 @@ class NASBench101(Space):
     def graph(self, architecture: Architecture) -> Graph:
         """The cell as it is drawn: input, operations, output."""
         edges, vertices = architecture.values_by_name[: len(EDGES)], architecture.values_by_name[len(EDGES) :]
-        interior = tuple(_NODES[vertex] for vertex in vertices if vertex[1] != ABSENT)
+        interior = tuple(_NODES[name, str(operation)] for name, operation in vertices if operation != ABSENT)
         return Graph((_INPUT, *interior, _OUTPUT), _drawn(edges, len(interior)))
 
     # -- network --------------------------------------------------------------------------------------------------
