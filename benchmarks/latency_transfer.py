@@ -210,7 +210,7 @@ def _split(w: World, options: argparse.Namespace) -> Iterator[tuple[Row, Callabl
                 for count in (10, 20):
                     key = _key("split", name, device, method, seed, count=count, measured="random")
                     yield key, lambda m=network, s=seed, d=device, c=count: tested(w, m, d, _references(w, m, s, c))
-        for device in TEST[name] if name == "nasbench201" else ():
+        for device in TEST[name] if options.graph_network else ():
             key = _key("split", name, device, "graph network", seed, count=900, measured="random")
             yield key, lambda s=seed, d=device: tested(w, GCNLatency(seed=derive(s, "gcn")), d, range(900))
 
@@ -219,10 +219,11 @@ def leave(options: argparse.Namespace) -> Iterator[tuple[Row, Callable[[], Row]]
     """Each device left out, alone or with its family; everything that is said of it comes from the others."""
     for name in TABLES:
         w = world(name, options.data)
+        seeds = options.seeds if name == "nasbench201" else options.fbnet_seeds
         for device in w.prior.devices:
             kin = {d for d in w.prior.devices if family(d) == family(device)}
             for left, without in (("device", {device}), ("family", kin)):
-                for seed in range(options.seeds):
+                for seed in range(seeds):
                     key = _key("leave", name, device, "bayesian", seed, left_out=left, measured="chosen")
                     yield key, partial(_left_out, w, w.prior.without(without), device, seed)
 
@@ -234,31 +235,20 @@ def _left_out(w: World, prior: Prior, device: str, seed: int) -> Row:
 
 
 def search(options: argparse.Namespace) -> Iterator[tuple[Row, Callable[[], Row]]]:
-    """The most accurate cell under a limit, from ten measurements; accuracy is that of the table."""
+    """The most accurate cell under a limit, from ten and twenty measurements; accuracy is that of the table."""
     w = world("nasbench201", options.data)
     accuracies = accuracy(options.data, "c100_test_200")
     help_prior = w.prior.only(training("nasbench201"))
-    settings = [("help", device, help_prior, options.seeds) for device in TEST["nasbench201"]]
-    settings += [("leave", d, w.prior.without({d}), max(1, options.seeds // 4)) for d in w.prior.devices]
+    settings = [("help", device, help_prior, options.search_seeds) for device in TEST["nasbench201"]]
+    settings += [("leave", d, w.prior.without({d}), max(1, options.search_seeds // 4)) for d in w.prior.devices]
     for part, device, prior, seeds in settings:
-        times = w.ms[device]
         for seed in range(seeds):
             for quantile in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9):
-                limit = float(np.quantile(times[~w.useless], quantile))
+                limit = float(np.quantile(w.ms[device][~w.useless], quantile))
                 key = _key("search", "nasbench201", device, part, seed, quantile=quantile)
-
-                def both(prior: Prior = prior, seed: int = seed, device: str = device, limit: float = limit) -> Row:
-                    return {
-                        "limit": limit,
-                        "measuring": _found(
-                            w, device, limit, accuracies, _measuring(w, prior, device, limit, accuracies, seed)
-                        ),
-                        "predicting": _found(
-                            w, device, limit, accuracies, _predicting(w, prior, device, limit, accuracies, seed)
-                        ),
-                    }
-
-                yield key, both
+                yield key, partial(_searched, w, prior, device, limit, accuracies, seed)
+                if part == "help":
+                    yield {**key, "budget": 20}, partial(_searched_longer, w, prior, device, limit, accuracies, seed)
 
 
 def proxy(options: argparse.Namespace) -> Iterator[tuple[Row, Callable[[], Row]]]:
@@ -329,8 +319,23 @@ def _macs(w: World, device: str) -> Row:
     return {k: v for k, v in judge(w, device, macs + 1e-9, np.array([np.nan])).items() if k.startswith("spearman")}
 
 
-def _measuring(w: World, prior: Prior, device: str, limit: float, accuracies: np.ndarray, seed: int) -> int:
-    """Three measurements teach the model, seven look for the best cell; the answer is the best that was measured.
+def _searched(w: World, prior: Prior, device: str, limit: float, accuracies: np.ndarray, seed: int) -> Row:
+    case = (w, prior, device, limit, accuracies, seed)
+    return {
+        "measuring": _found(w, device, limit, accuracies, _measuring(*case, budget=10)),
+        "predicting": _found(w, device, limit, accuracies, _predicting(*case)),
+    }
+
+
+def _searched_longer(w: World, prior: Prior, device: str, limit: float, accuracies: np.ndarray, seed: int) -> Row:
+    answer = _measuring(w, prior, device, limit, accuracies, seed, budget=20)
+    return {"measuring, 20": _found(w, device, limit, accuracies, answer)}
+
+
+def _measuring(
+    w: World, prior: Prior, device: str, limit: float, accuracies: np.ndarray, seed: int, *, budget: int
+) -> int:
+    """Three measurements teach the model, the others look for the best cell; the answer is the best that was measured.
 
     Each goes to the cell with the greatest expected gain in accuracy: what it would gain over the best measured cell
     that keeps the limit, times the probability that it keeps it too.
@@ -340,7 +345,7 @@ def _measuring(w: World, prior: Prior, device: str, limit: float, accuracies: np
     while True:
         kept = [i for i in measured if times[i] <= limit]
         best = max((accuracies[i] for i in kept), default=float(np.median(accuracies)))
-        if len(measured) == 10:
+        if len(measured) == budget:
             break
         model.fit(w.space, [w.architectures[i] for i in measured], times[measured])
         better = np.flatnonzero(~w.useless & (accuracies > best))
@@ -460,8 +465,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder of published tables")
     parser.add_argument("--parts", default="split,leave,search,proxy,speed,write")
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--network-seeds", type=int, default=2, help="seeds of the three neural models")
-    parser.add_argument("--episodes", type=int, default=150, help="of HELP's meta-training")
+    parser.add_argument("--fbnet-seeds", type=int, default=3, help="of leaving out devices on FBNet, which is slow")
+    parser.add_argument("--search-seeds", type=int, default=4, help="of the search on HELP's devices; a quarter on all")
+    parser.add_argument("--network-seeds", type=int, default=1, help="seeds of the three neural models")
+    parser.add_argument("--episodes", type=int, default=100, help="of HELP's meta-training")
+    parser.add_argument("--graph-network", action="store_true", help="also BRP-NAS's, which takes half an hour more")
     parser.add_argument("--rows", type=Path, default=Path("runs/latency_transfer.jsonl"))
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     parser.add_argument("--tune", action="store_true")

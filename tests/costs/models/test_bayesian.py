@@ -241,6 +241,10 @@ def test_architectures_of_another_space_are_refused(prior: Prior) -> None:
 def test_a_model_that_was_not_fitted_says_so() -> None:
     with pytest.raises(UsageError, match="must be fitted"):
         BayesianLatency().predict(CELLS[:2])
+    chosen_only = BayesianLatency()
+    chosen_only.choose(SPACE, CELLS, 5)
+    with pytest.raises(UsageError, match="must be fitted"):
+        chosen_only.predict(CELLS[:2])
 
 
 def test_too_few_candidates_are_refused(prior: Prior) -> None:

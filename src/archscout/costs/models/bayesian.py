@@ -97,6 +97,7 @@ class BayesianLatency(LatencyModel):
         self._space: Space | None = None
         self._unit: np.ndarray | None = None
         self._measured: frozenset[Architecture] = frozenset()
+        self._ms: float | None = None
 
     # -- before measuring -----------------------------------------------------------------------------------------
 
@@ -142,7 +143,8 @@ class BayesianLatency(LatencyModel):
             raise UsageError(f"no device is known for space '{space.name}': measure architectures on it, and fit.")
         one = prior.only([name])
         best = min(one.groups, key=lambda group: float(one.groups[group].errors[0]))
-        self._space, self._groups = space, {best: one.groups[best]}
+        self._space, self._unit, self._measured = space, None, frozenset()
+        self._groups = {best: one.groups[best]}
         mean = one.groups[best].weights[0]
         self._settle([(1.0, mean, np.zeros((len(mean), len(mean))), float(one.groups[best].errors[0]))])
         self._ms = float(one.mean_ms[0])
@@ -163,7 +165,7 @@ class BayesianLatency(LatencyModel):
         self._begin(space, kept)
         self._measured = frozenset(architectures)
         design = self._design(kept)
-        self._ms = float(np.median(times / (design @ self._expected)))
+        self._ms = float(np.median(times / np.maximum(design @ self._expected, FLOOR)))
         shares = times / self._ms
         settled, evidence = [], []
         for hypothesis in self._hypotheses:
@@ -181,6 +183,8 @@ class BayesianLatency(LatencyModel):
         return self
 
     def predict(self, architectures: Sequence[Architecture]) -> tuple[np.ndarray, np.ndarray]:
+        if self._ms is None:
+            raise UsageError("a latency model must be fitted before it predicts: call fit(space, architectures, ms).")
         if not architectures:
             return np.empty(0), np.empty(0)
         design = self._design(architectures)
@@ -210,7 +214,7 @@ class BayesianLatency(LatencyModel):
 
     def _begin(self, space: Space, architectures: Sequence[Architecture]) -> None:
         """What is believed before anything is measured."""
-        self._space, self._unit, self._measured = space, None, frozenset()
+        self._space, self._unit, self._measured, self._ms = space, None, frozenset(), None
         columns = self._columns(space, architectures)
         prior = self._known(space)
         if prior is not None:
@@ -218,7 +222,7 @@ class BayesianLatency(LatencyModel):
             believed = [(n, *_taught(g, LOOSENESS[n]), LOOSENESS[n].odds) for n, g in self._groups.items()]
         else:
             if "counts" in columns:
-                self._unit = columns["counts"].mean(axis=0)
+                self._unit = np.maximum(columns["counts"].mean(axis=0), 1e-12)
                 columns["counts"] = columns["counts"] / self._unit
             self._groups = {name: Group(c.mean(axis=0), np.empty(0), np.empty(0)) for name, c in columns.items()}
             believed = [(name, *_untaught(c, width), 1.0) for name, c in columns.items() for width in UNTAUGHT]
@@ -244,8 +248,7 @@ class BayesianLatency(LatencyModel):
 
     def _design(self, architectures: Sequence[Architecture]) -> np.ndarray:
         """The constant and the centred features of all groups: (n, weights)."""
-        if self._space is None:
-            raise UsageError("a latency model must be fitted before it predicts: call fit(space, architectures, ms).")
+        assert self._space is not None
         columns = self._columns(self._space, architectures)
         # Without dead operations, a group that differs from another only by them has that one's columns.
         parts = [columns[name if name in columns else ALIKE[name]] - g.centre for name, g in self._groups.items()]

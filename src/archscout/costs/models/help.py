@@ -68,11 +68,11 @@ class HELPLatency(LatencyModel):
         known: other devices, with the same architectures each.
         references: how many architectures embed a device.
         hidden: width of the layers.
-        episodes: steps of meta-training; 2000 are published, a few hundred come close.
+        episodes: steps of meta-training; 2000 are published.
         devices: known devices in an episode.
         support: architectures that an episode adapts to.
         query: architectures that an episode is judged by.
-        rate: learning rate of meta-training; published 1e-4, with four times as many episodes.
+        rate: learning rate of meta-training; published 1e-4. A larger one serves fewer episodes.
         seed: of everything random.
     """
 

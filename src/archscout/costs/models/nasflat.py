@@ -50,8 +50,9 @@ class DeviceEmbeddingLatency(LatencyModel):
 
     Latencies are logarithms, standardised for each device. The embedding of the new device begins as that of the known
     device whose predictions rank the measured architectures most alike; then the whole network is tuned to them. Scale
-    and offset are regressed. Of NASFLAT's parts, the ensemble with graph attention and the supplementary encodings are
-    not here. Training on the known devices happens at the first `fit` and is kept.
+    and offset are regressed. What is left of the error on the few that it was tuned to says nothing, so that no
+    deviation is given. Of NASFLAT's parts, the ensemble with graph attention and the supplementary encodings are not
+    here. Training on the known devices happens at the first `fit` and is kept.
 
     Args:
         known: other devices.
@@ -107,13 +108,11 @@ class DeviceEmbeddingLatency(LatencyModel):
         shape = self._run(network, features, adjacency, len(self.known))
         line = np.polyfit(shape, times, 1) if np.ptp(shape) > 0 else (0.0, times.mean())
         self._slope, self._offset = float(line[0]), float(line[1])
-        error = self._slope * shape + self._offset - times
-        self._deviation = float(np.sqrt((error**2).sum() / max(1, len(times) - 2)))
         return self
 
     def predict(self, architectures: Sequence[Architecture]) -> tuple[np.ndarray, np.ndarray]:
         shape = self._run(self._network, *self._encode(architectures), len(self.known))
-        return np.exp(self._slope * shape + self._offset), np.full(len(shape), self._deviation)
+        return np.exp(self._slope * shape + self._offset), np.full(len(shape), np.nan)
 
     @staticmethod
     @torch.no_grad()
