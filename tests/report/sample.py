@@ -141,6 +141,17 @@ def sample() -> tuple[dict[str, Any], list[StoredTrial]]:
                 _rung("trained@2", "trained@6", 0.72, 0.41, 0.88, 22, 2.1),
                 _rung("trained@6", f"trained@{EPOCHS}", 0.83, 0.17, 0.99, 7, 6.4),
             ],
+            "weight_sharing": {
+                "steps": 30, "paths": 480, "seconds": 41.5, "candidates": [texts[won]],
+                "warning": "plain connections are the most probable option",
+                "history": [
+                    {
+                        "step": step, "entropy": 9.0 - step / 10, "samples": 16.0 - step / 3, "loss": 2.0 - step / 20,
+                        "probabilities": {"skip_connect": 0.2 + step / 60, "nor_conv_3x3": 0.8 - step / 60},
+                    }
+                    for step in (10, 20, 30)
+                ],
+            },
             "finished": True,
         },
         "seconds": {
@@ -166,6 +177,9 @@ def hostile() -> tuple[dict[str, Any], list[StoredTrial]]:
     report["seconds"][evil] = 3.0
     for rung in report["notes"]["rungs"]:
         rung["against"] = evil
+    report["notes"]["weight_sharing"]["warning"] = evil
+    for row in report["notes"]["weight_sharing"]["history"]:
+        row["probabilities"] = {evil: 1.0}
     for row in [report["winner"], *report["finalists"], *report["pareto"]]:
         row["architecture"] = evil + row["architecture"]
     for node in report["winner"]["graph"]["nodes"]:

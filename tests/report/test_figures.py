@@ -49,6 +49,7 @@ def test_figures_use_no_colour_that_has_no_twin(samples: ModuleType) -> None:
         figures.confusion(report["confusion"], report["class_names"]),
         figures.agreement(report["notes"]["rungs"]),
         figures.learning(report["winner"]["curve"], [("valid_loss", "validation")], "loss", "loss"),
+        over_steps(report),
     ]
     for figure in made:
         assert figure is not None
@@ -171,11 +172,30 @@ def test_texts_in_figures_are_no_markup(samples: ModuleType) -> None:
         tradeoff(networks, winner=report["winner"]["architecture"]),
         figures.confusion(report["confusion"], report["class_names"]),
         figures.agreement(report["notes"]["rungs"]),
+        over_steps(report),
     ]
     for figure in made:
         assert figure is not None
         texts = re.findall(r"<[^>]*>", json.dumps(json.loads(figure.figure.to_json()), ensure_ascii=False))
         assert set(texts) <= {"<br>", "<extra>", "</extra>"}
+
+
+def over_steps(report):
+    rows = report["notes"]["weight_sharing"]["history"]
+    options = dict.fromkeys(name for row in rows for name in row["probabilities"])
+    lines = {name: [row["probabilities"][name] for row in rows] for name in options}
+    return figures.over_steps(rows, lines, "mean probability")
+
+
+def test_probabilities_over_steps_are_drawn_as_recorded(samples: ModuleType) -> None:
+    report, _ = samples.sample()
+    figure = over_steps(report)
+    line = trace(figure, "skip_connect")
+    assert list(line.x) == [10, 20, 30]
+    assert list(line.y) == pytest.approx([0.2 + step / 60 for step in (10, 20, 30)])
+    assert figure.figure.data[0].name == "skip_connect", "what ends highest comes first"
+    assert "skip_connect 0.7" in figure.says
+    assert figures.over_steps([{"step": 1}], {"a": [None]}, "nothing") is None
 
 
 def test_clean_shortens_and_escapes() -> None:

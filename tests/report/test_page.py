@@ -15,7 +15,7 @@ from archscout.core.errors import ArchscoutError, DataError, UsageError
 from archscout.report.page import inert, render, write
 from archscout.search.store import Store
 
-SECTIONS = {"use", "search", "tradeoff", "network", "answers", "rungs", "time", "details"}
+SECTIONS = {"use", "search", "tradeoff", "network", "answers", "rungs", "sharing", "time", "details"}
 
 
 class Page(HTMLParser):

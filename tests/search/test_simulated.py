@@ -161,6 +161,14 @@ def test_the_cascade_climbs_the_tables_fidelities(table):
     assert [note["estimator"] for note in trajectory.notes["rungs"]] == ["synflow", "trained@1", "trained@3"]
 
 
+def test_the_cascade_has_one_rung_for_each_length_that_the_table_knows(tmp_path, table):
+    known = {k: v for k, v in columns(table.architectures).items() if k in ("architecture", "valid", "valid_3")}
+    two = write(tmp_path / "two.parquet", "nasbench201", known, METRICS[:2], default="valid")
+    trajectory = simulate(two, "cascade:scores=synflow", "60trials")
+    assert {trial.fidelity for trial in trajectory.trials} == {3, 9}
+    assert [note["against"] for note in trajectory.notes["rungs"]] == ["trained@3", "trained@9"]
+
+
 def test_scores_come_from_the_table_or_are_undefined(table):
     run = SimulatedRun(table, Budget(trials=5))
     architectures = [run.space.sample(run.rng("x", number)) for number in range(4)]

@@ -12,6 +12,7 @@ from archscout.spaces.nasbench_graph import NASBenchGraph
 from archscout.tasks.digits_graph import digits_graph
 from archscout.tasks.nodes import NodeClassification
 from archscout.testing import SpaceConformance, tiny_task
+from archscout.training.export import export_onnx
 from archscout.training.trainer import Recipe, predict, train
 
 SPACE = NASBenchGraph()
@@ -145,6 +146,11 @@ def test_neighbours_help_on_real_digits():
         outputs = predict(network, task, task.test)
         accuracy[text] = task.measure(outputs, torch.from_numpy(task.test.y))
     assert accuracy["0123:gcn,gcn,skip,skip"] > accuracy["0123:fc,fc,skip,skip"] > 0.6
+
+
+def test_a_network_is_written_as_onnx_for_any_batch(tmp_path):
+    network = build(NASBenchGraph(width=4), SPACE.parse("0112:gat,gcn,skip,cheb"), tiny_graph()).eval()
+    assert export_onnx(network, (1,), tmp_path / "network.onnx") < 1e-4
 
 
 def test_a_task_without_a_graph_is_refused():

@@ -15,6 +15,7 @@ from archscout.networks.pick import build
 from archscout.spaces.nasbench_nlp import STATES, NASBenchNLP, _node_options
 from archscout.tasks.text import NextCharacter, text
 from archscout.testing import SpaceConformance, tiny_task
+from archscout.training.export import export_onnx
 from archscout.training.trainer import Recipe, train
 
 SPACE = NASBenchNLP()
@@ -247,6 +248,11 @@ def test_a_network_learns_real_text():
     counts = np.bincount(task.train.y.ravel(), minlength=task.outputs) + 1
     unigram = -np.log(counts / counts.sum())[task.valid.y].mean()
     assert min(row["valid_loss"] for row in outcome.curve) < unigram - 0.3
+
+
+def test_a_network_is_written_as_onnx_for_any_batch(tmp_path):
+    network = build(NASBenchNLP(width=4), SPACE.parse(GRU), tiny_text(length=3)).eval()
+    assert export_onnx(network, (3,), tmp_path / "network.onnx") < 1e-4
 
 
 def test_a_task_without_text_is_refused():

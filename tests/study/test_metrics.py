@@ -101,7 +101,9 @@ def test_ndcg_is_the_sum_written_out(k):
 
 def test_errors_are_as_defined():
     truth, predictions = samples(5)
-    assert metrics.mae(truth, predictions) == pytest.approx(np.mean([abs(a - b) for a, b in zip(truth, predictions, strict=True)]))
+    assert metrics.mae(truth, predictions) == pytest.approx(
+        np.mean([abs(a - b) for a, b in zip(truth, predictions, strict=True)])
+    )
     assert metrics.rmse(truth, predictions) == pytest.approx(np.sqrt(np.mean((truth - predictions) ** 2)))
     assert math.isnan(metrics.mae(truth, np.full(40, math.nan)))
 

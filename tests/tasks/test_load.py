@@ -33,6 +33,16 @@ def test_the_same_name_gives_the_same_data() -> None:
     assert load("digits:train=500").digest != load("digits").digest
 
 
+def test_drawn_splits_have_the_sizes_asked_for() -> None:
+    task = load("digits:train=300,valid=500,test=600")
+    assert [len(task.train), len(task.valid), len(task.test)] == [300, 500, 600]
+    images = {image.tobytes() for split in (task.train, task.valid, task.test) for image in split.x}
+    assert len(images) > 1390  # of 1,400: the source has a few images twice
+    for wrong in ("digits:test=1790", "digits:valid=9", "digits:valid=1200,test=590"):
+        with pytest.raises(UsageError, match="cannot be drawn"):
+            load(wrong)
+
+
 @pytest.mark.parametrize(("text", "parameters"), [("digits:train=500,size=16", {}), ("digits:train=500", {"size": 16})])
 def test_parameters_come_in_the_text_or_as_arguments(text: str, parameters: dict[str, int]) -> None:
     task = load(text, **parameters)

@@ -1,4 +1,4 @@
-"""`archscout table import|check|show`: tabular benchmarks."""
+"""`archscout table build|import|check|show`: tabular benchmarks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from archscout.cli import output
-from archscout.cli.options import Debug, Json
+from archscout.cli.options import Data, Debug, Device, Json, Seed, Workers
 from archscout.core.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +19,75 @@ TableName = Annotated[
     str, typer.Argument(metavar="TABLE", help="A table's name ('archscout list tables'), or a Parquet file.")
 ]
 
-app = typer.Typer(no_args_is_help=True, help="Tabular benchmarks: import, check and show them.")
+app = typer.Typer(no_args_is_help=True, help="Tabular benchmarks: build, import, check and show them.")
+
+
+@app.command("build", short_help="Train the networks of a space, and write what they came to.")
+def build_table(
+    space: Annotated[
+        str,
+        typer.Option("--space", metavar="NAME", help="A search space ('archscout list spaces').", show_default=False),
+    ],
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The table.")] = Path("table.parquet"),
+    epochs: Annotated[int, typer.Option("--epochs", min=1, metavar="N", help="Epochs of each training.")] = 12,
+    networks: Annotated[
+        int | None, typer.Option("--networks", min=1, metavar="N", help="How many; the whole space if not given.")
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, metavar="N", help="Trainings of each of the first --several networks.")
+    ] = 1,
+    several: Annotated[
+        int, typer.Option("--several", min=0, metavar="N", help="Networks with --seeds trainings; others have one.")
+    ] = 1000,
+    measure: Annotated[
+        list[str] | None,
+        typer.Option("--measure", metavar="COST", help="A cost to measure of each, such as latency. Repeatable."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="The table's; the file's if not given.")
+    ] = None,
+    source: Annotated[
+        str, typer.Option("--source", metavar="TEXT", help="Where it comes from, and its licence.")
+    ] = "trained by archscout table build",
+    workers: Workers = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train every network of a space, in random order and many at once; the same command goes on where it stopped.
+
+    archscout table build --space nasbench201 --data digits:train=300 --seeds 3 --measure latency --out mine.parquet
+    """
+    resumable = output.resumable(f"'{out}' has what is finished; the same command goes on from there.")
+    with output.only_the_answer(), resumable:
+        import os
+
+        from archscout import api
+        from archscout.cli.progress import progress
+        from archscout.search import building
+        from archscout.search.engines import engine
+
+        searched, task = api.space(space), api.task(data)
+        searched.check_task(task)
+        plan = building.Plan(epochs=epochs, seeds=seeds, several=several, networks=networks, seed=seed)
+        shown = progress()
+        try:
+            with engine("local", workers or os.cpu_count() or 1, (searched, task, device), device=device) as pool:
+                made = building.build_table(
+                    searched, task, plan, file=out, engine=pool, name=name or "", source=source,
+                    measured=measure or (), progress=shown,
+                )  # fmt: skip
+        finally:
+            shown.close()
+    best, value = made.best()
+    if as_json:
+        networks_made = len(made.first_rows)
+        output.print_json({"out": out, "rows": len(made), "networks": networks_made, "best": best, "value": value})
+    else:
+        size = f"{len(made):,} trainings of {len(made.first_rows):,} networks"
+        output.print_text(f"{out}: {size}; best {made.default_metric} {output.number(value)}, {best}")
 
 
 @app.command("import", short_help="Make a table of a published file, or of one of your own.")
@@ -29,7 +97,7 @@ def import_table(
         typer.Argument(
             metavar="KIND",
             help="What the file is: nasbench201, nasbench101, nasbench_macro, nasbench_nlp, nasbench_graph, darts, "
-            "nasbench301, enas; or generic, for a file of your own.",
+            "nasbench301, enas, ec_nas; or generic, for a file of your own.",
         ),
     ],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The file: Parquet, for generic also CSV.")],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -37,6 +38,12 @@ class Run(Protocol):
     """What full training means in this search, in epochs."""
     share: float
     """Of sampled architectures that meet the constraints (1 where there are none)."""
+    device: str
+    """Where networks are trained."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the method may keep files between sittings."""
 
     def rng(self, *keys: str | int) -> np.random.Generator:
         """A named stream of this search's seed."""
@@ -77,6 +84,9 @@ class Run(Protocol):
     def expected_seconds(self, estimator: str, fidelity: int | None) -> float:
         """What one evaluation should take, by what such evaluations have taken so far (0 where none has been made)."""
 
+    def fidelity(self, epochs: int) -> int:
+        """How long a training of so many epochs will be: as long, unless a table answers that knows other lengths."""
+
     def admit(self, architectures: Iterable[Architecture], count: int) -> list[Architecture]:
         """The first `count` that break no constraint, in order; the rejected ones are counted."""
 
@@ -94,6 +104,12 @@ class Run(Protocol):
 
     def note(self, key: str, value: Any) -> None:
         """A JSON value for the report."""
+
+    def show(self, phase: str, done: float, total: float | None = None) -> None:
+        """Tell whoever watches how far the method's own work is; seconds count towards this phase from now on."""
+
+    def say(self, text: str) -> None:
+        """One line worth reading for whoever watches."""
 
 
 class Method(ABC):

@@ -78,7 +78,7 @@ class Cascade(Method):
             )
         pool = Pool(run, self.scores)
         self._score(run, pool)
-        ladder: dict[int, list[Trial]] = {epochs: [] for epochs in fidelities(run.epochs, self.eta)}
+        ladder: dict[int, list[Trial]] = {run.fidelity(epochs): [] for epochs in fidelities(run.epochs, self.eta)}
         stages = plan(ladder)
         for bracket in itertools.count():
             if not run.decide(f"bracket {bracket}", partial(self._affords, run, stages, bracket == 0)):

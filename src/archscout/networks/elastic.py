@@ -11,17 +11,23 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from archscout.core.choice import Choice, Option
+from archscout.networks.gate import Gate
 
 
 class Selection:
-    """Which option of each choice runs now; one object is shared by all the modules of a supernet."""
+    """Which option of each choice runs now; one object is shared by all the modules of a supernet.
+
+    `values` has the option of each choice that is decided, `gates` how the others act; a gate comes first.
+    """
 
     def __init__(self) -> None:
         self.values: Mapping[str, Option] = {}
+        self.gates: Mapping[str, Gate] = {}
 
     def __getitem__(self, choice: str) -> Option:
         return self.values[choice]
@@ -31,6 +37,8 @@ class Elastic:
     """A number that follows the selection: a choice, or a function of choices (see `compute`).
 
     It keeps what it is computed from as data, not in a closure, so that a copy of a supernet follows its own selection.
+    Under gates it is several numbers at once, each with a multiplier: the largest of them runs, and `profile` says how
+    much of each place counts.
     """
 
     def __init__(self, function: Callable[..., Any], sources: tuple[Any, ...], possible: tuple[int, ...]) -> None:
@@ -41,14 +49,70 @@ class Elastic:
 
     @classmethod
     def of_choice(cls, choice: Choice, selection: Selection) -> Elastic:
-        return cls(Selection.__getitem__, (selection, choice.name), choice.options)  # type: ignore[arg-type]
+        return ElasticChoice(choice, selection)
+
+    def leaves(self) -> dict[str, ElasticChoice]:
+        """The choices that it is computed from, by name."""
+        found: dict[str, ElasticChoice] = {}
+        for source in self.sources:
+            if isinstance(source, Elastic):
+                found |= source.leaves()
+        return found
+
+    def at(self, values: Mapping[str, Option]) -> Any:
+        """Its value where the choices have these values."""
+        return self.function(*(s.at(values) if isinstance(s, Elastic) else s for s in self.sources))
+
+    def mixture(self) -> list[tuple[Any, Tensor | None]]:
+        """The values that it has now, each with its multiplier (None: 1)."""
+        decided: dict[str, Option] = {}
+        gated: dict[str, list[tuple[Option, Tensor | None]]] = {}
+        for name, leaf in self.leaves().items():
+            gate = leaf.selection.gates.get(name)
+            if gate is None:
+                decided[name] = leaf.selection[name]
+            else:
+                gated[name] = [(leaf.choice.options[position], gate.weight(position)) for position in gate.run]
+        if not gated:
+            return [(self.at(decided), None)]
+        parts = []
+        for combination in itertools.product(*gated.values()):
+            options, weights = zip(*combination, strict=True)
+            known = [weight for weight in weights if weight is not None]
+            value = self.at(decided | dict(zip(gated, options, strict=True)))
+            parts.append((value, torch.stack(known).prod() if known else None))
+        return parts
 
     @property
     def now(self) -> Any:
-        return self.function(*(now(source) for source in self.sources))
+        parts = self.mixture()
+        return parts[0][0] if len(parts) == 1 else max(value for value, _ in parts)
+
+    def profile(self) -> Tensor | None:
+        """By what each of the first `now` places is multiplied: the weight of all values that reach it."""
+        parts = self.mixture()
+        if all(weight is None for _, weight in parts):
+            return None
+        places = torch.arange(max(value for value, _ in parts), device=parts[0][1].device)  # type: ignore[union-attr]
+        weighted = [(1.0 if weight is None else weight) * (places < value) for value, weight in parts]
+        return torch.stack(weighted).sum(0)
 
     def __index__(self) -> int:
         return int(self.now)
+
+
+class ElasticChoice(Elastic):
+    """A number that is itself a choice."""
+
+    def __init__(self, choice: Choice, selection: Selection) -> None:
+        super().__init__(int, (), choice.options)  # type: ignore[arg-type]
+        self.choice, self.selection = choice, selection
+
+    def leaves(self) -> dict[str, ElasticChoice]:
+        return {self.choice.name: self}
+
+    def at(self, values: Mapping[str, Option]) -> Any:
+        return values[self.choice.name]
 
 
 Number = int | Elastic
@@ -57,6 +121,11 @@ Number = int | Elastic
 def now(number: Any) -> Any:
     """The value that a number has now."""
     return number.now if isinstance(number, Elastic) else number
+
+
+def profile(number: Any) -> Tensor | None:
+    """By what each place is multiplied under gates; None where all count in full."""
+    return number.profile() if isinstance(number, Elastic) else None
 
 
 def maximum(number: Number) -> int:
@@ -122,9 +191,15 @@ class ElasticConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         state = self.active_state()
-        padding = state["weight"].shape[-1] // 2
+        weight = state["weight"]
+        padding = weight.shape[-1] // 2
         groups = x.shape[1] if self.depthwise else 1
-        return F.conv2d(x, state["weight"], state.get("bias"), self.stride, padding, 1, groups)
+        kernel = profile(self.numbers[2])
+        if kernel is not None:
+            # From the middle outwards: a kernel that is smaller by two does not reach the next ring.
+            place = (torch.arange(2 * padding + 1, device=x.device) - padding).abs()
+            weight = weight * kernel[2 * torch.maximum(place[:, None], place)]
+        return _masked(F.conv2d(x, weight, state.get("bias"), self.stride, padding, 1, groups), self.numbers[1])
 
 
 class ElasticBatchNorm2d(nn.BatchNorm2d):
@@ -144,10 +219,11 @@ class ElasticBatchNorm2d(nn.BatchNorm2d):
         state = self.active_state()
         if self.training:
             state["num_batches_tracked"].add_(1)
-        return F.batch_norm(
+        y = F.batch_norm(
             x, state["running_mean"], state["running_var"], state["weight"], state["bias"],
             self.training, self.momentum or 0.0, self.eps,
         )  # fmt: skip
+        return _masked(y, self.channels)
 
 
 class ElasticLinear(nn.Linear):
@@ -165,4 +241,10 @@ class ElasticLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         state = self.active_state()
-        return F.linear(x, state["weight"], state.get("bias"))
+        return _masked(F.linear(x, state["weight"], state.get("bias")), self.numbers[1])
+
+
+def _masked(x: Tensor, channels: Number) -> Tensor:
+    """Each channel (dimension 1) by how much it counts."""
+    mask = profile(channels)
+    return x if mask is None else x * mask.view(-1, *[1] * (x.ndim - 2))

@@ -57,12 +57,12 @@ class SupernetPick:
         return Elastic.of_choice(self.choices[choice], self.selection)
 
     def depth(self, choice: str, blocks: Sequence[Builder]) -> nn.Module:
-        most = max(int(option) for option in self.choices[choice].options)
-        return ElasticDepth(choice, [build() for build in blocks[:most]], self.selection)
+        depths = [int(option) for option in self.choices[choice].options]
+        return ElasticDepth(choice, [build() for build in blocks[: max(depths)]], depths, self.selection)
 
 
 class MixedOp(nn.Module):
-    """Every option of one choice; the selected one runs."""
+    """Every option of one choice; the selected one runs, or those that a gate lets through."""
 
     def __init__(self, choice: str, options: Mapping[Option, nn.Module], selection: Selection) -> None:
         super().__init__()
@@ -76,24 +76,38 @@ class MixedOp(nn.Module):
         return self.options[self.keys[self.selection[self.choice]]]
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
-        return self.chosen()(*inputs, **named)
+        gate = self.selection.gates.get(self.choice)
+        if gate is None:
+            return self.chosen()(*inputs, **named)
+        return gate.mix(list(self.options.values()), *inputs, **named)
 
 
 class ElasticDepth(nn.ModuleList):
-    """The first so many of a list of blocks, one after the other."""
+    """The first so many of a list of blocks, one after the other; under a gate, a sum of what several depths give."""
 
-    def __init__(self, choice: str, blocks: Sequence[nn.Module], selection: Selection) -> None:
+    def __init__(self, choice: str, blocks: Sequence[nn.Module], depths: Sequence[int], selection: Selection) -> None:
         super().__init__(blocks)
         self.choice = choice
+        self.depths = tuple(depths)
         self.selection = selection
 
     def active(self) -> list[nn.Module]:
         return list(self)[: int(self.selection[self.choice])]
 
     def forward(self, x: Tensor) -> Tensor:
-        for block in self.active():
-            x = block(x)
-        return x
+        gate = self.selection.gates.get(self.choice)
+        if gate is None:
+            for block in self.active():
+                x = block(x)
+            return x
+        after = [x]
+        for block in list(self)[: max(self.depths[position] for position in gate.run)]:
+            after.append(block(after[-1]))
+        terms = []
+        for position in gate.run:
+            weight, y = gate.weight(position), after[self.depths[position]]
+            terms.append(y if weight is None else weight * y)
+        return torch.stack(terms).sum(0) if len(terms) > 1 else terms[0]
 
 
 def build(space: Space, architecture: Architecture, task: Task, *, seed: int = 0, device: str = "cpu") -> nn.Module:

@@ -284,6 +284,43 @@ def learning(
     return Figure(figure, f"{title}: " + ", ".join(ends) + ".", height=300)
 
 
+def over_steps(history: Sequence[Mapping[str, Any]], lines: Mapping[str, Sequence[Any]], title: str) -> Figure | None:
+    """One line for each name of what a training recorded, by its `step`; None where nothing has two points.
+
+    The ones that end highest are drawn strongest.
+    """
+    steps = [finite(row.get("step")) for row in history]
+    known = {
+        name: [(x, y) for x, y in zip(steps, map(finite, values), strict=True) if x is not None and y is not None]
+        for name, values in lines.items()
+    }
+    known = {name: points for name, points in known.items() if len(points) > 1}
+    if not known:
+        return None
+    colours = [LIGHT[name] for name in ("accent", "step4", "step3", "step2", "step1", "strong")]
+    dashes = ("solid", "dash", "dot", "dashdot")
+    figure = go.Figure()
+    ordered = sorted(known.items(), key=lambda item: -item[1][-1][1])
+    for place, (name, points) in enumerate(ordered):
+        figure.add_scatter(
+            x=[x for x, _ in points],
+            y=[y for _, y in points],
+            mode="lines",
+            name=clean(name, 30),
+            line={
+                "color": colours[min(place, len(colours) - 1)],
+                "width": 3 if place == 0 else 2,
+                "dash": dashes[place % len(dashes)],
+            },
+            hovertemplate="step %{x}: %{y:.3g}<extra>" + clean(name, 30) + "</extra>",
+        )
+    plain_axes(figure, "step", title)
+    figure.update_layout(showlegend=len(ordered) > 1)
+    figure.update_yaxes(rangemode="tozero")
+    ends = ", ".join(f"{name} {significant(points[-1][1], 2)}" for name, points in ordered[:6])
+    return Figure(figure, f"{title}, at the last step: {ends}.", height=320)
+
+
 def agreement(rungs: Sequence[Mapping[str, Any]], full: int | None = None) -> Figure:
     """How well each cheap estimator put networks in the order of the dearer one, with intervals, one line each."""
     pairs = [tuple(rung_name(str(rung.get(key)), full) for key in ("estimator", "against")) for rung in rungs]

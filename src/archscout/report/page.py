@@ -48,6 +48,10 @@ def write(folder: Path, *, trials: Sequence[TrialLike] | None = None) -> Path:
         ArchscoutError: the page cannot be written.
     """
     folder = Path(folder)
+    if (folder / "trials.csv").is_file():
+        raise UsageError(
+            f"'{folder}' is a simulated search, which has no page: read metrics.json and trials.csv in it."
+        )
     report = _read(folder / "report.json")
     if trials is None:
         trials = _stored(folder / "search.sqlite", str(report.get("run")))
@@ -88,6 +92,7 @@ def render(report: dict[str, Any], trials: Sequence[TrialLike], *, folder: Path)
         answers=sections.answers(view),
         training=sections.training(view),
         rungs=sections.rungs(view),
+        sharing=sections.weight_sharing(view),
         time=sections.time_spent(view),
         finalists=sections.finalists(view),
         devices=sections.devices(view),

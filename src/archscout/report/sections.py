@@ -32,6 +32,8 @@ _BUSY = {
     "calibration": "learning how long a training takes here",
     "costs": "working out what candidates cost, before training them",
     "zero-cost scores": "looking at untrained networks",
+    "supernet training": "training the weights that all architectures share",
+    "derivation": "choosing architectures by inherited weights",
     "finish": "measuring again, testing, exporting",
 }
 _SPLIT_NAMES = 60
@@ -316,6 +318,36 @@ def rungs(view: View) -> dict[str, Any] | None:
         )
     known = [row for row in rows if finite(row.get("spearman")) is not None]
     return {"rows": table, "figure": figures.agreement(known, full) if known else None}
+
+
+def weight_sharing(view: View) -> dict[str, Any] | None:
+    """How a search with shared weights went: probabilities of options, entropy and samples by step."""
+    note = (view.report.get("notes") or {}).get("weight_sharing")
+    history = note.get("history") if isinstance(note, Mapping) else None
+    rows = [row for row in history if isinstance(row, Mapping)] if isinstance(history, list) else []
+    if not isinstance(note, Mapping) or not rows:
+        return None
+    shares = [row.get("probabilities") or {} for row in rows]
+    options = dict.fromkeys(str(name) for each in shares for name in each)
+    found = [
+        ("options", "options", {name: [each.get(name) for each in shares] for name in options}, "mean probability"),
+        (
+            "entropy",
+            "entropy",
+            {"entropy": [row.get("entropy") for row in rows]},
+            "entropy of the architecture, in nats",
+        ),
+        ("samples", "paths", {"paths": [row.get("samples") for row in rows]}, "paths a step"),
+        ("loss", "loss", {"loss": [row.get("loss") for row in rows]}, "training loss"),
+    ]
+    figured = [(key, label, figures.over_steps(rows, lines, title), "") for key, label, lines, title in found]
+    return {
+        "steps": f"{finite(note.get('steps')) or 0:,.0f}",
+        "paths": f"{finite(note.get('paths')) or 0:,.0f}",
+        "seconds": duration(note.get("seconds")),
+        "warning": str(note["warning"]) if note.get("warning") else "",
+        "figures": [part for part in figured if part[2] is not None],
+    }
 
 
 def time_spent(view: View) -> dict[str, Any] | None:

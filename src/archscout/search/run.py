@@ -178,6 +178,14 @@ class SearchRun:
     def note(self, key: str, value: Any) -> None:
         self.store.note(self.name, key, value)
 
+    def show(self, phase: str, done: float, total: float | None = None) -> None:
+        self.clock.enter(phase)
+        self.clock.write(every=1.0)
+        self._show(phase, done, total)
+
+    def say(self, text: str) -> None:
+        self.progress.say(text)
+
     # -- evaluation -----------------------------------------------------------------------------------------------
 
     def evaluate(
@@ -386,6 +394,9 @@ class SearchRun:
             return _mean(exact, together)
         rates = self._epochs.get(estimator)
         return _mean(rates, together) * fidelity if rates and fidelity else 0.0
+
+    def fidelity(self, epochs: int) -> int:
+        return epochs
 
     def _learn_seconds(self, trial: StoredTrial) -> None:
         if trial.status == "completed":

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -36,6 +37,9 @@ _STALE = 200
 """Proposals in a row that bring nothing new, after which a strategy has nothing left to propose."""
 
 _RECENT = 32
+
+UNDEFINED_SCORES = "undefined scores"
+"""The note that names the scores which neither the table has nor data was given for."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,7 @@ class SimulatedRun:
 
     estimator = "trained"
     workers = 1
+    device = "cpu"
 
     def __init__(
         self,
@@ -141,6 +146,8 @@ class SimulatedRun:
         self.space = within(table, self.metric.name)
         # A method may ask for the metric's name and the sizes of the splits; a table has neither.
         self.task = cast(Task, task)
+        if task is not None:
+            self.space.check_task(task)
         self.constraints: Sequence[Constraint] = tuple(constraints)
         self.objectives: Sequence[str] = tuple(objectives)
         self._costs = {key: table.values(key) for key in (*(c.key for c in constraints), *objectives)}
@@ -179,6 +186,9 @@ class SimulatedRun:
         recent = self._spent.get(f"{estimator}@{fidelity}")
         return float(np.mean(recent)) if recent else 0.0
 
+    def fidelity(self, epochs: int) -> int:
+        return self.table.fidelity(epochs, self.metric.name) or epochs
+
     # -- randomness, decisions, notes -----------------------------------------------------------------------------
 
     def rng(self, *keys: str | int) -> np.random.Generator:
@@ -191,6 +201,20 @@ class SimulatedRun:
 
     def note(self, key: str, value: Any) -> None:
         self.notes[key] = value
+
+    def show(self, phase: str, done: float, total: float | None = None) -> None:
+        """Nobody waits for a simulation."""
+
+    def say(self, text: str) -> None:
+        """Nobody watches a simulation."""
+
+    @property
+    def folder(self) -> Path:
+        """Refused: what keeps weights cannot be answered from a table."""
+        raise UsageError(
+            f"this method trains shared weights, of which table '{self.table.name}' knows nothing: "
+            "search without --table."
+        )
 
     # -- evaluation -----------------------------------------------------------------------------------------------
 
@@ -218,6 +242,8 @@ class SimulatedRun:
         missing = [name for name in names if name not in self.table.metrics]
         if missing and self.task is not None:
             self._score_for_real(architectures, missing, phase)
+        elif missing:
+            self.note(UNDEFINED_SCORES, missing)
         rows = []
         for name in names:
             column = self.table.values(name) if name in self.table.metrics else None

@@ -176,10 +176,9 @@ class NASBench101(Space):
 
     def graph(self, architecture: Architecture) -> Graph:
         """The cell as it is drawn: input, operations, output."""
-        vertices, wiring, operations = _parsed(architecture.text)
-        nodes = [Node("input"), *(Node(OPERATIONS[o], group=VERTEX_NAMES[k]) for k, o in enumerate(operations))]
-        edges = sorted(EDGES[bit] for bit in range(vertices * (vertices - 1) // 2) if wiring >> bit & 1)
-        return Graph((*nodes, Node("output")), tuple(edges))
+        edges, vertices = architecture.values_by_name[: len(EDGES)], architecture.values_by_name[len(EDGES) :]
+        interior = tuple(_NODES[name, str(operation)] for name, operation in vertices if operation != ABSENT)
+        return Graph((_INPUT, *interior, _OUTPUT), _drawn(edges, len(interior)))
 
     # -- network --------------------------------------------------------------------------------------------------
 
@@ -356,6 +355,17 @@ def _cell(values: Mapping[str, Option], name: str) -> Cell:
 
 _EDGE_VALUES = tuple(((name, 0), (name, 1)) for name in EDGE_NAMES)
 _VERTEX_VALUES = tuple(tuple((name, option) for option in (*OPERATIONS, ABSENT)) for name in VERTEX_NAMES)
+
+
+_INPUT, _OUTPUT = Node("input"), Node("output")
+_NODES = {(name, operation): Node(operation, group=name) for name in VERTEX_NAMES for operation in OPERATIONS}
+
+
+@lru_cache(maxsize=4096)
+def _drawn(values: tuple[tuple[str, Option], ...], interior: int) -> tuple[tuple[int, int], ...]:
+    """The edges that are there, the output being moved to right after the interior vertices."""
+    present = [edge for edge, (_, value) in zip(EDGES, values, strict=True) if value]
+    return tuple(sorted((i, interior + 1 if j == VERTICES - 1 else j) for i, j in present))
 
 
 @lru_cache(maxsize=4096)

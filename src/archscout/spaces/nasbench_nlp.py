@@ -291,7 +291,7 @@ class Recurrent(nn.Module):
 
     def forward(self, sequence: Sequence[Tensor]) -> list[Tensor]:
         count = now(self.states)
-        hidden = [sequence[0].new_zeros(len(sequence[0]), self.size)] * count
+        hidden = [sequence[0].new_zeros(sequence[0].shape[0], self.size)] * count
         outputs = []
         for x in sequence:
             values = {"x": x} | {f"h{state}": value for state, value in enumerate(hidden)}

@@ -81,9 +81,11 @@ def problem(
     """
     about = table.metric(metric)
     sign = 1.0 if about.higher else -1.0
-    texts = np.asarray(table.architectures, dtype=object)
     column = table.column(about.name)
-    first, place = np.unique(texts, return_index=True)[1], np.unique(texts, return_inverse=True)[1]
+    # One architecture may have several rows (seeds); the order is that of the file.
+    number = {text: place for place, text in enumerate(dict.fromkeys(table.architectures))}
+    place = np.asarray([number[text] for text in table.architectures])
+    first = np.unique(place, return_index=True)[1]
     there = np.isfinite(column)
     counts = np.bincount(place[there], minlength=len(first))
     means = np.bincount(place[there], column[there], minlength=len(first)) / np.maximum(counts, 1)
@@ -92,7 +94,7 @@ def problem(
     if len(rows) < 10:
         raise DataError(f"'{table.path}' has {len(rows)} architectures with a value of '{about.name}': 10 are needed.")
     networks = table.networks[rows]
-    architectures = [table.space.parse(text) for text in texts[rows]]
+    architectures = [table.space.parse(table.architectures[row]) for row in rows]
     alike = [networks]
     published = getattr(table.space, "isomorphism_class", None)
     if published is not None:
@@ -223,7 +225,9 @@ def _curves(
     seen = next((m for m, what in splits.items() if (what.split, what.kind) == ("valid", about.kind)), metric)
     full = about.epochs or max(table.fidelities(metric), default=0)
     epochs = [e for e in table.fidelities(seen) if e < full]
-    chosen = sorted({epochs[round(p)] for p in np.geomspace(1, len(epochs), FIDELITIES) - 1}) if epochs else []
+    chosen = epochs
+    if len(epochs) > FIDELITIES:
+        chosen = sorted({epochs[round(p)] for p in np.geomspace(1, len(epochs), FIDELITIES) - 1})
     sign = 1.0 if table.metric(seen).higher else -1.0
     curves: dict[str, dict[int, np.ndarray]] = {
         "last_value": {e: sign * np.asarray(table.values(seen, epochs=e))[networks] for e in chosen}

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from archscout.core.errors import UsageError
-from archscout.core.registry import factory, names, parse_name
 from archscout.core.seeds import derive
-from archscout.search.simulated import simulate
+from archscout.search.budget import Budget
+from archscout.search.search import resolve_method
+from archscout.search.simulated import SimulatedRun, simulate
 from archscout.study.record import Record, carry_out
 from archscout.study.summary import interval, paired
 from archscout.tables.table import Table
@@ -61,8 +62,8 @@ def race(
     if not races.contenders:
         raise UsageError("nothing is compared: name strategies or methods (--with random,evolution).")
     for name in races.contenders:
-        kind = "strategy" if parse_name(name)[0] in names("strategy") else "method"
-        factory(kind, parse_name(name)[0])
+        resolve_method(name, ())
+    SimulatedRun(table, Budget.parse(races.budget), metric=races.metric)  # before anything is written: can it be?
     setting = {
         "study": "strategies", "table": table.name, "metric": races.metric, "budget": races.budget, "seed": races.seed,
     }  # fmt: skip

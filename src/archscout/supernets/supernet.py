@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from archscout.core.architecture import Architecture
 from archscout.core.space import Space
 from archscout.core.task import Task
+from archscout.networks.gate import Gate
 from archscout.networks.pick import ElasticDepth, MixedOp, SupernetPick, build
+from archscout.supernets.pooling import speed_up
 
 
 class Supernet(nn.Module):
-    """The weights of all options in one module; `select` says which architecture runs.
+    """The weights of all options in one module; `select` says which architecture runs, `gate` which mixture of them.
 
     >>> supernet = Supernet(space, task)                  # doctest: +SKIP
     >>> supernet.select(architecture)(images)             # doctest: +SKIP
@@ -28,21 +30,35 @@ class Supernet(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             self.network: nn.Module = space.network(task, pick)
+        speed_up(self.network)
 
     def select(self, architecture: Architecture) -> Supernet:
         """Run this architecture from now on."""
-        self.selection.values = self.space.simplify(architecture)
+        self.selection.values, self.selection.gates = self.space.simplify(architecture), {}
         return self
+
+    def gate(self, gates: Mapping[str, Gate]) -> Supernet:
+        """Run what these gates let through from now on; there must be one for each choice."""
+        self.selection.values, self.selection.gates = {}, gates
+        return self
+
+    def mixed(self) -> dict[str, list[MixedOp]]:
+        """By choice, the places where one of several modules is chosen."""
+        found: dict[str, list[MixedOp]] = {}
+        for module in self.network.modules():
+            if isinstance(module, MixedOp):
+                found.setdefault(module.choice, []).append(module)
+        return found
 
     def forward(self, x: Tensor) -> Tensor:
         return self.network(x)  # type: ignore[no-any-return]
 
     def extract(self, architecture: Architecture) -> nn.Module:
         """The stand-alone network of an architecture with copies of its weights; the supernet is left as it was."""
-        before = self.selection.values
+        before = self.selection.values, self.selection.gates
         self.select(architecture)
         state = {name: tensor.detach().clone() for name, tensor in _active_state(self.network, "")}
-        self.selection.values = before
+        self.selection.values, self.selection.gates = before
         network = build(self.space, architecture, self.task)
         network.load_state_dict(state)
         return network.to(next(iter(state.values())).device) if state else network

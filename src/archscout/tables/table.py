@@ -104,6 +104,7 @@ class Table:
         self.task = str(metadata.get("task", ""))
         self._metrics = {name: Metric(name, **described) for name, described in metadata["metrics"].items()}
         self._lists: frozenset[str] = frozenset()
+        self._rows = 0
         self.default_metric = str(metadata["default"])
         self._columns: dict[str, np.ndarray] = {}
         self._means: dict[tuple[str, int | None], list[float]] = {}
@@ -123,6 +124,7 @@ class Table:
             schema = parquet.schema_arrow
             table = cls(path, _metadata(path, schema))
             table._lists = frozenset(_check_types(path, schema, table._metrics))
+            table._rows = int(parquet.metadata.num_rows)
         if table.default_metric not in table.metrics:
             raise DataError(
                 f"'{path}': its default metric '{table.default_metric}' is no column with one number a row: "
@@ -152,8 +154,7 @@ class Table:
         return made
 
     def __len__(self) -> int:
-        with _parquet(self.path) as parquet:
-            return int(parquet.metadata.num_rows)
+        return self._rows
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -254,8 +255,8 @@ class Table:
         """The number of an architecture's network. Raises `UsageError` where the table does not have it."""
         found = self._by_text.get(str(architecture))
         if found is None:
-            parsed = self.space.parse(architecture) if isinstance(architecture, str) else architecture
-            found = self.numbers.get(self.space.canonical(parsed))
+            # By its text: the space that it was made by may differ in its parameters.
+            found = self.numbers.get(self.space.canonical(self.space.parse(str(architecture))))
             if found is None:
                 raise UsageError(f"table '{self.name}' has no architecture '{architecture}'.")
         return found

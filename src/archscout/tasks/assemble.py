@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +34,7 @@ def assemble(
     train: int | None = None,
     size: int | None = None,
     flip: bool | None = None,
+    drawn: Mapping[str, int] | None = None,
 ) -> ImageClassification:
     """The task of these splits (`train`, perhaps `valid` and `test`; what is missing is drawn from `train`).
 
@@ -46,6 +47,7 @@ def assemble(
         size: height and width, in pixels, to which images are resized.
         flip: whether augmentation may mirror images. Where None: colour images are taken for pictures of the world,
             which may be, and grey ones for signs, which may not. Colour images get cutout too.
+        drawn: how many examples a split has that is drawn from `train`; a fifth of them where not given.
 
     Raises:
         DataError: for data that cannot be used.
@@ -68,7 +70,9 @@ def assemble(
     if class_names is None:
         class_names = [str(label) for label in range(1 + max(int(split.y.max()) for split in data.values()))]
     checks.classes_present(data, source, class_names)
-    data = splits.complete(data, source, class_names)
+    for key, size_of_split in (drawn or {}).items():
+        checks.count(size_of_split, key)
+    data = splits.complete(data, source, class_names, drawn)
     if train is not None:
         data["train"] = _limited(data["train"], train, source, len(class_names))
         checks.classes_present(data, source, class_names)

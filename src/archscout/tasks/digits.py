@@ -10,7 +10,14 @@ from archscout.tasks.images import ImageClassification
 
 
 @register("task", "digits")
-def digits(*, train: int | None = None, size: int | None = None, flip: bool = False) -> ImageClassification:
+def digits(
+    *,
+    train: int | None = None,
+    valid: int | None = None,
+    test: int | None = None,
+    size: int | None = None,
+    flip: bool = False,
+) -> ImageClassification:
     """1,797 real handwritten digits of 8 x 8 grey pixels, shipped with scikit-learn: no download, seconds to train.
 
     The stored images are uint8: the 17 ink levels 0 to 16 of the source times 255 / 16, rounded. Source: Alpaydin,
@@ -22,4 +29,5 @@ def digits(*, train: int | None = None, size: int | None = None, flip: bool = Fa
     pixels = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
     source = "task 'digits'"
     raw = {"train": Raw(pixels, bunch.target, source, source)}
-    return assemble("digits", source, raw, train=train, size=size, flip=flip)
+    drawn = {name: count for name, count in (("valid", valid), ("test", test)) if count is not None}
+    return assemble("digits", source, raw, train=train, size=size, flip=flip, drawn=drawn)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from archscout.core.errors import DataError
+from archscout.core.errors import DataError, UsageError
 from archscout.core.task import Split
 
 ONE_IN = 5
@@ -17,16 +17,23 @@ MOST = 5_000
 """No drawn split has more examples: beyond that they serve better in training."""
 
 
-def complete(splits: dict[str, Split], source: str, class_names: Sequence[str]) -> dict[str, Split]:
-    """`train`, `valid` and `test`, where missing ones are drawn from `train`.
+def complete(
+    splits: dict[str, Split], source: str, class_names: Sequence[str], sizes: Mapping[str, int] | None = None
+) -> dict[str, Split]:
+    """`train`, `valid` and `test`, where missing ones are drawn from `train`, with so many examples if `sizes` says so.
 
     Raises `DataError` for a class with too few examples for that.
     """
     splits = dict(splits)
-    size = min(math.ceil(len(splits["train"]) / ONE_IN), MOST)
+    usual = min(math.ceil(len(splits["train"]) / ONE_IN), MOST)
     for name in ("test", "valid"):
         if name not in splits:
             train = splits["train"]
+            size = (sizes or {}).get(name, usual)
+            if not len(class_names) <= size <= len(train) - len(class_names):
+                raise UsageError(
+                    f"{name}={size} cannot be drawn from the {len(train)} examples of {source} that are left."
+                )
             _check_counts(train.y, size, source, class_names)
             kept, drawn = _stratified(train.y, len(train) - size)
             splits["train"] = Split(train.x[kept], train.y[kept])

@@ -101,11 +101,12 @@ class AzNas(Ensemble):
 
     def __init__(self, batch: int = 64, reference: int = 64) -> None:
         self.name = "az_nas"
+        check_batch(batch, self.name)
         self.members = tuple(f"az_{view}:batch={batch}" for view in ("expressivity", "progressivity", "trainability"))
         self.members += ("macs",)
         self.reference = reference
 
-    combine = staticmethod(log_rank_sum)  # type: ignore[assignment]
+    combine = staticmethod(log_rank_sum)
 
 
 def _pass(subject: Subject, size: int) -> _Blocks:
@@ -155,8 +156,8 @@ def _entropy(feature: Tensor) -> float:
 def _gain(subject: Subject, before: Tensor, after: Tensor, place: int) -> float:
     generator = subject.generator("az_nas", "signs", place)
     signs = torch.randint(0, 2, after.shape, generator=generator).to(after) * 2 - 1
-    if not after.requires_grad:
-        return math.nan
+    if not (after.requires_grad and before.requires_grad):
+        raise UndefinedScore("what a block gives does not depend on what it is given")
     (back,) = torch.autograd.grad(after, before, signs, retain_graph=True, allow_unused=True)
     if back is None or (back.shape == signs.shape and torch.equal(back, signs)):
         return -math.inf

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 
 import torch
-from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from archscout.core.choice import Option
@@ -91,15 +90,11 @@ def gammas(supernet: Supernet) -> dict[tuple[str, Option], float]:
     for module in supernet.modules():
         if isinstance(module, MixedOp):
             for option, key in module.keys.items():
-                norms = [part for part in module.options[key].modules() if _scaled(part)]
+                norms = [m for m in module.options[key].modules() if isinstance(m, _BatchNorm) and m.affine]
                 if norms:
                     pair = (module.choice, option)
                     found[pair] = found.get(pair, 0.0) + float(norms[-1].weight.detach().abs().mean())
     return found
-
-
-def _scaled(module: nn.Module) -> bool:
-    return isinstance(module, _BatchNorm) and module.affine
 
 
 def best(table: Mapping[tuple[str, Option], float]) -> dict[str, Option]:

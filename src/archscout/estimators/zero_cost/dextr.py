@@ -87,13 +87,15 @@ def _curvature(subject: Subject) -> float:
         return made.flatten()
 
     def velocity(t: Tensor) -> Tensor:
-        return torch.func.jvp(outputs, (t,), (torch.ones_like(t),))[1]
+        slope: Tensor = torch.func.jvp(outputs, (t,), (torch.ones_like(t),))[1]
+        return slope
 
     try:
-        v, a = torch.func.jvp(velocity, (torch.zeros((), dtype=torch.float64),), (torch.ones((), dtype=torch.float64),))
+        start = torch.zeros((), dtype=torch.float64)
+        v, a = torch.func.jvp(velocity, (start,), (torch.ones_like(start),))[:2]
     except (RuntimeError, ValueError, NotImplementedError) as error:
         raise UndefinedScore(f"the outputs cannot be differentiated twice: {error}") from error
     vv, aa, va = float(v @ v), float(a @ a), float(v @ a)
     if not vv > 0:
         raise UndefinedScore("the outputs do not depend on the input")
-    return math.sqrt(max(vv * aa - va**2, 0.0)) / vv**1.5
+    return math.sqrt(max(vv * aa - va**2, 0.0) / vv**3)

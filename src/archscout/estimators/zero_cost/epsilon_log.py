@@ -17,15 +17,15 @@ LOW, HIGH = 1e-5, 1.0
 
 @register("estimator", "epsilon_log")
 class EpsilonLog(Score):
-    """Epsilon plus the order of the paths of fewest weights; defined for every connected network (3 passes, one channel).
+    """Epsilon plus the order of the paths of fewest weights, for every connected network (3 passes, one channel).
 
     As the smaller constant w of `epsilon` goes to 0, outputs become those of the paths of fewest weights, times w^s, s
     the number of weights along them. In float32 that vanishes where s > 0 in every cell; in float64, with w = 1e-5, it
     does not. score = epsilon(w, 1) + order * s, s = d log(range of the outputs) / d log w between w and 10 w. A network
     whose signal must pass convolutions is given `order` for each weight that it must pass.
 
-    The score is ours: `epsilon` with its hole filled. order = 0.01 was chosen on CIFAR-10 accuracies of 900 architectures of
-    NAS-Bench-201 (`benchmarks/zero_cost_nasbench201.py` measures it on all of them and on other data sets).
+    The score is ours: `epsilon` with its hole filled. order = 0.01 was chosen on CIFAR-10 accuracies of 900
+    architectures of NAS-Bench-201 (`benchmarks/zero_cost_nasbench201.py` measures it on all, and on other data sets).
 
     Args:
         batch: examples.

@@ -24,8 +24,7 @@ _tables: dict[Hashable, dict[tuple[str, Option], float]] = {}
 
 @register("estimator", "freedarts")
 class FreeDarts(Score):
-    """FreeDARTS: sum over choices of the log saliency of the chosen operation in the supernet (1 pass for all, no
-    data).
+    """FreeDARTS: sum over choices of the log saliency of the chosen operation in the supernet (1 pass for all).
 
     In the supernet a choice is the sum over operations of alpha_o o(x), alpha = 1. With all parameters replaced by
     their absolute values, batch normalisation removed and an input of ones, R is the sum of the outputs and S_o = dR/d
@@ -78,7 +77,7 @@ def _saliency(setting: Setting) -> dict[tuple[str, Option], float]:
     parameters = {name: p.detach().double().abs_() for name, p in network.named_parameters()}
     buffers = {name: b.double() if b.is_floating_point() else b for name, b in network.named_buffers()}
     for module in mixed:
-        module.forward = _Sum(module, alphas)  # type: ignore[method-assign,assignment]
+        module.forward = _Sum(module, alphas)  # type: ignore[method-assign]
     try:
         with torch.enable_grad(), normalised_by(network, unchanged):
             x = torch.ones((1, *setting.task.input_shape), dtype=torch.float64)

@@ -66,7 +66,7 @@ def _agreement(calls: Calls, loss: Tensor) -> float:
 
     first = [y for _, _, y in calls if y.requires_grad]
     handles = [
-        y.register_hook(lambda gradient, number=number: hear(number, gradient))
+        y.register_hook(lambda gradient, number=number: hear(number, gradient))  # type: ignore[no-untyped-call]
         for number, (_, _, y) in enumerate(calls)
         if y.requires_grad
     ]
@@ -81,11 +81,15 @@ def _agreement(calls: Calls, loss: Tensor) -> float:
 
 def _signs(layer: torch.nn.Module, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
     """For each weight of a layer the sum over examples of the gradient's sign, which adds up over the layer's calls."""
-    total = torch.zeros(layer.weight.numel(), dtype=torch.int64)
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    total = torch.zeros(weight.numel(), dtype=torch.int64)
     for begin in range(0, len(pairs[0][0]), _CHUNK):
         part = slice(begin, begin + _CHUNK)
-        gradients = sum(weight_gradients(layer, x[part], gradient[part]) for x, gradient in pairs)
-        total += gradients.sign_().sum(0).long()
+        first, *others = (weight_gradients(layer, x[part], gradient[part]) for x, gradient in pairs)
+        for other in others:
+            first += other
+        total += first.sign_().sum(0).long()
     return total
 
 

@@ -195,8 +195,8 @@ class Gradients:
     by channel, and the number of weights of a channel, where "channels" was asked for.
     """
 
-    weights: dict[str, Tensor]
-    gradients: dict[str, Tensor]
+    weights: Mapping[str, Tensor]
+    gradients: Mapping[str, Tensor]
     saliency: list[tuple[Tensor, int]]
 
 
@@ -409,7 +409,7 @@ class Subject:
         (gradient,) = torch.autograd.grad(outputs.sum(), x, retain_graph=retain, allow_unused=True)
         if gradient is None:
             raise UndefinedScore("no output depends on the input")
-        return cast(Tensor, gradient.flatten(1))
+        return gradient.flatten(1)
 
 
 def prepared(network: nn.Module) -> nn.Module:
@@ -509,7 +509,9 @@ class _Layers:
     def _follow(self, module: Any, _: Any, y: Tensor) -> None:
         if y.requires_grad:
             activation, weights = y.detach(), module.weight[0].numel()
-            y.register_hook(lambda gradient: self._hear(activation, gradient.detach(), weights, module))
+            y.register_hook(  # type: ignore[no-untyped-call]
+                lambda gradient: self._hear(activation, gradient.detach(), weights, module)
+            )
 
     def _hear(self, y: Tensor, gradient: Tensor, weights: int, module: nn.Module) -> None:
         if self.listening:

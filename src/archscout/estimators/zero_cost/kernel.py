@@ -110,14 +110,14 @@ def _weigh(layer: nn.Module, seen: Tensor, gradient: Tensor) -> Tensor:
     """The gradients of the weights (passes x numbers), given those of the output (passes x N x ...)."""
     passes, count = gradient.shape[:2]
     if isinstance(layer, _BatchNorm):
-        return (gradient * seen).movedim(2, 1).flatten(2).sum(2)
-    flat = at_places(layer, gradient.flatten(0, 1))  # (passes x N) x groups x channels x places
-    flat = (
-        flat.unflatten(0, (passes, count)).permute(2, 0, 3, 1, 4).flatten(3)
-    )  # groups x passes x channels x (N x places)
-    channels = flat.shape[2]
-    product = flat.flatten(1, 2) @ seen
-    return product.unflatten(1, (passes, channels)).movedim(0, 1).reshape(passes, -1)
+        weighed: Tensor = (gradient * seen).movedim(2, 1).flatten(2).sum(2)
+        return weighed
+    flat = at_places(layer, gradient.flatten(0, 1))
+    # passes x N x groups x channels x places, to groups x (passes x channels) x (N x places)
+    flat = flat.reshape(passes, count, *flat.shape[1:]).permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)
+    product: Tensor = flat @ seen
+    rows: Tensor = product.reshape(len(product), passes, -1).movedim(0, 1).reshape(passes, -1)
+    return rows
 
 
 def eigenvalues(kernel: Tensor) -> Tensor:

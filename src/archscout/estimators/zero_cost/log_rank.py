@@ -31,4 +31,4 @@ class LogRank(Ensemble):
                 "estimator 'log_rank' needs members with a plus between them, and a reference of 2 or more."
             )
 
-    combine = staticmethod(log_rank_sum)  # type: ignore[assignment]
+    combine = staticmethod(log_rank_sum)

@@ -136,9 +136,8 @@ def _joined(layer: Layer, rng: np.random.Generator) -> np.ndarray:
 def parts_seen(form: Convolution, size: tuple[int, ...]) -> np.ndarray:
     """Which parts of a kernel see the image, for the places of the output (different parts x numbers of the kernel)."""
     if len(form.kernel) == 1:
-        form = Convolution(
-            *((1, *value) for value in (form.kernel, form.stride)), (0, *form.padding), (1, *form.dilation), 1
-        )
+        one, none = (1,), (0,)
+        form = Convolution(one + form.kernel, one + form.stride, none + form.padding, one + form.dilation, 1)
         size = (1, *size)
     ones = torch.ones((1, 1, *size))
     patches = F.unfold(ones, form.kernel, form.dilation, form.padding, form.stride)[0].T

@@ -111,6 +111,7 @@ class Memory:
 def window_sum(layer: nn.Conv2d, x: Tensor) -> Tensor:
     """The sum over a convolution's window, of the mean over channels (N x 1 x H x W): what a kernel of ones makes."""
     x = x if x.shape[1] == 1 else x.mean(1, keepdim=True)
+    assert not isinstance(layer.padding, str)
     (height, width), (top, left) = layer.kernel_size, layer.padding
     if top or left:
         x = F.pad(x, (left, left, top, top))
@@ -173,10 +174,10 @@ def constant_weights(skeleton: Skeleton, x: Tensor, weights: Sequence[float]) ->
     count, each = len(weights), torch.tensor(weights, dtype=x.dtype)
     memory = Memory()
 
-    def scaled(x: Tensor, by: float) -> Tensor:
-        # The constants of each initialisation, for its examples.
-        factors = (each * by).reshape(count, *(1,) * x.ndim)
-        return (x.unflatten(0, (count, -1)) * factors).flatten(0, 1)
+    def scaled(x: Tensor, by: float, *, own: bool = False) -> Tensor:
+        # The constants of each initialisation, for its examples; in place where the tensor is nobody else's.
+        rows, factors = x.reshape(count, -1), (each * by)[:, None]
+        return (rows.mul_(factors) if own else rows * factors).reshape(x.shape)
 
     def convolution(layer: nn.Module, x: Tensor) -> Tensor:
         assert isinstance(layer, nn.Conv2d)
@@ -189,18 +190,28 @@ def constant_weights(skeleton: Skeleton, x: Tensor, weights: Sequence[float]) ->
             layer.in_channels,
             layer.groups,
         )
-        return memory.of(x, signature, lambda x: scaled(window_sum(layer, x), layer.in_channels // layer.groups))
+
+        def make(x: Tensor) -> Tensor:
+            made = window_sum(layer, x)
+            own = made.untyped_storage().data_ptr() != x.untyped_storage().data_ptr() and made.is_contiguous()
+            return scaled(made, layer.in_channels // layer.groups, own=own)
+
+        return memory.of(x, signature, make)
 
     def linear(layer: nn.Module, x: Tensor) -> Tensor:
+        assert isinstance(layer, nn.Linear)
         return scaled(x.mean(-1, keepdim=True), layer.in_features)
 
     def norm(layer: nn.Module, x: Tensor) -> Tensor:
         assert isinstance(layer, _BatchNorm)
 
         def make(x: Tensor) -> Tensor:
-            scale = each if layer.affine else None
-            flat = x.reshape(1, count, -1)
-            return F.batch_norm(flat, None, None, scale, None, True, 0.0, layer.eps).reshape(x.shape)
+            rows = x.reshape(count, -1)
+            centred = rows - rows.mean(1, keepdim=True)
+            # A product of a row with itself: PyTorch's variance of a long row takes ten times as long.
+            variances = torch.stack([torch.dot(row, row) for row in centred]) / rows.shape[1]
+            factors = (variances + layer.eps).rsqrt()
+            return centred.mul_((factors * each if layer.affine else factors)[:, None]).reshape(x.shape)
 
         return memory.of(x, ("norm", layer.affine, layer.eps), make)
 
@@ -241,6 +252,7 @@ def expected_flow(skeleton: Skeleton, input_shape: Sequence[int]) -> tuple[float
         return weighted(window_sum(layer, x) / places, inputs * places, layer.bias)
 
     def linear(layer: nn.Module, x: Tensor) -> Tensor:
+        assert isinstance(layer, nn.Linear)
         return weighted(x.mean(-1, keepdim=True), layer.in_features, layer.bias)
 
     def pool(layer: nn.Module, x: Tensor) -> Tensor:

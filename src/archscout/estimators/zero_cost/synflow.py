@@ -43,8 +43,7 @@ _LINEAR = frozenset(
 
 @register("estimator", "synflow")
 class Synflow(Score):
-    """Synaptic flow: logarithm of the sum over weights of |weight x gradient| (1 forward pass with derivative, no
-    data).
+    """Synaptic flow: logarithm of the sum over weights of |weight x gradient| (1 forward pass, no data).
 
     score = log sum |theta dR/dtheta|, over the weights of convolutions and linear layers (all parameters of two or more
     dimensions), where R is the sum of the outputs for one input of ones, each parameter is replaced by its absolute
@@ -117,6 +116,7 @@ def flow_by_growth(network: nn.Module, input_shape: tuple[int, ...]) -> float:
 
     def layer(module: nn.Module, inputs: tuple[Tensor, ...], y: Tensor) -> Tensor:
         bias = module.bias
+        assert bias is None or isinstance(bias, Tensor)
         value, slope = y[:1], y[1:]
         if bias is not None:  # the bias is in both, and is no part of what grows
             shape = [1, -1] + [1] * (y.ndim - 2) if not isinstance(module, nn.Linear) else [-1]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -22,7 +25,8 @@ class Vkdnw(Score):
     score = number of parameter tensors + entropy of the normalised deciles (10 % to 90 %) of the eigenvalues of F =
     mean_i J_i^T (diag p_i - p_i p_i^T) J_i, with J_i the Jacobian of the outputs of example i with respect to one
     weight of each of the first 128 parameter tensors, p_i its softmax outputs, smoothed by 0.05. In evaluation mode
-    (the kept statistics of a fresh network are 0 and 1), with Kaiming-normal weights. One forward-mode pass a tensor.
+    (the kept statistics of a fresh network are 0 and 1), with Kaiming-normal weights; one backward pass an
+    output gives all examples then.
 
     Source: Tybl, Neumann 2025, "Training-Free Neural Architecture Search through Variance of Knowledge of Deep Network
     Weights", arXiv 2502.04975. Their code takes the first entry of each tensor, as here.
@@ -122,12 +126,9 @@ def _change(module: nn.Module, name: str, x: Tensor) -> Tensor:
         assert mean is not None
         assert variance is not None
         return (x[:, 0] - mean[0]) / (variance[0] + module.eps) ** 0.5
+    assert isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
     weight = torch.zeros_like(module.weight[:1, :1])
-    weight.view(-1)[0] = 1
-    single: nn.Module = type(module)(  # type: ignore[assignment]
-        1, 1, module.kernel_size, module.stride, module.padding, module.dilation, bias=False
-    )
-    function = {1: torch.nn.functional.conv1d, 2: torch.nn.functional.conv2d, 3: torch.nn.functional.conv3d}
-    del single
-    made = function[weight.ndim - 2](x[:, :1], weight, None, module.stride, module.padding, module.dilation)
-    return torch.ones_like(made[:, 0]) if name == "bias" else made[:, 0]
+    weight[(0,) * weight.ndim] = 1
+    convolve: Any = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}[weight.ndim - 2]
+    made: Tensor = convolve(x[:, :1], weight, None, module.stride, module.padding, module.dilation)[:, 0]
+    return torch.ones_like(made) if name == "bias" else made

@@ -26,4 +26,4 @@ class Vote(Ensemble):
         self.name = "vote"
         self.reference = reference
 
-    combine = staticmethod(majority)  # type: ignore[assignment]
+    combine = staticmethod(majority)

@@ -1,0 +1,78 @@
+"""Inherited scores: one network is trained for all architectures, and each is asked with its share of the weights."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+
+from archscout.core.architecture import Architecture
+from archscout.core.estimator import Estimator, Setting
+from archscout.core.registry import register
+from archscout.core.seeds import derive
+from archscout.core.trial import Estimate
+from archscout.supernets.distributions import Distribution
+from archscout.supernets.evaluate import losses
+from archscout.supernets.phases import Phase, Settings, fit
+from archscout.supernets.supernet import Supernet
+
+EXAMPLES, BATCH = 512, 128
+
+
+@register("estimator", "supernet")
+class Inherited(Estimator):
+    """Inherited weights: minus the validation loss in a supernet trained by single paths (arXiv 1904.00420).
+
+    The supernet is trained when the first estimate is asked for, which takes most of the time, and the last one is kept
+    in the process; every process trains the same one.
+
+    Args:
+        steps: of training the supernet (the fidelity, where one is asked for).
+        batch: examples a step.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"inputs", "targets", "gradients"})
+
+    def __init__(self, steps: int = 1000, batch: int = 64) -> None:
+        self.name = "supernet"
+        self.settings = Settings(steps=steps, batch_size=batch)
+
+    def estimate(
+        self, architectures: Sequence[Architecture], setting: Setting, *, fidelity: int | None = None
+    ) -> list[Estimate]:
+        settings = Settings(steps=fidelity or self.settings.steps, batch_size=self.settings.batch_size)
+        supernet = trained_supernet(setting, settings)
+        x, y = setting.task.tensors(setting.task.valid.head(EXAMPLES), setting.device)
+        count = max(1, round(len(x) / BATCH))
+        batches = list(zip(x.tensor_split(count), y.tensor_split(count), strict=True))
+        estimates = []
+        for architecture in architectures:
+            began = time.perf_counter()
+            found = torch.stack([losses(supernet, [architecture], batch) for batch in batches])
+            value = -float(found.mean())
+            reason = "" if math.isfinite(value) else f"the inherited loss is {-value}."
+            value = value if math.isfinite(value) else math.nan
+            estimates.append(Estimate(value, seconds=time.perf_counter() - began, reason=reason))
+        return estimates
+
+
+def trained_supernet(setting: Setting, settings: Settings) -> Supernet:
+    """A supernet trained by uniform single paths; the last one of the process is kept."""
+    seed = derive(setting.seed, "supernet")
+    supernet = Supernet(setting.space, setting.task, seed=seed)
+    start = hashlib.sha256(repr(tuple(setting.space.choices)).encode())
+    for name, tensor in supernet.state_dict().items():
+        start.update(name.encode() + tensor.numpy().tobytes())
+    key = (start.hexdigest(), setting.task.digest, setting.device, settings)
+    if key not in _kept:
+        fit(supernet, Distribution(setting.space), [Phase()], settings, seed=seed, device=setting.device)
+        _kept.clear()
+        _kept[key] = supernet
+    return _kept[key]
+
+
+_kept: dict[tuple[object, ...], Supernet] = {}

@@ -1,0 +1,74 @@
+"""Fast probabilistic search: as many samples as the distribution is undecided, options first alone and then jointly."""
+
+from __future__ import annotations
+
+from archscout.core.method import Run
+from archscout.core.registry import register
+from archscout.methods.weight_sharing import WeightSharing, adam_rate, excess
+from archscout.supernets.distributions import Distribution, layers
+from archscout.supernets.phases import Phase
+from archscout.supernets.plans import Samples, SamplesByEntropy
+from archscout.supernets.supernet import Supernet
+from archscout.supernets.terms import Mean, PosteriorMean
+from archscout.supernets.updates import Importance
+
+
+@register("method", "fp_nas")
+class FPNAS(WeightSharing):
+    """FP-NAS: probabilistic search with entropy-adaptive samples, coarse to fine (Yan et al. 2021, arXiv 2011.10949).
+
+    Limits become a hinge cost: how far above them the samples are on average. Published constants are not known; these
+    are this package's own.
+
+    Args:
+        steps, batch, finalists: see `archscout.methods.weight_sharing.WeightSharing`.
+        samples: architectures a step at the start; then in proportion to the entropy, two at least.
+        reach: how far a logit can go in the whole search.
+        temperature: of the likelihood (see PARSEC).
+        strength: of the hinge cost.
+        warm_up: the share of the steps in which weights alone are trained, by uniform single paths.
+        joint: the share of the steps at the end in which the choices of a layer are decided together.
+    """
+
+    def __init__(
+        self,
+        steps: int = 1500,
+        batch: int = 64,
+        finalists: int = 3,
+        samples: int = 16,
+        reach: float = 12.0,
+        temperature: float = 4.0,
+        strength: float = 1.0,
+        warm_up: float = 0.2,
+        joint: float = 0.4,
+    ) -> None:
+        super().__init__(steps, batch, finalists)
+        self.name = "fp_nas"
+        self.samples, self.reach, self.temperature, self.strength = samples, reach, temperature, strength
+        self.warm_up, self.joint = warm_up, joint
+
+    def phases(self, run: Run, supernet: Supernet, steps: int) -> list[Phase]:
+        learning = 1 - self.warm_up
+        update = Importance(
+            adam_rate(self.reach, round(steps * learning)),
+            temperature=self.temperature,
+            cost=excess(run),
+            strength=self.strength,
+        )
+        plan = SamplesByEntropy(self.samples / float(Distribution(run.space).entropy().detach()))
+        objective = PosteriorMean(self.temperature)
+        coarse = learning - self.joint
+        phases = [
+            Phase(self.warm_up, Samples(), Mean(), rate=(0.05, 0.04), name="warm-up"),
+            Phase(coarse, plan, objective, update=update, rate=(0.04, 0.015), name="factorised"),
+            Phase(
+                self.joint,
+                plan,
+                objective,
+                update=update,
+                rate=(0.015, 1e-3),
+                convert=lambda distribution: distribution.joint(layers(run.space)),
+                name="joint",
+            ),
+        ]
+        return [phase for phase in phases if phase.share > 1e-9]

@@ -1,0 +1,293 @@
+"""Building a table: every network of a space, or a random sample of them, really trained.
+
+Networks are taken in a random order that depends on the seed alone, so that an unfinished table is a uniform sample.
+Each job trains a stack of them (`archscout.training.batched`) and leaves its results in a file of its own beside the
+table; the same command goes on from these. All networks of one training seed see the same batches.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from archscout.core.architecture import Architecture
+from archscout.core.errors import UsageError
+from archscout.core.estimator import Setting
+from archscout.core.registry import create
+from archscout.core.seeds import derive, stream
+from archscout.core.space import Space
+from archscout.core.task import Task
+from archscout.networks.pick import build
+from archscout.search.engines import Engine
+from archscout.search.progress import Progress, Silent
+from archscout.tables.table import Metric, Table, write
+from archscout.training.batched import train_many
+from archscout.training.trainer import Recipe
+
+STACK = 32
+"""Networks a job."""
+
+BLOCK = 16
+"""Stacks that are made up together: in each are networks that are alike, for these train fastest together."""
+
+ENUMERATED = 100_000
+"""Larger spaces are not listed but sampled."""
+
+COUNTED = ("params", "macs")
+"""Costs that are counted of each network."""
+
+CURVES = ("train_accuracy", "train_loss", "valid_accuracy", "valid_loss", "test_accuracy", "test_loss")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a table is to hold.
+
+    Args:
+        epochs: of each training.
+        seeds: trainings of each of the first `several` networks of the random order; the others have one.
+        several: how many these are.
+        networks: how many networks, at most; all of the space where None.
+        seed: of everything random.
+    """
+
+    epochs: int = 12
+    seeds: int = 1
+    several: int = 0
+    networks: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Job:
+    """Some networks, trained with one seed."""
+
+    name: str
+    training_seed: int
+    architectures: tuple[Architecture, ...]
+
+
+def build_table(
+    space: Space,
+    task: Task,
+    plan: Plan,
+    *,
+    file: Path,
+    engine: Engine,
+    name: str = "",
+    source: str = "",
+    measured: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Table:
+    """Train what is not trained yet, and write the table of all that is.
+
+    Args:
+        space: what the networks are of.
+        task: what they are trained for; validation and test split are measured after each epoch.
+        plan: which ones, how long, how often.
+        file: the Parquet file; results lie in the folder `<file>.parts` until you delete it.
+        engine: workers with the payload (space, task, device).
+        name: of the table; the file's where empty.
+        source: what the table says of where it comes from.
+        measured: names of costs (`latency`) to measure of each network afterwards, in this process.
+        progress: who is told how it goes.
+
+    Raises:
+        UsageError: a folder of parts that belongs to another plan, or one that cannot be written; a space too large to
+            be listed where the plan does not say how many networks.
+    """
+    watch = progress or Silent()
+    parts = file.with_name(file.name + ".parts")
+    _claim(parts, space, task, plan)
+    watch.say(f"listing the networks of space '{space.name}' ...")
+    jobs = schedule(order_of(space, plan), plan)
+    waiting = deque(job for job in jobs if not (parts / job.name).is_file())
+    total = sum(len(job.architectures) for job in jobs)
+    done = already = total - sum(len(job.architectures) for job in waiting)
+    if already:
+        watch.say(f"'{parts}' has {already:,} of {total:,} trainings already.")
+    flying: dict[Future[list[dict[str, Any]]], Job] = {}
+    began = time.monotonic()
+    try:
+        while waiting or flying:
+            while waiting and len(flying) < max(1, engine.workers) + 1:
+                job = waiting.popleft()
+                flying[engine.submit(train_job, job.architectures, job.training_seed, plan)] = job
+            finished, _ = wait(flying, timeout=1.0, return_when=FIRST_COMPLETED)
+            for future in finished:
+                job = flying.pop(future)
+                _keep(parts / job.name, future.result())
+                done += len(job.architectures)
+            left = (time.monotonic() - began) / (done - already) * (total - done) if done > already else None
+            watch.update("training", done, total, None, left)
+        for cost in measured:
+            _measure(space, task, plan, cost, parts, [job.architectures for job in jobs], watch)
+    finally:
+        table = _assemble(space, task, plan, [parts / job.name for job in jobs], file, name, source)
+    if table is None:
+        raise UsageError(f"space '{space.name}' has no network to train: ask for one at least.")
+    return table
+
+
+def train_job(
+    payload: Any, architectures: Sequence[Architecture], training_seed: int, plan: Plan
+) -> list[dict[str, Any]]:
+    """Runs in a worker: trains networks together; a row for each."""
+    space, task, device = payload
+    seed = derive(plan.seed, "table", training_seed)
+    networks = [build(space, architecture, task, seed=seed, device=device) for architecture in architectures]
+    recipe = Recipe.default(task, plan.epochs)
+    wall, processor = time.perf_counter(), time.process_time()
+    outcomes = train_many(
+        networks, task, recipe, seeds=[seed] * len(networks), device=device, measured={"test": task.test}
+    )
+    # Processor time, which hardly depends on what else the machine is doing.
+    busy = (time.process_time() - processor) / (time.perf_counter() - wall)
+    setting = Setting(space, task, seed=seed, device=device)
+    exact = [create("cost", name) for name in COUNTED]
+    rows = []
+    for architecture, outcome in zip(architectures, outcomes, strict=True):
+        marks = [0.0, *(row["seconds"] for row in outcome.curve)]
+        row = {
+            "architecture": architecture.text,
+            "seed": training_seed,
+            "reason": outcome.reason,
+            "seconds": (busy * np.diff(marks)).round(5).tolist(),
+            **{cost.key: cost.measure(architecture, setting).value for cost in exact},
+        }
+        for name in CURVES:
+            row[name] = [float(np.float32(point[name.replace("accuracy", task.metric)])) for point in outcome.curve]
+        rows.append(row)
+    return rows
+
+
+def _measure(
+    space: Space, task: Task, plan: Plan, cost: str, parts: Path, stacks: Sequence[Sequence[Architecture]],
+    watch: Progress,
+) -> None:  # fmt: skip
+    """Measure a cost of each network, one at a time, and keep what is measured."""
+    made = create("cost", cost)
+    file = parts / f"cost-{made.key}.json"
+    known: dict[str, float] = json.loads(file.read_text()) if file.is_file() else {}
+    texts = {architecture.text: architecture for stack in stacks for architecture in stack}
+    waiting = [architecture for text, architecture in texts.items() if text not in known]
+    setting = Setting(space, task, seed=plan.seed)
+    began = time.monotonic()
+    try:
+        for done, architecture in enumerate(waiting, start=1):
+            known[architecture.text] = made.measure(architecture, setting).value
+            left = (time.monotonic() - began) / done * (len(waiting) - done)
+            watch.update(f"measuring {made.key}", len(texts) - len(waiting) + done, len(texts), None, left)
+    finally:
+        _keep(file, known)
+
+
+def order_of(space: Space, plan: Plan) -> list[Architecture]:
+    """The networks of a table in random order: one architecture each, without its dead parts."""
+    rng = stream(plan.seed, "table", "order")
+    if space.size() <= ENUMERATED:
+        forms = {space.canonical(architecture): architecture for architecture in reversed(list(space))}
+        chosen = [forms[form] for form in sorted(forms)]
+        ordered = [chosen[int(i)] for i in rng.permutation(len(chosen))]
+        return [space.simplify(architecture) for architecture in ordered[: plan.networks]]
+    if plan.networks is None:
+        raise UsageError(f"space '{space.name}' has {space.size():.3g} architectures: say how many to train.")
+    found: dict[str, Architecture] = {}
+    for architecture in islice((space.sample(rng) for _ in iter(int, 1)), 100 * plan.networks):
+        found.setdefault(space.canonical(architecture), space.simplify(architecture))
+        if len(found) == plan.networks:
+            break
+    return list(found.values())
+
+
+def schedule(architectures: Sequence[Architecture], plan: Plan) -> list[Job]:
+    """The jobs of a table, in an order in which every training seed has come equally far at any time."""
+    jobs: list[tuple[float, Job]] = []
+    for training_seed in range(max(1, plan.seeds)):
+        mine = list(architectures if training_seed == 0 else architectures[: plan.several])
+        stacks = list(_stacks(mine))
+        for place, some in enumerate(stacks):
+            job = Job(f"seed{training_seed}-{place:05}.json", training_seed, tuple(some))
+            jobs.append((place / len(stacks), job))
+    return [job for _, job in sorted(jobs, key=lambda entry: entry[0])]
+
+
+def _stacks(architectures: Sequence[Architecture]) -> Iterator[list[Architecture]]:
+    for start in range(0, len(architectures), STACK * BLOCK):
+        block = sorted(architectures[start : start + STACK * BLOCK], key=lambda a: [str(a.get(c)) for c in a])
+        for place in range(0, len(block), STACK):
+            yield block[place : place + STACK]
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def _claim(parts: Path, space: Space, task: Task, plan: Plan) -> None:
+    """Make the folder of the parts, or see that it belongs to this plan."""
+    mine = {"space": space.name, "task": task.name, "data": task.digest, **asdict(plan)}
+    file = parts / "plan.json"
+    try:
+        parts.mkdir(parents=True, exist_ok=True)
+        if not file.is_file():
+            _keep(file, mine)
+    except OSError as error:
+        raise UsageError(f"cannot write into '{parts}': {error.strerror or error}; name another --out.") from error
+    other = json.loads(file.read_text())
+    if other != mine:
+        differ = ", ".join(key for key in mine if other.get(key) != mine[key])
+        raise UsageError(f"'{parts}' is of a table with another {differ}: delete it, or name another --out.")
+
+
+def _keep(file: Path, content: Any) -> None:
+    partial = file.with_name(f".{file.name}.{os.getpid()}")
+    partial.write_text(json.dumps(content))
+    partial.replace(file)
+
+
+def _assemble(
+    space: Space, task: Task, plan: Plan, parts: Sequence[Path], file: Path, name: str, source: str
+) -> Table | None:
+    """Write the table of the parts that are there."""
+    rows = [row for part in parts if part.is_file() for row in json.loads(part.read_text())]
+    if not rows:
+        return None
+    columns: dict[str, Any] = {
+        "architecture": [row["architecture"] for row in rows],
+        "seed": np.asarray([row["seed"] for row in rows], dtype=np.int16),
+    }
+    metrics: list[Metric] = []
+    for curve in CURVES:
+        split, _, kind = curve.partition("_")
+        values = [row[curve] if len(row[curve]) == plan.epochs else None for row in rows]  # None: it diverged
+        columns[curve] = np.asarray([math.nan if each is None else each[-1] for each in values], dtype=np.float32)
+        columns[f"{curve}_curve"] = [None if each is None else np.asarray(each, dtype=np.float32) for each in values]
+        metrics.append(Metric(curve, kind=kind, split=split, epochs=plan.epochs))
+        metrics.append(Metric(f"{curve}_curve", kind=kind, split=split, epochs=plan.epochs))
+    columns["seconds"] = [
+        np.asarray(row["seconds"], dtype=np.float32) if len(row["seconds"]) == plan.epochs else None for row in rows
+    ]
+    metrics.append(Metric("seconds", kind="seconds", epochs=plan.epochs))
+    costs: dict[str, Any] = {cost: [row[cost] for row in rows] for cost in COUNTED}
+    for measured in sorted(parts[0].parent.glob("cost-*.json")):
+        known = json.loads(measured.read_text())
+        values_by_row = [known.get(row["architecture"], math.nan) for row in rows]
+        costs[measured.stem.removeprefix("cost-")] = np.asarray(values_by_row, dtype=np.float32)
+    for cost, of_rows in costs.items():
+        columns[cost] = of_rows
+        metrics.append(Metric(cost, kind="cost"))
+    order = sorted(range(len(rows)), key=lambda i: (rows[i]["architecture"], rows[i]["seed"]))
+    columns = {key: [values[i] for i in order] for key, values in columns.items()}
+    return write(
+        file, space, columns, metrics, default="test_accuracy", name=name, task=task.name, source=source,
+    )  # fmt: skip

@@ -1,0 +1,139 @@
+"""How architectures come out of a training with shared weights: generators, best first, from which the caller takes the
+first that keep its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+
+from archscout.core.architecture import Architecture
+from archscout.core.space import Space
+from archscout.supernets.distributions import Distribution
+from archscout.supernets.supernet import Supernet
+from archscout.supernets.weights import last_norm
+
+Score = Callable[[Sequence[Architecture]], Sequence[float]]
+"""Higher is better; NaN counts as worst."""
+
+Admit = Callable[[Iterable[Architecture], int], list[Architecture]]
+"""The first so many that keep every limit, in order."""
+
+TRIES = 256
+"""Of the most probable architectures, how many are tried before the search for one that keeps the limits begins."""
+
+
+def likeliest(distribution: Distribution, admit: Admit, count: int, rng: np.random.Generator) -> list[Architecture]:
+    """The `count` most probable different networks that keep every limit.
+
+    Where hardly any of the most probable ones does, evolution looks for the most probable one that does.
+    """
+    space = distribution.space
+    seen: set[str] = set()
+    fresh = (a for a in distribution.best_first() if not (space.canonical(a) in seen or seen.add(space.canonical(a))))  # type: ignore[func-returns-value]
+    found = admit(islice(fresh, TRIES), count)
+    if len(found) == count:
+        return found
+
+    def score(architectures: Sequence[Architecture]) -> list[float]:
+        values: list[float] = distribution.log_probabilities(architectures).detach().tolist()
+        return values
+
+    more = evolve(space, score, admit, rng, first=found, most=4 * TRIES)
+    known = {space.canonical(architecture) for architecture in found}
+    return (found + [a for a, _ in more if space.canonical(a) not in known])[:count]
+
+
+def evolve(
+    space: Space,
+    score: Score,
+    admit: Admit,
+    rng: np.random.Generator,
+    *,
+    first: Sequence[Architecture] = (),
+    most: int = 1000,
+    population: int = 50,
+    parents: int = 10,
+    change: float = 0.1,
+) -> list[tuple[Architecture, float]]:
+    """Evolution on a cheap score, with the defaults of SPOS (Guo et al. 2020, arXiv 1904.00420).
+
+    Generation after generation, half of the new ones are mutants (each choice changes with probability `change`, at
+    least one does) and half are children of two of the best so far; what is missing is drawn at random. No network is
+    scored twice, and none that breaks a limit is scored at all.
+
+    Args:
+        space: where to look.
+        score: of a list of architectures.
+        admit: keeps those that break no limit.
+        rng: of every decision.
+        first: architectures to start with.
+        most: architectures that are scored in all.
+        population: new ones a generation.
+        parents: of the best so far, how many have offspring.
+        change: see above.
+
+    Returns:
+        All that were scored with their scores, the best first.
+    """
+    seen: set[str] = set()
+    scored: list[tuple[Architecture, float]] = []
+
+    def unseen(candidates: Iterator[Architecture]) -> Iterator[Architecture]:
+        for candidate in candidates:
+            canonical = space.canonical(candidate)
+            if canonical not in seen:
+                seen.add(canonical)
+                yield candidate
+
+    start: Iterator[Architecture] = iter(first)
+    while len(scored) < most:
+        room = min(population, most - len(scored))
+        best = [architecture for architecture, _ in scored[:parents]]
+        batch = admit(unseen(start), room)
+        start = iter(())
+        if best:
+            # Several times as many tries as places: in a small space most offspring have been seen.
+            batch += admit(unseen(_mutants(space, best, rng, change, 10 * room)), (room - len(batch)) // 2)
+            batch += admit(unseen(_children(space, best, rng, 10 * room)), room - len(batch))
+        if len(batch) < room:
+            batch += admit(unseen(space.sample(rng) for _ in range(20 * room)), room - len(batch))
+        if not batch:
+            break
+        values = [value if np.isfinite(value) else -np.inf for value in score(batch)]
+        scored += zip(batch, values, strict=True)
+        scored.sort(key=lambda pair: -pair[1])
+    return scored
+
+
+def _mutants(
+    space: Space, parents: Sequence[Architecture], rng: np.random.Generator, change: float, tries: int
+) -> Iterator[Architecture]:
+    for _ in range(tries):
+        mutant = parents[int(rng.integers(len(parents)))]
+        for _ in range(max(1, int(rng.binomial(len(mutant), change)))):
+            mutant = space.mutate(mutant, rng)
+        yield mutant
+
+
+def _children(
+    space: Space, parents: Sequence[Architecture], rng: np.random.Generator, tries: int
+) -> Iterator[Architecture]:
+    for _ in range(tries):
+        one, other = (parents[int(rng.integers(len(parents)))] for _ in range(2))
+        yield space.crossover(one, other, rng)
+
+
+def norm_score(supernet: Supernet, architectures: Sequence[Architecture]) -> list[float]:
+    """Of each, the sum over all places of its choices of the mean size of the scales of the chosen option's last batch
+    normalisation (Chen et al. 2021, arXiv 2108.07375). Options without one count nothing; no data is looked at."""
+    tables: dict[str, dict[object, float]] = {}
+    for name, places in supernet.mixed().items():
+        tables[name] = {}
+        for option, key in places[0].keys.items():
+            norms = [last_norm(place.options[key]) for place in places]
+            sizes = [float(norm.weight.detach().abs().mean()) for norm in norms if norm is not None]
+            tables[name][option] = sum(sizes)
+    simple = [supernet.space.simplify(architecture) for architecture in architectures]
+    return [sum(table[a[name]] for name, table in tables.items() if name in a) for a in simple]

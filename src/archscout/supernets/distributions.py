@@ -1,0 +1,223 @@
+"""Probability distributions over the architectures of a space: products of categorical variables.
+
+A variable is one choice (a *factorised* distribution), or several choices that are decided together (a *joint* one, of
+which each combination of options has a probability of its own). A variable whose choices are conditional counts only
+where they are active, so that probabilities, log-probabilities and the entropy are those of architectures.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from archscout.core.architecture import Architecture
+from archscout.core.choice import Choice, Option
+from archscout.core.errors import UsageError
+from archscout.core.space import Space
+
+MOST_COMBINATIONS = 10_000
+"""A joint variable of more options is refused: each would hardly ever be drawn."""
+
+
+@dataclass(frozen=True)
+class Variable:
+    """Choices that are decided together; they all have the same condition."""
+
+    choices: tuple[Choice, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(len(choice.options) for choice in self.choices)
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def position(self, values: Mapping[str, Option]) -> int:
+        """Which of its combinations these values are."""
+        places = [choice.index(values[choice.name]) for choice in self.choices]
+        return int(np.ravel_multi_index(places, self.shape))
+
+    def values(self, position: int) -> dict[str, Option]:
+        """The combination at a position."""
+        places = np.unravel_index(position, self.shape)
+        return {choice.name: choice.options[int(i)] for choice, i in zip(self.choices, places, strict=True)}
+
+
+class Distribution(nn.Module):
+    """A product of categorical variables, one vector of logits each; uniform at first.
+
+    Args:
+        space: whose architectures.
+        groups: names of the choices that are decided together; every other choice is a variable of its own.
+
+    Raises:
+        UsageError: for an unknown choice, a group with different conditions, or too many combinations.
+    """
+
+    def __init__(self, space: Space, groups: Iterable[Sequence[str]] = ()) -> None:
+        super().__init__()
+        self.space = space
+        self.variables = _variables(space, groups)
+        self.logits = nn.ParameterList(torch.zeros(variable.size) for variable in self.variables)
+        # What the reward has been on average; NaN before the first (see `archscout.supernets.updates.ScoreFunction`).
+        self.baseline: Tensor
+        self.register_buffer("baseline", torch.tensor(float("nan")))
+        self._of = {c.name: i for i, variable in enumerate(self.variables) for c in variable.choices}
+
+    @property
+    def factorised(self) -> bool:
+        return all(len(variable.choices) == 1 for variable in self.variables)
+
+    def probabilities(self) -> list[Tensor]:
+        """Of each variable's combinations (n,)."""
+        return [torch.softmax(logits, 0) for logits in self.logits]
+
+    def marginals(self) -> dict[str, Tensor]:
+        """By choice, the probability of each option where the choice is active (n,)."""
+        found: dict[str, Tensor] = {}
+        for variable, p in zip(self.variables, self.probabilities(), strict=True):
+            table = p.view(variable.shape)
+            for axis, choice in enumerate(variable.choices):
+                others = [other for other in range(table.ndim) if other != axis]
+                found[choice.name] = table.sum(others) if others else table
+        return {choice.name: found[choice.name] for choice in self.space.choices}
+
+    def presence(self) -> dict[str, Tensor]:
+        """By choice, the probability that it is active."""
+        marginals, found = self.marginals(), {}
+        for choice in self.space.choices:
+            condition = choice.condition
+            if condition is None:
+                found[choice.name] = torch.ones((), device=self.logits[0].device)
+                continue
+            parent = self.variables[self._of[condition.choice]]
+            options = next(c for c in parent.choices if c.name == condition.choice).options
+            mask = torch.tensor([option in condition.values for option in options], device=self.logits[0].device)
+            found[choice.name] = found[condition.choice] * (marginals[condition.choice] * mask).sum()
+        return found
+
+    def entropy(self) -> Tensor:
+        """Of the architecture, in nats: the sum over variables of entropy times the probability of being active."""
+        presence = self.presence()
+        terms = [
+            presence[variable.choices[0].name] * -(torch.softmax(logits, 0) * torch.log_softmax(logits, 0)).sum()
+            for variable, logits in zip(self.variables, self.logits, strict=True)
+        ]
+        return torch.stack(terms).sum()
+
+    def log_probability(self, architecture: Architecture) -> Tensor:
+        """Of drawing this architecture as it is written (not a simplified form of it)."""
+        return self.log_probabilities([architecture])[0]
+
+    def log_probabilities(self, architectures: Sequence[Architecture]) -> Tensor:
+        """Of drawing each (A,)."""
+        total = torch.zeros(len(architectures), device=self.logits[0].device)
+        for variable, logits in zip(self.variables, self.logits, strict=True):
+            active = [i for i, a in enumerate(architectures) if variable.choices[0].name in a]
+            if active:
+                drawn = [variable.position(architectures[i]) for i in active]
+                total = total.index_add(
+                    0, torch.tensor(active, device=total.device), torch.log_softmax(logits, 0)[drawn]
+                )
+        return total
+
+    def sample(self, count: int, rng: np.random.Generator) -> list[Architecture]:
+        """Independent draws."""
+        cumulated = [p.detach().double().cumsum(0).cpu().numpy() for p in self.probabilities()]
+        drawn = []
+        for _ in range(count):
+            values: dict[str, Option] = {}
+            for variable, steps in zip(self.variables, cumulated, strict=True):
+                place = int(np.searchsorted(steps, rng.random() * steps[-1], side="right"))
+                values |= variable.values(min(place, variable.size - 1))
+            drawn.append(self.space.architecture(values))
+        return drawn
+
+    def mode(self) -> Architecture:
+        """Every variable at its most probable combination."""
+        return next(self.best_first())
+
+    def best_first(self) -> Iterator[Architecture]:
+        """Different architectures in decreasing probability of their variables, the mode first."""
+        logs = [torch.log_softmax(logits.detach(), 0).double().cpu().numpy() for logits in self.logits]
+        orders = [np.argsort(-values, kind="stable") for values in logs]
+        ranked = [values[order] for values, order in zip(logs, orders, strict=True)]
+        start = (0,) * len(ranked)
+        heap = [(-float(sum(values[0] for values in ranked)), start, 0)]
+        seen: set[str] = set()
+        while heap:
+            cost, ranks, first = heapq.heappop(heap)
+            values: dict[str, Option] = {}
+            for variable, order, rank in zip(self.variables, orders, ranks, strict=True):
+                values |= variable.values(int(order[rank]))
+            architecture = self.space.architecture(values)
+            if architecture.text not in seen:
+                seen.add(architecture.text)
+                yield architecture
+            # Only variables from the last one changed on go up, so that no tuple of ranks is made twice.
+            for place in range(first, len(ranks)):
+                if ranks[place] + 1 < len(ranked[place]):
+                    dearer = cost + ranked[place][ranks[place]] - ranked[place][ranks[place] + 1]
+                    heapq.heappush(heap, (dearer, (*ranks[:place], ranks[place] + 1, *ranks[place + 1 :]), place))
+
+    def joint(self, groups: Iterable[Sequence[str]]) -> Distribution:
+        """The same distribution with choices of a group decided together from now on (Yan et al. 2021, arXiv
+        2011.10949): the logit of a combination is the sum of its options' log-probabilities."""
+        merged = Distribution(self.space, groups).to(self.logits[0].device)
+        marginals = self.marginals()
+        for variable, logits in zip(merged.variables, merged.logits, strict=True):
+            parts = [torch.log(marginals[choice.name]) for choice in variable.choices]
+            table = sum(
+                part.view([-1 if axis == own else 1 for axis in range(len(parts))]) for own, part in enumerate(parts)
+            )
+            assert isinstance(table, Tensor)
+            logits.data.copy_(table.detach().reshape(-1))
+        return merged
+
+    def check(self) -> None:
+        """Raises `ArithmeticError` where a logit is no longer finite."""
+        if not all(bool(torch.isfinite(logits).all()) for logits in self.logits):
+            raise ArithmeticError("the distribution over architectures is no longer finite")
+
+
+def layers(space: Space) -> list[list[str]]:
+    """Choices that belong to one layer of the network, for joint variables: those of the same prefix before the last
+    dot (`stage1.block2.kernel`), or into the same node (`edge 0->2`), with the same condition. A group ends where
+    its combinations would be more than 1,000."""
+    groups: dict[tuple[str, object], list[list[Choice]]] = {}
+    for choice in space.choices:
+        prefix, dot, _ = choice.name.rpartition(".")
+        _, arrow, node = choice.name.partition("->")
+        key = (prefix if dot else node if arrow else choice.name, choice.condition)
+        open_groups = groups.setdefault(key, [[]])
+        if math.prod(len(c.options) for c in [*open_groups[-1], choice]) > 1000:
+            open_groups.append([])
+        open_groups[-1].append(choice)
+    return [[c.name for c in group] for lists in groups.values() for group in lists if group]
+
+
+def _variables(space: Space, groups: Iterable[Sequence[str]]) -> tuple[Variable, ...]:
+    by_name = {choice.name: choice for choice in space.choices}
+    grouped = [list(group) for group in groups]
+    for name in itertools.chain(*grouped):
+        if name not in by_name:
+            raise UsageError(f"space '{space.name}' has no choice '{name}', which a joint variable was to have.")
+    taken = set(itertools.chain(*grouped))
+    variables = [Variable(tuple(by_name[name] for name in group)) for group in grouped if group]
+    variables += [Variable((choice,)) for choice in space.choices if choice.name not in taken]
+    for variable in variables:
+        names = ", ".join(choice.name for choice in variable.choices)
+        if len({choice.condition for choice in variable.choices}) > 1:
+            raise UsageError(f"choices {names} have different conditions and cannot be one variable.")
+        if variable.size > MOST_COMBINATIONS:
+            raise UsageError(f"choices {names} have {variable.size:,} combinations: take fewer of them together.")
+    order = {choice.name: place for place, choice in enumerate(space.choices)}
+    return tuple(sorted(variables, key=lambda variable: order[variable.choices[0].name]))

@@ -1,0 +1,244 @@
+"""How good architectures are with inherited weights: one by one with recalibrated batch normalisation, or many at once.
+
+Running averages that were collected while paths changed from step to step belong to no architecture. Either they are
+estimated anew for the one that is looked at (`accuracy`), or the statistics of the batch itself are used (`losses`,
+`scores`). The latter can be had for many architectures in one pass: their feature maps lie side by side as
+N x A x C x H x W, which is a batch of N * A for convolutions and has A * C channels for batch normalisation; each
+option of a choice runs once, on the architectures that take it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from archscout.core.architecture import Architecture
+from archscout.networks.gate import Gate
+from archscout.supernets.supernet import Supernet
+
+AT_ONCE = 64
+"""Architectures in one pass: more do not run faster on a processor and take more memory."""
+
+SMALL_BATCH = 32
+"""Examples up to which a shared pass is faster: the feature maps of larger batches leave the processor's cache."""
+
+Data = tuple[Tensor, Tensor]
+
+
+def accuracy(
+    supernet: Supernet, architecture: Architecture, calibration: Sequence[Data], data: Data, *, batch_size: int = 512
+) -> float:
+    """The task's metric of one architecture with inherited weights, batch normalisation recalibrated.
+
+    Running statistics are estimated anew as the plain mean over the calibration batches; they stay with the supernet,
+    so that `extract` then gives a network that is ready for use. Every module is left in the mode it was in.
+    """
+    recalibrate(supernet, architecture, calibration)
+    x, y = data
+    with mode(supernet, training=False), torch.inference_mode():
+        outputs = torch.cat([supernet(part) for part in torch.split(x, batch_size)])
+        return float(supernet.task.measure(outputs, y))
+
+
+def recalibrate(supernet: Supernet, architecture: Architecture, calibration: Sequence[Data]) -> None:
+    """Select an architecture and give its batch normalisation the mean statistics of some batches."""
+    supernet.select(architecture)
+    norms = [module for module in supernet.modules() if isinstance(module, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    try:
+        with mode(supernet, training=True), torch.no_grad():
+            for number, (x, _) in enumerate(calibration, start=1):
+                for norm in norms:
+                    norm.momentum = 1 / number  # the mean of all batches so far
+                supernet(x)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+
+def losses(
+    supernet: Supernet, architectures: Sequence[Architecture], data: Data, *, many: bool | None = None
+) -> Tensor:
+    """The mean loss of each architecture on one batch (A,), with the batch's own statistics; no gradient.
+
+    Args:
+        supernet: whose weights.
+        architectures: which.
+        data: inputs and targets.
+        many: whether they run in shared passes where they can; by default where that is faster. The results are the
+            same to 1e-5.
+    """
+    x, y = data
+    return torch.stack(
+        [supernet.task.loss(outputs, y) for outputs in predictions(supernet, architectures, x, many=many)]
+    )
+
+
+def scores(
+    supernet: Supernet, architectures: Sequence[Architecture], batches: Sequence[Data], *, many: bool | None = None
+) -> list[float]:
+    """The task's metric of each over all examples of some batches, each batch with its own statistics."""
+    outputs = [predictions(supernet, architectures, x, many=many) for x, _ in batches]
+    targets = torch.cat([y for _, y in batches])
+    return [
+        float(supernet.task.measure(torch.cat([each[place] for each in outputs]), targets))
+        for place in range(len(architectures))
+    ]
+
+
+def predictions(
+    supernet: Supernet, architectures: Sequence[Architecture], x: Tensor, *, many: bool | None = None
+) -> list[Tensor]:
+    """The outputs of each architecture for one batch, with the batch's own statistics; no gradient.
+
+    What runs the same options runs once.
+    """
+    simple = [supernet.space.simplify(architecture) for architecture in architectures]
+    once = list(dict.fromkeys(simple))
+    many = len(x) <= SMALL_BATCH if many is None else many
+    with mode(supernet, training=True), kept_statistics(supernet), torch.no_grad():
+        if many and len(once) > 1 and batchable(supernet):
+            parts = (once[start : start + AT_ONCE] for start in range(0, len(once), AT_ONCE))
+            outputs = [each for part in parts for each in _together(supernet, part, x)]
+        else:
+            outputs = [supernet.select(architecture)(x) for architecture in once]
+    found = dict(zip(once, outputs, strict=True))
+    return [found[architecture] for architecture in simple]
+
+
+def batchable(supernet: Supernet) -> bool:
+    """Whether many architectures can share a pass: found out once, by comparing with one by one.
+
+    They can where every choice is between modules that take one feature map. Widths, kernels and depths that change
+    from one architecture to the next are slices of their own.
+    """
+    known: bool | None = getattr(supernet, "_batchable", None)
+    if known is None:
+        known = _agrees(supernet)
+        supernet._batchable = known  # type: ignore[assignment]
+    return known
+
+
+def _agrees(supernet: Supernet) -> bool:
+    choices = supernet.space.choices
+    ends = list(supernet.space.extremes())
+    if any(choice.condition is not None for choice in choices) or set(supernet.mixed()) != {c.name for c in choices}:
+        return False
+    x = torch.linspace(-1, 1, 2 * math.prod(supernet.task.input_shape)).view(2, *supernet.task.input_shape)
+    x = x.to(next(supernet.parameters()).device)
+    with mode(supernet, training=True), kept_statistics(supernet), torch.no_grad():
+        try:
+            together = _together(supernet, ends, x)
+        except (_NotOneMap, RuntimeError, AttributeError, TypeError, IndexError):
+            return False
+        return all(torch.allclose(a, supernet.select(end)(x), atol=1e-3) for a, end in zip(together, ends, strict=True))
+
+
+class _NotOneMap(Exception):  # noqa: N818 - an answer, not a fault
+    """A choice takes something else than one feature map."""
+
+
+class _Crowd:
+    """Which architectures are side by side in the feature map that is being computed, and what each of them chose."""
+
+    def __init__(self, supernet: Supernet, architectures: Sequence[Architecture]) -> None:
+        simple = [supernet.space.simplify(architecture) for architecture in architectures]
+        self.present = torch.arange(len(simple))
+        self.codes = {
+            choice.name: torch.tensor([choice.index(architecture[choice.name]) for architecture in simple])
+            for choice in supernet.space.choices
+        }
+
+
+class _Spread(Gate):
+    """A gate through which each architecture takes its own option."""
+
+    def __init__(self, crowd: _Crowd, choice: str) -> None:
+        super().__init__(run=())
+        object.__setattr__(self, "crowd", crowd)
+        object.__setattr__(self, "choice", choice)
+
+    def mix(self, options: Sequence[nn.Module], *inputs: Any, **named: Any) -> Any:
+        crowd: _Crowd = self.crowd  # type: ignore[attr-defined]
+        if len(inputs) != 1 or named or not isinstance(inputs[0], Tensor):
+            raise _NotOneMap
+        everyone = crowd.present
+        codes = crowd.codes[self.choice][everyone]  # type: ignore[attr-defined]
+        apart = torch.unflatten(inputs[0], 0, (-1, len(everyone)))
+        total: Tensor | None = None
+        for position, option in enumerate(options):
+            rows = (codes == position).nonzero()[:, 0]
+            if not len(rows):
+                continue
+            crowd.present = everyone[rows]
+            # Where all take one option there is nothing to gather.
+            part = option(apart[:, rows].flatten(0, 1) if len(rows) < len(everyone) else inputs[0])
+            if part is None:
+                continue
+            part = torch.unflatten(part, 0, (-1, len(rows)))
+            if total is None:
+                total = part.new_zeros(apart.shape[0], len(everyone), *part.shape[2:])
+            total[:, rows] = part
+        crowd.present = everyone
+        return None if total is None else total.flatten(0, 1)
+
+
+def _together(supernet: Supernet, architectures: Sequence[Architecture], x: Tensor) -> list[Tensor]:
+    """The outputs of several architectures in one pass."""
+    crowd = _Crowd(supernet, architectures)
+    supernet.gate({choice.name: _Spread(crowd, choice.name) for choice in supernet.space.choices})
+    wide = x[:, None].expand(-1, len(architectures), *x.shape[1:]).flatten(0, 1)
+    norms = [module for module in supernet.modules() if isinstance(module, _BatchNorm)]
+    for norm in norms:
+        norm.forward = _by_architecture(norm, crowd)  # type: ignore[method-assign, assignment]
+    try:
+        outputs = supernet(wide)
+    finally:
+        for norm in norms:
+            del norm.forward
+        supernet.selection.gates = {}
+    return list(torch.unflatten(outputs, 0, (-1, len(architectures))).unbind(1))
+
+
+def _by_architecture(norm: _BatchNorm, crowd: _Crowd) -> Callable[[Tensor], Tensor]:
+    """Batch normalisation with the statistics of each architecture apart."""
+
+    def forward(x: Tensor) -> Tensor:
+        count = len(crowd.present)
+        apart = torch.unflatten(x, 0, (-1, count)).flatten(1, 2)
+        weight, bias = (None if p is None else p.repeat(count) for p in (norm.weight, norm.bias))
+        y = F.batch_norm(apart, None, None, weight, bias, True, 0.0, norm.eps)
+        return torch.unflatten(y, 1, (count, -1)).flatten(0, 1)
+
+    return forward
+
+
+@contextmanager
+def mode(module: nn.Module, *, training: bool) -> Iterator[None]:
+    """Every module in one mode; each goes back to the mode it was in."""
+    before = [(part, part.training) for part in module.modules()]
+    module.train(training)
+    try:
+        yield
+    finally:
+        for part, was in before:
+            part.training = was
+
+
+@contextmanager
+def kept_statistics(module: nn.Module) -> Iterator[None]:
+    """Running statistics are as before afterwards."""
+    before = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, was in before:
+                buffer.copy_(was)

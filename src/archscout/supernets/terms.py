@@ -1,0 +1,92 @@
+"""What weights are trained for: terms of the loss of one path, and how the paths of a step are combined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from archscout.core.architecture import Architecture
+from archscout.supernets.evaluate import losses
+from archscout.supernets.step import Job, Step
+
+Term = Callable[[Step, Job, Tensor], Tensor | None]
+Objective = Callable[[Step], float]
+
+NEGLIGIBLE = 0.01
+"""Paths of a smaller posterior weight are not worth their backward pass."""
+
+
+class Labels:
+    """The task's loss against the labels; with `teacher_only`, students learn from the teacher alone."""
+
+    def __init__(self, smoothing: float = 0.0, *, teacher_only: bool = False) -> None:
+        self.smoothing, self.teacher_only = smoothing, teacher_only
+
+    def __call__(self, step: Step, job: Job, outputs: Tensor) -> Tensor | None:
+        if self.teacher_only and job.role == "student":
+            return None
+        loss: Tensor = step.supernet.task.loss(outputs, step.train[1], self.smoothing)
+        return loss
+
+
+def distillation(step: Step, job: Job, outputs: Tensor) -> Tensor | None:
+    """Students match the teacher's class probabilities: the mean Kullback-Leibler divergence, in nats.
+
+    The teacher comes before its students in a plan; no gradient reaches it through them.
+    """
+    if job.role == "teacher":
+        step.teacher = outputs.detach()
+        return None
+    if step.teacher is None:
+        return None
+    wanted = torch.log_softmax(step.teacher, 1)
+    return (wanted.exp() * (wanted - torch.log_softmax(outputs, 1))).sum(1).mean()
+
+
+class Mean:
+    """The mean over the paths of a step of the sum of terms; gradients are accumulated path by path."""
+
+    def __init__(self, terms: Sequence[Term] = (Labels(),)) -> None:
+        self.terms = tuple(terms)
+
+    def __call__(self, step: Step) -> float:
+        total = 0.0
+        for job in step.jobs:
+            outputs = step.outputs(job.path, step.train[0])
+            parts = [part for term in self.terms if (part := term(step, job, outputs)) is not None]
+            loss = torch.stack(parts).sum() / len(step.jobs)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+        return total
+
+
+class PosteriorMean:
+    """The loss of each path weighted by how well it explains the batch: the gradient of the weights in PARSEC.
+
+    Two passes: one without gradient over all paths, and one with it over those that count.
+    """
+
+    def __init__(self, temperature: float = 1.0) -> None:
+        self.temperature = temperature
+
+    def __call__(self, step: Step) -> float:
+        found = losses(step.supernet, [job.architecture for job in step.jobs], step.train)
+        weights = posterior(-found * len(step.train[1]), self.temperature)
+        shares: dict[Architecture, float] = {}
+        for job, weight in zip(step.jobs, weights.tolist(), strict=True):
+            shares[job.architecture] = shares.get(job.architecture, 0.0) + weight
+        for architecture, share in shares.items():
+            if share > NEGLIGIBLE:
+                (share * step.loss(architecture, step.train)).backward()  # type: ignore[no-untyped-call]
+        return float((weights * found).sum())
+
+
+def posterior(log_likelihoods: Tensor, temperature: float = 1.0) -> Tensor:
+    """Importance weights of architectures that were drawn from the prior (Casale et al. 2019, arXiv 1902.05116).
+
+    m_k = p_k / sum of p_j, with p_k the likelihood of the whole batch to the power of 1 / temperature: 1 is exact, the
+    size of the batch means the likelihood of a single example.
+    """
+    return torch.softmax(log_likelihoods / temperature, 0)

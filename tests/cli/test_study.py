@@ -1,0 +1,80 @@
+"""The commands of studies: what they print, write and refuse."""
+
+import json
+
+import numpy as np
+import pytest
+
+from archscout.cli.main import run
+from archscout.core.registry import create
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    pa = pytest.importorskip("pyarrow", reason="tables need pyarrow")
+    import pyarrow.parquet as pq
+
+    space, rng = create("space", "nasbench201"), np.random.default_rng(0)
+    texts = list(dict.fromkeys(str(space.sample(rng)) for _ in range(120)))
+    values = [0.5 + 0.05 * text.count("conv_3x3") + 0.01 * rng.normal() for text in texts]
+    about = {
+        "format": 1, "name": "made", "space": "nasbench201", "task": "", "default": "valid", "source": "made up",
+        "metrics": {"valid": {"kind": "accuracy", "split": "valid"}, "params": {"kind": "cost"}},
+    }  # fmt: skip
+    columns = pa.table({"architecture": texts, "valid": values, "params": [text.count("conv") for text in texts]})
+    file = tmp_path_factory.mktemp("study") / "made.parquet"
+    pq.write_table(columns.replace_schema_metadata({b"archscout": json.dumps(about)}), file)
+    return file
+
+
+def test_estimators_are_compared_from_the_command_line(table, tmp_path, capfd):
+    command = [
+        "study",
+        "estimators",
+        "--table",
+        str(table),
+        "--with",
+        "bayesian_ridge,params",
+        "--train-sizes",
+        "10,30",
+    ]
+    command += ["--repeats", "3", "--workers", "1", "--out", str(tmp_path / "s")]
+    assert run(command) == 0
+    shown = capfd.readouterr()
+    assert "bayesian_ridge" in shown.out
+    assert "6 of 6 done" in shown.err
+    assert {f.name for f in (tmp_path / "s").iterdir()} >= {"report.html", "winners.svg", "summary.csv", "rows.csv"}
+    assert run([*command, "--json"]) == 0
+    answer = json.loads(capfd.readouterr().out)
+    assert {entry["estimator"] for entry in answer["summary"]} == {"bayesian_ridge", "params"}
+    assert len(answer["winners"]) == 3
+
+
+def test_searches_are_compared_from_the_command_line(table, tmp_path, capfd):
+    command = ["study", "strategies", "--table", str(table), "--budget", "20trials", "--repeats", "2", "--json"]
+    assert run([*command, "--workers", "1", "--out", str(tmp_path / "s")]) == 0
+    answer = json.loads(capfd.readouterr().out)
+    assert {entry["estimator"] for entry in answer["summary"]} == {"random", "evolution"}
+    assert answer["summary"][0]["regret"] <= answer["summary"][1]["regret"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["estimators", "--with", "scuot"], "did you mean 'scout'"),
+        (["estimators", "--with", "scout", "--train-sizes", "2"], "fewer than 3 networks"),
+        (["estimators", "--with", "scout", "--train-sizes", "a"], "no whole number"),
+        (["estimators", "--with", "scout", "--train-sizes", "100"], "more than half"),
+        (["estimators", "--with", "last_value", "--train-sizes", "10"], "no shorter trainings"),
+        (["estimators", "--with", "scout", "--metric", "vlaid"], "did you mean 'valid'"),
+        (["strategies", "--with", "rondam"], "did you mean 'random'"),
+        (["strategies", "--budget", "1h"], "does not say how long trainings took"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_sentence(table, tmp_path, capfd, arguments, sentence):
+    kind, *rest = arguments
+    command = ["study", kind, "--table", str(table), *rest, "--workers", "1", "--out", str(tmp_path / "s")]
+    assert run(command) in (1, 2)
+    error = capfd.readouterr().err.strip().splitlines()[-1]
+    assert sentence in error
+    assert error.startswith("Error: ")

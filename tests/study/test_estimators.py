@@ -1,0 +1,179 @@
+"""A comparison of estimators: the protocol, resuming, budgets, and what is refused."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import kendalltau
+
+from archscout.core.errors import DataError, UsageError
+from archscout.core.seeds import derive
+from archscout.study.estimators import Plan, _test, compare, default_sizes
+from archscout.study.problem import problem
+from archscout.study.summary import summary, winners
+
+NAMES = ("random_forest:encoding=plain", "bayesian_ridge", "score", "last_value", "sum_of_losses")
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return Plan(NAMES, (10, 60), repeats=3, test=80)
+
+
+@pytest.fixture(scope="module")
+def rows(small_table, plan, tmp_path_factory):
+    return compare(small_table, plan, tmp_path_factory.mktemp("study"))
+
+
+def without_clock(rows):
+    return [{k: v for k, v in row.items() if k not in ("fit_seconds", "query_seconds")} for row in rows]
+
+
+def same(first, second):
+    return json.dumps(without_clock(first), sort_keys=True) == json.dumps(without_clock(second), sort_keys=True)
+
+
+def test_no_network_that_was_learned_from_is_predicted(small_table):
+    about = problem(small_table, ["random_forest"])
+    plan = Plan(("random_forest",), (50,), test=None)
+    texts = small_table.architectures
+    for seed in range(5):
+        train = about.split(seed, 50)
+        test = _test(about, plan, train, seed)
+        space = small_table.space
+        for form in (space.canonical, space.isomorphism_class):
+            learned = {form(space.parse(texts[i])) for i in train}
+            rest = {i for i in range(300) if form(space.parse(texts[i])) in learned}
+            assert not rest & set(test.tolist())
+        left_out = set(range(300)) - set(test.tolist()) - set(train.tolist())
+        assert left_out, "the table has twins"
+        assert len(_test(about, Plan(("random_forest",), (50,), test=20), train, seed)) == 20
+        seen = Plan(("random_forest",), (50,), test=None, clean=False)
+        assert len(_test(about, seen, train, seed)) == 300
+
+
+def test_each_family_varies_its_own_budget(rows):
+    by = {}
+    for row in rows:
+        by.setdefault(row["estimator"], set()).add((row["train"], row["epochs"]))
+    for name in NAMES[:2]:
+        assert by[name] == {(10, 0), (60, 0)}
+    assert by["score"] == {(0, 0)}
+    for name in NAMES[3:]:
+        assert by[name] == {(0, e) for e in range(1, 8)}
+
+
+def test_the_four_budgets_are_accounted(rows, small_table):
+    about = problem(small_table, NAMES)
+    for row in rows:
+        assert row["trained"] == row["train"]
+        assert row["queries"] == 80
+        if row["train"]:
+            train = about.split(derive(0, "study", row["repeat"]) % 2**31, row["train"])
+            assert row["simulated_seconds"] == pytest.approx(about.seconds[train].sum())
+            assert row["fit_seconds"] > 0
+            assert row["query_seconds"] > 0
+        elif row["epochs"]:
+            # Seconds of a training are proportional to its epochs.
+            assert row["simulated_seconds"] == 0
+            assert 10 * row["epochs"] / 8 <= row["query_seconds"] <= 60 * row["epochs"] / 8
+
+
+def test_a_score_is_judged_by_its_own_values(small_table, plan, rows):
+    about = problem(small_table, NAMES)
+    (row,) = [row for row in rows if row["estimator"] == "score" and row["repeat"] == 0]
+    seed = derive(0, "study", 0) % 2**31
+    test = _test(about, plan, about.split(seed, 60), seed)
+    values = about.scores["score"][test]
+    assert row["undefined"] == np.isnan(values).sum()
+    filled = np.where(np.isnan(values), -1e9, values)
+    assert row["kendall"] == pytest.approx(kendalltau(filled, about.truth[test]).statistic)
+    assert math.isnan(row["mae"])
+
+
+def test_longer_trainings_and_more_networks_tell_more(rows):
+    entries = {(e["estimator"], e["train"], e["epochs"]): e["kendall"] for e in summary(rows)}
+    assert entries["last_value", 0, 7] > entries["last_value", 0, 1]
+    assert entries["sum_of_losses", 0, 7] > entries["sum_of_losses", 0, 1]
+    assert entries[NAMES[0], 60, 0] > entries[NAMES[0], 10, 0]
+
+
+def test_a_stopped_comparison_goes_on_and_ends_the_same(small_table, plan, rows, tmp_path):
+    short = Plan(NAMES, plan.sizes, repeats=1, test=80)
+    compare(small_table, short, tmp_path)
+    file = tmp_path / "rows.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[:3]) + lines[3][: len(lines[3]) // 2])  # killed while it wrote
+    told = []
+    again = compare(small_table, plan, tmp_path, progress=lambda done, total: told.append((done, total)))
+    assert told[0] == (3, 15)
+    assert told[-1] == (15, 15)
+    assert same(again, rows)
+
+
+def test_workers_change_nothing(small_table, plan, rows, tmp_path):
+    assert same(compare(small_table, plan, tmp_path, workers=2), rows)
+
+
+def test_scores_beside_the_features_and_from_a_file(small_table, tmp_path):
+    lines = [f'"{text}",{number % 7},0.5' for number, text in enumerate(small_table.architectures)]
+    file = tmp_path / "scores.csv"
+    file.write_text("\n".join(["architecture,odd,odd_seconds", *lines[:-3], f'"{small_table.architectures[-3]}",,0.5']))
+    about = problem(small_table, ["random_forest:encoding=plain,scores=score+odd", "odd"], scores=file)
+    (name,) = about.features
+    assert about.features[name].shape == (300, 32)
+    assert about.widths[name] == (30, 1, 1)
+    assert 0 <= about.features[name][:, 30:].min() < about.features[name][:, 30:].max() <= 1
+    forms = small_table.canonical
+    for row in range(0, 290, 7):  # a score is of a network, whichever of its architectures was scored
+        assert about.scores["odd"][row] == forms.index(forms[row]) % 7
+    assert about.score_seconds["odd"] == 0.5
+    assert about.score_seconds[name] != about.score_seconds[name], "what the table's own score takes is not known"
+
+
+def test_lower_is_better_where_the_table_says_so(small_table, tmp_path):
+    about = problem(small_table, ["bayesian_ridge"], metric="seconds")
+    assert (about.truth < 0).all()
+    assert not about.higher
+
+
+def test_what_cannot_be_compared_is_refused_in_a_sentence(small_table, tmp_path):
+    def refuse(error, match, plan, **more):
+        with pytest.raises(error, match=match):
+            compare(small_table, plan, tmp_path / "refused", **more)
+
+    refuse(UsageError, "fewer than 3 networks", Plan(("bayesian_ridge",), (2, 10)))
+    refuse(UsageError, "more than half of the 300", Plan(("bayesian_ridge",), (151,)))
+    refuse(UsageError, "nothing is compared", Plan((), (10,)))
+    refuse(UsageError, "did you mean 'score'", Plan(("scor",), (10,)))
+    refuse(UsageError, "no metric 'vald'", Plan(("score",), (10,)), metric="vald")
+    refuse(DataError, "has 5 architectures with a value of 'none'", Plan(("score",), (10,)), metric="none")
+    refuse(UsageError, "at least one repeat", Plan(("score",), (10,), repeats=0))
+    refuse(UsageError, "there is no file", Plan(("score",), (10,)), scores=tmp_path / "no.csv")
+    assert not (tmp_path / "refused").exists(), "nothing half-written"
+    done = Plan(("score",), (10,), repeats=1)
+    compare(small_table, done, tmp_path / "one")
+    with pytest.raises(UsageError, match=r"another setting \(sizes\)"):
+        compare(small_table, Plan(("score",), (20,), repeats=1), tmp_path / "one")
+    (tmp_path / "one" / "study.json").write_text("{")
+    with pytest.raises(DataError, match="is damaged"):
+        compare(small_table, done, tmp_path / "one")
+
+
+def test_the_usual_sizes_are_those_of_the_study_of_2021():
+    assert default_sizes(15625) == (5, 8, 14, 24, 42, 71, 121, 205, 347, 589, 1000)
+    assert default_sizes(300) == (5, 8, 14, 24, 42, 71, 121)
+
+
+def test_winners_are_the_best_that_a_budget_can_pay(rows):
+    won = {(w["train"], w["epochs"]): w for w in winners(rows)}
+    assert set(won) == {(t, e) for t in (0, 10, 60) for e in range(8)}
+    means = {(e["estimator"], e["train"], e["epochs"]): e["kendall"] for e in summary(rows)}
+    for (train, epochs), w in won.items():
+        able = {k: v for k, v in means.items() if k[1] in (0, train) and k[2] in (0, epochs)}
+        best = max(able, key=able.get)
+        assert w["winner"] == best[0]
+        assert w["kendall"] == pytest.approx(able[best])
+    assert won[0, 0]["winner"] == "score"
+    assert won[0, 0]["p"] is None
