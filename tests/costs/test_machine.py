@@ -1,6 +1,11 @@
 """The pace of the machine, on a clock that is made up and on the real one."""
 
 import math
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -54,3 +59,21 @@ def test_what_another_process_has_seen_counts(work: dict[str, float]) -> None:
 
 def test_the_processor_has_a_name() -> None:
     assert processor().strip()
+
+
+@pytest.mark.skipif(not Path("/proc/thread-self/schedstat").exists(), reason="the system does not tell")
+def test_waiting_for_a_processor_is_told() -> None:
+    """Two processes that are bound to one processor wait for each other."""
+    code = "import os; os.sched_setaffinity(0, {%d})\nwhile True: pass"
+    mine = sorted(os.sched_getaffinity(0))
+    with subprocess.Popen([sys.executable, "-c", code % mine[0]]) as other:
+        try:
+            os.sched_setaffinity(0, {mine[0]})
+            time.sleep(0.3)
+            before, end = machine.waited(), time.perf_counter() + 0.4
+            while time.perf_counter() < end:
+                pass
+            assert machine.waited() - before > 0.05
+        finally:
+            os.sched_setaffinity(0, mine)
+            other.kill()

@@ -19,7 +19,7 @@ from archscout.core.cost import Cost, Measurement
 from archscout.core.errors import UsageError
 from archscout.core.estimator import Setting
 from archscout.core.registry import register
-from archscout.costs.machine import FULL_SPEED, get_to_know, pace, processor
+from archscout.costs.machine import FULL_SPEED, get_to_know, pace, processor, waited
 from archscout.networks.pick import build
 
 STABLE = 0.03
@@ -65,7 +65,8 @@ class Latency(Cost):
     What is measured is the network as it is deployed: normalisation of stored inputs included, evaluation mode,
     in PyTorch's inference mode or in ONNX Runtime. After a warm-up, rounds of runs follow until the medians of
     the three fastest rounds lie within 3 % (other programs can only slow a round down), at most 25 rounds. The value is
-    the median of the runs in those rounds, 30 or more; `spread` is how far apart their medians lie. While the machine
+    the median of the runs in those rounds, 30 or more; `spread` is how far apart their medians lie. Time in which
+    another program had the processor does not count (on Linux, which tells). While the machine
     is slowed down by something else, a measurement waits, at most a second (screening does not); if it stays slow, the
     times are divided by how much longer a fixed bit of work takes than at its best (`details["slowed"]`; 1: at full
     speed), so that a limit means the same on a busy machine. Such a measurement, and one whose rounds do not agree, is
@@ -214,9 +215,12 @@ def _warm_up(call: Call, protocol: Protocol) -> float:
 
 
 def _once(call: Call) -> float:
+    """The seconds of a run, without those in which other programs had the processor."""
+    waiting = waited()
     start = time.perf_counter()
     call()
-    return time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    return max(seconds - (waited() - waiting), 1e-9)
 
 
 def _percentile(times: Sequence[float], share: float) -> float:

@@ -8,7 +8,9 @@ fixed bit of work with the fastest it has ever been does.
 from __future__ import annotations
 
 import math
+import os
 import platform
+import threading
 import time
 from functools import cache
 from pathlib import Path
@@ -20,6 +22,7 @@ _REPEATS = 9
 _LOOKS, _PAUSE = 20, 0.05
 
 _least = math.inf
+_here = threading.local()
 
 
 def pace() -> float:
@@ -28,6 +31,24 @@ def pace() -> float:
     now = min(_work() for _ in range(_REPEATS))
     _least = min(_least, now)
     return now / _least
+
+
+def waited() -> float:
+    """Seconds that this thread has been ready to run while others had its processor; 0 where that is not known.
+
+    Linux tells (`/proc/thread-self/schedstat`). What happens outside this machine, where it is a virtual one, does not
+    show here: for that there is `pace`.
+    """
+    known = getattr(_here, "file", None)
+    if known is None or _here.process != os.getpid():
+        try:
+            known = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+        except OSError:
+            known = -1
+        _here.file, _here.process = known, os.getpid()
+    if known < 0:
+        return 0.0
+    return int(os.pread(known, 80, 0).split()[1]) / 1e9
 
 
 def least() -> float:
