@@ -314,7 +314,7 @@ def over_steps(history: Sequence[Mapping[str, Any]], lines: Mapping[str, Sequenc
             },
             hovertemplate="step %{x}: %{y:.3g}<extra>" + clean(name, 30) + "</extra>",
         )
-    _layout(figure, "step", title)
+    plain_axes(figure, "step", title)
     figure.update_layout(showlegend=len(ordered) > 1)
     figure.update_yaxes(rangemode="tozero")
     ends = ", ".join(f"{name} {significant(points[-1][1], 2)}" for name, points in ordered[:6])
