@@ -107,8 +107,8 @@ class WeightSharing(Method):
         name = supernet.space.name
         if self.learns != "weights" and not is_product(supernet.space):
             raise UsageError(
-                f"method '{self.name}' learns a probability for each option alone, and not every combination of them is "
-                f"an architecture of space '{name}': take spos, random_sharing or bn_nas."
+                f"method '{self.name}' learns a probability for each option alone, and not every combination of them "
+                f"is an architecture of space '{name}': take spos, random_sharing or bn_nas."
             )
         if self.learns == "gates" and not mixable(supernet):
             raise UsageError(
