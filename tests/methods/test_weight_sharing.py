@@ -239,7 +239,7 @@ def test_wrong_use_is_said(tmp_path):
     with pytest.raises(UsageError, match="finalists"):
         create("method", "gdas:finalists=0")
     with pytest.raises(UsageError, match="no architecture of space"):
-        search(tmp_path, short("fp_nas"), maximum={"macs": "10"})
+        search(tmp_path / "other", short("fp_nas"), maximum={"macs": "10"})
 
 
 @pytest.mark.parametrize(
