@@ -6,7 +6,8 @@
 Random networks are measured whole, twice, with all layers of all of them measured alone in between. Ten of the networks
 calibrate the table (a line over the sums); the others, which it has not seen, are what it is judged by. What the second
 measurement of the whole networks says of the first is the most that anything could reach. Intervals are bootstrapped
-over networks. Writes docs/results/latency_lookup.json.
+over networks. Writes docs/results/latency_lookup.json, and every measurement to --cache as it is made: a run that is
+stopped goes on from there.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import argparse
 import json
 import os
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
+from archscout.core.cost import Measurement
 from archscout.core.estimator import Setting
 from archscout.core.registry import create
 from archscout.core.seeds import stream
@@ -37,7 +41,9 @@ def main() -> None:
     parser.add_argument("--data", default="mnist5k")
     parser.add_argument("--networks", type=int, default=60)
     parser.add_argument("--calibrate", type=int, default=10)
+    parser.add_argument("--attempts", type=int, default=3, help="at a measurement that cannot be trusted")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cache", type=Path, default=Path("runs/latency_lookup.jsonl"))
     parser.add_argument("--out", type=Path, default=Path("docs/results/latency_lookup.json"))
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -45,28 +51,31 @@ def main() -> None:
     setting, cost = Setting(space, task), create("cost", "latency")
     rng = stream(options.seed, "lookup benchmark")
     networks = [space.sample(rng) for _ in range(options.networks)]
-    untrusted = 0
+    options.cache.parent.mkdir(parents=True, exist_ok=True)
+    rows = [json.loads(line) for line in options.cache.read_text().splitlines()] if options.cache.is_file() else []
+    known: dict[str, dict[str, Any]] = {row["what"]: row for row in rows}
+
+    def kept(what: str, measure: Callable[[], Measurement]) -> float:
+        if what not in known:
+            began = time.perf_counter()
+            found = until_trusted(measure, attempts=options.attempts)
+            seconds = time.perf_counter() - began
+            known[what] = {"what": what, "ms": found.value, "trusted": found.trusted, "seconds": seconds}
+            with options.cache.open("a") as file:
+                file.write(json.dumps(known[what]) + "\n")
+        return float(known[what]["ms"])
 
     def timer(module: torch.nn.Module, shape: tuple[int, ...]) -> float:
-        nonlocal untrusted
-        found = until_trusted(lambda: measure_module(module, shape))
-        untrusted += not found.trusted
-        return found.value
+        return kept(f"layer {module} {shape}", lambda: measure_module(module, shape))
 
-    def whole() -> np.ndarray:
-        nonlocal untrusted
-        measured = [until_trusted(lambda each=each: cost.measure(each, setting)) for each in networks]
-        untrusted += sum(not found.trusted for found in measured)
-        return np.asarray([found.value for found in measured])
+    def whole(time: str) -> np.ndarray:
+        return np.asarray([kept(f"{time} {each}", partial(cost.measure, each, setting)) for each in networks])
 
-    began = time.perf_counter()
-    first = whole()
-    between = time.perf_counter()
+    first = whole("first")
     table = LookupTable(space, task, timer)
     for network in networks:
         table.total(network)
-    after = time.perf_counter()
-    again = whole()
+    again = whole("again")
     fitted, judged = slice(0, options.calibrate), slice(options.calibrate, None)
     table.fit(space, networks[fitted], first[fitted])
     predicted, _ = table.predict(networks[judged])
@@ -78,7 +87,7 @@ def main() -> None:
         "calibrated_by": options.calibrate,
         "seed": options.seed,
         "layers_measured": len(table.entries),
-        "untrusted_measurements": untrusted,
+        "trusted": float(np.mean([row["trusted"] for row in known.values()])),
         "range_ms": [float(first.min()), float(first.max())],
         "spearman_table": interval(predicted, first[judged]),
         "spearman_macs": interval(macs, first[judged]),
@@ -86,7 +95,10 @@ def main() -> None:
         "median_relative_error_table": float(np.median(np.abs(predicted / first[judged] - 1))),
         "within_10_percent_table": float(np.mean(np.abs(predicted / first[judged] - 1) <= 0.1)),
         "median_difference_measured_again": float(np.median(np.abs(again / first - 1))),
-        "seconds": {"whole networks": between - began, "layers": after - between},
+        "seconds": {
+            kind: sum(row["seconds"] for row in known.values() if row["what"].startswith(kind))
+            for kind in ("first", "layer", "again")
+        },
         "conditions": {
             "cpu": processor(),
             "cores": os.cpu_count(),

@@ -3,28 +3,32 @@
     python benchmarks/zero_cost_nasbench201.py --table accuracy.parquet --data cifar10.npz --minutes 60
     python benchmarks/zero_cost_nasbench201.py --table accuracy.parquet --data cifar10.npz --report
 
-`--table` is a Parquet file with the columns `arch` and the test accuracies `c10_test_200`, `c100_test_200` and
-`in16_test_200` of NAS-Bench-201, in percent; `--data` anything that `archscout score --data` takes. Scores are written row by row to
-CSV files in `--runs`, from which a stopped run goes on:
+`--table` is a Parquet file with the columns `arch`, `c10v_test_200` (trained on half the data) and the test accuracies
+`c10_test_200`, `c100_test_200` and `in16_test_200` of NAS-Bench-201, in percent; `--data` anything that `archscout score
+--data` takes. Scores are written row by row to CSV files in `--runs`, from which a stopped run goes on:
 
-- `exact.csv`: scores on one channel, which no drawn weight changes, all networks (15,625 architectures are 5,260 networks);
-- `small.csv`: scores of a small network (4 channels, 1 cell a stage, batch 32), all networks;
-- `sample_SEED.csv`: scores of the published network (16 channels, 5 cells), as many of 1,000 architectures, drawn once and in random
-  order, as the time allows, for each of three seeds of the weights and the batch;
+- `networks.csv`: of each of the 15,625 architectures the first that is the same network (there are 5,260);
+- `exact.csv`: scores on one channel, which no drawn weight changes, of all networks;
+- `small.csv`: scores of a small network (4 channels, 1 cell a stage, batch 32), of all networks;
+- `sample_SEED.csv`: scores of the published network (16 channels, 5 cells), of as many of 1,000 architectures, drawn once
+  and in random order, as the time allows, for each of three seeds of the weights and the batch;
 - `views.csv` and `dear.csv`: the other scores, likewise, seed 0.
 
-`--report` makes docs/results/training-free.md, .json and the plots of what is there.
+`--report` makes docs/results/training-free.md, .json and .svg of what is there.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import time
 from pathlib import Path
 
 import torch
 
+from archscout.core.architecture import Architecture
 from archscout.core.registry import create
+from archscout.core.space import Space
 from archscout.search import scoring
 from archscout.search.engines import engine
 from archscout.tasks.load import load
@@ -63,13 +67,26 @@ def main() -> None:
     zero_cost_report.write(options.table, options.runs)
 
 
+def networks(file: Path, space: Space, rows: list[Architecture]) -> list[Architecture]:
+    """One architecture a network; `file` says which stands for which."""
+    if not file.is_file():
+        forms = [space.canonical(row) for row in rows]
+        first = {form: row.text for form, row in zip(reversed(forms), reversed(rows), strict=True)}
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pairs = ((row.text, first[form]) for row, form in zip(rows, forms, strict=True))
+        with file.open("w", newline="") as stream:
+            csv.writer(stream).writerows([("architecture", "network"), *pairs])
+    with file.open(newline="") as stream:
+        return [space.parse(text) for text in dict.fromkeys(row["network"] for row in csv.DictReader(stream))]
+
+
 def run(options: argparse.Namespace) -> None:
     import pyarrow.parquet as parquet
 
     task = load(options.data).sealed()
     published, small = create("space", "nasbench201"), create("space", "nasbench201:width=4,cells=1")
     rows = [published.parse(text) for text in parquet.read_table(options.table)["arch"].to_pylist()]
-    everything = list({published.canonical(row): row for row in reversed(rows)}.values())
+    everything = networks(options.runs / "networks.csv", published, rows)
     drawn = scoring.sample(published, COUNT, seed=0)
     deadline = time.monotonic() + 60 * options.minutes
     jobs = [

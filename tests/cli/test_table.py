@@ -129,6 +129,9 @@ def test_a_simulated_search(archscout: Call, table: str, tmp_path: Path) -> None
     values = [opened.value(row["architecture"]) for row in rows]
     np.testing.assert_allclose([float(row["best"]) for row in rows], np.maximum.accumulate(values))
     assert float(rows[-1]["seconds"]) == pytest.approx(metrics["simulated_seconds"], rel=1e-5)
+    page = archscout("report", folder)
+    assert page.code == 2
+    assert "is a simulated search, which has no page" in page.sentence
     again = archscout(*command)
     assert again.code == 0
     assert "finished" in again.err
@@ -145,6 +148,16 @@ def test_a_stopped_simulation_begins_again_and_ends_the_same(archscout: Call, ta
     (folder / "trials.csv").write_text("half of")
     assert archscout(*command).code == 0
     assert (folder / "trials.csv").read_text() == trials
+
+
+def test_scores_that_are_nowhere_are_named_and_computed_on_data(archscout: Call, table: str) -> None:
+    command = ("search", "--table", table, "--method", "cascade:scores=params+naswot", "--budget", "6trials", "--json")
+    done = archscout(*command)
+    assert done.code == 0
+    assert "table 't' has no scores naswot: --data would compute them." in done.err
+    assert json.loads(done.out)["undefined_scores"] == ["naswot"]
+    done = archscout(*command, "--data", "digits:train=200", "--name", "scored")
+    assert json.loads(done.out)["undefined_scores"] == []
 
 
 def test_limits_objectives_and_simulated_time(archscout: Call, table: str) -> None:
@@ -189,3 +202,22 @@ def test_a_folder_of_another_search_is_left_alone(archscout: Call, table: str, t
     folder.mkdir()
     (folder / "search.sqlite").touch()
     assert "is a search that trains" in archscout(*command[:-1], "trained").sentence
+
+
+def test_build_trains_and_goes_on(archscout: Call, data: Path, tmp_path: Path) -> None:
+    command = (
+        "table", "build", "--space", "nasbench201:width=4", "--data", data, "--networks", 3, "--seeds", 2,
+        "--several", 1, "--epochs", 1, "--workers", 1, "--out", "mine.parquet",
+    )  # fmt: skip
+    done = archscout(*command, "--json")
+    assert done.code == 0, done.err
+    answer = json.loads(done.out)
+    assert (answer["out"], answer["rows"], answer["networks"]) == ("mine.parquet", 4, 3)
+    again = archscout(*command)
+    assert again.code == 0
+    assert "has 4 of 4 trainings already" in again.err
+    assert again.out.startswith("mine.parquet: 4 trainings of 3 networks; best test_accuracy ")
+    assert archscout("table", "check", "mine.parquet").code == 0
+    refused = archscout(*command, "--seed", 1)
+    assert refused.code == 2
+    assert "of a table with another seed" in refused.err

@@ -43,6 +43,14 @@ def test_elsewhere_nothing_counts_as_measured(samples: ModuleType) -> None:
     assert [row["interval"] for row in device["rows"]] == ["3\u202fms to 5\u202fms"] * 2 + ["–"]
 
 
+def test_the_card_says_what_the_spread_is(samples: ModuleType) -> None:
+    for at_hand, says in ((True, "repeats differ by 2.0"), (False, "its 90 % interval reaches 2.0")):
+        view = report(samples, at_hand=at_hand, measured=[])
+        view.winner["costs"][KEY], view.winner["spread"][KEY] = 4.0, 0.02  # type: ignore[index]
+        [card] = [card for card in sections.headline(view)["cards"] if card["title"] == "Latency on board"]
+        assert says in card["gloss"]
+
+
 def test_rows_without_a_prediction_are_left_out_of_the_figure(samples: ModuleType) -> None:
     rows = [{"architecture": "a", "ms": 2.0}, {"architecture": "b", **told(3.0, 2.0)}]
     [device] = sections.devices(report(samples, at_hand=False, measured=rows))

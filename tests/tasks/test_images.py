@@ -15,6 +15,7 @@ from torch import nn
 from archscout.core.errors import DataError
 from archscout.core.task import Split
 from archscout.tasks.images import ImageClassification, undescribe
+from archscout.testing import tiny_task
 
 
 def make(dtype: type = np.uint8, channels: int = 3, **fields: object) -> ImageClassification:
@@ -157,3 +158,14 @@ def test_a_picture_is_a_png_of_the_stored_image(dtype: type, channels: int) -> N
     image.flat[0], image.flat[1] = 0, 255
     png = np.asarray(Image.open(io.BytesIO(base64.b64decode(task.picture(image)))))
     np.testing.assert_array_equal(png.reshape(image.shape), image)
+
+
+def test_several_generators_draw_for_their_parts_as_each_would_alone() -> None:
+    task = tiny_task((3, 12, 12), examples=24)
+    task = dataclasses.replace(task, flip=True, cutout=4)
+    x, _ = task.tensors(task.train)
+    parts = list(x.split(6))
+    together = task.augment_each(parts, [torch.Generator().manual_seed(seed) for seed in range(4)])
+    for seed, (part, changed) in enumerate(zip(parts, together, strict=True)):
+        assert torch.equal(changed, task.augment(part, torch.Generator().manual_seed(seed)))
+        assert not torch.equal(changed, part)

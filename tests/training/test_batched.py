@@ -180,13 +180,13 @@ def test_what_cannot_be_laid_side_by_side_is_trained_one_by_one(layer: Any, reas
     def make() -> list[nn.Module]:
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            return [nn.Sequential(nn.Conv2d(1, 4, 3), layer(), task.head(4)) for _ in range(2)]
+            return [nn.Sequential(nn.Conv2d(1, 4, 3), layer(), task.head(4)) for _ in range(3)]
 
     with pytest.raises(Unstackable, match=reason):
         stack(make(), x[:2])
     recipe = Recipe(epochs=2, batch_size=16)
-    outcomes = train_many(make(), task, recipe, seeds=[1, 2])
-    for outcome, network, seed in zip(outcomes, make(), [1, 2], strict=True):
+    outcomes = train_many(make(), task, recipe, seeds=[1, 2, 3])
+    for outcome, network, seed in zip(outcomes, make(), [1, 2, 3], strict=True):
         alike(outcome, train(network, task, recipe, seed=seed), 0)
 
 

@@ -44,7 +44,7 @@ for name, function, summary in (
 ):
     app.command(name, short_help=summary)(function)
 app.add_typer(study.app, name="study", short_help="Compare estimators or strategies on ground truth.")
-app.add_typer(table.app, name="table", short_help="Tabular benchmarks: import, check and show them.")
+app.add_typer(table.app, name="table", short_help="Tabular benchmarks: build, import, check and show them.")
 app.add_typer(device.app)
 
 

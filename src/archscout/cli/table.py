@@ -97,7 +97,7 @@ def import_table(
         typer.Argument(
             metavar="KIND",
             help="What the file is: nasbench201, nasbench101, nasbench_macro, nasbench_nlp, nasbench_graph, darts, "
-            "nasbench301, enas; or generic, for a file of your own.",
+            "nasbench301, enas, ec_nas; or generic, for a file of your own.",
         ),
     ],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The file: Parquet, for generic also CSV.")],

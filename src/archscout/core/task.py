@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -65,6 +66,10 @@ class Task(ABC):
     @abstractmethod
     def augment(self, x: Any, generator: Any) -> Any:
         """A randomly changed copy of a batch of inputs."""
+
+    def augment_each(self, parts: Sequence[Any], generators: Sequence[Any]) -> list[Any]:
+        """What `augment` makes of each of several batches of one size, each with a generator of its own."""
+        return [self.augment(part, generator) for part, generator in zip(parts, generators, strict=True)]
 
     @abstractmethod
     def head(self, channels: Any) -> Any:

@@ -48,6 +48,10 @@ def write(folder: Path, *, trials: Sequence[TrialLike] | None = None) -> Path:
         ArchscoutError: the page cannot be written.
     """
     folder = Path(folder)
+    if (folder / "trials.csv").is_file():
+        raise UsageError(
+            f"'{folder}' is a simulated search, which has no page: read metrics.json and trials.csv in it."
+        )
     report = _read(folder / "report.json")
     if trials is None:
         trials = _stored(folder / "search.sqlite", str(report.get("run")))

@@ -105,13 +105,16 @@ def headline(view: View) -> dict[str, Any]:
 
 
 def _cards(view: View) -> list[dict[str, Any]]:
+    report = view.report
     costs, spread = view.winner.get("costs") or {}, view.winner.get("spread") or {}
     order = ["latency_ms", "params", "macs", "peak_memory_bytes", *sorted(costs)]
     cards = []
     for key in dict.fromkeys(key for key in order if finite(costs.get(key)) is not None):
         limit, value = view.limits.get(key), float(costs[key])
         name, wobble = cost_name(key), finite(spread.get(key))
-        gloss = name.gloss + (f"; repeats differ by {percent(wobble)}" if wobble else "")
+        about = (report.get("devices") or {}).get(key) or {"at_hand": True}
+        said = "repeats differ by {}" if about.get("at_hand") else "its 90 % interval reaches {} further up"
+        gloss = name.gloss + (f"; {said.format(percent(wobble))}" if wobble else "")
         card: dict[str, Any] = {"title": name.title, "value": cost_text(key, value), "gloss": gloss, "limit": None}
         if limit is not None:
             card["limit"] = {

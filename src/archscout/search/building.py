@@ -262,7 +262,6 @@ def _assemble(
     rows = [row for part in parts if part.is_file() for row in json.loads(part.read_text())]
     if not rows:
         return None
-    pad = [math.nan] * plan.epochs
     columns: dict[str, Any] = {
         "architecture": [row["architecture"] for row in rows],
         "seed": np.asarray([row["seed"] for row in rows], dtype=np.int16),
@@ -270,12 +269,14 @@ def _assemble(
     metrics: list[Metric] = []
     for curve in CURVES:
         split, _, kind = curve.partition("_")
-        values = [np.asarray([*row[curve], *pad][: plan.epochs], dtype=np.float32) for row in rows]
-        columns[curve] = np.asarray([curve_of_row[-1] for curve_of_row in values])
-        columns[f"{curve}_curve"] = values
+        values = [row[curve] if len(row[curve]) == plan.epochs else None for row in rows]  # None: it diverged
+        columns[curve] = np.asarray([math.nan if each is None else each[-1] for each in values], dtype=np.float32)
+        columns[f"{curve}_curve"] = [None if each is None else np.asarray(each, dtype=np.float32) for each in values]
         metrics.append(Metric(curve, kind=kind, split=split, epochs=plan.epochs))
         metrics.append(Metric(f"{curve}_curve", kind=kind, split=split, epochs=plan.epochs))
-    columns["seconds"] = [np.asarray([*row["seconds"], *pad][: plan.epochs], dtype=np.float32) for row in rows]
+    columns["seconds"] = [
+        np.asarray(row["seconds"], dtype=np.float32) if len(row["seconds"]) == plan.epochs else None for row in rows
+    ]
     metrics.append(Metric("seconds", kind="seconds", epochs=plan.epochs))
     costs: dict[str, Any] = {cost: [row[cost] for row in rows] for cost in COUNTED}
     for measured in sorted(parts[0].parent.glob("cost-*.json")):

@@ -28,7 +28,7 @@ from archscout.search.lock import run_lock
 from archscout.search.progress import Progress, Silent
 from archscout.search.result import Result, write_json
 from archscout.search.search import prepare_folder, resolve_task
-from archscout.search.simulated import Trajectory, simulate
+from archscout.search.simulated import UNDEFINED_SCORES, Trajectory, simulate
 from archscout.tables.load import load
 from archscout.tables.table import Table
 
@@ -96,6 +96,9 @@ def search_table(
         trajectory = simulate(
             opened, method, budget, seed, metric=searched, task=task, constraints=constraints, objectives=keys
         )
+        undefined = trajectory.notes.get(UNDEFINED_SCORES, ())
+        if undefined:
+            watch.say(f"table '{opened.name}' has no scores {', '.join(undefined)}: --data would compute them.")
         _write_trials(folder, trajectory)
         seconds = time.monotonic() - began
         write_json(folder / "metrics.json", _metrics(opened, trajectory, config, constraints, folder.name, seconds))
@@ -175,6 +178,7 @@ def _metrics(
         "trials": len(trajectory.trials),
         "failed_trials": sum(trial.status == "failed" for trial in trajectory.trials),
         "rejected": trajectory.rejected,
+        "undefined_scores": list(trajectory.notes.get(UNDEFINED_SCORES, ())),
         "simulated_seconds": simulated,
         "seconds": {"total": seconds},
         "seed": trajectory.seed,

@@ -38,6 +38,9 @@ _STALE = 200
 
 _RECENT = 32
 
+UNDEFINED_SCORES = "undefined scores"
+"""The note that names the scores which neither the table has nor data was given for."""
+
 
 @dataclass(frozen=True)
 class Trajectory:
@@ -143,6 +146,8 @@ class SimulatedRun:
         self.space = within(table, self.metric.name)
         # A method may ask for the metric's name and the sizes of the splits; a table has neither.
         self.task = cast(Task, task)
+        if task is not None:
+            self.space.check_task(task)
         self.constraints: Sequence[Constraint] = tuple(constraints)
         self.objectives: Sequence[str] = tuple(objectives)
         self._costs = {key: table.values(key) for key in (*(c.key for c in constraints), *objectives)}
@@ -237,6 +242,8 @@ class SimulatedRun:
         missing = [name for name in names if name not in self.table.metrics]
         if missing and self.task is not None:
             self._score_for_real(architectures, missing, phase)
+        elif missing:
+            self.note(UNDEFINED_SCORES, missing)
         rows = []
         for name in names:
             column = self.table.values(name) if name in self.table.metrics else None

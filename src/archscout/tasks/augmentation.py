@@ -1,41 +1,51 @@
 """Random changes of whole batches of images at once; every draw comes from the generator given.
 
-All take and return N x C x H x W tensors and leave their input alone.
+All take and return N x C x H x W tensors and leave their input alone. With several generators, each draws for one of as
+many equal parts of the batch.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Generator, Tensor
 
 
-def shift(x: Tensor, pixels: int, fill: Tensor, generator: Generator) -> Tensor:
+def shift(x: Tensor, pixels: int, fill: Tensor, *generators: Generator) -> Tensor:
     """Each image moved by up to `pixels` along both axes; what comes in from outside has the colour `fill` (C)."""
     n, channels, height, width = x.shape
     padded = fill.view(1, -1, 1, 1).expand(n, channels, height + 2 * pixels, width + 2 * pixels).clone()
     padded[:, :, pixels : pixels + height, pixels : pixels + width] = x
     # A view of every window of every image, of which one each is copied out.
     windows = padded.unfold(2, height, 1).unfold(3, width, 1)
-    down, right = torch.randint(2 * pixels + 1, (2, n), generator=generator, device=x.device)
+    down, right = _draw(lambda k, g: torch.randint(2 * pixels + 1, (2, k), generator=g, device=x.device), n, generators)
     return windows[torch.arange(n, device=x.device), :, down, right]
 
 
-def flip(x: Tensor, generator: Generator) -> Tensor:
+def flip(x: Tensor, *generators: Generator) -> Tensor:
     """Each image mirrored left to right with probability one half."""
-    mirrored = torch.rand(len(x), generator=generator, device=x.device) < 0.5
+    mirrored = _draw(lambda k, g: torch.rand(k, generator=g, device=x.device), len(x), generators) < 0.5
     return torch.where(mirrored.view(-1, 1, 1, 1), x.flip(3), x)
 
 
-def cutout(x: Tensor, side: int, fill: Tensor, generator: Generator) -> Tensor:
+def cutout(x: Tensor, side: int, fill: Tensor, *generators: Generator) -> Tensor:
     """A square of `side` pixels painted over with the colour `fill` (C); it may reach over the border.
 
     DeVries, Taylor 2017, arXiv 1708.04552.
     """
     n, _, height, width = x.shape
-    inside = []
-    for size in (height, width):
-        start = torch.randint(1 - side, size, (n, 1), generator=generator, device=x.device)
+
+    def inside(size: int) -> Tensor:
+        start = _draw(lambda k, g: torch.randint(1 - side, size, (k, 1), generator=g, device=x.device).T, n, generators)
         place = torch.arange(size, device=x.device)
-        inside.append((place >= start) & (place < start + side))
-    mask = inside[0].view(n, 1, height, 1) & inside[1].view(n, 1, 1, width)
+        return (place >= start.T) & (place < start.T + side)
+
+    mask = inside(height).view(n, 1, height, 1) & inside(width).view(n, 1, 1, width)
     return torch.where(mask, fill.view(1, -1, 1, 1), x)
+
+
+def _draw(draw: Callable[[int, Generator], Tensor], n: int, generators: Sequence[Generator]) -> Tensor:
+    """What `draw` draws for each part, along the last dimension."""
+    parts = [draw(n // len(generators), generator) for generator in generators]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, -1)

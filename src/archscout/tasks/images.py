@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -67,13 +67,19 @@ class ImageClassification(Task):
 
     def augment(self, x: Tensor, generator: Generator) -> Tensor:
         """Shift (black comes in), flip where the task allows it, cutout (the mean colour is painted)."""
+        return self._augment(x, [generator])
+
+    def augment_each(self, parts: Sequence[Tensor], generators: Sequence[Generator]) -> list[Tensor]:
+        return list(self._augment(torch.cat(list(parts)), generators).tensor_split(len(parts)))
+
+    def _augment(self, x: Tensor, generators: Sequence[Generator]) -> Tensor:
         mean, std = self._colours(x)
         if self.shift:
-            x = augmentation.shift(x, self.shift, -mean / std, generator)
+            x = augmentation.shift(x, self.shift, -mean / std, *generators)
         if self.flip:
-            x = augmentation.flip(x, generator)
+            x = augmentation.flip(x, *generators)
         if self.cutout:
-            x = augmentation.cutout(x, self.cutout, torch.zeros_like(mean), generator)
+            x = augmentation.cutout(x, self.cutout, torch.zeros_like(mean), *generators)
         return x
 
     def head(self, channels: Number) -> nn.Module:

@@ -40,6 +40,9 @@ from archscout.training.trainer import (
     train,
 )
 
+LEAST = 3
+"""Fewer networks than these are no faster together."""
+
 MOST = 32
 """Networks in one stack, at most: beyond that calls cost next to nothing, and feature maps leave the caches."""
 
@@ -123,8 +126,8 @@ def _together(
     started = time.perf_counter()
     x, y = task.tensors(task.train, device)
     try:
-        if len(networks) == 1:
-            raise Unstackable("there is but one.")
+        if len(networks) < LEAST:
+            raise Unstackable("they are too few.")
         stacked = stack(networks, x[:2])
     except Unstackable:
         return [
@@ -170,6 +173,10 @@ class _Run:
         self.steps = math.ceil(len(x) / recipe.batch_size)
         self.weights = [(shared.whole, shared.owners.to(device)) for shared in stacked.shared
                         if isinstance(shared.whole, nn.Parameter) and shared.whole.requires_grad]  # fmt: skip
+        self._alike: dict[tuple[int, ...], list[tuple[nn.Parameter, Tensor]]] = {}
+        for weight, owners in self.weights:
+            shape = (weight.shape[0] // len(owners), *weight.shape[1:])
+            self._alike.setdefault(shape, []).append((weight, owners))
         self.optimizer = make_optimizer([weight for weight, _ in self.weights], recipe)
         self.precision = precision(recipe, device)
         self.epoch = 0
@@ -230,7 +237,7 @@ class _Run:
                 group["lr"] = rate
             parts = [self.x[row] for row in rows]
             if recipe.augment:
-                parts = [task.augment(part, g) for part, g in zip(parts, generators, strict=True)]
+                parts = task.augment_each(parts, generators)
             x = self.stack.inputs(parts[0] if len(parts) == 1 else torch.stack(parts))
             with self.precision:
                 outputs = self.stack(x)
@@ -263,17 +270,21 @@ class _Run:
 
     def _clip(self, longest: float) -> None:
         """Shorten the gradient of each network whose norm is above `longest`, as `clip_grad_norm_` does."""
-        gradients = [
-            (torch.unflatten(weight.grad, 0, (len(owners), -1)), owners)
-            for weight, owners in self.weights
-            if weight.grad is not None
-        ]
-        norms = torch.cat([torch.linalg.vector_norm(g, dim=tuple(range(1, g.ndim))).square() for g, _ in gradients])
-        squares = norms.new_zeros(len(self.seeds)).index_add_(0, torch.cat([owners for _, owners in gradients]), norms)
+        squares = torch.zeros(len(self.seeds), dtype=torch.float64, device=self.device)
+        for group in self._alike.values():
+            # One call for all that have one shape: there are a hundred weights, but a dozen shapes.
+            used = [(weight.grad, owners) for weight, owners in group if weight.grad is not None]
+            if used:
+                owners = torch.cat([owners for _, owners in used])
+                parts = torch.unflatten(torch.cat([gradient for gradient, _ in used]), 0, (len(owners), -1))
+                norms = torch.linalg.vector_norm(parts, dim=tuple(range(1, parts.ndim)))
+                squares.index_add_(0, owners, norms.double().square())
         factors = (longest / (squares.sqrt() + 1e-6)).clamp(max=1.0)
         if bool((factors < 1).any()):
-            for gradient, owners in gradients:
-                gradient.mul_(factors[owners].view(-1, *[1] * (gradient.ndim - 1)))
+            for weight, owners in self.weights:
+                if weight.grad is not None:
+                    parts = torch.unflatten(weight.grad, 0, (len(owners), -1))
+                    parts.mul_(factors[owners].to(parts.dtype).view(-1, *[1] * (parts.ndim - 1)))
 
     def _measure(self, x: Tensor, y: Tensor) -> list[tuple[float, float]]:
         """Loss and metric of each network on a split."""

@@ -12,6 +12,7 @@ from archscout.tables import published
 from archscout.tables.check import check
 
 FILES = {
+    "ec_nas": "nasbench101/ec_nas_energy.parquet",
     "nasbench201": "nasbench201/accuracy.parquet",
     "nasbench101": "nasbench101/cells_20k.parquet",
     "nasbench_macro": "nasbench_macro/cifar10.parquet",
@@ -23,6 +24,7 @@ FILES = {
 }
 
 ROWS = {
+    "ec_nas": 91 * 3 + 2_532,
     "nasbench201": 15_625, "nasbench101": 20_001, "nasbench_macro": 6_561, "nasbench301": 11_946, "darts": 1_000,
     "enas": 20_020, "nasbench_nlp": 345, "nasbench_graph": 26_206,
 }  # fmt: skip
@@ -131,6 +133,21 @@ def test_nasbench101_joins_by_hash_and_scales_seconds(imported, shared_data):
     text = table.architectures[row]
     assert table.seconds(text, epochs=36) == pytest.approx(table.column("training_time_s_108")[row] / 3)
     assert table.fidelities() == (4, 12, 36, 108)
+
+
+def test_ec_nas_has_a_row_a_training_and_its_fidelities(imported, shared_data):
+    table = imported("ec_nas", FILES["ec_nas"])
+    assert len(table.first_rows) == 2_532
+    assert table.fidelities() == (4, 12, 36, 108)
+    found = pq.read_table(shared_data / FILES["ec_nas"]).to_pandas()
+    best = found[found.epochs == 108].sort_values("valid_acc").iloc[-1]
+    mine = found[(found.module_hash == best.module_hash)]
+    text = f"{best.adjacency}:{best.interior_ops}"
+    assert len(table.rows(text)) == 4  # three repeats, and once among the cells of five vertices
+    for epochs, group in mine.groupby("epochs"):
+        assert table.value(text, epochs=epochs) == pytest.approx(group.valid_acc.mean())
+        assert table.seconds(text, epochs=epochs) == pytest.approx(group.training_time_s.mean())
+        assert table.value(text, f"train_energy_kwh_{epochs}") == pytest.approx(group.train_energy_kwh.mean())
 
 
 def test_nasbench_nlp_has_whole_curves_and_marks_diverged_ones(imported, shared_data):

@@ -115,7 +115,7 @@ def _weigh(layer: nn.Module, seen: Tensor, gradient: Tensor) -> Tensor:
     flat = at_places(layer, gradient.flatten(0, 1))
     # passes x N x groups x channels x places, to groups x (passes x channels) x (N x places)
     flat = flat.reshape(passes, count, *flat.shape[1:]).permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)
-    product = flat @ seen
+    product: Tensor = flat @ seen
     rows: Tensor = product.reshape(len(product), passes, -1).movedim(0, 1).reshape(passes, -1)
     return rows
 

@@ -91,7 +91,37 @@ def at_places(layer: nn.Module, y: Tensor) -> Tensor:
 
 def weight_gradients(layer: nn.Module, x: Tensor, gradient: Tensor) -> Tensor:
     """The gradient of the weights for each example (N x numbers of the weight tensor)."""
-    return (at_places(layer, gradient) @ patches(layer, x).transpose(2, 3)).flatten(1)
+    if isinstance(layer, nn.Conv2d) and _is_plain(layer):
+        return _shifted_products(layer, x, gradient)
+    rows: Tensor = (at_places(layer, gradient) @ patches(layer, x).transpose(2, 3)).flatten(1)
+    return rows
+
+
+def _is_plain(layer: nn.Conv2d) -> bool:
+    """Whether its places are those of the input, by padding; and few channels, for which patches cost most."""
+    same = all(k == 2 * p + 1 > 1 for k, p in zip(layer.kernel_size, _numbers(layer.padding), strict=True))
+    steps = (*layer.stride, *layer.dilation, layer.groups)
+    return same and steps == (1,) * 5 and layer.in_channels <= 32 and layer.padding_mode == "zeros"
+
+
+def _numbers(padding: str | tuple[int, ...]) -> tuple[int, ...]:
+    return (-1, -1) if isinstance(padding, str) else padding
+
+
+def _shifted_products(layer: nn.Conv2d, x: Tensor, gradient: Tensor) -> Tensor:
+    """The same without patches of every place: channels last and rows padded, a shift of the image is an offset."""
+    assert not isinstance(layer.padding, str)
+    (height, width), (top, left) = layer.kernel_size, layer.padding
+    count, channels, rows, columns = x.shape
+    wide = columns + 2 * left
+    padded = F.pad(x, (left, left, top, top + 1)).permute(0, 2, 3, 1).reshape(count, -1, channels)
+    out = F.pad(gradient, (0, 2 * left)).permute(0, 2, 3, 1).reshape(count, rows * wide, -1).transpose(1, 2)
+    # The places that the columns of the kernel see, side by side; its rows are offsets of whole rows.
+    span = (rows + height - 1) * wide
+    beside = torch.cat([padded[:, tap : tap + span] for tap in range(width)], 2)
+    products = [out @ beside[:, tap * wide : tap * wide + rows * wide] for tap in range(height)]
+    stacked = torch.stack(products, 2).reshape(count, -1, height, width, channels)
+    return stacked.permute(0, 1, 4, 2, 3).reshape(count, -1)
 
 
 def normalised(layer: _BatchNorm, x: Tensor) -> Tensor:
