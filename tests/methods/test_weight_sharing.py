@@ -239,7 +239,28 @@ def test_wrong_use_is_said(tmp_path):
     with pytest.raises(UsageError, match="finalists"):
         create("method", "gdas:finalists=0")
     with pytest.raises(UsageError, match="no architecture of space"):
-        search(tmp_path, short("fp_nas"), maximum={"macs": "10"})
+        search(tmp_path / "other", short("fp_nas"), maximum={"macs": "10"})
+
+
+@pytest.mark.parametrize(
+    ("name", "space", "reason"),
+    [
+        ("fp_nas", "nasbench101:width=8,cells=1", "not every combination"),
+        ("gdas", "enas:width=4,layers=3", "mixes options"),
+    ],
+)
+def test_a_space_that_a_method_cannot_search_is_refused(tmp_path, name, space, reason):
+    run = Stand(tmp_path)
+    run.space = create("space", space)
+    with pytest.raises(UsageError, match=reason):
+        create("method", short(name)).search(run)
+
+
+def test_single_paths_search_every_space(tmp_path):
+    run = Stand(tmp_path)
+    run.space = create("space", "nasbench101:width=8,cells=1")
+    create("method", short("spos", steps=2)).search(run)
+    assert run.found[0] in run.space
 
 
 def test_threads_are_as_before(tmp_path):

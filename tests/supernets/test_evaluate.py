@@ -8,6 +8,7 @@ from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.networks.pick import build
 from archscout.supernets import evaluate
+from archscout.supernets.distributions import is_product
 from archscout.supernets.pooling import FastAveragePool
 from archscout.supernets.supernet import Supernet
 from archscout.testing import tiny_task
@@ -38,6 +39,22 @@ def test_many_at_once_are_one_by_one(name):
     scores = [evaluate.scores(supernet, architectures[:9], [data, data], many=many) for many in (True, False)]
     assert scores[0] == scores[1]
     assert evaluate.batchable(supernet) == name.startswith("nasbench201")
+
+
+@pytest.mark.parametrize(
+    ("name", "free", "mixed"),
+    [
+        ("nasbench201:width=4,cells=1", True, True),
+        ("mobile:stages=2,depth=2", True, True),
+        ("enas:width=4,layers=3", True, False),
+        ("nasbench101:width=8,cells=1", False, False),
+    ],
+)
+def test_what_a_space_allows_is_found_out(name, free, mixed):
+    """Skips of ENAS and edges of NAS-Bench-101 are wiring: no gate can weigh them."""
+    space, task = create("space", name), tiny_task((1, 8, 8))
+    assert is_product(space) == free
+    assert evaluate.mixable(Supernet(space, task)) == mixed
 
 
 def test_looking_changes_nothing():

@@ -7,9 +7,9 @@ from archscout.core.registry import register
 from archscout.methods.weight_sharing import WeightSharing, adam_rate, excess
 from archscout.supernets.distributions import Distribution, layers
 from archscout.supernets.phases import Phase
-from archscout.supernets.plans import Samples, SamplesByEntropy
+from archscout.supernets.plans import SamplesByEntropy
 from archscout.supernets.supernet import Supernet
-from archscout.supernets.terms import Mean, PosteriorMean
+from archscout.supernets.terms import PosteriorMean
 from archscout.supernets.updates import Importance
 
 
@@ -29,6 +29,8 @@ class FPNAS(WeightSharing):
         warm_up: the share of the steps in which weights alone are trained, by uniform single paths.
         joint: the share of the steps at the end in which the choices of a layer are decided together.
     """
+
+    learns = "samples"
 
     def __init__(
         self,
@@ -59,7 +61,7 @@ class FPNAS(WeightSharing):
         objective = PosteriorMean(self.temperature)
         coarse = learning - self.joint
         phases = [
-            Phase(self.warm_up, Samples(), Mean(), rate=(0.05, 0.04), name="warm-up"),
+            Phase(self.warm_up, rate=(0.05, 0.04), name="warm-up"),
             Phase(coarse, plan, objective, update=update, rate=(0.04, 0.015), name="factorised"),
             Phase(
                 self.joint,

@@ -26,6 +26,8 @@ class PARSEC(WeightSharing):
             size of the batch is that of one example.
     """
 
+    learns = "samples"
+
     def __init__(
         self,
         steps: int = 800,

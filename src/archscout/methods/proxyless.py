@@ -46,6 +46,7 @@ class ProxylessNAS(WeightSharing):
         if gradient not in ("gates", "reinforce"):
             raise UsageError(f"the gradient of proxyless is 'gates' or 'reinforce', not '{gradient}'.")
         self.name = "proxyless" if gradient == "gates" else "proxyless:gradient=reinforce"
+        self.learns = "gates" if gradient == "gates" else "samples"
         self.gradient, self.reach, self.strength = gradient, reach, strength
         self.warm_up, self.every = warm_up, every
 

@@ -9,9 +9,7 @@ from archscout.core.method import Run
 from archscout.core.registry import register
 from archscout.methods.weight_sharing import WeightSharing, adam_rate, best_of, inherited
 from archscout.supernets import plans
-from archscout.supernets.distributions import Distribution
 from archscout.supernets.phases import Phase, Trained
-from archscout.supernets.step import Job, Step
 from archscout.supernets.supernet import Supernet
 from archscout.supernets.updates import Pathwise
 
@@ -26,6 +24,8 @@ class SETN(WeightSharing):
         evaluations: of the most probable architectures, how many are compared by inherited weights.
     """
 
+    learns = "gates"
+
     def __init__(
         self, steps: int = 2000, batch: int = 64, finalists: int = 3, reach: float = 6.0, evaluations: int = 100
     ) -> None:
@@ -34,12 +34,7 @@ class SETN(WeightSharing):
         self.reach, self.evaluations = reach, evaluations
 
     def phases(self, run: Run, supernet: Supernet, steps: int) -> list[Phase]:
-        uniform, one = Distribution(run.space), plans.Samples()
-
-        def plan(step: Step) -> list[Job]:
-            return [Job(architecture) for architecture in uniform.sample(one.count, step.rng("paths"))]
-
-        return [Phase(plan=plan, update=Pathwise(plans.dense, adam_rate(self.reach, steps)))]
+        return [Phase(update=Pathwise(plans.dense, adam_rate(self.reach, steps)))]
 
     def derive(self, run: Run, supernet: Supernet, trained: Trained) -> list[Architecture]:
         probable = islice(trained.distribution.best_first(), 20 * self.evaluations)

@@ -7,7 +7,7 @@ from archscout.core.method import Run
 from archscout.core.registry import register
 from archscout.methods.weight_sharing import WeightSharing, evolved, inherited
 from archscout.supernets.phases import Phase, Trained
-from archscout.supernets.plans import CostBins, Plan, Samples
+from archscout.supernets.plans import CostBins, Plan, uniform
 from archscout.supernets.supernet import Supernet
 
 
@@ -34,7 +34,7 @@ class SPOS(WeightSharing):
         self.cost_uniform, self.evaluations = cost_uniform, evaluations
 
     def phases(self, run: Run, supernet: Supernet, steps: int) -> list[Phase]:
-        plan: Plan = Samples()
+        plan: Plan = uniform
         if self.cost_uniform and run.constraints:
             rng = run.rng("cost bins")
             pool = [run.space.sample(rng) for _ in range(500)]

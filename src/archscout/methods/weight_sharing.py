@@ -10,7 +10,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,8 +23,8 @@ from archscout.core.seeds import derive as derive_seed
 from archscout.core.trial import Trial
 from archscout.methods.strategy import ranked
 from archscout.supernets.derive import Score, evolve, likeliest
-from archscout.supernets.distributions import Distribution
-from archscout.supernets.evaluate import losses
+from archscout.supernets.distributions import Distribution, is_product
+from archscout.supernets.evaluate import losses, mixable
 from archscout.supernets.phases import Phase, Row, Settings, Trained, fit
 from archscout.supernets.supernet import Supernet
 from archscout.supernets.updates import ArchitectureCost, hinge
@@ -45,6 +45,9 @@ class WeightSharing(Method):
         batch: examples a step.
         finalists: derived architectures that are trained in full, the best of which wins.
     """
+
+    learns: Literal["weights", "samples", "gates"] = "weights"
+    """What the method asks of a space: nothing; that options can be chosen freely; that they can be mixed, too."""
 
     def __init__(self, steps: int = 2000, batch: int = 64, finalists: int = 3) -> None:
         if type(finalists) is not int or finalists < 1:
@@ -75,8 +78,9 @@ class WeightSharing(Method):
 
     def _train(self, run: Run) -> tuple[Supernet, Trained]:
         seed = derive_seed(run.seed, "supernet", self.name)
-        steps = int(run.decide("supernet steps", lambda: self._affordable(run, seed)))
         supernet = Supernet(run.space, run.task, seed=seed)
+        self._check(supernet)
+        steps = int(run.decide("supernet steps", lambda: self._affordable(run, seed)))
         warned = False
 
         def watch(number: int, row: Row | None) -> None:
@@ -97,6 +101,20 @@ class WeightSharing(Method):
             watch=watch,
         )
         return supernet, trained
+
+    def _check(self, supernet: Supernet) -> None:
+        """Raises `UsageError` for a space that this method cannot search."""
+        name = supernet.space.name
+        if self.learns != "weights" and not is_product(supernet.space):
+            raise UsageError(
+                f"method '{self.name}' learns a probability for each option alone, and not every combination of them "
+                f"is an architecture of space '{name}': take spos, random_sharing or bn_nas."
+            )
+        if self.learns == "gates" and not mixable(supernet):
+            raise UsageError(
+                f"method '{self.name}' mixes options, and choices of space '{name}' decide what is connected to what: "
+                "take fp_nas, parsec, spos or random_sharing."
+            )
 
     def _settings(self, steps: int) -> Settings:
         return Settings(steps=steps, batch_size=self.settings.batch_size)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from archscout.core.architecture import Architecture
 from archscout.core.choice import Choice, Option
 from archscout.core.errors import UsageError
+from archscout.core.seeds import stream
 from archscout.core.space import Space
 
 MOST_COMBINATIONS = 10_000
@@ -186,6 +187,24 @@ class Distribution(nn.Module):
         """Raises `ArithmeticError` where a logit is no longer finite."""
         if not all(bool(torch.isfinite(logits).all()) for logits in self.logits):
             raise ArithmeticError("the distribution over architectures is no longer finite")
+
+
+def is_product(space: Space, tries: int = 50) -> bool:
+    """Whether options can be chosen freely: every combination is an architecture, and means what it says.
+
+    Found out by trying. Spaces of graphs that must hang together, for example, are not; a distribution over single
+    choices is then none over architectures.
+    """
+    rng = stream(0, "product", space.name)
+    for _ in range(tries):
+        values = {choice.name: choice.options[int(rng.integers(len(choice.options)))] for choice in space.choices}
+        try:
+            architecture = space.architecture(values)
+        except UsageError:
+            return False
+        if any(values[name] != option for name, option in architecture.items()):
+            return False
+    return True
 
 
 def layers(space: Space) -> list[list[str]]:

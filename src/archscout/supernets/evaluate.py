@@ -9,7 +9,6 @@ option of a choice runs once, on the architectures that take it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from archscout.core.architecture import Architecture
+from archscout.core.seeds import stream
 from archscout.networks.gate import Gate
 from archscout.supernets.supernet import Supernet
 
@@ -131,14 +131,45 @@ def _agrees(supernet: Supernet) -> bool:
     ends = list(supernet.space.extremes())
     if any(choice.condition is not None for choice in choices) or set(supernet.mixed()) != {c.name for c in choices}:
         return False
-    x = torch.linspace(-1, 1, 2 * math.prod(supernet.task.input_shape)).view(2, *supernet.task.input_shape)
-    x = x.to(next(supernet.parameters()).device)
+    x = examples(supernet)
     with mode(supernet, training=True), kept_statistics(supernet), torch.no_grad():
         try:
             together = _together(supernet, ends, x)
-        except (_NotOneMap, RuntimeError, AttributeError, TypeError, IndexError):
+        except Exception:  # whatever a network does that was not written for this
             return False
         return all(torch.allclose(a, supernet.select(end)(x), atol=1e-3) for a, end in zip(together, ends, strict=True))
+
+
+def mixable(supernet: Supernet) -> bool:
+    """Whether gates can stand for every choice: found out by comparing one-hot gates over all options with the
+    architecture that they name.
+
+    Choices of wiring, which decide in Python what is connected, cannot be weighted.
+    """
+    x = examples(supernet)
+    space = supernet.space
+    for seed in range(3):
+        architecture = space.simplify(space.sample(stream(seed, "mixable")))
+        gates = {}
+        for choice in space.choices:
+            weights = torch.zeros(len(choice.options), device=x.device)
+            weights[choice.index(architecture.get(choice.name, choice.options[0]))] = 1.0
+            gates[choice.name] = Gate(tuple(range(len(choice.options))), weights)
+        with mode(supernet, training=True), kept_statistics(supernet), torch.no_grad():
+            expected = supernet.select(architecture)(x)
+            try:
+                mixed = supernet.gate(gates)(x)
+            except Exception:  # whatever a network does that was not written for this
+                return False
+        if mixed.shape != expected.shape or not torch.allclose(mixed, expected, atol=1e-3, rtol=1e-3):
+            return False
+    return True
+
+
+def examples(supernet: Supernet, count: int = 4) -> Tensor:
+    """The first few inputs of the task, where the supernet is."""
+    x: Tensor = supernet.task.tensors(supernet.task.train.head(count), next(supernet.parameters()).device)[0]
+    return x
 
 
 class _NotOneMap(Exception):  # noqa: N818 - an answer, not a fault

@@ -24,7 +24,7 @@ from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.seeds import derive
 from archscout.supernets.batches import Batches
 from archscout.supernets.distributions import Distribution
-from archscout.supernets.plans import Plan, Samples
+from archscout.supernets.plans import Plan, uniform
 from archscout.supernets.step import Step
 from archscout.supernets.supernet import Supernet
 from archscout.supernets.terms import Mean, Objective
@@ -59,7 +59,7 @@ class Phase:
     """
 
     share: float = 1.0
-    plan: Plan = field(default_factory=Samples)
+    plan: Plan = uniform
     objective: Objective = field(default_factory=Mean)
     weights: WeightRule = everything
     update: Update | None = None

@@ -25,6 +25,11 @@ def relaxed(step: Step) -> list[Job]:
     return [Job(straight_through(step.distribution, step.rng("gates"), step.temperature))]
 
 
+def uniform(step: Step) -> list[Job]:
+    """One architecture, as the space draws it, whatever the distribution has learnt."""
+    return [Job(step.supernet.space.sample(step.rng("paths")))]
+
+
 class Samples:
     """So many architectures drawn from the distribution: one for single-path training, several for PARSEC."""
 
