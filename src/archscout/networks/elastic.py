@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from archscout.core.choice import Choice, Option
 from archscout.networks.gate import Gate
 
-
 MOST_COMBINATIONS = 4096
 """Of the options of the choices that a number depends on: with more, it is wiring, and no width or kernel."""
 
