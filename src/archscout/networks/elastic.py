@@ -8,6 +8,7 @@ are what a narrower layer uses (Yu et al. 2019, arXiv 1812.08928; Cai et al. 202
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,6 +18,9 @@ from torch import Tensor, nn
 
 from archscout.core.choice import Choice, Option
 from archscout.networks.gate import Gate
+
+MOST_COMBINATIONS = 4096
+"""Of the options of the choices that a number depends on: with more, it is wiring, and no width or kernel."""
 
 
 class Selection:
@@ -75,6 +79,8 @@ class Elastic:
                 gated[name] = [(leaf.choice.options[position], gate.weight(position)) for position in gate.run]
         if not gated:
             return [(self.at(decided), None)]
+        if math.prod(map(len, gated.values())) > MOST_COMBINATIONS:
+            raise ValueError(f"a number that depends on {len(gated)} undecided choices cannot be mixed.")
         parts = []
         for combination in itertools.product(*gated.values()):
             options, weights = zip(*combination, strict=True)
