@@ -1,6 +1,7 @@
 """Shared fixtures: one torch thread a process, and the benchmark data where it is at hand."""
 
 import os
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -9,6 +10,10 @@ import pytest
 # A loaded machine would fail tests that are right: how long an example takes is measured in benchmarks/.
 hypothesis.settings.register_profile("archscout", hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("archscout")
+
+
+# A shell in the background has its children ignore Ctrl-C, and they theirs: tests of it would wait in vain.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

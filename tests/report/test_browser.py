@@ -90,13 +90,13 @@ def visit(request: pytest.FixtureRequest, browser: Any, files: dict[str, Path]) 
 
 def test_every_section_renders_without_an_error_or_a_request(visit: Visit) -> None:
     sections = visit.page.locator("section")
-    assert sections.count() == 8
-    for number in range(8):
+    assert sections.count() == 9
+    for number in range(9):
         assert sections.nth(number).locator("h2").is_visible()
         assert sections.nth(number).bounding_box()["height"] > 100
     figures = visit.page.locator(".figure")
-    assert figures.count() == 6
-    for number in range(6):
+    assert figures.count() == 7
+    for number in range(7):
         assert figures.nth(number).locator(".main-svg").first.bounding_box()["height"] > 150
         assert len(figures.nth(number).get_attribute("aria-label")) > 20
     assert visit.page.locator(".net svg").count() > 5

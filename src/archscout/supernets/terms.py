@@ -57,7 +57,8 @@ class Mean:
             outputs = step.outputs(job.path, step.train[0])
             parts = [part for term in self.terms if (part := term(step, job, outputs)) is not None]
             loss = torch.stack(parts).sum() / len(step.jobs)
-            loss.backward()  # type: ignore[no-untyped-call]
+            if loss.requires_grad:  # a path may hold nothing of what is being trained
+                loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
         return total
 
