@@ -152,7 +152,7 @@ class Cascade(Method):
             chosen = pool.choose(top, BATCH, run.rng("skip", step))
             more = run.evaluate(chosen, run.estimator, fidelity=run.epochs, phase=phase)
             top += more
-            if not more:
+            if len(more) < len(chosen) or not chosen:
                 return
 
     def _spend_the_rest(self, run: Run, ladder: Ladder) -> None:
@@ -165,7 +165,7 @@ class Cascade(Method):
             while batch := list(itertools.islice(waiting, BATCH)):
                 more = run.evaluate(batch, run.estimator, fidelity=run.epochs, phase=phase)
                 top += more
-                if not more:
+                if len(more) < len(batch):
                     return
 
     def _notes(self, run: Run, pool: Pool, ladder: Ladder) -> list[dict[str, Any]]:
