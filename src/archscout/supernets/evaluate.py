@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from archscout.core.architecture import Architecture
+from archscout.core.errors import ArchscoutError
 from archscout.core.seeds import stream
 from archscout.networks.gate import Gate
 from archscout.supernets.supernet import Supernet
@@ -135,7 +136,7 @@ def _agrees(supernet: Supernet) -> bool:
     with mode(supernet, training=True), kept_statistics(supernet), torch.no_grad():
         try:
             together = _together(supernet, ends, x)
-        except Exception:  # whatever a network does that was not written for this
+        except _CANNOT:
             return False
         return all(torch.allclose(a, supernet.select(end)(x), atol=1e-3) for a, end in zip(together, ends, strict=True))
 
@@ -159,7 +160,7 @@ def mixable(supernet: Supernet) -> bool:
             expected = supernet.select(architecture)(x)
             try:
                 mixed = supernet.gate(gates)(x)
-            except Exception:  # whatever a network does that was not written for this
+            except _CANNOT:
                 return False
         if mixed.shape != expected.shape or not torch.allclose(mixed, expected, atol=1e-3, rtol=1e-3):
             return False
@@ -174,6 +175,10 @@ def examples(supernet: Supernet, count: int = 4) -> Tensor:
 
 class _NotOneMap(Exception):  # noqa: N818 - an answer, not a fault
     """A choice takes something else than one feature map."""
+
+
+_CANNOT = (_NotOneMap, ArchscoutError, RuntimeError, TypeError, ValueError, AttributeError)
+"""What a network raises that was not written for feature maps of many architectures, or for gates."""
 
 
 class _Crowd:

@@ -7,7 +7,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from archscout.core.errors import UndefinedScore
+from archscout.core.errors import UndefinedScore, UsageError
 from archscout.core.registry import register
 from archscout.core.seeds import derive, stream
 from archscout.estimators.zero_cost.harness import Score, Subject, Watching, prepared
@@ -50,6 +50,7 @@ class TeNasRegions(Score):
     def _regions(self, subject: Subject, number: int) -> float:
         setting = subject.setting
         space = thin(setting.space, width=1, cells=1)
+        why = f"the task's are below {_SIDE} x {_SIDE}"
         for side in range(_SIDE, min(setting.task.input_shape[1:]) + 1):
             task = dataclasses.replace(setting.task, input_shape=(1, side, side))
             seed = derive(setting.seed, "regions", space.canonical(subject.architecture), number)
@@ -57,7 +58,8 @@ class TeNasRegions(Score):
                 network = prepared(build(space, subject.architecture, task, seed=seed, device=setting.device))
                 with torch.no_grad():
                     network(torch.zeros((2, 1, side, side), device=setting.device))
-            except Exception:  # noqa: S112 - whatever a module raises for images that are too small
+            except (UsageError, RuntimeError, ValueError) as error:  # what spaces and layers raise for small images
+                why = str(error).partition("\n")[0]
                 continue
             codes = []
             for part in range(_BATCHES):
@@ -68,7 +70,7 @@ class TeNasRegions(Score):
             if not codes[0].numel():
                 raise UndefinedScore("the network has no rectifier")
             return float(different_rows(torch.cat(codes).cpu()))
-        raise UndefinedScore("the network takes no images of one channel at any size up to the task's")
+        raise UndefinedScore(f"the network takes no images of one channel at any size up to the task's: {why}")
 
 
 def _crops(subject: Subject, side: int, number: int, part: int) -> Tensor:
