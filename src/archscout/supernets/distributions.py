@@ -130,15 +130,26 @@ class Distribution(nn.Module):
                 )
         return total
 
-    def sample(self, count: int, rng: np.random.Generator) -> list[Architecture]:
-        """Independent draws."""
-        cumulated = [p.detach().double().cumsum(0).cpu().numpy() for p in self.probabilities()]
+    def sample(self, count: int, rng: np.random.Generator, *, balanced: bool = False) -> list[Architecture]:
+        """Draws from the distribution.
+
+        Args:
+            count: how many.
+            rng: of the draws.
+            balanced: whether together they take every option as often as its probability says, to within one, rather
+                than independently. Each alone has the same distribution as before, and the options of different
+                variables stay independent: systematic sampling of each variable, in an order of its own.
+        """
+        columns = []
+        for p in self.probabilities():
+            steps = p.detach().double().cumsum(0).cpu().numpy()
+            places = (rng.permutation(count) + rng.random()) / count if balanced else rng.random(count)
+            columns.append(np.minimum(np.searchsorted(steps, places * steps[-1], side="right"), len(steps) - 1))
         drawn = []
-        for _ in range(count):
+        for row in zip(*columns, strict=True):
             values: dict[str, Option] = {}
-            for variable, steps in zip(self.variables, cumulated, strict=True):
-                place = int(np.searchsorted(steps, rng.random() * steps[-1], side="right"))
-                values |= variable.values(min(place, variable.size - 1))
+            for variable, place in zip(self.variables, row, strict=True):
+                values |= variable.values(int(place))
             drawn.append(self.space.architecture(values))
         return drawn
 
