@@ -22,7 +22,7 @@ from archscout.testing import tiny_task
 
 NAMES = (
     "random_sharing", "spos", "setn", "darts", "darts:order=2", "rf_darts", "gdas", "parsec", "fp_nas", "proxyless",
-    "proxyless:gradient=reinforce", "balenas", "bn_nas",
+    "proxyless:gradient=reinforce", "balenas", "bn_nas", "pc_darts", "pc_darts:random_features=true",
 )  # fmt: skip
 SPACE = "nasbench201:width=4,cells=1"
 
@@ -260,6 +260,14 @@ def test_single_paths_search_every_space(tmp_path):
     run = Stand(tmp_path)
     run.space = create("space", "nasbench101:width=8,cells=1")
     create("method", short("spos", steps=2)).search(run)
+    assert run.found[0] in run.space
+
+
+@pytest.mark.parametrize("name", ["darts", "pc_darts", "gdas"])
+def test_mixtures_become_cells_where_options_are_not_free(tmp_path, name):
+    run = Stand(tmp_path)
+    run.space = create("space", "darts:width=4,layers=3")
+    create("method", short(name, steps=2)).search(run)
     assert run.found[0] in run.space
 
 
