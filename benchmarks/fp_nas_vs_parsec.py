@@ -276,7 +276,7 @@ def compare(cells: dict[str, list[dict]], count: int, margin: float) -> dict:
             name: {
                 what: {
                     "needed": _interval(values),
-                    "fewer_than_parsec": _interval([1 - v / c for v, c in zip(values, control[what], strict=True)]),
+                    "fewer_than_parsec": _interval([_fewer(v, c) for v, c in zip(values, control[what], strict=True)]),
                 }
                 for what, values in found.items()
             }
@@ -294,12 +294,17 @@ def _cell(cell: dict) -> dict:
 
 
 def _interval(values: list[float]) -> dict:
-    """The value, and what 95 % of the resamples lie between; null where it is not reached."""
-    low, high = np.nanquantile([v if math.isfinite(v) else np.nan for v in values[1:]] or [np.nan], [0.025, 0.975])
+    """The value, and what 95 % of the resamples lie between; null where the quality is not reached."""
+    low, high = np.quantile(values[1:], [0.025, 0.975], method="inverted_cdf")
     return {
         name: (float(value) if math.isfinite(value) else None)
         for name, value in zip(("value", "low", "high"), (values[0], low, high), strict=True)
     }
+
+
+def _fewer(need: float, control: float) -> float:
+    """The share of samples saved; none where neither reaches the quality."""
+    return 0.0 if math.isinf(need) and math.isinf(control) else 1 - need / control
 
 
 def library(landscape: TableLandscape, samples: int, steps: int, noise: float, seed: int, **rule: bool) -> float:
