@@ -168,6 +168,18 @@ def excess(run: Run) -> ArchitectureCost | None:
     return cost
 
 
+def relative(run: Run) -> ArchitectureCost | None:
+    """The costs of architectures, each in units of its limit, the largest of them; None where there are no limits."""
+    if not run.constraints:
+        return None
+
+    def cost(architectures: Sequence[Architecture]) -> list[float]:
+        rows = run.screened(architectures)
+        return [max(row[c.key] / c.limit for c in run.constraints) for row in rows]
+
+    return cost
+
+
 def cost_table(run: Run, samples: int = 200) -> tuple[dict[str, list[float]], float, float]:
     """A cost for each option of each choice, by least squares on sampled architectures, for the first limit.
 
