@@ -38,6 +38,9 @@ SKIPS_TAKE_OVER = 0.5
 """From this share of choices on that would become plain connections, the search warns."""
 
 
+Learns = Literal["weights", "samples", "gates", "mixture"]
+
+
 class WeightSharing(Method):
     """Base of the methods with shared weights.
 
@@ -47,7 +50,7 @@ class WeightSharing(Method):
         finalists: derived architectures that are trained in full, the best of which wins.
     """
 
-    learns: Literal["weights", "samples", "gates", "mixture"] = "weights"
+    learns: Learns = "weights"
     """What the method asks of a space: nothing; that options can be chosen freely; that they can be mixed, too; or that
     they can be mixed, and the space derives an architecture from the mixture where they cannot be chosen freely."""
 
