@@ -20,7 +20,7 @@ from archscout.core.strategy import Strategy
 from archscout.core.trial import Estimate
 from archscout.search.budget import Budget
 from archscout.search.costs import CostBook
-from archscout.search.engines import Engine
+from archscout.search.engines import Engine, TrialTimeout
 from archscout.search.progress import Silent
 from archscout.search.run import Clock, SearchRun
 from archscout.search.store import Store
@@ -256,6 +256,39 @@ def test_a_job_may_not_outlast_a_time_budget(tmp_path):
     free = make_run(tmp_path / "b", Threads(1), trials=3)
     free.evaluate([architecture], Judge())
     assert free.engine.timeouts == [None]
+
+
+def test_what_the_time_ends_is_not_tried_again_one_by_one(tmp_path):
+    class Late(Threads):
+        def submit(self, function, *args, timeout=None) -> Future:
+            self.timeouts.append(timeout)
+            future: Future = Future()
+            future.set_exception(TrialTimeout("took longer than 1 s and was stopped."))
+            return future
+
+    run = make_run(tmp_path, Late(1), seconds=60.0)
+    rng = np.random.default_rng(0)
+    trials = run.evaluate([run.space.sample(rng) for _ in range(8)], Judge())
+    assert len(run.engine.timeouts) == 1
+    assert [trial.status for trial in trials] == ["failed"] * 8
+    assert "took longer" in trials[0].reason
+
+
+def test_a_job_is_as_large_as_the_time_that_is_left_allows(tmp_path):
+    class Timed(Judge):
+        def estimate(self, architectures, setting, *, fidelity=None):
+            time.sleep(0.05 * len(architectures))
+            return super().estimate(architectures, setting, fidelity=fidelity)
+
+    run = make_run(tmp_path, Threads(1), seconds=1.0)
+    rng = np.random.default_rng(0)
+    distinct = list({run.space.canonical(a): a for a in (run.space.sample(rng) for _ in range(60))}.values())
+    run.evaluate(distinct[:4], Timed())
+    assert run.expected_seconds("trained", None, 8) == pytest.approx(0.4, rel=0.3)
+    began = time.monotonic()
+    trials = run.evaluate(distinct[4:], Timed())
+    assert time.monotonic() - began < 1.0
+    assert 6 <= len(trials) < 19, "stopped before the time was over, but not long before"
 
 
 def test_decisions_are_made_once(tmp_path):
