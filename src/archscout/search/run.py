@@ -46,6 +46,9 @@ _STALE = 200
 _LEAST_SECONDS = 5.0
 
 
+CALIBRATION = "calibration"
+"""The phase in which it is learnt how long a training takes here."""
+
 Flying = dict[Future[tuple[list[Estimate], float]], list[tuple[str, Architecture, int]]]
 """Jobs under way, each with its architectures, their keys and the numbers of their trials."""
 
@@ -221,8 +224,10 @@ class SearchRun:
                     affordable = self._affords(made, fidelity, len(batch))
                     if affordable:
                         flying |= self._submit(made, batch[:affordable], fidelity)
-                    if affordable < len(batch):
+                    if not affordable:
                         waiting.clear()
+                    elif affordable < len(batch):
+                        waiting.appendleft(batch[affordable:])
                 if not flying:
                     break
                 self._collect(flying, made, fidelity, phase)
@@ -411,8 +416,11 @@ class SearchRun:
     def _learn_pace(self, trial: StoredTrial) -> None:
         job, together = trial.extra.get("job_seconds"), int(trial.extra.get("together", 1))
         if trial.status == "completed" and job is not None:
-            epoch = min(job, epoch_seconds(trial) * together) if trial.curve else 0.0
-            self._pace.learn(trial.estimator, together, Job(len(trial.curve), job, epoch))
+            epochs = len(trial.curve)
+            epoch = min(job, epoch_seconds(trial) * together) if epochs else 0.0
+            # The first jobs of all include what every process does once.
+            seconds = min(job, epochs * epoch) if trial.phase == CALIBRATION else job
+            self._pace.learn(trial.estimator, together, Job(epochs, seconds, epoch))
 
     def _submit(self, estimator: Estimator, batch: Sequence[tuple[str, Architecture]], fidelity: int | None) -> Flying:
         numbered = []

@@ -27,14 +27,11 @@ from archscout.search.engines import engine as make_engine
 from archscout.search.finish import Ending, conditions, deliver, train_alone
 from archscout.search.progress import Progress, Silent
 from archscout.search.result import Result
-from archscout.search.run import BudgetTooSmall, Clock, SearchRun
+from archscout.search.run import CALIBRATION, BudgetTooSmall, Clock, SearchRun
 from archscout.search.store import Store, run_lock
 
 _RESERVE_SHARE, _RESERVE_MOST = 0.2, 12.0
 """Of a time budget, kept for measuring, testing, exporting and reporting the winner (seconds at most)."""
-
-_PROBES = 4
-"""Networks that each worker trains together, where that is faster, to learn what trainings take here."""
 
 _FULL_SHARE = 0.1
 """Of the worker-seconds of a time budget, what the full training of one network may take at most."""
@@ -274,10 +271,8 @@ def _plan_epochs(run: SearchRun, wished: int | None, method: Method) -> int:
     if math.isinf(run.budget.seconds):
         return most
     rng = run.rng("calibration")
-    # A stack a worker, of few networks: from these it is told what larger ones take.
-    probes = run.admit((run.space.sample(rng) for _ in range(1000)), _PROBES * run.workers)
-    count = run.workers * min(_PROBES, create("estimator", "trained").together(probes, run.setting))
-    trials = run.evaluate(probes[:count], "trained", fidelity=2, phase="calibration") if probes else []
+    probes = run.admit((run.space.sample(rng) for _ in range(1000)), run.workers)
+    trials = run.evaluate(probes, "trained", fidelity=2, phase=CALIBRATION) if probes else []
     if trials and not any(trial.status == "completed" for trial in trials):
         raise ArchscoutError(f"the first networks could not be trained: {trials[0].reason}")
     epoch = run.expected_seconds("trained", 1) if trials else math.inf
