@@ -160,7 +160,7 @@ class SearchRun:
         self._pace = Pace()
         self._sizes: dict[str, int] = {}
         for trial in self._stored.values():
-            self._learn_pace(trial)
+            self._learn(trial)
 
     # -- what the budget leaves -----------------------------------------------------------------------------------
 
@@ -413,14 +413,17 @@ class SearchRun:
     def fidelity(self, epochs: int) -> int:
         return epochs
 
-    def _learn_pace(self, trial: StoredTrial) -> None:
-        job, together = trial.extra.get("job_seconds"), int(trial.extra.get("together", 1))
-        if trial.status == "completed" and job is not None:
-            epochs = len(trial.curve)
+    def _learn(self, trial: StoredTrial) -> None:
+        """From a trial that is done: how long such ones take, and the best value so far."""
+        if trial.status == "completed":
+            together, epochs = int(trial.extra.get("together", 1)), len(trial.curve)
+            job = trial.extra.get("job_seconds") or trial.seconds * together
             epoch = min(job, epoch_seconds(trial) * together) if epochs else 0.0
             # The first jobs of all include what every process does once.
             seconds = min(job, epochs * epoch) if trial.phase == CALIBRATION else job
             self._pace.learn(trial.estimator, together, Job(epochs, seconds, epoch))
+        if trial.estimator == self.estimator and math.isfinite(trial.value):
+            self._best = max(trial.value, self._best if self._best is not None else -math.inf)
 
     def _submit(self, estimator: Estimator, batch: Sequence[tuple[str, Architecture]], fidelity: int | None) -> Flying:
         numbered = []
@@ -472,9 +475,7 @@ class SearchRun:
             self.store.add(self.name, rows)
         for row in rows:
             self._stored[row.key] = row
-            self._learn_pace(row)
-            if row.estimator == self.estimator and math.isfinite(row.value):
-                self._best = max(row.value, self._best if self._best is not None else -math.inf)
+            self._learn(row)
         self.clock.write(every=1.0)
 
     def _row(
