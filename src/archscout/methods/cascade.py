@@ -20,11 +20,10 @@ from typing import Any
 import numpy as np
 
 from archscout.core.architecture import Architecture
-from archscout.core.errors import UsageError
 from archscout.core.method import Method, Run
-from archscout.core.registry import factory, parse_name, register
+from archscout.core.registry import register
 from archscout.core.trial import Trial
-from archscout.methods.strategy import ranked
+from archscout.methods.strategy import check_trains, ranked
 from archscout.strategies.pareto import order
 
 ROUNDS = 3
@@ -75,11 +74,7 @@ class Cascade(Method):
         self.share, self.most, self.eta = share, pool, eta
 
     def search(self, run: Run) -> list[Trial]:
-        if "training" not in getattr(factory("estimator", parse_name(run.estimator)[0]), "needs", ()):
-            raise UsageError(
-                f"method 'cascade' ends in real training: estimator '{run.estimator}' trains nothing; "
-                "leave --estimator out, or take a strategy such as evolution."
-            )
+        check_trains(run, self.name)
         pool = Pool(run, self.scores)
         self._score(run, pool)
         ladder: dict[int, list[Trial]] = {run.fidelity(epochs): [] for epochs in fidelities(run.epochs, self.eta)}

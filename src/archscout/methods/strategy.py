@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from archscout.core.errors import UsageError
 from archscout.core.method import Method, Run
 from archscout.core.registry import factory, parse_name
 from archscout.core.strategy import Strategy
@@ -34,6 +35,15 @@ class StrategyMethod(Method):
         )
         best = [trial.architecture for trial in ranked(run, trials)[: 2 * FINALISTS]]
         return ranked(run, run.evaluate(best, "trained", fidelity=run.epochs, phase="final training"))
+
+
+def check_trains(run: Run, name: str) -> None:
+    """Raises `UsageError` where the run's estimator trains nothing, for methods that end in training."""
+    if "training" not in getattr(factory("estimator", parse_name(run.estimator)[0]), "needs", ()):
+        raise UsageError(
+            f"method '{name}' ends in real training: estimator '{run.estimator}' trains nothing; "
+            "leave --estimator out, or take a strategy such as evolution."
+        )
 
 
 def ranked(run: Run, trials: list[Trial]) -> list[Trial]:
