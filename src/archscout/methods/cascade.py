@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -23,7 +22,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.method import Method, Run
 from archscout.core.registry import register
 from archscout.core.trial import Trial
-from archscout.methods.strategy import check_trains, ranked
+from archscout.methods.strategy import affordable, check_trains, ranked
 from archscout.strategies.pareto import order
 
 ROUNDS = 3
@@ -299,16 +298,6 @@ def plan(rungs: Iterable[int]) -> list[Stage]:
 def batch(run: Run) -> int:
     """How many networks are asked for at once where there is no plan of their number."""
     return BATCH * (run.workers if math.isfinite(run.seconds_left()) else 1)
-
-
-def affordable(run: Run, epochs: int, seconds: float) -> int:
-    """How many networks can be trained at once for so many epochs within these seconds."""
-    if not run.expected_seconds(run.estimator, epochs):
-        return int(1000 * max(0.0, seconds))
-    most = 1
-    while run.expected_seconds(run.estimator, epochs, most) <= seconds:
-        most *= 2
-    return bisect_right(range(1, most), seconds, key=lambda n: run.expected_seconds(run.estimator, epochs, n))
 
 
 def mean_seconds(trials: Sequence[Trial]) -> float:
