@@ -206,8 +206,9 @@ class SearchRun:
         self.clock.enter(phase)
         keys = [self._key(made, architecture, fidelity) for architecture in architectures]
         unique = dict(zip(keys, architectures, strict=True))
-        self._sizes[made.name] = made.together(list(unique.values()), self.setting)
-        size = self._job_size(made.name, len(unique))
+        together = made.together(list(unique.values()), self.setting)
+        self._sizes[made.name] = max(together, self._sizes.get(made.name, 1))
+        size = self._job_size(together, len(unique))
         pairs = list(unique.items())
         chunks = [pairs[start : start + size] for start in range(0, len(pairs), size)]
         waiting = deque(batch for chunk in chunks if (batch := [pair for pair in chunk if pair[0] not in self._stored]))
@@ -394,16 +395,16 @@ class SearchRun:
             count -= 1
         return count if left > 0 else 0
 
-    def _job_size(self, estimator: str, count: int) -> int:
-        """How many of `count` evaluations share a job.
+    def _job_size(self, together: int, count: int) -> int:
+        """How many of `count` evaluations share a job, of which so many are best given together.
 
         Apart from a budget in time this follows from what was asked alone: not from workers or what is stored.
         """
         jobs = self.workers if math.isfinite(self.budget.seconds) else 2
-        return max(1, min(self._sizes.get(estimator, 1), -(-count // jobs)))
+        return max(1, min(together, -(-count // jobs)))
 
     def expected_seconds(self, estimator: str, fidelity: int | None, count: int = 1) -> float:
-        size = self._job_size(estimator, count)
+        size = self._job_size(self._sizes.get(estimator, 1), count)
         whole, rest = divmod(count, size * self.workers)
         last = min(size, rest)
         return whole * self._pace.expected(estimator, fidelity, size) + (
