@@ -337,8 +337,10 @@ class SearchRun:
                 break
             before = self.clock.phase
             self.clock.enter("costs")
-            self.book.screened(batch)
-            for architecture in batch:
+            worth = [a for a, no in zip(batch, self.book.hopeless(batch, self.constraints), strict=True) if not no]
+            self.rejected += len(batch) - len(worth)
+            self.book.screened(worth)
+            for architecture in worth:
                 if not meets(self.book.at_most(architecture), self.constraints, self.margins):
                     self.rejected += 1
                 else:

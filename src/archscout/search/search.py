@@ -145,6 +145,7 @@ def search(
             clock.enter("feasibility")
             found = run.decide("feasibility", lambda: _feasible(run))
             run.share = found["share"]
+            book.learn(feasibility.sample(the_space, book, seeds.stream(seed, "feasibility")))
             watch.say(
                 f"{found['meeting']} of {found['sampled']} sampled architectures meet "
                 + ", ".join(str(constraint) for constraint in constraints)
