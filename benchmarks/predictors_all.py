@@ -183,8 +183,8 @@ def report(found: dict[str, Any]) -> str:
         "# All predictors on the same ground",
         "",
         "Made by `benchmarks/predictors_all.py`. Kendall's tau-b, mean over repeats with its 95 % bootstrap interval "
-        "where there are five repeats or more; `n` is the number of repeats. Clean protocol: 1,000 random architectures are "
-        "predicted, none the same network as one learned from, or an isomorph. `NAME:encoding=live` is the same "
+        "where there are five repeats or more; `n` is the number of repeats. Clean protocol: 1,000 random architectures"
+        " are predicted, none the same network as one learned from, or an isomorph. `NAME:encoding=live` is the same "
         "predictor on the features of the pruned graph. What is undefined ranks last.",
         "",
     ]
