@@ -24,13 +24,17 @@ class RandomForest(Predictor):
     """
 
     def _fit(self, matrix: np.ndarray, y: np.ndarray) -> None:
-        self.trees_ = RandomForestRegressor(
-            116, max_features=0.17, min_samples_leaf=2, bootstrap=False, n_jobs=1,
-            random_state=derive(self.seed, "random forest") % 2**32,
-        ).fit(matrix, y)  # fmt: skip
+        self.trees_ = forest(116, derive(self.seed, "random forest") % 2**32).fit(matrix, y)
 
     def _predict(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return between_trees(self.trees_, matrix)
+
+
+def forest(trees: int, state: int) -> RandomForestRegressor:
+    """A forest with these settings, not grown yet."""
+    return RandomForestRegressor(
+        trees, max_features=0.17, min_samples_leaf=2, bootstrap=False, random_state=state, n_jobs=1
+    )
 
 
 def between_trees(trees: RandomForestRegressor, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
