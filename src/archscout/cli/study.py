@@ -42,8 +42,8 @@ def estimators(
             "--with",
             metavar="NAME,...",
             show_default=False,
-            help="Predictors (scout, random_forest:encoding=plain, scout:scores=naswot+params, ...), scores that the "
-            "table has, last_value, sum_of_losses.",
+            help="Predictors (scout, random_forest:encoding=plain, scout:scores=naswot+params, ...), readers of curves "
+            "(valacc, sotl, ...), scores that the table has; 'all': every one for which the table has what it needs.",
         ),
     ] = None,
     train_sizes: Annotated[
@@ -80,7 +80,7 @@ def estimators(
         from archscout.study.estimators import Plan, compare, default_sizes
 
         opened = api.table(table)
-        contenders = split_names(names) if names else _usual(opened, metric)
+        contenders = _contenders(split_names(names) if names else [], opened, metric, scores)
         sizes = _numbers(train_sizes) if train_sizes else default_sizes(len(set(opened.architectures)))
         plan = Plan(
             tuple(contenders), sizes, repeats, None if test == "all" else _count(test), not everything, seed
@@ -253,16 +253,25 @@ def supernets(
     output.print_text(f"\n{folder}: summary.csv, and bias.csv by operation")
 
 
-def _usual(table: Table, metric: str | None) -> list[str]:
-    """Who is compared where nobody is named: all predictors, the table's scores, and what reads its curves."""
-    import importlib.util
+USUAL = (
+    "scout", "gaussian_process", "random_forest", "extra_trees", "bayesian_ridge", "lightgbm", "lambdarank", "valacc",
+    "sotl", "params", "macs", "naswot", "synflow",
+)  # fmt: skip
+"""Who is compared where nobody is named, as far as the table has what they need."""
 
-    from archscout.study.problem import curves_of
 
-    boosted = ["lightgbm", "lambdarank"] if importlib.util.find_spec("lightgbm") else []
-    scores = [name for name in ("params", "macs", "naswot", "synflow") if name in table.metrics]
-    learning = ["scout", "gaussian_process", "random_forest", "extra_trees", "bayesian_ridge", *boosted]
-    return [*learning, "random_forest:encoding=plain", *scores, *curves_of(table, metric)]
+def _contenders(named: list[str], table: Table, metric: str | None, scores: Path | None) -> list[str]:
+    """The names as given, `all` and none at all made explicit."""
+    if named and "all" not in named:
+        return named
+    from archscout.study.problem import comparable
+
+    able, unable = comparable(table, metric=metric, scores=scores)
+    if not named:
+        return [*(name for name in USUAL if name in able), "random_forest:encoding=plain"]
+    if unable:
+        output.say(f"left out: {'; '.join(unable)}")
+    return [*able, *(name for name in named if name != "all" and name not in able)]
 
 
 def _about(table: Table, metric: str | None, repeats: int, seed: int, **more: Any) -> Mapping[str, Any]:

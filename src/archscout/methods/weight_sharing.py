@@ -18,11 +18,10 @@ import torch
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError
 from archscout.core.method import Method, Run
-from archscout.core.registry import factory, parse_name
 from archscout.core.seeds import derive as derive_seed
 from archscout.core.space import Space
 from archscout.core.trial import Trial
-from archscout.methods.strategy import ranked
+from archscout.methods.strategy import check_trains, ranked
 from archscout.supernets.derive import Score, evolve, likeliest
 from archscout.supernets.distributions import Distribution, is_product
 from archscout.supernets.evaluate import losses, mixable
@@ -73,11 +72,7 @@ class WeightSharing(Method):
         return likeliest(trained.distribution, run.admit, self.finalists, run.rng("derive"))
 
     def search(self, run: Run) -> list[Trial]:
-        if "training" not in getattr(factory("estimator", parse_name(run.estimator)[0]), "needs", ()):
-            raise UsageError(
-                f"method '{self.name}' ends in real training: estimator '{run.estimator}' trains nothing; "
-                "leave --estimator out, or take a strategy such as evolution."
-            )
+        check_trains(run, self.name)
         with one_thread():
             supernet, trained = self._train(run)
             run.show("derivation", 0)
