@@ -14,6 +14,7 @@ from archscout.core import seeds
 from archscout.core.cost import Constraint
 from archscout.core.errors import UsageError
 from archscout.core.registry import create
+from archscout.core.trial import Trial
 from archscout.methods import weight_sharing
 from archscout.networks.choices import Conv2d, Depth, Kernel, Linear, OneOf, Width
 from archscout.spaces.model import ModelSpace
@@ -22,14 +23,17 @@ from archscout.testing import tiny_task
 
 NAMES = (
     "random_sharing", "spos", "setn", "darts", "darts:order=2", "rf_darts", "gdas", "parsec", "fp_nas", "proxyless",
-    "proxyless:gradient=reinforce", "balenas", "bn_nas",
+    "proxyless:gradient=reinforce", "balenas", "bn_nas", "pc_darts", "pc_darts:random_features=true",
+    "balenas_tf", "en2as", "bn_nas:fair=true",
 )  # fmt: skip
 SPACE = "nasbench201:width=4,cells=1"
 
 
 def short(name, steps=4, more=""):
     separator = "," if ":" in name else ":"
-    evaluations = ",evaluations=12" if name in ("random_sharing", "spos", "setn", "bn_nas") else ""
+    evaluations = (
+        ",evaluations=12" if name in ("random_sharing", "spos", "setn", "bn_nas", "bn_nas:fair=true", "en2as") else ""
+    )
     return f"{name}{separator}steps={steps},batch=16,finalists=1{evaluations}{more}"
 
 
@@ -119,6 +123,16 @@ class Stand:
     def screened(self, architectures):
         """As many multiply-adds as there are 3 x 3 convolutions, to be quick."""
         return [{"macs": 1.0 + a.text.count("nor_conv_3x3")} for a in architectures]
+
+    def score(self, architectures, names):
+        """More 3 x 3 convolutions are better."""
+        return [
+            [
+                Trial(n, a, a.text, name, None, "completed", float(a.text.count("nor_conv_3x3")))
+                for n, a in enumerate(architectures)
+            ]
+            for name in names
+        ]
 
     def admit(self, architectures, count):
         limit = self.constraints[0].limit if self.constraints else math.inf
@@ -260,6 +274,14 @@ def test_single_paths_search_every_space(tmp_path):
     run = Stand(tmp_path)
     run.space = create("space", "nasbench101:width=8,cells=1")
     create("method", short("spos", steps=2)).search(run)
+    assert run.found[0] in run.space
+
+
+@pytest.mark.parametrize("name", ["darts", "pc_darts", "gdas"])
+def test_mixtures_become_cells_where_options_are_not_free(tmp_path, name):
+    run = Stand(tmp_path)
+    run.space = create("space", "darts:width=4,layers=3")
+    create("method", short(name, steps=2)).search(run)
     assert run.found[0] in run.space
 
 

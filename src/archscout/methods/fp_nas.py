@@ -28,6 +28,8 @@ class FPNAS(WeightSharing):
         strength: of the hinge cost.
         warm_up: the share of the steps in which weights alone are trained, by uniform single paths.
         joint: the share of the steps at the end in which the choices of a layer are decided together.
+        balanced: whether the samples of a step together take every option as often as its probability says, which is
+            not published and needs fewer of them; else they are independent.
     """
 
     learns = "samples"
@@ -43,11 +45,12 @@ class FPNAS(WeightSharing):
         strength: float = 1.0,
         warm_up: float = 0.2,
         joint: float = 0.4,
+        balanced: bool = True,
     ) -> None:
         super().__init__(steps, batch, finalists)
         self.name = "fp_nas"
         self.samples, self.reach, self.temperature, self.strength = samples, reach, temperature, strength
-        self.warm_up, self.joint = warm_up, joint
+        self.warm_up, self.joint, self.balanced = warm_up, joint, balanced
 
     def phases(self, run: Run, supernet: Supernet, steps: int) -> list[Phase]:
         learning = 1 - self.warm_up
@@ -57,7 +60,8 @@ class FPNAS(WeightSharing):
             cost=excess(run),
             strength=self.strength,
         )
-        plan = SamplesByEntropy(self.samples / float(Distribution(run.space).entropy().detach()))
+        entropy = float(Distribution(run.space).entropy().detach())
+        plan = SamplesByEntropy(self.samples / entropy, balanced=self.balanced)
         objective = PosteriorMean(self.temperature)
         coarse = learning - self.joint
         phases = [

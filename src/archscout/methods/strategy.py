@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 
 from archscout.core.errors import UsageError
 from archscout.core.method import Method, Run
@@ -54,3 +55,13 @@ def ranked(run: Run, trials: list[Trial]) -> list[Trial]:
 
         return [defined[i] for i in order(points(defined, run.objectives))] if defined else []
     return sorted(defined, key=lambda trial: trial.rank)
+
+
+def affordable(run: Run, epochs: int, seconds: float) -> int:
+    """How many networks can be trained at once for so many epochs within these seconds."""
+    if not run.expected_seconds(run.estimator, epochs):
+        return int(1000 * max(0.0, seconds))
+    most = 1
+    while run.expected_seconds(run.estimator, epochs, most) <= seconds:
+        most *= 2
+    return bisect_right(range(1, most), seconds, key=lambda n: run.expected_seconds(run.estimator, epochs, n))

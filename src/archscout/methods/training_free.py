@@ -20,7 +20,7 @@ from archscout.core.method import Method, Run
 from archscout.core.task import Task
 from archscout.core.trial import Trial
 from archscout.estimators.zero_cost.ranks import among
-from archscout.methods.strategy import check_trains, ranked
+from archscout.methods.strategy import affordable, check_trains, ranked
 
 SEARCH_SHARE = 0.6
 """Of a time budget, for everything before the full training of what was picked."""
@@ -250,16 +250,15 @@ def briefly_trained(run: Run, architectures: list[Architecture], finalists: int)
     """
     epochs = run.fidelity(max(1, round(run.epochs / 10)))
 
-    def affordable() -> int:
+    def paid_for() -> int:
         if math.isfinite(run.trials_left()):
             return int(min(len(architectures), run.trials_left() - finalists))
         left = run.seconds_left() - 2 * run.expected_seconds(run.estimator, run.epochs)
-        each = run.expected_seconds(run.estimator, epochs)
-        return int(np.clip(left * run.workers / each if each else math.inf, 0, len(architectures)))
+        return min(len(architectures), affordable(run, epochs, left))
 
     if len(architectures) < 2 or epochs == run.epochs:
         return architectures
-    count = run.decide("brief trainings", affordable)
+    count = run.decide("brief trainings", paid_for)
     if count < 2:
         return architectures
     trials = run.evaluate(architectures[:count], run.estimator, fidelity=epochs, phase="brief training")

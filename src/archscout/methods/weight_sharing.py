@@ -19,6 +19,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError
 from archscout.core.method import Method, Run
 from archscout.core.seeds import derive as derive_seed
+from archscout.core.space import Space
 from archscout.core.trial import Trial
 from archscout.methods.strategy import check_trains, ranked
 from archscout.supernets.derive import Score, evolve, likeliest
@@ -45,8 +46,9 @@ class WeightSharing(Method):
         finalists: derived architectures that are trained in full, the best of which wins.
     """
 
-    learns: Literal["weights", "samples", "gates"] = "weights"
-    """What the method asks of a space: nothing; that options can be chosen freely; that they can be mixed, too."""
+    learns: Literal["weights", "samples", "gates", "mixture"] = "weights"
+    """What the method asks of a space: nothing; that options can be chosen freely; that they can be mixed, too; or that
+    they can be mixed, and the space derives an architecture from the mixture where they cannot be chosen freely."""
 
     def __init__(self, steps: int = 2000, batch: int = 64, finalists: int = 3) -> None:
         if type(finalists) is not int or finalists < 1:
@@ -57,6 +59,10 @@ class WeightSharing(Method):
     @abstractmethod
     def phases(self, run: Run, supernet: Supernet, steps: int) -> list[Phase]:
         """How the supernet is trained in so many steps."""
+
+    def supernet(self, run: Run, seed: int) -> Supernet:
+        """The supernet, untrained."""
+        return Supernet(run.space, run.task, seed=seed)
 
     def derive(self, run: Run, supernet: Supernet, trained: Trained) -> list[Architecture]:
         """Candidates that keep every limit, best first: by default the most probable ones."""
@@ -73,7 +79,7 @@ class WeightSharing(Method):
 
     def _train(self, run: Run) -> tuple[Supernet, Trained]:
         seed = derive_seed(run.seed, "supernet", self.name)
-        supernet = Supernet(run.space, run.task, seed=seed)
+        supernet = self.supernet(run, seed)
         self._check(supernet)
         steps = int(run.decide("supernet steps", lambda: self._affordable(run, seed)))
         warned = False
@@ -100,12 +106,13 @@ class WeightSharing(Method):
     def _check(self, supernet: Supernet) -> None:
         """Raises `UsageError` for a space that this method cannot search."""
         name = supernet.space.name
-        if self.learns != "weights" and not is_product(supernet.space):
+        derives = self.learns == "mixture" and type(supernet.space).strongest is not Space.strongest
+        if self.learns != "weights" and not derives and not is_product(supernet.space):
             raise UsageError(
                 f"method '{self.name}' learns a probability for each option alone, and not every combination of them "
                 f"is an architecture of space '{name}': take spos, random_sharing or bn_nas."
             )
-        if self.learns == "gates" and not mixable(supernet):
+        if self.learns in ("gates", "mixture") and not mixable(supernet):
             raise UsageError(
                 f"method '{self.name}' mixes options, and choices of space '{name}' decide what is connected to what: "
                 "take fp_nas, parsec, spos or random_sharing."
@@ -120,7 +127,7 @@ class WeightSharing(Method):
         if math.isinf(left):
             return self.settings.steps
         run.show("supernet training", 0)
-        supernet = Supernet(run.space, run.task, seed=seed)
+        supernet = self.supernet(run, seed)
         phases = self.phases(run, supernet, self.settings.steps)
         took: list[float] = []
         for settings in (self._settings(1), self._settings(PROBE_STEPS)):  # the first step includes what is done once

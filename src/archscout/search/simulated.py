@@ -181,9 +181,9 @@ class SimulatedRun:
     def trials_left(self) -> float:
         return self.budget.trials - len(self.trials)
 
-    def expected_seconds(self, estimator: str, fidelity: int | None) -> float:
+    def expected_seconds(self, estimator: str, fidelity: int | None, count: int = 1) -> float:
         recent = self._spent.get(f"{estimator}@{fidelity}")
-        return float(np.mean(recent)) if recent else 0.0
+        return count * float(np.mean(recent)) if recent else 0.0
 
     def fidelity(self, epochs: int) -> int:
         return self.table.fidelity(epochs, self.metric.name) or epochs
