@@ -64,7 +64,7 @@ SYSTEMS = {
     "epsilon in the log domain": System("epsilon:samples=100,score=epsilon_log:batch=16", 20, "ours"),
     "NASGraph": System("nasgraph:samples=200", 20, "217 s on a processor for the 200"),
     "KNAS": System("knas:samples=300,keep=40", 20, "", "sample_0"),
-    "Eigen-NAS": System("eigen_nas:samples=30,score=eigen_nas:batch=24,repeats=1", 5, "batch and sample not known"),
+    "Eigen-NAS": System("eigen_nas:samples=20,score=eigen_nas:batch=24", 20, "batch and sample not known", "dear"),
     "AZ-NAS": System("az_nas:samples=100,batch=16", 20, "3,000 samples, batch 64: 93.63 by its code", "views"),
     "Zen-NAS": System("zen_nas:samples=150,population=50", 3, "480,000 steps, population 512"),
     "DAS": System("das:samples=100,keep=4,steps=8,batch=64", 2, "settings not known", "sample_0"),
