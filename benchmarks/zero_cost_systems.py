@@ -260,7 +260,8 @@ def page(made: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     for name, row in made.items():
         if "settings" in row:
             pick = next(each["architecture"] for each in rows if each["system"] == name)
-            lines.append(f"| {name} | `{row['settings']}` | {row['published']} | `{pick.replace('|', '&#124;')}` |")
+            escaped = pick.replace("|", "\\|")
+            lines.append(f"| {name} | `{row['settings']}` | {row['published']} | `{escaped}` |")
     return "\n".join([*lines, "", *_says(made), ""])
 
 
