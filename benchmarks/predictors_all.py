@@ -21,6 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import archscout
 from archscout.core.errors import ArchscoutError
 from archscout.core.registry import create
@@ -80,7 +82,9 @@ def contenders(table: Table, metric: str, scores: Path | None) -> tuple[list[str
     """All that the table has something for: first those that are quick, then small networks and what tunes itself."""
     able, unable = comparable(table, metric=metric, scores=scores)
     print(f"{table.name}: left out: {'; '.join(unable) or 'nothing'}", flush=True)
-    names = [name for name in able if is_learner(name) or name in SCORES]
+    # Published scores may be there for some architectures only; these are no match for the others.
+    there = [name for name in SCORES if name in table.metrics and np.isfinite(table.values(name)).mean() > 0.99]
+    names = [name for name in able if is_learner(name) or name in there or (scores is not None and name in SCORES)]
     names += [f"{name}:encoding=live" for name in LIVE if name in able]
     heavy = [name for name in names if is_network(name) or name in SLOW]
     return [name for name in names if name not in heavy], heavy
