@@ -48,7 +48,7 @@ class Inherited(Estimator):
         self, architectures: Sequence[Architecture], setting: Setting, *, fidelity: int | None = None
     ) -> list[Estimate]:
         settings = Settings(steps=fidelity or self.settings.steps, batch_size=self.settings.batch_size)
-        supernet = trained_supernet(setting, settings, self.plan)
+        supernet = trained_supernet(setting, settings, type(self).plan)
         x, y = setting.task.tensors(setting.task.valid.head(EXAMPLES), setting.device)
         count = max(1, round(len(x) / BATCH))
         batches = list(zip(x.tensor_split(count), y.tensor_split(count), strict=True))
@@ -72,7 +72,7 @@ def trained_supernet(setting: Setting, settings: Settings, plan: Plan = uniform)
     start = hashlib.sha256(repr(tuple(setting.space.choices)).encode())
     for name, tensor in supernet.state_dict().items():
         start.update(name.encode() + tensor.numpy().tobytes())
-    key = (start.hexdigest(), setting.task.digest, setting.device, settings, plan.__qualname__)  # type: ignore[attr-defined]
+    key = (start.hexdigest(), setting.task.digest, setting.device, settings, plan.__qualname__)
     if key not in _kept:
         fit(supernet, Distribution(setting.space), [Phase(plan=plan)], settings, seed=seed, device=setting.device)
         _kept.clear()
