@@ -93,7 +93,7 @@ class Stand:
         self.evaluated.append((phase, fidelity, [a.text for a in architectures]))
         return [self._trial(a, estimator, self.trained(a), fidelity) for a in architectures]
 
-    def expected_seconds(self, estimator, fidelity):
+    def expected_seconds(self, estimator, fidelity, count=1):
         return 1.0 if self.scored and fidelity is None else 0.0
 
     def fidelity(self, epochs):

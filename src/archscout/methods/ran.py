@@ -47,7 +47,7 @@ class RAN(TrainingFree):
         def rule(values: np.ndarray) -> np.ndarray:
             mass, macs = values.T
             # All that have the mass come before all that have not.
-            return np.where(mass >= asked, 1 / macs, mass - asked)
+            return np.asarray(np.where(mass >= asked, 1 / macs, mass - asked))
 
         evolve(scored, rule, self.samples, self.population)
         run.note("nn_mass", asked)
