@@ -27,11 +27,19 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+    from archscout.core.architecture import Architecture
+    from archscout.supernets.distributions import Distribution
+    from archscout.supernets.step import Step
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 TEMPERATURE, REACH, BETAS = 2.0, 24.0, (0.5, 0.999)
@@ -309,34 +317,56 @@ def _fewer(need: float, control: float) -> float:
 
 def library(landscape: TableLandscape, samples: int, steps: int, noise: float, seed: int, **rule: bool) -> float:
     """The regret of one search made of the library's own parts."""
-    import torch
-
-    from archscout.core.seeds import stream
-    from archscout.supernets.distributions import Distribution
     from archscout.supernets.plans import Samples, SamplesByEntropy
-    from archscout.supernets.terms import posterior
 
-    distribution = Distribution(landscape.space)
-    plan = (
-        SamplesByEntropy(samples / float(distribution.entropy().detach()), balanced=rule["balanced"])
-        if rule["adaptive"]
-        else Samples(samples, balanced=rule["balanced"])
-    )
-    adam = torch.optim.Adam(distribution.parameters(), REACH / steps, BETAS)
+    first = TableSearch(landscape, seed, noise)
+    plan = Samples(samples, balanced=rule["balanced"])
+    if rule["adaptive"]:
+        plan = SamplesByEntropy(samples / first.whole, balanced=rule["balanced"])
+    distribution = first.run(plan, steps)
+    return float(landscape.regret(first.places([distribution.mode()])[:, :, 0])[0])
 
-    def places(architectures: list) -> np.ndarray:
-        choices = landscape.space.choices
+
+class TableSearch:
+    """The library's own update of a distribution, rewarded by the table."""
+
+    def __init__(self, landscape: TableLandscape, seed: int, noise: float) -> None:
+        from archscout.supernets.distributions import Distribution
+
+        self.landscape, self.seed, self.noise = landscape, seed, noise
+        self.distribution = Distribution(landscape.space)
+        self.whole = float(self.distribution.entropy().detach())
+
+    def places(self, architectures: Sequence[Architecture]) -> np.ndarray:
+        """1 x D x K positions of options."""
+        choices = self.landscape.space.choices
         return np.asarray([[c.index(a[c.name]) for c in choices] for a in architectures]).T[None]
 
-    for number in range(steps):
-        step = SimpleNamespace(distribution=distribution, rng=lambda purpose, n=number: stream(seed, purpose, n))
-        drawn = [job.architecture for job in plan(step)]
-        rewards = landscape.reward(places(drawn))[0] + noise * stream(seed, "noise", number).standard_normal(len(drawn))
-        weights = posterior(torch.tensor(rewards), TEMPERATURE)
-        adam.zero_grad()
-        (-(weights * distribution.log_probabilities(drawn)).sum()).backward()
-        adam.step()
-    return float(landscape.regret(places([distribution.mode()])[:, :, 0])[0])
+    def run(self, plan: Callable, steps: int, kind: str = "Importance", **charge: Any) -> Distribution:
+        """The distribution after so many steps of an update; `charge` is what the update says of cost."""
+        import torch
+
+        from archscout.core.seeds import stream
+        from archscout.supernets import updates
+
+        search = self
+
+        class Looked(getattr(updates, kind)):
+            def losses(self, step: Step, architectures: Sequence[Architecture]) -> torch.Tensor:
+                rewards = search.landscape.reward(search.places(architectures))[0]
+                noise = stream(search.seed, "noise", step.number).standard_normal(len(architectures))
+                return -torch.tensor(rewards + search.noise * noise)
+
+        update = Looked(REACH / steps, BETAS, temperature=TEMPERATURE, **charge)
+        optimizer = update.optimizer(self.distribution)
+        for number in range(steps):
+            step = SimpleNamespace(
+                number=number, distribution=self.distribution, valid=(None, [0]),
+                rng=lambda purpose, n=number: stream(self.seed, purpose, n),
+            )  # fmt: skip
+            step.jobs = plan(step)
+            update(step, optimizer)
+        return self.distribution
 
 
 def main() -> None:

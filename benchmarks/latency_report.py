@@ -47,9 +47,10 @@ operations. On the training devices, those numbers were the best of ten sets of 
 SPLIT_NOTE = """\
 *bayesian, chosen*: the default, which chooses what to measure among 300 random candidates of the pool; *random*: it
 gets what the others get. *proxy*: OneProxy with the known device that ranks the measured architectures most alike;
-*adapted* where it ranks them below .9. *HELP* and *device embeddings* are this project's own implementations, on one
-seed and after far fewer training steps than published (HELP: 100 of 2,000 episodes): they neither reproduce nor refute
-what is published. (BRP-NAS's graph network: `--graph-network`.) *linear* and *boosted* know the new device only; with
+*adapted* where it ranks them below .9. *HELP*, *graph network* (BRP-NAS's, `--graph-network`) and *device embeddings*
+(after NASFLAT, without all of its parts) are this project's own implementations. What is trained less than published
+(HELP: 2,000 episodes; graph network: width 600, batches of one) neither reproduces nor refutes what is published;
+`--published` trains these two as published, which takes hours. *linear* and *boosted* know the new device only; with
 most of the table measured they say how much is noise: most phones were timed in whole milliseconds. *HELP, as
 published* is its README's table. Its ten measurements are ten reference architectures and, in its code, ten more, drawn
 from the middle 80 % of 900 by the new device's own latency and scaled to their range: neither is known after ten

@@ -208,17 +208,29 @@ def _split(w: World, options: argparse.Namespace) -> Iterator[tuple[Row, Callabl
         )
     for seed in range(options.network_seeds):
         networks: dict[str, LatencyModel] = {
-            "HELP": HELPLatency(known, episodes=options.episodes, seed=derive(seed, "help")),
+            f"HELP, {options.episodes:,} episodes": HELPLatency(
+                known, episodes=options.episodes, seed=derive(seed, "help")
+            ),
             "device embeddings": DeviceEmbeddingLatency(known, seed=derive(seed, "nasflat")),
         }
+        if options.published:
+            networks["HELP, published settings"] = HELPLatency(
+                known, episodes=2000, rate=1e-4, seed=derive(seed, "help")
+            )
         for method, network in networks.items():
             for device in TEST[name]:
                 for count in (10, 20):
                     key = _key("split", name, device, method, seed, count=count, measured="random")
                     yield key, lambda m=network, s=seed, d=device, c=count: tested(w, m, d, _references(w, m, s, c))
-        for device in TEST[name] if options.graph_network else ():
-            key = _key("split", name, device, "graph network", seed, count=900, measured="random")
-            yield key, lambda s=seed, d=device: tested(w, GCNLatency(seed=derive(s, "gcn")), d, range(900))
+        graph_networks: dict[str, Callable[[int], LatencyModel]] = {}
+        if options.graph_network:
+            graph_networks["graph network"] = GCNLatency
+        if options.published:
+            graph_networks["graph network, published settings"] = partial(GCNLatency, 600, batch=1, rate=4e-4)
+        for method, make in graph_networks.items():
+            for device in TEST[name]:
+                key = _key("split", name, device, method, seed, count=900, measured="random")
+                yield key, lambda m=make, s=seed, d=device: tested(w, m(seed=derive(s, "gcn")), d, range(900))
 
 
 def leave(options: argparse.Namespace) -> Iterator[tuple[Row, Callable[[], Row]]]:
@@ -474,6 +486,9 @@ def main() -> None:
     parser.add_argument("--network-seeds", type=int, default=1, help="seeds of the three neural models")
     parser.add_argument("--episodes", type=int, default=100, help="of HELP's meta-training")
     parser.add_argument("--graph-network", action="store_true", help="also BRP-NAS's, which takes half an hour more")
+    parser.add_argument(
+        "--published", action="store_true", help="also HELP and BRP-NAS's as published, which takes hours"
+    )
     parser.add_argument("--rows", type=Path, default=Path("runs/latency_transfer.jsonl"))
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     parser.add_argument("--tune", action="store_true")

@@ -21,6 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import archscout
 from archscout.core.errors import ArchscoutError
 from archscout.core.registry import create
@@ -48,6 +50,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/predictors_all"))
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--network-repeats", type=int, default=20)
+    parser.add_argument("--network-sizes", default=",".join(map(str, SIZES)))
     parser.add_argument("--only", default="", help="these contenders alone, joined by commas")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--report", action="store_true", help="run nothing: the page of what is there in --runs")
@@ -61,9 +64,13 @@ def main() -> None:
         folder = options.runs / f"{table.name}-{metric}"
         light, heavy = contenders(table, metric, scores)
         if not options.report:
-            for group, repeats in ((light, options.repeats), (heavy, options.network_repeats)):
+            fewer = tuple(map(int, options.network_sizes.split(",")))
+            for group, repeats, sizes in (
+                (light, options.repeats, SIZES), (heavy, options.network_repeats, fewer)
+            ):  # fmt: skip
                 wanted = [name for name in group if not options.only or name in options.only.split(",")]
-                run(table, metric, scores, folder, wanted, repeats, options.workers)
+                part = folder / "-".join(map(str, sizes))
+                run(table, metric, scores, part, wanted, sizes, repeats, options.workers)
         found["tables"][table.name] = {"metric": metric, "entries": entries(folder), "won": won(folder)}
     found["speed"] = speed(tables[0][0], tables[0][1]) if not options.only and not options.report else before("speed")
     RESULTS.mkdir(parents=True, exist_ok=True)
@@ -80,7 +87,9 @@ def contenders(table: Table, metric: str, scores: Path | None) -> tuple[list[str
     """All that the table has something for: first those that are quick, then small networks and what tunes itself."""
     able, unable = comparable(table, metric=metric, scores=scores)
     print(f"{table.name}: left out: {'; '.join(unable) or 'nothing'}", flush=True)
-    names = [name for name in able if is_learner(name) or name in SCORES]
+    # Published scores may be there for some architectures only; these are no match for the others.
+    there = [name for name in SCORES if name in table.metrics and np.isfinite(table.values(name)).mean() > 0.99]
+    names = [name for name in able if is_learner(name) or name in there or (scores is not None and name in SCORES)]
     names += [f"{name}:encoding=live" for name in LIVE if name in able]
     heavy = [name for name in names if is_network(name) or name in SLOW]
     return [name for name in names if name not in heavy], heavy
@@ -104,19 +113,25 @@ def is_network(name: str) -> bool:
 
 
 def run(
-    table: Table, metric: str, scores: Path | None, folder: Path, names: list[str], repeats: int, workers: int
+    table: Table,
+    metric: str,
+    scores: Path | None,
+    folder: Path,
+    names: list[str],
+    sizes: tuple[int, ...],
+    repeats: int,
+    workers: int,
 ) -> None:
     """All of a group, the first repeat of all before the second of any."""
     if names and repeats > 0:
         compare(
-            table, Plan(tuple(names), SIZES, repeats), folder, metric=metric, scores=scores, workers=workers,
+            table, Plan(tuple(names), sizes, repeats), folder, metric=metric, scores=scores, workers=workers,
             progress=lambda done, total: print(f"{table.name}: {done} of {total}", flush=True),
         )  # fmt: skip
 
 
 def rows_in(folder: Path) -> list[dict[str, Any]]:
-    file = folder / "rows.jsonl"
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    lines = [line for file in sorted(folder.glob("*/rows.jsonl")) for line in file.read_text("utf-8").splitlines()]
     return [
         {k: float("nan") if v is None else v for k, v in row.items()} for line in lines for row in json.loads(line)[2]
     ]

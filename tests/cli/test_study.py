@@ -66,6 +66,7 @@ def test_searches_are_compared_from_the_command_line(table, tmp_path, capfd):
         (["estimators", "--with", "scout", "--train-sizes", "a"], "no whole number"),
         (["estimators", "--with", "scout", "--train-sizes", "100"], "more than half"),
         (["estimators", "--with", "valacc", "--train-sizes", "10"], "no shorter trainings"),
+        (["estimators", "--with", "scout", "--mutants", "--test", "all"], "predicted in a number"),
         (["estimators", "--with", "scout", "--metric", "vlaid"], "did you mean 'valid'"),
         (["strategies", "--with", "rondam"], "did you mean 'random'"),
         (["strategies", "--budget", "1h"], "does not say how long trainings took"),

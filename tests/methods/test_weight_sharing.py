@@ -24,7 +24,7 @@ from archscout.testing import tiny_task
 NAMES = (
     "random_sharing", "spos", "setn", "darts", "darts:order=2", "rf_darts", "gdas", "parsec", "fp_nas", "proxyless",
     "proxyless:gradient=reinforce", "balenas", "bn_nas", "pc_darts", "pc_darts:random_features=true",
-    "balenas_tf", "en2as", "bn_nas:fair=true",
+    "balenas_tf", "en2as", "bn_nas:fair=true", "spos:paths=scattered",
 )  # fmt: skip
 SPACE = "nasbench201:width=4,cells=1"
 
@@ -179,11 +179,11 @@ def test_elastic_spaces_and_own_modules_work(tmp_path, name, space):
     assert run.found[0] in run.space
 
 
-@pytest.mark.parametrize("name", ["fp_nas", "proxyless"])
+@pytest.mark.parametrize("name", ["fp_nas", "fp_nas:hinge=true", "proxyless"])
 def test_a_limit_moves_the_distribution_below_it(tmp_path, name):
     """Two 3 x 3 convolutions are one too many: what is sampled in the end costs less than at the start."""
     run = Stand(tmp_path, limit=2.0)
-    more = {"fp_nas": ",strength=3,reach=8,warm_up=0.1", "proxyless": ",strength=3,reach=8,every=1,warm_up=0.1"}[name]
+    more = ",reach=8,warm_up=0.1" + {"fp_nas": "", "fp_nas:hinge=true": ",strength=3"}.get(name, ",strength=3,every=1")
     method = create("method", short(name, steps=40, more=more))
     method.search(run)
     first, last = (run.notes["weight_sharing"]["history"][place] for place in (0, -1))

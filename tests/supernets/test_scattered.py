@@ -65,6 +65,10 @@ def test_options_are_taken_equally_often_and_all_of_them_learn():
 
 
 def test_numbers_cannot_be_scattered():
+    space = create("space", "mobile:stages=2,depth=2")
+    step = toy.make_step(space, supernet=Supernet(space, tiny_task()), distribution=Distribution(space))
+    with pytest.raises(UsageError, match="in space 'mobile"):
+        scattered(step)
     gate = Scattered(stream(0).integers(2, size=4), 2)
     with pytest.raises(UsageError, match="one input"):
         gate.mix([torch.nn.Identity()] * 2, torch.zeros(4, 1), torch.zeros(4, 1))

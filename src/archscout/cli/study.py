@@ -58,6 +58,9 @@ def estimators(
     everything: Annotated[
         bool, typer.Option("--with-seen", help="Predict also what was learned from, as some papers do.")
     ] = False,
+    mutants: Annotated[
+        bool, typer.Option("--mutants", help="Predict mutants of good architectures, as a search meets them.")
+    ] = False,
     scores: Annotated[
         Path | None,
         typer.Option("--scores", metavar="FILE", help="Scores by 'archscout score' that the table lacks."),
@@ -83,7 +86,7 @@ def estimators(
         contenders = _contenders(split_names(names) if names else [], opened, metric, scores)
         sizes = _numbers(train_sizes) if train_sizes else default_sizes(len(set(opened.architectures)))
         plan = Plan(
-            tuple(contenders), sizes, repeats, None if test == "all" else _count(test), not everything, seed
+            tuple(contenders), sizes, repeats, None if test == "all" else _count(test), not everything, seed, mutants
         )  # fmt: skip
         folder = out or Path("runs") / f"study-estimators-{opened.name}"
         rows = compare(
@@ -93,8 +96,9 @@ def estimators(
         (folder / "rows.csv").write_text(summary.as_csv(rows), encoding="utf-8")
         (folder / "summary.csv").write_text(summary.as_csv(entries), encoding="utf-8")
         about = _about(
-            opened, metric, repeats, seed, test=test, isomorphs="predicted too" if everything else "left out"
-        )
+            opened, metric, repeats, seed, test=f"{test} mutants of good architectures" if mutants else test,
+            isomorphs="predicted too" if everything else "left out",
+        )  # fmt: skip
         written = page.write_estimators(
             folder, about=about, entries=entries, winners=won, version=archscout.__version__
         )  # fmt: skip

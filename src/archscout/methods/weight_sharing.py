@@ -37,6 +37,9 @@ SKIPS_TAKE_OVER = 0.5
 """From this share of choices on that would become plain connections, the search warns."""
 
 
+Learns = Literal["weights", "samples", "gates", "mixture"]
+
+
 class WeightSharing(Method):
     """Base of the methods with shared weights.
 
@@ -46,7 +49,7 @@ class WeightSharing(Method):
         finalists: derived architectures that are trained in full, the best of which wins.
     """
 
-    learns: Literal["weights", "samples", "gates", "mixture"] = "weights"
+    learns: Learns = "weights"
     """What the method asks of a space: nothing; that options can be chosen freely; that they can be mixed, too; or that
     they can be mixed, and the space derives an architecture from the mixture where they cannot be chosen freely."""
 
@@ -159,6 +162,18 @@ def excess(run: Run) -> ArchitectureCost | None:
         rows = run.screened(architectures)
         parts = [hinge([row[c.key] for row in rows], c.limit * 0.98) for c in run.constraints]
         return [sum(each) for each in zip(*parts, strict=True)]
+
+    return cost
+
+
+def relative(run: Run) -> ArchitectureCost | None:
+    """The costs of architectures, each in units of its limit, the largest of them; None where there are no limits."""
+    if not run.constraints:
+        return None
+
+    def cost(architectures: Sequence[Architecture]) -> list[float]:
+        rows = run.screened(architectures)
+        return [max(row[c.key] / c.limit for c in run.constraints) for row in rows]
 
     return cost
 

@@ -17,24 +17,19 @@ from archscout.core.errors import UsageError, nearest
 from archscout.core.seeds import derive, stream
 from archscout.core.space import Space
 from archscout.core.task import Task
+from archscout.methods import spos
 from archscout.study.metrics import spearman
 from archscout.study.record import Record, carry_out
 from archscout.study.summary import interval
-from archscout.supernets import plans
 from archscout.supernets.distributions import Distribution
 from archscout.supernets.evaluate import losses
 from archscout.supernets.phases import Phase, Settings, fit
+from archscout.supernets.plans import Plan
 from archscout.supernets.ranking import rank_report
-from archscout.supernets.scattered import scattered
 from archscout.supernets.supernet import Supernet
 from archscout.tables.table import Table
 
-PATHS: dict[str, plans.Plan | None] = {
-    "uniform": plans.uniform,
-    "fair": plans.fair,
-    "scattered": scattered,
-    "untrained": None,
-}
+PATHS: dict[str, Plan | None] = {**spos.PATHS, "untrained": None}
 """How paths are drawn in training; `untrained` is the control."""
 
 CONTROLS = ("params", "macs", "random")

@@ -71,6 +71,9 @@ class Distribution(nn.Module):
         # What the reward has been on average; NaN before the first (see `archscout.supernets.updates.ScoreFunction`).
         self.baseline: Tensor
         self.register_buffer("baseline", torch.tensor(float("nan")))
+        # What a limit costs now (see `archscout.supernets.updates.PricedImportance`).
+        self.price: Tensor
+        self.register_buffer("price", torch.zeros(()))
         self._of = {c.name: i for i, variable in enumerate(self.variables) for c in variable.choices}
 
     @property
@@ -188,6 +191,7 @@ class Distribution(nn.Module):
         """The same distribution with choices of a group decided together from now on (Yan et al. 2021, arXiv
         2011.10949): the logit of a combination is the sum of its options' log-probabilities."""
         merged = Distribution(self.space, groups).to(self.logits[0].device)
+        merged.price.copy_(self.price)
         marginals = self.marginals()
         for variable, logits in zip(merged.variables, merged.logits, strict=True):
             parts = [torch.log(marginals[choice.name]) for choice in variable.choices]

@@ -33,7 +33,8 @@ class Archive(Distribution):
 
     def rounded(self, points: np.ndarray) -> np.ndarray:
         """The nearest positions of options."""
-        return np.clip(np.rint(points), 0, self.most).astype(int)
+        places: np.ndarray = np.clip(np.rint(points), 0, self.most).astype(int)
+        return places
 
     def architecture(self) -> Architecture:
         """The current member."""

@@ -17,6 +17,7 @@ from torch import nn
 
 from archscout.core.errors import UsageError
 from archscout.networks.gate import Gate
+from archscout.supernets.evaluate import batchable
 from archscout.supernets.step import Job, Step
 
 
@@ -52,7 +53,12 @@ class Scattered(Gate):
 
 
 def scattered(step: Step) -> list[Job]:
-    """As many uniform paths as there are examples, in one job."""
+    """As many uniform paths as there are examples, in one job. Raises `UsageError` for a space of widths or wiring."""
+    if not batchable(step.supernet):
+        raise UsageError(
+            f"paths cannot be scattered over the examples of a batch in space '{step.supernet.space.name}', whose "
+            "choices are not all between modules on one feature map: take uniform or fair paths."
+        )
     space, rng, count = step.supernet.space, step.rng("paths"), len(step.train[1])
     gates: dict[str, Gate] = {}
     for choice in space.choices:

@@ -84,7 +84,8 @@ def begun(
     architectures: Sequence[Architecture],
     setting: Setting,
     epochs: int | None,
-    stop: Callable[[Architecture, Sequence[Mapping[str, float]]], bool] = lambda architecture, rows: False,
+    stop: Callable[[Sequence[Mapping[str, float]]], bool] = lambda rows: False,
+    final: int | None = None,
 ) -> list[Estimate]:
     """The beginnings of full trainings; the value is the best of the validation metric so far.
 
@@ -92,13 +93,14 @@ def begun(
         architectures: of which to train the networks.
         setting: where.
         epochs: after how many a training is left; a third of full training if None.
-        stop: asked after each epoch whether to leave it now.
+        stop: asked after each epoch, with the curve so far, whether to leave it now.
+        final: what full training means, in epochs; the default of the task if None.
     """
     from archscout.networks.pick import build
     from archscout.training.recipe import Recipe
     from archscout.training.trainer import train
 
-    final = full(setting)
+    final = final or full(setting)
     most = max(1, final // 3) if epochs is None else epochs
     if most < 1:
         raise UsageError(f"a curve is read after one epoch or more, not after {most}.")
@@ -109,13 +111,9 @@ def begun(
         network = build(setting.space, architecture, setting.task, seed=seed, device=setting.device)
         rows: list[Mapping[str, float]] = []
 
-        def enough(
-            row: dict[str, float],
-            architecture: Architecture = architecture,
-            rows: list[Mapping[str, float]] = rows,
-        ) -> bool:
+        def enough(row: dict[str, float], rows: list[Mapping[str, float]] = rows) -> bool:
             rows.append(row)
-            return len(rows) >= most or stop(architecture, rows)
+            return len(rows) >= most or stop(rows)
 
         outcome = train(network, setting.task, recipe, seed=seed, device=setting.device, on_epoch=enough)
         reason = f"the training diverged: {outcome.reason}." if math.isnan(outcome.valid_metric) else ""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import NuSVR
 
@@ -58,9 +60,11 @@ class CurveSVR(Predictor):
     def _fit(self, matrix: np.ndarray, y: np.ndarray) -> None:
         self.scaler_ = StandardScaler().fit(matrix)
         self.centre_, self.unit_ = y.mean(), y.std()
-        self.machine_ = NuSVR(C=self.penalty, nu=self.nu, gamma=self.gamma, max_iter=20_000).fit(
-            self.scaler_.transform(matrix), (y - self.centre_) / self.unit_
-        )
+        machine = NuSVR(C=self.penalty, nu=self.nu, gamma=self.gamma, max_iter=20_000)
+        machine.random_state = 0  # no parameter of it, but without it numpy's global state is drawn from
+        with warnings.catch_warnings():  # a setting that does not come to an end is one that is not chosen
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            self.machine_ = machine.fit(self.scaler_.transform(matrix), (y - self.centre_) / self.unit_)
 
     def _predict(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         mean = self.machine_.predict(self.scaler_.transform(matrix)) * self.unit_ + self.centre_

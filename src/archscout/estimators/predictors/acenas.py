@@ -87,7 +87,8 @@ class AceNAS(GraphNetwork):
 
         def loss(rows: Tensor) -> Tensor:
             adjacency, operations, weak = (part[rows] for part in pool)
-            return ((network.weak(network.code(adjacency, operations)) - weak) ** 2).mean(dim=0).sum()
+            missed: Tensor = network.weak(network.code(adjacency, operations)) - weak
+            return (missed**2).mean(dim=0).sum()
 
         train(network, loss, len(self.pool_), SCHOOLING, rng)
 

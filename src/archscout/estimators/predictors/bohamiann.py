@@ -93,7 +93,7 @@ class Noisy(Basis):
 
 def negative_log_posterior(network: Noisy, x: Tensor, y: Tensor, samples: int) -> Tensor:
     """Of a batch, divided by the number of samples: normal likelihood, normal priors of weights and log variance."""
-    squares = (network(x) - y) ** 2
+    squares: Tensor = (network(x) - y) ** 2
     likelihood = (0.5 * squares * torch.exp(-network.log_noise) + 0.5 * network.log_noise).mean()
     weights = sum(((p**2).sum() for p in network.parameters()), torch.zeros(())) - network.log_noise**2
     prior = 0.5 * weights + 0.5 * ((network.log_noise + 4.6) / 1.0) ** 2
@@ -127,6 +127,6 @@ class Chain:
             scale = 1 / (square.sqrt() + 1e-16)
             noise = 2 * self.rate**2 * scale * self.friction - self.rate**4
             drawn = torch.randn(parameter.shape) * noise.clamp(min=1e-16).sqrt()
-            momentum += -(self.rate**2) * scale * gradient - self.friction * momentum + drawn
-            parameter += momentum
+            momentum -= self.rate**2 * scale * gradient + self.friction * momentum - drawn
+            parameter.add_(momentum)
             parameter.grad = None

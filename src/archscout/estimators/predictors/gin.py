@@ -17,9 +17,9 @@ from archscout.estimators.predictors.training import Schedule
 
 
 @register("estimator", "gin")
-def gin(encoding: str = "default", scores: str = "", seed: int = 0) -> Learned:
+def gin(encoding: str = "default", scores: str = "", members: int = 1, seed: int = 0) -> Learned:
     """A graph isomorphism network (Xu et al. 2019, arXiv 1810.00826), as NPENAS and FR-NAS use it."""
-    return Learned("gin", GIN(seed=seed), encoding, scores)
+    return Learned("gin", GIN(seed=seed, reverse=(False,) * members), encoding, scores)
 
 
 class GIN(GraphNetwork):

@@ -27,6 +27,8 @@ Evidence = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 class KernelProcess(Predictor):
     """A process over standardised features and values; a subclass says how many inducing points it rests on, and how.
 
+    Features are divided by the root of their number too, so that distances and the priors fit whatever the encoding.
+
     Parameters: see `Predictor`.
     """
 
@@ -39,7 +41,8 @@ class KernelProcess(Predictor):
 
     def _fit(self, matrix: np.ndarray, y: np.ndarray) -> None:
         self.middle_, spread = matrix.mean(axis=0), matrix.std(axis=0)
-        self.stretch_ = np.where(spread > 1e-9, 1 / np.maximum(spread, 1e-9), 0.0)
+        used = spread > 1e-9
+        self.stretch_ = np.where(used, 1 / np.maximum(spread, 1e-9), 0.0) / np.sqrt(max(1, used.sum()))
         self.centre_, self.unit_ = float(y.mean()), float(y.std())
         x = torch.from_numpy((matrix - self.middle_) * self.stretch_)
         z = torch.from_numpy((y - self.centre_) / self.unit_)
@@ -117,4 +120,5 @@ def squared_exponential(a: Tensor, b: Tensor, theta: Tensor) -> Tensor:
 def normal_log_density(z: Tensor, root: Tensor) -> Tensor:
     """Of a normal distribution around 0 with the covariance root root'."""
     inside = torch.linalg.solve_triangular(root, z[:, None], upper=False)
-    return -0.5 * (inside**2).sum() - root.diagonal().log().sum() - 0.5 * len(z) * np.log(2 * np.pi)
+    density: Tensor = -0.5 * (inside**2).sum() - root.diagonal().log().sum() - 0.5 * len(z) * np.log(2 * np.pi)
+    return density

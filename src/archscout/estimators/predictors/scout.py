@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 from scipy.special import ndtr
@@ -30,7 +31,7 @@ PATIENCE = 5
 LEAST_SHARE = 0.02
 """An opinion with a smaller share is not asked."""
 
-Trees = ExtraTreesRegressor | RandomForestRegressor
+Trees: TypeAlias = ExtraTreesRegressor | RandomForestRegressor
 
 
 @dataclass

@@ -10,7 +10,9 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 from archscout.core.registry import register
 from archscout.estimators.encodings.wl import BUCKETS, ROUNDS
 from archscout.estimators.predictors.base import Predictor
+from archscout.estimators.predictors.gaussian_process import on_the_values
 from archscout.estimators.predictors.learned import Learned
+from archscout.estimators.predictors.targets import Scale
 
 NOISES = np.geomspace(1e-4, 1.0, 13)
 """Variances of the noise, relative to that of the values, of which the likeliest is taken."""
@@ -26,14 +28,17 @@ class WLProcess(Predictor):
     """A process whose kernel is the cosine between histograms of neighbourhoods.
 
     The number of rounds of refinement (0 to 2) and the variance of the noise have the highest evidence of a grid. The
-    columns are those of the encoding `wl`. Parameters: see `Predictor`.
+    columns are those of the encoding `wl`. Values are first brought to a scale of ranks and values (`Scale`); published
+    is the logarithm of the error, which has as long a tail where some networks fail. Parameters: see `Predictor`.
     """
 
     usual: ClassVar[str] = "wl"
 
     def _fit(self, matrix: np.ndarray, y: np.ndarray) -> None:
-        self.centre_, self.unit_ = y.mean(), y.std()
-        z = (y - self.centre_) / self.unit_
+        self.scale_ = Scale(y)
+        up = self.scale_.up(y)
+        self.centre_, self.unit_ = up.mean(), up.std()
+        z = (up - self.centre_) / self.unit_
         ends = [matrix.shape[1] - BUCKETS * (ROUNDS - rounds) for rounds in range(ROUNDS + 1)]
         tried = [
             (self._evidence(kernel + noise * np.eye(len(z)), z), end, noise)
@@ -59,7 +64,8 @@ class WLProcess(Predictor):
         kernel = histogram_kernel(matrix[:, : self.end_], self.known_)
         solved = solve_triangular(self.factor_, kernel.T, lower=True)
         variance = self.variance_ * np.maximum(1 + self.noise_ - (solved**2).sum(axis=0), 1e-9)
-        return kernel @ self.weights_ * self.unit_ + self.centre_, np.sqrt(variance) * self.unit_
+        mean = kernel @ self.weights_ * self.unit_ + self.centre_
+        return on_the_values(self.scale_, mean, np.sqrt(variance) * self.unit_)
 
 
 def histogram_kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
