@@ -26,7 +26,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -379,34 +378,43 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    began, count, fewer = time.process_time(), options.seeds, max(4, options.seeds // 4)
+    count, fewer = options.seeds, max(4, options.seeds // 4)
     table, blocks = TableLandscape(options.table), BlockLandscape(fewer, 0)
     results: dict = {
         "seeds": count, "seeds_of_blocks": fewer, "temperature": TEMPERATURE, "reach": REACH,
-        "table": {}, "blocks": {}, "curves": {},
+        "table": {}, "blocks": {}, "curves": {}, "check": {},
     }  # fmt: skip
+    if options.out.is_file():  # a stopped run goes on
+        before = json.loads(options.out.read_text())
+        if before["seeds"] != count:
+            parser.error(f"'{options.out}' has {before['seeds']} seeds, not {count}: delete it, or give another --out")
+        results = before
 
     def sweep(landscape: Landscape, number: int, noise: float, margin: float, **more: float) -> tuple[dict, dict]:
         cells = grid(lambda **named: searches(landscape, number, noise=noise, seed=1, **named, **more))
         return compare(cells, number, margin), {name: [_cell(cell) for cell in own] for name, own in cells.items()}
 
-    for noise in NOISES:
-        results["table"][str(noise)], results["curves"][str(noise)] = sweep(table, count, noise, 0.02)
-        print(noise, json.dumps(results["table"][str(noise)]["as_published"]), flush=True)
+    def keep(part: str, name: str, found: dict) -> None:
+        results[part][name] = found
+        options.out.write_text(json.dumps(results, indent=1) + "\n")
+        print(part, name, json.dumps(found.get("as_published", found)), flush=True)
+
+    for noise in map(str, NOISES):
+        if noise not in results["table"]:
+            found, results["curves"][noise] = sweep(table, count, float(noise), 0.02)
+            keep("table", noise, found)
     for name, joint_from in (("factorised", 1.0), ("joint", 0.0), ("factorised, then joint", 0.5)):
-        results["blocks"][name], _ = sweep(blocks, fewer, 1.0, 0.1, joint_from=joint_from)
-        print(name, json.dumps(results["blocks"][name]["as_published"]), flush=True)
-    results["check"] = {}
+        if name not in results["blocks"]:
+            keep("blocks", name, sweep(blocks, fewer, 1.0, 0.1, joint_from=joint_from)[0])
     for name, rule in RULES.items():
-        _, _, regret = searches(table, count, 8, 100, 1.0, 1, **rule)
-        own = [library(table, 8, 100, 1.0, seed, **rule) for seed in range(options.check)]
-        results["check"][name] = {
-            "side_by_side": [float(regret.mean()), float(regret.std(ddof=1) / math.sqrt(count))],
-            "library": [float(np.mean(own)), float(np.std(own, ddof=1) / math.sqrt(len(own)))],
-        }
-        print(name, results["check"][name], flush=True)
-    results["cpu_seconds"] = time.process_time() - began
-    options.out.write_text(json.dumps(results, indent=1) + "\n")
+        if name not in results["check"]:
+            _, _, regret = searches(table, count, 8, 100, 1.0, 1, **rule)
+            own = [library(table, 8, 100, 1.0, seed, **rule) for seed in range(options.check)]
+            found = {
+                "side_by_side": [float(regret.mean()), float(regret.std(ddof=1) / math.sqrt(count))],
+                "library": [float(np.mean(own)), float(np.std(own, ddof=1) / math.sqrt(len(own)))],
+            }
+            keep("check", name, found)
 
 
 if __name__ == "__main__":

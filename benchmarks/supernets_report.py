@@ -123,10 +123,10 @@ def systems(found: Row, folder: Path) -> list[str]:
         "",
     ]
     rows = []
-    for (name,), own in grouped(found["rows"], "system").items():
+    for (name, method), own in grouped(found["rows"], "system", "method").items():
         rows.append(
             [
-                name, f"`{own[0]['method']}`", str(len(own)), spread([row["accuracy"] for row in own], 2),
+                name, f"`{method}`", str(len(own)), spread([row["accuracy"] for row in own], 2),
                 spread([row["percentile"] for row in own], 2), spread([row["skips"] for row in own], 1),
                 spread([row["nones"] for row in own], 1), str(sum(row["warned"] for row in own)),
                 spread([row["seconds"] for row in own], 0),
