@@ -74,7 +74,7 @@ def _hill(x: np.ndarray, theta: np.ndarray) -> np.ndarray:
 
 
 def _exp(x: np.ndarray) -> np.ndarray:
-    return np.exp(np.clip(x, -30, 30))
+    return np.asarray(np.exp(np.clip(x, -30, 30)))
 
 
 FAMILIES: dict[str, tuple[Family, tuple[float, ...]]] = {
