@@ -66,7 +66,7 @@ class AceNAS(GraphNetwork):
         return Ranker(inputs[1].shape[2], max(1, inputs[2].shape[1]))
 
     def _loss(self, network: nn.Module, inputs: Inputs, target: Tensor) -> Tensor:
-        said = network(*inputs)
+        said: Tensor = network(*inputs)
         return lambda_loss(said, target) if self.loss == "lambda" else nn.functional.mse_loss(said, target)
 
     def _train(self, inputs: Inputs, target: Tensor, rng: np.random.Generator) -> None:

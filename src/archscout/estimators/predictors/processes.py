@@ -121,4 +121,5 @@ def squared_exponential(a: Tensor, b: Tensor, theta: Tensor) -> Tensor:
 def normal_log_density(z: Tensor, root: Tensor) -> Tensor:
     """Of a normal distribution around 0 with the covariance root root'."""
     inside = torch.linalg.solve_triangular(root, z[:, None], upper=False)
-    return -0.5 * (inside**2).sum() - root.diagonal().log().sum() - 0.5 * len(z) * np.log(2 * np.pi)
+    value: Tensor = -0.5 * (inside**2).sum() - root.diagonal().log().sum() - 0.5 * len(z) * np.log(2 * np.pi)
+    return value
