@@ -6,9 +6,10 @@
 
 Parts: `split` (HELP's devices: models that know the nine training devices, tested on the others), `leave` (each of the
 27 devices left out, alone or with its family), `search` (the most accurate cell under a latency limit with ten
-measurements), `proxy` (what OneProxy claims), `speed`, and `write`, which makes docs/results/latency.md and .json of
-the rows that the others append to --rows. The protocol is HELP's: models learn from the first 900 cells of
-NAS-Bench-201 (4,000 of FBNet) and are judged on the next 1,000, all of them and the middle 80 % by latency.
+measurements), `noise` (what no model explains), `proxy` (what OneProxy claims), `speed`, and `write`, which makes
+docs/results/latency.md and .json of the rows that the others append to --rows. The protocol is HELP's: models learn
+from the first 900 cells of NAS-Bench-201 (4,000 of FBNet) and are judged on the next 1,000, all of them and the middle
+80 % by latency.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.seeds import derive, stream
 from archscout.core.space import Space
 from archscout.costs.models import bayesian
-from archscout.costs.models.base import LatencyModel, Measured
+from archscout.costs.models.base import LEAST, LatencyModel, Measured
 from archscout.costs.models.bayesian import BayesianLatency
 from archscout.costs.models.boosted import BoostedLatency
 from archscout.costs.models.features import constant, features
@@ -42,6 +43,7 @@ from archscout.costs.models.linear import LinearLatency
 from archscout.costs.models.nasflat import DeviceEmbeddingLatency
 from archscout.costs.models.oneproxy import MONOTONE, OneProxyLatency, adapt, monotonicity
 from archscout.costs.models.prior import Prior, learn
+from archscout.costs.models.within_limit import within_limit
 
 BATCHES = {"nasbench201": (1, 32, 256), "fbnet": (1, 32, 64)}
 POOL = {"nasbench201": 900, "fbnet": 4000}
@@ -57,8 +59,8 @@ TEST = {
     "fbnet": ("fpga", "raspi4", "eyeriss"),
 }
 
-START = 3
-"""Of ten measurements, how many teach the model before the search for the best cell begins."""
+METRICS = ("c10_test_200", "c100_test_200")
+"""Accuracies by which a search under a limit looks for the best cell."""
 
 Row = dict[str, Any]
 
@@ -98,6 +100,10 @@ class World:
     @property
     def pool(self) -> int:
         return POOL[self.name]
+
+    @cached_property
+    def numbers(self) -> dict[Architecture, int]:
+        return {architecture: number for number, architecture in enumerate(self.architectures)}
 
     def one_hot(self, architectures: Sequence[Architecture]) -> np.ndarray:
         return self.space.encode(architectures)
@@ -202,17 +208,29 @@ def _split(w: World, options: argparse.Namespace) -> Iterator[tuple[Row, Callabl
         )
     for seed in range(options.network_seeds):
         networks: dict[str, LatencyModel] = {
-            "HELP": HELPLatency(known, episodes=options.episodes, seed=derive(seed, "help")),
+            f"HELP, {options.episodes:,} episodes": HELPLatency(
+                known, episodes=options.episodes, seed=derive(seed, "help")
+            ),
             "device embeddings": DeviceEmbeddingLatency(known, seed=derive(seed, "nasflat")),
         }
+        if options.published:
+            networks["HELP, published settings"] = HELPLatency(
+                known, episodes=2000, rate=1e-4, seed=derive(seed, "help")
+            )
         for method, network in networks.items():
             for device in TEST[name]:
                 for count in (10, 20):
                     key = _key("split", name, device, method, seed, count=count, measured="random")
                     yield key, lambda m=network, s=seed, d=device, c=count: tested(w, m, d, _references(w, m, s, c))
-        for device in TEST[name] if options.graph_network else ():
-            key = _key("split", name, device, "graph network", seed, count=900, measured="random")
-            yield key, lambda s=seed, d=device: tested(w, GCNLatency(seed=derive(s, "gcn")), d, range(900))
+        graph_networks: dict[str, Callable[[int], LatencyModel]] = {}
+        if options.graph_network:
+            graph_networks["graph network"] = GCNLatency
+        if options.published:
+            graph_networks["graph network, published settings"] = partial(GCNLatency, 600, batch=1, rate=4e-4)
+        for method, make in graph_networks.items():
+            for device in TEST[name]:
+                key = _key("split", name, device, method, seed, count=900, measured="random")
+                yield key, lambda m=make, s=seed, d=device: tested(w, m(seed=derive(s, "gcn")), d, range(900))
 
 
 def leave(options: argparse.Namespace) -> Iterator[tuple[Row, Callable[[], Row]]]:
@@ -235,20 +253,22 @@ def _left_out(w: World, prior: Prior, device: str, seed: int) -> Row:
 
 
 def search(options: argparse.Namespace) -> Iterator[tuple[Row, Callable[[], Row]]]:
-    """The most accurate cell under a limit, from ten and twenty measurements; accuracy is that of the table."""
+    """The most accurate cell under a limit, from ten and twenty measurements; accuracies are those of the table."""
     w = world("nasbench201", options.data)
-    accuracies = accuracy(options.data, "c100_test_200")
     help_prior = w.prior.only(training("nasbench201"))
     settings = [("help", device, help_prior, options.search_seeds) for device in TEST["nasbench201"]]
-    settings += [("leave", d, w.prior.without({d}), max(1, options.search_seeds // 4)) for d in w.prior.devices]
-    for part, device, prior, seeds in settings:
-        for seed in range(seeds):
-            for quantile in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9):
-                limit = float(np.quantile(w.ms[device][~w.useless], quantile))
-                key = _key("search", "nasbench201", device, part, seed, quantile=quantile)
-                yield key, partial(_searched, w, prior, device, limit, accuracies, seed)
-                if part == "help":
-                    yield {**key, "budget": 20}, partial(_searched_longer, w, prior, device, limit, accuracies, seed)
+    settings += [("leave", d, w.prior.without({d}), options.search_leave_seeds) for d in w.prior.devices]
+    for metric in METRICS:
+        accuracies = accuracy(options.data, metric)
+        for part, device, prior, seeds in settings:
+            for seed in range(seeds):
+                for quantile in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9):
+                    limit = float(np.quantile(w.ms[device][~w.useless], quantile))
+                    key = _key("search", "nasbench201", device, part, seed, quantile=quantile, accuracy=metric)
+                    case = partial(_searched, w, prior, device, limit, accuracies, seed)
+                    yield key, case
+                    if part == "help":
+                        yield {**key, "budget": 20}, partial(case, budget=20)
 
 
 def proxy(options: argparse.Namespace) -> Iterator[tuple[Row, Callable[[], Row]]]:
@@ -257,6 +277,25 @@ def proxy(options: argparse.Namespace) -> Iterator[tuple[Row, Callable[[], Row]]
     accuracies = accuracy(options.data, "c100_test_200")
     for first in w.prior.devices:
         yield _key("proxy", "nasbench201", first, "pairs", 0), lambda d=first: {"pairs": _pairs(w, d, accuracies)}
+
+
+def noise(options: argparse.Namespace) -> Iterator[tuple[Row, Callable[[], Row]]]:
+    """What a linear model of 900 measurements leaves unexplained, and how alike that is in the order of the tables."""
+    w = world("nasbench201", options.data)
+    for device in w.prior.devices:
+        yield _key("noise", "nasbench201", device, "linear", 0), lambda d=device: _noise(w, d)
+
+
+def _noise(w: World, device: str) -> Row:
+    first = np.flatnonzero(~w.useless[: w.pool])
+    model = BayesianLatency(w.prior.without({device}), dead_operations=True)
+    model.fit(w.space, [w.architectures[i] for i in first], w.ms[device][first])
+    rest = np.flatnonzero(~w.useless)
+    left = np.log(w.ms[device][rest] / model.predict([w.architectures[i] for i in rest])[0]).clip(-0.5, 0.5)
+    return {
+        "error": float(np.sqrt(np.mean(left**2))),
+        "alike": float(np.corrcoef(left[:-1], left[1:])[0, 1]),
+    }
 
 
 def speed(options: argparse.Namespace) -> Iterator[tuple[Row, Callable[[], Row]]]:
@@ -283,7 +322,7 @@ def speed(options: argparse.Namespace) -> Iterator[tuple[Row, Callable[[], Row]]
         yield _key("speed", "nasbench201", "gold_6240", "bayesian", seed), timed
 
 
-PARTS = {"split": split, "leave": leave, "search": search, "proxy": proxy, "speed": speed}
+PARTS = {"split": split, "leave": leave, "search": search, "noise": noise, "proxy": proxy, "speed": speed}
 
 
 # -- inside the parts ---------------------------------------------------------------------------------------------
@@ -319,56 +358,30 @@ def _macs(w: World, device: str) -> Row:
     return {k: v for k, v in judge(w, device, macs + 1e-9, np.array([np.nan])).items() if k.startswith("spearman")}
 
 
-def _searched(w: World, prior: Prior, device: str, limit: float, accuracies: np.ndarray, seed: int) -> Row:
-    case = (w, prior, device, limit, accuracies, seed)
-    return {
-        "measuring": _found(w, device, limit, accuracies, _measuring(*case, budget=10)),
-        "predicting": _found(w, device, limit, accuracies, _predicting(*case)),
-    }
-
-
-def _searched_longer(w: World, prior: Prior, device: str, limit: float, accuracies: np.ndarray, seed: int) -> Row:
-    answer = _measuring(w, prior, device, limit, accuracies, seed, budget=20)
-    return {"measuring, 20": _found(w, device, limit, accuracies, answer)}
-
-
-def _measuring(
-    w: World, prior: Prior, device: str, limit: float, accuracies: np.ndarray, seed: int, *, budget: int
-) -> int:
-    """Three measurements teach the model, the others look for the best cell; the answer is the best that was measured.
-
-    Each goes to the cell with the greatest expected gain in accuracy: what it would gain over the best measured cell
-    that keeps the limit, times the probability that it keeps it too.
-    """
-    model, times = BayesianLatency(prior, dead_operations=True), w.ms[device]
-    measured = chosen(w, prior, seed, START)
-    while True:
-        kept = [i for i in measured if times[i] <= limit]
-        best = max((accuracies[i] for i in kept), default=float(np.median(accuracies)))
-        if len(measured) == budget:
-            break
+def _searched(
+    w: World, prior: Prior, device: str, limit: float, accuracies: np.ndarray, seed: int, *, budget: int = 10
+) -> Row:
+    """What measuring finds (`within_limit`), and what predicting does: the best cell that keeps the limit with 95 %."""
+    numbers, times = w.numbers, w.ms[device]
+    found = within_limit(
+        w.space, w.architectures, accuracies, limit, lambda a: times[numbers[a]], budget=budget,
+        model=BayesianLatency(prior, dead_operations=True),
+        first=[w.architectures[i] for i in chosen(w, prior, seed, LEAST)],
+    )  # fmt: skip
+    row = {"measuring": _short(w, device, limit, accuracies, numbers[found.architecture])}
+    if budget == 10:
+        measured = chosen(w, prior, seed, budget)
+        model = BayesianLatency(prior, dead_operations=True)
         model.fit(w.space, [w.architectures[i] for i in measured], times[measured])
-        better = np.flatnonzero(~w.useless & (accuracies > best))
-        better = better[~np.isin(better, measured)]
-        if not better.size:
-            break
-        gain = (accuracies[better] - best) * model.within([w.architectures[i] for i in better], limit)
-        measured.append(int(better[gain.argmax()]))
-    return max(kept, key=lambda i: accuracies[i]) if kept else min(measured, key=lambda i: times[i])
+        sure = model.within(w.architectures, limit)
+        sure[w.useless] = 0
+        allowed = np.flatnonzero(sure >= 0.95)
+        answer = int(allowed[accuracies[allowed].argmax()]) if allowed.size else int(sure.argmax())
+        row["predicting"] = _short(w, device, limit, accuracies, answer)
+    return row
 
 
-def _predicting(w: World, prior: Prior, device: str, limit: float, accuracies: np.ndarray, seed: int) -> int:
-    """Ten measurements teach the model; the answer, not measured, is the best that keeps the limit with 95 %."""
-    measured = chosen(w, prior, seed, 10)
-    model = BayesianLatency(prior, dead_operations=True)
-    model.fit(w.space, [w.architectures[i] for i in measured], w.ms[device][measured])
-    sure = model.within(w.architectures, limit)
-    sure[w.useless] = 0
-    allowed = np.flatnonzero(sure >= 0.95)
-    return int(allowed[accuracies[allowed].argmax()]) if allowed.size else int(sure.argmax())
-
-
-def _found(w: World, device: str, limit: float, accuracies: np.ndarray, answer: int) -> Row:
+def _short(w: World, device: str, limit: float, accuracies: np.ndarray, answer: int) -> Row:
     best = accuracies[w.ms[device] <= limit].max()
     return {"short": float(best - accuracies[answer]), "violates": bool(w.ms[device][answer] > limit)}
 
@@ -463,13 +476,19 @@ def tune(options: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the folder of published tables")
-    parser.add_argument("--parts", default="split,leave,search,proxy,speed,write")
+    parser.add_argument("--parts", default="split,leave,search,noise,proxy,speed,write")
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--fbnet-seeds", type=int, default=3, help="of leaving out devices on FBNet, which is slow")
-    parser.add_argument("--search-seeds", type=int, default=4, help="of the search on HELP's devices; a quarter on all")
+    parser.add_argument("--fbnet-seeds", type=int, default=20, help="of leaving out devices on FBNet, which is slow")
+    parser.add_argument("--search-seeds", type=int, default=20, help="of the search on HELP's devices")
+    parser.add_argument(
+        "--search-leave-seeds", type=int, default=20, help="of the search on all devices, each left out"
+    )
     parser.add_argument("--network-seeds", type=int, default=1, help="seeds of the three neural models")
     parser.add_argument("--episodes", type=int, default=100, help="of HELP's meta-training")
     parser.add_argument("--graph-network", action="store_true", help="also BRP-NAS's, which takes half an hour more")
+    parser.add_argument(
+        "--published", action="store_true", help="also HELP and BRP-NAS's as published, which takes hours"
+    )
     parser.add_argument("--rows", type=Path, default=Path("runs/latency_transfer.jsonl"))
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     parser.add_argument("--tune", action="store_true")

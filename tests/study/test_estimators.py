@@ -177,3 +177,31 @@ def test_winners_are_the_best_that_a_budget_can_pay(rows):
         assert w["kendall"] == pytest.approx(able[best])
     assert won[0, 0]["winner"] == "score"
     assert won[0, 0]["p"] is None
+
+
+def test_mutants_are_near_the_best_and_none_is_learned_from(tmp_path):
+    """On the table that comes with the package, against the neighbours of what is predicted."""
+    pytest.importorskip("pyarrow", reason="tables need pyarrow")
+    from archscout.tables.load import load
+
+    table = load("nasbench201-digits")
+    about = problem(table, ["bayesian_ridge"])
+    train, test = about.mutants(3, 40, 30)
+    assert (len(set(train.tolist())), len(set(test.tolist()))) == (40, 30)
+    for numbers in about.alike:
+        assert not set(numbers[train].tolist()) & set(numbers[test].tolist())
+    near = {table.space.canonical(n) for place in test for n in table.space.neighbours(about.architectures[place])}
+    assert {about.canonical[place] for place in train} <= near
+    assert about.truth[test].mean() > about.truth.mean()
+    plan = Plan(("bayesian_ridge",), (10, 40), repeats=2, test=30, mutants=True)
+    found = compare(table, plan, tmp_path / "mutants")
+    assert [(row["train"], row["queries"]) for row in found] == [(10, 30), (40, 30)] * 2
+    with pytest.raises(UsageError, match=r"setting \(mutants\)"):
+        compare(table, Plan(("bayesian_ridge",), (10, 40), repeats=2, test=30), tmp_path / "mutants")
+
+
+def test_a_table_with_too_few_mutants_says_so(small_table, tmp_path):
+    with pytest.raises(UsageError, match="mutants of good architectures: ask for fewer"):
+        problem(small_table, ["bayesian_ridge"]).mutants(0, 100, 100)
+    with pytest.raises(UsageError, match="predicted in a number"):
+        compare(small_table, Plan(("bayesian_ridge",), (10,), test=None, mutants=True), tmp_path)

@@ -1,4 +1,4 @@
-"""`archscout study estimators|strategies`: comparisons against the ground truth of a table."""
+"""`archscout study estimators|strategies|supernets`: comparisons against the ground truth of a table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from archscout.core.errors import UsageError
 if TYPE_CHECKING:
     from archscout.tables.table import Table
 
-app = typer.Typer(no_args_is_help=True, help="Compare estimators or strategies on the ground truth of a table.")
+app = typer.Typer(
+    no_args_is_help=True, help="Compare estimators, strategies or supernets on the ground truth of a table."
+)
 
 TableOption = Annotated[
     str, typer.Option("--table", metavar="TABLE", help="A table's name ('archscout list tables'), or a Parquet file.")
@@ -56,6 +58,9 @@ def estimators(
     everything: Annotated[
         bool, typer.Option("--with-seen", help="Predict also what was learned from, as some papers do.")
     ] = False,
+    mutants: Annotated[
+        bool, typer.Option("--mutants", help="Predict mutants of good architectures, as a search meets them.")
+    ] = False,
     scores: Annotated[
         Path | None,
         typer.Option("--scores", metavar="FILE", help="Scores by 'archscout score' that the table lacks."),
@@ -81,7 +86,7 @@ def estimators(
         contenders = _contenders(split_names(names) if names else [], opened, metric, scores)
         sizes = _numbers(train_sizes) if train_sizes else default_sizes(len(set(opened.architectures)))
         plan = Plan(
-            tuple(contenders), sizes, repeats, None if test == "all" else _count(test), not everything, seed
+            tuple(contenders), sizes, repeats, None if test == "all" else _count(test), not everything, seed, mutants
         )  # fmt: skip
         folder = out or Path("runs") / f"study-estimators-{opened.name}"
         rows = compare(
@@ -91,8 +96,9 @@ def estimators(
         (folder / "rows.csv").write_text(summary.as_csv(rows), encoding="utf-8")
         (folder / "summary.csv").write_text(summary.as_csv(entries), encoding="utf-8")
         about = _about(
-            opened, metric, repeats, seed, test=test, isomorphs="predicted too" if everything else "left out"
-        )
+            opened, metric, repeats, seed, test=f"{test} mutants of good architectures" if mutants else test,
+            isomorphs="predicted too" if everything else "left out",
+        )  # fmt: skip
         written = page.write_estimators(
             folder, about=about, entries=entries, winners=won, version=archscout.__version__
         )  # fmt: skip
@@ -169,6 +175,86 @@ def strategies(
         ],
     )  # fmt: skip
     output.print_text(f"\n{written}: the page about it")
+
+
+@app.command("supernets", short_help="How far the ranking by shared weights can be trusted.")
+def supernets(
+    table: TableOption = DEFAULT_TABLE,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data", metavar="NAME|PATH", help="What is trained on; the table's task if not given.", show_default=False
+        ),
+    ] = None,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            "--space",
+            metavar="SPACE",
+            show_default=False,
+            help="A narrower form of the table's space, for speed: nasbench201:width=8,cells=1.",
+        ),
+    ] = None,
+    paths: Annotated[
+        str,
+        typer.Option("--with", metavar="NAME,...", help="How paths are drawn: uniform, fair, scattered, untrained."),
+    ] = "uniform,fair,scattered,untrained",
+    passes: Annotated[int, typer.Option("--passes", min=1, metavar="N", help="Batches through each supernet.")] = 2000,
+    batch: Annotated[int, typer.Option("--batch", min=2, metavar="N", help="Examples a batch.")] = 64,
+    sample: Annotated[str, typer.Option("--sample", metavar="N|all", help="How many networks are ranked.")] = "1000",
+    repeats: Annotated[int, typer.Option("--repeats", min=1, metavar="N", help="Supernets of each kind.")] = 3,
+    metric: Metric = None,
+    seed: Seed = 0,
+    workers: Workers = None,
+    out: StudyOut = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train supernets and compare their rankings with a table: rank correlation, among the best fifth too, bias by
+    operation, agreement between seeds; with parameters, multiply-adds and an untrained supernet as controls.
+
+    The same command goes on where it was stopped. In the folder: summary.csv, bias.csv.
+    """  # fmt: skip
+    with output.only_the_answer(), output.resumable("the same command goes on."):
+        from archscout import api
+        from archscout.study import summary
+        from archscout.study import supernets as study
+        from archscout.tasks.load import load
+
+        opened = api.table(table)
+        if not (data or opened.task):
+            raise UsageError(f"table '{opened.name}' does not say what it was trained on: give --data.")
+        plan = study.Supernets(
+            tuple(split_names([paths])), passes, batch, repeats, opened.metric(metric).name,
+            None if sample == "all" else _count(sample), seed=seed,
+        )  # fmt: skip
+        folder = out or Path("runs") / f"study-supernets-{opened.name}"
+        task = load(data or opened.task).sealed()
+        rows = study.compare(
+            opened, api.space(space) if space else opened.space, task, plan, folder,
+            workers=_workers(workers), progress=_progress,
+        )  # fmt: skip
+        entries = study.summary(rows)
+        plain = [{key: value for key, value in entry.items() if key != "bias"} for entry in entries]
+        (folder / "summary.csv").write_text(summary.as_csv(plain), encoding="utf-8")
+        bias = [{"paths": entry["paths"]} | entry["bias"] for entry in entries]
+        (folder / "bias.csv").write_text(summary.as_csv(bias), encoding="utf-8")
+        about = _about(opened, metric, repeats, seed, data=task.name, passes=passes, batch=batch, sample=sample)
+    if as_json:
+        output.print_json({"out": folder, **about, "summary": entries})
+        return
+    output.print_table(
+        ("paths", "supernets", "spearman", "95 %", "best fifth", "precision", "pick", "stability", "train s"),
+        [
+            (
+                e["paths"], e["supernets"], f"{e['spearman']:.3f}",
+                f"{e['spearman_low']:.3f} to {e['spearman_high']:.3f}", f"{e['spearman_top']:.3f}",
+                f"{e['precision']:.2f}", f"{e['pick']:.4f}", f"{e['stability']:.3f}", f"{e['train_seconds']:.0f}",
+            )
+            for e in sorted(entries, key=lambda e: -e["spearman"])
+        ],
+    )  # fmt: skip
+    output.print_text(f"\n{folder}: summary.csv, and bias.csv by operation")
 
 
 USUAL = (

@@ -55,6 +55,7 @@ class Plan:
     test: int | None = 1000
     clean: bool = True
     seed: int = 0
+    mutants: bool = False
 
 
 def compare(
@@ -92,6 +93,8 @@ def compare(
         "content": hashlib.sha256(about.truth.tobytes()).hexdigest()[:16], "sizes": list(plan.sizes), "test": plan.test,
         "clean": plan.clean, "seed": plan.seed,
     }  # fmt: skip
+    if plan.mutants:
+        setting["mutants"] = True
     record = Record(folder, setting)
     jobs = [(name, repeat) for repeat in range(plan.repeats) for name in plan.contenders]
     carry_out(record, jobs, (about, plan), measure, workers, progress)
@@ -110,6 +113,8 @@ def _check(plan: Plan, about: Problem) -> None:
         )
     if plan.repeats < 1 or (plan.test is not None and plan.test < 2):
         raise UsageError("a comparison needs at least one repeat and two networks to predict.")
+    if plan.mutants and (plan.test is None or not plan.clean):
+        raise UsageError("mutants are predicted in a number (--test 200), and never those that were learned from.")
 
 
 def measure(payload: tuple[Problem, Plan], name: str, repeat: int) -> list[Row]:
@@ -120,10 +125,14 @@ def measure(payload: tuple[Problem, Plan], name: str, repeat: int) -> list[Row]:
     about, plan = payload
     seed = derive(plan.seed, "study", repeat) % 2**31
     order = about.split(seed, len(about))
+    mutants = None
+    if plan.mutants:
+        assert plan.test is not None
+        order, mutants = about.mutants(seed, max(plan.sizes), plan.test)
     base = {"repeat": repeat, "estimator": name}
     if name in about.features:
-        return [base | row for row in _learned(about, plan, name, seed, order)]
-    test = _test(about, plan, order[: max(plan.sizes)], seed)
+        return [base | row for row in _learned(about, plan, name, seed, order, mutants)]
+    test = _test(about, plan, order[: max(plan.sizes)], seed) if mutants is None else mutants
     truth = about.truth[test]
     if name in about.curves:
         return [
@@ -133,7 +142,9 @@ def measure(payload: tuple[Problem, Plan], name: str, repeat: int) -> list[Row]:
     return [base | _row(truth, about.scores[name][test], query=about.score_seconds[name])]
 
 
-def _learned(about: Problem, plan: Plan, name: str, seed: int, order: np.ndarray) -> list[Row]:
+def _learned(
+    about: Problem, plan: Plan, name: str, seed: int, order: np.ndarray, mutants: np.ndarray | None
+) -> list[Row]:
     from sklearn.base import clone
 
     made = learner(name)
@@ -141,7 +152,7 @@ def _learned(about: Problem, plan: Plan, name: str, seed: int, order: np.ndarray
     rows = []
     for size in plan.sizes:
         train = order[:size]
-        test = _test(about, plan, train, seed)
+        test = _test(about, plan, train, seed) if mutants is None else mutants
         pool = order[::-1][: made.predictor.unlabelled]
         for epochs, begun in about.begun.get(name, {0: None}).items():
             predictor = clone(made.predictor).set_params(seed=derive(seed, name, size) % 2**31)

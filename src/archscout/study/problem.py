@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from archscout.core.architecture import Architecture
 from archscout.core.errors import DataError, UsageError, nearest
 from archscout.core.registry import create, names, parse_name
 from archscout.core.seeds import stream
+from archscout.core.space import Space
 from archscout.estimators.curves.base import Curve, CurveReader, Curves
 from archscout.estimators.curves.features import features_of, reader
 from archscout.estimators.curves.learned import LearnedFromCurves
@@ -23,6 +25,9 @@ from archscout.tables.table import Table
 
 ALIASES = {"jacov": "jacob_cov", "nwot": "naswot"}
 """Scores that go by another name in published tables, and how `archscout score` calls them."""
+
+_DRAWN, _BEST, _TRIES = 10, 5, 30
+"""Of `mutants`: random architectures, those of them that are mutated, and attempts for each mutant."""
 
 FIDELITIES = 8
 """After how many epochs, at most, curves are looked at."""
@@ -53,6 +58,9 @@ class Problem:
     score_seconds: dict[str, float]
     curves: dict[str, dict[int, np.ndarray]] = field(repr=False)
     queries: dict[int, np.ndarray] = field(repr=False)
+    space: Space = field(repr=False)
+    architectures: list[Architecture] = field(repr=False)
+    canonical: list[str] = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.truth)
@@ -67,6 +75,46 @@ class Problem:
         for numbers in self.alike:
             known |= np.isin(numbers, numbers[train])
         return np.flatnonzero(~known)
+
+    def mutants(self, seed: int, train: int, test: int) -> tuple[np.ndarray, np.ndarray]:
+        """Architectures to learn from and to predict as a search meets them, and not as drawn from the whole space.
+
+        Of ten random architectures the best five are mutated once to three times, which gives what is predicted. What
+        is learned from are single mutants of these, none of them alike with one of them (the ablation of White, Zela,
+        Ru, Liu, Hutter 2021, arXiv 2104.01177, there without the last condition).
+
+        Raises `UsageError` where the table has too few of them.
+        """
+        rng = stream(seed, "study", "mutants", self.table, self.metric)
+        number = {form: place for place, form in reversed(list(enumerate(self.canonical)))}
+        number |= {architecture.text: place for place, architecture in enumerate(self.architectures)}
+        drawn = rng.permutation(len(self))[:_DRAWN]
+        best = drawn[np.argsort(-self.truth[drawn], kind="stable")][:_BEST]
+
+        def collect(count: int, parents: np.ndarray, most: int, excluded: np.ndarray) -> np.ndarray:
+            found: dict[int, None] = {}
+            for _ in range(_TRIES * count):
+                if len(found) == count:
+                    break
+                mutant = self.architectures[int(rng.choice(parents))]
+                for _ in range(int(rng.integers(1, most + 1))):
+                    mutant = self.space.mutate(mutant, rng)
+                place = number.get(mutant.text, -1)
+                if place < 0:  # a table may have one architecture of those that build the same network
+                    place = number.get(self.space.canonical(mutant), -1)
+                if place >= 0 and not excluded[place]:
+                    found[place] = None
+            if len(found) < count:
+                raise UsageError(
+                    f"table '{self.table}' has only {len(found)} of {count} mutants of good architectures: ask for "
+                    "fewer (--train-sizes, --test), or take a table of a whole space."
+                )
+            return np.asarray(list(found))
+
+        asked = collect(test, best, 3, np.zeros(len(self), dtype=bool))
+        seen = np.ones(len(self), dtype=bool)
+        seen[self.unseen(asked)] = False
+        return collect(train, asked, 1, seen), asked
 
 
 def problem(
@@ -141,7 +189,7 @@ def problem(
     return Problem(
         table.name, about.name, bool(about.higher), sign * means[kept],
         np.asarray(table.all_seconds(metric=about.name))[networks], tuple(alike), features, begun, blocks, values,
-        seconds, curves, queries,
+        seconds, curves, queries, table.space, architectures, [table.canonical[row] for row in rows],
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from scipy.stats import kendalltau, multivariate_normal
+from scipy.stats import kendalltau, multivariate_normal, norm
 from sklearn.base import clone
 
 from archscout.core.errors import DataError, UsageError
@@ -190,6 +190,40 @@ def test_scout_is_calibrated(data):
     assert 0.6 <= one <= 0.95, "68 % of a normal distribution lies within one deviation"
     assert 0.9 <= two <= 1.0, "95 % within two"
     assert kendalltau(np.concatenate(errors), np.concatenate(deviations)).statistic > 0.1, "it knows where it errs"
+
+
+def test_scout_turns_to_plain_choices_where_the_graph_says_nothing(cells, data):
+    """Features of graphs of other architectures beside the choices, and a law of single edges."""
+    matrix, of_the_graph, architectures = data
+    plain = encode("choices", cells, architectures)
+    rng = np.random.default_rng(4)
+    strangers = np.concatenate([rng.permutation(matrix[:, : -plain.shape[1]]), plain], axis=1)
+    of_the_edges = plain @ rng.normal(size=plain.shape[1])
+    train, test = slice(0, 60), slice(60, None)
+
+    def fitted(features, y):
+        return Scout(widths=widths("live+choices", cells)).fit(features[train], y[train])
+
+    made = fitted(strangers, of_the_edges)
+    assert sum(share for share, one in made.opinions_ if one.start) > 0.8
+    forest = RandomForest().fit(plain[train], of_the_edges[train])
+    taus = [
+        kendalltau(predictor.predict(features[test]), of_the_edges[test]).statistic
+        for predictor, features in ((made, strangers), (forest, plain))
+    ]
+    assert taus[0] > taus[1]
+    assert sum(share for share, one in fitted(matrix, of_the_graph).opinions_ if one.start) < 0.1
+
+
+def test_the_share_of_the_first_opinion_is_the_rule_of_one_standard_error():
+    from archscout.estimators.predictors.scout import _surely_better
+
+    rng = np.random.default_rng(5)
+    first, second = rng.normal(size=30), 1.5 * rng.normal(size=30)
+    gain = second**2 - first**2
+    at = norm(loc=gain.mean(), scale=gain.std(ddof=1) / np.sqrt(30))
+    assert _surely_better(first, second) == pytest.approx(at.sf(at.std()))
+    assert _surely_better(first, first) == 0.5
 
 
 def test_scout_beats_a_forest_on_the_plain_encoding_on_the_published_table(shared_data):

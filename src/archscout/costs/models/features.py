@@ -7,7 +7,7 @@ operators. A space with published latencies has its own columns here; every othe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -79,13 +79,19 @@ def constant(space: Space, architectures: Sequence[Architecture]) -> np.ndarray:
 
 def _numbers(space: Space, architectures: Sequence[Architecture]) -> np.ndarray:
     """Each cell as the number whose base-5 digits are its operations' positions in OPERATIONS: (n,)."""
-    position = {operation: i for i, operation in enumerate(OPERATIONS)}
     try:
-        digits = [[position[option] for _, option in a.values_by_name] for a in architectures]  # type: ignore[index]
-        cells = np.array(digits, dtype=int).reshape(len(digits), len(EDGES))
-        return cells @ 5 ** np.arange(5, -1, -1)
+        return np.fromiter(map(_number, architectures), dtype=int, count=len(architectures))
     except (KeyError, ValueError):
         raise UsageError(f"one of the architectures is none of space '{space.name}'.") from None
+
+
+@lru_cache(maxsize=5**6)
+def _number(architecture: Architecture) -> int:
+    """Remembered, since the same cells are asked for again and again while a device is measured."""
+    digits = [OPERATIONS.index(str(option)) for _, option in architecture.values_by_name]
+    if len(digits) != len(EDGES):
+        raise ValueError
+    return sum(digit * 5**place for place, digit in enumerate(reversed(digits)))
 
 
 @cache

@@ -87,7 +87,8 @@ class AceNAS(GraphNetwork):
 
         def loss(rows: Tensor) -> Tensor:
             adjacency, operations, weak = (part[rows] for part in pool)
-            return ((network.weak(network.code(adjacency, operations)) - weak) ** 2).mean(dim=0).sum()
+            error: Tensor = ((network.weak(network.code(adjacency, operations)) - weak) ** 2).mean(dim=0).sum()
+            return error
 
         train(network, loss, len(self.pool_), SCHOOLING, rng)
 

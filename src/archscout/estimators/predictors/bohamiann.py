@@ -129,5 +129,5 @@ class Chain:
             noise = 2 * self.rate**2 * scale * self.friction - self.rate**4
             drawn = torch.randn(parameter.shape) * noise.clamp(min=1e-16).sqrt()
             momentum.add_(-(self.rate**2) * scale * gradient - self.friction * momentum + drawn)
-            parameter += momentum
+            parameter.add_(momentum)
             parameter.grad = None

@@ -52,13 +52,18 @@ class RandomForest(Predictor):
         }  # fmt: skip
 
     def _fit(self, matrix: np.ndarray, y: np.ndarray) -> None:
-        self.trees_ = RandomForestRegressor(
-            self.trees, max_features=self.features, min_samples_leaf=self.leaf, bootstrap=False, n_jobs=1,
-            random_state=derive(self.seed, "random forest") % 2**32,
-        ).fit(matrix, y)  # fmt: skip
+        state = derive(self.seed, "random forest") % 2**32
+        self.trees_ = forest(self.trees, state, self.features, self.leaf).fit(matrix, y)
 
     def _predict(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return between_trees(self.trees_, matrix)
+
+
+def forest(trees: int, state: int, features: float = 0.17, leaf: int = 2) -> RandomForestRegressor:
+    """A forest with these settings, not grown yet."""
+    return RandomForestRegressor(
+        trees, max_features=features, min_samples_leaf=leaf, bootstrap=False, random_state=state, n_jobs=1
+    )
 
 
 def between_trees(trees: RandomForestRegressor, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
