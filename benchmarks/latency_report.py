@@ -73,10 +73,10 @@ validation devices.
 """
 
 NOISE_NOTE = """\
-What is missed is noise: between the cells that are ten or twenty measurements' worth of likely, the best is often one
-whose published time happens to be low. How far each time lies from what a linear model of 900 measurements says, and
-how alike that is for cells that stand next to each other in the tables, which tells drift of the device while it was
-measured from architecture (1: all drift):
+(.3 points are harder to meet on CIFAR-100, where the best cells differ more.) What is missed is mostly noise: of the
+many cells near a limit, the best that keeps it is often one whose published time happens to be low. Below, how far the
+times lie from what a linear model of 900 measurements says; and the correlation of that between a cell and the next one
+in the tables, whose order is random: where it is high, the device drifted while it was measured.
 """
 
 PROXY_NOTE = """\

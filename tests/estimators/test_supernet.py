@@ -51,3 +51,22 @@ def test_scores_are_those_of_the_trained_supernet_and_it_is_trained_once(monkeyp
 def test_wrong_numbers_are_refused():
     with pytest.raises(UsageError, match="steps"):
         Inherited(steps=0)
+
+
+class TestAllOptionsAtOnce(EstimatorConformance):
+    count = 3
+    examples = 2
+
+    def estimator(self):
+        return create("estimator", "oneshot:steps=3,batch=8")
+
+    def space(self):
+        return create("space", "nasbench201:width=2,cells=1")
+
+
+def test_the_names_of_the_study_say_accuracies():
+    setting = Setting(create("space", "nasbench201:width=2,cells=1"), tiny_task().sealed())
+    architecture = setting.space.sample(stream(0, "study"))
+    for name in ("rsws", "oneshot"):
+        (found,) = create("estimator", f"{name}:steps=3,batch=8").estimate([architecture], setting)
+        assert 0 <= found.value <= 1

@@ -355,6 +355,28 @@ def test_te_nas_measures_54_candidates_of_a_cell_and_resumes_without_measuring()
         create("method", "te_nas:batch=6,repeats=1").find(again)
 
 
+@pytest.mark.parametrize(("seconds", "plan"), [(1000, (2, 1)), (150, (1, 1)), (90, (1, 2)), (50, (1, 3)), (20, None)])
+def test_te_nas_does_as_much_as_the_time_pays_for(monkeypatch, seconds, plan):
+    run = looking(cells())
+    run.seconds = seconds
+
+    def takes_a_second(self, live):
+        run.seconds -= 1.0
+
+    asked = []
+    monkeypatch.setattr(Indicators, "once", takes_a_second)
+    monkeypatch.setattr(Indicators, "_measure", lambda self, live: (asked.append(self.repeats), [[1.0], [1.0]])[1])
+    method = create("method", "te_nas:batch=6,repeats=2")
+    if plan is None:
+        with pytest.raises(UsageError, match="25 measurements at least"):
+            method.find(run)
+    else:
+        method.find(run)
+        assert set(asked) == {plan[0]}
+        assert len(asked) == {1: 57, 2: 25 + 13, 3: 25}[plan[1]]
+        assert sum(asked) <= 0.6 * seconds
+
+
 def test_te_nas_says_which_spaces_it_cannot_prune():
     setting = Setting(create("space", "nasbench101"), tiny_task())
     with pytest.raises(UsageError, match="take teg_nas"):

@@ -56,6 +56,21 @@ def made(folder: Path, report: Any, trials: Any = ()) -> Page:
     return Page(write(folder, trials=trials).read_text(encoding="utf-8"))
 
 
+def test_the_page_says_what_was_scored_before_training(tmp_path: Path, samples: ModuleType) -> None:
+    report, trials = samples.sample()
+    report["notes"]["training_free"] = {
+        "scores": ["a<b>", "macs"],
+        "architectures": 1200,
+        "undefined": {"a<b>": 7, "macs": 0},
+    }
+    page = made(tmp_path, report, trials)
+    assert page.sections == SECTIONS | {"untrained"}
+    assert "1,200 architectures were scored untrained, by a<b>, macs. Undefined: a<b> for 7." in page.text
+    for broken in ({}, {"scores": 3}, {"scores": ["a"], "architectures": "many", "undefined": 4}, 5):
+        report["notes"]["training_free"] = broken
+        assert "<b>" not in made(tmp_path, report, trials).text
+
+
 def test_the_page_has_every_section_and_says_what_was_found(tmp_path: Path, samples: ModuleType) -> None:
     page = made(tmp_path / "runs" / "demo", *samples.sample())
     assert page.sections == SECTIONS

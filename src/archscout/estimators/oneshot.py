@@ -6,7 +6,6 @@ from typing import ClassVar
 
 from archscout.core.registry import register
 from archscout.estimators.rsws import RandomSharing
-from archscout.supernets.plans import Plan, dense
 
 
 @register("estimator", "oneshot")
@@ -20,4 +19,4 @@ class OneShot(RandomSharing):
     """
 
     name = "oneshot"
-    plan: ClassVar[Plan] = staticmethod(dense)
+    paths: ClassVar[str] = "dense"

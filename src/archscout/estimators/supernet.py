@@ -15,10 +15,10 @@ from archscout.core.estimator import Estimator, Setting
 from archscout.core.registry import register
 from archscout.core.seeds import derive
 from archscout.core.trial import Estimate
+from archscout.supernets import plans
 from archscout.supernets.distributions import Distribution
 from archscout.supernets.evaluate import Data, losses
 from archscout.supernets.phases import Phase, Settings, fit
-from archscout.supernets.plans import Plan, uniform
 from archscout.supernets.supernet import Supernet
 
 EXAMPLES, BATCH = 512, 128
@@ -38,8 +38,8 @@ class Inherited(Estimator):
 
     name = "supernet"
     needs: ClassVar[frozenset[str]] = frozenset({"inputs", "targets", "gradients"})
-    plan: ClassVar[Plan] = staticmethod(uniform)
-    """Which paths run in a step of training the supernet."""
+    paths: ClassVar[str] = "uniform"
+    """The plan in `archscout.supernets.plans` by which the supernet is trained."""
 
     def __init__(self, steps: int = 1000, batch: int = 64) -> None:
         self.settings = Settings(steps=steps, batch_size=batch)
@@ -48,7 +48,7 @@ class Inherited(Estimator):
         self, architectures: Sequence[Architecture], setting: Setting, *, fidelity: int | None = None
     ) -> list[Estimate]:
         settings = Settings(steps=fidelity or self.settings.steps, batch_size=self.settings.batch_size)
-        supernet = trained_supernet(setting, settings, type(self).plan)
+        supernet = trained_supernet(setting, settings, self.paths)
         x, y = setting.task.tensors(setting.task.valid.head(EXAMPLES), setting.device)
         count = max(1, round(len(x) / BATCH))
         batches = list(zip(x.tensor_split(count), y.tensor_split(count), strict=True))
@@ -65,16 +65,23 @@ class Inherited(Estimator):
         return -float(torch.stack([losses(supernet, [architecture], batch) for batch in batches]).mean())
 
 
-def trained_supernet(setting: Setting, settings: Settings, plan: Plan = uniform) -> Supernet:
-    """A supernet trained by a plan, uniform single paths if not given; the last one of the process is kept."""
+def trained_supernet(setting: Setting, settings: Settings, paths: str = "uniform") -> Supernet:
+    """A supernet trained by a plan, by its name; the last one of the process is kept."""
     seed = derive(setting.seed, "supernet")
     supernet = Supernet(setting.space, setting.task, seed=seed)
     start = hashlib.sha256(repr(tuple(setting.space.choices)).encode())
     for name, tensor in supernet.state_dict().items():
         start.update(name.encode() + tensor.numpy().tobytes())
-    key = (start.hexdigest(), setting.task.digest, setting.device, settings, plan.__qualname__)
+    key = (start.hexdigest(), setting.task.digest, setting.device, settings, paths)
     if key not in _kept:
-        fit(supernet, Distribution(setting.space), [Phase(plan=plan)], settings, seed=seed, device=setting.device)
+        fit(
+            supernet,
+            Distribution(setting.space),
+            [Phase(plan=getattr(plans, paths))],
+            settings,
+            seed=seed,
+            device=setting.device,
+        )
         _kept.clear()
         _kept[key] = supernet
     return _kept[key]

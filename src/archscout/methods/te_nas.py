@@ -20,7 +20,7 @@ from archscout.estimators.zero_cost.harness import Batch, draw, prepared
 from archscout.estimators.zero_cost.kernel import eigenvalues, gram
 from archscout.estimators.zero_cost.te_nas_regions import regions
 from archscout.methods.pruning import Live, Pair, by_loss, gates, preferred, prune
-from archscout.methods.training_free import TrainingFree, setting_of, whole
+from archscout.methods.training_free import TrainingFree, setting_of, time_for_search, whole
 from archscout.methods.weight_sharing import one_thread
 from archscout.spaces.darts import DARTS
 from archscout.spaces.thin import thin
@@ -50,7 +50,8 @@ class TENAS(TrainingFree):
     singular to rounding counts as 10^6 there is (100,000 for what is no number, and what rounding gives, in the code).
     The thin network of the regions keeps a stem of one channel here.
 
-    Where the pick breaks a limit, the architecture that does not and whose options went latest takes its place.
+    Where the pick breaks a limit, the architecture that does not and whose options went latest takes its place. Where a
+    budget in time does not pay for all this, there are fewer repeats, and then more options go in a round.
 
     Args:
         number: options that are taken from a choice in a round; published: 1 for NAS-Bench-201, 3 for DARTS.
@@ -69,7 +70,8 @@ class TENAS(TrainingFree):
         live: Live = {c.name: [option for option in c.options if option != "none"] for c in run.space.choices}
         with one_thread():
             measure = Indicators(run, self.name, self.batch, self.repeats)
-            left, went = prune(live, measure, number=self.number)
+            measure.repeats, number = self._plan(run, live, measure)
+            left, went = prune(live, measure, number=number)
             if isinstance(run.space, DARTS):
                 left = _best_edges(left, measure)
         survived: dict[Pair, float] = {pair: float(when) for pair, when in went.items()}
@@ -78,6 +80,44 @@ class TENAS(TrainingFree):
         run.note("pruning", {"rounds": int(last) - 1, "measured": measure.count})
         pick = run.space.architecture({choice: (options or ["none"])[0] for choice, options in left.items()})
         return preferred(run, survived, pick)
+
+    def _plan(self, run: Run, live: Live, measure: Indicators) -> tuple[int, int]:
+        """Repeats and options a round: as asked for, or as near as the time for the search pays for.
+
+        Raises `UsageError` where it pays for no pruning at all.
+        """
+        until = time_for_search(run)
+        if until is None:
+            return self.repeats, self.number
+        most = max(map(len, live.values()))
+        plans = [(repeats, self.number) for repeats in range(self.repeats, 0, -1)]
+        plans += [(1, number) for number in range(self.number + 1, most)]
+
+        def decide() -> list[int] | None:
+            before = run.seconds_left()
+            measure.once(live)
+            each = before - run.seconds_left()
+            for repeats, number in plans:
+                if repeats * measurements(live, number) * each <= run.seconds_left() - until:
+                    return [repeats, number]
+            return None
+
+        plan = run.decide("pruning plan", decide)
+        if plan is None:
+            raise UsageError(
+                f"the budget does not pay for pruning the supernet of space '{run.space.name}' by method '{self.name}' "
+                f"({measurements(live, most - 1)} measurements at least): give more, or a smaller batch."
+            )
+        return int(plan[0]), int(plan[1])
+
+
+def measurements(live: Live, number: int) -> int:
+    """How many supernets are measured until one option a choice is left."""
+    sizes, count = [len(options) for options in live.values()], 0
+    while max(sizes) > 1:
+        count += 1 + sum(size for size in sizes if size > 1)
+        sizes = [max(1, size - number) for size in sizes]
+    return count
 
 
 class Indicators:
@@ -105,6 +145,11 @@ class Indicators:
         self.count += 1
         found: list[list[float]] = self.run.decide(f"indicators {digest}", lambda: self._measure(live))
         return found
+
+    def once(self, live: Live) -> None:
+        """One repeat, to see how long it takes."""
+        self._condition(live, 0)
+        self._regions(live, 0)
 
     def _measure(self, live: Live) -> list[list[float]]:
         numbers = range(self.repeats)

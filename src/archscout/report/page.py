@@ -92,6 +92,7 @@ def render(report: dict[str, Any], trials: Sequence[TrialLike], *, folder: Path)
         answers=sections.answers(view),
         training=sections.training(view),
         rungs=sections.rungs(view),
+        untrained=sections.untrained(view),
         sharing=sections.weight_sharing(view),
         time=sections.time_spent(view),
         finalists=sections.finalists(view),

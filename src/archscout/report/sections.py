@@ -320,6 +320,21 @@ def rungs(view: View) -> dict[str, Any] | None:
     return {"rows": table, "figure": figures.agreement(known, full) if known else None}
 
 
+def untrained(view: View) -> dict[str, str] | None:
+    """What a search by scores before training looked at."""
+    note = (view.report.get("notes") or {}).get("training_free")
+    if not isinstance(note, Mapping) or not isinstance(note.get("scores"), Sequence):
+        return None
+    counts = note.get("undefined")
+    missing = {name: finite(n) or 0 for name, n in counts.items()} if isinstance(counts, Mapping) else {}
+    undefined = ", ".join(f"{name} for {n:,.0f}" for name, n in missing.items() if n)
+    return {
+        "count": f"{finite(note.get('architectures')) or 0:,.0f}",
+        "scores": ", ".join(map(str, note["scores"])),
+        "undefined": f"Undefined: {undefined}." if undefined else "All of them have a value.",
+    }
+
+
 def weight_sharing(view: View) -> dict[str, Any] | None:
     """How a search with shared weights went: probabilities of options, entropy and samples by step."""
     note = (view.report.get("notes") or {}).get("weight_sharing")

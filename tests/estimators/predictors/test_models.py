@@ -12,7 +12,7 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 from archscout.core.graph import Graph, Node
 from archscout.core.registry import create
 from archscout.estimators.encodings.encode import encode
-from archscout.estimators.predictors import ngb
+from archscout.estimators.predictors import ngb, stacked
 from archscout.estimators.predictors.bayesian_ridge import BayesianRidge
 from archscout.estimators.predictors.brp_nas import BRP
 from archscout.estimators.predictors.dense import with_global
@@ -278,3 +278,25 @@ def test_the_loop_stops_where_nothing_gets_better():
 
     train(network, loss, 5, Schedule(epochs=50, batch=2, rate=0.1, patience=3), np.random.default_rng(0))
     assert calls == [2, 2, 1] * 4
+
+
+def test_weights_of_opinions_are_those_of_a_ridge_pulled_to_equal_shares():
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=60)
+    said = np.stack([z + 0.3 * rng.normal(size=60), z + 0.6 * rng.normal(size=60), rng.normal(size=60)], axis=1)
+    found = stacked.weights(said, z)
+    ridge = np.linalg.solve(said.T @ said + stacked.BELIEF * np.eye(3), said.T @ z + stacked.BELIEF / 3)
+    np.testing.assert_allclose(found, ridge, rtol=1e-6, err_msg="where no weight is below zero")
+    assert found[0] > found[1] > found[2]
+    assert stacked.weights(said * [1, 1, -1] - [[0, 0, 1]] * z[:, None], z)[2] == 0, "none is below zero"
+
+
+def test_a_score_that_says_all_is_believed():
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(80, 4)), rng.normal(size=80)
+    matrix = np.column_stack([x, y + 0.1 * rng.normal(size=80), rng.normal(size=80)])
+    made = stacked.Stacked(widths=(4, 1, 1)).fit(matrix[:25], y[:25])
+    assert np.corrcoef(made.predict(matrix[25:]), y[25:])[0, 1] > 0.95
+    assert len(made.weights_) == 2 + 2
+    assert made.weights_[2] > 5 * made.weights_[3]
+    assert len(stacked.Stacked(widths=(4,)).fit(x[:25], y[:25]).weights_) == 1, "without scores it is scout alone"

@@ -66,7 +66,7 @@ class AceNAS(GraphNetwork):
         return Ranker(inputs[1].shape[2], max(1, inputs[2].shape[1]))
 
     def _loss(self, network: nn.Module, inputs: Inputs, target: Tensor) -> Tensor:
-        said = network(*inputs)
+        said: Tensor = network(*inputs)
         return lambda_loss(said, target) if self.loss == "lambda" else nn.functional.mse_loss(said, target)
 
     def _train(self, inputs: Inputs, target: Tensor, rng: np.random.Generator) -> None:
@@ -87,8 +87,8 @@ class AceNAS(GraphNetwork):
 
         def loss(rows: Tensor) -> Tensor:
             adjacency, operations, weak = (part[rows] for part in pool)
-            missed: Tensor = network.weak(network.code(adjacency, operations)) - weak
-            return (missed**2).mean(dim=0).sum()
+            error: Tensor = ((network.weak(network.code(adjacency, operations)) - weak) ** 2).mean(dim=0).sum()
+            return error
 
         train(network, loss, len(self.pool_), SCHOOLING, rng)
 

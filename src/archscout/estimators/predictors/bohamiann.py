@@ -93,11 +93,12 @@ class Noisy(Basis):
 
 def negative_log_posterior(network: Noisy, x: Tensor, y: Tensor, samples: int) -> Tensor:
     """Of a batch, divided by the number of samples: normal likelihood, normal priors of weights and log variance."""
-    squares: Tensor = (network(x) - y) ** 2
+    squares = (network(x) - y) ** 2
     likelihood = (0.5 * squares * torch.exp(-network.log_noise) + 0.5 * network.log_noise).mean()
     weights = sum(((p**2).sum() for p in network.parameters()), torch.zeros(())) - network.log_noise**2
     prior = 0.5 * weights + 0.5 * ((network.log_noise + 4.6) / 1.0) ** 2
-    return likelihood + prior / samples
+    whole: Tensor = likelihood + prior / samples
+    return whole
 
 
 class Chain:
@@ -121,12 +122,12 @@ class Chain:
             gradient = parameter.grad * self.samples
             if adapt:
                 share = 1 / (window + 1)
-                window += 1 - window * mean**2 / (square + 1e-16)
+                window.add_(1 - window * mean**2 / (square + 1e-16))
                 mean += share * (gradient - mean)
                 square += share * (gradient**2 - square)
             scale = 1 / (square.sqrt() + 1e-16)
             noise = 2 * self.rate**2 * scale * self.friction - self.rate**4
             drawn = torch.randn(parameter.shape) * noise.clamp(min=1e-16).sqrt()
-            momentum -= self.rate**2 * scale * gradient + self.friction * momentum - drawn
+            momentum.add_(-(self.rate**2) * scale * gradient - self.friction * momentum + drawn)
             parameter.add_(momentum)
             parameter.grad = None

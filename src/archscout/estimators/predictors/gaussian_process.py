@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.optimize import minimize
 
 from archscout.core.registry import register
@@ -132,24 +133,29 @@ def _most_likely(distances: np.ndarray, target: np.ndarray) -> np.ndarray:
     blocks, n = len(distances), len(target)
     mean = np.concatenate([np.full(blocks, PRIOR_MEAN[0]), PRIOR_MEAN[1:]])
     std = np.concatenate([np.full(blocks, PRIOR_STD[0]), PRIOR_STD[1:]])
-    eye = np.eye(n)
+    # All matrices are symmetric and distances are zero on the diagonal: half of each is enough.
+    above, below = np.triu_indices(n, 1)
+    half = np.ascontiguousarray(distances[:, above, below])
+    covariance = np.zeros((n, n), order="F")
 
     def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
         weights = np.exp(theta[:blocks] + theta[-3])
         variance, noise = np.exp(theta[-2:])
-        kernel, slope = matern(np.tensordot(weights, distances, 1))
-        try:
-            factor = cholesky(variance * kernel + (noise + 1e-6) * eye, lower=True, check_finite=False)
-        except np.linalg.LinAlgError:
+        kernel, slope = matern(weights @ half)
+        covariance[above, below] = variance * kernel
+        np.fill_diagonal(covariance, variance + noise + 1e-6)
+        factor, failed = dpotrf(covariance, lower=0)
+        if failed:
             return 1e12, np.zeros_like(theta)
-        inverse = cho_solve((factor, True), eye, check_finite=False)
-        solved = inverse @ target
-        pull = np.outer(solved, solved) - inverse
+        solved = cho_solve((factor, False), target, check_finite=False)
+        inverse = dpotri(factor, lower=0)[0]
+        pull = solved[above] * solved[below] - inverse[above, below]
+        trace = float(solved @ solved - np.trace(inverse))
         gradient = np.empty_like(theta)
-        gradient[:blocks] = -0.5 * variance * weights * np.tensordot(distances, pull * slope, 2)
+        gradient[:blocks] = -variance * weights * (half @ (pull * slope))
         gradient[-3] = gradient[:blocks].sum()
-        gradient[-2] = -0.5 * variance * float((pull * kernel).sum())
-        gradient[-1] = -0.5 * noise * float(np.trace(pull))
+        gradient[-2] = -0.5 * variance * (2 * float(pull @ kernel) + trace)
+        gradient[-1] = -0.5 * noise * trace
         off = (theta - mean) / std
         value = 0.5 * target @ solved + np.log(np.diag(factor)).sum() + 0.5 * off @ off
         return float(value), gradient + off / std

@@ -114,11 +114,12 @@ class KernelProcess(Predictor):
 def squared_exponential(a: Tensor, b: Tensor, theta: Tensor) -> Tensor:
     """The kernel of all pairs of rows; theta are the logarithms of length scale, variance and noise variance."""
     distances = (a**2).sum(dim=1)[:, None] + (b**2).sum(dim=1)[None] - 2 * a @ b.T
-    return theta[1].exp() * torch.exp(-0.5 * distances.clamp(min=0) / theta[0].exp() ** 2)
+    made: Tensor = theta[1].exp() * torch.exp(-0.5 * distances.clamp(min=0) / theta[0].exp() ** 2)
+    return made
 
 
 def normal_log_density(z: Tensor, root: Tensor) -> Tensor:
     """Of a normal distribution around 0 with the covariance root root'."""
     inside = torch.linalg.solve_triangular(root, z[:, None], upper=False)
-    density: Tensor = -0.5 * (inside**2).sum() - root.diagonal().log().sum() - 0.5 * len(z) * np.log(2 * np.pi)
-    return density
+    value: Tensor = -0.5 * (inside**2).sum() - root.diagonal().log().sum() - 0.5 * len(z) * np.log(2 * np.pi)
+    return value

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtr
-from sklearn.ensemble import ExtraTreesRegressor, RandomForestRegressor
+from sklearn.ensemble import ExtraTreesRegressor
 
 from archscout.core.registry import register
 from archscout.core.seeds import derive, stream
@@ -31,7 +31,8 @@ PATIENCE = 5
 LEAST_SHARE = 0.02
 """An opinion with a smaller share is not asked."""
 
-Trees: TypeAlias = ExtraTreesRegressor | RandomForestRegressor
+Grow = Callable[[int], Any]
+"""Makes a forest of so many trees, which has not been grown yet."""
 
 
 @dataclass
@@ -39,11 +40,11 @@ class _Opinion:
     """A process and trees on the columns from `start` on; how far both err on samples that were left out."""
 
     start: int
-    makes: tuple[Callable[[int], Trees], ...]
+    makes: tuple[Grow, ...]
     process: Process
     errors: np.ndarray
     deviation: np.ndarray
-    trees: list[Trees] = field(default_factory=list)
+    trees: list[Any] = field(default_factory=list)
 
 
 @register("estimator", "scout")
@@ -128,14 +129,14 @@ class Scout(Predictor):
         said = [expected, *(self.scale_.up(self._unseen(make, seen, y)[rows]) for make in makes)]
         return _Opinion(start, makes, process, np.mean(said, axis=0) - z, deviation)
 
-    def _extra_trees(self, count: int) -> Trees:
+    def _extra_trees(self, count: int) -> Any:
         state = derive(self.seed, "scout", "trees") % 2**32
         return ExtraTreesRegressor(count, max_features=FEATURES, random_state=state, n_jobs=1)
 
-    def _random_forest(self, count: int) -> Trees:
+    def _random_forest(self, count: int) -> Any:
         return forest(count, derive(self.seed, "scout", "forest") % 2**32)
 
-    def _unseen(self, make: Callable[[int], Trees], matrix: np.ndarray, y: np.ndarray) -> np.ndarray:
+    def _unseen(self, make: Grow, matrix: np.ndarray, y: np.ndarray) -> np.ndarray:
         """What trees say of each sample that were grown without its fold."""
         fold = stream(self.seed, "scout", "folds").permutation(len(y)) % min(FOLDS, len(y))
         said = np.empty(len(y))
