@@ -372,7 +372,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", required=True)
     parser.add_argument("--seeds", type=int, default=100)
-    parser.add_argument("--check", type=int, default=10, help="searches that the library's own parts repeat")
+    parser.add_argument("--check", type=int, default=16, help="searches that the library's own parts repeat")
     parser.add_argument("--out", type=Path, default=RESULTS / "fp_nas_vs_parsec.json")
     options = parser.parse_args()
     import torch
