@@ -62,8 +62,8 @@ def main() -> None:
     found: dict[str, Any] = {"version": archscout.__version__, "tables": {}}
     for table, metric, scores in tables:
         folder = options.runs / f"{table.name}-{metric}"
-        light, heavy = contenders(table, metric, scores)
         if not options.report:
+            light, heavy = contenders(table, metric, scores)
             fewer = tuple(map(int, options.network_sizes.split(",")))
             for group, repeats, sizes in (
                 (light, options.repeats, SIZES), (heavy, options.network_repeats, fewer)
@@ -217,7 +217,7 @@ def report(found: dict[str, Any]) -> str:
             lines += [""]
         read = [e for e in part["entries"] if not e["train"] and e["epochs"]]
         if read:
-            lines += ["### Read from so many epochs of a training of 12, nothing learned", "", *grid(read, "epochs")]
+            lines += ["### Read from so many epochs of a training, nothing learned", "", *grid(read, "epochs")]
         both = [e for e in part["entries"] if e["train"] and e["epochs"]]
         for size in sorted({e["train"] for e in both}):
             some = [e for e in both if e["train"] == size]
