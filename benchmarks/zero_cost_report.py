@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from archscout.core.seeds import stream
-from archscout.estimators.zero_cost.ranks import ranks
+from archscout.estimators.zero_cost.ranks import among
 from archscout.study import metrics
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
@@ -26,19 +26,52 @@ REFERENCE = {
 }  # fmt: skip
 """Spearman with CIFAR-10 accuracy (half split) of published values of NASLib's scores, 9,445 cells without a dead
 operation."""
+SUITE = {
+    "naswot": (0.77, 0.80, 0.77), "macs": (0.69, 0.71, 0.67), "jacob_cov": (0.75, 0.71, 0.71),
+    "zen": (0.35, 0.35, 0.39), "params": (0.72, 0.73, 0.69), "l2_norm": (0.68, 0.72, 0.69),
+    "synflow": (0.73, 0.76, 0.75), "snip": (0.58, 0.63, 0.57), "grad_norm": (0.58, 0.63, 0.57),
+    "epe_nas": (0.70, 0.60, 0.33), "fisher": (0.50, 0.54, 0.48), "grasp": (0.51, 0.54, 0.55),
+    "plain": (-0.26, -0.21, -0.22),
+}  # fmt: skip
+"""Spearman with validation accuracy on the three data sets, 1,000 random architectures: NAS-Bench-Suite-Zero
+(Krishnakumar et al. 2022, arXiv 2210.03230), figure 2."""
+ABDELFATTAH = {
+    "grad_norm": (0.594, 0.637, 0.578), "snip": (0.596, 0.637, 0.578), "grasp": (0.514, 0.547, 0.549),
+    "fisher": (0.360, 0.385, 0.327), "synflow": (0.737, 0.763, 0.751), "jacob_cov": (0.731, 0.704, 0.701),
+}  # fmt: skip
+"""The same over all 15,625, by the code of Abdelfattah et al. 2021, arXiv 2101.08134."""
+CLAIMS = (
+    ("meco", "CIFAR-10", 0.89, "holds; the number of parameters comes to .83"),
+    ("swap", "CIFAR-100", 0.90, "with a prior on the size that is chosen for the space; ours has none"),
+)
+"""Score, data set, Spearman, and what is to be said of it."""
+WHY = {
+    "macs": "their count includes pooling: with it, ours is .719",
+    "zen": "theirs reads running variances after one step; ours are the batch's",
+    "grasp": "theirs by a batch of another size",
+    "plain": "its sign hangs on the draw of weights: our own seeds agree to .3 alone",
+}
+"""Why a score may differ from `REFERENCE`."""
 BASELINE = ("naswot", "jacob_cov", "synflow", "params")
-TUNED = (*BASELINE, "epsilon_log")
-WEIGHTS = (0.0, 0.5, 1.0, 2.0)
+TUNED = (*BASELINE, "nasgraph (expected)", "epsilon_log", "epsilon")
+WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
+SMALL = {
+    "synflow": "synflow (expected)",
+    "naswot": "naswot (small network)",
+    "jacob_cov": "jacob_cov (small network)",
+}
+"""The form in which a score is there for all architectures."""
+AZ_NAS = ("az_expressivity", "az_progressivity", "az_trainability", "macs")
 
 
 def write(table: Path, runs: Path) -> None:
     """docs/results/training-free.md, .json and .svg, of what the runs have so far."""
     truth = accuracies(table)
     whole = _whole(runs, truth)
-    sample = _sample(runs, truth)
+    sample = _sample(runs)
     made: dict[str, Any] = {"whole space": section(whole, truth), "sample": section(sample, truth)}
     made["seeds"] = _seeds(runs, truth)
-    made["ensembles"] = ensembles(sample, truth)
+    made["ensembles"] = ensembles(sample, whole, truth)
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "training-free.json").write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
     (RESULTS / "training-free.md").write_text(page(made), encoding="utf-8")
@@ -51,6 +84,7 @@ def accuracies(table: Path) -> pd.DataFrame:
     truth = pd.read_parquet(table, columns=columns).rename(columns={"arch": "architecture"})
     cells = [[part.partition("~")[0] for part in text.split("|") if "~" in part] for text in truth["architecture"]]
     truth["alive"] = [not has_dead_operation(cell) for cell in cells]
+    truth["params"] = [_params(cell) for cell in cells]
     truth["free"] = [3 in _reached(cell, ("skip_connect", "avg_pool_3x3")) for cell in cells]
     return truth.set_index("architecture")
 
@@ -76,6 +110,14 @@ def has_dead_operation(cell: list[str]) -> bool:
     return any(o != "none" and (i not in fed or j not in needed) for (i, j), o in zip(EDGES, cell, strict=True))
 
 
+def _params(cell: list[str]) -> float:
+    """Parameters of the published network, operations that are dead left out."""
+    every = ("skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+    fed, needed = _reached(cell, every), _reached(cell, every, backwards=True)
+    live = [o for (i, j), o in zip(EDGES, cell, strict=True) if i in fed and j in needed]
+    return 73_306 + 28_000.0 * live.count("nor_conv_1x1") + 243_040.0 * live.count("nor_conv_3x3")
+
+
 def _read(file: Path) -> pd.DataFrame:
     """Scores by architecture, columns named without parameters of batch; seconds apart, as `name seconds`."""
     if not file.is_file():
@@ -92,24 +134,27 @@ def _plain(name: str) -> str:
 
 
 def _whole(runs: Path, truth: pd.DataFrame) -> pd.DataFrame:
-    """Scores of all architectures, from those of the networks that they are; the small network's are marked."""
-    exact, small = _read(runs / "exact.csv"), _read(runs / "small.csv")
-    small = small.rename(columns={c: f"{c} (small network)" for c in small if not c.endswith(" seconds")})
-    if not len(exact) and not len(small):
+    """Scores of all architectures, from those of the networks that they are; small networks' are marked."""
+    frames = [_read(runs / "exact.csv")]
+    made = _read(runs / "small.csv")
+    frames.append(made.rename(columns=lambda c: f"{c} (small network)" if not c.endswith(" seconds") else f"small {c}"))
+    if not any(map(len, frames)):
         return pd.DataFrame()
     network = pd.read_csv(runs / "networks.csv").set_index("architecture")["network"].reindex(truth.index)
-    columns = [frame.reindex(network).set_index(truth.index) for frame in (exact, small) if len(frame)]
-    made = pd.concat(columns, axis=1)
+    columns = [frame.reindex(network).set_index(truth.index) for frame in frames if len(frame)]
+    made = pd.concat([*columns, truth[["params"]]], axis=1)
     return made[made[[c for c in made if c.endswith(" seconds")]].notna().any(axis=1)]
 
 
-def _sample(runs: Path, truth: pd.DataFrame) -> pd.DataFrame:
+def _sample(runs: Path) -> pd.DataFrame:
     """Scores of the published network, seed 0, one row an architecture of the sample."""
     frames = [frame for name in ("sample_0", "views", "dear") if len(frame := _read(runs / f"{name}.csv"))]
     made = pd.concat(frames, axis=1) if frames else pd.DataFrame()
-    exact = _whole(runs, truth)
-    shared = [c for c in exact if "small network" not in c and not c.endswith(" seconds")]
-    return made.join(exact[shared].loc[:, lambda f: ~f.columns.isin(made.columns)]) if len(made) else made
+    exact = _read(runs / "exact.csv")
+    if len(made) and len(exact):
+        network = pd.read_csv(runs / "networks.csv").set_index("architecture")["network"].reindex(made.index)
+        made = made.drop(columns=[c for c in exact if c in made]).join(exact.reindex(network).set_index(made.index))
+    return made
 
 
 def section(frame: pd.DataFrame, truth: pd.DataFrame) -> dict[str, Any]:
@@ -143,7 +188,9 @@ def worth(name: str, column: pd.Series, frame: pd.DataFrame, truth: pd.DataFrame
             "share of the top 10 % found": metrics.precision_at(tenth, accuracy, values),
             "ndcg": metrics.ndcg_at(tenth, accuracy, values),
             "accuracy of the first": float(accuracy[metrics.best_first(values)[0]]),
+            "kendall of the top 10 %": metrics.kendall(accuracy[top], values[top]),
             "best of the first ten": float(accuracy.max() - metrics.regret_at(10, accuracy, values)),
+            "best of the first hundred": float(accuracy.max() - metrics.regret_at(100, accuracy, values)),
             "best of all": float(accuracy.max()),
         }
     accuracy = about["c10_test_200"].to_numpy(float)
@@ -151,6 +198,7 @@ def worth(name: str, column: pd.Series, frame: pd.DataFrame, truth: pd.DataFrame
         row[part] = metrics.spearman(accuracy[chosen], values[chosen]) if chosen.sum() > 2 else None
     alive = about["alive"].to_numpy()
     row["like the reference"] = metrics.spearman(about["c10v_test_200"].to_numpy(float)[alive], values[alive])
+    row["its interval"] = _interval(about["c10v_test_200"].to_numpy(float)[alive], values[alive])
     return row
 
 
@@ -185,31 +233,70 @@ def _seeds(runs: Path, truth: pd.DataFrame) -> dict[str, Any]:
     return made
 
 
-def ensembles(sample: pd.DataFrame, truth: pd.DataFrame) -> dict[str, Any]:
-    """Sums of logarithmic ranks; one with weights chosen on CIFAR-10 accuracies of every other architecture."""
-    if not len(sample) or not set(TUNED) <= set(sample.columns):
+def ensembles(sample: pd.DataFrame, whole: pd.DataFrame, truth: pd.DataFrame) -> dict[str, Any]:
+    """Log-rank sums: the baseline, that of AZ-NAS, and one whose weights are tuned on CIFAR-10.
+
+    Tuned on 1,000 of all architectures, going through the weights one by one, three times. What it is worth is said of
+    those that are not the network of one of the 1,000, and, with the scores of the published network, of the sample.
+    """
+    small = [SMALL.get(name, name) for name in TUNED]
+    if not set(small) <= set(whole.columns) or len(whole) < len(truth):
         return {}
-    about = sample[sample[[f"{name} seconds" for name in BASELINE if f"{name} seconds" in sample]].notna().all(axis=1)]
-    values = about[list(TUNED)].to_numpy(float)
-    placed = np.log(ranks(values, values))
-    accuracy = truth.loc[about.index, "c10_test_200"].to_numpy(float)
-    tuning = np.arange(len(about)) % 2 == 0
-    grid = [weights for weights in itertools.product(WEIGHTS, repeat=len(TUNED)) if any(weights)]
-    best = max(grid, key=lambda w: metrics.spearman(accuracy[tuning], placed[tuning] @ np.array(w)))
-    forms = {
-        "log-rank sum of " + ", ".join(BASELINE): np.array([1.0] * len(BASELINE) + [0.0]),
-        "tuned: " + ", ".join(f"{w:g} {n}" for w, n in zip(best, TUNED, strict=True) if w): np.array(best),
+    values, known = whole[small].to_numpy(float), truth.loc[whole.index]
+    tuning = stream(0, "benchmark", "ensemble").choice(len(whole), 1000, replace=False)
+    logs, accuracy = np.log(among(values))[tuning], known["c10_test_200"].to_numpy(float)[tuning]
+    plain = np.array([1.0 if name in BASELINE else 0.0 for name in TUNED])
+    tuned = plain.copy()
+    for place in [*range(len(TUNED))] * 3:
+        tries = [np.where(np.arange(len(tuned)) == place, weight, tuned) for weight in WEIGHTS]
+        tuned = max((each for each in tries if each.any()), key=lambda each: metrics.spearman(accuracy, logs @ each))
+    # What has the same scores is the same network.
+    forms = pd.Series([row.tobytes() for row in values], index=whole.index)
+    parts = {
+        "all": np.ones(len(whole), bool),
+        "not tuned on": ~forms.isin(set(forms.iloc[tuning])).to_numpy(),
+        "without dead operations": known["alive"].to_numpy(),
+        "without a free path": ~known["free"].to_numpy(),
     }
-    held = ~tuning
+    made: dict[str, Any] = {
+        "weights": {name: float(weight) for name, weight in zip(TUNED, tuned, strict=True) if weight},
+        "all": {
+            f"{title}, {part}": _worth_of(values, weights, known, kept)
+            for part, kept in parts.items()
+            for title, weights in (("the four", plain), ("tuned", tuned))
+        },
+        "sample": {},
+    }
+    for title, members, weights in (
+        ("the four", TUNED, plain), ("tuned", TUNED, tuned), ("AZ-NAS", AZ_NAS, np.ones(len(AZ_NAS))),
+    ):  # fmt: skip
+        if set(members) <= set(sample.columns):
+            about = _complete(sample, members)
+            made["sample"][title] = _worth_of(
+                about[list(members)].to_numpy(float), weights, truth.loc[about.index], np.ones(len(about), bool)
+            )
+    return made
+
+
+def _complete(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """The architectures that all of these scores were asked of."""
+    asked = [f"{name} seconds" for name in names if f"{name} seconds" in frame]
+    return frame[frame[asked].notna().all(axis=1)]
+
+
+def _worth_of(values: np.ndarray, weights: np.ndarray, about: pd.DataFrame, kept: np.ndarray) -> dict[str, Any]:
+    """Of the log-rank sum with these weights (ranks among all), on those kept: Spearman, and its first picks."""
+    combined = np.log(among(values)) @ weights
+    accuracy = about["c10_test_200"].to_numpy(float)[kept]
     return {
-        name: {
-            "architectures": int(held.sum()),
-            **{
-                label: metrics.spearman(truth.loc[about.index[held], target].to_numpy(float), placed[held] @ weights)
-                for target, label in TARGETS.items()
-            },
-        }
-        for name, weights in forms.items()
+        "architectures": int(kept.sum()),
+        **{
+            label: metrics.spearman(about[target].to_numpy(float)[kept], combined[kept])
+            for target, label in TARGETS.items()
+        },
+        "kendall": metrics.kendall(accuracy, combined[kept]),
+        "accuracy of the first": float(accuracy[metrics.best_first(combined[kept])[0]]),
+        "best of the first ten": float(accuracy.max() - metrics.regret_at(10, accuracy, combined[kept])),
     }
 
 
@@ -221,92 +308,197 @@ def page(made: Mapping[str, Any]) -> str:
     lines = [
         "# What training-free scores are worth on NAS-Bench-201",
         "",
-        "Made by `benchmarks/zero_cost_nasbench201.py`: real CIFAR-10 images; accuracies after 200 epochs. Undefined "
-        "scores rank last and are counted. Spearman with its 95 % interval (bootstrap over architectures). Seconds are "
-        "the median of what a score takes alone, on a machine shared with other programs.",
+        "Made by `benchmarks/zero_cost_nasbench201.py`: real CIFAR-10 images, accuracies after 200 epochs. Undefined "
+        "scores rank last and are counted; operations that no input reaches, or that reach no output, are not built. "
+        "`params`, `macs` and an order drawn at random are controls. Intervals: 95 %, bootstrap over architectures. "
+        "Seconds are the median of what a score takes alone, on a machine shared with other programs. Scores differ in "
+        "how many architectures there was time for: compare them by their intervals.",
+        "",
+        "![Spearman with accuracy](training-free.svg)",
     ]
     titles = {
         "sample": "The published network (16 channels, 5 cells a stage), architectures drawn at random",
-        "whole space": "All architectures",
+        "whole space": "All 15,625 architectures",
     }
     for key, title in titles.items():
         if made[key]:
-            lines += ["", f"## {title}", "", *_table(made[key]), *_epsilon(made[key])]
+            lines += ["", f"## {title}", "", *_correlations(made[key]), "", *_searches(made[key])]
+            lines += _epsilon(made[key])
+    lines += ["", "## Beside published figures", "", *_beside(made["sample"], made["seeds"])] if made["sample"] else []
+    lines += _ensembles(made["ensembles"])
     if made["seeds"]:
         lines += [
-            "",
-            "## Seeds",
-            "",
-            "| score | architectures | Spearman by seed | between seeds |",
-            "| --- | --- | --- | --- |",
-        ]
+            "", "## Seeds", "", "| score | architectures | Spearman by seed | between seeds |", "| --- " * 4 + "|",
+        ]  # fmt: skip
         lines += [
             "| {} | {} | {} | {:.3f} |".format(
                 name, row["architectures"], ", ".join(f"{v:.3f}" for v in row["spearman"]), row["between seeds"]
             )
             for name, row in made["seeds"].items()
         ]
-    if made["ensembles"]:
-        lines += [
-            "",
-            "## Ensembles",
-            "",
-            "Weights were chosen on CIFAR-10 accuracies of half the sample; these are figures of the other half.",
-            "",
+    return "\n".join([*lines, ""])
+
+
+def _ordered(rows: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return sorted(rows.items(), key=lambda item: -item[1]["CIFAR-10"]["spearman"])
+
+
+def _correlations(rows: Mapping[str, Any]) -> list[str]:
+    """How well each score orders networks."""
+    head = [
+        "score", "architectures", "undefined", "CIFAR-10", "CIFAR-100", "ImageNet16-120", "Kendall", "with a free path",
+        "without", "top 10 %", "Kendall of these",
+    ]  # fmt: skip
+    lines = [
+        "Spearman, where nothing else is said; Kendall, free paths (from input to output without a convolution) and "
+        "the top 10 % (by accuracy) on CIFAR-10.",
+        "", "| " + " | ".join(head) + " |", "| --- " * len(head) + "|",
+    ]  # fmt: skip
+    for name, row in _ordered(rows):
+        c10 = row["CIFAR-10"]
+        low, high = c10["interval"]
+        cells = [
+            name, str(row["architectures"]), str(row["undefined"]), f"{c10['spearman']:.3f} [{low:.3f}, {high:.3f}]",
+            *(f"{row[label]['spearman']:.3f}" for label in ("CIFAR-100", "ImageNet16-120")), f"{c10['kendall']:.3f}",
+            *("" if row[part] is None else f"{row[part]:.3f}" for part in ("with a free path", "without a free path")),
+            f"{c10['spearman of the top 10 %']:.3f}", f"{c10['kendall of the top 10 %']:.3f}",
+        ]  # fmt: skip
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def _searches(rows: Mapping[str, Any]) -> list[str]:
+    """What is found by taking the first of an order."""
+    best = max(row["CIFAR-10"]["best of all"] for row in rows.values())
+    head = [
+        "score", "seconds", "top 10 % found", "NDCG", "first", "best of ten", "best of hundred", "CIFAR-100: first",
+        "best of ten", "ImageNet16-120: first", "best of ten",
+    ]  # fmt: skip
+    lines = [
+        "As a search: the share of the truly best tenth in the score's first tenth, and the accuracies that its first, "
+        f"first ten and first hundred come to (CIFAR-10; the best here has {best:.2f}; with fewer architectures the "
+        "first hundred are a larger part of them).",
+        "", "| " + " | ".join(head) + " |", "| --- " * len(head) + "|",
+    ]  # fmt: skip
+    for name, row in _ordered(rows):
+        c10 = row["CIFAR-10"]
+        found = [f"{c10[key]:.3f}" for key in ("share of the top 10 % found", "ndcg")]
+        picks = [
+            f"{c10[key]:.2f}" for key in ("accuracy of the first", "best of the first ten", "best of the first hundred")
         ]
-        lines += ["| ensemble | architectures | " + " | ".join(TARGETS.values()) + " |", "| --- " * 5 + "|"]
-        lines += [
-            f"| {name} | {row['architectures']} | "
-            + " | ".join(f"{row[label]:.3f}" for label in TARGETS.values())
-            + " |"
-            for name, row in made["ensembles"].items()
-        ]
-    return "\n".join([*lines, "", "![Spearman with accuracy](training-free.svg)", ""])
+        for label in ("CIFAR-100", "ImageNet16-120"):
+            picks += [f"{row[label][key]:.2f}" for key in ("accuracy of the first", "best of the first ten")]
+        seconds = "" if row["seconds"] is None else f"{row['seconds']:.3f}"
+        lines.append("| " + " | ".join([name, seconds, *found, *picks]) + " |")
+    return lines
 
 
 def _epsilon(rows: Mapping[str, Any]) -> list[str]:
     """What the published rule of epsilon leaves out."""
     if "epsilon" not in rows:
         return []
-    row = rows["epsilon"]
-    return [
-        "",
+    row, ours = rows["epsilon"], rows.get("epsilon_log")
+    said = (
         f"`epsilon` is undefined for {row['undefined']} of {row['architectures']} architectures: those without a path "
-        "free of convolutions. Published correlations leave them out; like for like, with them last, it comes "
-        f"to {row['CIFAR-10']['spearman']:.3f} on CIFAR-10, and among those that have one to "
-        f"{row['with a free path']:.3f}.",
-    ]
+        "free of convolutions. The published .87 leaves them out, and holds among those that have one "
+        f"({row['with a free path']:.3f}); it does not hold like for like: over all, undefined ones last, it is "
+        f"{row['CIFAR-10']['spearman']:.3f} on CIFAR-10, {row['CIFAR-100']['spearman']:.3f} on CIFAR-100 and "
+        f"{row['ImageNet16-120']['spearman']:.3f} on ImageNet16-120."
+    )
+    if ours is not None:
+        said += (
+            f" `epsilon_log`, which is defined for all but {ours['undefined']} (no path at all), comes to "
+            f"{ours['CIFAR-10']['spearman']:.3f}, {ours['CIFAR-100']['spearman']:.3f} and "
+            f"{ours['ImageNet16-120']['spearman']:.3f}; among those with a free path it is the weaker of the two "
+            f"({ours['with a free path']:.3f})."
+        )
+    return ["", said]
 
 
-def _table(rows: Mapping[str, Any]) -> list[str]:
-    head = [
-        "score", "architectures", "undefined", "seconds", "CIFAR-10", "CIFAR-100", "ImageNet16-120", "Kendall",
-        "top 10 %", "top 10 % found", "first", "best of ten", "free path", "no free path", "like the reference",
-        "reference",
+def _beside(rows: Mapping[str, Any], seeds: Mapping[str, Any]) -> list[str]:
+    """Published figures next to ours."""
+    lines = [
+        "NASLib's values of 9,445 cells without a dead operation, against ours on such cells of the sample (CIFAR-10, "
+        "trained on half the data). A figure holds where it is within .03 of ours, within our interval, or no further "
+        "away than our seeds are from each other.",
+        "", "| score | ours | published | difference | holds |", "| --- " * 5 + "|",
     ]  # fmt: skip
-    lines = ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
-    for name, row in sorted(rows.items(), key=lambda item: -item[1]["CIFAR-10"]["spearman"]):
-        c10 = row["CIFAR-10"]
-        low, high = c10["interval"]
-        cells = [
-            name,
-            str(row["architectures"]),
-            str(row["undefined"]),
-            "" if row["seconds"] is None else f"{row['seconds']:.3f}",
-            f"{c10['spearman']:.3f} [{low:.3f}, {high:.3f}]",
-            *(f"{row[label]['spearman']:.3f}" for label in ("CIFAR-100", "ImageNet16-120")),
-            *(f"{c10[key]:.3f}" for key in ("kendall", "spearman of the top 10 %", "share of the top 10 % found")),
-            *(f"{c10[key]:.2f}" for key in ("accuracy of the first", "best of the first ten")),
-            *("" if row[part] is None else f"{row[part]:.3f}" for part in ("with a free path", "without a free path")),
-            f"{row['like the reference']:.3f}",
-            f"{REFERENCE[name]:.3f}" if name in REFERENCE else "",
+    for name, published in REFERENCE.items():
+        if name in rows:
+            value, (low, high) = rows[name]["like the reference"], rows[name]["its interval"]
+            close, inside = abs(value - published) <= 0.03, low <= published <= high
+            drawn = seeds[name]["spearman"] if name in seeds else [0.0]
+            apart = abs(value - published) <= max(drawn) - min(drawn)
+            why = f"no: {WHY.get(name, 'not explained')}"
+            holds = "yes" if close else "within the interval" if inside else "within the seeds" if apart else why
+            ours = f"{value:.3f} [{low:.3f}, {high:.3f}]"
+            lines.append(f"| {name} | {ours} | {published:.3f} | {value - published:+.3f} | {holds} |")
+    lines += ["", "What abstracts claim for NAS-Bench-201, Spearman:", ""]
+    lines += ["| score | data | ours | published | |", "| --- " * 5 + "|"]
+    for name, label, published, remark in CLAIMS:
+        if name in rows:
+            lines.append(f"| {name} | {label} | {rows[name][label]['spearman']:.3f} | {published:.2f} | {remark} |")
+    lines += [
+        "",
+        "Over random architectures, dead operations and all, published figures count what is not connected; ours are "
+        "of the network that remains. CIFAR-10, CIFAR-100, ImageNet16-120:",
+        "", "| score | ours | NAS-Bench-Suite-Zero, 1,000 | Abdelfattah et al., all |", "| --- " * 4 + "|",
+    ]  # fmt: skip
+    for name in SUITE:
+        if name in rows:
+            ours = tuple(rows[name][label]["spearman"] for label in TARGETS.values())
+            cells = [_three(ours), _three(SUITE[name]), _three(ABDELFATTAH.get(name, ()))]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _three(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.2f}" for value in values)
+
+
+def _ensembles(made: Mapping[str, Any]) -> list[str]:
+    """What ensembles are worth."""
+    if not made:
+        return []
+    labels = list(TARGETS.values())
+    head = ["ensemble", "architectures", *labels, "Kendall", "first", "best of ten"]
+
+    def rows(part: Mapping[str, Any]) -> list[str]:
+        lines = ["", "| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
+        for name, each in part.items():
+            figures = [f"{each[key]:.3f}" for key in (*labels, "kendall")]
+            figures += [f"{each[key]:.2f}" for key in ("accuracy of the first", "best of the first ten")]
+            lines.append(f"| {name} | {each['architectures']} | " + " | ".join(figures) + " |")
+        return lines
+
+    weights = ", ".join(f"{weight:g} {name}" for name, weight in made["weights"].items())
+    gains = [
+        ", ".join(f"{part[f'tuned{end}'][label] - part[f'the four{end}'][label]:+.3f}" for label in labels)
+        for part, end in ((made["all"], ", not tuned on"), (made["sample"], ""))
+        if f"tuned{end}" in part
+    ]
+    lines = [
+        "", "## Ensembles", "",
+        f"Sums of logarithmic ranks: of the four {', '.join(BASELINE)}, and one with weights tuned on CIFAR-10 "
+        f"accuracies of 1,000 architectures ({weights}), which the estimator `rank_blend` has. On all architectures, "
+        "`naswot` and `jacob_cov` are those of a network of 4 channels and 1 cell a stage, and `synflow` is the "
+        f"expected one. There the tuned one is {gains[0]} from the four on the data sets, on networks that it was "
+        "not tuned on. (By NASLib's values of the published network, without dead operations, the four have .881, .900 "
+        "and .857.)",
+        *rows(made["all"]),
+    ]  # fmt: skip
+    if made["sample"]:
+        lines += [
+            "",
+            f"With scores of the published network, on the sample, it is {gains[-1]} from the four. AZ-NAS reports "
+            ".913, Kendall .741, on CIFAR-10, of 3,000 random architectures and batches of 64; batches are of 16 here.",
+            *rows(made["sample"]),
         ]
-        lines.append("| " + " | ".join(cells) + " |")
     return lines
 
 
 def picture(made: Mapping[str, Any], file: Path) -> None:
-    """Bars of Spearman with CIFAR-10 accuracy, the sample's where there are any."""
+    """Spearman with accuracy on the three data sets, by score; the interval is CIFAR-10's."""
     import matplotlib as mpl
     from matplotlib import pyplot
 
@@ -314,14 +506,26 @@ def picture(made: Mapping[str, Any], file: Path) -> None:
     rows = made["sample"] or made["whole space"]
     if not rows:
         return
-    ordered = sorted(rows.items(), key=lambda item: item[1]["CIFAR-10"]["spearman"])
-    figure, axes = pyplot.subplots(figsize=(7, 0.28 * len(ordered) + 1))
+    ordered = _ordered(rows)[::-1]
+    places = range(len(ordered))
+    figure, axes = pyplot.subplots(figsize=(8, 0.27 * len(ordered) + 1.2))
+    axes.axvline(0, color="#999999", linewidth=0.8)
+    for label, mark, colour in (
+        ("ImageNet16-120", "^", "#54a24b"),
+        ("CIFAR-100", "s", "#f58518"),
+        ("CIFAR-10", "o", "#4c78a8"),
+    ):
+        axes.plot([row[label]["spearman"] for _, row in ordered], places, mark, color=colour, markersize=4, label=label)
     for place, (_, row) in enumerate(ordered):
-        low, high = row["CIFAR-10"]["interval"]
-        middle = row["CIFAR-10"]["spearman"]
-        axes.barh(place, middle, color="#4c78a8")
-        axes.plot([low, high], [place, place], color="black", linewidth=1)
-    axes.set_yticks(range(len(ordered)), [f"{name} ({row['architectures']})" for name, row in ordered])
-    axes.set_xlabel("Spearman with CIFAR-10 test accuracy (number of architectures)")
+        axes.plot(row["CIFAR-10"]["interval"], [place, place], color="#4c78a8", linewidth=1.2)
+    controls = ("params", "macs", "random")
+    axes.set_yticks(
+        places, [f"{name}{' (control)' * (name in controls)}, n = {row['architectures']}" for name, row in ordered]
+    )
+    axes.set_ylim(-0.8, len(ordered) - 0.2)
+    axes.grid(axis="x", color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.set_xlabel("Spearman with test accuracy; 95 % interval of CIFAR-10; n architectures, undefined ones last")
+    axes.legend(loc="lower right", fontsize=8)
     figure.savefig(file, bbox_inches="tight", metadata={"Date": None})
     pyplot.close(figure)

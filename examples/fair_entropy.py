@@ -6,25 +6,18 @@ FairNAS trains every option equally often; FP-NAS draws as many architectures as
 cannot favour what the distribution already likes, and the distribution still gets cheaper to train as it decides.
 """
 
-import itertools
 import sys
 import tempfile
 
 import archscout
 from archscout.methods.weight_sharing import WeightSharing, adam_rate
-from archscout.supernets import plans
-from archscout.supernets.phases import Phase
-from archscout.supernets.terms import Mean
-from archscout.supernets.updates import Importance
+from archscout.supernets import phases, plans, updates
 
 
-class Adaptive(Importance):
-    """Importance weights over its own samples, whatever paths the weights were trained on."""
-
-    def gradients(self, step):
-        step.jobs, fair = plans.SamplesByEntropy(1.0)(step), step.jobs
-        told = super().gradients(step) | {"drawn": len(step.jobs)}
-        step.jobs = fair
+class Adaptive(updates.Importance):
+    def gradients(self, step):  # over its own samples, whatever paths the weights were trained on
+        step.jobs, fair = plans.SamplesByEntropy(1.0, balanced=True)(step), step.jobs
+        told, step.jobs = super().gradients(step) | {"drawn": len(step.jobs)}, fair
         return told
 
 
@@ -35,15 +28,12 @@ class FairEntropy(WeightSharing):
     name = "fair_entropy"
 
     def phases(self, run, supernet, steps):
-        return [Phase(plan=plans.fair, objective=Mean(), update=Adaptive(adam_rate(8.0, steps), temperature=8.0))]
+        return [phases.Phase(plan=plans.fair, update=Adaptive(adam_rate(8.0, steps), temperature=8.0))]
 
 
 if __name__ == "__main__":
-    steps = next(itertools.chain(sys.argv[1:], ["60"]))
+    method = f"fair_entropy:steps={(sys.argv[1:] or ['60'])[0]},finalists=1"
     with tempfile.TemporaryDirectory() as folder:
-        result = archscout.search(
-            "nasbench201:width=4,cells=1", "digits", method=f"fair_entropy:steps={steps},finalists=1",
-            budget="1trials", epochs=2, workers=0, out=folder,
-        )  # fmt: skip
-    print(result.metrics["architecture"])
-    print(f"{result.metrics['valid_accuracy']:.1%} on validation")
+        space, limits = "nasbench201:width=4,cells=1", {"budget": "1trials", "epochs": 2, "workers": 0}
+        result = archscout.search(space, "digits", method=method, out=folder, **limits)
+    print(f"{result.metrics['architecture']}\n{result.metrics['valid_accuracy']:.1%} on validation")

@@ -65,8 +65,8 @@ def test_searches_are_compared_from_the_command_line(table, tmp_path, capfd):
         (["estimators", "--with", "scout", "--train-sizes", "2"], "fewer than 3 networks"),
         (["estimators", "--with", "scout", "--train-sizes", "a"], "no whole number"),
         (["estimators", "--with", "scout", "--train-sizes", "100"], "more than half"),
+        (["estimators", "--with", "valacc", "--train-sizes", "10"], "no shorter trainings"),
         (["estimators", "--with", "scout", "--mutants", "--test", "all"], "predicted in a number"),
-        (["estimators", "--with", "last_value", "--train-sizes", "10"], "no shorter trainings"),
         (["estimators", "--with", "scout", "--metric", "vlaid"], "did you mean 'valid'"),
         (["strategies", "--with", "rondam"], "did you mean 'random'"),
         (["strategies", "--budget", "1h"], "does not say how long trainings took"),
@@ -79,3 +79,17 @@ def test_what_cannot_be_done_is_said_in_a_sentence(table, tmp_path, capfd, argum
     error = capfd.readouterr().err.strip().splitlines()[-1]
     assert sentence in error
     assert error.startswith("Error: ")
+
+
+def test_supernets_are_compared_from_the_command_line(table, tmp_path, capfd):
+    command = ["study", "supernets", "--table", str(table), "--space", "nasbench201:width=4,cells=1"]
+    command += ["--passes", "2", "--batch", "16", "--sample", "8", "--repeats", "1", "--with", "scattered,untrained"]
+    command += ["--workers", "1", "--out", str(tmp_path / "s")]
+    assert run(command) == 2
+    assert "give --data" in capfd.readouterr().err
+    assert run([*command, "--data", "digits", "--json"]) == 0
+    answer = json.loads(capfd.readouterr().out)
+    assert [entry["paths"] for entry in answer["summary"]] == ["scattered", "untrained", "params", "macs", "random"]
+    assert {f.name for f in (tmp_path / "s").iterdir()} >= {"summary.csv", "bias.csv", "rows.jsonl"}
+    assert run([*command, "--data", "digits"]) == 0
+    assert "best fifth" in capfd.readouterr().out

@@ -14,6 +14,7 @@ from archscout.core import seeds
 from archscout.core.cost import Constraint
 from archscout.core.errors import UsageError
 from archscout.core.registry import create
+from archscout.core.trial import Trial
 from archscout.methods import weight_sharing
 from archscout.networks.choices import Conv2d, Depth, Kernel, Linear, OneOf, Width
 from archscout.spaces.model import ModelSpace
@@ -22,14 +23,17 @@ from archscout.testing import tiny_task
 
 NAMES = (
     "random_sharing", "spos", "setn", "darts", "darts:order=2", "rf_darts", "gdas", "parsec", "fp_nas", "proxyless",
-    "proxyless:gradient=reinforce", "balenas", "bn_nas",
+    "proxyless:gradient=reinforce", "balenas", "bn_nas", "pc_darts", "pc_darts:random_features=true",
+    "balenas_tf", "en2as", "bn_nas:fair=true", "spos:paths=scattered",
 )  # fmt: skip
 SPACE = "nasbench201:width=4,cells=1"
 
 
 def short(name, steps=4, more=""):
     separator = "," if ":" in name else ":"
-    evaluations = ",evaluations=12" if name in ("random_sharing", "spos", "setn", "bn_nas") else ""
+    evaluations = (
+        ",evaluations=12" if name in ("random_sharing", "spos", "setn", "bn_nas", "bn_nas:fair=true", "en2as") else ""
+    )
     return f"{name}{separator}steps={steps},batch=16,finalists=1{evaluations}{more}"
 
 
@@ -120,6 +124,16 @@ class Stand:
         """As many multiply-adds as there are 3 x 3 convolutions, to be quick."""
         return [{"macs": 1.0 + a.text.count("nor_conv_3x3")} for a in architectures]
 
+    def score(self, architectures, names):
+        """More 3 x 3 convolutions are better."""
+        return [
+            [
+                Trial(n, a, a.text, name, None, "completed", float(a.text.count("nor_conv_3x3")))
+                for n, a in enumerate(architectures)
+            ]
+            for name in names
+        ]
+
     def admit(self, architectures, count):
         limit = self.constraints[0].limit if self.constraints else math.inf
         kept = (a for a in architectures if self.screened([a])[0]["macs"] <= limit)
@@ -165,11 +179,11 @@ def test_elastic_spaces_and_own_modules_work(tmp_path, name, space):
     assert run.found[0] in run.space
 
 
-@pytest.mark.parametrize("name", ["fp_nas", "proxyless"])
+@pytest.mark.parametrize("name", ["fp_nas", "fp_nas:hinge=true", "proxyless"])
 def test_a_limit_moves_the_distribution_below_it(tmp_path, name):
     """Two 3 x 3 convolutions are one too many: what is sampled in the end costs less than at the start."""
     run = Stand(tmp_path, limit=2.0)
-    more = {"fp_nas": ",strength=3,reach=8,warm_up=0.1", "proxyless": ",strength=3,reach=8,every=1,warm_up=0.1"}[name]
+    more = ",reach=8,warm_up=0.1" + {"fp_nas": "", "fp_nas:hinge=true": ",strength=3"}.get(name, ",strength=3,every=1")
     method = create("method", short(name, steps=40, more=more))
     method.search(run)
     first, last = (run.notes["weight_sharing"]["history"][place] for place in (0, -1))
@@ -260,6 +274,14 @@ def test_single_paths_search_every_space(tmp_path):
     run = Stand(tmp_path)
     run.space = create("space", "nasbench101:width=8,cells=1")
     create("method", short("spos", steps=2)).search(run)
+    assert run.found[0] in run.space
+
+
+@pytest.mark.parametrize("name", ["darts", "pc_darts", "gdas"])
+def test_mixtures_become_cells_where_options_are_not_free(tmp_path, name):
+    run = Stand(tmp_path)
+    run.space = create("space", "darts:width=4,layers=3")
+    create("method", short(name, steps=2)).search(run)
     assert run.found[0] in run.space
 
 

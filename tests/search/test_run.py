@@ -20,7 +20,7 @@ from archscout.core.strategy import Strategy
 from archscout.core.trial import Estimate
 from archscout.search.budget import Budget
 from archscout.search.costs import CostBook
-from archscout.search.engines import Engine
+from archscout.search.engines import Engine, TrialTimeout
 from archscout.search.progress import Silent
 from archscout.search.run import Clock, SearchRun
 from archscout.search.store import Store
@@ -256,6 +256,48 @@ def test_a_job_may_not_outlast_a_time_budget(tmp_path):
     free = make_run(tmp_path / "b", Threads(1), trials=3)
     free.evaluate([architecture], Judge())
     assert free.engine.timeouts == [None]
+
+
+def test_what_the_time_ends_is_not_tried_again_one_by_one(tmp_path):
+    class Late(Threads):
+        def submit(self, function, *args, timeout=None) -> Future:
+            self.timeouts.append(timeout)
+            future: Future = Future()
+            future.set_exception(TrialTimeout("took longer than 1 s and was stopped."))
+            return future
+
+    run = make_run(tmp_path, Late(1), seconds=60.0)
+    rng = np.random.default_rng(0)
+    trials = run.evaluate([run.space.sample(rng) for _ in range(8)], Judge())
+    assert len(run.engine.timeouts) == 1
+    assert [trial.status for trial in trials] == ["failed"] * 8
+    assert "took longer" in trials[0].reason
+
+
+def test_a_job_is_as_large_as_the_time_that_is_left_allows(tmp_path, monkeypatch):
+    now = [0.0]
+
+    class Timed(Threads):
+        """A tenth of a second for each network, by a clock that nothing else moves."""
+
+        def submit(self, function, estimator, architectures, *args, timeout=None) -> Future:
+            now[0] += 0.1 * len(architectures)
+            future: Future = Future()
+            estimates = [Estimate(0.5, seconds=0.1) for _ in architectures]
+            future.set_result((estimates, 0.1 * len(architectures)))
+            return future
+
+    run = make_run(tmp_path, Timed(1), seconds=3.0)
+    monkeypatch.setattr(run.clock, "elapsed", lambda: now[0])
+    rng = np.random.default_rng(0)
+    distinct = list({run.space.canonical(a): a for a in (run.space.sample(rng) for _ in range(60))}.values())
+    run.evaluate(distinct[:4], Judge())
+    assert run.expected_seconds("trained", None, 8) == pytest.approx(0.8)
+    assert run.expected_seconds("trained", None, 20) == pytest.approx(2.0)
+    trials = run.evaluate(distinct[4:], Judge())
+    sizes = Counter(trial.extra["together"] for trial in trials)
+    # 2.6 s are left: three jobs of eight, and in the last 0.2 s one network, which may take longer alone.
+    assert sizes == {8: 24, 1: 1}
 
 
 def test_decisions_are_made_once(tmp_path):

@@ -251,3 +251,21 @@ def test_sizes_are_checked():
         DARTS(wide=1)
     with pytest.raises(UsageError, match="at least 4 x 4"):
         SPACE.check_task(tiny_task((1, 3, 8)))
+
+
+def test_a_mixture_is_cut_down_to_the_two_strongest_edges_of_each_node():
+    """Against every pair of edges and operations of every node."""
+    rng = stream(0, "mixture")
+    weights = {choice.name: rng.random(len(choice.options)) for choice in SPACE.choices}
+    for values in weights.values():
+        values[0] += 5.0  # `none` is the most probable everywhere, and never taken
+    found = SPACE.strongest({name: values.tolist() for name, values in weights.items()})
+    for cell in ("normal", "reduce"):
+        for node in (2, 3, 4, 5):
+
+            def total(terms, cell=cell, node=node):
+                return sum(weights[f"{cell} {i}->{node}"][1 + OPERATIONS.index(o)] for i, o in terms)
+
+            best = max(SPACE._node_terms(node), key=total)
+            taken = [(i, found[f"{cell} {i}->{node}"]) for i in range(node) if found[f"{cell} {i}->{node}"] != "none"]
+            assert taken == list(best)

@@ -62,6 +62,32 @@ def test_the_likeliest_within_limits_is_found_where_the_mode_is_far_outside():
     assert distribution.log_probability(found[0]).item() > best - 1e-4
 
 
+def test_where_options_are_not_free_the_strongest_comes_first_and_then_the_next_within_limits():
+    space = create("space", "darts:width=4,layers=3")
+    distribution = Distribution(space)
+    with torch.no_grad():
+        for place, logits in enumerate(distribution.logits):
+            logits.copy_(torch.as_tensor(stream(place).normal(size=8)))
+    weights = {name: weight.tolist() for name, weight in distribution.weights().items()}
+    strongest = space.strongest(weights)
+    assert likeliest(distribution, everyone, 2, stream(0))[0] == strongest
+
+    def admit(architectures, count):
+        return everyone((a for a in architectures if a != strongest), count)
+
+    def total(architecture):
+        return sum(
+            weights[name][space.choices[i].index(o)] for i, (name, o) in enumerate(architecture.items()) if o != "none"
+        )
+
+    found = likeliest(distribution, admit, 3, stream(0))
+    assert strongest not in found
+    assert len(set(found)) == 3
+    values = [total(architecture) for architecture in (strongest, *found)]
+    assert values == sorted(values, reverse=True)
+    assert values[3] > np.mean([total(space.sample(stream(seed))) for seed in range(50)])
+
+
 def test_evolution_finds_the_best_of_a_smooth_landscape_and_pays_once():
     paid = []
 

@@ -64,6 +64,28 @@ def test_samples_come_with_their_probabilities(groups):
     assert [a.text for a in distribution.sample(5, stream(2))] == [a.text for a in distribution.sample(5, stream(2))]
 
 
+@pytest.mark.parametrize("groups", GROUPS)
+def test_balanced_samples_take_every_option_as_often_as_its_probability_says(groups):
+    distribution = random_distribution(Tree(), groups)
+    for number in range(20):
+        drawn = distribution.sample(10, stream(number), balanced=True)
+        for option, p in zip((False, True), distribution.marginals()["free"].tolist(), strict=True):
+            assert abs(sum(a["free"] is option for a in drawn) - 10 * p) < 1
+
+
+@pytest.mark.parametrize("groups", GROUPS)
+def test_each_balanced_sample_alone_has_the_distribution(groups):
+    distribution = random_distribution(Tree(), groups)
+    counts = {}
+    for number in range(4000):
+        first, second = distribution.sample(4, stream(number, "draws"), balanced=True)[:2]
+        for architecture in (first, second):
+            counts[architecture.text] = counts.get(architecture.text, 0) + 1
+    for architecture in Tree():
+        p = math.exp(distribution.log_probability(architecture).item())
+        assert abs(counts.get(architecture.text, 0) / 8000 - p) < 5 * math.sqrt(p / 8000) + 1e-3
+
+
 def test_marginals_and_presence_are_sums_over_architectures():
     distribution = random_distribution(Tree(), [["b.size", "b.form"]])
     rows = [(a, math.exp(distribution.log_probability(a).item())) for a in Tree()]

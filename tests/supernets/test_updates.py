@@ -18,6 +18,7 @@ from archscout.supernets.updates import (
     Importance,
     NaturalGaussian,
     Pathwise,
+    PricedImportance,
     ScoreFunction,
     Unrolled,
     expected_cost,
@@ -94,6 +95,33 @@ def test_without_excess_the_cost_changes_nothing():
     step.distribution.zero_grad()
     Importance(cost=lambda batch: [0.0] * len(batch)).gradients(step)
     assert torch.equal(gradients(step.distribution), plain)
+
+
+def test_the_price_of_cost_is_that_of_the_lagrangian():
+    """The gradient is that of -log E[p] + price * E[cost], against enumeration."""
+    step = toy.make_step()
+    prices = {a.text: 0.5 + place for place, a in enumerate(step.supernet.space)}
+    costs = torch.tensor([prices[a.text] for a in step.supernet.space])
+    step.distribution.price.fill_(0.4)
+    wanted = exact(step, lambda logs, losses: -torch.logsumexp(logs - losses, 0) + 0.4 * (logs.exp() * costs).sum())
+    step.jobs = [Job(a) for a in step.distribution.sample(6000, stream(1))]
+    told = PricedImportance(
+        temperature=len(step.valid[1]), cost=lambda batch: [prices[a.text] for a in batch], aim=0.9, gain=0.5
+    ).gradients(step)
+    found = gradients(step.distribution)
+    assert torch.linalg.norm(found - wanted) < 0.05 * torch.linalg.norm(wanted) + 0.02
+    mean = np.mean([prices[job.architecture.text] for job in step.jobs])
+    assert told["cost"] == pytest.approx(mean)
+    assert told["price"] == pytest.approx(0.4 + 0.5 * (mean - 0.9))
+
+
+def test_the_price_falls_to_nothing_and_outlives_a_conversion():
+    step = toy.make_step()
+    step.distribution.price.fill_(0.05)
+    assert float(step.distribution.joint([["first", "second"]]).price) == pytest.approx(0.05)
+    step.jobs = [Job(a) for a in step.distribution.sample(8, stream(1))]
+    PricedImportance(cost=lambda batch: [0.2] * len(batch)).gradients(step)
+    assert float(step.distribution.price) == 0.0
 
 
 def test_the_score_function_is_unbiased():

@@ -206,10 +206,12 @@ def test_networks_of_different_widths_are_trained_one_by_one() -> None:
 
 def test_as_many_at_once_as_fit_the_caches() -> None:
     task = tiny_task()
-    small = build(SPACE, SPACE.parse(CELLS[0]), task)
+    small = [build(SPACE, SPACE.parse(cell), task) for cell in CELLS[:3]]
     assert stack_size(small, task, Recipe(epochs=1, batch_size=16)) == batched.MOST
-    large = build(NASBench201(width=64), SPACE.parse(CELLS[0]), task)
+    large = [build(NASBench201(width=64), SPACE.parse(cell), task) for cell in CELLS[:3]]
     assert stack_size(large, task, Recipe(epochs=1, batch_size=128)) == batched.ELEMENTS // (64 * 64 * 128)
+    unlike = [build(NASBench201(width=4 * n), SPACE.parse(CELLS[0]), task) for n in (1, 2, 3)]
+    assert stack_size(unlike, task, Recipe(epochs=1, batch_size=16)) == 1
 
 
 def test_no_networks_no_outcomes() -> None:

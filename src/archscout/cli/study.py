@@ -1,4 +1,4 @@
-"""`archscout study estimators|strategies`: comparisons against the ground truth of a table."""
+"""`archscout study estimators|strategies|supernets`: comparisons against the ground truth of a table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from archscout.core.errors import UsageError
 if TYPE_CHECKING:
     from archscout.tables.table import Table
 
-app = typer.Typer(no_args_is_help=True, help="Compare estimators or strategies on the ground truth of a table.")
+app = typer.Typer(
+    no_args_is_help=True, help="Compare estimators, strategies or supernets on the ground truth of a table."
+)
 
 TableOption = Annotated[
     str, typer.Option("--table", metavar="TABLE", help="A table's name ('archscout list tables'), or a Parquet file.")
@@ -40,8 +42,8 @@ def estimators(
             "--with",
             metavar="NAME,...",
             show_default=False,
-            help="Predictors (scout, random_forest:encoding=plain, scout:scores=naswot+params, ...), scores that the "
-            "table has, last_value, sum_of_losses.",
+            help="Predictors (scout, random_forest:encoding=plain, scout:scores=naswot+params, ...), readers of curves "
+            "(valacc, sotl, ...), scores that the table has; 'all': every one for which the table has what it needs.",
         ),
     ] = None,
     train_sizes: Annotated[
@@ -81,7 +83,7 @@ def estimators(
         from archscout.study.estimators import Plan, compare, default_sizes
 
         opened = api.table(table)
-        contenders = split_names(names) if names else _usual(opened, metric)
+        contenders = _contenders(split_names(names) if names else [], opened, metric, scores)
         sizes = _numbers(train_sizes) if train_sizes else default_sizes(len(set(opened.architectures)))
         plan = Plan(
             tuple(contenders), sizes, repeats, None if test == "all" else _count(test), not everything, seed, mutants
@@ -175,16 +177,105 @@ def strategies(
     output.print_text(f"\n{written}: the page about it")
 
 
-def _usual(table: Table, metric: str | None) -> list[str]:
-    """Who is compared where nobody is named: all predictors, the table's scores, and what reads its curves."""
-    import importlib.util
+@app.command("supernets", short_help="How far the ranking by shared weights can be trusted.")
+def supernets(
+    table: TableOption = DEFAULT_TABLE,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data", metavar="NAME|PATH", help="What is trained on; the table's task if not given.", show_default=False
+        ),
+    ] = None,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            "--space",
+            metavar="SPACE",
+            show_default=False,
+            help="A narrower form of the table's space, for speed: nasbench201:width=8,cells=1.",
+        ),
+    ] = None,
+    paths: Annotated[
+        str,
+        typer.Option("--with", metavar="NAME,...", help="How paths are drawn: uniform, fair, scattered, untrained."),
+    ] = "uniform,fair,scattered,untrained",
+    passes: Annotated[int, typer.Option("--passes", min=1, metavar="N", help="Batches through each supernet.")] = 2000,
+    batch: Annotated[int, typer.Option("--batch", min=2, metavar="N", help="Examples a batch.")] = 64,
+    sample: Annotated[str, typer.Option("--sample", metavar="N|all", help="How many networks are ranked.")] = "1000",
+    repeats: Annotated[int, typer.Option("--repeats", min=1, metavar="N", help="Supernets of each kind.")] = 3,
+    metric: Metric = None,
+    seed: Seed = 0,
+    workers: Workers = None,
+    out: StudyOut = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train supernets and compare their rankings with a table: rank correlation, among the best fifth too, bias by
+    operation, agreement between seeds; with parameters, multiply-adds and an untrained supernet as controls.
 
-    from archscout.study.problem import curves_of
+    The same command goes on where it was stopped. In the folder: summary.csv, bias.csv.
+    """  # fmt: skip
+    with output.only_the_answer(), output.resumable("the same command goes on."):
+        from archscout import api
+        from archscout.study import summary
+        from archscout.study import supernets as study
+        from archscout.tasks.load import load
 
-    boosted = ["lightgbm", "lambdarank"] if importlib.util.find_spec("lightgbm") else []
-    scores = [name for name in ("params", "macs", "naswot", "synflow") if name in table.metrics]
-    learning = ["scout", "gaussian_process", "random_forest", "extra_trees", "bayesian_ridge", *boosted]
-    return [*learning, "random_forest:encoding=plain", *scores, *curves_of(table, metric)]
+        opened = api.table(table)
+        if not (data or opened.task):
+            raise UsageError(f"table '{opened.name}' does not say what it was trained on: give --data.")
+        plan = study.Supernets(
+            tuple(split_names([paths])), passes, batch, repeats, opened.metric(metric).name,
+            None if sample == "all" else _count(sample), seed=seed,
+        )  # fmt: skip
+        folder = out or Path("runs") / f"study-supernets-{opened.name}"
+        task = load(data or opened.task).sealed()
+        rows = study.compare(
+            opened, api.space(space) if space else opened.space, task, plan, folder,
+            workers=_workers(workers), progress=_progress,
+        )  # fmt: skip
+        entries = study.summary(rows)
+        plain = [{key: value for key, value in entry.items() if key != "bias"} for entry in entries]
+        (folder / "summary.csv").write_text(summary.as_csv(plain), encoding="utf-8")
+        bias = [{"paths": entry["paths"]} | entry["bias"] for entry in entries]
+        (folder / "bias.csv").write_text(summary.as_csv(bias), encoding="utf-8")
+        about = _about(opened, metric, repeats, seed, data=task.name, passes=passes, batch=batch, sample=sample)
+    if as_json:
+        output.print_json({"out": folder, **about, "summary": entries})
+        return
+    output.print_table(
+        ("paths", "supernets", "spearman", "95 %", "best fifth", "precision", "pick", "stability", "train s"),
+        [
+            (
+                e["paths"], e["supernets"], f"{e['spearman']:.3f}",
+                f"{e['spearman_low']:.3f} to {e['spearman_high']:.3f}", f"{e['spearman_top']:.3f}",
+                f"{e['precision']:.2f}", f"{e['pick']:.4f}", f"{e['stability']:.3f}", f"{e['train_seconds']:.0f}",
+            )
+            for e in sorted(entries, key=lambda e: -e["spearman"])
+        ],
+    )  # fmt: skip
+    output.print_text(f"\n{folder}: summary.csv, and bias.csv by operation")
+
+
+USUAL = (
+    "scout", "gaussian_process", "random_forest", "extra_trees", "bayesian_ridge", "lightgbm", "lambdarank", "valacc",
+    "sotl", "params", "macs", "naswot", "synflow",
+)  # fmt: skip
+"""Who is compared where nobody is named, as far as the table has what they need."""
+
+
+def _contenders(named: list[str], table: Table, metric: str | None, scores: Path | None) -> list[str]:
+    """The names as given, `all` and none at all made explicit."""
+    if named and "all" not in named:
+        return named
+    from archscout.study.problem import comparable
+
+    able, unable = comparable(table, metric=metric, scores=scores)
+    if not named:
+        return [*(name for name in USUAL if name in able), "random_forest:encoding=plain"]
+    if unable:
+        output.say(f"left out: {'; '.join(unable)}")
+    return [*able, *(name for name in named if name != "all" and name not in able)]
 
 
 def _about(table: Table, metric: str | None, repeats: int, seed: int, **more: Any) -> Mapping[str, Any]:

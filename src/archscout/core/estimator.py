@@ -44,6 +44,10 @@ class Estimator(ABC):
     def fit(self, trials: Sequence[Trial], setting: Setting) -> None:  # noqa: B027 - most learn nothing
         """Learn from finished trials."""
 
+    def together(self, architectures: Sequence[Architecture], setting: Setting) -> int:
+        """How many of such architectures are best given to one call of `estimate`."""
+        return 8
+
     @abstractmethod
     def estimate(
         self, architectures: Sequence[Architecture], setting: Setting, *, fidelity: int | None = None

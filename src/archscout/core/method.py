@@ -81,8 +81,11 @@ class Run(Protocol):
         What breaks a constraint is not paid for.
         """
 
-    def expected_seconds(self, estimator: str, fidelity: int | None) -> float:
-        """What one evaluation should take, by what such evaluations have taken so far (0 where none has been made)."""
+    def expected_seconds(self, estimator: str, fidelity: int | None, count: int = 1) -> float:
+        """What evaluating `count` at once should take by the clock, by what such evaluations have taken so far.
+
+        0 where none has been made.
+        """
 
     def fidelity(self, epochs: int) -> int:
         """How long a training of so many epochs will be: as long, unless a table answers that knows other lengths."""

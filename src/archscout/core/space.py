@@ -179,6 +179,13 @@ class Space(ABC):
         for values in extend(0, {}):
             yield self.architecture(values)
 
+    def strongest(self, weights: Mapping[str, Sequence[float]]) -> Architecture:
+        """The architecture of the options with the largest weights (one list a choice).
+
+        Spaces in which not every combination is an architecture say here how one is derived from a mixture.
+        """
+        return self.architecture({c.name: c.options[int(np.argmax(weights[c.name]))] for c in self.choices})
+
     def sample(self, rng: np.random.Generator) -> Architecture:
         """A random architecture: each active choice uniformly among its options."""
         values: dict[str, Option] = {}

@@ -16,8 +16,9 @@ from archscout.core.registry import register
 from archscout.core.seeds import derive
 from archscout.core.trial import Estimate
 from archscout.supernets.distributions import Distribution
-from archscout.supernets.evaluate import losses
+from archscout.supernets.evaluate import Data, losses
 from archscout.supernets.phases import Phase, Settings, fit
+from archscout.supernets.plans import Plan, uniform
 from archscout.supernets.supernet import Supernet
 
 EXAMPLES, BATCH = 512, 128
@@ -35,41 +36,45 @@ class Inherited(Estimator):
         batch: examples a step.
     """
 
+    name = "supernet"
     needs: ClassVar[frozenset[str]] = frozenset({"inputs", "targets", "gradients"})
+    plan: ClassVar[Plan] = staticmethod(uniform)
+    """Which paths run in a step of training the supernet."""
 
     def __init__(self, steps: int = 1000, batch: int = 64) -> None:
-        self.name = "supernet"
         self.settings = Settings(steps=steps, batch_size=batch)
 
     def estimate(
         self, architectures: Sequence[Architecture], setting: Setting, *, fidelity: int | None = None
     ) -> list[Estimate]:
         settings = Settings(steps=fidelity or self.settings.steps, batch_size=self.settings.batch_size)
-        supernet = trained_supernet(setting, settings)
+        supernet = trained_supernet(setting, settings, type(self).plan)
         x, y = setting.task.tensors(setting.task.valid.head(EXAMPLES), setting.device)
         count = max(1, round(len(x) / BATCH))
         batches = list(zip(x.tensor_split(count), y.tensor_split(count), strict=True))
         estimates = []
         for architecture in architectures:
             began = time.perf_counter()
-            found = torch.stack([losses(supernet, [architecture], batch) for batch in batches])
-            value = -float(found.mean())
-            reason = "" if math.isfinite(value) else f"the inherited loss is {-value}."
+            value = self._value(supernet, architecture, batches)
+            reason = "" if math.isfinite(value) else f"the inherited value is {value}."
             value = value if math.isfinite(value) else math.nan
             estimates.append(Estimate(value, seconds=time.perf_counter() - began, reason=reason))
         return estimates
 
+    def _value(self, supernet: Supernet, architecture: Architecture, batches: Sequence[Data]) -> float:
+        return -float(torch.stack([losses(supernet, [architecture], batch) for batch in batches]).mean())
 
-def trained_supernet(setting: Setting, settings: Settings) -> Supernet:
-    """A supernet trained by uniform single paths; the last one of the process is kept."""
+
+def trained_supernet(setting: Setting, settings: Settings, plan: Plan = uniform) -> Supernet:
+    """A supernet trained by a plan, uniform single paths if not given; the last one of the process is kept."""
     seed = derive(setting.seed, "supernet")
     supernet = Supernet(setting.space, setting.task, seed=seed)
     start = hashlib.sha256(repr(tuple(setting.space.choices)).encode())
     for name, tensor in supernet.state_dict().items():
         start.update(name.encode() + tensor.numpy().tobytes())
-    key = (start.hexdigest(), setting.task.digest, setting.device, settings)
+    key = (start.hexdigest(), setting.task.digest, setting.device, settings, plan.__qualname__)
     if key not in _kept:
-        fit(supernet, Distribution(setting.space), [Phase()], settings, seed=seed, device=setting.device)
+        fit(supernet, Distribution(setting.space), [Phase(plan=plan)], settings, seed=seed, device=setting.device)
         _kept.clear()
         _kept[key] = supernet
     return _kept[key]

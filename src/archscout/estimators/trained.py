@@ -18,8 +18,11 @@ from archscout.core.seeds import derive
 from archscout.core.trial import Estimate
 from archscout.networks.pick import build
 from archscout.training import checkpoint
-from archscout.training.batched import train_many
+from archscout.training.batched import LEAST, stack_size, train_many
 from archscout.training.trainer import Recipe, default_epochs
+
+MOST = 16
+"""Networks of one call: more would save little, and leave workers without a job."""
 
 
 @register("estimator", "trained")
@@ -41,6 +44,13 @@ class Trained(Estimator):
     def __init__(self, epochs: int | None = None) -> None:
         self.name = "trained"
         self.epochs = None if epochs is None else _check(epochs)
+
+    def together(self, architectures: Sequence[Architecture], setting: Setting) -> int:
+        """Of networks that can be laid side by side as many as that makes faster, 16 at most; of others one."""
+        if len(architectures) < LEAST:
+            return 1
+        few = [build(setting.space, one, setting.task, device=setting.device) for one in architectures[:LEAST]]
+        return min(MOST, stack_size(few, setting.task, Recipe.default(setting.task, self.epochs or 1)))
 
     def estimate(
         self, architectures: Sequence[Architecture], setting: Setting, *, fidelity: int | None = None

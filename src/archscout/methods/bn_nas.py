@@ -9,9 +9,13 @@ from archscout.core.method import Run
 from archscout.core.registry import register
 from archscout.methods.weight_sharing import WeightSharing, evolved
 from archscout.supernets.derive import norm_score
+from archscout.supernets.indicator import Indicator, normalise_everything
 from archscout.supernets.phases import Phase, Trained
 from archscout.supernets.supernet import Supernet
-from archscout.supernets.weights import last_norms
+from archscout.supernets.weights import last_norms, norms_only
+
+EXAMPLES, REFERENCE = 16, 50
+"""Of the composite indicator: images that are looked at, and architectures that the others are ranked among."""
 
 
 @register("method", "bn_nas")
@@ -22,18 +26,32 @@ class BNNAS(WeightSharing):
 
     Args:
         steps, batch, finalists: see `archscout.methods.weight_sharing.WeightSharing`.
-        evaluations: architectures that evolution scores.
+        evaluations: architectures that evolution scores; a fifth as many where `fair`, whose score is dearer.
+        fair: whether every operator has batch normalisation, all of it is trained, and a composite indicator is the
+            score (see `archscout.supernets.indicator`; Zhu et al. 2021, arXiv 2112.00265).
     """
 
-    def __init__(self, steps: int = 400, batch: int = 64, finalists: int = 3, evaluations: int = 1000) -> None:
+    def __init__(
+        self, steps: int = 400, batch: int = 64, finalists: int = 3, evaluations: int = 1000, fair: bool = False
+    ) -> None:
         super().__init__(steps, batch, finalists)
-        self.name = "bn_nas"
-        self.evaluations = evaluations
+        self.name = "bn_nas:fair=true" if fair else "bn_nas"
+        self.evaluations, self.fair = evaluations, fair
+
+    def supernet(self, run: Run, seed: int) -> Supernet:
+        supernet = super().supernet(run, seed)
+        return normalise_everything(supernet) if self.fair else supernet
 
     def phases(self, run: Run, supernet: Supernet, steps: int) -> list[Phase]:
-        return [Phase(weights=last_norms, rate=(0.25, 1e-3), name="batch normalisation")]
+        return [Phase(weights=norms_only if self.fair else last_norms, rate=(0.25, 1e-3), name="batch normalisation")]
 
     def derive(self, run: Run, supernet: Supernet, trained: Trained) -> list[Architecture]:
+        if self.fair:
+            rng = run.rng("reference")
+            x, _ = run.task.tensors(run.task.valid.head(EXAMPLES), run.device)
+            indicator = Indicator(supernet, [run.space.sample(rng) for _ in range(REFERENCE)], x)
+            return evolved(run, indicator, self.finalists, max(1, self.evaluations // 5))
+
         def score(architectures: Sequence[Architecture]) -> list[float]:
             return norm_score(supernet, architectures)
 

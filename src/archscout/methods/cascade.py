@@ -19,11 +19,10 @@ from typing import Any
 import numpy as np
 
 from archscout.core.architecture import Architecture
-from archscout.core.errors import UsageError
 from archscout.core.method import Method, Run
-from archscout.core.registry import factory, parse_name, register
+from archscout.core.registry import register
 from archscout.core.trial import Trial
-from archscout.methods.strategy import ranked
+from archscout.methods.strategy import affordable, check_trains, ranked
 from archscout.strategies.pareto import order
 
 ROUNDS = 3
@@ -42,7 +41,10 @@ What the scores and the predictor think is so tested outside their favourites.
 """
 
 BATCH = 16
-"""Networks asked for at once where there is no plan of their number: those trained together take less time each."""
+"""Networks asked for at once where there is no plan of their number, by each worker where time is what is short.
+
+Those trained together take less time each.
+"""
 
 
 Ladder = dict[int, list[Trial]]
@@ -71,11 +73,7 @@ class Cascade(Method):
         self.share, self.most, self.eta = share, pool, eta
 
     def search(self, run: Run) -> list[Trial]:
-        if "training" not in getattr(factory("estimator", parse_name(run.estimator)[0]), "needs", ()):
-            raise UsageError(
-                f"method 'cascade' ends in real training: estimator '{run.estimator}' trains nothing; "
-                "leave --estimator out, or take a strategy such as evolution."
-            )
+        check_trains(run, self.name)
         pool = Pool(run, self.scores)
         self._score(run, pool)
         ladder: dict[int, list[Trial]] = {run.fidelity(epochs): [] for epochs in fidelities(run.epochs, self.eta)}
@@ -114,8 +112,7 @@ class Cascade(Method):
         epochs, share = stages[place]
         if math.isfinite(run.trials_left()):
             return run.trials_left() * (share / epochs) / sum(s / e for e, s in rest)
-        seconds = run.seconds_left() * run.workers * share / sum(s for _, s in rest)
-        return seconds / (run.expected_seconds(run.estimator, epochs) or 1e-3)
+        return affordable(run, epochs, run.seconds_left() * share / sum(s for _, s in rest))
 
     def _climb(self, run: Run, pool: Pool, ladder: Ladder, stages: Sequence[Stage], bracket: int) -> None:
         """Once up the ladder: new candidates on the lowest rung, the best that have not gone on to each next one."""
@@ -149,10 +146,10 @@ class Cascade(Method):
         top = ladder[run.epochs]
         phase = phase_name(run.epochs, run.epochs)
         for step in itertools.count():
-            chosen = pool.choose(top, BATCH, run.rng("skip", step))
+            chosen = pool.choose(top, batch(run), run.rng("skip", step))
             more = run.evaluate(chosen, run.estimator, fidelity=run.epochs, phase=phase)
             top += more
-            if len(more) < len(chosen) or not chosen:
+            if not more:
                 return
 
     def _spend_the_rest(self, run: Run, ladder: Ladder) -> None:
@@ -162,17 +159,17 @@ class Cascade(Method):
         for rung in list(reversed(ladder.values()))[1:]:
             done = {trial.canonical for trial in top}
             waiting = iter([t.architecture for t in promising(run, rung) if t.canonical not in done])
-            while batch := list(itertools.islice(waiting, BATCH)):
-                more = run.evaluate(batch, run.estimator, fidelity=run.epochs, phase=phase)
+            while some := list(itertools.islice(waiting, batch(run))):
+                more = run.evaluate(some, run.estimator, fidelity=run.epochs, phase=phase)
                 top += more
-                if len(more) < len(batch):
+                if not more:
                     return
 
     def _notes(self, run: Run, pool: Pool, ladder: Ladder) -> list[dict[str, Any]]:
         """For the report: how well each rung told the next."""
         notes = [pool.agreement(next(iter(ladder.values())))]
         for (below, lower), (above, upper) in itertools.pairwise(ladder.items()):
-            each = run.expected_seconds(run.estimator, below)
+            each = mean_seconds(lower)
             notes.append(agreement(f"{run.estimator}@{below}", lower, f"{run.estimator}@{above}", upper, each))
         return notes
 
@@ -184,6 +181,7 @@ class Pool:
         self.run, self.scores = run, tuple(scores)
         self.architectures: list[Architecture] = []
         self.values: list[list[float]] = []
+        self.seconds: list[float] = []
         self._canonicals: set[str] = set()
         self._place: dict[str, int] = {}
 
@@ -204,6 +202,7 @@ class Pool:
             self._place[self.run.space.canonical(architecture)] = len(self.architectures)
             self.architectures.append(architecture)
             self.values.append([trial.value for trial in trials])
+            self.seconds.append(sum(trial.seconds for trial in trials))
 
     def _fresh(self, tries: int, parents: Sequence[Architecture]) -> Iterator[Architecture]:
         """Networks not seen before: samples, mutants of `parents`, or of members where few samples meet the limits."""
@@ -282,8 +281,7 @@ class Pool:
             (prior[self._place[t.canonical]], merit(t)) for t in trials if t.defined and t.canonical in self._place
         ]
         above = f"{self.run.estimator}@{trials[0].fidelity}" if trials else ""
-        seconds = sum(self.run.expected_seconds(score, None) for score in self.scores)
-        return correlation("+".join(self.scores), above, pairs, seconds)
+        return correlation("+".join(self.scores), above, pairs, float(np.mean(self.seconds or [0.0])))
 
 
 def plan(rungs: Iterable[int]) -> list[Stage]:
@@ -295,6 +293,16 @@ def plan(rungs: Iterable[int]) -> list[Stage]:
     lowest, *above = rungs
     shares = SHARES[-1 - len(above) :]
     return [(lowest, shares[0] / ROUNDS)] * ROUNDS + list(zip(above, shares[1:], strict=True))
+
+
+def batch(run: Run) -> int:
+    """How many networks are asked for at once where there is no plan of their number."""
+    return BATCH * (run.workers if math.isfinite(run.seconds_left()) else 1)
+
+
+def mean_seconds(trials: Sequence[Trial]) -> float:
+    """What each of these has taken."""
+    return float(np.mean([trial.seconds for trial in trials])) if trials else 0.0
 
 
 def reliability(run: Run, trials: Sequence[Trial]) -> float:

@@ -25,7 +25,7 @@ class DARTS(WeightSharing):
         reach: how far a logit can go in the whole search (the published rate times the published steps).
     """
 
-    learns = "gates"
+    learns = "mixture"
 
     def __init__(
         self, steps: int = 1000, batch: int = 64, finalists: int = 3, order: int = 1, reach: float = 6.0

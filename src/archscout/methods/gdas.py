@@ -21,7 +21,7 @@ class GDAS(WeightSharing):
         reach: how far a logit can go in the whole search.
     """
 
-    learns = "gates"
+    learns = "mixture"
 
     def __init__(self, steps: int = 3000, batch: int = 64, finalists: int = 3, reach: float = 12.0) -> None:
         super().__init__(steps, batch, finalists)

@@ -21,7 +21,7 @@ class RFDARTS(WeightSharing):
         reach: how far a logit can go in the whole search.
     """
 
-    learns = "gates"
+    learns = "mixture"
 
     def __init__(self, steps: int = 1000, batch: int = 64, finalists: int = 3, reach: float = 6.0) -> None:
         super().__init__(steps, batch, finalists)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 
+from archscout.core.errors import UsageError
 from archscout.core.method import Method, Run
 from archscout.core.registry import factory, parse_name
 from archscout.core.strategy import Strategy
@@ -36,6 +38,15 @@ class StrategyMethod(Method):
         return ranked(run, run.evaluate(best, "trained", fidelity=run.epochs, phase="final training"))
 
 
+def check_trains(run: Run, name: str) -> None:
+    """Raises `UsageError` where the run's estimator trains nothing, for methods that end in training."""
+    if "training" not in getattr(factory("estimator", parse_name(run.estimator)[0]), "needs", ()):
+        raise UsageError(
+            f"method '{name}' ends in real training: estimator '{run.estimator}' trains nothing; "
+            "leave --estimator out, or take a strategy such as evolution."
+        )
+
+
 def ranked(run: Run, trials: list[Trial]) -> list[Trial]:
     """The defined trials, best first: by value, or by Pareto front and crowding where there are several objectives."""
     defined = [trial for trial in trials if trial.defined]
@@ -44,3 +55,13 @@ def ranked(run: Run, trials: list[Trial]) -> list[Trial]:
 
         return [defined[i] for i in order(points(defined, run.objectives))] if defined else []
     return sorted(defined, key=lambda trial: trial.rank)
+
+
+def affordable(run: Run, epochs: int, seconds: float) -> int:
+    """How many networks can be trained at once for so many epochs within these seconds."""
+    if not run.expected_seconds(run.estimator, epochs):
+        return int(1000 * max(0.0, seconds))
+    most = 1
+    while run.expected_seconds(run.estimator, epochs, most) <= seconds:
+        most *= 2
+    return bisect_right(range(1, most), seconds, key=lambda n: run.expected_seconds(run.estimator, epochs, n))

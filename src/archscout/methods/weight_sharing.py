@@ -18,10 +18,10 @@ import torch
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError
 from archscout.core.method import Method, Run
-from archscout.core.registry import factory, parse_name
 from archscout.core.seeds import derive as derive_seed
+from archscout.core.space import Space
 from archscout.core.trial import Trial
-from archscout.methods.strategy import ranked
+from archscout.methods.strategy import check_trains, ranked
 from archscout.supernets.derive import Score, evolve, likeliest
 from archscout.supernets.distributions import Distribution, is_product
 from archscout.supernets.evaluate import losses, mixable
@@ -37,6 +37,9 @@ SKIPS_TAKE_OVER = 0.5
 """From this share of choices on that would become plain connections, the search warns."""
 
 
+Learns = Literal["weights", "samples", "gates", "mixture"]
+
+
 class WeightSharing(Method):
     """Base of the methods with shared weights.
 
@@ -46,8 +49,9 @@ class WeightSharing(Method):
         finalists: derived architectures that are trained in full, the best of which wins.
     """
 
-    learns: Literal["weights", "samples", "gates"] = "weights"
-    """What the method asks of a space: nothing; that options can be chosen freely; that they can be mixed, too."""
+    learns: Learns = "weights"
+    """What the method asks of a space: nothing; that options can be chosen freely; that they can be mixed, too; or that
+    they can be mixed, and the space derives an architecture from the mixture where they cannot be chosen freely."""
 
     def __init__(self, steps: int = 2000, batch: int = 64, finalists: int = 3) -> None:
         if type(finalists) is not int or finalists < 1:
@@ -59,16 +63,16 @@ class WeightSharing(Method):
     def phases(self, run: Run, supernet: Supernet, steps: int) -> list[Phase]:
         """How the supernet is trained in so many steps."""
 
+    def supernet(self, run: Run, seed: int) -> Supernet:
+        """The supernet, untrained."""
+        return Supernet(run.space, run.task, seed=seed)
+
     def derive(self, run: Run, supernet: Supernet, trained: Trained) -> list[Architecture]:
         """Candidates that keep every limit, best first: by default the most probable ones."""
         return likeliest(trained.distribution, run.admit, self.finalists, run.rng("derive"))
 
     def search(self, run: Run) -> list[Trial]:
-        if "training" not in getattr(factory("estimator", parse_name(run.estimator)[0]), "needs", ()):
-            raise UsageError(
-                f"method '{self.name}' ends in real training: estimator '{run.estimator}' trains nothing; "
-                "leave --estimator out, or take a strategy such as evolution."
-            )
+        check_trains(run, self.name)
         with one_thread():
             supernet, trained = self._train(run)
             run.show("derivation", 0)
@@ -78,7 +82,7 @@ class WeightSharing(Method):
 
     def _train(self, run: Run) -> tuple[Supernet, Trained]:
         seed = derive_seed(run.seed, "supernet", self.name)
-        supernet = Supernet(run.space, run.task, seed=seed)
+        supernet = self.supernet(run, seed)
         self._check(supernet)
         steps = int(run.decide("supernet steps", lambda: self._affordable(run, seed)))
         warned = False
@@ -105,12 +109,13 @@ class WeightSharing(Method):
     def _check(self, supernet: Supernet) -> None:
         """Raises `UsageError` for a space that this method cannot search."""
         name = supernet.space.name
-        if self.learns != "weights" and not is_product(supernet.space):
+        derives = self.learns == "mixture" and type(supernet.space).strongest is not Space.strongest
+        if self.learns != "weights" and not derives and not is_product(supernet.space):
             raise UsageError(
                 f"method '{self.name}' learns a probability for each option alone, and not every combination of them "
                 f"is an architecture of space '{name}': take spos, random_sharing or bn_nas."
             )
-        if self.learns == "gates" and not mixable(supernet):
+        if self.learns in ("gates", "mixture") and not mixable(supernet):
             raise UsageError(
                 f"method '{self.name}' mixes options, and choices of space '{name}' decide what is connected to what: "
                 "take fp_nas, parsec, spos or random_sharing."
@@ -125,7 +130,7 @@ class WeightSharing(Method):
         if math.isinf(left):
             return self.settings.steps
         run.show("supernet training", 0)
-        supernet = Supernet(run.space, run.task, seed=seed)
+        supernet = self.supernet(run, seed)
         phases = self.phases(run, supernet, self.settings.steps)
         took: list[float] = []
         for settings in (self._settings(1), self._settings(PROBE_STEPS)):  # the first step includes what is done once
@@ -157,6 +162,18 @@ def excess(run: Run) -> ArchitectureCost | None:
         rows = run.screened(architectures)
         parts = [hinge([row[c.key] for row in rows], c.limit * 0.98) for c in run.constraints]
         return [sum(each) for each in zip(*parts, strict=True)]
+
+    return cost
+
+
+def relative(run: Run) -> ArchitectureCost | None:
+    """The costs of architectures, each in units of its limit, the largest of them; None where there are no limits."""
+    if not run.constraints:
+        return None
+
+    def cost(architectures: Sequence[Architecture]) -> list[float]:
+        rows = run.screened(architectures)
+        return [max(row[c.key] / c.limit for c in run.constraints) for row in rows]
 
     return cost
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+import numpy as np
+
 from archscout.core.architecture import Architecture
 from archscout.core.cost import Constraint, Cost, Measurement
 from archscout.core.estimator import Setting
@@ -14,6 +16,9 @@ from archscout.search.engines import Engine
 from archscout.search.store import Store
 
 _CHUNK = 8
+
+_LEAST_SEEN = 24
+"""Measured architectures from which it can be told what others cost."""
 
 
 def screen_job(
@@ -31,6 +36,7 @@ class CostBook:
     def __init__(self, costs: Sequence[Cost], setting: Setting, store: Store, run: str, engine: Engine) -> None:
         self.costs = tuple(costs)
         self.setting, self.store, self.run, self.engine = setting, store, run, engine
+        self._guesses: dict[str, Guess] = {}
         self._known: dict[str, dict[str, Measurement]] = {
             canonical: {key: Measurement(**kept) for key, kept in row.items()}
             for canonical, row in store.costs(run).items()
@@ -68,6 +74,25 @@ class CostBook:
             result[cost.key] = self._known[canonical][kept]
         return result
 
+    def learn(self, architectures: Sequence[Architecture]) -> None:
+        """From what these have been seen to cost: what others should. A resumed search must give the same ones."""
+        features = self.setting.space.encode(architectures)
+        rows = [self._known.get(self.setting.space.canonical(architecture), {}) for architecture in architectures]
+        for cost in self.costs:
+            values = np.array([row[kept].value if (kept := f"screened {cost.key}") in row else np.nan for row in rows])
+            seen = np.isfinite(values) & (values > 0)
+            if seen.sum() >= _LEAST_SEEN:
+                self._guesses[cost.key] = Guess(features[seen], values[seen])
+
+    def hopeless(self, architectures: Sequence[Architecture], constraints: Sequence[Constraint]) -> list[bool]:
+        """Which are so surely above a limit, by what similar ones cost, that they are not worth measuring."""
+        over = np.zeros(len(architectures), dtype=bool)
+        features = self.setting.space.encode(architectures) if self._guesses else np.empty(0)
+        for constraint in constraints:
+            if constraint.key in self._guesses:
+                over |= self._guesses[constraint.key].at_least(features) > constraint.limit
+        return [bool(each) for each in over]
+
     def known(self, canonical: str, extra: Sequence[Cost] = ()) -> dict[str, float]:
         """What is known of a network without computing anything, by key; the better of two measurements."""
         return {key: measurement.value for key, measurement in self._best(canonical, extra).items()}
@@ -90,6 +115,31 @@ class CostBook:
     def _keep(self, canonical: str, kept: str, measurement: Measurement) -> None:
         self._known.setdefault(canonical, {})[kept] = measurement
         self.store.add_costs(self.run, canonical, {kept: measurement})
+
+
+class Guess:
+    """A measured cost by the options that are taken: ridge regression of its logarithm, with its error left out by one.
+
+    Args:
+        features: n x p.
+        costs: n, above zero.
+    """
+
+    def __init__(self, features: np.ndarray, costs: np.ndarray) -> None:
+        y = np.log(costs)
+        self._centre, self._mean = features.mean(axis=0), float(y.mean())
+        x = features - self._centre
+        inverse = np.linalg.inv(x.T @ x + np.eye(x.shape[1]))
+        self._weights = inverse @ x.T @ (y - self._mean)
+        leverage = np.einsum("ij,jk,ik->i", x, inverse, x) + 1 / len(y)
+        residuals = (y - self._mean - x @ self._weights) / np.maximum(1 - leverage, 1e-6)
+        self.error = float(np.sqrt(np.mean(residuals**2)))
+        """Of a logarithm, on an architecture that was not seen: root of the mean square, each left out in turn."""
+
+    def at_least(self, features: np.ndarray) -> np.ndarray:
+        """What almost all with these features cost at least: two errors below what is expected."""
+        expected = self._mean + (features - self._centre) @ self._weights
+        return np.asarray(np.exp(expected - 2 * self.error))
 
 
 def meets(costs: Mapping[str, float], constraints: Sequence[Constraint], margins: Mapping[str, float]) -> bool:

@@ -44,12 +44,11 @@ def check(
 
     Raises `UsageError` with the closest architecture where nothing is found that meets the constraints.
     """
-    exact = all(cost.exact for cost in book.costs)
-    sample = [space.sample(rng) for _ in range(_EXACT_SAMPLE if exact else _MEASURED_SAMPLE)]
-    costs = _at_most(book, sample)
+    drawn = sample(space, book, rng)
+    costs = _at_most(book, drawn)
     meeting = sum(meets(row, constraints, margins) for row in costs)
-    best = min(range(len(sample)), key=lambda i: excess(costs[i], constraints))
-    closest: Architecture = sample[best]
+    best = min(range(len(drawn)), key=lambda i: excess(costs[i], constraints))
+    closest: Architecture = drawn[best]
     nearest: Mapping[str, float] = costs[best]
     if not meeting:
         closest, nearest = _descend(space, book, constraints, closest, nearest, rng)
@@ -62,7 +61,13 @@ def check(
                 f"no architecture of space '{space.name}' was found that meets {limits}{slack}: the closest, "
                 f"'{closest}', has {found}; raise the limit or take a smaller space."
             )
-    return Feasibility(len(sample), meeting, meeting / len(sample), closest.text, dict(nearest))
+    return Feasibility(len(drawn), meeting, meeting / len(drawn), closest.text, dict(nearest))
+
+
+def sample(space: Space, book: CostBook, rng: np.random.Generator) -> list[Architecture]:
+    """The architectures that are looked at: fewer where a cost must be measured."""
+    exact = all(cost.exact for cost in book.costs)
+    return [space.sample(rng) for _ in range(_EXACT_SAMPLE if exact else _MEASURED_SAMPLE)]
 
 
 def _at_most(book: CostBook, architectures: Sequence[Architecture]) -> list[dict[str, float]]:

@@ -31,16 +31,26 @@ from archscout.core.task import Task
 from archscout.core.trial import Estimate, History, Trial
 from archscout.search.budget import Budget
 from archscout.search.costs import CostBook, meets
-from archscout.search.engines import Engine
+from archscout.search.engines import Engine, TrialTimeout
+from archscout.search.pace import Job, Pace
 from archscout.search.progress import Progress
 from archscout.search.store import Store, StoredTrial
 
-_CHUNK = 8
-_TOGETHER = 16
-"""Networks that one job trains at once, at most: more would save little, and leave workers without a job."""
+_SCORED = 8
+"""Architectures of a job of zero-cost scores."""
+
+_ROOM = 1.1
+"""By what factor more than expected must be left for a job to begin: networks differ."""
 
 _STALE = 200
 _LEAST_SECONDS = 5.0
+
+
+CALIBRATION = "calibration"
+"""The phase in which it is learnt how long a training takes here."""
+
+Flying = dict[Future[tuple[list[Estimate], float]], list[tuple[str, Architecture, int]]]
+"""Jobs under way, each with its architectures, their keys and the numbers of their trials."""
 
 
 class BudgetTooSmall(UsageError):  # noqa: N818 - what it says is plainer
@@ -54,11 +64,12 @@ def estimate_job(
     seed: int,
     folder: str | None,
     fidelity: int | None,
-) -> list[Estimate]:
-    """Runs in a worker: some estimates."""
+) -> tuple[list[Estimate], float]:
+    """Runs in a worker: some estimates, and the seconds that they took."""
     space, task, device = payload
+    began = time.perf_counter()
     setting = Setting(space, task, seed=seed, device=device, folder=Path(folder) if folder else None)
-    return estimator.estimate(architectures, setting, fidelity=fidelity)
+    return estimator.estimate(architectures, setting, fidelity=fidelity), time.perf_counter() - began
 
 
 def score_job(
@@ -76,12 +87,6 @@ def epoch_seconds(trial: Trial | StoredTrial) -> float:
     """Of the last epoch, where there are two: the first one includes what every process does once."""
     marks = [row["seconds"] for row in trial.curve if "seconds" in row]
     return marks[-1] - marks[-2] if len(marks) > 1 else trial.seconds
-
-
-def _mean(records: Sequence[tuple[float, int]], together: int | None) -> float:
-    """The mean of seconds that were measured so many at once, each with how many."""
-    near = [seconds for seconds, n in records if together is None or n / 2 <= together <= 2 * n]
-    return float(np.mean(near or [seconds for seconds, _ in records]))
 
 
 class Clock:
@@ -140,6 +145,7 @@ class SearchRun:
         self.objectives: Sequence[str] = tuple(objectives)
         self.budget, self.reserve = budget, reserve
         self.estimator, self.folder, self.device = estimator, folder, device
+        self.setting = Setting(space, task, seed=seed, device=device)
         self.workers = max(1, engine.workers)
         self.epochs = 1
         self.share = 1.0
@@ -151,10 +157,10 @@ class SearchRun:
         self._paid: set[str] = set()
         self._best: float | None = None
         self._estimators: dict[str, Estimator] = {}
-        self._seconds: dict[str, list[tuple[float, int]]] = {}
-        self._epochs: dict[str, list[tuple[float, int]]] = {}
+        self._pace = Pace()
+        self._sizes: dict[str, int] = {}
         for trial in self._stored.values():
-            self._learn_seconds(trial)
+            self._learn(trial)
 
     # -- what the budget leaves -----------------------------------------------------------------------------------
 
@@ -199,24 +205,30 @@ class SearchRun:
         made = self._estimator(estimator)
         self.clock.enter(phase)
         keys = [self._key(made, architecture, fidelity) for architecture in architectures]
-        # What is computed together follows from what was asked alone: not from workers, the clock or what is stored.
-        unique = list(dict(zip(keys, architectures, strict=True)).items())
-        size = min(_TOGETHER, -(-len(unique) // 2)) if "training" in made.needs else _CHUNK
-        chunks = [unique[start : start + size] for start in range(0, len(unique), max(1, size))]
+        unique = dict(zip(keys, architectures, strict=True))
+        together = made.together(list(unique.values()), self.setting)
+        self._sizes[made.name] = max(together, self._sizes.get(made.name, 1))
+        size = self._job_size(together, len(unique))
+        pairs = list(unique.items())
+        chunks = [pairs[start : start + size] for start in range(0, len(pairs), size)]
         waiting = deque(batch for chunk in chunks if (batch := [pair for pair in chunk if pair[0] not in self._stored]))
         # A stored trial costs nothing now, but it was paid for: the count must not depend on interruptions.
         self._count_paid(made, (key for key in keys if key in self._stored))
-        flying: dict[Future[list[Estimate]], list[tuple[str, Architecture, int]]] = {}
+        flying: Flying = {}
         total = sum(map(len, waiting))
+        # Where time is short, no job waits in a queue: whether there is time for it is seen when it begins.
+        most = self.workers if math.isfinite(self.budget.seconds) else 2 * self.workers
         try:
             while waiting or flying:
-                while waiting and len(flying) < 2 * self.workers:
+                while waiting and len(flying) < most:
                     batch = waiting.popleft()
-                    affordable = self._affords(made, fidelity, len(flying), len(batch))
+                    affordable = self._affords(made, fidelity, len(batch))
                     if affordable:
                         flying |= self._submit(made, batch[:affordable], fidelity)
-                    if affordable < len(batch):
+                    if not affordable:
                         waiting.clear()
+                    elif affordable < len(batch):
+                        waiting.appendleft(batch[affordable:])
                 if not flying:
                     break
                 self._collect(flying, made, fidelity, phase)
@@ -238,8 +250,8 @@ class SearchRun:
         }
         waiting = list(fresh.values())
         jobs: dict[Future[list[list[Estimate]]], list[Architecture]] = {}
-        for start in range(0, len(waiting), _CHUNK):
-            chunk = waiting[start : start + _CHUNK]
+        for start in range(0, len(waiting), _SCORED):
+            chunk = waiting[start : start + _SCORED]
             jobs[self.engine.submit(score_job, tuple(names), chunk, self.seed)] = chunk
         # In the order of asking, so that numbers do not depend on who was quicker.
         for future, chunk in jobs.items():
@@ -274,7 +286,7 @@ class SearchRun:
         history = History()
         asked: list[tuple[str, Architecture]] = []
         keys: set[str] = set()
-        flying: dict[Future[list[Estimate]], list[tuple[str, Architecture, int]]] = {}
+        flying: Flying = {}
         most = math.inf if trials is None else trials
         stale = 0
         try:
@@ -294,7 +306,7 @@ class SearchRun:
                         break
                     key = self._key(made, proposal, fidelity)
                     if key not in self._stored and key not in keys:
-                        if not self._affords(made, fidelity, len(flying)):
+                        if not self._affords(made, fidelity):
                             most = 0
                             break
                         flying |= self._submit(made, [(key, proposal)], fidelity)
@@ -325,8 +337,10 @@ class SearchRun:
                 break
             before = self.clock.phase
             self.clock.enter("costs")
-            self.book.screened(batch)
-            for architecture in batch:
+            worth = [a for a, no in zip(batch, self.book.hopeless(batch, self.constraints), strict=True) if not no]
+            self.rejected += len(batch) - len(worth)
+            self.book.screened(worth)
+            for architecture in worth:
                 if not meets(self.book.at_most(architecture), self.constraints, self.margins):
                     self.rejected += 1
                 else:
@@ -372,46 +386,49 @@ class SearchRun:
         if estimator.name == self.estimator:
             self._paid.update(keys)
 
-    def _affords(self, estimator: Estimator, fidelity: int | None, flying: int, count: int = 1) -> int:
-        """For how many of `count` evaluations in one job the budget pays, by what such evaluations have taken."""
+    def _affords(self, estimator: Estimator, fidelity: int | None, count: int = 1) -> int:
+        """For how many of `count` evaluations in a job that begins now the budget pays."""
         if estimator.name == self.estimator:
             count = int(min(count, self.trials_left()))
         if math.isinf(self.budget.seconds) or count < 1:
             return max(0, count)
-        rounds = 1 + flying // self.workers
         left = self.seconds_left()
-        while count and left <= self.expected_seconds(estimator.name, fidelity, together=count) * count * rounds:
+        while count and left <= _ROOM * self._pace.expected(estimator.name, fidelity, count):
             count -= 1
         return count if left > 0 else 0
 
-    def expected_seconds(self, estimator: str, fidelity: int | None, *, together: int | None = None) -> float:
-        """What one such evaluation should take: the mean so far, or so many epochs of the usual length.
+    def _job_size(self, together: int, count: int) -> int:
+        """How many of `count` evaluations share a job, of which so many are best given together.
 
-        With `together`, by what evaluations took of which about so many shared a job, where there are any.
+        Apart from a budget in time this follows from what was asked alone: not from workers or what is stored.
         """
-        exact = self._seconds.get(f"{estimator}@{fidelity}")
-        if exact:
-            return _mean(exact, together)
-        rates = self._epochs.get(estimator)
-        return _mean(rates, together) * fidelity if rates and fidelity else 0.0
+        jobs = self.workers if math.isfinite(self.budget.seconds) else 2
+        return max(1, min(together, -(-count // jobs)))
+
+    def expected_seconds(self, estimator: str, fidelity: int | None, count: int = 1) -> float:
+        size = self._job_size(self._sizes.get(estimator, 1), count)
+        whole, rest = divmod(count, size * self.workers)
+        last = min(size, rest)
+        return whole * self._pace.expected(estimator, fidelity, size) + (
+            self._pace.expected(estimator, fidelity, last) if last else 0.0
+        )
 
     def fidelity(self, epochs: int) -> int:
         return epochs
 
-    def _learn_seconds(self, trial: StoredTrial) -> None:
+    def _learn(self, trial: StoredTrial) -> None:
+        """From a trial that is done: how long such ones take, and the best value so far."""
         if trial.status == "completed":
-            together = int(trial.extra.get("together", 1))
-            recent = self._seconds.setdefault(f"{trial.estimator}@{trial.fidelity}", [])
-            recent.append((trial.seconds, together))
-            del recent[:-32]
-            if trial.curve:
-                rates = self._epochs.setdefault(trial.estimator, [])
-                rates.append((epoch_seconds(trial), together))
-                del rates[:-32]
+            together, epochs = int(trial.extra.get("together", 1)), len(trial.curve)
+            job = trial.extra.get("job_seconds") or trial.seconds * together
+            epoch = min(job, epoch_seconds(trial) * together) if epochs else 0.0
+            # The first jobs of all include what every process does once.
+            seconds = min(job, epochs * epoch) if trial.phase == CALIBRATION else job
+            self._pace.learn(trial.estimator, together, Job(epochs, seconds, epoch))
+        if trial.estimator == self.estimator and math.isfinite(trial.value):
+            self._best = max(trial.value, self._best if self._best is not None else -math.inf)
 
-    def _submit(
-        self, estimator: Estimator, batch: Sequence[tuple[str, Architecture]], fidelity: int | None
-    ) -> dict[Future[list[Estimate]], list[tuple[str, Architecture, int]]]:
+    def _submit(self, estimator: Estimator, batch: Sequence[tuple[str, Architecture]], fidelity: int | None) -> Flying:
         numbered = []
         for key, architecture in batch:
             numbered.append((key, architecture, self._next))
@@ -421,7 +438,7 @@ class SearchRun:
 
     def _start(
         self, estimator: Estimator, architectures: list[Architecture], fidelity: int | None
-    ) -> Future[list[Estimate]]:
+    ) -> Future[tuple[list[Estimate], float]]:
         """Hand a job to the workers; in a time budget it is stopped when it eats into what the ending needs."""
         folder = str(self.folder) if "training" in estimator.needs else None
         left = self.seconds_left() + self.reserve / 4
@@ -430,7 +447,7 @@ class SearchRun:
 
     def _collect(
         self,
-        flying: dict[Future[list[Estimate]], list[tuple[str, Architecture, int]]],
+        flying: Flying,
         estimator: Estimator,
         fidelity: int | None,
         phase: str,
@@ -440,18 +457,20 @@ class SearchRun:
         rows: list[StoredTrial] = []
         for future in finished:
             jobs = flying.pop(future)
+            seconds: float | None = None
             try:
-                estimates = future.result()
+                estimates, seconds = future.result()
             except ArchscoutError as error:
-                if len(jobs) > 1:
+                if len(jobs) > 1 and not isinstance(error, TrialTimeout):
                     # One of a chunk brought the worker down: each alone tells which.
                     for job in jobs:
                         flying[self._start(estimator, [job[1]], fidelity)] = [job]
                     continue
-                estimates = [Estimate(math.nan, reason=str(error), extra={"failed": True})]
+                estimates = [Estimate(math.nan, reason=str(error), extra={"failed": True})] * len(jobs)
             for (key, architecture, number), estimate in zip(jobs, estimates, strict=True):
                 row = self._row(key, architecture, number, estimate, estimator, fidelity, phase)
-                rows.append(dataclasses.replace(row, extra={**row.extra, "together": len(jobs)}))
+                shared = {"together": len(jobs), "job_seconds": seconds}
+                rows.append(dataclasses.replace(row, extra={**row.extra, **shared}))
         self._commit(rows)
 
     def _commit(self, rows: Sequence[StoredTrial]) -> None:
@@ -459,9 +478,7 @@ class SearchRun:
             self.store.add(self.name, rows)
         for row in rows:
             self._stored[row.key] = row
-            self._learn_seconds(row)
-            if row.estimator == self.estimator and math.isfinite(row.value):
-                self._best = max(row.value, self._best if self._best is not None else -math.inf)
+            self._learn(row)
         self.clock.write(every=1.0)
 
     def _row(

@@ -27,7 +27,7 @@ from archscout.search.engines import engine as make_engine
 from archscout.search.finish import Ending, conditions, deliver, train_alone
 from archscout.search.progress import Progress, Silent
 from archscout.search.result import Result
-from archscout.search.run import BudgetTooSmall, Clock, SearchRun, epoch_seconds
+from archscout.search.run import CALIBRATION, BudgetTooSmall, Clock, SearchRun
 from archscout.search.store import Store, run_lock
 
 _RESERVE_SHARE, _RESERVE_MOST = 0.2, 12.0
@@ -145,6 +145,7 @@ def search(
             clock.enter("feasibility")
             found = run.decide("feasibility", lambda: _feasible(run))
             run.share = found["share"]
+            book.learn(feasibility.sample(the_space, book, seeds.stream(seed, "feasibility")))
             watch.say(
                 f"{found['meeting']} of {found['sampled']} sampled architectures meet "
                 + ", ".join(str(constraint) for constraint in constraints)
@@ -272,10 +273,10 @@ def _plan_epochs(run: SearchRun, wished: int | None, method: Method) -> int:
         return most
     rng = run.rng("calibration")
     probes = run.admit((run.space.sample(rng) for _ in range(1000)), run.workers)
-    trials = run.evaluate(probes, "trained", fidelity=2, phase="calibration") if probes else []
+    trials = run.evaluate(probes, "trained", fidelity=2, phase=CALIBRATION) if probes else []
     if trials and not any(trial.status == "completed" for trial in trials):
         raise ArchscoutError(f"the first networks could not be trained: {trials[0].reason}")
-    epoch = max((epoch_seconds(trial) for trial in trials), default=math.inf)
+    epoch = run.expected_seconds("trained", 1) if trials else math.inf
 
     def plan() -> int:
         left = run.seconds_left()

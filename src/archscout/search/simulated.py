@@ -8,7 +8,6 @@ trajectory each time, so that one which was stopped is simply made again.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -182,9 +181,9 @@ class SimulatedRun:
     def trials_left(self) -> float:
         return self.budget.trials - len(self.trials)
 
-    def expected_seconds(self, estimator: str, fidelity: int | None) -> float:
+    def expected_seconds(self, estimator: str, fidelity: int | None, count: int = 1) -> float:
         recent = self._spent.get(f"{estimator}@{fidelity}")
-        return float(np.mean(recent)) if recent else 0.0
+        return count * float(np.mean(recent)) if recent else 0.0
 
     def fidelity(self, epochs: int) -> int:
         return self.table.fidelity(epochs, self.metric.name) or epochs
@@ -286,13 +285,12 @@ class SimulatedRun:
         return list({trial.canonical: trial for trial in reversed(asked)}.values())[::-1]
 
     def admit(self, architectures: Iterable[Architecture], count: int) -> list[Architecture]:
-        if not self.constraints:
-            return list(itertools.islice(architectures, count))
+        """The first `count` that the table has and that break no constraint."""
         admitted: list[Architecture] = []
-        for architecture in architectures:
-            if len(admitted) == count:
-                break
-            if self._meets(self.table.numbers[self.space.canonical(architecture)]):
+        waiting = iter(architectures)
+        while len(admitted) < count and (architecture := next(waiting, None)) is not None:
+            number = self.table.numbers.get(self.space.canonical(architecture))
+            if number is not None and self._meets(number):
                 admitted.append(architecture)
             else:
                 self.rejected += 1

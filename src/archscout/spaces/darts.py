@@ -212,6 +212,16 @@ class DARTS(Space):
 
         return map(self._made, extend(()))
 
+    def strongest(self, weights: Mapping[str, Sequence[float]]) -> Architecture:
+        """The published derivation: each node keeps the two edges whose best operation other than `none` weighs most,
+        with that operation."""
+        best: dict[tuple[str, int], list[tuple[float, int, str]]] = {}
+        for cell, i, j, copy in self._slots:
+            values = dict(zip((ABSENT, *OPERATIONS), weights[_name(cell, i, j, copy)], strict=True))
+            operation = max(OPERATIONS, key=lambda name: values[name])
+            best.setdefault((cell, j), []).append((-float(values[operation]), i, operation))
+        return self._made(tuple(_sorted([(i, o) for _, i, o in sorted(edges)[:2]]) for edges in best.values()))
+
     def sample(self, rng: np.random.Generator) -> Architecture:
         """A random architecture: sources of a node drawn uniformly (without replacement unless `wide`), and operations
         (of seven; with `none`, of eight, if `wide`)."""

@@ -11,10 +11,13 @@ from archscout.core.space import Space
 def thin(space: Space, **sizes: int) -> Space:
     """The space with these of its sizes changed (`width=3, cells=1`), as far as it has such parameters and takes them.
 
+    What is part of a space (the networks of a table) is thinned as the whole.
+
     >>> from archscout.spaces.nasbench201 import NASBench201
     >>> thin(NASBench201(), width=3, cells=1).width
     3
     """
+    space = getattr(space, "whole", space)
     parameters = inspect.signature(type(space)).parameters
     changed = {name: value for name, value in sizes.items() if name in parameters}
     if not changed or not all(hasattr(space, name) for name in parameters):

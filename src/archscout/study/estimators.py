@@ -20,8 +20,9 @@ import numpy as np
 
 from archscout.core.errors import UsageError
 from archscout.core.seeds import derive, stream
+from archscout.estimators.curves.features import finite
 from archscout.study.metrics import ERRORS, RANKING
-from archscout.study.problem import CURVES, Problem, learner, problem
+from archscout.study.problem import Problem, learner, problem
 from archscout.study.record import Record, carry_out
 from archscout.tables.table import Table
 
@@ -117,7 +118,10 @@ def _check(plan: Plan, about: Problem) -> None:
 
 
 def measure(payload: tuple[Problem, Plan], name: str, repeat: int) -> list[Row]:
-    """The rows of one contender in one repeat: one a size for what learns, one an epoch count for curves, else one."""
+    """The rows of one contender in one repeat: one a size for what learns, one an epoch count for curves, or both.
+
+    What neither learns nor reads curves has one row.
+    """
     about, plan = payload
     seed = derive(plan.seed, "study", repeat) % 2**31
     order = about.split(seed, len(about))
@@ -130,7 +134,7 @@ def measure(payload: tuple[Problem, Plan], name: str, repeat: int) -> list[Row]:
         return [base | row for row in _learned(about, plan, name, seed, order, mutants)]
     test = _test(about, plan, order[: max(plan.sizes)], seed) if mutants is None else mutants
     truth = about.truth[test]
-    if name in CURVES:
+    if name in about.curves:
         return [
             base | _row(truth, values[test], epochs=epochs, query=_known_mean(about.queries[epochs][test]))
             for epochs, values in about.curves[name].items()
@@ -149,25 +153,33 @@ def _learned(
     for size in plan.sizes:
         train = order[:size]
         test = _test(about, plan, train, seed) if mutants is None else mutants
-        predictor = clone(made.predictor).set_params(seed=derive(seed, name, size) % 2**31)
-        if "widths" in predictor.get_params():
-            predictor.set_params(widths=about.widths[name])
-        matrix = about.features[name]
-        start = perf_counter()
-        if np.ptp(about.truth[train]) > 0:
-            predictor.fit(matrix[train], about.truth[train])
-            fitted = perf_counter()
-            said = np.asarray(predictor.predict(matrix[test]))
-        else:  # a few networks of the same value teach nothing: a constant is all that can be said
-            fitted = perf_counter()
-            said = np.full(len(test), about.truth[train][0])
-        each = (perf_counter() - fitted) / len(test) + about.score_seconds.get(name, 0.0)
-        rows.append(
-            _row(
-                about.truth[test], said, train=size, query=each, fit=fitted - start, values=True,
-                simulated=len(train) * _known_mean(about.seconds[train]),
-            )
-        )  # fmt: skip
+        pool = order[::-1][: made.predictor.unlabelled]
+        for epochs, begun in about.begun.get(name, {0: None}).items():
+            predictor = clone(made.predictor).set_params(seed=derive(seed, name, size) % 2**31)
+            if "widths" in predictor.get_params():
+                predictor.set_params(widths=about.widths[name])
+            matrix = about.features[name]
+            if begun is not None:
+                matrix = np.column_stack([matrix, finite(begun, begun[train])])
+            start = perf_counter()
+            if np.ptp(about.truth[train]) > 0:
+                if made.tune:
+                    predictor.tune(matrix[train], about.truth[train], made.tune)
+                # What has no value but a begun training would have to be paid for.
+                predictor.fit(matrix[train], about.truth[train], matrix[pool] if begun is None else None)
+                fitted = perf_counter()
+                said = np.asarray(predictor.predict(matrix[test]))
+            else:  # a few networks of the same value teach nothing: a constant is all that can be said
+                fitted = perf_counter()
+                said = np.full(len(test), about.truth[train][0])
+            each = (perf_counter() - fitted) / len(test) + about.score_seconds.get(name, 0.0)
+            each += _known_mean(about.queries[epochs][test]) if epochs else 0.0
+            rows.append(
+                _row(
+                    about.truth[test], said, train=size, epochs=epochs, query=each, fit=fitted - start, values=True,
+                    simulated=len(train) * _known_mean(about.seconds[train]),
+                )
+            )  # fmt: skip
     return rows
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,16 +15,16 @@ from archscout.core.errors import DataError, UsageError, nearest
 from archscout.core.registry import create, names, parse_name
 from archscout.core.seeds import stream
 from archscout.core.space import Space
-from archscout.estimators.encodings.encode import default_encoding, encode, widths
+from archscout.estimators.curves.base import Curve, CurveReader, Curves
+from archscout.estimators.curves.features import features_of, reader
+from archscout.estimators.curves.learned import LearnedFromCurves
+from archscout.estimators.encodings.encode import encode
 from archscout.estimators.encodings.scores import ranked
 from archscout.estimators.predictors.learned import Learned
 from archscout.tables.table import Table
 
-CURVES = {
-    "last_value": "the last value of a training so far",
-    "sum_of_losses": "minus the sum of the training losses so far (SoTL, Ru et al. 2021, arXiv 2006.04492)",
-}
-"""What reads the beginning of a training, by name."""
+ALIASES = {"jacov": "jacob_cov", "nwot": "naswot"}
+"""Scores that go by another name in published tables, and how `archscout score` calls them."""
 
 _DRAWN, _BEST, _TRIES = 10, 5, 30
 """Of `mutants`: random architectures, those of them that are mutated, and attempts for each mutant."""
@@ -38,7 +39,10 @@ class Problem:
 
     `alike` holds one or more partitions: architectures with equal numbers are one network (or isomorphic ones), and no
     network that was learned from is ever predicted. `seconds` of full training are NaN where the table does not say.
-    `queries` maps each epoch count below full training to the seconds that it takes.
+
+    `features` are what a predictor learns from, `begun` further ones by the number of epochs that they take, for those
+    that look at curves; `curves` is what readers of curves say after so many. `queries` maps each epoch count below
+    full training to the seconds that it takes.
     """
 
     table: str
@@ -48,6 +52,7 @@ class Problem:
     seconds: np.ndarray
     alike: tuple[np.ndarray, ...]
     features: dict[str, np.ndarray] = field(repr=False)
+    begun: dict[str, dict[int, np.ndarray]] = field(repr=False)
     widths: dict[str, tuple[int, ...]] = field(repr=False)
     scores: dict[str, np.ndarray] = field(repr=False)
     score_seconds: dict[str, float]
@@ -119,7 +124,7 @@ def problem(
 
     Args:
         table: the ground truth.
-        contenders: names: of predictors, of scores that the table or `scores` has, or of `CURVES`.
+        contenders: names: of predictors, of readers of curves, or of scores that the table or `scores` has.
         metric: what is predicted; the table's default metric if not given.
         scores: a CSV or Parquet file of `archscout score`: columns `architecture`, NAME and NAME_seconds.
 
@@ -152,37 +157,73 @@ def problem(
     blocks: dict[str, tuple[int, ...]] = {}
     values: dict[str, np.ndarray] = {}
     seconds: dict[str, float] = {}
+    beginnings = _Beginnings(table, about.name)
+    curves: dict[str, dict[int, np.ndarray]] = {}
+    begun: dict[str, dict[int, np.ndarray]] = {}
     for name in contenders:
-        if name in CURVES:
+        read = reader(name)
+        if read is not None:
+            curves[name] = {e: read.read(c, beginnings.full)[networks] for e, c in beginnings.of(read).items()}
             continue
         learned = learner(name)
         if learned is None:
             values[name], seconds[name] = given.column(name)
             continue
-        encoding = default_encoding(table.space) if learned.encoding == "default" else learned.encoding
-        features[name] = encode(encoding, table.space, architectures)
-        blocks[name] = widths(encoding, table.space)
+        features[name] = encode(learned.encoded_by(table.space), table.space, architectures)
+        blocks[name] = learned.widths(table.space)
         if learned.scores:
             columns = [given.column(score) for score in learned.scores]
             ranks = ranked(np.stack([values for values, _ in columns], axis=1))
             features[name] = np.concatenate([features[name], ranks], axis=1)
-            blocks[name] += (1,) * len(columns)
             seconds[name] = sum(each for _, each in columns)
-    curves, queries = _curves(table, about.name, networks) if set(contenders) & set(CURVES) else ({}, {})
-    for name in contenders:
-        if name in CURVES and not curves.get(name):
+        if isinstance(learned, LearnedFromCurves) and learned.curve:
+            begun[name] = {
+                e: features_of(learned.curve, known, beginnings.full)[networks]
+                for e, known in beginnings.for_features(learned.curve).items()
+            }
+    epochs = {e for found in (*curves.values(), *begun.values()) for e in found}
+    queries = {e: np.asarray(table.all_seconds(epochs=e, metric=about.name))[networks] for e in epochs}
+    for name in (*curves, *begun):
+        if not {**curves, **begun}[name]:
             raise UsageError(f"table '{table.name}' has no shorter trainings that '{name}' could read: leave it out.")
     return Problem(
         table.name, about.name, bool(about.higher), sign * means[kept],
-        np.asarray(table.all_seconds(metric=about.name))[networks], tuple(alike), features, blocks, values, seconds,
-        curves, queries, table.space, architectures, [table.canonical[row] for row in rows],
+        np.asarray(table.all_seconds(metric=about.name))[networks], tuple(alike), features, begun, blocks, values,
+        seconds, curves, queries, table.space, architectures, [table.canonical[row] for row in rows],
     )  # fmt: skip
 
 
-def curves_of(table: Table, metric: str | None = None) -> list[str]:
-    """The names of `CURVES` that a table has something for."""
-    found, _ = _curves(table, table.metric(metric).name, np.zeros(1, dtype=np.int64))
-    return [name for name, values in found.items() if values]
+def comparable(table: Table, *, metric: str | None = None, scores: Path | None = None) -> tuple[list[str], list[str]]:
+    """Of all registered predictors and readers of curves, and the scores at hand: who can be compared, and who cannot.
+
+    The latter with the reason, as text.
+    """
+    about = table.metric(metric)
+    beginnings = _Beginnings(table, about.name)
+    given = _Scores(table, np.zeros(1, dtype=np.int64), scores)
+    able, unable = [], []
+    for name in names("estimator"):
+        if name == "table":
+            continue
+        try:
+            read, learned = reader(name), learner(name)
+            if read is None and learned is None:
+                continue
+            if read is not None and not beginnings.of(read):
+                raise UsageError("the table has no curve for it")
+            if learned is not None:
+                encode(learned.encoded_by(table.space), table.space, [])
+                for score in learned.scores:
+                    if given.find(score) is None:
+                        raise UsageError(f"there is no score '{score}' at hand")
+                if isinstance(learned, LearnedFromCurves) and not beginnings.for_features(learned.curve):
+                    raise UsageError("the table has no curve for it")
+                if learned.predictor.library and importlib.util.find_spec(learned.predictor.library) is None:
+                    raise UsageError(f"'{learned.predictor.library}' is not installed")
+            able.append(name)
+        except UsageError as error:
+            unable.append(f"{name} ({str(error).rstrip('.')})")
+    return able + [name for name in given.known() if name not in able], unable
 
 
 def learner(name: str) -> Learned | None:
@@ -204,24 +245,35 @@ class _Scores:
             for number, text in enumerate(self.columns["architecture"]):
                 self.place.setdefault(table.space.canonical(table.space.parse(str(text))), number)
 
+    def known(self) -> list[str]:
+        """The names of all scores at hand; of the table's, those of the metric's own data set are not told apart."""
+        own = [m for m in self.table.metrics if self.table.metric(m).kind in ("score", "cost")]
+        given = [name for name in self.columns if name != "architecture" and not name.endswith("_seconds")]
+        return list(dict.fromkeys([*own, *given]))
+
+    def find(self, name: str) -> str | None:
+        """The name under which a score is at hand, if it is."""
+        known = self.known()
+        others = {**ALIASES, **{ours: theirs for theirs, ours in ALIASES.items()}}
+        return next((one for one in (name, others.get(name, name)) if one in known), None)
+
     def column(self, name: str) -> tuple[np.ndarray, float]:
         """The score of each architecture and the mean seconds that it takes; NaN where there is none, or not known."""
-        if name in self.columns:
-            canonical = [self.table.canonical[row] for row in self.rows]
-            found = np.asarray([self.place.get(form, -1) for form in canonical])
-            values = np.asarray(self.columns[name], dtype=np.float64)
-            seconds = self.columns.get(f"{name}_seconds")
-            each = float(np.nanmean(np.asarray(seconds, dtype=np.float64))) if seconds is not None else np.nan
-            made = np.where(found >= 0, values[found], np.nan), each
-        elif name in self.table.metrics and self.table.metric(name).kind in ("score", "cost"):
-            made = np.asarray(self.table.values(name))[self.table.networks[self.rows]], np.nan
-        else:
-            known = [m for m in self.table.metrics if self.table.metric(m).kind in ("score", "cost")]
-            have = {*known, *self.columns, *CURVES, *names("estimator")} - {"architecture"}
+        found = self.find(name)
+        if found is None:
             raise UsageError(
                 f"neither table '{self.table.name}' nor a file of scores has '{name}', and no predictor is called so: "
-                f"{nearest(name, have)} (--scores takes a file of 'archscout score')."
+                f"{nearest(name, {*self.known(), *names('estimator')})} (--scores takes a file of 'archscout score')."
             )
+        if found in self.columns:
+            canonical = [self.table.canonical[row] for row in self.rows]
+            places = np.asarray([self.place.get(form, -1) for form in canonical])
+            values = np.asarray(self.columns[found], dtype=np.float64)
+            seconds = self.columns.get(f"{found}_seconds")
+            each = float(np.nanmean(np.asarray(seconds, dtype=np.float64))) if seconds is not None else np.nan
+            made = np.where(places >= 0, values[places], np.nan), each
+        else:
+            made = np.asarray(self.table.values(found))[self.table.networks[self.rows]], np.nan
         if not np.isfinite(made[0]).any():
             raise DataError(f"score '{name}' has no finite value for any architecture of table '{self.table.name}'.")
         return made
@@ -264,25 +316,55 @@ def _number(value: Any, file: Path, column: str) -> float:
         raise DataError(f"'{file}', column '{column}', holds '{value}', which is no number.") from error
 
 
-def _curves(
-    table: Table, metric: str, networks: np.ndarray
-) -> tuple[dict[str, dict[int, np.ndarray]], dict[int, np.ndarray]]:
-    """What curves say after some epochs, and the seconds until then; of validation where the table has it."""
-    about = table.metric(metric)
-    splits = {m: table.metric(m) for m in (*table.metrics, *table.curves) if table.metric(m).dataset == about.dataset}
-    seen = next((m for m, what in splits.items() if (what.split, what.kind) == ("valid", about.kind)), metric)
-    full = about.epochs or max(table.fidelities(metric), default=0)
-    epochs = [e for e in table.fidelities(seen) if e < full]
-    chosen = epochs
-    if len(epochs) > FIDELITIES:
-        chosen = sorted({epochs[round(p)] for p in np.geomspace(1, len(epochs), FIDELITIES) - 1})
-    sign = 1.0 if table.metric(seen).higher else -1.0
-    curves: dict[str, dict[int, np.ndarray]] = {
-        "last_value": {e: sign * np.asarray(table.values(seen, epochs=e))[networks] for e in chosen}
-    }
-    losses = [m for m in table.curves if m in splits and (splits[m].split, splits[m].kind) == ("train", "loss")]
-    if losses:
-        matrix = table.curve_matrix(losses[0])[table.first_rows[networks]]
-        curves["sum_of_losses"] = {e: -matrix[:, :e].sum(axis=1) for e in chosen if e <= matrix.shape[1]}
-    queries = {e: np.asarray(table.all_seconds(epochs=e, metric=metric))[networks] for e in chosen}
-    return curves, queries
+class _Beginnings:
+    """The curves of a table, one row a network, as far as they are known below full training."""
+
+    def __init__(self, table: Table, metric: str) -> None:
+        about = table.metric(metric)
+        splits = {m: table.metric(m) for m in (*table.metrics, *table.curves)}
+        mine = {m: what for m, what in splits.items() if what.dataset == about.dataset}
+
+        def first(split: str, kind: str) -> str | None:
+            return next((m for m, what in mine.items() if (what.split, what.kind) == (split, kind)), None)
+
+        found = {
+            "valid": first("valid", about.kind) or metric,
+            "train_loss": first("train", "loss"),
+            "valid_loss": first("valid", "loss"),
+        }
+        self.full = about.epochs or max(table.fidelities(metric), default=0)
+        self.curves: dict[str, Curve] = {}
+        for measure, name in found.items():
+            epochs = [] if name is None else [e for e in table.fidelities(name) if e < self.full]
+            if name is None or not epochs:
+                continue
+            values = np.stack([np.asarray(table.values(name, epochs=e), dtype=np.float64) for e in epochs], axis=1)
+            sign = -1.0 if measure == "valid" and not table.metric(name).higher else 1.0
+            self.curves[measure] = Curve(np.asarray(epochs), sign * values)
+
+    def of(self, read: CurveReader) -> dict[int, Curve]:
+        """What a reader may look at after some epochs; nothing where the table has no such measure."""
+        curve = self.curves.get(read.measure)
+        if curve is None or (read.every and not curve.whole):
+            return {}
+        return {e: curve.until(e) for e in _some(curve.epochs.tolist())}
+
+    def for_features(self, features: Sequence[str]) -> dict[int, Curves]:
+        """The same for several readers at once; what is asked of all after the same epochs."""
+        needed = [reader(name) for name in features]
+        measures = {"valid" if read is None else read.measure for read in needed}
+        if not measures <= set(self.curves) or any(
+            read is not None and read.every and not self.curves[read.measure].whole for read in needed
+        ):
+            return {}
+        if not measures:
+            return {}
+        common = set.intersection(*(set(self.curves[measure].epochs.tolist()) for measure in measures))
+        return {e: {m: self.curves[m].until(e) for m in measures} for e in _some(sorted(common))}
+
+
+def _some(epochs: list[int]) -> list[int]:
+    """At most `FIDELITIES` of them, close together at the beginning."""
+    if len(epochs) <= FIDELITIES:
+        return epochs
+    return sorted({epochs[round(place)] for place in np.geomspace(1, len(epochs), FIDELITIES) - 1})

@@ -9,6 +9,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from archscout.core.errors import ArchscoutError, DataError, UsageError
 from archscout.search.engines import engine
 
@@ -74,7 +76,8 @@ def carry_out(
     missing = iter([job for job in jobs if job not in record.done])
     progress(sum(job in record.done for job in jobs), len(jobs))
     running: dict[Future[Any], tuple[str, int]] = {}
-    with engine("local", workers, payload) as pool:
+    # One thread here too, as in the workers: sums of more threads are rounded otherwise.
+    with threadpool_limits(1), engine("local", workers, payload) as pool:
         while True:
             while len(running) < max(1, 2 * workers) and (job := next(missing, None)) is not None:
                 running[pool.submit(measure, *job)] = job

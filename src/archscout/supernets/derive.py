@@ -10,7 +10,7 @@ import numpy as np
 
 from archscout.core.architecture import Architecture
 from archscout.core.space import Space
-from archscout.supernets.distributions import Distribution
+from archscout.supernets.distributions import Distribution, is_product
 from archscout.supernets.supernet import Supernet
 from archscout.supernets.weights import last_norm
 
@@ -27,9 +27,12 @@ TRIES = 256
 def likeliest(distribution: Distribution, admit: Admit, count: int, rng: np.random.Generator) -> list[Architecture]:
     """The `count` most probable different networks that keep every limit.
 
-    Where hardly any of the most probable ones does, evolution looks for the most probable one that does.
+    Where hardly any of the most probable ones does, evolution looks for the most probable one that does. Where options
+    cannot be combined freely, the first is `space.strongest`, and evolution goes on from there by the sum of weights.
     """
     space = distribution.space
+    if not is_product(space):
+        return _strongest(distribution, admit, count, rng)
     seen: set[str] = set()
     fresh = (a for a in distribution.best_first() if not (space.canonical(a) in seen or seen.add(space.canonical(a))))  # type: ignore[func-returns-value]
     found = admit(islice(fresh, TRIES), count)
@@ -43,6 +46,19 @@ def likeliest(distribution: Distribution, admit: Admit, count: int, rng: np.rand
     more = evolve(space, score, admit, rng, first=found, most=4 * TRIES)
     known = {space.canonical(architecture) for architecture in found}
     return (found + [a for a, _ in more if space.canonical(a) not in known])[:count]
+
+
+def _strongest(distribution: Distribution, admit: Admit, count: int, rng: np.random.Generator) -> list[Architecture]:
+    space = distribution.space
+    weights = {name: weight.tolist() for name, weight in distribution.weights().items()}
+    tables = {choice.name: dict(zip(choice.options, weights[choice.name], strict=True)) for choice in space.choices}
+    first = space.strongest(weights)
+
+    def score(architectures: Sequence[Architecture]) -> list[float]:
+        # An edge that is not there weighs nothing, however probable that is.
+        return [sum(tables[name][o] for name, o in a.items() if o != "none") for a in architectures]
+
+    return [a for a, _ in evolve(space, score, admit, rng, first=[first], most=4 * TRIES)[:count]]
 
 
 def evolve(

@@ -71,6 +71,9 @@ class Distribution(nn.Module):
         # What the reward has been on average; NaN before the first (see `archscout.supernets.updates.ScoreFunction`).
         self.baseline: Tensor
         self.register_buffer("baseline", torch.tensor(float("nan")))
+        # What a limit costs now (see `archscout.supernets.updates.PricedImportance`).
+        self.price: Tensor
+        self.register_buffer("price", torch.zeros(()))
         self._of = {c.name: i for i, variable in enumerate(self.variables) for c in variable.choices}
 
     @property
@@ -90,6 +93,10 @@ class Distribution(nn.Module):
                 others = [other for other in range(table.ndim) if other != axis]
                 found[choice.name] = table.sum(others) if others else table
         return {choice.name: found[choice.name] for choice in self.space.choices}
+
+    def weights(self) -> dict[str, Tensor]:
+        """By choice, by what each option is multiplied in a mixture of all of them (n,): its probability."""
+        return self.marginals()
 
     def presence(self) -> dict[str, Tensor]:
         """By choice, the probability that it is active."""
@@ -130,15 +137,26 @@ class Distribution(nn.Module):
                 )
         return total
 
-    def sample(self, count: int, rng: np.random.Generator) -> list[Architecture]:
-        """Independent draws."""
-        cumulated = [p.detach().double().cumsum(0).cpu().numpy() for p in self.probabilities()]
+    def sample(self, count: int, rng: np.random.Generator, *, balanced: bool = False) -> list[Architecture]:
+        """Draws from the distribution.
+
+        Args:
+            count: how many.
+            rng: of the draws.
+            balanced: whether together they take every option as often as its probability says, to within one, rather
+                than independently. Each alone has the same distribution as before, and the options of different
+                variables stay independent: systematic sampling of each variable, in an order of its own.
+        """
+        columns = []
+        for p in self.probabilities():
+            steps = p.detach().double().cumsum(0).cpu().numpy()
+            places = (rng.permutation(count) + rng.random()) / count if balanced else rng.random(count)
+            columns.append(np.minimum(np.searchsorted(steps, places * steps[-1], side="right"), len(steps) - 1))
         drawn = []
-        for _ in range(count):
+        for row in zip(*columns, strict=True):
             values: dict[str, Option] = {}
-            for variable, steps in zip(self.variables, cumulated, strict=True):
-                place = int(np.searchsorted(steps, rng.random() * steps[-1], side="right"))
-                values |= variable.values(min(place, variable.size - 1))
+            for variable, place in zip(self.variables, row, strict=True):
+                values |= variable.values(int(place))
             drawn.append(self.space.architecture(values))
         return drawn
 
@@ -173,6 +191,7 @@ class Distribution(nn.Module):
         """The same distribution with choices of a group decided together from now on (Yan et al. 2021, arXiv
         2011.10949): the logit of a combination is the sum of its options' log-probabilities."""
         merged = Distribution(self.space, groups).to(self.logits[0].device)
+        merged.price.copy_(self.price)
         marginals = self.marginals()
         for variable, logits in zip(merged.variables, merged.logits, strict=True):
             parts = [torch.log(marginals[choice.name]) for choice in variable.choices]
@@ -185,8 +204,32 @@ class Distribution(nn.Module):
 
     def check(self) -> None:
         """Raises `ArithmeticError` where a logit is no longer finite."""
-        if not all(bool(torch.isfinite(logits).all()) for logits in self.logits):
+        if not all(bool(torch.isfinite(logits).all()) for logits in self.parameters()):
             raise ArithmeticError("the distribution over architectures is no longer finite")
+
+
+class EdgeDistribution(Distribution):
+    """With a weight for each edge besides: what comes into a node is a weighted mean over its edges (PC-DARTS: Xu et
+    al. 2020, arXiv 1907.05737).
+
+    Edges are choices named `edge 0->2`; those of one node share out a softmax. Other choices have no such weight.
+    """
+
+    def __init__(self, space: Space) -> None:
+        super().__init__(space)
+        nodes: dict[str, list[str]] = {}
+        for choice in space.choices:
+            if "->" in choice.name:
+                nodes.setdefault(_layer(choice), []).append(choice.name)
+        self.nodes = list(nodes.values())
+        self.edges = nn.ParameterList(torch.zeros(len(names)) for names in self.nodes)
+
+    def weights(self) -> dict[str, Tensor]:
+        found = self.marginals()
+        for names, logits in zip(self.nodes, self.edges, strict=True):
+            for name, weight in zip(names, torch.softmax(logits, 0), strict=True):
+                found[name] = weight * found[name]
+        return found
 
 
 def is_product(space: Space, tries: int = 50) -> bool:
@@ -213,14 +256,18 @@ def layers(space: Space) -> list[list[str]]:
     its combinations would be more than 1,000."""
     groups: dict[tuple[str, object], list[list[Choice]]] = {}
     for choice in space.choices:
-        prefix, dot, _ = choice.name.rpartition(".")
-        _, arrow, node = choice.name.partition("->")
-        key = (prefix if dot else node if arrow else choice.name, choice.condition)
-        open_groups = groups.setdefault(key, [[]])
+        open_groups = groups.setdefault((_layer(choice), choice.condition), [[]])
         if math.prod(len(c.options) for c in [*open_groups[-1], choice]) > 1000:
             open_groups.append([])
         open_groups[-1].append(choice)
     return [[c.name for c in group] for lists in groups.values() for group in lists if group]
+
+
+def _layer(choice: Choice) -> str:
+    """What the choices of one layer have in common in their names."""
+    prefix, dot, _ = choice.name.rpartition(".")
+    source, arrow, node = choice.name.partition("->")
+    return prefix if dot else f"{source.rpartition(' ')[0]} ->{node.partition(' ')[0]}" if arrow else choice.name
 
 
 def _variables(space: Space, groups: Iterable[Sequence[str]]) -> tuple[Variable, ...]:

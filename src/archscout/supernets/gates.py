@@ -15,7 +15,7 @@ Gates = dict[str, Gate]
 
 def soft(distribution: Distribution) -> Gates:
     """Every option runs, weighted by its probability (DARTS: Liu et al. 2019, arXiv 1806.09055)."""
-    return {name: Gate(tuple(range(len(p))), p) for name, p in distribution.marginals().items()}
+    return {name: Gate(tuple(range(len(p))), p) for name, p in distribution.weights().items()}
 
 
 def straight_through(

@@ -31,13 +31,17 @@ def uniform(step: Step) -> list[Job]:
 
 
 class Samples:
-    """So many architectures drawn from the distribution: one for single-path training, several for PARSEC."""
+    """So many architectures drawn from the distribution: one for single-path training, several for PARSEC.
 
-    def __init__(self, count: int = 1) -> None:
-        self.count = count
+    With `balanced`, together they take every option as often as its probability says (`Distribution.sample`).
+    """
+
+    def __init__(self, count: int = 1, *, balanced: bool = False) -> None:
+        self.count, self.balanced = count, balanced
 
     def __call__(self, step: Step) -> list[Job]:
-        return [Job(architecture) for architecture in step.distribution.sample(self.count, step.rng("paths"))]
+        drawn = step.distribution.sample(self.count, step.rng("paths"), balanced=self.balanced)
+        return [Job(architecture) for architecture in drawn]
 
 
 class SamplesByEntropy:
@@ -47,12 +51,13 @@ class SamplesByEntropy:
     drawn would be reinforced; so `least` is 2.
     """
 
-    def __init__(self, factor: float, least: int = 2) -> None:
-        self.factor, self.least = factor, least
+    def __init__(self, factor: float, least: int = 2, *, balanced: bool = False) -> None:
+        self.factor, self.least, self.balanced = factor, least, balanced
 
     def __call__(self, step: Step) -> list[Job]:
         entropy = float(step.distribution.entropy().detach())
-        return Samples(max(self.least, math.ceil(self.factor * entropy - 1e-6)))(step)
+        count = max(self.least, math.ceil(self.factor * entropy - 1e-6))
+        return Samples(count, balanced=self.balanced)(step)
 
 
 def fair(step: Step) -> list[Job]:

@@ -289,19 +289,74 @@ class Importance(Update):
         super().__init__(rate, betas, 0.0)
         self.temperature, self.cost, self.strength = temperature, cost, strength
 
+    def losses(self, step: Step, architectures: Sequence[Architecture]) -> Tensor:
+        """The mean validation loss of each (A,), by inherited weights."""
+        return losses(step.supernet, architectures, step.valid)
+
     def gradients(self, step: Step) -> dict[str, float]:
         architectures = [job.architecture for job in step.jobs]
-        found = losses(step.supernet, architectures, step.valid)
+        found = self.losses(step, architectures)
         weights = posterior(-found * len(step.valid[1]), self.temperature)
         told = {"valid_loss": float((weights * found).sum()), "effective_samples": float(1 / (weights**2).sum())}
-        if self.cost is not None:
-            costs = torch.tensor(list(self.cost(architectures)), dtype=weights.dtype, device=weights.device)
-            told["excess_cost"] = float(costs.mean())
-            if bool(costs.sum() > 0):
-                weights = weights - self.strength * costs / costs.sum()
+        weights = self.charged(step.distribution, architectures, weights, told)
         logs = step.distribution.log_probabilities(architectures)
         (-(weights * logs).sum()).backward()  # type: ignore[no-untyped-call]
         return told
+
+    def charged(
+        self,
+        distribution: Distribution,
+        architectures: Sequence[Architecture],
+        weights: Tensor,
+        told: dict[str, float],
+    ) -> Tensor:
+        """The weights of the samples (A,) with their costs taken off; what is worth recording goes into `told`."""
+        if self.cost is None:
+            return weights
+        costs = torch.tensor(list(self.cost(architectures)), dtype=weights.dtype, device=weights.device)
+        told["excess_cost"] = float(costs.mean())
+        return weights - self.strength * costs / costs.sum() if bool(costs.sum() > 0) else weights
+
+
+class PricedImportance(Importance):
+    """As `Importance`, with a price on cost that rises while samples cost more than the target on average and falls
+    while they cost less, never below zero: the Lagrangian of the limit, climbed and descended at once.
+
+    A fixed strength either misses the target or stays far below it, for it does not know how much accuracy is at stake.
+
+    Args:
+        rate, betas, temperature: as above.
+        cost: of each, 1 at the limit.
+        aim: the mean cost of samples that is held, a little below the limit, for some are above the mean.
+        gain: how fast the price follows.
+    """
+
+    def __init__(
+        self,
+        rate: float = 1e-2,
+        betas: tuple[float, float] = (0.5, 0.999),
+        *,
+        temperature: float = 1.0,
+        cost: ArchitectureCost,
+        aim: float = 0.97,
+        gain: float = 1.0,
+    ) -> None:
+        super().__init__(rate, betas, temperature=temperature, cost=cost)
+        self.aim, self.gain = aim, gain
+
+    def charged(
+        self,
+        distribution: Distribution,
+        architectures: Sequence[Architecture],
+        weights: Tensor,
+        told: dict[str, float],
+    ) -> Tensor:
+        assert self.cost is not None
+        costs = torch.tensor(list(self.cost(architectures)), dtype=weights.dtype, device=weights.device)
+        charged = weights - distribution.price * (costs - costs.mean()) / len(costs)
+        distribution.price.add_(self.gain * float(costs.mean() - self.aim)).clamp_(min=0)
+        told |= {"cost": float(costs.mean()), "price": float(distribution.price)}
+        return charged
 
 
 class NaturalGaussian(Update):

@@ -69,6 +69,11 @@ class _Within(Space):
     def __reduce__(self) -> tuple[Any, ...]:
         return within, (self._table, self._metric)
 
+    @property
+    def whole(self) -> Space:
+        """The space that this is a part of."""
+        return self._table.space
+
     # -- remembered -----------------------------------------------------------------------------------------------
 
     def canonical(self, architecture: Architecture) -> str:

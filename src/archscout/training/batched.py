@@ -86,7 +86,7 @@ def train_many(
         UsageError: if a checkpoint in `folder` is of another training.
     """
     outcomes: list[Outcome] = []
-    size = stack_size(networks[0].to(device), task, recipe) if networks else 1
+    size = _largest_stack(networks[0].to(device), task, recipe) if networks else 1
     for start in range(0, len(networks), size):
         some = [network.to(device) for network in networks[start : start + size]]
         own = None if folder is None else folder / str(start)
@@ -94,8 +94,21 @@ def train_many(
     return outcomes
 
 
-def stack_size(network: nn.Module, task: Task, recipe: Recipe) -> int:
-    """How many networks like this one are best trained together."""
+def stack_size(networks: Sequence[nn.Module], task: Task, recipe: Recipe) -> int:
+    """How many networks like these are best trained together; 1 where they cannot be laid side by side."""
+    size = _largest_stack(networks[0], task, recipe)
+    if size < LEAST:
+        return 1
+    device = next((p.device for p in networks[0].parameters()), "cpu")
+    try:
+        stack(networks, task.tensors(task.train.head(2), device)[0])
+    except Unstackable:
+        return 1
+    return size
+
+
+def _largest_stack(network: nn.Module, task: Task, recipe: Recipe) -> int:
+    """How many networks like this one fit into one stack."""
     largest = 1
 
     def look(_: nn.Module, __: Any, output: Any) -> None:

@@ -207,7 +207,8 @@ def test_linear_regions(cells: Setting, literal: ModuleType) -> None:
     task = tiny_task((1, 3, 3), 4, 40)
     seed = derive(cells.seed, "regions", space.canonical(architecture), 0)
     network = literal.train_mode(build(space, architecture, task, seed=seed))
-    expected = literal.regions(network, [_crops(subject, 3, 0, part) for part in range(3)])
+    crops = [_crops(subject.inputs(1000, part)[0], 3, stream(cells.seed, "crops", 0, part)) for part in range(3)]
+    expected = literal.regions(network, crops)
     assert value("te_nas_regions:repeats=1", cells, architecture) == expected
 
 

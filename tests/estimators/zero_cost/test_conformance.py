@@ -23,6 +23,7 @@ SMALL = {
     "bn_gamma": "batch=8,steps=3",
     "knas_code": "batch=4",
     "log_rank": "reference=3",
+    "rank_blend": "reference=3",
     "meco": "size=16",
     "swap": "batch=8,repeats=2",
     "te_nas_ntk": "batch=8,repeats=2",
@@ -61,7 +62,7 @@ class _Small(EstimatorConformance):
         return [setting.space.sample(stream(number, "conformance of scores", 1)) for number in (2, 5, 9)]
 
 
-HEAVY = {"teg", "knas_code", "az_nas", "log_rank", "vote"}
+HEAVY = {"teg", "knas_code", "az_nas", "log_rank", "rank_blend", "vote"}
 """Made of others, or of fifty passes."""
 
 for _name in NAMES:
@@ -74,7 +75,7 @@ def test_all_are_there() -> None:
     """The names that the field knows."""
     asked = """params macs l2_norm grad_norm snip plain fisher grasp synflow jacob_cov epe_nas naswot das zen epsilon
     gradsign knas knas_code te_nas_ntk te_nas_regions teg eigen_nas nasgraph nn_mass nonlinear_units swap zico meco
-    az_nas near vkdnw dextr freedarts bn_gamma vote log_rank epsilon_log"""
+    az_nas near vkdnw dextr freedarts bn_gamma vote log_rank rank_blend epsilon_log"""
     assert set(asked.split()) <= set(NAMES)
 
 

@@ -12,7 +12,7 @@ from archscout.core.seeds import stream
 from archscout.core.trial import Estimate
 from archscout.estimators.zero_cost.harness import score
 from archscout.estimators.zero_cost.log_rank import LogRank
-from archscout.estimators.zero_cost.ranks import log_rank_sum, majority, ranks
+from archscout.estimators.zero_cost.ranks import among, log_rank_sum, majority, ranks
 from archscout.estimators.zero_cost.teg import Teg
 from archscout.testing.tasks import tiny_task
 
@@ -80,6 +80,23 @@ def test_an_ensemble_of_nothing_is_undefined() -> None:
     assert "no path" in merged[0].reason
     assert math.isfinite(merged[1].value)
     assert merged[1].seconds == 3.0
+
+
+def test_the_tuned_blend_is_its_members_weighed() -> None:
+    made = create("estimator", "rank_blend:reference=9")
+    assert made.members == ("jacob_cov", "params", "nasgraph:expected=true", "epsilon_log", "epsilon")
+    values, reference = (np.hstack([some(n, seed), some(n, seed + 1)])[:, :5] for n, seed in ((6, 1), (9, 3)))
+    assert np.allclose(made.combine(values, reference), np.log(ranks(values, reference)) @ [0.5, 2, 2, 2, 1])
+
+
+def test_among_candidates_ranks_are_those_of_scipy() -> None:
+    values = np.round(some(12, 8), 1)
+    values[3, 1] = math.nan
+    found = among(values)
+    for column, ranked in zip(values.T, found.T, strict=True):
+        lowest = np.where(np.isnan(column), -1e9, column)
+        expected = [(lowest < v).sum() + ((lowest == v).sum() + 1) / 2 for v in lowest]
+        assert np.allclose(ranked, np.array(expected) / 12)
 
 
 def test_weights_of_members() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from archscout.core.errors import UsageError, nearest
 from archscout.core.space import Space
 from archscout.estimators.encodings.adjacency import adjacency
+from archscout.estimators.encodings.graph import graph, graph_widths, live_graph
 from archscout.estimators.encodings.graphs import Architectures, parsed
 from archscout.estimators.encodings.live import blocks, live
 from archscout.estimators.encodings.path import path
@@ -31,9 +32,14 @@ def plain(space: Space, architectures: Architectures) -> np.ndarray:
     return space.encode(list(parsed(space, architectures)))
 
 
+def nothing(space: Space, architectures: Architectures) -> np.ndarray:
+    """No columns: for predictors that learn from scores or curves alone."""
+    return np.empty((len(architectures), 0), dtype=np.float32)
+
+
 ENCODINGS: dict[str, Callable[[Space, Architectures], np.ndarray]] = {
-    "adjacency": adjacency, "choices": choices, "live": live, "path": path, "plain": plain, "sequence": sequence,
-    "wl": wl,
+    "adjacency": adjacency, "choices": choices, "graph": graph, "live": live, "live_graph": live_graph,
+    "none": nothing, "path": path, "plain": plain, "sequence": sequence, "wl": wl,
 }  # fmt: skip
 
 _known: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
@@ -67,8 +73,13 @@ def widths(name: str, space: Space) -> tuple[int, ...]:
     """How many columns of `encode(name, ...)` belong together: features of one kind."""
     found: list[int] = []
     for part in name.split("+"):
-        found += blocks(space) if part == "live" else [encode(part, space, []).shape[1]]
-    return tuple(found)
+        if part == "live":
+            found += blocks(space)
+        elif part in ("graph", "live_graph"):
+            found += graph_widths(space)
+        else:
+            found += [encode(part, space, []).shape[1]]
+    return tuple(width for width in found if width)
 
 
 def default_encoding(space: Space) -> str:

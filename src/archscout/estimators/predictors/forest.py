@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from sklearn.ensemble import RandomForestRegressor
 
 from archscout.core.registry import register
 from archscout.core.seeds import derive
+from archscout.core.space import Space
 from archscout.estimators.predictors.base import Predictor
 from archscout.estimators.predictors.learned import Learned
 
@@ -20,20 +23,46 @@ def random_forest(encoding: str = "default", scores: str = "", seed: int = 0) ->
 class RandomForest(Predictor):
     """116 trees on all samples, leaves of at least 2, splits among 17 % of the features; deviation between trees.
 
-    The settings of the study of White, Zela, Ru, Liu, Hutter (2021, arXiv 2104.01177). Parameters: see `Predictor`.
+    The settings of the study of White, Zela, Ru, Liu, Hutter (2021, arXiv 2104.01177).
+
+    Args:
+        space, encoding, seed: see `Predictor`.
+        trees: how many.
+        features: the share of them that a split chooses from.
+        leaf: the fewest samples of a leaf.
     """
 
+    def __init__(
+        self,
+        space: Space | None = None,
+        encoding: str | None = None,
+        seed: int = 0,
+        *,
+        trees: int = 116,
+        features: float = 0.17,
+        leaf: int = 2,
+    ) -> None:
+        super().__init__(space, encoding, seed)
+        self.trees, self.features, self.leaf = trees, features, leaf
+
+    def drawn(self, rng: np.random.Generator) -> dict[str, Any]:
+        return {
+            "trees": int(np.exp(rng.uniform(np.log(16), np.log(128)))), "features": float(rng.uniform(0.1, 0.9)),
+            "leaf": int(rng.integers(1, 20)),
+        }  # fmt: skip
+
     def _fit(self, matrix: np.ndarray, y: np.ndarray) -> None:
-        self.trees_ = forest(116, derive(self.seed, "random forest") % 2**32).fit(matrix, y)
+        state = derive(self.seed, "random forest") % 2**32
+        self.trees_ = forest(self.trees, state, self.features, self.leaf).fit(matrix, y)
 
     def _predict(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return between_trees(self.trees_, matrix)
 
 
-def forest(trees: int, state: int) -> RandomForestRegressor:
+def forest(trees: int, state: int, features: float = 0.17, leaf: int = 2) -> RandomForestRegressor:
     """A forest with these settings, not grown yet."""
     return RandomForestRegressor(
-        trees, max_features=0.17, min_samples_leaf=2, bootstrap=False, random_state=state, n_jobs=1
+        trees, max_features=features, min_samples_leaf=leaf, bootstrap=False, random_state=state, n_jobs=1
     )
 
 

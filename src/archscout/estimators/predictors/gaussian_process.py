@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from archscout.core.registry import register
 from archscout.core.seeds import stream
 from archscout.core.space import Space
-from archscout.estimators.predictors.base import Predictor
+from archscout.estimators.predictors.base import Predictor, block_widths
 from archscout.estimators.predictors.learned import Learned
 from archscout.estimators.predictors.targets import Scale
 
@@ -57,17 +57,6 @@ class GaussianProcess(Predictor):
     def _predict(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         mean, std = self.process_.predict(matrix)
         return on_the_values(self.scale_, mean, std)
-
-
-def block_widths(predictor: Predictor, matrix: np.ndarray) -> tuple[int, ...]:
-    """The blocks of a matrix: as given, or those of the predictor's encoding, or one."""
-    from archscout.estimators.encodings.encode import default_encoding, widths
-
-    given: tuple[int, ...] | None = predictor.widths
-    if given is None and predictor.space is not None:
-        given = widths(predictor.encoding or default_encoding(predictor.space), predictor.space)
-    rest = matrix.shape[1] - sum(given or ())
-    return (*(given or ()), rest) if rest > 0 or not given else tuple(given)
 
 
 def sample(count: int, most: int, seed: int) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from scipy.stats import rankdata
 
@@ -25,6 +27,8 @@ class LambdaRank(Predictor):
     What it says is an order, brought to the mean and the deviation of the values learned from; it has no standard
     deviation (NaN). Parameters: see `Predictor`. Raises `UsageError` where LightGBM is not installed.
     """
+
+    library: ClassVar[str] = "lightgbm"
 
     def _fit(self, matrix: np.ndarray, y: np.ndarray) -> None:
         grades = np.floor((rankdata(y) - 1) / max(1, len(y) - 1) * GRADES).astype(int)

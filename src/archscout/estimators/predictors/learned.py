@@ -13,8 +13,10 @@ from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError
 from archscout.core.estimator import Estimator, Setting
 from archscout.core.registry import full_name
+from archscout.core.seeds import stream
+from archscout.core.space import Space
 from archscout.core.trial import Estimate, Trial
-from archscout.estimators.encodings.encode import default_encoding, encode, widths
+from archscout.estimators.encodings.encode import encode, widths
 
 if TYPE_CHECKING:
     from archscout.estimators.predictors.base import Predictor
@@ -26,16 +28,20 @@ class Learned(Estimator):
     Args:
         name: of the method.
         predictor: what learns; a copy of it does.
-        encoding: a name of `archscout.estimators.encodings.encode`, several joined by `+`, or `default`.
+        encoding: a name of `archscout.estimators.encodings.encode`, several joined by `+`, or `default`: what the
+            predictor is meant for.
         scores: zero-cost scores as further features, joined by `+`: `naswot+synflow`.
+        tune: random settings of the predictor that are tried before it learns.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"history"})
 
-    def __init__(self, name: str, predictor: Predictor, encoding: str = "default", scores: str = "") -> None:
+    def __init__(
+        self, name: str, predictor: Predictor, encoding: str = "default", scores: str = "", *, tune: int = 0
+    ) -> None:
         given = {"encoding": encoding} if encoding != "default" else {}
         self.name = full_name(name, given | ({"scores": scores} if scores else {}))
-        self.predictor, self.encoding = predictor, encoding
+        self.predictor, self.encoding, self.tune = predictor, encoding, tune
         self.scores = tuple(scores.split("+")) if scores else ()
 
     def fit(self, trials: Sequence[Trial], setting: Setting) -> None:
@@ -46,10 +52,15 @@ class Learned(Estimator):
         scored = self._scores([trial.architecture for trial in known], setting)
         self._known_scores = np.sort(scored, axis=0)
         if "widths" in self.predictor.get_params():
-            grouped = widths(self.encoded_by(setting), setting.space) + (1,) * len(self.scores)
-            self.predictor.set_params(widths=grouped)
+            self.predictor.set_params(widths=self.widths(setting.space))
         matrix = self._matrix([trial.architecture for trial in known], scored, setting)
-        self.predictor.fit(matrix, [trial.value for trial in known])
+        values = [trial.value for trial in known]
+        if self.tune:
+            self.predictor.tune(matrix, values, self.tune)
+        rng = stream(setting.seed, "unlabelled")
+        others = [setting.space.sample(rng) for _ in range(self.predictor.unlabelled)]
+        pool = self._matrix(others, self._scores(others, setting), setting) if others else None
+        self.predictor.fit(matrix, values, pool)
 
     def estimate(
         self, architectures: Sequence[Architecture], setting: Setting, *, fidelity: int | None = None
@@ -67,12 +78,18 @@ class Learned(Estimator):
             for m, s in zip(mean, std, strict=True)
         ]
 
-    def encoded_by(self, setting: Setting) -> str:
-        """The name of the encoding, the default for the space made explicit."""
-        return default_encoding(setting.space) if self.encoding == "default" else self.encoding
+    def encoded_by(self, space: Space) -> str:
+        """The name of the encoding, a default made explicit."""
+        from archscout.estimators.predictors.base import encoding_of
+
+        return encoding_of(self.predictor, space, None if self.encoding == "default" else self.encoding)
+
+    def widths(self, space: Space) -> tuple[int, ...]:
+        """How many columns belong together, scores at the end."""
+        return widths(self.encoded_by(space), space) + (1,) * len(self.scores)
 
     def _matrix(self, architectures: Sequence[Architecture], scored: np.ndarray, setting: Setting) -> np.ndarray:
-        encoded = encode(self.encoded_by(setting), setting.space, architectures)
+        encoded = encode(self.encoded_by(setting.space), setting.space, architectures)
         places = [
             np.searchsorted(known, column) / len(known)
             for known, column in zip(self._known_scores.T, scored.T, strict=True)

@@ -13,9 +13,9 @@ from sklearn.ensemble import ExtraTreesRegressor
 from archscout.core.registry import register
 from archscout.core.seeds import derive, stream
 from archscout.core.space import Space
-from archscout.estimators.predictors.base import Predictor
+from archscout.estimators.predictors.base import Predictor, block_widths
 from archscout.estimators.predictors.forest import forest
-from archscout.estimators.predictors.gaussian_process import MOST, Process, block_widths, on_the_values, sample
+from archscout.estimators.predictors.gaussian_process import MOST, Process, on_the_values, sample
 from archscout.estimators.predictors.learned import Learned
 from archscout.estimators.predictors.targets import Scale
 

@@ -23,7 +23,7 @@ class Das(Score):
 
     score = D + share * N log N_A. With share = 1 this is `naswot`, with share = 0 only the ability to tell apart.
 
-    Source: Zhu, Li, Wu, Liu, Zhang 2022, "DAS: Neural Architecture Search via Distinguishing Activation Score", arXiv
+    Source: Liu, Li, Sun, Liu 2022, "DAS: Neural Architecture Search via Distinguishing Activation Score", arXiv
     2212.12132, whose abstract describes the decoupling, a better combination and a fast training phase. Its code is not
     public and its formulas were not at hand: the combination here is a reconstruction, and so is the training (plain
     gradient descent with momentum 0.9 on batches of the training split).

@@ -24,10 +24,8 @@ class Epsilon(Score):
     takes the statistics of the batch; y_w are the outputs of the examples, v_w = (y_w - min y_w) / (max y_w - min y_w),
     entries that are exactly 0 left out. score = mean_i |v_low,i - v_high,i| / mean of both v. Higher is better.
 
-    Source: Gracheva 2021/2023, "Trainless Model Performance Estimation Based on Random Weights Initialisations for
-        Neural Architecture Search"; Mollayi, Gracheva et al. 2023, "Neural architecture search with a pair of constant
-        shared weights" (epsinas), arXiv 2302.04406. Constants for NAS-Bench-201 are 1e-7 and 1, for NAS-Bench-101 1e-4
-        and 10.
+    Source: Gracheva 2023, "Neural Architecture Search: Two Constant Shared Weights Initialisations" (epsinas), arXiv
+        2302.04406. Constants for NAS-Bench-201 are 1e-7 and 1, for NAS-Bench-101 1e-4 and 10.
 
     At 1e-7 each convolution makes the signal some ten decades smaller, so that in float32 only paths without
     convolutions count; where an architecture has none, all outputs are 0 and the score is undefined. That is so for 41

@@ -29,9 +29,9 @@ class NasGraph(Score):
     |E| / |V|, over nodes with an edge. The network has 16 channels and 1 cell a stage where the space has such sizes,
     and its classifier is left out.
 
-    Source: Huang, Li, Cheng, Chen 2024, "Graph is all you need? Lightweight data-agnostic neural architecture search
-        without training", arXiv 2405.01306. In their code an operation `none` has nodes, with edges to the layers after
-        it though nothing comes out of it; here what is dead is not there.
+    Source: Huang, Pedapati, Chen, Jiang, Gao 2024, "Graph is all you need? Lightweight data-agnostic neural
+        architecture search without training", arXiv 2405.01306. In their code an operation `none` has nodes, with edges
+        to the layers after it though nothing comes out of it; here what is dead is not there.
 
     Args:
         expected: the number of edges expected over the weights, in closed form: a convolution has p C_in C_out, with p

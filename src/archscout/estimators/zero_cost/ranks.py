@@ -25,6 +25,17 @@ def ranks(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return placed
 
 
+def among(values: np.ndarray) -> np.ndarray:
+    """Rank over number of candidates, from 1 / m to 1, by column; equal ones share the mean rank, NaN is lowest.
+
+    >>> among(np.array([[3.0], [1.0], [3.0], [np.nan]])).ravel().tolist()
+    [0.875, 0.5, 0.875, 0.25]
+    """
+    from scipy.stats import rankdata
+
+    return np.asarray(rankdata(np.nan_to_num(values, nan=-np.inf), axis=0) / max(1, len(values)))
+
+
 def log_rank_sum(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """The sum over members of the logarithm of the rank: a low rank in one member weighs more than a high one."""
     return np.asarray(np.log(ranks(values, reference)).sum(1))

@@ -16,7 +16,7 @@ class Teg(Ensemble):
     score = sum over `te_nas_ntk`, `te_nas_regions` and `teg_mse` of the rank among a reference sample of the space: the
     rule by which its searches pick their result at the end.
 
-    Source: Chen, Gong, Wei, et al. 2021, arXiv 2108.11939. They rank among the architectures that a search has visited;
+    Source: Chen, Gong, Wu, et al. 2021, arXiv 2108.11939. They rank among the architectures that a search has visited;
     here the measure is fixed.
 
     Args:

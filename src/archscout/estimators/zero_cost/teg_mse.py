@@ -24,7 +24,7 @@ class TegMse(Score):
     K_xx^-1 Y and score = -mean_i sum_c (P - Y')^2_ic; the mean over `repeats` draws. The kernel takes the weights of
     all layers but the first and the last: those of the cells.
 
-    Source: Chen, Gong, Wei, et al. 2021, "Understanding and Accelerating Neural Architecture Search with Training-Free
+    Source: Chen, Gong, Wu, et al. 2021, "Understanding and Accelerating Neural Architecture Search with Training-Free
     and Theory-Grounded Metrics", arXiv 2108.11939. Their code inverts K_xx as it is, singular for cells without
     convolutions; here K_xx + 1e-6 tr(K_xx) / N is solved for. Both batches go through the network as one here, so that
     they share the statistics of batch normalisation.

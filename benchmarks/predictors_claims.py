@@ -1,0 +1,279 @@
+"""What has been said of predictors, tested on the same ground.
+
+    python benchmarks/predictors_claims.py --nasbench201 tables/nasbench201.parquet --nlp tables/nasbench_nlp.parquet \\
+        --scores digits_scores.csv
+
+Each claim is a study (`archscout.study`) in its own folder of `--runs`, from which a stopped run goes on, or, for early
+stopping, trainings of a table walked through in a random order. Differences are means over repeats, paired by repeat,
+with their 95 % bootstrap intervals; p is Wilcoxon's signed rank test. Claims of which nothing has been run are left out
+and named. Tables and scores: see `benchmarks/predictors_all.py`. Writes docs/results/predictors_claims.md and .json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import archscout
+from archscout.core.seeds import stream
+from archscout.estimators.curves.stopping import StoppingRule
+from archscout.study.estimators import Plan, compare
+from archscout.study.summary import interval, paired
+from archscout.tables.load import load
+from archscout.tables.table import Table
+
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
+WEAK = "acenas:scores=params+macs+naswot"
+COMBINED = "combined"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """That one contender is better than another in a metric, at some sizes."""
+
+    title: str
+    said: str
+    better: str
+    worse: str
+    sizes: tuple[int, ...]
+    metric: str = "kendall"
+    least: float = 0.0
+    """The difference from which on the claim holds."""
+    table: str = "nasbench201"
+    epochs: tuple[int, ...] = (0,)
+
+
+CLAIMS = (
+    Claim("fr-gin", "forward and reverse networks beat one GIN (FR-NAS)", "fr_nas", "gin", (50, 100)),
+    Claim("fr-pair", "and two forward GINs, averaged (FR-NAS)", "fr_nas", "gin:members=2", (50, 100)),
+    Claim("lambda", "the gradient of NDCG beats squared error in NDCG@10 (AceNAS)", "acenas", "acenas:loss=squared",
+          (50, 100), "ndcg@10"),
+    Claim("weak", "pre-training on weak labels helps up to 50 (AceNAS)", WEAK, "acenas", (25, 50)),
+    Claim("binary", "comparing pairs is no worse than regression (BRP-NAS)", "brp_nas", "brp_nas:binary=false",
+          (50, 100)),
+    *(Claim(f"omni-{part}", f"OMNI is no more than .02 below {part} alone", "omni:tune=0", part, (25, 100), least=-0.02,
+            table="digits", epochs=(2, 4, 8)) for part in ("ngb", "jacob_cov", "sotl_e")),
+    *(Claim(f"omni-{what}", f"OMNI is better than without its {what}", "omni:tune=0", name, (25, 100), table="digits",
+            epochs=(2, 4, 8))
+      for what, name in (("curve", "omni:curve=,tune=0"), ("score", "omni:scores=,tune=0"),
+                         ("encoding", "omni:encoding=none,tune=0"))),
+    Claim("combined-omni", "the combined predictor is above OMNI", COMBINED, "omni:tune=0", (25, 100), table="digits",
+          epochs=(2, 4, 8)),
+    Claim("combined-scout", "and above scout", COMBINED, "scout", (25, 100), table="digits", epochs=(2, 4, 8)),
+)  # fmt: skip
+
+PUBLISHED = {"pinat": {78: 0.549, 156: 0.631, 469: 0.706}}
+"""Kendall's tau on all of NAS-Bench-201, CIFAR-10, as the repository of PINAT states it (Lu et al. 2023)."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nasbench201", type=Path)
+    parser.add_argument("--nlp", type=Path)
+    parser.add_argument("--digits", default="nasbench201-digits", help="the table of digits: its name, or a file")
+    parser.add_argument("--scores", type=Path, help="a file of archscout score, for the table of digits")
+    parser.add_argument("--runs", type=Path, default=Path("runs/predictors_claims"))
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--only", default="", help="these claims alone, by their short names, joined by commas")
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--report", action="store_true", help="run nothing: the page of what is there in --runs")
+    options = parser.parse_args()
+    tables = {"digits": (load(options.digits), "test_accuracy", options.scores)}
+    if options.nasbench201 is not None:
+        tables["nasbench201"] = (Table.open(options.nasbench201), "c10_test_200", None)
+    if not options.report:
+        for claim in CLAIMS:
+            if claim.table in tables and (not options.only or claim.title in options.only.split(",")):
+                run(claim, *tables[claim.table], options)
+        for name, taus in PUBLISHED.items():
+            if "nasbench201" in tables and (not options.only or name in options.only.split(",")):
+                table, metric, _ = tables["nasbench201"]
+                plan = Plan((name,), tuple(taus), options.repeats, None, clean=False)
+                compare(table, plan, options.runs / name, metric=metric, workers=options.workers)
+    found: dict[str, Any] = {"version": archscout.__version__, "claims": [], "published": [], "stopping": []}
+    for claim in CLAIMS:
+        found["claims"] += differences(claim, rows_in(options.runs / folder_of(claim)))
+    for name, taus in PUBLISHED.items():
+        found["published"] += against(name, taus, rows_in(options.runs / name))
+    if not options.only or "stopping" in options.only.split(","):
+        found["stopping"] += stopping(load(options.digits), "valid_accuracy", 500, options.repeats)
+        if options.nlp is not None:
+            found["stopping"] += stopping(Table.open(options.nlp), "valid_loss", 300, options.repeats)
+    else:
+        found["stopping"] = before("stopping")
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / "predictors_claims.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (RESULTS / "predictors_claims.md").write_text(report(found), encoding="utf-8")
+
+
+def before(key: str) -> Any:
+    file = RESULTS / "predictors_claims.json"
+    return json.loads(file.read_text(encoding="utf-8")).get(key, []) if file.is_file() else []
+
+
+def folder_of(claim: Claim) -> str:
+    """Claims of the same sizes on the same table share what they need."""
+    return f"{claim.table}-{'-'.join(map(str, claim.sizes))}"
+
+
+def run(claim: Claim, table: Table, metric: str, scores: Path | None, options: argparse.Namespace) -> None:
+    plan = Plan((claim.better, claim.worse), claim.sizes, options.repeats)
+    compare(
+        table, plan, options.runs / folder_of(claim), metric=metric, scores=scores, workers=options.workers,
+        progress=lambda done, total: print(f"{claim.title}: {done} of {total}", flush=True),
+    )  # fmt: skip
+
+
+def rows_in(folder: Path) -> list[dict[str, Any]]:
+    file = folder / "rows.jsonl"
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    return [row for line in lines for row in json.loads(line)[2]]
+
+
+def differences(claim: Claim, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One entry for each size and number of epochs: the difference, over the repeats that both have."""
+    found = []
+    for size in claim.sizes:
+        for epochs in claim.epochs:
+            values = [
+                {r["repeat"]: r[claim.metric] for r in rows if r["estimator"] == name and fits(r, size, epochs)}
+                for name in (claim.better, claim.worse)
+            ]
+            both = sorted(set(values[0]) & set(values[1]))
+            if not both:
+                continue
+            first, second = (np.asarray([of[repeat] for repeat in both]) for of in values)
+            mean, low, high = interval(first - second)
+            found.append(
+                {
+                    "claim": claim.title, "said": claim.said, "table": claim.table, "metric": claim.metric,
+                    "train": size, "epochs": epochs, "repeats": len(both), "better": float(first.mean()),
+                    "worse": float(second.mean()), "difference": mean, "low": low, "high": high,
+                    "p": paired(first, second) if len(both) > 1 else 1.0, "least": claim.least,
+                    "verdict": verdict(mean, low, high, claim.least),
+                }
+            )  # fmt: skip
+    return found
+
+
+def fits(row: dict[str, Any], size: int, epochs: int) -> bool:
+    """Whether this is what a contender says at a size and an epoch; one that needs neither always answers."""
+    return row["train"] in (0, size) and row["epochs"] in (0, epochs)
+
+
+def verdict(mean: float, low: float, high: float, least: float) -> str:
+    if low >= least:
+        return "holds"
+    return "does not hold" if high < least else f"undecided ({'for' if mean >= least else 'against'})"
+
+
+def against(name: str, taus: dict[int, float], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    found = []
+    for size, tau in taus.items():
+        ours = [row["kendall"] for row in rows if row["train"] == size]
+        if ours:
+            mean, low, high = interval(ours)
+            found.append(
+                {"name": name, "train": size, "published": tau, "kendall": mean, "low": low, "high": high,
+                 "repeats": len(ours)}
+            )  # fmt: skip
+    return found
+
+
+def stopping(table: Table, metric: str, count: int, repeats: int) -> list[dict[str, Any]]:
+    """Trainings in a random order, the first 20 whole; the rule learns again when whole ones have doubled."""
+    measure = next(c for c in table.curves if table.metric(c).measure == table.metric(metric).measure)
+    sign = 1.0 if table.metric(metric).higher else -1.0
+    curves = sign * table.curve_matrix(measure)[table.first_rows]
+    curves = curves[np.isfinite(curves).all(axis=1)]
+    found = []
+    for sure in (0.99, 0.95):
+        saved, kept, regret = [], [], []
+        for repeat in range(repeats):
+            order = stream(repeat, "stopping", table.name).permutation(len(curves))[:count]
+            epochs, whole = walked(curves[order], sure)
+            ends = curves[order, -1]
+            saved.append(len(order) * curves.shape[1] / epochs)
+            kept.append(float(np.isclose(ends[whole].max(), ends.max())))
+            regret.append(float(ends.max() - ends[whole].max()))
+        found.append(
+            {
+                "table": table.name, "metric": metric, "trainings": min(count, len(curves)), "epochs": curves.shape[1],
+                "sure": sure, "repeats": repeats, "saved": interval(saved), "kept": float(np.mean(kept)),
+                "regret": float(np.mean(regret)),
+            }
+        )  # fmt: skip
+    return found
+
+
+def walked(curves: np.ndarray, sure: float, first: int = 20) -> tuple[int, np.ndarray]:
+    """How many epochs were trained, and which trainings were whole."""
+    last = curves.shape[1]
+    whole = list(range(min(first, len(curves))))
+    rule, learned, epochs = StoppingRule(sure), 0, first * last
+    for row in range(first, len(curves)):
+        if len(whole) >= 2 * learned:
+            rule, learned = StoppingRule(sure).fit(curves[whole], curves[whole, -1]), len(whole)
+        left = next((e for e in range(1, last) if rule.stops(curves[row, :e], curves[whole, -1])), None)
+        epochs += left or last
+        if left is None:
+            whole.append(row)
+    return epochs, np.asarray(whole)
+
+
+def report(found: dict[str, Any]) -> str:
+    lines = [
+        "# What has been said of predictors, tested",
+        "",
+        "Made by `benchmarks/predictors_claims.py`. Clean protocol, 1,000 predicted. The difference is that of means "
+        "over repeats, with its 95 % bootstrap interval; a claim holds where the whole interval does, and is undecided "
+        "where the interval does not tell. n is the number of repeats; epochs are those of a training that was begun.",
+        "",
+        "| claim | table | learned from | epochs | n | | | difference | p | |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for e in found["claims"]:
+        metric = "" if e["metric"] == "kendall" else f" ({e['metric']})"
+        lines.append(
+            f"| {e['said']}{metric} | {e['table']} | {e['train']} | {e['epochs'] or ''} | {e['repeats']} | "
+            f"{e['better']:.3f} | {e['worse']:.3f} | {e['difference']:+.3f} [{e['low']:+.3f}, {e['high']:+.3f}] | "
+            f"{e['p']:.2g} | {e['verdict']} |"
+        )
+    missing = [claim.said for claim in CLAIMS if claim.title not in {e["claim"] for e in found["claims"]}]
+    if missing:
+        lines += ["", "Not run: " + "; ".join(missing) + "."]
+    if found["published"]:
+        lines += ["", "## Published correlations", "", "All 15,625 predicted, those learned from among them.", ""]
+        lines += ["| predictor | learned from | n | tau | published |", "| --- | --- | --- | --- | --- |"]
+        lines += [
+            f"| {e['name']} | {e['train']} | {e['repeats']} | {e['kendall']:.3f} [{e['low']:.3f}, {e['high']:.3f}] | "
+            f"{e['published']:.3f} |"
+            for e in found["published"]
+        ]
+    if found["stopping"]:
+        lines += [
+            "",
+            "## Early stopping by prediction (Baker et al. 2017, who claim up to 6 times)",
+            "",
+            "Trainings in a random order; the first 20 are whole, then each is left when the rule is sure that it will "
+            "not become the best. Saved: epochs of all trainings divided by those that were trained. Kept: runs in "
+            "which the best of all was trained to its end.",
+            "",
+            "| table | measure | trainings x epochs | sure | n | saved | kept | mean regret |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        ]
+        lines += [
+            f"| {e['table']} | {e['metric']} | {e['trainings']} x {e['epochs']} | {e['sure']} | {e['repeats']} | "
+            f"{e['saved'][0]:.1f} [{e['saved'][1]:.1f}, {e['saved'][2]:.1f}] | {e['kept']:.0%} | {e['regret']:.4f} |"
+            for e in found["stopping"]
+        ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""How well shared weights rank NAS-Bench-201: inherited scores against the table over its 6,466 published classes.
+
+    python benchmarks/supernets_ranking.py --data cifar10_jpeg.npz --table accuracy.parquet --seeds 5
+
+Data: CIFAR-10 reduced to 16 x 16. Supernet: narrow, one cell a stage by default. Truth: the table's CIFAR-10 test
+accuracy after 200 epochs (width 16, five cells a stage, 32 x 32), so that what is reported is how well the ranking
+carries over. Scores: minus the mean loss on validation images, each batch with an architecture's own statistics; of
+the classes, 5,260 are different networks, and each of these is scored once.
+
+For each seed and each way of drawing paths (`--paths`: uniform is SPOS; fair; scattered) one supernet is trained and
+ranked, and one that is untrained; parameters, multiply-adds and chance are the other controls. Results are kept as they
+come, and a run that was stopped goes on. Writes docs/results/supernets_ranking.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from supernets_common import RESULTS, Rows, read_table, small_cifar
+
+from archscout.core.registry import create
+from archscout.study.supernets import CONTROLS, Supernets, control, inherited_scores, trained_supernet
+from archscout.supernets.ranking import rank_report
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--table", required=True)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--paths", default="scattered,uniform,untrained")
+    parser.add_argument("--passes", type=int, default=6000, help="batches through each supernet")
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--rate", type=float, default=0.1)
+    parser.add_argument("--examples", type=int, default=256, help="of validation, for the scores")
+    parser.add_argument("--space", default="nasbench201:width=8,cells=1")
+    parser.add_argument("--classes", type=int, default=6466, help="of the published ones, how many are ranked")
+    parser.add_argument("--out", type=Path, default=RESULTS / "supernets_ranking.json")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    space, task = create("space", options.space), small_cifar(options.data)
+    truth, classes = read_table(options.table)
+    texts = classes[:: max(1, len(classes) // options.classes)][: options.classes]
+    architectures = [space.parse(text) for text in texts]
+    forms = [space.canonical(architecture) for architecture in architectures]
+    different = dict(zip(reversed(forms), reversed(architectures), strict=True))
+    true = [truth[text] for text in texts]
+    rows = Rows(options.out, task=task.name, classes=len(texts), networks=len(different))
+
+    def keep(paths: str, seed: int, passes: int, scores: list[float], trained: float, ranked: float) -> None:
+        found = dict(zip(different, scores, strict=True))
+        report = asdict(rank_report(architectures, [found[form] for form in forms], true))
+        rows.add(
+            {"paths": paths, "seed": seed, "passes": passes, "batch": options.batch, "space": options.space,
+             "rate": options.rate, "examples": options.examples, "train_seconds": trained, "rank_seconds": ranked}
+            | report
+        )  # fmt: skip
+
+    for name in CONTROLS:
+        if not rows.has(paths=name, space=options.space):
+            keep(name, 0, 0, control(name, space, task, list(different.values()), 0), 0.0, 0.0)
+    for seed in range(options.seeds):
+        for name in options.paths.split(","):
+            passes = 0 if name == "untrained" else options.passes
+            setting = {"space": options.space, "rate": options.rate, "batch": options.batch}
+            if rows.has(paths=name, seed=seed, passes=passes, **setting):
+                continue
+            plan = Supernets(
+                (name,), passes, options.batch, 1, "c10_test_200", examples=options.examples, rate=options.rate
+            )
+            began = time.process_time()
+            supernet = trained_supernet(space, task, plan, name, seed)
+            trained = time.process_time()
+            scores = inherited_scores(supernet, list(different.values()), options.examples)
+            keep(name, seed, passes, scores, trained - began, time.process_time() - trained)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,302 @@
+"""The page docs/results/weight-sharing.md, with its plots, of what the benchmarks of shared weights have written there.
+
+    python benchmarks/supernets_report.py
+
+Reads `supernets_ranking.json`, `supernets_systems.json`, `fp_nas_vs_parsec.json`, `supernets_cost.json` and
+`supernets_speed.json` in docs/results; a part whose file is not there is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from archscout.study.summary import interval
+
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
+Row = dict[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    folder = parser.parse_args().results
+    parts = {
+        "supernets_ranking": ranking,
+        "supernets_systems": systems,
+        "fp_nas_vs_parsec": samples,
+        "supernets_cost": cost,
+        "supernets_speed": speed,
+    }
+    lines = [
+        "# Shared weights",
+        "",
+        "Made by `benchmarks/supernets_report.py` of what the benchmarks named below have written. Intervals are 95 % "
+        "bootstrap intervals over seeds; ± is a standard error.",
+    ]
+    for name, part in parts.items():
+        file = folder / f"{name}.json"
+        if file.is_file():
+            lines += ["", *part(json.loads(file.read_text()), folder)]
+    (folder / "weight-sharing.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return [
+        "| " + " | ".join(head) + " |",
+        "| " + " | ".join("---" for _ in head) + " |",
+        *("| " + " | ".join(row) + " |" for row in rows),
+    ]
+
+
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """The mean, with its interval where there are several."""
+    mean, low, high = interval(values)
+    text = f"{mean:.{digits}f}"
+    return text if len(values) == 1 else f"{text} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def grouped(rows: Iterable[Row], *keys: str) -> dict[tuple, list[Row]]:
+    found: dict[tuple, list[Row]] = {}
+    for row in rows:
+        found.setdefault(tuple(row[key] for key in keys), []).append(row)
+    return found
+
+
+# -- the parts --------------------------------------------------------------------------------------------------------
+
+
+def ranking(found: Row, folder: Path) -> list[str]:
+    lines = [
+        "## Inherited scores against NAS-Bench-201",
+        "",
+        f"`benchmarks/supernets_ranking.py`. Trained on {found['task']}; {found['classes']:,} published classes "
+        f"({found['networks']:,} different networks). Truth: CIFAR-10 test accuracy after 200 epochs at full size, so "
+        "that correlations are of what carries over. `uniform` paths are SPOS. The last three lines need no supernet.",
+        "",
+    ]
+    head = (
+        "paths", "supernet", "batches", "seeds", "Spearman", "Kendall", "Spearman, best fifth", "of the best 50",
+        "pick", "training, CPU s", "ranking, CPU s",
+    )  # fmt: skip
+    rows = []
+    for (paths, space, passes, batch, rate), own in grouped(
+        found["rows"], "paths", "space", "passes", "batch", "rate"
+    ).items():
+        cells = [spread([row[key] for row in own]) for key in ("spearman", "kendall", "spearman_top", "precision")]
+        trained = f"{passes:,} of {batch}, rate {rate}" if passes else ""
+        rows.append(
+            [
+                paths, space if paths not in ("params", "macs", "random") else "", trained, str(len(own)), *cells,
+                spread([row["pick"] for row in own], 2), spread([row["train_seconds"] for row in own], 0),
+                spread([row["rank_seconds"] for row in own], 0),
+            ]
+        )  # fmt: skip
+    lines += table(head, rows)
+    trained = [row for row in found["rows"] if row["passes"]]
+    if trained:
+        best = max(trained, key=lambda row: row["spearman"])
+        operations: dict[str, list[float]] = {}
+        for key, value in best["bias"].items():
+            operations.setdefault(key.split("=")[1], []).append(value)
+        said = ", ".join(f"`{name}` {np.mean(values):+.3f}" for name, values in operations.items())
+        lines += [
+            "",
+            "By how much of the ranks (-1 to 1) networks with an operation are ranked above their true place, in the "
+            f"best of the trained supernets (mean over edges): {said}.",
+        ]
+    return lines
+
+
+def systems(found: Row, folder: Path) -> list[str]:
+    lines = [
+        "## What each system picks",
+        "",
+        f"`benchmarks/supernets_systems.py`. Trained on {found['task']}, equal budgets in forward passes; the first "
+        "architecture that each derives, with its true accuracy (percent) and the share of all 15,625 that are no "
+        f"better. A random pick has {found['random']['accuracy']:.2f} and 0.50.",
+        "",
+    ]
+    rows = []
+    for (name,), own in grouped(found["rows"], "system").items():
+        rows.append(
+            [
+                name, f"`{own[0]['method']}`", str(len(own)), spread([row["accuracy"] for row in own], 2),
+                spread([row["percentile"] for row in own], 2), spread([row["skips"] for row in own], 1),
+                spread([row["nones"] for row in own], 1), str(sum(row["warned"] for row in own)),
+                spread([row["seconds"] for row in own], 0),
+            ]
+        )  # fmt: skip
+    head = (
+        "system", "command", "seeds", "true accuracy", "percentile", "skips of 6", "none of 6", "warned", "CPU s"
+    )  # fmt: skip
+    lines += table(head, rows)
+    mixtures = [row for row in found["rows"] if any(kind in row["system"] for kind in ("darts", "balenas"))]
+    if mixtures:
+        _skips(mixtures, folder / "weight-sharing-skips.svg")
+        lines += ["", "![Probability of plain connections by step](weight-sharing-skips.svg)"]
+    return lines
+
+
+def samples(found: Row, folder: Path) -> list[str]:
+    lines = [
+        "## FP-NAS against PARSEC",
+        "",
+        f"`benchmarks/fp_nas_vs_parsec.py`, {found['seeds']} searches each ({found['seeds_of_blocks']} on blocks). "
+        "Rewards come from a table (NAS-Bench-201) or from drawn landscapes of blocks of five choices (720 "
+        "combinations a block), with noise; nothing is trained. Regret: points of accuracy between the mode of the "
+        "distribution and the best.",
+        "",
+        "As published, 400 steps: PARSEC with 16 samples a step; FP-NAS from 16 on, in proportion to the entropy; the "
+        "same with balanced samples, which is this package's own; and the best PARSEC of no more samples in all than "
+        "FP-NAS took.",
+        "",
+    ]
+    settings = [(f"table, noise {noise}", each) for noise, each in found["table"].items()]
+    settings += [(f"blocks, {name}", each) for name, each in found["blocks"].items()]
+    kinds = ("parsec", "fp_nas", "fp_nas_balanced", "parsec_of_equal_total")
+    rows = []
+    for name, each in settings:
+        own = [each["as_published"][kind] for kind in kinds]
+        cells = [f"{cell['drawn']:,.0f}: {cell['regret']:.2f} ± {cell['error']:.2f}" for cell in own]
+        fewer = [1 - own[place]["drawn"] / own[0]["drawn"] for place in (1, 2)]
+        rows.append([name, *cells, *(f"{share:.0%}" for share in fewer)])
+    head = (
+        "landscape", "PARSEC, samples: regret", "FP-NAS", "FP-NAS, balanced", "best PARSEC of no more", "FP-NAS fewer",
+        "balanced fewer",
+    )  # fmt: skip
+    lines += table(head, rows)
+    lines += [
+        "",
+        "To equal quality, the fair control: the least samples with which each rule, over its own grid of samples a "
+        "step and steps, comes to the regret of PARSEC's 6,400 (within 0.02 points on the table, 0.1 on blocks). In "
+        "brackets: the share fewer than PARSEC at its best, with its interval; a dash where a rule does not get there.",
+        "",
+    ]
+    rows = []
+    for name, each in settings:
+        cells = []
+        for rule in each["to_equal_quality"].values():
+            need, fewer = rule["drawn"]["needed"]["value"], rule["drawn"]["fewer_than_parsec"]
+            if need is None:
+                cells.append("–")
+                continue
+            ends = [f"{fewer[end]:.0%}" if fewer[end] is not None else "–" for end in ("low", "high")]
+            cells.append(f"{need:,.0f} ({fewer['value']:.0%} [{', '.join(ends)}])")
+        rows.append([name, *cells])
+    lines += table(("landscape", *next(iter(found["table"].values()))["to_equal_quality"]), rows)
+    agree = []
+    for rule, own in found["check"].items():
+        both = " against ".join(f"{mean:.2f} ± {error:.2f}" for mean, error in own.values())
+        agree.append(f"{rule} {both}")
+    check = ", ".join(agree)
+    _curves(found["curves"]["1.0"], folder / "weight-sharing-samples.svg")
+    return [
+        *lines,
+        "",
+        f"The searches run side by side in NumPy; some with the library's own parts must agree (regret): {check}.",
+        "",
+        "![Regret by samples, noise of one point](weight-sharing-samples.svg)",
+    ]
+
+
+def cost(found: Row, folder: Path) -> list[str]:
+    lines = [
+        "## Where cost-aware search lands",
+        "",
+        f"`benchmarks/supernets_cost.py`: FP-NAS with balanced samples, {found['steps']} steps, rewards from the table "
+        f"with noise {found['noise']}; multiply-adds of the published networks. The share of the target that the pick "
+        "uses, and its true accuracy (percent).",
+        "",
+    ]
+    by = grouped(found["rows"], "kind", "target")
+    targets = sorted({target for _, target in by})
+    rows = []
+    for kind in dict.fromkeys(kind for kind, _ in by):
+        cells = [
+            f"{np.mean([row['macs'] / target for row in by[kind, target]]):.0%}, "
+            f"{np.mean([row['accuracy'] for row in by[kind, target]]):.2f}"
+            for target in targets
+        ]
+        rows.append([kind, str(len(by[kind, targets[0]])), *cells])
+    first = [by[next(iter(by))[0], target][0] for target in targets]
+    nearest = [f"{row['nearest_below'] / row['target']:.0%}, {row['best_below']:.2f}" for row in first]
+    rows.append(["the largest that keeps it, the best", "", *nearest])
+    return [*lines, *table(("limit kept by", "seeds", *(f"{target:.0f} M" for target in targets)), rows)]
+
+
+def speed(found: Row, folder: Path) -> list[str]:
+    path, mixed = found["single_path"], found["dense"]
+    ranked = "; ".join(f"{row['seconds']:.0f} s with {row['batch']} examples" for row in found["ranking"])
+    return [
+        "## What it costs",
+        "",
+        "`benchmarks/supernets_speed.py`: NAS-Bench-201 of width 8, 16 x 16 images, batch 64, one thread, CPU time.",
+        "",
+        f"- A single-path step takes {path['ratio']:.2f} times that of the stand-alone network "
+        f"({path['shared_ms']:.1f} against {path['alone_ms']:.1f} ms, {path['networks']} networks).",
+        f"- A dense step takes {mixed['ratio']:.2f} times its operators and the rest of the network "
+        f"({mixed['dense_ms']:.0f} against {mixed['operators_ms']:.0f} + {mixed['rest_ms']:.0f} ms).",
+        f"- Ranking {found['ranking'][0]['networks']:,} networks from a supernet of width 4: {ranked}.",
+    ]
+
+
+# -- plots ------------------------------------------------------------------------------------------------------------
+
+
+def _save(figure: Any, file: Path) -> None:
+    figure.savefig(file, bbox_inches="tight", metadata={"Date": None})
+
+
+def _pyplot() -> Any:
+    import matplotlib as mpl
+    from matplotlib import pyplot
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "archscout"
+    return pyplot
+
+
+def _curves(cells: dict[str, list[Row]], file: Path) -> None:
+    """For each rule the lower envelope of regret over its grid."""
+    pyplot = _pyplot()
+    figure, axes = pyplot.subplots(figsize=(6, 3.5))
+    for rule, own in cells.items():
+        points = sorted((cell["drawn"], cell["regret"]) for cell in own)
+        best = np.minimum.accumulate([regret for _, regret in points])
+        axes.step([drawn for drawn, _ in points], best, where="post", label=rule)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("architectures sampled in a search")
+    axes.set_ylabel("regret of the mode, points")
+    axes.legend()
+    _save(figure, file)
+    pyplot.close(figure)
+
+
+def _skips(rows: list[Row], file: Path) -> None:
+    """The mean probability of a plain connection by step, a line a search."""
+    pyplot = _pyplot()
+    figure, axes = pyplot.subplots(figsize=(6, 3.5))
+    names = list(dict.fromkeys(row["system"] for row in rows))
+    for row in rows:
+        steps = np.asarray([entry["step"] for entry in row["history"]])
+        axes.plot(
+            steps / steps[-1], [entry["skip"] for entry in row["history"]], color=f"C{names.index(row['system'])}",
+            label=row["system"] if row["seed"] == 0 else None,
+        )  # fmt: skip
+    axes.axhline(0.2, color="grey", linewidth=0.5)
+    axes.set_xlabel("share of the search")
+    axes.set_ylabel("mean probability of skip_connect")
+    axes.legend()
+    _save(figure, file)
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    main()

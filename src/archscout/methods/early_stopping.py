@@ -1,0 +1,52 @@
+"""Any strategy, with trainings that are left early where they will probably not become the best."""
+
+from __future__ import annotations
+
+from archscout.core.estimator import Setting
+from archscout.core.method import Method, Run
+from archscout.core.registry import create, register
+from archscout.core.strategy import unseen
+from archscout.core.trial import History, Trial
+from archscout.estimators.curves.stopping import Stopped
+from archscout.methods.strategy import ranked
+
+BATCH = 8
+"""Trainings after which the rule learns again."""
+
+
+@register("method", "early_stopping")
+class EarlyStopping(Method):
+    """A strategy whose trainings are left early by prediction (Baker et al. 2017, arXiv 1705.10823).
+
+    The first trainings are whole; from then on each may be left, and those that are not teach the rule.
+
+    Args:
+        strategy: which proposes.
+        whole: trainings before the first may be left.
+        sure: how sure the rule is before it leaves one.
+    """
+
+    def __init__(self, strategy: str = "random", whole: int = 20, sure: float = 0.99) -> None:
+        self.name = "early_stopping"
+        self.strategy, self.whole, self.sure = create("strategy", strategy), whole, sure
+
+    def search(self, run: Run) -> list[Trial]:
+        most = run.trials_left()
+        first = int(min(self.whole, most))
+        trials = run.follow(self.strategy, "trained", fidelity=run.epochs, phase="whole trainings", trials=first)
+        rule, setting = Stopped(self.sure, epochs=run.epochs), Setting(run.space, run.task, run.seed, run.device)
+        history = History(trials)
+        while 0 < len(history) < most and len(trials) >= first:
+            rule.fit(trials, setting)
+            batch = []
+            for number in range(int(min(BATCH, most - len(history)))):
+                rng = run.rng("early stopping", len(history), number)
+                batch.append(unseen(lambda rng=rng: self.strategy.propose(run.space, history, rng), run.space, history))  # type: ignore[misc]
+            found = run.evaluate(batch, rule, fidelity=run.epochs, phase="stopped early")
+            for trial in found:
+                history.append(trial)
+            trials += [trial for trial in found if len(trial.curve) == run.epochs]
+            if len(found) < len(batch):
+                break
+        run.note("early stopping", {"trainings": len(history), "epochs": sum(len(t.curve) for t in history)})
+        return ranked(run, trials)

@@ -1,0 +1,61 @@
+"""Pruning of a supernet at initialisation, in one go, by the signal that each operation carries."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+from archscout.core.architecture import Architecture
+from archscout.core.choice import Option
+from archscout.core.errors import UndefinedScore, UsageError
+from archscout.core.method import Run
+from archscout.core.registry import register
+from archscout.estimators.zero_cost.freedarts import saliency
+from archscout.methods.pruning import Pair, preferred
+from archscout.methods.training_free import TrainingFree, setting_of
+from archscout.methods.weight_sharing import one_thread
+from archscout.spaces.darts import DARTS
+
+EDGES = 2
+"""Into each node of a cell of DARTS."""
+
+
+@register("method", "freedarts")
+class FreeDARTS(TrainingFree):
+    """FreeDARTS: of each choice the operation of the highest saliency in the untrained supernet (Zhang et al. 2021).
+
+    Source: arXiv 2106.11542. The saliency is that of the estimator `freedarts` (one pass of the whole supernet, input
+    of ones, absolute weights), which says what the original code does differently: there a stored run on NAS-Bench-201
+    has no numbers and picks nothing but `none`. Cells of DARTS keep for each node the two edges whose best operation
+    has the highest saliency, as the rule of DARTS is.
+
+    Where the pick breaks a limit, the architecture with the highest product of saliencies that keeps it is taken.
+
+    Args:
+        finalists: see `archscout.methods.training_free.TrainingFree`.
+    """
+
+    def __init__(self, finalists: int = 1) -> None:
+        super().__init__(finalists)
+        self.name = "freedarts"
+
+    def find(self, run: Run) -> list[Architecture]:
+        try:
+            with one_thread():
+                table = saliency(setting_of(run, self.name))
+        except UndefinedScore as error:
+            raise UsageError(
+                f"method 'freedarts' cannot search space '{run.space.name}': {error}; take teg_nas or naswot."
+            ) from error
+        logs = {pair: math.log(s) if s > 0 else -math.inf for pair, s in table.items()}
+        best: dict[str, Pair] = {}
+        for choice in run.space.choices:
+            pairs: list[Pair] = [(choice.name, option) for option in choice.options]
+            best[choice.name] = max(pairs, key=lambda pair: logs.get(pair, -math.inf))
+        chosen: dict[str, Option] = dict(best.values())
+        if isinstance(run.space, DARTS):
+            for _, edges in itertools.groupby(chosen, key=lambda name: (name.split()[0], name.partition("->")[2])):
+                for name in sorted(edges, key=lambda name: -logs[best[name]])[EDGES:]:
+                    chosen[name] = "none"
+        known = {pair: value for pair, value in logs.items() if math.isfinite(value)}
+        return preferred(run, known, run.space.architecture(chosen))

@@ -1,0 +1,280 @@
+"""Predictors against closed forms, brute force and other implementations."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import multivariate_normal, norm
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel
+
+from archscout.core.graph import Graph, Node
+from archscout.core.registry import create
+from archscout.estimators.encodings.encode import encode
+from archscout.estimators.predictors import ngb
+from archscout.estimators.predictors.bayesian_ridge import BayesianRidge
+from archscout.estimators.predictors.brp_nas import BRP
+from archscout.estimators.predictors.dense import with_global
+from archscout.estimators.predictors.dngo import DNGO
+from archscout.estimators.predictors.gin import GIN
+from archscout.estimators.predictors.gp import ExactProcess
+from archscout.estimators.predictors.ndcg import lambda_loss, lambdas, relevance
+from archscout.estimators.predictors.processes import squared_exponential
+from archscout.estimators.predictors.sparse_gp import FITC
+from archscout.estimators.predictors.training import Schedule, randomness, train
+from archscout.estimators.predictors.var_sparse_gp import Variational
+from archscout.estimators.predictors.wl_gp import WLProcess, histogram_kernel
+from archscout.study.metrics import ndcg_at
+
+
+@pytest.fixture
+def line():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(20, 3))
+    return x, np.sin(x[:, 0]) + 0.2 * x[:, 1] + 0.1 * rng.normal(size=20), rng.normal(size=(7, 3))
+
+
+def test_bayesian_linear_regression_is_the_closed_posterior(line):
+    x, y, there = line
+    made = BayesianRidge().fit(x, y)
+    mean, std = made.predict(there, return_std=True)
+    features = made.scaler_.transform(x)
+    beta, alpha = made.model_.alpha_, made.model_.lambda_
+    z = (y - y.mean()) / y.std()
+    covariance = np.linalg.inv(alpha * np.eye(3) + beta * features.T @ features)
+    weights = beta * covariance @ features.T @ z
+    asked = made.scaler_.transform(there)
+    np.testing.assert_allclose(mean, (asked @ weights) * y.std() + y.mean(), rtol=1e-6)
+    np.testing.assert_allclose(std, np.sqrt(1 / beta + np.sum(asked @ covariance * asked, axis=1)) * y.std(), rtol=1e-6)
+
+
+def test_dngo_is_a_linear_regression_on_its_last_layer(line):
+    x, y, there = line
+    made = DNGO(epochs=20).fit(x, y)
+    mean, std = made.predict(there, return_std=True)
+    with torch.no_grad():
+        (inputs,) = made._inputs(there)
+        basis = made.network_.basis(inputs).double().numpy()
+    head = made.head_
+    np.testing.assert_allclose(mean, (basis @ head.coef_ + head.intercept_) * y.std() + y.mean(), rtol=1e-6)
+    centred = basis - head.X_offset_
+    variance = 1 / head.alpha_ + np.sum(centred @ head.sigma_ * centred, axis=1)
+    np.testing.assert_allclose(std, np.sqrt(variance) * y.std(), rtol=1e-3)
+
+
+def test_the_process_is_that_of_scikit_learn(line):
+    x, y, there = line
+    made = ExactProcess().fit(x, y)
+    mean, std = made.predict(there, return_std=True)
+    length, variance, noise = np.exp(made.theta_.numpy())
+    kernel = ConstantKernel(variance, "fixed") * RBF(length, "fixed")
+    scaled = (x - made.middle_) * made.stretch_
+    z = (y - y.mean()) / y.std()
+    other = GaussianProcessRegressor(kernel, alpha=noise + 1e-6, optimizer=None).fit(scaled, z)
+    theirs, deviation = other.predict((there - made.middle_) * made.stretch_, return_std=True)
+    np.testing.assert_allclose(mean, theirs * y.std() + y.mean(), rtol=1e-6)
+    np.testing.assert_allclose(std, np.sqrt(deviation**2 + noise) * y.std(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [FITC, Variational])
+def test_sparse_processes_have_their_textbook_evidence_and_are_exact_with_all_points(line, kind):
+    x, y, _ = (torch.from_numpy(part) for part in line)
+    theta = torch.tensor([0.3, 0.1, -1.5], dtype=torch.float64)
+    made, points = kind(), x[:6]
+    value = float(made._sparse(x, y, points, theta)[0])
+    inner = squared_exponential(points, points, theta).numpy() + 1e-6 * np.eye(6)
+    cross = squared_exponential(points, x, theta).numpy()
+    low_rank = cross.T @ np.linalg.solve(inner, cross)
+    noise, lost = math.exp(-1.5) + 1e-6, math.exp(0.1) - np.diag(low_rank)
+    diagonal = lost + noise if kind is FITC else np.full(20, noise)
+    expected = multivariate_normal(np.zeros(20), low_rank + np.diag(diagonal)).logpdf(line[1])
+    assert value == pytest.approx(expected - (0 if kind is FITC else lost.sum() / (2 * noise)), rel=1e-6)
+    # With all samples as inducing points nothing is lost.
+    whole, exact = kind().fit(line[0], line[1]), ExactProcess().fit(line[0], line[1])
+    exact.theta_ = whole.theta_
+    z = torch.from_numpy((line[1] - line[1].mean()) / line[1].std())
+    exact._condition(exact.points_, z, exact.points_)
+    for ours, theirs in zip(
+        whole.predict(line[2], return_std=True), exact.predict(line[2], return_std=True), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3)
+
+
+def test_the_natural_gradient_is_that_of_finite_differences():
+    rng = np.random.default_rng(1)
+    z, mean, log_std = rng.normal(size=(3, 5))
+    step = 1e-6
+    slopes = np.empty((5, 2))
+    for place in range(5):
+        at = slice(place, place + 1)
+
+        def off(a, b, at=at):
+            return -norm.logpdf(z[at], mean[at] + a, np.exp(log_std[at] + b))[0]
+
+        slopes[place] = [(off(step, 0) - off(-step, 0)) / (2 * step), (off(0, step) - off(0, -step)) / (2 * step)]
+    # The Fisher information, as the variance of the score over draws from the distribution itself.
+    quantiles = norm.ppf((np.arange(200_000) + 0.5) / 200_000)
+    for place in range(5):
+        s = math.exp(log_std[place])
+        scores = np.stack([quantiles / s, quantiles**2 - 1])
+        information = scores @ scores.T / quantiles.size
+        expected = np.linalg.solve(information, slopes[place])
+        np.testing.assert_allclose(ngb.natural_gradient(z, mean, log_std)[place], expected, rtol=1e-2, atol=1e-3)
+
+
+def test_ngboost_learns_where_it_is_unsure():
+    rng = np.random.default_rng(2)
+    x = rng.uniform(-1, 1, size=(400, 1))
+    y = x[:, 0] + np.where(x[:, 0] > 0, 0.5, 0.05) * rng.normal(size=400)
+    _, std = ngb.NGBoost(rounds=100, depth=3).fit(x, y).predict(np.array([[-0.5], [0.5]]), return_std=True)
+    assert std[1] > 3 * std[0]
+
+
+def test_lambdas_are_differences_of_ndcg_by_brute_force():
+    rng = np.random.default_rng(3)
+    scores, y = rng.normal(size=6), rng.random(6)
+    graded = relevance(y)
+    assert ndcg_at(6, y, scores) == pytest.approx(ndcg(graded, scores))
+    expected = np.zeros(6)
+    for i in range(6):
+        for j in range(6):
+            if graded[i] <= graded[j]:
+                continue
+            swapped = scores.copy()
+            swapped[[i, j]] = scores[[j, i]]
+            pull = abs(ndcg(graded, swapped) - ndcg(graded, scores)) / (1 + math.exp(scores[i] - scores[j]))
+            expected[i] -= pull
+            expected[j] += pull
+    made = lambdas(torch.tensor(scores), torch.tensor(graded)).numpy()
+    np.testing.assert_allclose(made, expected, rtol=1e-9, atol=1e-12)
+    leaf = torch.tensor(scores, requires_grad=True)
+    lambda_loss(leaf, torch.tensor(graded)).backward()
+    np.testing.assert_allclose(leaf.grad.numpy(), made)
+
+
+def ndcg(graded, scores):
+    place = np.empty(len(scores))
+    place[np.argsort(-scores)] = np.arange(1, len(scores) + 1)
+    gain = 2.0**graded - 1
+    ideal = (np.sort(gain)[::-1] / np.log2(np.arange(2, len(scores) + 2))).sum()
+    return float((gain / np.log2(1 + place)).sum() / ideal)
+
+
+def test_the_wl_kernel_is_that_of_a_case_counted_by_hand():
+    from archscout.estimators.encodings.graphs import _arrays
+    from archscout.estimators.encodings.wl import _histogram
+
+    # input -> a -> b -> output, and input -> b -> a -> output.
+    first = Graph(tuple(map(Node, ("input", "a", "b", "output"))), ((0, 1), (1, 2), (2, 3)))
+    second = Graph(tuple(map(Node, ("input", "b", "a", "output"))), ((0, 1), (1, 2), (2, 3)))
+    vocabulary = ("a", "b", "input", "output", "other")
+    histograms = _histogram(_arrays([first, second, first], vocabulary, 4), len(vocabulary))
+    plain = histograms[:, :5]
+    # The same four labels: 4 / 4. After one round no neighbourhood is shared, as order tells all apart.
+    assert histogram_kernel(plain, plain)[0, 1] == pytest.approx(1.0)
+    once = histograms[:, : 5 + 256]
+    # 4 common labels of 4 + 4 bins each: 4 / 8.
+    assert histogram_kernel(once, once)[0, 1] == pytest.approx(0.5)
+    assert histogram_kernel(once, once)[0, 2] == pytest.approx(1.0)
+    # And 4 / 12 after two rounds.
+    assert histogram_kernel(histograms, histograms)[0, 1] == pytest.approx(1 / 3)
+
+
+def test_the_wl_process_is_the_textbook_posterior():
+    space, rng = create("space", "nasbench201"), np.random.default_rng(0)
+    architectures = [space.sample(rng) for _ in range(40)]
+    x, y = encode("wl", space, architectures).astype(float), rng.normal(size=40)
+    made = WLProcess().fit(x[:30], y[:30])
+    mean, std = made.predict(x[30:], return_std=True)
+    up = made.scale_.up(y[:30])
+    z = (up - up.mean()) / up.std()
+    ours = histogram_kernel(x[:30, : made.end_], x[:30, : made.end_]) + made.noise_ * np.eye(30)
+    cross = histogram_kernel(x[30:, : made.end_], x[:30, : made.end_])
+    expected = cross @ np.linalg.solve(ours, z) * up.std() + up.mean()
+    np.testing.assert_allclose(mean, made.scale_.down(expected), rtol=1e-6)
+    scale = z @ np.linalg.solve(ours, z) / 30
+    variance = scale * (1 + made.noise_ - np.sum(cross @ np.linalg.inv(ours) * cross, axis=1))
+    off = np.sqrt(variance) * up.std()
+    spread = (made.scale_.down(expected + off) - made.scale_.down(expected - off)) / 2
+    np.testing.assert_allclose(std, spread, rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def graphs():
+    space, rng = create("space", "nasbench201"), np.random.default_rng(1)
+    architectures = [space.sample(rng) for _ in range(40)]
+    return space, architectures, rng.random(40)
+
+
+def test_graph_networks_do_not_see_names_or_padding(graphs):
+    space, architectures, y = graphs
+    x = encode("live_graph", space, architectures).astype(float)
+    made = GIN(widths=(64, 64), epochs=3, reverse=(False, True), agreement=0.8).fit(x[:20], y[:20])
+    order = np.random.default_rng(0).permutation(8)
+    adjacency = x[:, :64].reshape(-1, 8, 8)[:, order][:, :, order].reshape(-1, 64)
+    operations = x[:, 64:].reshape(-1, 8, 8)[:, order].reshape(-1, 64)
+    renamed = np.concatenate([adjacency, operations], axis=1)
+    np.testing.assert_allclose(made.predict(renamed), made.predict(x), rtol=1e-4, atol=1e-5)
+
+
+def test_agreement_is_the_difference_of_distances(graphs):
+    space, architectures, y = graphs
+    x = encode("live_graph", space, architectures).astype(float)
+    made = GIN(widths=(64, 64), epochs=1, reverse=(False, True), agreement=1.0).fit(x[:20], y[:20])
+    inputs = made._inputs(x[:6])
+    with torch.no_grad():
+        loss = float(made._loss(made.network_, inputs, torch.zeros(6)))
+        one, other = (code.numpy() for code in made.network_.codes(*inputs))
+    apart = [np.linalg.norm(code[:, None] - code[None], axis=2) for code in (one, other)]
+    assert loss == pytest.approx(2 * ((apart[0] - apart[1]) ** 2).mean(), rel=1e-4)
+
+
+def test_the_comparator_orders_as_its_score(graphs):
+    space, architectures, y = graphs
+    x = encode("live_graph", space, architectures).astype(float)
+    made = BRP(widths=(64, 64), epochs=5).fit(x[:20], y[:20])
+    with torch.no_grad():
+        shares = made.network_(*made._inputs(x[20:])).numpy()
+    better = shares[:, None, 0] + shares[None, :, 1]  # the logit that the row is better
+    score = made.predict(x[20:])
+    expected = np.sign(score[:, None] - score[None])
+    assert (np.sign(np.round(better - better.T, 4)) == np.where(np.abs(better - better.T) < 1e-4, 0, expected)).all()
+
+
+def test_the_global_node_receives_from_all_that_is_there():
+    adjacency = torch.zeros(1, 3, 3)
+    adjacency[0, 0, 1] = 1
+    operations = torch.tensor([[[1.0, 0], [0, 1], [0, 0]]])
+    receives, wider = with_global(adjacency, operations)
+    assert receives[0].tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 0, 1]]
+    assert wider[0].tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 1]]
+
+
+def test_the_loop_is_adam_along_a_cosine():
+    with randomness(0, "test") as rng:
+        network = torch.nn.Linear(2, 1)
+    other = torch.nn.Linear(2, 1)
+    other.load_state_dict(network.state_dict())
+    x, y = torch.arange(8.0).reshape(4, 2), torch.arange(4.0)
+    schedule = Schedule(epochs=3, batch=4, rate=0.1, decay=0.01)
+    train(network, lambda rows: ((network(x[rows])[:, 0] - y[rows]) ** 2).mean(), 4, schedule, rng)
+    optimizer = torch.optim.Adam(other.parameters(), 0.1, weight_decay=0.01)
+    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 3)
+    for _ in range(3):
+        optimizer.zero_grad()
+        ((other(x)[:, 0] - y) ** 2).mean().backward()
+        optimizer.step()
+        falling.step()
+    np.testing.assert_allclose(network.weight.detach(), other.weight.detach(), rtol=1e-4)
+
+
+def test_the_loop_stops_where_nothing_gets_better():
+    network, calls = torch.nn.Linear(1, 1), []
+
+    def loss(rows):
+        calls.append(len(rows))
+        return network.weight.sum() * 0 + 1.0
+
+    train(network, loss, 5, Schedule(epochs=50, batch=2, rate=0.1, patience=3), np.random.default_rng(0))
+    assert calls == [2, 2, 1] * 4

@@ -1,0 +1,33 @@
+"""What similar architectures cost, against leaving each out in turn."""
+
+import numpy as np
+import pytest
+
+from archscout.search.costs import Guess
+
+
+def test_its_error_is_that_of_leaving_each_out():
+    rng = np.random.default_rng(0)
+    features = rng.integers(0, 2, size=(40, 12)).astype(float)
+    y = features @ rng.normal(size=12) + 0.3 * rng.normal(size=40)
+    errors = []
+    for out in range(40):
+        rest = np.arange(40) != out
+        # The centre is part of what is fitted: all but that one row are centred on the mean of all here, as there.
+        x, z = features[rest] - features.mean(axis=0), y[rest]
+        x1 = np.hstack([np.ones((39, 1)), x])
+        penalty = np.diag([0.0] + [1.0] * 12)
+        weights = np.linalg.solve(x1.T @ x1 + penalty, x1.T @ z)
+        errors.append(y[out] - weights[0] - (features[out] - features.mean(axis=0)) @ weights[1:])
+    assert Guess(features, np.exp(y)).error == pytest.approx(np.sqrt(np.mean(np.square(errors))), rel=1e-6)
+
+
+def test_few_cost_less_than_what_it_says_they_cost_at_least():
+    rng = np.random.default_rng(1)
+    weights = rng.normal(scale=0.3, size=10)
+    features = rng.integers(0, 2, size=(1048, 10)).astype(float)
+    costs = np.exp(features @ weights + 0.1 * rng.normal(size=1048))
+    guess = Guess(features[:48], costs[:48])
+    least = guess.at_least(features[48:])
+    assert 0.005 < np.mean(costs[48:] < least) < 0.06
+    assert np.mean(least / costs[48:]) > 0.75, "and it says something"
