@@ -105,8 +105,9 @@ def study(options: argparse.Namespace, table: Table, plan: Plan, metric: str | N
         plan = replace(plan, contenders=finished(folder, plan))
     if "scout" not in plan.contenders:
         return {"missing": label}
+    scores = options.scores if any("scores=" in name for name in plan.contenders) else None  # of one space only
     rows = compare(
-        table, plan, folder, metric=metric, scores=options.scores, workers=options.workers,
+        table, plan, folder, metric=metric, scores=scores, workers=options.workers,
         progress=lambda done, total: print(f"  {done}/{total}", flush=True),
     )  # fmt: skip
     keys = ("estimator", "train", "kendall", "kendall_low", "kendall_high", "spearman", "precision@10", "regret@10")
