@@ -24,10 +24,11 @@ from archscout.core.estimator import Estimator, Setting
 from archscout.core.registry import create
 from archscout.core.trial import Estimate
 from archscout.search.budget import Budget
+from archscout.search.clock import Clock
 from archscout.search.costs import CostBook
 from archscout.search.engines import engine
 from archscout.search.progress import Silent
-from archscout.search.run import Clock, SearchRun
+from archscout.search.run import SearchRun
 from archscout.search.store import Store, StoredTrial
 from archscout.testing import tiny_task
 

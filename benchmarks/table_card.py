@@ -69,8 +69,8 @@ def card(table: Table, command: str, about: str) -> str:
         f"{rows:,} trainings; {diverged} diverged.",
         f"- Task: `{table.task}`; {epochs} epochs; recipe: the trainer's default for the task. All networks of a "
         "training seed see the same batches.",
-        f"- Processor time: {seconds / 3600:.2f} hours, evaluation included. Networks were trained 32 at once, and the "
-        "column `seconds` gives each an equal share: it tells what a training costs, not which network is faster.",
+        f"- Processor time: {seconds / 3600:.2f} hours, evaluation included. Networks were trained many at once, and "
+        "the column `seconds` gives each an equal share: it tells what a training costs, not which network is faster.",
         f"- Source: {table.metadata['source']}",
         "- Made, and continued, by:",
         "",
@@ -78,24 +78,30 @@ def card(table: Table, command: str, about: str) -> str:
         command,
         "```",
         "",
-        "## How far one seed tells another: the noise ceiling",
-        "",
-        "Kendall's tau-b between two training seeds (weights, batches and augmentation differ; data do not), with 95 % "
-        "bootstrap intervals over networks. So well does one training tell another; an estimator that knew the mean of "
-        "all seeds would agree with one training better (in Spearman's coefficient, by about the square root).",
-        "",
-        "| measure | seeds | networks | tau | interval |",
-        "| --- | --- | --- | --- | --- |",
-    ]
+    ]  # fmt: skip
+    ceiling = []
     for metric in MEASURES:
         seeds = by_seed(table, metric)
         for one, other in itertools.combinations(sorted(seeds), 2):
             tau, low, high, count = agreement(seeds[one], seeds[other])
-            lines.append(f"| `{metric}` | {one}, {other} | {count:,} | {tau:.3f} | {low:.3f} to {high:.3f} |")
+            ceiling.append(f"| `{metric}` | {one}, {other} | {count:,} | {tau:.3f} | {low:.3f} to {high:.3f} |")
+    if ceiling:
+        lines += [
+            "## How far one seed tells another: the noise ceiling",
+            "",
+            "Kendall's tau-b between two training seeds (weights, batches and augmentation differ; data do not), with "
+            "95 % bootstrap intervals over networks. So well does one training tell another; an estimator that knew "
+            "the mean of all seeds would agree with one training better (in Spearman's coefficient, by about the "
+            "square root).",
+            "",
+            "| measure | seeds | networks | tau | interval |",
+            "| --- | --- | --- | --- | --- |",
+            *ceiling,
+            "",
+        ]
     valid, test = (np.asarray(table.values(metric)) for metric in ("valid_accuracy", "test_accuracy"))
     known = np.isfinite(valid) & np.isfinite(test)
     lines += [
-        "",
         f"Validation and test accuracy of one training: Spearman {spearmanr(valid[known], test[known]).statistic:.3f}.",
         "",
         "## Test accuracy after the last epoch (mean over seeds)",
@@ -116,8 +122,8 @@ def card(table: Table, command: str, about: str) -> str:
         "| `seconds` | of each epoch, processor seconds, an equal share |",
         *(f"| `{m}` | {text} |" for m, text in (
             ("params", "parameters"), ("macs", "multiply-adds"),
-            ("latency_ms", f"milliseconds for one image in PyTorch on one thread, measured of {measured:,} networks so "
-             "far, on a busy machine whose slow-down was divided out"),
+            ("latency_ms", f"milliseconds for one image in PyTorch on one thread, measured of {measured:,} networks; "
+             "where the machine was slowed by something else, that was divided out"),
         ) if m in table.metrics),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"

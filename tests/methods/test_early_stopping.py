@@ -3,6 +3,7 @@
 import json
 
 from archscout.search.search import search
+from archscout.search.store import Store
 from archscout.testing import tiny_task
 
 
@@ -16,6 +17,23 @@ def test_later_trainings_are_left_and_the_winner_is_whole(tmp_path):
     assert noted["trainings"] == 20
     assert 10 * 6 + 10 <= noted["epochs"] < 20 * 6, "some were left, none before its first epoch"
     assert 0 < result.metrics["valid_accuracy"] <= 1
+
+
+def test_a_later_whole_training_may_win_and_none_breaks_a_limit(tmp_path):
+    """The rule is never sure: all trainings are whole, and the best of all is what comes out."""
+    found = search(
+        "nasbench201:width=2,cells=1", tiny_task(classes=8, examples=64), maximum={"params": 1400},
+        method="early_stopping:whole=4,sure=0.999999", budget="16trials", epochs=2, workers=1, name="run", out=tmp_path,
+        seed=0,
+    )  # fmt: skip
+    store = Store.open(tmp_path / "run" / "search.sqlite")
+    trials = store.trials("run")
+    assert len(trials) == 16
+    assert all(trial.costs["params"] <= 1400 for trial in trials)
+    assert {trial.estimator for trial in trials} == {"trained", "stopped"}
+    stopped, trained = (max(t.value for t in trials if t.estimator == name) for name in ("stopped", "trained"))
+    assert found.metrics["valid_accuracy"] == stopped > trained
+    store.close()
 
 
 def _find(value, key):

@@ -2,13 +2,13 @@
 
 import pytest
 
-from archscout.search.pace import CALLS, Job, Pace
+from archscout.search.pace import CALLS, Pace, Timing
 
 
-def law(count: int, epochs: int, calls: float = 0.1, arithmetic: float = 0.1, start: float = 0.2) -> Job:
+def law(count: int, epochs: int, calls: float = 0.1, arithmetic: float = 0.1, start: float = 0.2) -> Timing:
     """A job whose epochs take so long for the calls, and so long for each network."""
     epoch = calls + arithmetic * count
-    return Job(epochs, start + epochs * epoch, epoch)
+    return Timing(epochs, start + epochs * epoch, epoch)
 
 
 def test_nothing_is_expected_of_what_has_never_been_done():
@@ -43,13 +43,13 @@ def test_below_what_was_seen_no_more_is_saved_than_the_smallest_networks_save():
 
 def test_jobs_of_the_same_length_tell_more_than_others_and_only_the_last_ones_count():
     pace = Pace()
-    pace.learn("trained", 2, Job(1, 100.0, 100.0))
+    pace.learn("trained", 2, Timing(1, 100.0, 100.0))
     for seconds in [50.0] * 3 + [6.0] * 8:
-        pace.learn("trained", 2, Job(3, seconds, 2.0))
+        pace.learn("trained", 2, Timing(3, seconds, 2.0))
     assert pace.expected("trained", 3, 2) == pytest.approx(6.0)
 
 
 def test_scores_have_no_epochs():
     pace = Pace()
-    pace.learn("score", 8, Job(0, 4.0, 0.0))
+    pace.learn("score", 8, Timing(0, 4.0, 0.0))
     assert pace.expected("score", None, 16) == pytest.approx(8.0)

@@ -19,10 +19,11 @@ from archscout.core.space import Space
 from archscout.core.strategy import Strategy
 from archscout.core.trial import Estimate
 from archscout.search.budget import Budget
+from archscout.search.clock import Clock
 from archscout.search.costs import CostBook
 from archscout.search.engines import Engine, TrialTimeout
 from archscout.search.progress import Silent
-from archscout.search.run import Clock, SearchRun
+from archscout.search.run import SearchRun
 from archscout.search.store import Store
 from archscout.strategies.evolution import RegularisedEvolution
 from archscout.strategies.random import RandomSearch

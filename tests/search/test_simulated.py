@@ -13,10 +13,11 @@ from archscout.core.estimator import Setting
 from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.search.budget import Budget
+from archscout.search.clock import Clock
 from archscout.search.costs import CostBook
 from archscout.search.engines import InlineEngine
 from archscout.search.progress import Silent
-from archscout.search.run import Clock, SearchRun
+from archscout.search.run import SearchRun
 from archscout.search.simulated import SimulatedRun, simulate
 from archscout.search.store import Store
 from archscout.strategies.evolution import RegularisedEvolution

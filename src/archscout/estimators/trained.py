@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from torch import nn
+
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError
 from archscout.core.estimator import Estimator, Setting
@@ -97,10 +99,14 @@ class Trained(Estimator):
         outcomes = dict(zip(architectures, map(dataclasses.asdict, trained), strict=True))
         if folder is not None and under_way is not None:
             for (form, outcome), network in zip(outcomes.items(), networks, strict=True):
-                file = weights_file(folder, form, recipe.epochs)
-                checkpoint.write(file, network.state_dict(), {"made_by": made_by[form], "outcome": outcome})
+                keep_weights(folder, form, recipe.epochs, network, made_by=made_by[form], outcome=outcome)
             shutil.rmtree(under_way, ignore_errors=True)
         return outcomes
+
+
+def keep_weights(folder: Path, canonical: str, epochs: int, network: nn.Module, **notes: Any) -> None:
+    """Write the weights of a finished training to where `weights_file` says."""
+    checkpoint.write(weights_file(folder, canonical, epochs), network.state_dict(), notes)
 
 
 def weights_file(folder: Path, canonical: str, epochs: int) -> Path:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
+
+from archscout.core.architecture import Architecture
 from archscout.core.estimator import Setting
 from archscout.core.method import Method, Run
 from archscout.core.registry import create, register
@@ -12,6 +16,9 @@ from archscout.methods.strategy import ranked
 
 BATCH = 8
 """Trainings after which the rule learns again."""
+
+TRIES = 200
+"""Proposals for a batch, of which those count that keep the limits."""
 
 
 @register("method", "early_stopping")
@@ -38,10 +45,9 @@ class EarlyStopping(Method):
         history = History(trials)
         while 0 < len(history) < most and len(trials) >= first:
             rule.fit(trials, setting)
-            batch = []
-            for number in range(int(min(BATCH, most - len(history)))):
-                rng = run.rng("early stopping", len(history), number)
-                batch.append(unseen(lambda rng=rng: self.strategy.propose(run.space, history, rng), run.space, history))  # type: ignore[misc]
+            batch = run.admit(self._proposals(run, history), int(min(BATCH, most - len(history))))
+            if not batch:
+                break  # nothing new keeps the limits
             found = run.evaluate(batch, rule, fidelity=run.epochs, phase="stopped early")
             for trial in found:
                 history.append(trial)
@@ -50,3 +56,14 @@ class EarlyStopping(Method):
                 break
         run.note("early stopping", {"trainings": len(history), "epochs": sum(len(t.curve) for t in history)})
         return ranked(run, trials)
+
+    def _proposals(self, run: Run, history: History) -> Iterator[Architecture]:
+        taken: set[str] = set()
+        for number in range(TRIES):
+            rng = run.rng("early stopping", len(history), number)
+            propose = partial(self.strategy.propose, run.space, history, rng)
+            proposal = run.space.simplify(unseen(propose, run.space, history))
+            canonical = run.space.canonical(proposal)
+            if canonical not in history.seen | taken:
+                taken.add(canonical)
+                yield proposal

@@ -42,6 +42,9 @@ STACK = 32
 ENUMERATED = 100_000
 """Larger spaces are not listed but sampled."""
 
+KEPT = 50
+"""Measurements after which they are written down."""
+
 COUNTED = ("params", "macs")
 """Costs that are counted of each network."""
 
@@ -195,6 +198,8 @@ def _measure(
     try:
         for done, architecture in enumerate(waiting, start=1):
             known[architecture.text] = made.measure(architecture, setting).value
+            if done % KEPT == 0:
+                _keep(file, known)
             left = (time.monotonic() - began) / done * (len(waiting) - done)
             watch.update(f"measuring {made.key}", len(texts) - len(waiting) + done, len(texts), None, left)
     finally:

@@ -129,9 +129,11 @@ class Guess:
         y = np.log(costs)
         self._centre, self._mean = features.mean(axis=0), float(y.mean())
         x = features - self._centre
-        inverse = np.linalg.inv(x.T @ x + np.eye(x.shape[1]))
-        self._weights = inverse @ x.T @ (y - self._mean)
-        leverage = np.einsum("ij,jk,ik->i", x, inverse, x) + 1 / len(y)
+        # In the form of n x n matrices: the samples are few, the options may be thousands.
+        kernel = x @ x.T
+        inverse = np.linalg.inv(kernel + np.eye(len(y)))
+        self._weights = x.T @ inverse @ (y - self._mean)
+        leverage = np.einsum("ij,ji->i", kernel, inverse) + 1 / len(y)
         residuals = (y - self._mean - x @ self._weights) / np.maximum(1 - leverage, 1e-6)
         self.error = float(np.sqrt(np.mean(residuals**2)))
         """Of a logarithm, on an architecture that was not seen: root of the mean square, each left out in turn."""

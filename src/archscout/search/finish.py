@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import shutil
@@ -26,6 +25,7 @@ from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.core.trial import Trial
 from archscout.costs.machine import processor
+from archscout.estimators.trained import weights_file
 from archscout.networks.pick import build
 from archscout.networks.tracing import trace
 from archscout.search.budget import Budget
@@ -226,8 +226,7 @@ def _weights(space: Space, task: Task, trial: Trial, folder: Path) -> nn.Module:
     """The trained network of a trial, from the weights that its training kept."""
     from safetensors.torch import load_file
 
-    digest = hashlib.sha256(trial.canonical.encode()).hexdigest()[:16]
-    file = folder / f"{digest}-e{trial.fidelity}.safetensors"
+    file = weights_file(folder, trial.canonical, trial.fidelity or 0)
     if not file.is_file():
         raise ArchscoutError(
             f"the weights of the winner are gone: '{file}' is missing; delete the run and search again."
@@ -239,7 +238,12 @@ def _weights(space: Space, task: Task, trial: Trial, folder: Path) -> nn.Module:
 
 def _trained(run: SearchRun) -> list[Trial]:
     """The best of the trained networks, whose weights are kept, best first; the best training of each."""
-    rows = [row for row in run.store.trials(run.name) if row.status == "completed" and _is_training(row.estimator)]
+    rows = [
+        row
+        for row in run.store.trials(run.name)
+        if row.status == "completed"
+        and (_is_training(row.estimator) or weights_file(run.folder, row.canonical, row.fidelity or 0).is_file())
+    ]
     unread = [row.trial(Architecture(row.architecture, ())) for row in rows]
     best: dict[str, Trial] = {}
     for trial in sorted((trial for trial in unread if trial.defined), key=lambda trial: trial.rank):

@@ -18,8 +18,8 @@ RECENT = 8
 
 
 @dataclass(frozen=True)
-class Job:
-    """One that is done.
+class Timing:
+    """What a job has taken.
 
     Args:
         epochs: of its trainings; 0 where it trained nothing.
@@ -39,15 +39,15 @@ class Pace:
     smallest as much saving as the smallest networks have: it errs towards too long.
 
     >>> pace = Pace()
-    >>> pace.learn("trained", 4, Job(epochs=2, seconds=9.0, epoch_seconds=4.0))
+    >>> pace.learn("trained", 4, Timing(epochs=2, seconds=9.0, epoch_seconds=4.0))
     >>> pace.expected("trained", 10, 4), pace.expected("trained", 10, 8)
     (41.0, 82.0)
     """
 
     def __init__(self) -> None:
-        self._jobs: dict[str, dict[int, deque[Job]]] = defaultdict(lambda: defaultdict(lambda: deque(maxlen=RECENT)))
+        self._jobs: dict[str, dict[int, deque[Timing]]] = defaultdict(lambda: defaultdict(lambda: deque(maxlen=RECENT)))
 
-    def learn(self, estimator: str, count: int, job: Job) -> None:
+    def learn(self, estimator: str, count: int, job: Timing) -> None:
         """A job of `count` architectures is done."""
         self._jobs[estimator][count].append(job)
 
@@ -55,14 +55,14 @@ class Pace:
         """Seconds of a job of `count` architectures; 0 where none has been done."""
         known = self._jobs.get(estimator, {})
         same = {n: some for n, jobs in known.items() if (some := [job for job in jobs if job.epochs == fidelity])}
-        jobs: Mapping[int, Sequence[Job]] = same or known
+        jobs: Mapping[int, Sequence[Timing]] = same or known
         if not jobs:
             return 0.0
         sizes = sorted(jobs)
         return _between(count, sizes, [_seconds(jobs[size], fidelity) for size in sizes])
 
 
-def _seconds(jobs: Sequence[Job], fidelity: int | None) -> float:
+def _seconds(jobs: Sequence[Timing], fidelity: int | None) -> float:
     """The mean, had they all been of this fidelity."""
     if not fidelity:
         return float(np.mean([job.seconds for job in jobs]))

@@ -30,9 +30,10 @@ from archscout.core.strategy import Strategy
 from archscout.core.task import Task
 from archscout.core.trial import Estimate, History, Trial
 from archscout.search.budget import Budget
+from archscout.search.clock import Clock
 from archscout.search.costs import CostBook, meets
 from archscout.search.engines import Engine, TrialTimeout
-from archscout.search.pace import Job, Pace
+from archscout.search.pace import Pace, Timing
 from archscout.search.progress import Progress
 from archscout.search.store import Store, StoredTrial
 
@@ -87,33 +88,6 @@ def epoch_seconds(trial: Trial | StoredTrial) -> float:
     """Of the last epoch, where there are two: the first one includes what every process does once."""
     marks = [row["seconds"] for row in trial.curve if "seconds" in row]
     return marks[-1] - marks[-2] if len(marks) > 1 else trial.seconds
-
-
-class Clock:
-    """Seconds spent on a run, those of earlier sittings included; written to the store as they pass."""
-
-    def __init__(self, store: Store, run: str, since: float) -> None:
-        self.store, self.run = store, run
-        self.before = sum(store.spent(run).values())
-        self.start = self.written = since
-        self.phase = "prepare"
-
-    def elapsed(self) -> float:
-        """Seconds since the run was first started, without the pauses between sittings."""
-        return self.before + time.monotonic() - self.start
-
-    def enter(self, phase: str) -> None:
-        """From now on seconds count towards another phase."""
-        if phase != self.phase:
-            self.write()
-            self.phase = phase
-
-    def write(self, every: float = 0.0) -> None:
-        """Commit the seconds since the last time, unless that was less than `every` seconds ago."""
-        now = time.monotonic()
-        if now - self.written >= every:
-            self.store.spend(self.run, self.phase, now - self.written)
-            self.written = now
 
 
 class SearchRun:
@@ -424,7 +398,7 @@ class SearchRun:
             epoch = min(job, epoch_seconds(trial) * together) if epochs else 0.0
             # The first jobs of all include what every process does once.
             seconds = min(job, epochs * epoch) if trial.phase == CALIBRATION else job
-            self._pace.learn(trial.estimator, together, Job(epochs, seconds, epoch))
+            self._pace.learn(trial.estimator, together, Timing(epochs, seconds, epoch))
         if trial.estimator == self.estimator and math.isfinite(trial.value):
             self._best = max(trial.value, self._best if self._best is not None else -math.inf)
 

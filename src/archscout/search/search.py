@@ -22,12 +22,13 @@ from archscout.core.task import Task
 from archscout.methods.strategy import StrategyMethod
 from archscout.search import feasibility
 from archscout.search.budget import Budget
+from archscout.search.clock import Clock
 from archscout.search.costs import CostBook
 from archscout.search.engines import engine as make_engine
 from archscout.search.finish import Ending, conditions, deliver, train_alone
 from archscout.search.progress import Progress, Silent
 from archscout.search.result import Result
-from archscout.search.run import CALIBRATION, BudgetTooSmall, Clock, SearchRun
+from archscout.search.run import CALIBRATION, BudgetTooSmall, SearchRun
 from archscout.search.store import Store, run_lock
 
 _RESERVE_SHARE, _RESERVE_MOST = 0.2, 12.0

@@ -89,6 +89,8 @@ def begun(
 ) -> list[Estimate]:
     """The beginnings of full trainings; the value is the best of the validation metric so far.
 
+    With `setting.folder`, the weights of those that are not left are kept as real training keeps them.
+
     Args:
         architectures: of which to train the networks.
         setting: where.
@@ -96,6 +98,7 @@ def begun(
         stop: asked after each epoch, with the curve so far, whether to leave it now.
         final: what full training means, in epochs; the default of the task if None.
     """
+    from archscout.estimators.trained import keep_weights
     from archscout.networks.pick import build
     from archscout.training.recipe import Recipe
     from archscout.training.trainer import train
@@ -116,6 +119,8 @@ def begun(
             return len(rows) >= most or stop(rows)
 
         outcome = train(network, setting.task, recipe, seed=seed, device=setting.device, on_epoch=enough)
+        if setting.folder is not None and len(outcome.curve) == final and outcome.best_epoch:
+            keep_weights(setting.folder, setting.space.canonical(architecture), final, network)
         reason = f"the training diverged: {outcome.reason}." if math.isnan(outcome.valid_metric) else ""
         found.append(
             Estimate(outcome.valid_metric, seconds=outcome.seconds, curve=outcome.curve, reason=reason,

@@ -144,6 +144,11 @@ def encoding_of(predictor: Predictor, space: Space, encoding: str | None = None)
     return default_encoding(space) if named == "default" else named
 
 
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """A draw whose logarithm is uniform."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
 def block_widths(predictor: Predictor, matrix: np.ndarray) -> tuple[int, ...]:
     """The blocks of a matrix, for a predictor with a parameter `widths`: as given, or by its encoding, or one."""
     from archscout.estimators.encodings.encode import widths

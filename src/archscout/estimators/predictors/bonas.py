@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from archscout.core.registry import register
 from archscout.core.space import Space
+from archscout.estimators.predictors.base import log_uniform
 from archscout.estimators.predictors.dense import GraphNetwork, side_by_side, with_global
 from archscout.estimators.predictors.learned import Learned
 from archscout.estimators.predictors.network import Inputs
@@ -54,10 +55,10 @@ class BONAS(GraphNetwork):
         self.hidden, self.batch, self.rate = hidden, batch, rate
 
     def drawn(self, rng: np.random.Generator) -> dict[str, Any]:
-        def between(low: float, high: float) -> float:
-            return float(np.exp(rng.uniform(np.log(low), np.log(high))))
-
-        return {"hidden": int(between(16, 128)), "batch": int(between(32, 256)), "rate": between(1e-5, 0.1)}
+        return {
+            "hidden": int(log_uniform(rng, 16, 128)), "batch": int(log_uniform(rng, 32, 256)),
+            "rate": log_uniform(rng, 1e-5, 0.1),
+        }  # fmt: skip
 
     def _how(self) -> Schedule:
         return replace(super()._how(), batch=self.batch, rate=self.rate)

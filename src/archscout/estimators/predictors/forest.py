@@ -10,7 +10,7 @@ from sklearn.ensemble import RandomForestRegressor
 from archscout.core.registry import register
 from archscout.core.seeds import derive
 from archscout.core.space import Space
-from archscout.estimators.predictors.base import Predictor
+from archscout.estimators.predictors.base import Predictor, log_uniform
 from archscout.estimators.predictors.learned import Learned
 
 
@@ -47,7 +47,7 @@ class RandomForest(Predictor):
 
     def drawn(self, rng: np.random.Generator) -> dict[str, Any]:
         return {
-            "trees": int(np.exp(rng.uniform(np.log(16), np.log(128)))), "features": float(rng.uniform(0.1, 0.9)),
+            "trees": int(log_uniform(rng, 16, 128)), "features": float(rng.uniform(0.1, 0.9)),
             "leaf": int(rng.integers(1, 20)),
         }  # fmt: skip
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from archscout.core.registry import register
 from archscout.core.space import Space
+from archscout.estimators.predictors.base import log_uniform
 from archscout.estimators.predictors.dense import (
     DirectedConvolution,
     GraphNetwork,
@@ -63,12 +64,9 @@ class NeuralPredictor(GraphNetwork):
         self.hidden, self.batch, self.rate, self.decay = hidden, batch, rate, decay
 
     def drawn(self, rng: np.random.Generator) -> dict[str, Any]:
-        def between(low: float, high: float) -> float:
-            return float(np.exp(rng.uniform(np.log(low), np.log(high))))
-
         return {
-            "hidden": int(between(64, 200)), "batch": int(between(5, 32)), "rate": between(1e-5, 0.1),
-            "decay": between(1e-5, 0.1),
+            "hidden": int(log_uniform(rng, 64, 200)), "batch": int(log_uniform(rng, 5, 32)),
+            "rate": log_uniform(rng, 1e-5, 0.1), "decay": log_uniform(rng, 1e-5, 0.1),
         }  # fmt: skip
 
     def _how(self) -> Schedule:

@@ -10,7 +10,7 @@ from archscout.core.errors import UsageError
 from archscout.core.registry import register
 from archscout.core.seeds import derive
 from archscout.core.space import Space
-from archscout.estimators.predictors.base import Predictor
+from archscout.estimators.predictors.base import Predictor, log_uniform
 from archscout.estimators.predictors.learned import Learned
 
 ROUNDS = 200
@@ -54,7 +54,7 @@ class LightGBM(Predictor):
     def drawn(self, rng: np.random.Generator) -> dict[str, Any]:
         return {
             "leaves": int(rng.integers(10, 101)), "features": float(rng.uniform(0.1, 1)),
-            "rate": float(np.exp(rng.uniform(np.log(0.001), np.log(0.1)))),
+            "rate": log_uniform(rng, 0.001, 0.1),
         }  # fmt: skip
 
     def _fit(self, matrix: np.ndarray, y: np.ndarray) -> None:

@@ -10,7 +10,7 @@ from sklearn.tree import DecisionTreeRegressor
 from archscout.core.registry import register
 from archscout.core.seeds import stream
 from archscout.core.space import Space
-from archscout.estimators.predictors.base import Predictor
+from archscout.estimators.predictors.base import Predictor, log_uniform
 from archscout.estimators.predictors.learned import Learned
 
 
@@ -54,10 +54,9 @@ class NGBoost(Predictor):
         self.rounds, self.rate, self.depth, self.features = rounds, rate, depth, features
 
     def drawn(self, rng: np.random.Generator) -> dict[str, Any]:
-        low, high = np.log([128, 512])
         return {
-            "rounds": int(np.exp(rng.uniform(low, high))), "depth": int(rng.integers(1, 25)),
-            "rate": float(np.exp(rng.uniform(np.log(0.001), np.log(0.1)))), "features": float(rng.uniform(0.1, 1)),
+            "rounds": int(log_uniform(rng, 128, 512)), "depth": int(rng.integers(1, 25)),
+            "rate": log_uniform(rng, 0.001, 0.1), "features": float(rng.uniform(0.1, 1)),
         }  # fmt: skip
 
     def _fit(self, matrix: np.ndarray, y: np.ndarray) -> None:

@@ -10,7 +10,7 @@ from archscout.core.errors import UsageError
 from archscout.core.registry import register
 from archscout.core.seeds import derive
 from archscout.core.space import Space
-from archscout.estimators.predictors.base import Predictor
+from archscout.estimators.predictors.base import Predictor, log_uniform
 from archscout.estimators.predictors.learned import Learned
 
 
@@ -52,7 +52,7 @@ class XGBoost(Predictor):
 
     def drawn(self, rng: np.random.Generator) -> dict[str, Any]:
         return {
-            "depth": int(rng.integers(1, 15)), "rate": float(np.exp(rng.uniform(np.log(0.001), np.log(0.5)))),
+            "depth": int(rng.integers(1, 15)), "rate": log_uniform(rng, 0.001, 0.5),
             "child": float(rng.integers(1, 10)), "columns": float(rng.uniform(0.1, 1)),
         }  # fmt: skip
 
