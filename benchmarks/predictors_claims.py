@@ -30,8 +30,8 @@ from archscout.tables.table import Table
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 WEAK = "acenas:scores=params+macs+naswot"
 COMBINED = "combined"
-SCORED = "scout:scores=jacob_cov+naswot+synflow"
-ALL = "combined:scores=jacob_cov+naswot+synflow+supernet"
+SCORED = "scout:scores=jacob_cov+params+macs"
+ALL = "combined:scores=jacob_cov+params+supernet"
 SOURCE = "tables/nasbench101.parquet"
 TRANSFER = f"flan:source={SOURCE}"
 
