@@ -57,6 +57,7 @@ CLAIMS = (
     Claim("fr-pair", "and two forward GINs, averaged (FR-NAS)", "fr_nas", "gin:members=2", (50, 100)),
     Claim("lambda", "the gradient of NDCG beats squared error in NDCG@10 (AceNAS)", "acenas", "acenas:loss=squared",
           (50, 100), "ndcg@10"),
+    Claim("lambda-trees", "and so it does with boosted trees (AceNAS)", "lambdarank", "lightgbm", (50, 100), "ndcg@10"),
     Claim("weak", "pre-training on weak labels helps up to 50 (AceNAS)", WEAK, "acenas", (25, 50)),
     Claim("transfer", "learning another space's table first helps (FLAN)", TRANSFER, "flan", (8, 16, 32)),
     Claim("transfer-scout", "and is then better than scout, which has no table", TRANSFER, "scout", (8, 16, 32)),
