@@ -217,6 +217,10 @@ def _split(w: World, options: argparse.Namespace) -> Iterator[tuple[Row, Callabl
             networks["HELP, published settings"] = HELPLatency(
                 known, episodes=2000, rate=1e-4, seed=derive(seed, "help")
             )
+            if name == "nasbench201":
+                networks["device embeddings, 150 epochs"] = DeviceEmbeddingLatency(
+                    known, steps=150 * len(known) * w.pool // 64, seed=derive(seed, "nasflat")
+                )
         for method, network in networks.items():
             for device in TEST[name]:
                 for count in (10, 20):
