@@ -274,13 +274,13 @@ def three_sums(x: Tensor) -> Tensor:
     x = x.contiguous()
     beside = x.clone()
     flat, long = beside.view(-1), x.view(-1)
-    flat[1:] += long[:-1]
-    flat[:-1] += long[1:]
+    flat[1:].add_(long[:-1])
+    flat[:-1].add_(long[1:])
     torch.add(x[..., 0], x[..., 1], out=beside[..., 0])
     torch.add(x[..., -1], x[..., -2], out=beside[..., -1])
     made = beside.clone()
-    made[..., 1:, :] += beside[..., :-1, :]
-    made[..., :-1, :] += beside[..., 1:, :]
+    made[..., 1:, :].add_(beside[..., :-1, :])
+    made[..., :-1, :].add_(beside[..., 1:, :])
     return made
 
 
