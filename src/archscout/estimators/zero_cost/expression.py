@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from archscout.estimators.zero_cost.skeleton import Skeleton
+from archscout.estimators.zero_cost.skeleton import Skeleton, pair, places
 
 _REMEMBERED = 8192
 """Outputs of expressions that are kept."""
@@ -125,11 +125,11 @@ def expression(skeleton: Skeleton, size: Map) -> list[Term]:
         return x.made("norm", (layer.affine, layer.eps), x.term.size)
 
     def pool(layer: nn.AvgPool2d, x: _Symbol) -> _Symbol:
-        kernel, stride, padding = _pair(layer.kernel_size), _pair(layer.stride), _pair(layer.padding)
+        kernel, stride, padding = pair(layer.kernel_size), pair(layer.stride), pair(layer.padding)
         if layer.divisor_override or (layer.count_include_pad and padding != (0, 0)):
             raise TypeError("padding is counted")
-        places = _places(x, kernel, stride, padding, (1, 1), up=layer.ceil_mode)
-        return x.made("pool", (kernel, stride, padding, (1, 1)), places)
+        size = _places(x, kernel, stride, padding, (1, 1), up=layer.ceil_mode)
+        return x.made("pool", (kernel, stride, padding, (1, 1)), size)
 
     def linear(layer: nn.Linear, x: _Symbol) -> _Symbol:
         if x.term.size is not None:
@@ -153,22 +153,11 @@ def expression(skeleton: Skeleton, size: Map) -> list[Term]:
     return [term for key, term in reader.terms.items() if key in needed]
 
 
-def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
-    return value if isinstance(value, tuple) else (value, value)
-
-
 def _places(x: _Symbol, kernel: Map, stride: Map, padding: Map, dilation: Map, *, up: bool = False) -> Map:
-    """The size of what a window makes, rounded up where the last window may hang over."""
     if x.term.size is None:
         raise TypeError("windows are over maps")
-    found = []
-    for n, k, step, pad, apart in zip(x.term.size, kernel, stride, padding, dilation, strict=True):
-        room = n + 2 * pad - apart * (k - 1) - 1
-        count = (-(-room // step) if up else room // step) + 1
-        if up and (count - 1) * step >= n + pad:
-            count -= 1
-        found.append(count)
-    return found[0], found[1]
+    height, width = places(x.term.size, kernel, stride, padding, dilation, up=up)
+    return height, width
 
 
 # -- evaluating -------------------------------------------------------------------------------------------------------
