@@ -7,6 +7,8 @@ import json
 from collections.abc import Callable, Hashable
 from functools import partial
 
+import torch
+
 from archscout.core.architecture import Architecture
 from archscout.core.choice import Option
 from archscout.core.errors import UndefinedScore, UsageError
@@ -192,8 +194,8 @@ class Indicators:
 
 def _built(space: Space, task: Task, setting: Setting, number: int) -> Supernet:
     supernet = Supernet(space, task, seed=derive(setting.seed, "te_nas", number)).to(setting.device)
-    prepared(supernet)
-    return supernet
+    # With so few channels, channels last is the slower layout.
+    return prepared(supernet).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
 
 
 def _best_edges(left: dict[str, list[Option]], measure: Indicators) -> dict[str, list[Option]]:
