@@ -178,8 +178,7 @@ class Indicators:
         return regions(self.setting, number, make, self._inputs)
 
     def _supernet(self, number: int) -> Supernet:
-        space = thin(self.setting.space, width=3, cells=1, layers=2)
-        return self._once(number, partial(_built, space, self.setting.task, self.setting, number))
+        return self._once(number, partial(supernet, self.setting, 3, number))
 
     def _once(self, key: Hashable, make: Callable[[], Supernet]) -> Supernet:
         if key not in self._made:
@@ -190,6 +189,11 @@ class Indicators:
         if (size, part) not in self._drawn:
             self._drawn[size, part] = draw(self.setting, size, part)
         return self._drawn[size, part]
+
+
+def supernet(setting: Setting, width: int, number: int) -> Supernet:
+    """The small supernet whose kernel is measured, freshly initialised for this repeat."""
+    return _built(thin(setting.space, width=width, cells=1, layers=2), setting.task, setting, number)
 
 
 def _built(space: Space, task: Task, setting: Setting, number: int) -> Supernet:
