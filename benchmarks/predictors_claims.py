@@ -87,9 +87,10 @@ def main() -> None:
     if options.nasbench201 is not None:
         tables["nasbench201"] = (Table.open(options.nasbench201), "c10_test_200", None)
     if not options.report:
-        for claim in CLAIMS:
-            if claim.table in tables and (not options.only or claim.title in options.only.split(",")):
-                run(claim, *tables[claim.table], options)
+        asked = [claim for claim in CLAIMS if not options.only or claim.title in options.only.split(",")]
+        for folder in dict.fromkeys(folder_of(claim) for claim in asked if claim.table in tables):
+            some = [claim for claim in asked if folder_of(claim) == folder]
+            run(some, *tables[some[0].table], options)
         for name, taus in PUBLISHED.items():
             if "nasbench201" in tables and (not options.only or name in options.only.split(",")):
                 table, metric, _ = tables["nasbench201"]
@@ -121,11 +122,15 @@ def folder_of(claim: Claim) -> str:
     return f"{claim.table}-{'-'.join(map(str, claim.sizes))}"
 
 
-def run(claim: Claim, table: Table, metric: str, scores: Path | None, options: argparse.Namespace) -> None:
-    plan = Plan((claim.better, claim.worse), claim.sizes, options.repeats)
+def run(claims: list[Claim], table: Table, metric: str, scores: Path | None, options: argparse.Namespace) -> None:
+    """All that claims of one folder need, the first repeat of all before the second of any."""
+    first = claims[0]
+    contenders = tuple(dict.fromkeys(name for claim in claims for name in (claim.better, claim.worse)))
+    epochs = None if first.epochs == (0,) else first.epochs
     compare(
-        table, plan, options.runs / folder_of(claim), metric=metric, scores=scores, workers=options.workers,
-        progress=lambda done, total: print(f"{claim.title}: {done} of {total}", flush=True),
+        table, Plan(contenders, first.sizes, options.repeats, epochs=epochs), options.runs / folder_of(first),
+        metric=metric, scores=scores, workers=options.workers,
+        progress=lambda done, total: print(f"{folder_of(first)}: {done} of {total}", flush=True),
     )  # fmt: skip
 
 

@@ -46,7 +46,8 @@ def within_limit(
 
     The first measurements (three) teach the model the device. Each further one goes to the architecture with the
     greatest expected gain: its worth above that of the best measured one that keeps the limit, times the probability
-    that it keeps it too. So measurements gather where worth and limit meet, and what is answered has been measured.
+    that it keeps it too. (Where all times so far are whole milliseconds, a time is taken for a rounded one.) So
+    measurements gather where worth and limit meet, and what is answered has been measured.
 
     >>> import archscout
     >>> space = archscout.space("nasbench201")
@@ -87,7 +88,9 @@ def within_limit(
         open_ = [a for a, value in known.items() if value > best and a not in times]
         if not open_:
             break
-        gain = (np.array([known[a] for a in open_]) - best) * model.within(open_, limit)
+        rounded = all(ms == round(ms) for ms in times.values())
+        keeps = model.within(open_, np.floor(limit) + 0.5 if rounded else limit)
+        gain = (np.array([known[a] for a in open_]) - best) * keeps
         chosen = open_[int(gain.argmax())]
         times[chosen] = float(measure(chosen))
     keeping = [a for a, ms in times.items() if ms <= limit]

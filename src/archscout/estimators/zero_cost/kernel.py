@@ -9,7 +9,7 @@ held.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 import torch
 from torch import Tensor, nn
@@ -18,14 +18,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from archscout.core.errors import UndefinedScore
 from archscout.estimators.zero_cost.harness import Subject, prepared
 from archscout.estimators.zero_cost.layers import at_places, following, frozen, normalised, patches
+from archscout.estimators.zero_cost.passes import Passes
 from archscout.networks.pick import build
 from archscout.spaces.thin import thin
 
 WIDTH, CELLS = 3, 1
 """Of the thin network that TE-NAS and those after it measure, in spaces that have these parameters."""
 
-_CHUNK = 24
-"""Backward passes that run as one."""
+_BYTES, _MAPS = 4 << 20, 300
+"""How large the largest gradient of a layer's output may be in passes that run as one, in bytes and in maps: what stays
+in the processor's cache."""
 
 
 def thin_network(subject: Subject, number: int = 0, *, width: int = WIDTH, cells: int = CELLS) -> nn.Module:
@@ -69,8 +71,8 @@ def gram(network: nn.Module, x: Tensor, *, inner: bool = False) -> Tensor:
             kept = [call for place, call in enumerate(kept) if place not in (weighted[:1] + weighted[-1:])]
         if not kept or not outputs.requires_grad:
             raise UndefinedScore("the outputs depend on no weight")
-        sums = outputs.reshape(len(x), -1).sum(1)
-        rows = _gradients(sums, kept, len(x))
+        with torch.no_grad():
+            rows = _gradients(outputs, kept)
     total = torch.zeros((len(x), len(x)), dtype=torch.float64)
     for gradient in rows:
         gradient = gradient.double() if gradient.numel() < 1 << 22 else gradient
@@ -82,43 +84,55 @@ def _has_weight(layer: nn.Module) -> bool:
     return getattr(layer, "weight", None) is not None
 
 
-def _gradients(sums: Tensor, kept: list[tuple[nn.Module, Tensor, Tensor]], count: int) -> list[Tensor]:
+def _gradients(outputs: Tensor, kept: list[tuple[nn.Module, Tensor, Tensor]]) -> list[Tensor]:
     """For each layer the gradient of each example's sum with respect to its weights (N x numbers)."""
-    seen = [_seen(layer, x.detach()) for layer, x, _ in kept]
-    outputs = [y for _, _, y in kept]
-    parts: list[list[Tensor]] = [[] for _ in kept]
-    eye = torch.eye(count, dtype=sums.dtype, device=sums.device)
-    for chunk in eye.split(_CHUNK):  # type: ignore[no-untyped-call]
-        found = torch.autograd.grad(
-            sums, outputs, chunk, retain_graph=True, allow_unused=True, materialize_grads=True, is_grads_batched=True
-        )
-        for place, ((layer, _, _), gradient) in enumerate(zip(kept, found, strict=True)):
-            parts[place].append(_weigh(layer, seen[place], gradient))
-    by_layer: dict[int, Tensor] = {}
-    for (layer, _, _), part in zip(kept, parts, strict=True):
-        rows = torch.cat(part)
-        by_layer[id(layer)] = by_layer[id(layer)] + rows if id(layer) in by_layer else rows
+    count = len(outputs)
+    by_layer = {id(layer): outputs.new_zeros((count, _weight(layer).numel())) for layer, _, _ in kept}
+    begin = 0
+
+    def listener(layer: nn.Module, x: Tensor) -> Callable[[Tensor], None]:
+        rows, seen = by_layer[id(layer)], _seen(layer, x.detach())
+
+        def hear(gradient: Tensor) -> None:
+            rows[begin : begin + gradient.shape[1]] += _weigh(layer, seen, gradient)
+
+        return hear
+
+    passes = Passes(outputs, {y.grad_fn: listener(layer, x) for layer, x, y in kept})
+    largest = max(y.numel() * y.element_size() for _, _, y in kept)
+    chunk = max(1, min(_BYTES // largest, _MAPS // count))
+    eye = torch.eye(count, dtype=outputs.dtype, device=outputs.device)
+    while begin < count:
+        ones = eye[:, begin : begin + chunk].reshape(count, -1, *(1,) * (outputs.ndim - 1))
+        passes.run(ones.expand(*ones.shape[:2], *outputs.shape[1:]).contiguous())
+        begin += chunk
     return list(by_layer.values())
 
 
+def _weight(layer: nn.Module) -> Tensor:
+    assert isinstance(layer.weight, Tensor)
+    return layer.weight
+
+
 def _seen(layer: nn.Module, x: Tensor) -> Tensor:
-    """What the weights are multiplied with: groups x (examples and places) x numbers; N x ... for a normalisation."""
+    """What the weights are multiplied with: N x groups x places x numbers; N x ... for a normalisation."""
     if isinstance(layer, _BatchNorm):
         return normalised(layer, x)
-    return patches(layer, x).permute(1, 0, 3, 2).flatten(1, 2)
+    return patches(layer, x).transpose(2, 3)
 
 
 def _weigh(layer: nn.Module, seen: Tensor, gradient: Tensor) -> Tensor:
-    """The gradients of the weights (passes x numbers), given those of the output (passes x N x ...)."""
-    passes, count = gradient.shape[:2]
+    """The gradients of the weights (passes x numbers), given those of the output (N x passes x ...)."""
+    count, passes = gradient.shape[:2]
     if isinstance(layer, _BatchNorm):
-        weighed: Tensor = (gradient * seen).movedim(2, 1).flatten(2).sum(2)
+        product = gradient * seen[:, None]
+        weighed: Tensor = product.sum([place for place in range(product.ndim) if place not in (1, 2)])
         return weighed
-    flat = at_places(layer, gradient.flatten(0, 1))
-    # passes x N x groups x channels x places, to groups x (passes x channels) x (N x places)
-    flat = flat.reshape(passes, count, *flat.shape[1:]).permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)
-    product: Tensor = flat @ seen
-    rows: Tensor = product.reshape(len(product), passes, -1).movedim(0, 1).reshape(passes, -1)
+    flat = at_places(layer, gradient.reshape(-1, *gradient.shape[2:]))
+    # N x passes x groups x channels x places, to N x groups x (passes x channels) x places
+    flat = flat.reshape(count, passes, *flat.shape[1:]).transpose(1, 2).flatten(2, 3)
+    summed: Tensor = (flat @ seen).sum(0)
+    rows: Tensor = summed.reshape(len(summed), passes, -1).movedim(0, 1).reshape(passes, -1)
     return rows
 
 

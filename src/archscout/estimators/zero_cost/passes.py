@@ -1,0 +1,296 @@
+"""Many backward passes as one, through what autograd has recorded of a forward pass.
+
+Through batch normalisation every output depends on every example, so the gradients of N outputs take N passes; what a
+pass costs is mostly the calls and their unsuited kernels. Here the gradients of several passes go side by side, P
+behind the first dimension (N x P x C x H x W), through the nodes of the recorded graph in turn. Layers whose own
+backward kernels are slow on few channels run as what they are the adjoint of: a convolution as a convolution with the
+kernel turned round, average pooling as sums of shifted maps, batch normalisation on P C channels. A node of a kind that
+is not known here is called once a pass, as autograd calls it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_aten: Any = torch.ops.aten
+
+Node = Any
+"""What `grad_fn` of a tensor is."""
+
+Heard = Callable[[Tensor], None]
+
+
+class Passes:
+    """Backward passes from one tensor to some nodes of its graph.
+
+    Args:
+        root: the tensor; its graph is left as it is and can be used again.
+        heard: for each node of interest a function that is shown the gradients of its output (N x P x ...).
+    """
+
+    def __init__(self, root: Tensor, heard: Mapping[Node, Heard]) -> None:
+        self.root, self.heard = root.grad_fn, heard
+        self._order = _order(root.grad_fn, heard)
+        self._leading = set(self._order)
+        self._held: dict[tuple[Node, int], tuple[Tensor, ...]] = {}
+
+    def run(self, cotangent: Tensor) -> None:
+        """Several passes, given the gradients of the root (N x P x ...)."""
+        waiting: dict[Node, dict[int, tuple[Tensor, bool]]] = {self.root: {0: (cotangent, False)}}
+        for node in self._order:
+            found = waiting.pop(node, None)
+            if found is None:
+                continue
+            if node in self.heard:
+                self.heard[node](found[0][0])
+            parents = [edge if edge[0] in self._leading else (None, 0) for edge in node.next_functions]
+            if all(parent is None for parent, _ in parents):
+                continue
+            gradients = {number: gradient for number, (gradient, _) in found.items()}
+            for (parent, number), made in zip(parents, self._back(node, gradients), strict=False):
+                if parent is None or made is None:
+                    continue
+                made = _fit(made, tuple(parent._input_metadata[number].shape))
+                fresh = all(made is not gradient for gradient in gradients.values())
+                there = waiting.setdefault(parent, {})
+                if number in there:
+                    # Sums go into a tensor that nobody else holds.
+                    total, own = there[number]
+                    there[number] = (total.add_(made) if own else total + made, True)
+                else:
+                    there[number] = (made, fresh)
+
+    def _back(self, node: Node, gradients: dict[int, Tensor]) -> Sequence[Tensor | None]:
+        if len(gradients) == 1 and 0 in gradients:
+            handler = _HANDLERS.get(type(node).__name__)
+            made = handler(self, node, gradients[0]) if handler else None
+            if made is not None:
+                return made
+        return _one_by_one(node, gradients)
+
+    def hold(self, node: Node, passes: int, make: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """What a node needs for so many passes, made the first time."""
+        key = (node, passes)
+        if key not in self._held:
+            self._held[key] = make()
+        return self._held[key]
+
+
+def _order(root: Node, heard: Mapping[Node, Heard]) -> list[Node]:
+    """The nodes from which something of interest is reached, each before those that it hands on to."""
+    after: list[Node] = []
+    leading: dict[Node, bool] = {}
+    stack: list[tuple[Node, bool]] = [(root, False)]
+    while stack:
+        node, left = stack.pop()
+        parents = [parent for parent, _ in node.next_functions if parent is not None]
+        if left:
+            leading[node] = node in heard or any(leading[parent] for parent in parents)
+            after.append(node)
+        elif node not in leading:
+            leading[node] = False
+            stack.append((node, True))
+            stack += [(parent, False) for parent in parents if parent not in leading]
+    return [node for node in reversed(after) if leading[node]]
+
+
+def _fit(gradient: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """A gradient summed over what its tensor was broadcast along."""
+    own = gradient.shape[:1] + gradient.shape[2:] if shape else gradient.shape[1:]
+    if tuple(own) == shape:
+        return gradient
+    passes = gradient.unbind(0 if gradient.ndim == 1 else 1)
+    return torch.stack([each.sum_to_size(shape) for each in passes], 1 if shape else 0)
+
+
+def _one_by_one(node: Node, gradients: dict[int, Tensor]) -> list[Tensor | None]:
+    """What the node itself makes of the gradients of each pass."""
+    passes = next(iter(gradients.values())).shape[1]
+    rows = []
+    for number in range(passes):
+        given = [gradients[place].select(1, number) if place in gradients else None for place in range(_outputs(node))]
+        made = node(*given)
+        rows.append(made if isinstance(made, tuple) else (made,))
+    return [None if column[0] is None else torch.stack(column, 1) for column in zip(*rows, strict=True)]
+
+
+def _outputs(node: Node) -> int:
+    return len(node._input_metadata)
+
+
+# -- kinds of nodes: gradients of the inputs (None: not this one) ------------------------------------------------------
+
+Made = Sequence[Tensor | None] | None
+
+
+def _relu(passes: Passes, node: Node, gradient: Tensor) -> Made:
+    return [_aten.threshold_backward(gradient, node._saved_result[:, None].expand_as(gradient), 0)]
+
+
+def _add(passes: Passes, node: Node, gradient: Tensor) -> Made:
+    return [gradient, gradient] if node._saved_alpha == 1 else None
+
+
+def _multiply(passes: Passes, node: Node, gradient: Tensor) -> Made:
+    made: list[Tensor | None] = []
+    for factor in (node._saved_other, node._saved_self):
+        if factor is not None and factor.ndim not in (0, gradient.ndim - 1):
+            return None
+        made.append(None if factor is None else gradient * (factor[:, None] if factor.ndim else factor))
+    return made
+
+
+def _average(passes: Passes, node: Node, gradient: Tensor) -> Made:
+    shape = list(node._saved_self_sym_sizes)
+    dims = sorted(dim - (1 << 64) + len(shape) if dim > 1 << 32 else dim % len(shape) for dim in node._saved_dim)
+    if not dims or dims[0] == 0:
+        return None
+    for dim in dims if not node._saved_keepdim else ():
+        gradient = gradient.unsqueeze(dim + 1)
+    count = 1
+    for dim in dims:
+        count *= shape[dim]
+    whole = (shape[0], gradient.shape[1], *shape[1:])
+    return [(gradient / count).expand(whole).contiguous()]
+
+
+def _linear(passes: Passes, node: Node, gradient: Tensor) -> Made:
+    if node._saved_mat2 is None:
+        return None
+    made = gradient @ node._saved_mat2.t()
+    return [None, made if node._saved_alpha == 1 else made * node._saved_alpha, None]
+
+
+def _norm(passes: Passes, node: Node, gradient: Tensor) -> Made:
+    x = node._saved_input
+    if x.ndim != 4 or not node._saved_training:
+        return None
+    count = gradient.shape[1]
+    channels = x.shape[1]
+
+    def beside() -> tuple[Tensor, ...]:
+        wide = x[:, None].expand(len(x), count, *x.shape[1:]).reshape(len(x), count * channels, *x.shape[2:])
+        weight = torch.ones_like(node._saved_result1) if node._saved_weight is None else node._saved_weight
+        return wide, *(row.repeat(count) for row in (weight, node._saved_result1, node._saved_result2))
+
+    wide, weight, mean, deviation = passes.hold(node, count, beside)
+    made, _, _ = _aten.native_batch_norm_backward(
+        gradient.reshape(wide.shape), wide, weight, None, None, mean, deviation, True, node._saved_eps,
+        [True, False, False],
+    )  # fmt: skip
+    return [made.view(gradient.shape), None, None]
+
+
+def _convolution(passes: Passes, node: Node, gradient: Tensor) -> Made:
+    weight, x = node._saved_weight, node._saved_input
+    if x.ndim != 4 or node._saved_transposed:
+        return None
+    count = gradient.shape[1]
+    flat = gradient.reshape(-1, *gradient.shape[2:])
+    stride, padding = tuple(node._saved_stride), tuple(node._saved_padding)
+    plain = node._saved_groups == 1 and tuple(node._saved_dilation) == (1, 1)
+    if plain and stride == (1, 1) and padding == (0, 0) and weight.shape[2:] == (1, 1):
+        made = torch.matmul(weight[:, :, 0, 0].t().contiguous(), flat.flatten(2))
+    elif plain and stride == (1, 1) and all(k > p for k, p in zip(weight.shape[2:], padding, strict=True)):
+        turned = passes.hold(node, 0, lambda: (weight.flip(2, 3).transpose(0, 1).contiguous(),))[0]
+        made = F.conv2d(flat, turned, padding=[k - 1 - p for k, p in zip(weight.shape[2:], padding, strict=True)])
+    elif plain and stride == (2, 2) and padding == (1, 1) and weight.shape[2:] == (3, 3) and _even(x, flat):
+        phases = passes.hold(node, 0, lambda: (_phases(weight),))[0]
+        parts = F.conv2d(F.pad(flat, (0, 1, 0, 1)), phases).unflatten(1, (-1, 2, 2))
+        made = flat.new_empty((len(flat), *x.shape[1:]))
+        for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            made[:, :, row::2, column::2] = parts[:, :, row, column]
+    else:
+        like = x[:1].expand(len(flat), *x.shape[1:])
+        made, _, _ = _aten.convolution_backward(
+            flat, like, weight, None, stride, padding, node._saved_dilation, False, node._saved_output_padding,
+            node._saved_groups, [True, False, False],
+        )  # fmt: skip
+    return [made.reshape(len(x), count, *x.shape[1:]), None, None]
+
+
+def _even(x: Tensor, y: Tensor) -> bool:
+    return x.shape[2] == 2 * y.shape[2] and x.shape[3] == 2 * y.shape[3]
+
+
+def _phases(weight: Tensor) -> Tensor:
+    """The adjoint of a 3 x 3 convolution of stride 2 as one of stride 1: a kernel for even and odd rows and columns.
+
+    An even place of the input is seen by the middle of one kernel, an odd one by the end of one and the beginning of
+    the next.
+    """
+    outputs, inputs = weight.shape[:2]
+    made = weight.new_zeros((inputs, 2, 2, outputs, 2, 2))
+    taps = ({0: 1}, {0: 2, 1: 0})
+    for row in (0, 1):
+        for column in (0, 1):
+            for down, i in taps[row].items():
+                for right, j in taps[column].items():
+                    made[:, row, column, :, down, right] = weight[:, :, i, j].t()
+    return made.reshape(inputs * 4, outputs, 2, 2)
+
+
+def _pool(passes: Passes, node: Node, gradient: Tensor) -> Made:
+    x = node._saved_self
+    if x.ndim != 4:
+        return None
+    flat = gradient.reshape(-1, *gradient.shape[2:])
+    kernel, padding = tuple(node._saved_kernel_size), tuple(node._saved_padding)
+    stride = tuple(node._saved_stride) or kernel
+    settings = (node._saved_ceil_mode, node._saved_count_include_pad, node._saved_divisor_override)
+    if (kernel, stride, padding) == ((3, 3), (1, 1), (1, 1)) and settings[2] is None and min(x.shape[2:]) > 1:
+        made = three_sums(flat / passes.hold(node, 0, lambda: (_counted(x, settings[1]),))[0])
+    elif kernel == stride and padding == (0, 0) and settings[2] is None and _whole(x, kernel):
+        high, wide = kernel
+        each = (flat / (high * wide))[:, :, :, None, :, None]
+        made = each.expand(*flat.shape[:3], high, flat.shape[3], wide).reshape(*flat.shape[:2], *x.shape[2:])
+    else:
+        like = x[:1].expand(len(flat), *x.shape[1:])
+        made = _aten.avg_pool2d_backward(flat, like, kernel, stride, padding, *settings)
+    return [made.reshape(len(x), gradient.shape[1], *x.shape[1:])]
+
+
+def _whole(x: Tensor, kernel: tuple[int, ...]) -> bool:
+    return x.shape[2] % kernel[0] == 0 and x.shape[3] % kernel[1] == 0
+
+
+def _counted(x: Tensor, padding_too: bool) -> Tensor:
+    """How many places a window of 3 x 3 averages, by its place."""
+    ones = torch.ones((1, 1, *x.shape[2:]), dtype=x.dtype, device=x.device)
+    return ones * 9 if padding_too else three_sums(ones)
+
+
+def three_sums(x: Tensor) -> Tensor:
+    """The sum over windows of 3 x 3, with zeros around (N x C x H x W, H and W above 1).
+
+    Rows lie one after the other, so that a shift by one column is one of the whole tensor; only the first and the last
+    column then have what is not theirs.
+    """
+    x = x.contiguous()
+    beside = x.clone()
+    flat, long = beside.view(-1), x.view(-1)
+    flat[1:] += long[:-1]
+    flat[:-1] += long[1:]
+    torch.add(x[..., 0], x[..., 1], out=beside[..., 0])
+    torch.add(x[..., -1], x[..., -2], out=beside[..., -1])
+    made = beside.clone()
+    made[..., 1:, :] += beside[..., :-1, :]
+    made[..., :-1, :] += beside[..., 1:, :]
+    return made
+
+
+_HANDLERS: dict[str, Callable[[Passes, Node, Tensor], Made]] = {
+    "ReluBackward0": _relu,
+    "AddBackward0": _add,
+    "MulBackward0": _multiply,
+    "MeanBackward1": _average,
+    "AddmmBackward0": _linear,
+    "NativeBatchNormBackward0": _norm,
+    "ConvolutionBackward0": _convolution,
+    "AvgPool2DBackward0": _pool,
+}

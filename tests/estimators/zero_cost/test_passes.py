@@ -1,0 +1,91 @@
+"""Many backward passes as one against autograd's own, one at a time."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from archscout.estimators.zero_cost.passes import Passes
+
+X = (3, 4, 8, 6)
+
+
+def convolution(**named: object) -> nn.Module:
+    return nn.Conv2d(4, 6, **named)  # type: ignore[arg-type]
+
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "convolution": lambda: convolution(kernel_size=3, padding=1),
+    "narrow convolution": lambda: convolution(kernel_size=3),
+    "1 x 1": lambda: convolution(kernel_size=1),
+    "1 x 1 padded": lambda: convolution(kernel_size=1, padding=1),
+    "stride": lambda: convolution(kernel_size=3, stride=2, padding=1),
+    "other stride": lambda: convolution(kernel_size=3, stride=(2, 3), padding=1),
+    "groups": lambda: nn.Conv2d(4, 4, 3, padding=1, groups=2),
+    "dilation": lambda: convolution(kernel_size=3, padding=2, dilation=2),
+    "pool": lambda: nn.AvgPool2d(3, 1, 1, count_include_pad=False),
+    "pool with padding": lambda: nn.AvgPool2d(3, 1, 1),
+    "halves": lambda: nn.AvgPool2d(2),
+    "other pool": lambda: nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False),
+    "greatest": lambda: nn.MaxPool2d(3, 1, 1),
+    "norm": lambda: nn.BatchNorm2d(4),
+    "norm without scale": lambda: nn.BatchNorm2d(4, affine=False),
+    "norm as it was": lambda: nn.BatchNorm2d(4).eval(),
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+}
+
+
+class Twice(nn.Module):
+    """Ways in which tensors meet: sums, products, broadcasts, parts and means."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(4, 4, 3, padding=1)
+        self.register_buffer("halved", torch.tensor(0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = self.layer(x).relu(), self.layer(x)
+        a = a + b + x
+        gate = a.mean((2, 3), keepdim=True).sigmoid()
+        c = torch.cat([gate * a, self.halved * b], 1)
+        first, second = c.chunk(2, 1)
+        return torch.add(first, second, alpha=2) + gate
+
+
+NETWORKS["meetings"] = Twice
+
+
+class Linear(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x.mean((-1, -2)))
+
+
+NETWORKS["linear"] = Linear
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_they_are_those_of_autograd(name: str) -> None:
+    generator = torch.Generator().manual_seed(3)
+    torch.default_generator.manual_seed(3)
+    network = nn.Sequential(nn.Identity(), NETWORKS[name]()).double()
+    x = torch.randn(X, generator=generator, dtype=torch.float64).requires_grad_()
+    start = F.hardtanh(x)
+    outputs = network(start)
+    cotangents = torch.randn((len(x), 5, *outputs.shape[1:]), generator=generator, dtype=torch.float64)
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)
+    heard: list[Tensor] = []
+    passes = Passes(outputs, {start.grad_fn: heard.append})
+    for part in cotangents.split(2, 1):
+        passes.run(part.contiguous())
+    found = torch.cat(heard, 1)
+    for number in range(5):
+        (expected,) = torch.autograd.grad(outputs, start, cotangents[:, number], retain_graph=True)
+        assert torch.allclose(found[:, number], expected, rtol=1e-9, atol=1e-11)
