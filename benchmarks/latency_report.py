@@ -217,7 +217,7 @@ def _search(rows: Sequence[Row]) -> tuple[list[str], dict[str, Any]]:
     body = []
     for part, title in (("help", "HELP's six test devices"), ("leave", "27 devices, each left out")):
         for metric, data in (("c10_test_200", "CIFAR-10"), ("c100_test_200", "CIFAR-100")):
-            for how, count in (("measuring", 10), ("measuring", 20), ("predicting", 10)):
+            for how, count in (("measuring", 10), ("measuring", 20), ("knowing", 10), ("predicting", 10)):
                 devices: dict[str, list[Row]] = {}
                 for row in mine:
                     asked = (row["method"], row["accuracy"], row.get("budget", 10))
