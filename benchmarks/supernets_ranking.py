@@ -10,8 +10,8 @@ the classes, 4,999 are different networks, and each of these is scored once.
 For each seed and each kind of training (`--paths`: uniform is SPOS; fair; scattered; grouped; fixed, which is grouped
 around a random backbone: see `archscout.study.supernets.PATHS`) one supernet is trained and ranked, and one that is
 untrained; parameters, multiply-adds and chance are the other controls. With `--classes` a part of the classes, evenly
-spread, is ranked. Scores are kept, so that those of several supernets can be put together. Results are kept as they
-come, and a run that was stopped goes on. Writes docs/results/supernets_ranking.json.
+spread, is ranked. Results are kept as they come, and a run that was stopped goes on. Writes
+docs/results/supernets_ranking.json.
 """
 
 from __future__ import annotations
@@ -61,7 +61,6 @@ def main() -> None:
              "rate": options.rate, "examples": options.examples, "networks": len(different),
              "train_seconds": trained, "rank_seconds": ranked}
             | report
-            | {"scores": [float(f"{found[form]:.5g}") for form in forms]}
         )  # fmt: skip
 
     for name in CONTROLS:
