@@ -349,9 +349,9 @@ def _literal(made: Mapping[str, Any]) -> list[str]:
         "", "## Against literal forms", "",
         f"Means over {made['architectures']} architectures, at a load of {made['load']:.1f}. `least` is the time of "
         "what an exact form cannot do without: for `gradsign` and `grasp` one forward and one backward pass of the "
-        "same batch, for `synflow` building the network, for the tangent kernel the matrix products of the weights' gradients and as much as a forward pass "
-        "for each example (a backward pass hands gradients on by the same products). `at most` is the ratio that a form "
-        "would have which did nothing else.",
+        "same batch, for `synflow` building the network, for the tangent kernel the matrix products of the weights' "
+        "gradients and as much as a forward pass for each example (a backward pass hands gradients on by the same "
+        "products). `at most` is the ratio that a form would have which did nothing else.",
         "", "| score | seconds | literal | ratio | aim | | least | at most |", "| --- " * 8 + "|",
     ]  # fmt: skip
     for name, row in made["forms"].items():
