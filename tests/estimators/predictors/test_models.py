@@ -13,7 +13,7 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Matern
 from archscout.core.graph import Graph, Node
 from archscout.core.registry import create
 from archscout.estimators.encodings.encode import encode
-from archscout.estimators.predictors import ngb, stacked
+from archscout.estimators.predictors import nar, ngb, stacked
 from archscout.estimators.predictors.bayesian_ridge import BayesianRidge
 from archscout.estimators.predictors.brp_nas import BRP
 from archscout.estimators.predictors.dense import with_global
@@ -348,3 +348,38 @@ def test_a_score_that_says_all_is_believed():
     assert len(made.weights_) == 2 + 2
     assert made.weights_[2] > 5 * made.weights_[3]
     assert len(stacked.Stacked(widths=(4,)).fit(x[:25], y[:25]).weights_) == 1, "without scores it is scout alone"
+
+
+def test_tiers_and_the_rank_loss_are_those_of_a_loop():
+    rng = np.random.default_rng(4)
+    y = rng.normal(size=20)
+    assert np.bincount(nar.tiers(y).astype(int)).tolist() == [4] * 5
+    assert y[nar.tiers(y) == 0].min() > y[nar.tiers(y) == 1].max()
+    assert (nar.tiers(np.ones(7)) == 2).all(), "equal values are in one tier"
+    score, y[3] = rng.normal(size=20), y[4]
+    terms = [
+        math.log1p(math.exp(-(score[i] - score[j]) * np.sign(y[i] - y[j])))
+        for i in range(20) for j in range(20) if y[i] != y[j]
+    ]  # fmt: skip
+    found = nar.rank_loss(torch.from_numpy(score), torch.from_numpy(y))
+    assert float(found) == pytest.approx(np.mean(terms))
+
+
+def test_embeddings_of_tiers_are_means_over_an_epoch():
+    network = nar.TierNetwork(4, 3, 0, width=8, heads=2, layers=1, wide=8)
+    network.samples = 6
+    encoded, tier = torch.rand(6, 4, 8), torch.tensor([0, 0, 1, 4, 4, 4])
+    network.remember(torch.rand(6, 4, 8), tier)  # an epoch before
+    network.remember(encoded[:3], tier[:3])
+    network.remember(encoded[3:], tier[3:])
+    for one in (0, 1, 4):
+        mean = network.sums[one] / network.members[one]
+        torch.testing.assert_close(mean, encoded[tier == one].mean(dim=(0, 1)))
+
+
+def test_the_tier_is_told(graphs):
+    space, architectures, _ = graphs
+    y = np.asarray([sum("conv" in str(v) for v in one.values()) for one in architectures], dtype=float)
+    made = nar.NAR(space=space, epochs=60).fit(architectures, y)
+    assert (made.tier_of(architectures) == nar.tiers(y)).mean() > 0.8
+    assert kendalltau(made.predict(architectures), y).statistic > 0.8
