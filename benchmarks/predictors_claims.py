@@ -1,7 +1,7 @@
 """What has been said of predictors, tested on the same ground.
 
     python benchmarks/predictors_claims.py --nasbench201 tables/nasbench201.parquet --nlp tables/nasbench_nlp.parquet \\
-        --scores digits_scores.csv
+        --scores digits_scores.csv                  (and tables/nasbench101.parquet, for claims of transfer)
 
 Each claim is a study (`archscout.study`) in its own folder of `--runs`, from which a stopped run goes on, or, for early
 stopping, trainings of a table walked through in a random order. Differences are means over repeats, paired by repeat,
@@ -30,6 +30,10 @@ from archscout.tables.table import Table
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 WEAK = "acenas:scores=params+macs+naswot"
 COMBINED = "combined"
+SCORED = "scout:scores=jacob_cov+params+macs"
+ALL = "combined:scores=jacob_cov+params+supernet"
+SOURCE = "tables/nasbench101.parquet"
+TRANSFER = f"flan:source={SOURCE}"
 
 
 @dataclass(frozen=True)
@@ -53,10 +57,13 @@ CLAIMS = (
     Claim("fr-pair", "and two forward GINs, averaged (FR-NAS)", "fr_nas", "gin:members=2", (50, 100)),
     Claim("lambda", "the gradient of NDCG beats squared error in NDCG@10 (AceNAS)", "acenas", "acenas:loss=squared",
           (50, 100), "ndcg@10"),
+    Claim("lambda-trees", "and so it does with boosted trees (AceNAS)", "lambdarank", "lightgbm", (50, 100), "ndcg@10"),
     Claim("weak", "pre-training on weak labels helps up to 50 (AceNAS)", WEAK, "acenas", (25, 50)),
+    Claim("transfer", "learning another space's table first helps (FLAN)", TRANSFER, "flan", (8, 16, 32)),
+    Claim("transfer-scout", "and is then better than scout, which has no table", TRANSFER, "scout", (8, 16, 32)),
     Claim("binary", "comparing pairs is no worse than regression (BRP-NAS)", "brp_nas", "brp_nas:binary=false",
           (50, 100)),
-    *(Claim(f"omni-{part}", f"OMNI is no more than .02 below {part} alone", "omni:tune=0", part, (25, 100), least=-0.02,
+    *(Claim(f"omni-{part}", f"OMNI is no more than .02 below {part}", "omni:tune=0", part, (25, 100), least=-0.02,
             table="digits", epochs=(2, 4, 8)) for part in ("ngb", "jacob_cov", "sotl_e")),
     *(Claim(f"omni-{what}", f"OMNI is better than without its {what}", "omni:tune=0", name, (25, 100), table="digits",
             epochs=(2, 4, 8))
@@ -65,10 +72,45 @@ CLAIMS = (
     Claim("combined-omni", "the combined predictor is above OMNI", COMBINED, "omni:tune=0", (25, 100), table="digits",
           epochs=(2, 4, 8)),
     Claim("combined-scout", "and above scout", COMBINED, "scout", (25, 100), table="digits", epochs=(2, 4, 8)),
+    Claim("combined-curve", "and no more than .02 below its best curve", COMBINED, "sotl_e", (25, 100), least=-0.02,
+          table="digits", epochs=(2, 4, 8)),
+    Claim("scores", "scout with scores is above scout", SCORED, "scout", (25, 100), table="digits"),
+    Claim("scores-nasbench201", "scout with scores is above scout", "scout:scores=naswot+params+macs", "scout",
+          (25, 100)),
+    Claim("curve-nasbench201", "scout with the accuracy after 12 epochs is above scout", "scout:curve=valacc", "scout",
+          (25, 100), epochs=(12,)),
+    Claim("supernet", "scout with the score in a supernet is above scout", "scout:scores=supernet", "scout", (25, 100),
+          table="digits"),
+    Claim("supernet-alone", "and no more than .02 below that score", "scout:scores=supernet", "supernet", (25, 100),
+          table="digits", least=-0.02),
+    Claim("all-omni", "with curves, scores and supernet it is above OMNI", ALL, "omni:tune=0", (25, 100),
+          table="digits", epochs=(2, 4, 8)),
+    Claim("all-combined", "and no more than .02 below the one without scores", ALL, COMBINED, (25, 100), least=-0.02,
+          table="digits", epochs=(2, 4, 8)),
 )  # fmt: skip
 
-PUBLISHED = {"fr_nas": {78: 0.549, 156: 0.631, 469: 0.706}}
-"""Kendall's tau of PINAT on all of NAS-Bench-201, CIFAR-10, as its repository states it, for networks of ours."""
+SOURCES = {
+    "FR-NAS": "Zhang, Cheng 2024, arXiv 2404.15622", "AceNAS": "Zhang et al. 2021, arXiv 2108.03001",
+    "BRP-NAS": "Dudziak et al. 2020, arXiv 2007.08668", "FLAN": "Akhauri, Abdelfattah 2024, arXiv 2403.02484",
+    "OMNI is": "White et al. 2021, arXiv 2104.01177",
+}  # fmt: skip
+"""Who has said it, by a word of the claim; the others are what we ask of our own."""
+
+PINAT = {78: 0.549, 156: 0.631, 469: 0.706}
+"""Kendall's tau of PINAT on all of NAS-Bench-201, CIFAR-10, as its repository states it."""
+
+FLAN = {16: 0.676, 32: 0.696, 128: 0.785, 256: 0.849, 512: 0.877}
+"""The same of FLAN without supplementary encodings, in the logs of its repository (three runs)."""
+
+TRANSFERRED = {8: 0.619, 16: 0.603, 32: 0.597, 128: 0.725}
+"""The same after learning 512 networks of NAS-Bench-101 first."""
+
+PUBLISHED = {
+    "fr_nas": ("fr_nas", "PINAT", PINAT), "pinat": ("pinat", "PINAT", PINAT),
+    "pinat-live": ("pinat:encoding=live_graph+live", "PINAT", PINAT), "flan": ("flan", "FLAN", FLAN),
+    "flan-transfer": (TRANSFER, "FLAN after NAS-Bench-101", TRANSFERRED),
+}  # fmt: skip
+"""By a short name: a predictor of ours, and what has been published of which one, by the networks learned from."""
 
 
 def main() -> None:
@@ -87,19 +129,23 @@ def main() -> None:
     if options.nasbench201 is not None:
         tables["nasbench201"] = (Table.open(options.nasbench201), "c10_test_200", None)
     if not options.report:
-        for claim in CLAIMS:
-            if claim.table in tables and (not options.only or claim.title in options.only.split(",")):
-                run(claim, *tables[claim.table], options)
-        for name, taus in PUBLISHED.items():
-            if "nasbench201" in tables and (not options.only or name in options.only.split(",")):
+        wanted = {*options.only.split(",")} if options.only else {*PUBLISHED, *(claim.title for claim in CLAIMS)}
+        if not Path(SOURCE).is_file():
+            wanted -= {"flan-transfer", "transfer", "transfer-scout"}
+        asked = [claim for claim in CLAIMS if claim.title in wanted]
+        for folder in dict.fromkeys(folder_of(claim) for claim in asked if claim.table in tables):
+            some = [claim for claim in asked if folder_of(claim) == folder]
+            run(some, *tables[some[0].table], options)
+        for title, (name, _, taus) in PUBLISHED.items():
+            if "nasbench201" in tables and title in wanted:
                 table, metric, _ = tables["nasbench201"]
                 plan = Plan((name,), tuple(taus), options.repeats, None, clean=False)
-                compare(table, plan, options.runs / name, metric=metric, workers=options.workers)
+                compare(table, plan, options.runs / title, metric=metric, workers=options.workers)
     found: dict[str, Any] = {"version": archscout.__version__, "claims": [], "published": [], "stopping": []}
     for claim in CLAIMS:
         found["claims"] += differences(claim, rows_in(options.runs / folder_of(claim)))
-    for name, taus in PUBLISHED.items():
-        found["published"] += against(name, taus, rows_in(options.runs / name))
+    for title, (name, whose, taus) in PUBLISHED.items():
+        found["published"] += against(name, whose, taus, rows_in(options.runs / title))
     if not options.report and (not options.only or "stopping" in options.only.split(",")):
         found["stopping"] += stopping(load(options.digits), "valid_accuracy", 500, options.repeats)
         if options.nlp is not None:
@@ -118,14 +164,19 @@ def before(key: str) -> Any:
 
 def folder_of(claim: Claim) -> str:
     """Claims of the same sizes on the same table share what they need."""
-    return f"{claim.table}-{'-'.join(map(str, claim.sizes))}"
+    looks = "" if claim.epochs == (0,) else f"-epochs-{'-'.join(map(str, claim.epochs))}"
+    return f"{claim.table}-{'-'.join(map(str, claim.sizes))}{looks}"
 
 
-def run(claim: Claim, table: Table, metric: str, scores: Path | None, options: argparse.Namespace) -> None:
-    plan = Plan((claim.better, claim.worse), claim.sizes, options.repeats)
+def run(claims: list[Claim], table: Table, metric: str, scores: Path | None, options: argparse.Namespace) -> None:
+    """All that claims of one folder need, the first repeat of all before the second of any."""
+    first = claims[0]
+    contenders = tuple(dict.fromkeys(name for claim in claims for name in (claim.better, claim.worse)))
+    epochs = None if first.epochs == (0,) else first.epochs
     compare(
-        table, plan, options.runs / folder_of(claim), metric=metric, scores=scores, workers=options.workers,
-        progress=lambda done, total: print(f"{claim.title}: {done} of {total}", flush=True),
+        table, Plan(contenders, first.sizes, options.repeats, epochs=epochs), options.runs / folder_of(first),
+        metric=metric, scores=scores, workers=options.workers,
+        progress=lambda done, total: print(f"{folder_of(first)}: {done} of {total}", flush=True),
     )  # fmt: skip
 
 
@@ -174,15 +225,15 @@ def verdict(mean: float, low: float, high: float, least: float, repeats: int) ->
     return "does not hold" if high < least else f"undecided ({'for' if mean >= least else 'against'})"
 
 
-def against(name: str, taus: dict[int, float], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def against(name: str, whose: str, taus: dict[int, float], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     found = []
     for size, tau in taus.items():
         ours = [row["kendall"] for row in rows if row["train"] == size]
         if ours:
             mean, low, high = interval(ours)
             found.append(
-                {"name": name, "train": size, "published": tau, "kendall": mean, "low": low, "high": high,
-                 "repeats": len(ours)}
+                {"name": name, "whose": whose, "train": size, "published": tau, "kendall": mean, "low": low,
+                 "high": high, "repeats": len(ours)}
             )  # fmt: skip
     return found
 
@@ -206,7 +257,7 @@ def stopping(table: Table, metric: str, count: int, repeats: int) -> list[dict[s
         found.append(
             {
                 "table": table.name, "metric": metric, "trainings": min(count, len(curves)), "epochs": curves.shape[1],
-                "sure": sure, "repeats": repeats, "saved": interval(saved), "kept": float(np.mean(kept)),
+                "sure": sure, "repeats": repeats, "saved": interval(saved), "kept": interval(kept),
                 "regret": float(np.mean(regret)),
             }
         )  # fmt: skip
@@ -228,6 +279,17 @@ def walked(curves: np.ndarray, sure: float, first: int = 20) -> tuple[int, np.nd
     return epochs, np.asarray(whole)
 
 
+def both(e: dict[str, Any]) -> str:
+    """Whether four times the epochs are saved, and the best is kept in nine runs of ten."""
+    verdicts = [verdict(*e[what], least, e["repeats"]) for what, least in (("saved", 4.0), ("kept", 0.9))]
+    against = next((one for one in verdicts if one == "does not hold"), None)
+    return against or next((one for one in verdicts if one != "holds"), "holds")
+
+
+def source(said: str) -> str:
+    return next((who for word, who in SOURCES.items() if word in said), "ours")
+
+
 def report(found: dict[str, Any]) -> str:
     lines = [
         "# What has been said of predictors, tested",
@@ -236,25 +298,25 @@ def report(found: dict[str, Any]) -> str:
         "over repeats, with its 95 % bootstrap interval; a claim holds where the whole interval does, and is undecided "
         "where the interval does not tell. n is the number of repeats; epochs are those of a training that was begun.",
         "",
-        "| claim | table | learned from | epochs | n | | | difference | p | |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| claim | source | table | learned from | epochs | n | | | difference | p | verdict |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for e in found["claims"]:
         metric = "" if e["metric"] == "kendall" else f" ({e['metric']})"
         lines.append(
-            f"| {e['said']}{metric} | {e['table']} | {e['train']} | {e['epochs'] or ''} | {e['repeats']} | "
-            f"{e['better']:.3f} | {e['worse']:.3f} | {e['difference']:+.3f} [{e['low']:+.3f}, {e['high']:+.3f}] | "
-            f"{e['p']:.2g} | {e['verdict']} |"
+            f"| {e['said']}{metric} | {source(e['said'])} | {e['table']} | {e['train']} | {e['epochs'] or ''} | "
+            f"{e['repeats']} | {e['better']:.3f} | {e['worse']:.3f} | "
+            f"{e['difference']:+.3f} [{e['low']:+.3f}, {e['high']:+.3f}] | {e['p']:.2g} | {e['verdict']} |"
         )
     missing = [claim.said for claim in CLAIMS if claim.title not in {e["claim"] for e in found["claims"]}]
     if missing:
         lines += ["", "Not run: " + "; ".join(missing) + "."]
     if found["published"]:
         lines += ["", "## Published correlations", "", "All 15,625 predicted, those learned from among them.", ""]
-        lines += ["| predictor | learned from | n | tau | PINAT, published |", "| --- | --- | --- | --- | --- |"]
+        lines += ["| predictor | learned from | n | tau | published | of |", "| --- | --- | --- | --- | --- | --- |"]
         lines += [
             f"| {e['name']} | {e['train']} | {e['repeats']} | {e['kendall']:.3f} [{e['low']:.3f}, {e['high']:.3f}] | "
-            f"{e['published']:.3f} |"
+            f"{e['published']:.3f} | {e['whose']} |"
             for e in found["published"]
         ]
     if found["stopping"]:
@@ -266,12 +328,13 @@ def report(found: dict[str, Any]) -> str:
             "not become the best. Saved: epochs of all trainings divided by those that were trained. Kept: runs in "
             "which the best of all was trained to its end.",
             "",
-            "| table | measure | trainings x epochs | sure | n | saved | kept | mean regret |",
-            "| --- | --- | --- | --- | --- | --- | --- | --- |",
+            "| table | measure | trainings x epochs | sure | n | saved | kept | mean regret | 4 times, kept in 90 % |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         ]
         lines += [
             f"| {e['table']} | {e['metric']} | {e['trainings']} x {e['epochs']} | {e['sure']} | {e['repeats']} | "
-            f"{e['saved'][0]:.1f} [{e['saved'][1]:.1f}, {e['saved'][2]:.1f}] | {e['kept']:.0%} | {e['regret']:.4f} |"
+            f"{e['saved'][0]:.1f} [{e['saved'][1]:.1f}, {e['saved'][2]:.1f}] | "
+            f"{e['kept'][0]:.0%} [{e['kept'][1]:.0%}, {e['kept'][2]:.0%}] | {e['regret']:.4f} | {both(e)} |"
             for e in found["stopping"]
         ]
     return "\n".join(lines) + "\n"

@@ -83,13 +83,13 @@ def test_what_cannot_be_done_is_said_in_a_sentence(table, tmp_path, capfd, argum
 
 def test_supernets_are_compared_from_the_command_line(table, tmp_path, capfd):
     command = ["study", "supernets", "--table", str(table), "--space", "nasbench201:width=4,cells=1"]
-    command += ["--passes", "2", "--batch", "16", "--sample", "8", "--repeats", "1", "--with", "scattered,untrained"]
+    command += ["--passes", "2", "--batch", "16", "--sample", "8", "--repeats", "1", "--with", "fixed,untrained"]
     command += ["--workers", "1", "--out", str(tmp_path / "s")]
     assert run(command) == 2
     assert "give --data" in capfd.readouterr().err
     assert run([*command, "--data", "digits", "--json"]) == 0
     answer = json.loads(capfd.readouterr().out)
-    assert [entry["paths"] for entry in answer["summary"]] == ["scattered", "untrained", "params", "macs", "random"]
+    assert [entry["paths"] for entry in answer["summary"]] == ["fixed", "untrained", "params", "macs", "random"]
     assert {f.name for f in (tmp_path / "s").iterdir()} >= {"summary.csv", "bias.csv", "rows.jsonl"}
     assert run([*command, "--data", "digits"]) == 0
     assert "best fifth" in capfd.readouterr().out

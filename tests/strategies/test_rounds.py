@@ -59,5 +59,5 @@ def test_random_ones_come_from_an_ever_better_part(space):
 def test_what_cannot_advise_is_refused():
     with pytest.raises(UsageError, match="architecture alone, not 'omni'"):
         create("strategy", "brp_nas:predictor=omni")
-    with pytest.raises(UsageError, match="of 2 or more"):
-        create("strategy", "acenas:batch=1")
+    with pytest.raises(UsageError, match="a pool of 2 or more"):
+        create("strategy", "acenas:pool=1")

@@ -1,4 +1,4 @@
-"""Scattered paths: each example as if it went its own way alone."""
+"""Scattered and grouped paths: each example, each group, as if it went its own way alone."""
 
 import importlib.util
 from collections import Counter
@@ -12,7 +12,7 @@ from archscout.core.errors import UsageError
 from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.supernets.distributions import Distribution
-from archscout.supernets.scattered import Scattered, scattered
+from archscout.supernets.scattered import Scattered, grouped, scattered
 from archscout.supernets.supernet import Supernet
 from archscout.testing import tiny_task
 
@@ -67,8 +67,47 @@ def test_options_are_taken_equally_often_and_all_of_them_learn():
 def test_numbers_cannot_be_scattered():
     space = create("space", "mobile:stages=2,depth=2")
     step = toy.make_step(space, supernet=Supernet(space, tiny_task()), distribution=Distribution(space))
-    with pytest.raises(UsageError, match="in space 'mobile"):
-        scattered(step)
+    for plan in (scattered, grouped):
+        with pytest.raises(UsageError, match="in space 'mobile"):
+            plan(step)
     gate = Scattered(stream(0).integers(2, size=4), 2)
     with pytest.raises(UsageError, match="one input"):
         gate.mix([torch.nn.Identity()] * 2, torch.zeros(4, 1), torch.zeros(4, 1))
+
+
+def test_each_group_is_a_batch_of_its_own():
+    """The loss and the gradient of a batch of groups are the mean of those of each group along its path alone."""
+    space = create("space", "nasbench201:width=4,cells=1")
+    supernet = Supernet(space, tiny_task(examples=48), seed=1)
+    step = toy.make_step(space, supernet=supernet, distribution=Distribution(space))
+    task = supernet.task
+    step.train = task.tensors(task.train.head(48))
+    (job,) = grouped(step)
+    weights = dict(supernet.named_parameters())
+    loss = step.loss(job.path, step.train)
+    found = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+    codes = job.path.codes
+    paths = [{n: int(codes[n][place]) for n in codes} for place in range(3)]
+    assert len({tuple(path.values()) for path in paths}) == 3
+    x, y = step.train
+    losses = []
+    for place, path in enumerate(paths):
+        architecture = space.architecture({c.name: c.options[path[c.name]] for c in space.choices})
+        losses.append(step.loss(architecture, (x[place::3], y[place::3])))
+    alone = torch.autograd.grad(sum(losses) / 3, list(weights.values()), allow_unused=True)
+    assert torch.allclose(loss, sum(losses) / 3, atol=1e-5)
+    for name, one, other in zip(weights, found, alone, strict=True):
+        assert (one is None) == (other is None), name
+        assert one is None or torch.allclose(one, other, atol=1e-4), name
+
+
+def test_groups_share_out_a_batch_of_any_size():
+    space = create("space", "nasbench201:width=4,cells=1")
+    supernet = Supernet(space, tiny_task(examples=48), seed=1)
+    step = toy.make_step(space, supernet=supernet, distribution=Distribution(space))
+    task = supernet.task
+    for size, groups in ((48, 3), (40, 2), (37, 1), (9, 1)):
+        step.train = task.tensors(task.train.head(size))
+        (job,) = grouped(step)
+        assert len(job.path.present) == groups
+        assert step.outputs(job.path, step.train[0]).shape[0] == size

@@ -87,6 +87,10 @@ def test_weight_rules_name_the_right_weights():
     classifier = {name for name in everything if "classifier" in name}
     assert len(classifier) == 2
     assert names(weights.norms_and_classifier) == norms | classifier
+    # The stem, and in either reduction the convolutions of both branches.
+    backbone = everything - names(weights.fixed_backbone)
+    assert len(backbone) == 1 + 2 * 3
+    assert not any("option" in name or name in norms | classifier for name in backbone)
     # Three cells of six edges with two convolutions, a scale and a shift each.
     last = names(weights.last_norms)
     assert len(last) == 3 * 6 * 2 * 2

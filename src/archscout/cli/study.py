@@ -197,8 +197,13 @@ def supernets(
     ] = None,
     paths: Annotated[
         str,
-        typer.Option("--with", metavar="NAME,...", help="How paths are drawn: uniform, fair, scattered, untrained."),
-    ] = "uniform,fair,scattered,untrained",
+        typer.Option(
+            "--with",
+            metavar="NAME,...",
+            help="How paths are drawn: uniform, fair, scattered, grouped, fixed (grouped, around a random backbone), "
+            "untrained.",
+        ),
+    ] = "uniform,fair,fixed,untrained",
     passes: Annotated[int, typer.Option("--passes", min=1, metavar="N", help="Batches through each supernet.")] = 2000,
     batch: Annotated[int, typer.Option("--batch", min=2, metavar="N", help="Examples a batch.")] = 64,
     sample: Annotated[str, typer.Option("--sample", metavar="N|all", help="How many networks are ranked.")] = "1000",

@@ -9,10 +9,11 @@ from archscout.core.registry import register
 from archscout.methods.weight_sharing import WeightSharing, evolved, inherited
 from archscout.supernets.phases import Phase, Trained
 from archscout.supernets.plans import CostBins, Plan, fair, uniform
-from archscout.supernets.scattered import scattered
+from archscout.supernets.scattered import grouped, scattered
 from archscout.supernets.supernet import Supernet
+from archscout.supernets.weights import everything, fixed_backbone
 
-PATHS: dict[str, Plan] = {"uniform": uniform, "fair": fair, "scattered": scattered}
+PATHS: dict[str, Plan] = {"uniform": uniform, "fair": fair, "scattered": scattered, "grouped": grouped}
 
 
 @register("method", "spos")
@@ -23,8 +24,10 @@ class SPOS(WeightSharing):
         steps, batch, finalists: see `archscout.methods.weight_sharing.WeightSharing`.
         cost_uniform: whether paths are drawn so that all costs of the first limit are trained equally often.
         evaluations: architectures that evolution scores.
-        paths: `uniform`, as published; `fair` (every option in every step) or `scattered` (every example of a batch
-            takes its own path), which rank better after as many passes.
+        paths: `uniform`, as published; `fair` (every option in every step), `scattered` (every example of a batch takes
+            its own path) or `grouped` (sixteen examples share one), which rank better after as many passes.
+        fixed: whether what every architecture has, such as the stem, keeps its first weights but for normalisation and
+            classifier (`archscout.supernets.weights.fixed_backbone`), which in small networks ranks better still.
     """
 
     def __init__(
@@ -35,12 +38,14 @@ class SPOS(WeightSharing):
         cost_uniform: bool = False,
         evaluations: int = 1000,
         paths: str = "uniform",
+        fixed: bool = False,
     ) -> None:
         super().__init__(steps, batch, finalists)
         if paths not in PATHS:
             raise UsageError(f"the paths of spos cannot be '{paths}': {nearest(paths, PATHS)}")
-        self.name = "spos" if paths == "uniform" else f"spos:paths={paths}"
-        self.cost_uniform, self.evaluations, self.paths = cost_uniform, evaluations, paths
+        changed = [*([f"paths={paths}"] if paths != "uniform" else []), *(["fixed=true"] if fixed else [])]
+        self.name = ":".join(["spos", *([",".join(changed)] if changed else [])])
+        self.cost_uniform, self.evaluations, self.paths, self.fixed = cost_uniform, evaluations, paths, fixed
 
     def phases(self, run: Run, supernet: Supernet, steps: int) -> list[Phase]:
         plan = PATHS[self.paths]
@@ -48,7 +53,8 @@ class SPOS(WeightSharing):
             rng = run.rng("cost bins")
             pool = [run.space.sample(rng) for _ in range(500)]
             plan = CostBins(pool, [row[run.constraints[0].key] for row in run.screened(pool)])
-        return [Phase(plan=plan, name="single paths")]
+        weights = fixed_backbone if self.fixed else everything
+        return [Phase(plan=plan, weights=weights, name="single paths")]
 
     def derive(self, run: Run, supernet: Supernet, trained: Trained) -> list[Architecture]:
         return evolved(run, inherited(run, supernet), self.finalists, self.evaluations)

@@ -47,6 +47,8 @@ class Plan:
         clean: whether networks that were learned from, and isomorphs, are left out of the predicted ones; papers leave
             them in.
         seed: of all random decisions.
+        mutants: whether what is predicted are mutants of good architectures (`Problem.mutants`).
+        epochs: after how many of them curves are looked at; after up to 8 numbers that the table has if None.
     """
 
     contenders: tuple[str, ...]
@@ -56,6 +58,11 @@ class Plan:
     clean: bool = True
     seed: int = 0
     mutants: bool = False
+    epochs: tuple[int, ...] | None = None
+
+    def looks(self, epochs: int) -> bool:
+        """Whether so many epochs of a curve are looked at; 0 is for what looks at none."""
+        return not epochs or self.epochs is None or epochs in self.epochs
 
 
 def compare(
@@ -95,6 +102,8 @@ def compare(
     }  # fmt: skip
     if plan.mutants:
         setting["mutants"] = True
+    if plan.epochs is not None:
+        setting["epochs"] = list(plan.epochs)
     record = Record(folder, setting)
     jobs = [(name, repeat) for repeat in range(plan.repeats) for name in plan.contenders]
     carry_out(record, jobs, (about, plan), measure, workers, progress)
@@ -138,6 +147,7 @@ def measure(payload: tuple[Problem, Plan], name: str, repeat: int) -> list[Row]:
         return [
             base | _row(truth, values[test], epochs=epochs, query=_known_mean(about.queries[epochs][test]))
             for epochs, values in about.curves[name].items()
+            if plan.looks(epochs)
         ]
     return [base | _row(truth, about.scores[name][test], query=about.score_seconds[name])]
 
@@ -155,6 +165,8 @@ def _learned(
         test = _test(about, plan, train, seed) if mutants is None else mutants
         pool = order[::-1][: made.predictor.unlabelled]
         for epochs, begun in about.begun.get(name, {0: None}).items():
+            if not plan.looks(epochs):
+                continue
             predictor = clone(made.predictor).set_params(seed=derive(seed, name, size) % 2**31)
             if "widths" in predictor.get_params():
                 predictor.set_params(widths=about.widths[name])

@@ -26,11 +26,18 @@ from archscout.supernets.evaluate import losses
 from archscout.supernets.phases import Phase, Settings, fit
 from archscout.supernets.plans import Plan
 from archscout.supernets.ranking import rank_report
+from archscout.supernets.scattered import grouped
 from archscout.supernets.supernet import Supernet
+from archscout.supernets.weights import WeightRule, everything, fixed_backbone
 from archscout.tables.table import Table
 
-PATHS: dict[str, Plan | None] = {**spos.PATHS, "untrained": None}
-"""How paths are drawn in training; `untrained` is the control."""
+PATHS: dict[str, tuple[Plan, WeightRule] | None] = {
+    **{name: (plan, everything) for name, plan in spos.PATHS.items()},
+    "fixed": (grouped, fixed_backbone),
+    "untrained": None,
+}
+"""How paths are drawn in training, and which weights learn from them: `fixed` are grouped ones with a fixed backbone,
+`untrained` is the control."""
 
 CONTROLS = ("params", "macs", "random")
 MEASURES = ("spearman", "kendall", "spearman_top", "precision", "best_of_top", "pick", "percentile")
@@ -137,11 +144,13 @@ def measure(payload: tuple[Table, Space, Task, Supernets], name: str, repeat: in
 
 def trained_supernet(space: Space, task: Task, plan: Supernets, name: str, seed: int) -> Supernet:
     """A supernet trained by paths of a kind, in so many passes of a batch."""
-    supernet, paths = Supernet(space, task, seed=seed), PATHS[name]
-    if paths is not None:
+    supernet, kind = Supernet(space, task, seed=seed), PATHS[name]
+    if kind is not None:
+        paths, weights = kind
         each = max(len(choice.options) for choice in space.choices) if name == "fair" else 1
+        phase = Phase(plan=paths, weights=weights, rate=(plan.rate, 0.0))
         settings = Settings(steps=max(1, plan.passes // each), batch_size=plan.batch)
-        fit(supernet, Distribution(space), [Phase(plan=paths, rate=(plan.rate, 0.0))], settings, seed=seed)
+        fit(supernet, Distribution(space), [phase], settings, seed=seed)
     return supernet
 
 

@@ -2,19 +2,15 @@
 
 Running averages that were collected while paths changed from step to step belong to no architecture. Either they are
 estimated anew for the one that is looked at (`accuracy`), or the statistics of the batch itself are used (`losses`,
-`scores`). The latter can be had for many architectures in one pass: their feature maps lie side by side as
-N x A x C x H x W, which is a batch of N * A for convolutions and has A * C channels for batch normalisation; each
-option of a choice runs once, on the architectures that take it.
+`scores`). The latter can be had for many architectures in one pass (`archscout.supernets.crowd`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -22,6 +18,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.errors import ArchscoutError
 from archscout.core.seeds import stream
 from archscout.networks.gate import Gate
+from archscout.supernets.crowd import Crowd, NotOneMap
 from archscout.supernets.supernet import Supernet
 
 AT_ONCE = 64
@@ -173,87 +170,15 @@ def examples(supernet: Supernet, count: int = 4) -> Tensor:
     return x
 
 
-class _NotOneMap(Exception):  # noqa: N818 - an answer, not a fault
-    """A choice takes something else than one feature map."""
-
-
-_CANNOT = (_NotOneMap, ArchscoutError, RuntimeError, TypeError, ValueError, AttributeError)
+_CANNOT = (NotOneMap, ArchscoutError, RuntimeError, TypeError, ValueError, AttributeError)
 """What a network raises that was not written for feature maps of many architectures, or for gates."""
 
 
-class _Crowd:
-    """Which architectures are side by side in the feature map that is being computed, and what each of them chose."""
-
-    def __init__(self, supernet: Supernet, architectures: Sequence[Architecture]) -> None:
-        simple = [supernet.space.simplify(architecture) for architecture in architectures]
-        self.present = torch.arange(len(simple))
-        self.codes = {
-            choice.name: torch.tensor([choice.index(architecture[choice.name]) for architecture in simple])
-            for choice in supernet.space.choices
-        }
-
-
-class _Spread(Gate):
-    """A gate through which each architecture takes its own option."""
-
-    def __init__(self, crowd: _Crowd, choice: str) -> None:
-        super().__init__(run=())
-        object.__setattr__(self, "crowd", crowd)
-        object.__setattr__(self, "choice", choice)
-
-    def mix(self, options: Sequence[nn.Module], *inputs: Any, **named: Any) -> Any:
-        crowd: _Crowd = self.crowd  # type: ignore[attr-defined]
-        if len(inputs) != 1 or named or not isinstance(inputs[0], Tensor):
-            raise _NotOneMap
-        everyone = crowd.present
-        codes = crowd.codes[self.choice][everyone]  # type: ignore[attr-defined]
-        apart = torch.unflatten(inputs[0], 0, (-1, len(everyone)))
-        total: Tensor | None = None
-        for position, option in enumerate(options):
-            rows = (codes == position).nonzero()[:, 0]
-            if not len(rows):
-                continue
-            crowd.present = everyone[rows]
-            # Where all take one option there is nothing to gather.
-            part = option(apart[:, rows].flatten(0, 1) if len(rows) < len(everyone) else inputs[0])
-            if part is None:
-                continue
-            part = torch.unflatten(part, 0, (-1, len(rows)))
-            if total is None:
-                total = part.new_zeros(apart.shape[0], len(everyone), *part.shape[2:])
-            total[:, rows] = part
-        crowd.present = everyone
-        return None if total is None else total.flatten(0, 1)
-
-
 def _together(supernet: Supernet, architectures: Sequence[Architecture], x: Tensor) -> list[Tensor]:
-    """The outputs of several architectures in one pass."""
-    crowd = _Crowd(supernet, architectures)
-    supernet.gate({choice.name: _Spread(crowd, choice.name) for choice in supernet.space.choices})
+    """The outputs of several architectures for the same inputs, in one pass."""
     wide = x[:, None].expand(-1, len(architectures), *x.shape[1:]).flatten(0, 1)
-    norms = [module for module in supernet.modules() if isinstance(module, _BatchNorm)]
-    for norm in norms:
-        norm.forward = _by_architecture(norm, crowd)  # type: ignore[method-assign, assignment]
-    try:
-        outputs = supernet(wide)
-    finally:
-        for norm in norms:
-            del norm.forward
-        supernet.selection.gates = {}
+    outputs = Crowd(supernet.space, architectures).run(supernet, wide)
     return list(torch.unflatten(outputs, 0, (-1, len(architectures))).unbind(1))
-
-
-def _by_architecture(norm: _BatchNorm, crowd: _Crowd) -> Callable[[Tensor], Tensor]:
-    """Batch normalisation with the statistics of each architecture apart."""
-
-    def forward(x: Tensor) -> Tensor:
-        count = len(crowd.present)
-        apart = torch.unflatten(x, 0, (-1, count)).flatten(1, 2)
-        weight, bias = (None if p is None else p.repeat(count) for p in (norm.weight, norm.bias))
-        y = F.batch_norm(apart, None, None, weight, bias, True, 0.0, norm.eps)
-        return torch.unflatten(y, 1, (count, -1)).flatten(0, 1)
-
-    return forward
 
 
 @contextmanager

@@ -1,9 +1,10 @@
-"""Scattered paths: each example of a batch takes a path of its own, so that a step trains every option.
+"""Scattered and grouped paths: each example, or each group of examples, of a batch takes a path of its own, so that a
+step trains every option.
 
 A single path a step gives an option one gradient in as many steps as there are options, in one context each time;
 here every option sees its share of every batch, in as many contexts as that has examples, for about the same
-arithmetic. Batch normalisation takes its statistics over the examples that come by; scores are taken with an
-architecture's own.
+arithmetic. Batch normalisation takes its statistics over the examples that come by where paths are scattered, and over
+a group's own where they are grouped, as in scores.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import nn
 
 from archscout.core.errors import UsageError
 from archscout.networks.gate import Gate
+from archscout.supernets.crowd import Crowd
 from archscout.supernets.evaluate import batchable
 from archscout.supernets.step import Job, Step
 
@@ -52,17 +54,42 @@ class Scattered(Gate):
         return torch.cat(filled)[back.to(like.device)]
 
 
+GROUP = 16
+"""Examples of a group."""
+
+
 def scattered(step: Step) -> list[Job]:
     """As many uniform paths as there are examples, in one job. Raises `UsageError` for a space of widths or wiring."""
+    _check(step)
+    count = len(step.train[1])
+    return [Job({name: Scattered(drawn, size) for name, drawn, size in _evenly(step, count)})]
+
+
+def grouped(step: Step) -> list[Job]:
+    """A uniform path for every sixteen examples or so, in one job. Raises `UsageError` as `scattered` does."""
+    _check(step)
+    examples, space = len(step.train[1]), step.supernet.space
+    count = max(n for n in range(1, max(1, examples // GROUP) + 1) if examples % n == 0)
+    drawn = [codes for _, codes, _ in _evenly(step, count)]
+    architectures = [
+        space.architecture(
+            {c.name: c.options[int(codes[place])] for c, codes in zip(space.choices, drawn, strict=True)}
+        )
+        for place in range(count)
+    ]
+    return [Job(Crowd(space, architectures))]
+
+
+def _evenly(step: Step, count: int) -> list[tuple[str, np.ndarray, int]]:
+    """For each choice as many positions of options, each equally often, give or take one, in an order of its own."""
+    rng = step.rng("paths")
+    sizes = {choice.name: len(choice.options) for choice in step.supernet.space.choices}
+    return [(name, rng.permutation(np.arange(count) % size), size) for name, size in sizes.items()]
+
+
+def _check(step: Step) -> None:
     if not batchable(step.supernet):
         raise UsageError(
             f"paths cannot be scattered over the examples of a batch in space '{step.supernet.space.name}', whose "
             "choices are not all between modules on one feature map: take uniform or fair paths."
         )
-    space, rng, count = step.supernet.space, step.rng("paths"), len(step.train[1])
-    gates: dict[str, Gate] = {}
-    for choice in space.choices:
-        size = len(choice.options)
-        # Every option equally often, give or take one.
-        gates[choice.name] = Scattered(rng.permutation(np.arange(count) % size), size)
-    return [Job(gates)]

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from archscout.core.architecture import Architecture
 from archscout.core.seeds import stream
 from archscout.networks.gate import Gate
+from archscout.supernets.crowd import Crowd
 from archscout.supernets.distributions import Distribution
 from archscout.supernets.supernet import Supernet
 
@@ -69,6 +70,8 @@ class Step:
 
     def outputs(self, path: Architecture | Mapping[str, Gate], x: Tensor) -> Tensor:
         """What the supernet makes of inputs along a path."""
+        if isinstance(path, Crowd):
+            return path.run(self.supernet, x)
         if isinstance(path, Architecture):
             return self.supernet.select(path)(x)  # type: ignore[no-any-return]
         return self.supernet.gate(path)(x)  # type: ignore[no-any-return]

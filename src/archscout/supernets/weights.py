@@ -38,6 +38,17 @@ def norms_and_classifier(supernet: Supernet) -> list[nn.Parameter]:
     return norms_only(supernet) + [p for module in linear[-1:] for p in module.parameters()]
 
 
+def fixed_backbone(supernet: Supernet) -> list[nn.Parameter]:
+    """All but the weights that every architecture has, normalisation and the last linear layer excepted: these keep the
+    values they were drawn with.
+
+    Else the stem and the reductions of a small network learn what its cells should, and a choice hardly matters.
+    """
+    options = [p for places in supernet.mixed().values() for place in places for p in place.parameters()]
+    trained = {id(parameter) for parameter in [*options, *norms_and_classifier(supernet)]}
+    return [parameter for parameter in supernet.parameters() if id(parameter) in trained]
+
+
 def last_norms(supernet: Supernet) -> list[nn.Parameter]:
     """The last batch normalisation of every option of every choice (Chen et al. 2021, arXiv 2108.07375)."""
     found: dict[int, nn.Parameter] = {}

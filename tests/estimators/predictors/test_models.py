@@ -1,18 +1,19 @@
 """Predictors against closed forms, brute force and other implementations."""
 
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
-from scipy.stats import multivariate_normal, norm
+from scipy.stats import kendalltau, multivariate_normal, norm
 from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import RBF, ConstantKernel
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Matern
 
 from archscout.core.graph import Graph, Node
 from archscout.core.registry import create
 from archscout.estimators.encodings.encode import encode
-from archscout.estimators.predictors import ngb, stacked
+from archscout.estimators.predictors import nar, ngb, stacked
 from archscout.estimators.predictors.bayesian_ridge import BayesianRidge
 from archscout.estimators.predictors.brp_nas import BRP
 from archscout.estimators.predictors.dense import with_global
@@ -24,7 +25,7 @@ from archscout.estimators.predictors.processes import squared_exponential
 from archscout.estimators.predictors.sparse_gp import FITC
 from archscout.estimators.predictors.training import Schedule, randomness, train
 from archscout.estimators.predictors.var_sparse_gp import Variational
-from archscout.estimators.predictors.wl_gp import WLProcess, histogram_kernel
+from archscout.estimators.predictors.wl_gp import WLProcess, rounds, unit_histograms
 from archscout.study.metrics import ndcg_at
 
 
@@ -169,35 +170,82 @@ def test_the_wl_kernel_is_that_of_a_case_counted_by_hand():
     first = Graph(tuple(map(Node, ("input", "a", "b", "output"))), ((0, 1), (1, 2), (2, 3)))
     second = Graph(tuple(map(Node, ("input", "b", "a", "output"))), ((0, 1), (1, 2), (2, 3)))
     vocabulary = ("a", "b", "input", "output", "other")
-    histograms = _histogram(_arrays([first, second, first], vocabulary, 4), len(vocabulary))
-    plain = histograms[:, :5]
-    # The same four labels: 4 / 4. After one round no neighbourhood is shared, as order tells all apart.
-    assert histogram_kernel(plain, plain)[0, 1] == pytest.approx(1.0)
-    once = histograms[:, : 5 + 256]
-    # 4 common labels of 4 + 4 bins each: 4 / 8.
-    assert histogram_kernel(once, once)[0, 1] == pytest.approx(0.5)
-    assert histogram_kernel(once, once)[0, 2] == pytest.approx(1.0)
-    # And 4 / 12 after two rounds.
-    assert histogram_kernel(histograms, histograms)[0, 1] == pytest.approx(1 / 3)
+    units = unit_histograms(_histogram(_arrays([first, second, first], vocabulary, 4), len(vocabulary)))
+    cosines = [part @ part.T for part in np.split(units, np.cumsum(rounds(units.shape[1]))[:-1], axis=1)]
+    # The same four labels; after one round no neighbourhood is shared, as order tells all apart.
+    np.testing.assert_allclose([c[0, 1] for c in cosines], [1.0, 0.0, 0.0], atol=1e-12)
+    np.testing.assert_allclose([c[0, 2] for c in cosines], 1.0)
 
 
-def test_the_wl_process_is_the_textbook_posterior():
+def test_the_wl_kernel_is_that_of_nested_labels(monkeypatch):
+    """Against refinement by words: a label is what it was, with the sorted labels of sources and of targets."""
+    from archscout.estimators.encodings.graphs import graphs, reference
+    from archscout.estimators.encodings.wl import _histogram
+
+    for module in ("encodings.wl", "predictors.wl_gp"):  # so many columns that no two kinds share one
+        monkeypatch.setattr(f"archscout.estimators.{module}.BUCKETS", 2**16)
+    space, rng = create("space", "nasbench201"), np.random.default_rng(3)
+    architectures = [space.sample(rng) for _ in range(30)]
+    units = unit_histograms(_histogram(graphs(space, architectures), len(reference(space).labels)))
+    counts = [_refined_words(space.graph(one)) for one in architectures]
+    for place, part in enumerate(np.split(units, np.cumsum(rounds(units.shape[1]))[:-1], axis=1)):
+        expected = np.array([[_cosine(a[place], b[place]) for b in counts] for a in counts])
+        np.testing.assert_allclose(part @ part.T, expected, atol=1e-6)
+
+
+def _refined_words(graph):
+    """A counter of words for each of three rounds."""
+    words = dict(enumerate(node.label for node in graph.nodes))
+    found = [Counter(words.values())]
+    for _ in range(2):
+        words = {
+            v: f"{words[v]} of {sorted(words[a] for a, b in graph.edges if b == v)} to "
+            f"{sorted(words[b] for a, b in graph.edges if a == v)}"
+            for v in words
+        }
+        found.append(Counter(words.values()))
+    return found
+
+
+def _cosine(a, b):
+    dot = sum(count * b[word] for word, count in a.items())
+    return dot / math.sqrt(sum(c * c for c in a.values()) * sum(c * c for c in b.values()))
+
+
+def test_the_wl_process_is_that_of_scikit_learn():
     space, rng = create("space", "nasbench201"), np.random.default_rng(0)
     architectures = [space.sample(rng) for _ in range(40)]
     x, y = encode("wl", space, architectures).astype(float), rng.normal(size=40)
     made = WLProcess().fit(x[:30], y[:30])
-    mean, std = made.predict(x[30:], return_std=True)
-    up = made.scale_.up(y[:30])
-    z = (up - up.mean()) / up.std()
-    ours = histogram_kernel(x[:30, : made.end_], x[:30, : made.end_]) + made.noise_ * np.eye(30)
-    cross = histogram_kernel(x[30:, : made.end_], x[:30, : made.end_])
-    expected = cross @ np.linalg.solve(ours, z) * up.std() + up.mean()
-    np.testing.assert_allclose(mean, made.scale_.down(expected), rtol=1e-6)
-    scale = z @ np.linalg.solve(ours, z) / 30
-    variance = scale * (1 + made.noise_ - np.sum(cross @ np.linalg.inv(ours) * cross, axis=1))
-    off = np.sqrt(variance) * up.std()
-    spread = (made.scale_.down(expected + off) - made.scale_.down(expected - off)) / 2
-    np.testing.assert_allclose(std, spread, rtol=1e-6)
+    process, up = made.process_, made.scale_.up(y[:30])
+    units = unit_histograms(x) * process.stretch
+    kernel = ConstantKernel(process.variance, "fixed") * Matern(1.0, "fixed", nu=1.5)
+    other = GaussianProcessRegressor(kernel, alpha=process.noise + 1e-6, optimizer=None)
+    other.fit(units[:30], (up - up.mean()) / up.std())
+    mean, std = other.predict(units[30:], return_std=True)
+    expected, off = mean * up.std() + up.mean(), np.sqrt(std**2 + process.noise) * up.std()
+    said, spread = made.predict(x[30:], return_std=True)
+    np.testing.assert_allclose(said, made.scale_.down(expected), rtol=1e-6)
+    np.testing.assert_allclose(
+        spread, (made.scale_.down(expected + off) - made.scale_.down(expected - off)) / 2, rtol=1e-4
+    )
+
+
+def test_the_wl_process_gets_better_with_more_samples(shared_data):
+    """A kernel that is linear in the histograms gets worse, as isomorphic samples say that there is little noise."""
+    parquet = pytest.importorskip("pyarrow.parquet", reason="reading the table needs pyarrow (extra 'tables')")
+    columns = ["arch", "c10_test_200", "iso_class"]
+    rows = parquet.read_table(shared_data / "nasbench201" / "accuracy.parquet", columns=columns).to_pydict()
+    space, picked = create("space", "nasbench201"), np.random.default_rng(0).permutation(len(rows["arch"]))[:3000]
+    matrix = encode("wl", space, [space.parse(rows["arch"][row]) for row in picked]).astype(float)
+    y, alike = np.asarray(rows["c10_test_200"])[picked], np.asarray(rows["iso_class"])[picked]
+    taus = []
+    for size in (100, 400):
+        unseen = ~np.isin(alike, alike[:400])
+        made = WLProcess().fit(matrix[:size], y[:size])
+        taus.append(kendalltau(made.predict(matrix[unseen]), y[unseen]).statistic)
+    assert taus[1] > taus[0] + 0.02
+    assert taus[1] > 0.74
 
 
 @pytest.fixture(scope="module")
@@ -280,12 +328,12 @@ def test_the_loop_stops_where_nothing_gets_better():
     assert calls == [2, 2, 1] * 4
 
 
-def test_weights_of_opinions_are_those_of_a_ridge_pulled_to_equal_shares():
+def test_weights_of_opinions_are_those_of_a_ridge_pulled_to_the_first():
     rng = np.random.default_rng(0)
     z = rng.normal(size=60)
     said = np.stack([z + 0.3 * rng.normal(size=60), z + 0.6 * rng.normal(size=60), rng.normal(size=60)], axis=1)
     found = stacked.weights(said, z)
-    ridge = np.linalg.solve(said.T @ said + stacked.BELIEF * np.eye(3), said.T @ z + stacked.BELIEF / 3)
+    ridge = np.linalg.solve(said.T @ said + stacked.BELIEF * np.eye(3), said.T @ z + stacked.BELIEF * np.eye(3)[0])
     np.testing.assert_allclose(found, ridge, rtol=1e-6, err_msg="where no weight is below zero")
     assert found[0] > found[1] > found[2]
     assert stacked.weights(said * [1, 1, -1] - [[0, 0, 1]] * z[:, None], z)[2] == 0, "none is below zero"
@@ -300,3 +348,38 @@ def test_a_score_that_says_all_is_believed():
     assert len(made.weights_) == 2 + 2
     assert made.weights_[2] > 5 * made.weights_[3]
     assert len(stacked.Stacked(widths=(4,)).fit(x[:25], y[:25]).weights_) == 1, "without scores it is scout alone"
+
+
+def test_tiers_and_the_rank_loss_are_those_of_a_loop():
+    rng = np.random.default_rng(4)
+    y = rng.normal(size=20)
+    assert np.bincount(nar.tiers(y).astype(int)).tolist() == [4] * 5
+    assert y[nar.tiers(y) == 0].min() > y[nar.tiers(y) == 1].max()
+    assert (nar.tiers(np.ones(7)) == 2).all(), "equal values are in one tier"
+    score, y[3] = rng.normal(size=20), y[4]
+    terms = [
+        math.log1p(math.exp(-(score[i] - score[j]) * np.sign(y[i] - y[j])))
+        for i in range(20) for j in range(20) if y[i] != y[j]
+    ]  # fmt: skip
+    found = nar.rank_loss(torch.from_numpy(score), torch.from_numpy(y))
+    assert float(found) == pytest.approx(np.mean(terms))
+
+
+def test_embeddings_of_tiers_are_means_over_an_epoch():
+    network = nar.TierNetwork(4, 3, 0, width=8, heads=2, layers=1, wide=8)
+    network.samples = 6
+    encoded, tier = torch.rand(6, 4, 8), torch.tensor([0, 0, 1, 4, 4, 4])
+    network.remember(torch.rand(6, 4, 8), tier)  # an epoch before
+    network.remember(encoded[:3], tier[:3])
+    network.remember(encoded[3:], tier[3:])
+    for one in (0, 1, 4):
+        mean = network.sums[one] / network.members[one]
+        torch.testing.assert_close(mean, encoded[tier == one].mean(dim=(0, 1)))
+
+
+def test_the_tier_is_told(graphs):
+    space, architectures, _ = graphs
+    y = np.asarray([sum("conv" in str(v) for v in one.values()) for one in architectures], dtype=float)
+    made = nar.NAR(space=space, epochs=60).fit(architectures, y)
+    assert (made.tier_of(architectures) == nar.tiers(y)).mean() > 0.8
+    assert kendalltau(made.predict(architectures), y).statistic > 0.8

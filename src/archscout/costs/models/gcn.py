@@ -29,8 +29,10 @@ class LatencyGCN(nn.Module):
 
     def forward(self, features: Tensor, adjacency: Tensor) -> Tensor:
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            features = self.dropout(torch.relu(norm(convolution(features, adjacency))))
-        out: Tensor = self.head(features[:, -1])[:, 0]
+            last = convolution is self.convolutions[-1]  # there, only the global node is read
+            received = convolution(features, adjacency[:, -1:] if last else adjacency)
+            features = self.dropout(torch.relu(norm(received)))
+        out: Tensor = self.head(features[:, 0])[:, 0]
         return out
 
 
@@ -75,7 +77,7 @@ class GCNLatency(LatencyModel):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(derive(self.seed, "latency gcn"))
             self._network = LatencyGCN(features.shape[-1], self.hidden)
-            optimizer = torch.optim.AdamW(self._network.parameters(), self.rate, weight_decay=5e-4)
+            optimizer = torch.optim.AdamW(self._network.parameters(), self.rate, weight_decay=5e-4, fused=True)
             slower = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=10)
             best, kept, since = np.inf, copy.deepcopy(self._network.state_dict()), 0
             for _ in range(self.epochs):

@@ -46,8 +46,10 @@ class HelpNetwork(nn.Module):
     def forward(self, architectures: tuple[Tensor, ...], hardware: Tensor) -> Tensor:
         x = architectures[0]
         for layer in self.encoder:
-            x = torch.relu(layer(x, *architectures[1:]))
-        x = x[:, -1] if self.graph else x
+            # In the end, only the global node is read.
+            adjacency = [a[:, -1:] if layer is self.encoder[-1] else a for a in architectures[1:]]
+            x = torch.relu(layer(x, *adjacency))
+        x = x[:, 0] if self.graph else x
         x = torch.cat([x, self.hardware(hardware).expand(len(x), -1)], dim=1)
         out: Tensor = self.fifth(torch.relu(self.fourth(torch.relu(self.third(x)))))[:, 0]
         return out

@@ -96,7 +96,7 @@ class DeviceEmbeddingLatency(LatencyModel):
         with torch.no_grad():
             network.devices.weight[-1] = network.devices.weight[nearest]
         new = torch.full((len(times),), len(self.known))
-        optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
+        optimizer = torch.optim.AdamW(network.parameters(), 1e-3, fused=True)
         for _ in range(self.tuning):
             optimizer.zero_grad()
             answer = network(features, adjacency, new)
@@ -138,7 +138,7 @@ class DeviceEmbeddingLatency(LatencyModel):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(derive(self.seed, "nasflat"))
             network = FlowNetwork(features.shape[-1], len(self.known) + 1, self.hidden, self.embedding)
-            optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
+            optimizer = torch.optim.AdamW(network.parameters(), 1e-3, fused=True)
             fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.steps)
             for _ in range(self.steps):
                 part = torch.from_numpy(rng.integers(len(target), size=64))

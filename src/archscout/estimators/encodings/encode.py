@@ -11,7 +11,7 @@ import numpy as np
 from archscout.core.errors import UsageError, nearest
 from archscout.core.space import Space
 from archscout.estimators.encodings.adjacency import adjacency
-from archscout.estimators.encodings.graph import graph, graph_widths, live_graph
+from archscout.estimators.encodings.graph import graph, graph_widths, live_graph, unified_graph
 from archscout.estimators.encodings.graphs import Architectures, parsed
 from archscout.estimators.encodings.live import blocks, live
 from archscout.estimators.encodings.path import path
@@ -39,7 +39,8 @@ def nothing(space: Space, architectures: Architectures) -> np.ndarray:
 
 ENCODINGS: dict[str, Callable[[Space, Architectures], np.ndarray]] = {
     "adjacency": adjacency, "choices": choices, "graph": graph, "live": live, "live_graph": live_graph,
-    "none": nothing, "path": path, "plain": plain, "sequence": sequence, "wl": wl,
+    "none": nothing, "path": path, "plain": plain, "sequence": sequence,
+    "unified_graph": unified_graph, "wl": wl,
 }  # fmt: skip
 
 _known: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
@@ -75,8 +76,8 @@ def widths(name: str, space: Space) -> tuple[int, ...]:
     for part in name.split("+"):
         if part == "live":
             found += blocks(space)
-        elif part in ("graph", "live_graph"):
-            found += graph_widths(space)
+        elif part in ("graph", "live_graph", "unified_graph"):
+            found += graph_widths(space, unified=part == "unified_graph")
         else:
             found += [encode(part, space, []).shape[1]]
     return tuple(width for width in found if width)

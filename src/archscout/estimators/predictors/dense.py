@@ -22,7 +22,7 @@ class GraphNetwork(Network):
     """A network over the graph: its inputs are adjacency, operations one-hot (N, V, T), and all further columns (N, S).
 
     Further columns (other encodings, scores) are standardised. Parameters: see `Network`. Raises `UsageError` for a
-    matrix that does not begin with the encoding `graph` or `live_graph`.
+    matrix that does not begin with the encoding `graph`, `live_graph` or `unified_graph`.
     """
 
     usual: ClassVar[str] = "live_graph"

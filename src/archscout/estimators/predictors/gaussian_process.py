@@ -72,20 +72,27 @@ def on_the_values(scale: Scale, mean: np.ndarray, std: np.ndarray) -> tuple[np.n
 
 
 class Process:
-    """The process itself, on targets z of about unit variance."""
+    """The process itself, on targets z of about unit variance.
 
-    def __init__(self, matrix: np.ndarray, z: np.ndarray, widths: tuple[int, ...], seed: int = 0) -> None:
+    Features are standardised first, or, where not `scaled`, taken as they are: all of one unit, and one that is the
+    same for all samples tells those apart that come later.
+    """
+
+    def __init__(
+        self, matrix: np.ndarray, z: np.ndarray, widths: tuple[int, ...], seed: int = 0, *, scaled: bool = True
+    ) -> None:
         self.middle, spread = matrix.mean(axis=0), matrix.std(axis=0)
         self.centre, self.unit = float(z.mean()), float(z.std())
         target = (z - self.centre) / self.unit
         # A feature that is constant here says nothing, and would be blown up elsewhere.
-        self.stretch = np.where(spread > 1e-9, 1 / np.maximum(spread, 1e-9), 0.0)
-        scaled = (matrix - self.middle) * self.stretch
-        blocks = np.split(scaled, np.cumsum(widths)[:-1], axis=1)
-        used = [place for place, block in enumerate(blocks) if block.any()]
+        known = spread > 1e-9
+        self.stretch = np.where(known, 1 / np.maximum(spread, 1e-9), 0.0) if scaled else np.ones(len(spread))
+        cuts = np.cumsum(widths)[:-1]
+        blocks = np.split((matrix - self.middle) * self.stretch, cuts, axis=1)
+        used = [place for place, some in enumerate(np.split(known, cuts)) if some.any()] or [0]
         rows = sample(len(z), LEARNED_FROM, seed)
         distances = np.stack([squared(blocks[place][rows], blocks[place][rows]) for place in used])
-        typical = distances.mean(axis=(1, 2)) * len(used)
+        typical = np.maximum(distances.mean(axis=(1, 2)), 1e-12) * len(used)
         theta = _most_likely(distances / typical[:, None, None], target[rows])
         weights = np.zeros(len(widths))
         weights[used] = np.exp(theta[:-3] + theta[-3]) / typical

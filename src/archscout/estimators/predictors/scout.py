@@ -48,9 +48,17 @@ class _Opinion:
 
 
 @register("estimator", "scout")
-def scout(encoding: str = "default", scores: str = "", seed: int = 0) -> Learned:
-    """The default predictor: Gaussian process and trees on the pruned graph, with calibrated uncertainty."""
-    return Learned("scout", Scout(seed=seed), encoding, scores)
+def scout(encoding: str = "default", scores: str = "", curve: str = "", seed: int = 0) -> Learned:
+    """The default predictor: Gaussian process and trees on the pruned graph, weighed with scores and curves if any."""
+    if not scores and not curve:
+        return Learned("scout", Scout(seed=seed), encoding)
+    from archscout.estimators.predictors.stacked import Stacked
+
+    if not curve:
+        return Learned("scout", Stacked(seed=seed), encoding, scores)
+    from archscout.estimators.curves.learned import LearnedFromCurves
+
+    return LearnedFromCurves("scout", Stacked(seed=seed), encoding, scores, curve)
 
 
 class Scout(Predictor):
@@ -69,6 +77,9 @@ class Scout(Predictor):
     fifth of them for the trees.
 
     The standard deviation is that of the processes times a factor: how much larger those errors are than they say.
+
+    After learning, `left_out_` holds the rows that the processes rest on, and what is said of each without it, on the
+    scale.
 
     Args:
         space, encoding, seed: see `Predictor`.
@@ -103,6 +114,7 @@ class Scout(Predictor):
         for _, one in self.opinions_:
             one.trees = [make(TREES).fit(matrix[:, one.start :], y) for make in one.makes]
         errors = np.sum([s * one.errors for s, one in self.opinions_], axis=0)
+        self.left_out_ = rows, z + errors
         deviation = np.sum([s * one.deviation for s, one in self.opinions_], axis=0)
         ratios = np.minimum((errors / deviation) ** 2, 25)  # one freak must not decide
         self.factor_ = float(np.sqrt((ratios.sum() + PATIENCE) / (len(ratios) + PATIENCE)))

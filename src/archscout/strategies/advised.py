@@ -1,0 +1,64 @@
+"""Strategies that ask a predictor, which learns from the trials that are known."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.base import clone
+
+from archscout.core.architecture import Architecture
+from archscout.core.errors import UsageError
+from archscout.core.registry import create
+from archscout.core.space import Space
+from archscout.core.strategy import Strategy
+from archscout.core.trial import History, Trial
+from archscout.estimators.predictors.base import LEAST, Predictor
+from archscout.estimators.predictors.learned import Learned
+
+
+class Advised(Strategy):
+    """Takes the advice of a predictor that learns again after every batch of proposals.
+
+    Args:
+        name: of the strategy.
+        predictor: an estimator that learns from the architecture alone, by its name.
+        batch: proposals between one lesson and the next.
+        pool: architectures that are looked at for each proposal.
+    """
+
+    def __init__(self, name: str, predictor: str, batch: int, pool: int) -> None:
+        made = create("estimator", predictor)
+        if not isinstance(made, Learned) or made.scores or getattr(made, "curve", ()):
+            raise UsageError(
+                f"strategy '{name}' needs a predictor that learns from the architecture alone, not '{predictor}': "
+                "name scout, brp_nas, random_forest or the like."
+            )
+        if batch < 1 or pool < 2:
+            raise UsageError(
+                f"strategy '{name}' needs batches of 1 or more and a pool of 2 or more, not batch={batch}, pool={pool}."
+            )
+        self.name, self.learned = name, made
+        self.batch, self.pool = batch, pool
+        self._fitted: tuple[tuple[tuple[str, float], ...], Predictor | None] | None = None
+
+    @abstractmethod
+    def propose(self, space: Space, history: History, rng: np.random.Generator) -> Architecture: ...
+
+    def predictor(self, space: Space, history: History) -> Predictor | None:
+        """What has learned from all whole batches; None where they teach nothing."""
+        known = [trial for trial in history[: len(history) // self.batch * self.batch] if trial.defined]
+        content = tuple((trial.architecture.text, trial.value) for trial in known)
+        if self._fitted is None or self._fitted[0] != content:  # the last one is kept: it follows from these alone
+            self._fitted = content, self._learn(space, known)
+        return self._fitted[1]
+
+    def _learn(self, space: Space, known: Sequence[Trial]) -> Predictor | None:
+        values = [trial.value for trial in known]
+        if len(set(values)) < 2 or len(values) < LEAST:
+            return None
+        made: Predictor = clone(self.learned.predictor).set_params(space=space, encoding=self.learned.encoded_by(space))
+        if "widths" in made.get_params():
+            made.set_params(widths=self.learned.widths(space))
+        return made.fit([trial.architecture for trial in known], values)
