@@ -520,9 +520,9 @@ def main() -> None:
     )
     parser.add_argument("--network-seeds", type=int, default=1, help="seeds of the three neural models")
     parser.add_argument("--episodes", type=int, default=100, help="of HELP's meta-training")
-    parser.add_argument("--graph-network", action="store_true", help="also BRP-NAS's, which takes half an hour more")
+    parser.add_argument("--graph-network", action="store_true", help="also BRP-NAS's, which takes minutes more")
     parser.add_argument(
-        "--published", action="store_true", help="also HELP and BRP-NAS's as published, which takes hours"
+        "--published", action="store_true", help="also the networks trained as long as published, which takes two hours"
     )
     parser.add_argument("--rows", type=Path, default=Path("runs/latency_transfer.jsonl"))
     parser.add_argument("--out", type=Path, default=Path("docs/results"))

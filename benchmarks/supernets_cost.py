@@ -13,21 +13,21 @@ package predicts. Three ways to keep a target:
 - `likeliest`: the same search, of which the most probable architecture that keeps the target is taken;
 - `hinge`: the published hinge of strength 0.3 instead of the price, and the most probable architecture.
 
-The reward in the derivation is the mean of eight looks, each with the noise of one. Writes
-docs/results/supernets_cost.json.
+The reward in the derivation is the mean of eight looks, each with the noise of one. Results are kept as they come, and
+a run that was stopped goes on. Writes docs/results/supernets_cost.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from fp_nas_vs_parsec import RESULTS, TableLandscape, TableSearch
+from supernets_common import Rows
 
 from archscout.core.architecture import Architecture
 from archscout.core.estimator import Setting
@@ -77,11 +77,14 @@ def main() -> None:
     seen = dict(zip(architectures, landscape.reward(places[:, :, None])[:, 0].tolist(), strict=True))
     true = dict(zip(architectures, (landscape.true.max() - landscape.regret(places)).tolist(), strict=True))
     costs = {"macs": [macs(a) for a in architectures], "latency": latencies(architectures, options.device)}
-    rows = []
+    about = {"steps": options.steps, "noise": options.noise, "device": options.device, "quantiles": QUANTILES}
+    rows = Rows(options.out, **about)
     for name, values in costs.items():
         every = dict(zip(architectures, values, strict=True))
         targets = [float(np.quantile(values, share, method="inverted_cdf")) for share in QUANTILES]
-        for target, seed in itertools.product(targets, range(options.seeds)):
+        for seed, target in itertools.product(range(options.seeds), targets):
+            if rows.has(cost=name, target=target, seed=seed):
+                continue
 
             def relative(some: Sequence[Architecture], every: dict = every, target: float = target) -> list[float]:
                 return [every[a] / target for a in some]
@@ -106,16 +109,13 @@ def main() -> None:
                 "hinge": likeliest(second, admit, 1, stream(seed, "derive"))[0],
             }
             for kind, pick in picks.items():
-                rows.append(
+                rows.add(
                     {
                         "cost": name, "kind": kind, "target": target, "seed": seed, "pick": pick.text,
                         "used": every[pick] / target, "accuracy": true[pick],
                         "best_below": max(true[a] for a, value in every.items() if value <= target),
                     }
                 )  # fmt: skip
-                print(rows[-1], flush=True)
-    about = {"steps": options.steps, "noise": options.noise, "device": options.device, "quantiles": QUANTILES}
-    options.out.write_text(json.dumps(about | {"rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

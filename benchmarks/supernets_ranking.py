@@ -5,13 +5,13 @@
 Data: CIFAR-10 reduced to 16 x 16. Supernet: narrow, one cell a stage by default. Truth: the table's CIFAR-10 test
 accuracy after 200 epochs (width 16, five cells a stage, 32 x 32), so that what is reported is how well the ranking
 carries over. Scores: minus the mean loss on validation images, each batch with an architecture's own statistics; of
-the classes, 5,260 are different networks, and each of these is scored once.
+the classes, 4,999 are different networks, and each of these is scored once.
 
 For each seed and each kind of training (`--paths`: uniform is SPOS; fair; scattered; grouped; fixed, which is grouped
 around a random backbone: see `archscout.study.supernets.PATHS`) one supernet is trained and ranked, and one that is
-untrained; parameters, multiply-adds and chance are the other controls. With `--classes` a part of them is ranked:
-for the course over `--passes`, and for what is far from the goal. Results are kept as they come, and a run that was
-stopped goes on. Writes docs/results/supernets_ranking.json.
+untrained; parameters, multiply-adds and chance are the other controls. With `--classes` a part of the classes, evenly
+spread, is ranked. Results are kept as they come, and a run that was stopped goes on. Writes
+docs/results/supernets_ranking.json.
 """
 
 from __future__ import annotations

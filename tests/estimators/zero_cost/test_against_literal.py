@@ -126,6 +126,9 @@ def test_epsilon_on_one_channel(shape: tuple[int, int, int], literal: ModuleType
         for weight, outputs in zip((1e-7, 1.0), in_turn, strict=True):
             one = constant_outputs(expression(bones, shape[1:]), images(x, x.dtype), weight)
             assert torch.allclose(one, outputs, rtol=2e-5, atol=1e-6 * float(outputs.abs().max()))
+        (precise,) = constant_weights(bones, x.double(), (1e-5,))
+        one = constant_outputs(expression(bones, shape[1:]), images(x, torch.float64), 1e-5)
+        assert torch.allclose(one, precise, rtol=1e-9, atol=1e-12 * float(precise.abs().max()))
         estimate = create("estimator", "epsilon:batch=16").estimate([architecture], setting)[0]
         assert math.isnan(expected) == math.isnan(estimate.value)
         if math.isnan(expected):
