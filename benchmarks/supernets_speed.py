@@ -121,7 +121,6 @@ def ranking(task: ImageClassification, most: int) -> list[dict]:
         data = task.tensors(task.valid.head(batch))
         took = seconds(lambda data=data: losses(supernet, different, data))  # type: ignore[misc]
         found.append({"networks": len(different), "batch": batch, "seconds": took})
-        print(found[-1], flush=True)
     return found
 
 
@@ -129,6 +128,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--networks", type=int, default=5260)
+    parser.add_argument("--parts", default="single_path,dense,ranking", help="which are measured; the rest is kept")
     parser.add_argument("--out", type=Path, default=RESULTS / "supernets_speed.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -136,11 +136,15 @@ def main() -> None:
     split = Split(rng.integers(0, 256, (64, 16, 16, 3), dtype=np.uint8), rng.integers(0, 10, 64))
     task = ImageClassification("random images", (3, 16, 16), 10, split, split, None)
     x, y = task.tensors(split)
-    results: dict = {"single_path": single_path(task, x, y, options.rounds)}
-    print(results, flush=True)
-    results["dense"] = dense(task, x, y, options.rounds)
-    print(results["dense"], flush=True)
-    results["ranking"] = ranking(task, options.networks)
+    measured: dict[str, Callable[[], object]] = {
+        "single_path": lambda: single_path(task, x, y, options.rounds),
+        "dense": lambda: dense(task, x, y, options.rounds),
+        "ranking": lambda: ranking(task, options.networks),
+    }
+    results = json.loads(options.out.read_text()) if options.out.is_file() else {}
+    for part in options.parts.split(","):
+        results[part] = measured[part]()
+        print(part, results[part], flush=True)
     options.out.write_text(json.dumps(results, indent=1) + "\n")
 
 

@@ -81,7 +81,7 @@ def main() -> None:
             history = [
                 {key: row.get(key) for key in ("step", "skips", "entropy", "samples")}
                 | {"skip": row["probabilities"]["skip_connect"], "none": row["probabilities"]["none"]}
-                for row in note["history"]
+                for row in note["history"][::-5][::-1]  # a dozen, the last among them
             ]
             rows.add(
                 {

@@ -84,7 +84,7 @@ def accuracies(table: Path) -> pd.DataFrame:
     truth = pd.read_parquet(table, columns=columns).rename(columns={"arch": "architecture"})
     cells = [[part.partition("~")[0] for part in text.split("|") if "~" in part] for text in truth["architecture"]]
     truth["alive"] = [not has_dead_operation(cell) for cell in cells]
-    truth["params"] = [_params(cell) for cell in cells]
+    truth["params"] = [count_params(cell) for cell in cells]
     truth["free"] = [3 in _reached(cell, ("skip_connect", "avg_pool_3x3")) for cell in cells]
     return truth.set_index("architecture")
 
@@ -110,7 +110,7 @@ def has_dead_operation(cell: list[str]) -> bool:
     return any(o != "none" and (i not in fed or j not in needed) for (i, j), o in zip(EDGES, cell, strict=True))
 
 
-def _params(cell: list[str]) -> float:
+def count_params(cell: list[str]) -> float:
     """Parameters of the published network, operations that are dead left out."""
     every = ("skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
     fed, needed = _reached(cell, every), _reached(cell, every, backwards=True)

@@ -1,39 +1,76 @@
-"""How much faster the fast forms of training-free scores are than the literal ones of the tests.
+"""How fast training-free scores are: fast forms against literal ones, scores together, whole spaces, memory.
 
     python benchmarks/zero_cost_speed.py --data cifar10.npz
-    python benchmarks/zero_cost_speed.py --data digits --count 1
+    python benchmarks/zero_cost_speed.py --data cifar10.npz --only literal,memory
 
-Writes docs/results/zero_cost_speed.json: for each score the mean processor seconds (one thread) an architecture
-of the fast and of the literal form in one run, their ratio, and the seconds of ten scores asked for together and one
-by one.
+Networks are those of NAS-Bench-201 at the published size. The literal forms are those of the tests, on the network
+that public code builds (operations that are dead too), one thread, both in one run and in turn. Parts: `literal`
+(ratios, and what no exact form can do without), `together`, `family`, `nasgraph`, `everything` (all 15,625 epsilon
+scores by two workers), `memory` (processes of their own). Writes docs/results/zero_cost_speed.json and .md; parts that
+are not asked for stay.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import json
+import os
 import resource
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
+from archscout.core.architecture import Architecture
 from archscout.core.estimator import Setting
 from archscout.core.registry import create
 from archscout.core.seeds import stream
-from archscout.estimators.zero_cost.harness import Subject, score
-from archscout.estimators.zero_cost.kernel import thin_network
-from archscout.networks.pick import build
+from archscout.estimators.zero_cost import kernel
+from archscout.estimators.zero_cost.harness import Batch, Subject, draw, score
+from archscout.estimators.zero_cost.layers import following, frozen
+from archscout.methods.pruning import gates
+from archscout.methods.te_nas import supernet
+from archscout.search import scoring
+from archscout.search.engines import engine
+from archscout.spaces.nasbench201 import CHOICES, OPERATIONS
 from archscout.tasks.load import load
 
 ROOT = Path(__file__).parents[1]
-RESULT = ROOT / "docs" / "results" / "zero_cost_speed.json"
+RESULTS = ROOT / "docs" / "results"
 FAMILY = ["grad_norm", "snip", "plain", "fisher", "knas"]
 TEN = [*FAMILY, "jacob_cov", "epe_nas", "naswot:batch=64", "das:batch=64", "near"]
+PARTS = ("literal", "together", "family", "nasgraph", "everything", "memory")
+
+KERNEL, CLASSES = 72, 10
+"""Examples of the tangent kernel; classes of CIFAR-10."""
+
+TARGETS = {"epsilon, batch 256": 100, "gradsign, batch 128": 10, "te_nas_ntk, batch 72, one draw": 5}
+"""How many times as fast as the literal form was aimed at."""
+
+PUBLIC = {
+    "synflow": 0.8, "snip": 2.3, "grad_norm": 2.6, "jacob_cov": 2.4, "fisher": 2.2, "naswot:batch=64": 2.0,
+    "zen": 2.7, "epe_nas": 2.5, "grasp": 7.3, "epsilon:batch=64": 1.8,
+}  # fmt: skip
+"""Processor seconds an architecture of well-known public code, batch 64, one thread, on a machine like this."""
+
+MEMORY = {
+    "epsilon": ["epsilon:batch=256"],
+    "the SNIP family, jacob_cov, epe_nas, naswot, near": [
+        f"{name}:batch=256" for name in (*FAMILY, "jacob_cov", "epe_nas", "naswot", "near")
+    ],
+    "gradsign, zen, synflow": ["gradsign:batch=256", "zen:batch=256", "synflow"],
+    "grasp": ["grasp:batch=256"],
+}
 
 
 def literal_forms() -> ModuleType:
@@ -45,75 +82,327 @@ def literal_forms() -> ModuleType:
     return module
 
 
-def seconds(run: Callable[[], Any]) -> float:
+def seconds(run: Callable[..., Any], *arguments: Any) -> float:
     began = time.process_time()
-    run()
+    run(*arguments)
     return time.process_time() - began
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
-    parser.add_argument("--space", default="nasbench201")
     parser.add_argument("--count", type=int, default=4, help="architectures")
-    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--only", default="", help=f"parts, with commas between them, of: {', '.join(PARTS)}")
+    parser.add_argument("--report", action="store_true", help="only write the page of what is there")
+    parser.add_argument("--peak", default="", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    literal = literal_forms()
-    space, task = create("space", options.space), load(options.data).sealed()
-    setting = Setting(space, task)
-    architectures = [space.sample(stream(0, "speed", number)) for number in range(options.count)]
-    score(architectures[:1], ["epsilon:batch=16", "synflow", "snip:batch=16", "jacob_cov:batch=16"], setting)
+    setting = Setting(create("space", "nasbench201"), load(options.data).sealed())
+    if options.peak:
+        print(peak(setting, options.peak))
+        return
+    file = RESULTS / "zero_cost_speed.json"
+    made: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    made = {part: made[part] for part in PARTS if part in made}
+    if options.report:
+        (RESULTS / "zero_cost_speed.md").write_text(page(made), encoding="utf-8")
+        return
+    drawn = (setting.space.sample(stream(0, "speed", number)) for number in itertools.count())
+    # Two networks, even if the texts differ, are measured once; what has no path at all is no network.
+    some = {setting.space.canonical(each): each for each in itertools.islice(drawn, 4 * options.count)}
+    architectures = [each for form, each in some.items() if form.strip()][: options.count]
+    for part in options.only.split(",") if options.only else PARTS:
+        found: Any
+        if part == "literal":
+            found = against_literal(setting, architectures, partial(keep, file, made, part))
+        elif part == "together":
+            found = together(setting, architectures)
+        elif part == "family":
+            found = family(setting, architectures)
+        elif part == "nasgraph":
+            found = graphs(setting)
+        elif part == "everything":
+            found = everything(setting)
+        else:
+            found = {
+                name: int(subprocess.check_output([sys.executable, __file__, "--data", options.data, "--peak", name]))
+                for name in MEMORY
+            }
+        keep(file, made, part, found)
+        print(part, json.dumps(found, indent=1), flush=True)
+
+
+def keep(file: Path, made: dict[str, Any], part: str, found: Any) -> None:
+    """Write what there is."""
+    made[part] = found
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    file.with_suffix(".md").write_text(page(made), encoding="utf-8")
+
+
+# -- parts ------------------------------------------------------------------------------------------------------------
+
+
+def against_literal(
+    setting: Setting, architectures: list[Architecture], save: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """Seconds an architecture of the fast and the literal forms, in turn, and of what cannot be done without."""
+    literal, task = literal_forms(), setting.task
+    warm = [f"{name}:batch=16" for name in ("epsilon", "snip", "jacob_cov", "gradsign", "grasp", "te_nas_ntk")]
+    score([setting.space.sample(stream(0, "warm"))], [*warm, "synflow", "swap:repeats=1"], setting)
+    batches: dict[int, Batch] = {}
+
+    def batch(size: int) -> Batch:
+        if size not in batches:
+            x, y = draw(setting, size)
+            batches[size] = x.contiguous(), y
+        return batches[size]
+
+    def public(architecture: Architecture) -> torch.nn.Module:
+        network: torch.nn.Module = literal.nasbench201(architecture.text, 16, 5, task.input_shape[0], CLASSES)
+        return network
+
+    def once(size: int) -> Callable[[Architecture], Any]:
+        """One forward and one backward pass of the network that the library builds."""
+
+        def run(architecture: Architecture) -> None:
+            network = Subject(architecture, setting, {}, {}).network
+            x, y = batch(size)
+            F.cross_entropy(network(x.contiguous(memory_format=torch.channels_last)), y).backward()
+
+        return run
+
+    def built(architecture: Architecture) -> torch.nn.Module:
+        return Subject(architecture, setting, {}, {}).network
+
+    def thin(architecture: Architecture) -> torch.nn.Module:
+        return kernel.thin_network(Subject(architecture, setting, {}, {}))
+
+    forms: dict[str, tuple[str, Callable[[Architecture], Any], Callable[[Architecture], Any] | None]] = {
+        "epsilon, batch 256": ("epsilon", lambda a: literal.epsilon(public(a), batch(256)[0]), None),
+        "gradsign, batch 128": ("gradsign", lambda a: literal.gradsign(public(a), *batch(128)), once(128)),
+        "te_nas_ntk, batch 72, one draw": (
+            "te_nas_ntk:repeats=1",
+            lambda a: literal.tangent_kernel(
+                literal.nasbench201(a.text, 3, 1, task.input_shape[0], CLASSES), batch(KERNEL)[0]
+            ),
+            lambda a: least_kernel(thin(a), batch(KERNEL)[0]),
+        ),
+        "synflow": ("synflow", lambda a: literal.synflow(public(a), task.input_shape), built),
+        "synflow, expected (literal: of one draw)": (
+            "synflow:expected=true",
+            lambda a: literal.synflow(public(a), task.input_shape),
+            None,
+        ),
+        "swap, one draw": ("swap:repeats=1", lambda a: literal.swap(public(a), batch(16)[0]), None),
+        "grad_norm": ("grad_norm", lambda a: literal.grad_norm(public(a), *batch(64)), None),
+        "snip": ("snip", lambda a: literal.snip(public(a), *batch(64)), None),
+        "fisher": ("fisher", lambda a: literal.fisher(public(a), *batch(64)), None),
+        "grasp": ("grasp", lambda a: literal.grasp(public(a), *batch(64)), once(64)),
+        "jacob_cov": ("jacob_cov", lambda a: literal.jacob_cov(public(a), batch(64)[0]), None),
+    }
+    made: dict[str, Any] = {"architectures": len(architectures), "load": os.getloadavg()[0], "forms": {}}
+    for title, (name, slow, least) in forms.items():
+        quick = long = floor = 0.0
+        # In turn, two at a time: other programs disturb both alike, and lists share what they share in use.
+        for begin in range(0, len(architectures), 2):
+            few = architectures[begin : begin + 2]
+            quick += seconds(score, few, [name], setting)
+            for architecture in few:
+                long += seconds(slow, architecture)
+                if least is not None:
+                    floor += seconds(least, architecture)
+        row = {"seconds": quick / len(architectures), "literal": long / len(architectures), "ratio": long / quick}
+        made["forms"][title] = row | ({"least": floor / len(architectures)} if least is not None else {})
+        save(made)
+    made["forms"]["the kernel of TE-NAS's supernet, batch 72"] = of_supernet(setting, literal, batch(KERNEL)[0])
+    return made
+
+
+def least_kernel(network: torch.nn.Module, x: torch.Tensor) -> None:
+    """What a kernel needs at least: matrix products for the weights, and as much as a forward pass for each example.
+
+    Handing a gradient back through a network takes the same products as a forward pass.
+    """
+    with frozen(network), following(network) as calls:
+        network(x.clone().requires_grad_())
+        kept = list(calls)
+    with torch.no_grad():
+        for layer, inputs, outputs in kept:
+            seen = kernel._seen(layer, inputs.detach())
+            gradient = outputs.detach()[:, None].expand(-1, 4, *outputs.shape[1:]).contiguous()
+            for _ in range(0, len(x), 4):
+                kernel._weigh(layer, seen, gradient)
+        for _ in range(len(x)):
+            network(x)
+
+
+def of_supernet(setting: Setting, literal: ModuleType, x: torch.Tensor) -> dict[str, float]:
+    """The kernel that TE-NAS measures most often: all operations but `none` on all edges."""
+    network = supernet(setting, 3, 0)
+    gated = network.gate(gates(network.space.choices, {name: list(OPERATIONS[1:]) for name in CHOICES}))
+    quick = seconds(kernel.gram, gated, x)
+    long = seconds(literal.tangent_kernel, gated, x)
+    return {"seconds": quick, "literal": long, "ratio": long / quick}
+
+
+def together(setting: Setting, architectures: list[Architecture]) -> dict[str, Any]:
+    """Scores asked for together against one by one, and each against public code."""
 
     def fast(*names: str) -> float:
-        return seconds(lambda: score(architectures, names, setting)) / len(architectures)
+        return seconds(score, architectures, names, setting) / len(architectures)
 
-    def slow(name: str, *, batch: int = 64, labels: bool = False) -> float:
-        def run() -> None:
-            for architecture in architectures:
-                x, y = (t.contiguous() for t in Subject(architecture, setting, {}, {}).inputs(batch))
-                network = literal.train_mode(build(space, architecture, task))
-                getattr(literal, name)(network, *((x, y) if labels else (x,)))
-
-        return seconds(run) / len(architectures)
-
-    def slow_flow() -> None:
-        for architecture in architectures:
-            literal.synflow(literal.train_mode(build(space, architecture, task)), task.input_shape)
-
-    def slow_kernel() -> None:
-        for architecture in architectures:
-            subject = Subject(architecture, setting, {}, {})
-            network = thin_network(subject).to(memory_format=torch.contiguous_format)
-            literal.tangent_kernel(network, subject.inputs(72)[0].contiguous())
-
-    pairs = {
-        "epsilon, batch 256": (fast("epsilon"), slow("epsilon", batch=256)),
-        "synflow": (fast("synflow"), seconds(slow_flow) / len(architectures)),
-        "gradsign, batch 128": (fast("gradsign"), slow("gradsign", batch=128, labels=True)),
-        "te_nas_ntk, one draw": (fast("te_nas_ntk:repeats=1"), seconds(slow_kernel) / len(architectures)),
-        "swap, one draw": (fast("swap:repeats=1"), slow("swap", batch=16)),
-        "grad_norm": (fast("grad_norm"), slow("grad_norm", labels=True)),
-        "snip": (fast("snip"), slow("snip", labels=True)),
-        "fisher": (fast("fisher"), slow("fisher", labels=True)),
-        "grasp": (fast("grasp"), slow("grasp", labels=True)),
-        "jacob_cov": (fast("jacob_cov"), slow("jacob_cov")),
+    alone = sum(fast(name) for name in TEN)
+    return {
+        "ten scores": {"together": fast(*TEN), "one by one": alone},
+        "alone": {name: fast(name) for name in PUBLIC},
+        "load": os.getloadavg()[0],
     }
-    made: dict[str, Any] = {
-        name: {"seconds": quick, "literal": long, "ratio": long / quick} for name, (quick, long) in pairs.items()
+
+
+def family(setting: Setting, architectures: list[Architecture]) -> dict[str, float]:
+    """The scores that one backward pass gives, and one of them alone: the best of three, in turn."""
+    many, one = [], []
+    for _ in range(3):
+        many.append(seconds(score, architectures, FAMILY, setting) / len(architectures))
+        one.append(seconds(score, architectures, ["snip"], setting) / len(architectures))
+    return {"together": min(many), "snip alone": min(one)}
+
+
+def graphs(setting: Setting) -> dict[str, float]:
+    """Average degrees of 200 architectures."""
+    many = [setting.space.sample(stream(0, "speed", "nasgraph", number)) for number in range(200)]
+    return {
+        title: seconds(score, many, [name], setting)
+        for title, name in (("expected", "nasgraph:expected=true"), ("as published", "nasgraph"))
     }
-    alone, together = sum(fast(name) for name in TEN), fast(*TEN)
-    made["ten scores"] = {"together": together, "one by one": alone, "share": together / alone}
-    made["the SNIP family"] = {"together": fast(*FAMILY), "snip alone": fast("snip")}
-    many = [space.sample(stream(0, "speed", "nasgraph", number)) for number in range(200)]
-    made["nasgraph in expectation, 200 architectures"] = {
-        "seconds": seconds(lambda: score(many, ["nasgraph:expected=true"], setting))
-    }
-    made["peak memory, bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    made["conditions"] = {"space": space.name, "data": task.name, "architectures": len(architectures), "threads": 1}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(made, indent=1))
+
+
+def everything(setting: Setting) -> dict[str, Any]:
+    """Epsilon of all architectures of the space, by two workers, as `archscout score --workers 2` does it."""
+    space = setting.space
+    texts = itertools.product(OPERATIONS, repeat=len(CHOICES))
+    all_of_them = [space.architecture(dict(zip(CHOICES, chosen, strict=True))) for chosen in texts]
+    made: dict[str, Any] = {"architectures": len(all_of_them), "load": os.getloadavg()[0]}
+    for name in ("epsilon:batch=256",):
+        with tempfile.TemporaryDirectory() as folder:
+            before, began, own = _children(), time.monotonic(), time.process_time()
+            with engine("local", 2, (space, setting.task, "cpu")) as pool:
+                scores = scoring.score(
+                    space, setting.task, [name], all_of_them, file=Path(folder) / "all.csv", engine=pool
+                )
+            took = time.monotonic() - began
+        made[name] = {
+            "clock": took,
+            "processor": _children() - before + time.process_time() - own,
+            "undefined": scores.undefined[name],
+        }
+    return made
+
+
+def _children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def peak(setting: Setting, group: str) -> int:
+    """The most memory that this process has held, in bytes, once the scores of a group are made of the largest cell."""
+    largest = setting.space.architecture(dict.fromkeys(CHOICES, "nor_conv_3x3"))
+    score([largest], MEMORY[group], setting)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+# -- the page ---------------------------------------------------------------------------------------------------------
+
+
+def page(made: Mapping[str, Any]) -> str:
+    """Markdown."""
+    lines = [
+        "# How fast training-free scores are",
+        "",
+        "Made by `benchmarks/zero_cost_speed.py`: networks of NAS-Bench-201 at the published size, CIFAR-10 images, "
+        "one thread, processor seconds an architecture, on a machine that other programs use as well (ratios are of "
+        "one run, both sides in turn). Each fast form equals the literal one in the tests.",
+    ]
+    if "literal" in made:
+        lines += _literal(made["literal"])
+    if "together" in made:
+        lines += _together(made["together"], made.get("family"))
+    lines += ["", "## Whole spaces, and memory", "", "| what | aim | measured | |", "| --- " * 4 + "|"]
+    if "everything" in made:
+        for name in (key for key in made["everything"] if key.startswith("epsilon")):
+            row = made["everything"][name]
+            lines.append(
+                f"| `{name}` of all {made['everything']['architectures']:,}, two workers | below 60 s on two cores | "
+                f"{row['processor'] / 2:.0f} s a core ({row['processor']:.0f} s of processor; {row['clock']:.0f} s by "
+                f"the clock at a load of {made['everything']['load']:.1f}), {row['undefined']:,} undefined | "
+                f"{_holds(row['processor'] / 2 < 60)} |"
+            )
+    for title, took in made.get("nasgraph", {}).items():
+        aim = "below 1 s; 217 s in the paper"
+        lines.append(f"| NASGraph, {title}, 200 architectures | {aim} | {took:.2f} s | {_holds(took < 1)} |")
+    for title, held in made.get("memory", {}).items():
+        lines.append(
+            f"| peak memory, batch 256, largest cell: {title} | below 2 GB | {held / 1e9:.2f} GB | "
+            f"{_holds(held < 2e9)} |"
+        )
+    if "memory" in made:
+        lines += [
+            "",
+            "Memory is that of a whole process: the interpreter, PyTorch and the images of the task are in it.",
+        ]
+    return "\n".join([*lines, ""])
+
+
+def _holds(held: bool) -> str:
+    return "holds" if held else "missed"
+
+
+def _literal(made: Mapping[str, Any]) -> list[str]:
+    lines = [
+        "", "## Against literal forms", "",
+        f"Means over {made['architectures']} architectures, at a load of {made['load']:.1f}. `least` is the time of "
+        "what an exact form cannot do without: for `gradsign` and `grasp` one forward and one backward pass of the "
+        "same batch, for `synflow` building the network, for the tangent kernel the matrix products of the weights' "
+        "gradients and as much as a forward pass for each example (a backward pass hands gradients on by the same "
+        "products). `at most` is the ratio that a form would have which did nothing else.",
+        "", "| score | seconds | literal | ratio | aim | | least | at most |", "| --- " * 8 + "|",
+    ]  # fmt: skip
+    for name, row in made["forms"].items():
+        aim = TARGETS.get(name, TARGETS["te_nas_ntk, batch 72, one draw"] if "kernel" in name else None)
+        cells = [
+            name, f"{row['seconds']:.3f}", f"{row['literal']:.3f}", f"{row['ratio']:.1f}",
+            "" if aim is None else f"{aim}", "" if aim is None else _holds(row["ratio"] >= aim),
+            *((f"{row['least']:.3f}", f"{row['literal'] / row['least']:.1f}") if "least" in row else ("", "")),
+        ]  # fmt: skip
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def _together(made: Mapping[str, Any], family: Mapping[str, float] | None) -> list[str]:
+    ten = made["ten scores"]
+    share = ten["together"] / ten["one by one"]
+    lines = [
+        "", "## Together", "", "| what | aim | measured | |", "| --- " * 4 + "|",
+        f"| ten scores together, of one by one | below 40 % | {100 * share:.0f} % ({ten['together']:.2f} s of "
+        f"{ten['one by one']:.2f} s) | {_holds(share < 0.4)} |",
+    ]  # fmt: skip
+    if family is not None:
+        price = family["together"] / family["snip alone"]
+        lines.append(
+            f"| {', '.join(FAMILY)} together, of `snip` alone | the price of one | {100 * price:.0f} % "
+            f"({family['together']:.2f} s of {family['snip alone']:.2f} s) | {_holds(price < 1.15)} |"
+        )
+    lines += [
+        "", "## Against public code", "",
+        "Well-known public code on a machine like this one, batch 64, took these seconds an architecture; ours are of "
+        f"this run, at a load of {made['load']:.1f}. Aim: 1.5 times as fast.",
+        "", "| score | public code | ours | ratio | |", "| --- " * 5 + "|",
+    ]  # fmt: skip
+    for name, public in PUBLIC.items():
+        ratio = public / made["alone"][name]
+        lines.append(f"| `{name}` | {public:.1f} | {made['alone'][name]:.3f} | {ratio:.1f} | {_holds(ratio >= 1.5)} |")
+    return lines
 
 
 if __name__ == "__main__":

@@ -87,5 +87,31 @@ def test_what_is_wrong_is_one_sentence(
     assert not (folder / "own").exists()
 
 
+def test_a_search_for_a_device_elsewhere_in_three_commands(archscout: Call, data: Path, folder: Path) -> None:
+    """A device, a search whose finalists are measured there, and the search again with what it took."""
+    add = ("device", "add", "board", "--space", SPACE, "--data", data)
+    assert archscout(*add, "--bundle", "there", "--networks", 4).code == 0
+    about = json.loads((folder / "there/bundle.json").read_text())
+    cells = [row["architecture"] for row in about["networks"]]
+    rows = [f"{cell},{5 + cell.count('conv_3x3')}" for cell in cells]
+    (folder / "first.csv").write_text("\n".join(["architecture,latency_ms", *rows]))
+    assert archscout("device", "add", "board", "--bundle", "there", "--times", "first.csv").code == 0
+    command = (
+        "search", "--space", SPACE, "--data", data, "--max", "latency@board=9ms", "--method", "random",
+        "--budget", "4trials", "--epochs", 1, "--workers", 1, "--name", "r",
+    )  # fmt: skip
+    done = archscout(*command)
+    assert done.code == 0, done.err
+    assert "repeat this command with --times board=times.csv" in done.out
+    place = folder / "runs/r/finalists-board"
+    subprocess.run([sys.executable, "-I", "measure.py"], cwd=place, check=True, capture_output=True)
+    again = archscout(*command, "--times", f"board={place / 'times.csv'}", "--json")
+    assert again.code == 0, again.err
+    won = json.loads(again.out)
+    assert won["cost_details"]["latency@board_ms"]["elsewhere"]
+    assert won["measure_next"] == []
+    assert "is not of the form DEVICE=CSV" in archscout(*command, "--times", "times.csv").sentence
+
+
 def test_a_name_that_cannot_be(archscout: Call) -> None:
     assert "cannot be the name of a device" in archscout("device", "add", "My Board", "--here").sentence

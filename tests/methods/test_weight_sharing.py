@@ -48,6 +48,8 @@ def search(folder, method, space=SPACE, task=None, **named):
 def test_a_method_ends_in_a_trained_network(tmp_path, name):
     result = search(tmp_path, short(name), maximum={"macs": "150k"})
     assert result.metrics["costs"]["macs"] <= 150_000
+    if name == "fp_nas":
+        assert result.metrics["costs"]["macs"] >= 0.95 * 150_000
     assert result.metrics["trials"] == 1
     assert (tmp_path / "run" / "network.onnx").is_file()
     note = json.loads((tmp_path / "run" / "report.json").read_text())["notes"]["weight_sharing"]
@@ -252,6 +254,8 @@ def test_wrong_use_is_said(tmp_path):
         create("method", "proxyless:gradient=other")
     with pytest.raises(UsageError, match="finalists"):
         create("method", "gdas:finalists=0")
+    with pytest.raises(UsageError, match="between 0 and 1"):
+        create("method", "fp_nas:use=95")
     with pytest.raises(UsageError, match="no architecture of space"):
         search(tmp_path / "other", short("fp_nas"), maximum={"macs": "10"})
 

@@ -55,6 +55,20 @@ def test_a_mixture_is_the_weighted_sum_and_its_gradient_is_the_options_output():
     assert torch.allclose(weights.grad, torch.stack([option(x).sum() for option in options]))
 
 
+def test_the_gradient_of_a_mixture_agrees_with_finite_differences():
+    generator = torch.Generator().manual_seed(1)
+    weights, *terms = (
+        torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True)
+        for shape in (3, (2, 4), (2, 4), (2, 4))
+    )
+
+    def mixed(weights, *terms):
+        options = [lambda _, term=term: term.t() for term in terms]
+        return Gate((2, 0, 1), weights).mix(options, None)
+
+    assert torch.autograd.gradcheck(mixed, (weights, *terms))
+
+
 def test_frozen_options_tell_but_do_not_learn_and_idle_ones_get_the_outputs_gradient():
     options = [nn.Linear(3, 2) for _ in range(3)]
     weights = torch.tensor([1.0, 0.0, 0.0], requires_grad=True)

@@ -1,13 +1,15 @@
 """Searches under limits on named devices: screened by predictions, refused where nothing is known, measured at hand."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from archscout.core.cost import Measurement
-from archscout.core.errors import UsageError
+from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import Setting
 from archscout.core.registry import create
 from archscout.core.seeds import stream
@@ -112,3 +114,114 @@ def test_predictions_are_the_same_in_worker_processes(task, tmp_path):
     assert results[0].architecture == results[1].architecture
     both = [result.metrics["costs"]["latency@slow_ms"] for result in results]
     assert np.isclose(*both)
+
+
+# -- a device elsewhere ------------------------------------------------------------------------------------------------
+
+AWAY = {"runtime": "onnxruntime", "batch": 1, "threads": 1, "precision": "float32", "cpu": "of a board"}
+
+
+@pytest.fixture(scope="module")
+def searched(task, known, tmp_path_factory):
+    """A finished search under a limit on `board`, which is elsewhere: 5 ms and 1 ms a 3 x 3 convolution."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(devices.FOLDER_VARIABLE, str(known))
+        setting = Setting(create("space", SPACE), task)
+        drawn = [setting.space.simplify(setting.space.sample(stream(i, "devices"))) for i in range(16)]
+        drawn = list({a.text: a for a in drawn}.values())
+        add_device.from_times("board", setting, drawn, [5.0 + a.text.count("conv_3x3") for a in drawn], AWAY)
+        out = tmp_path_factory.mktemp("runs")
+        return search(SPACE, task, out=out, name="away", workers=0, **LOOKING)
+
+
+LOOKING = {"budget": "14trials", "method": "random", "epochs": 2, "seed": 3, "maximum": {"latency@board": "7.5ms"}}
+
+
+@pytest.fixture
+def away(searched, tmp_path):
+    """A copy of that run, to go on with."""
+    shutil.copytree(searched.folder.parent, tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+def back(folder: Path, times: dict[str, float]) -> Path:
+    file = folder / "times.csv"
+    file.write_text("\n".join(["architecture,latency_ms", *(f"{a},{ms}" for a, ms in times.items())]))
+    return file
+
+
+def test_the_finalists_of_a_device_elsewhere_are_written_and_what_to_do_is_said(searched):
+    about = json.loads((searched.folder / "finalists-board/bundle.json").read_text())
+    cells = [row["architecture"] for row in about["networks"]]
+    assert 3 <= len(cells) <= 10
+    assert len(set(cells)) == len(cells)
+    assert searched.architecture in cells
+    assert about["conditions"] == {key: AWAY[key] for key in ("runtime", "batch", "threads", "precision")}
+    assert "--times board=times.csv" in (searched.folder / "finalists-board/README.md").read_text()
+    said = searched.summary().splitlines()[-1]
+    assert said.startswith("latency@board_ms is predicted, not measured (19 times in 20 at most")
+    assert said.endswith("repeat this command with --times board=times.csv")
+    assert str(searched.folder / "finalists-board") in said
+    assert searched.metrics["cost_details"]["latency@board_ms"]["high"] <= 7.5
+
+
+def test_the_times_that_return_pick_the_winner(searched, away, task, tmp_path):
+    """The first turns out too slow there: the best of the others wins, with its own weights, and the report says so."""
+    about = json.loads((searched.folder / "finalists-board/bundle.json").read_text())
+    cells = [row["architecture"] for row in about["networks"]]
+    slow = [cell for cell in cells if cell == searched.architecture]
+    times = {cell: 9.0 if cell in slow else 6.0 for cell in cells}
+    found = search(SPACE, task, out=away, name="away", workers=0, times={"board": back(tmp_path, times)}, **LOOKING)
+    assert found.architecture in cells
+    assert found.architecture != searched.architecture
+    kept = [row for row in found.metrics["finalists"] if row["meets"]]
+    assert found.metrics["valid_accuracy"] == max(row["value"] for row in kept)
+    assert {row["architecture"] for row in found.metrics["finalists"]} == set(cells)
+    assert found.metrics["costs"]["latency@board_ms"] == 6.0
+    assert "predicted, not measured" not in found.summary()
+    page = write(found.folder).read_text()
+    assert "finalists, measured again" in page
+
+    # The same command says the same; the first one's times again bring the first one back.
+    assert search(SPACE, task, out=away, name="away", workers=0, **LOOKING).architecture == found.architecture
+    all_fast = back(tmp_path, dict.fromkeys(cells, 6.0))
+    again = search(SPACE, task, out=away, name="away", workers=0, times={"board": all_fast}, **LOOKING)
+    assert again.architecture == searched.architecture
+
+
+def test_where_none_keeps_the_limit_the_result_stays(searched, away, task, tmp_path):
+    about = json.loads((searched.folder / "finalists-board/bundle.json").read_text())
+    file = back(tmp_path, {row["architecture"]: 8.0 for row in about["networks"]})
+    with pytest.raises(ArchscoutError, match=r"keeps latency@board_ms <= 7.5 when measured again; the closest has"):
+        search(SPACE, task, out=away, name="away", workers=0, times={"board": file}, **LOOKING)
+    stays = search(SPACE, task, out=away, name="away", workers=0, **LOOKING)
+    assert stays.architecture == searched.architecture
+
+
+@pytest.mark.parametrize(
+    ("times", "name", "says"),
+    [
+        ({"bord": "times.csv"}, "away", "waits for no times of a device 'bord': did you mean 'board'?"),
+        ({"board": "gone.csv"}, "away", "there is no file 'gone.csv'"),
+        ({"board": "other.csv"}, "away", "is none of the"),
+        ({"board": "none.csv"}, "away", "has no times of the finalists"),
+        ({"board": "times.csv"}, "new", "there is no finished run 'new'"),
+    ],
+)
+def test_times_of_no_use_are_one_sentence(away, task, tmp_path, monkeypatch, times, name, says):
+    monkeypatch.chdir(tmp_path)
+    other = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|"
+    back(tmp_path, {other: 3.0}).rename("other.csv")
+    (tmp_path / "none.csv").write_text("architecture,latency_ms\n")
+    with pytest.raises(ArchscoutError, match=re.escape(says)):
+        search(SPACE, task, out=away, name=name, workers=0, times=times, **LOOKING)
+
+
+def test_a_run_without_such_a_device_takes_no_times(task, tmp_path):
+    options = {"budget": "2trials", "method": "random", "epochs": 1, "maximum": {"latency@slow": "7.5ms"}}
+    done = search(SPACE, task, out=tmp_path, name="x", workers=0, **options)
+    assert done.summary().splitlines()[-1].startswith("latency@slow_ms is predicted, not measured (19 times in 20")
+    assert not list(done.folder.glob("finalists-*"))
+    assert not (done.folder / "work").exists()
+    with pytest.raises(UsageError, match="has no limit on a device of your own that is elsewhere"):
+        search(SPACE, task, out=tmp_path, name="x", workers=0, times={"slow": "t.csv"}, **options)

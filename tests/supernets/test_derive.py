@@ -10,7 +10,7 @@ import torch
 from archscout.core.errors import UsageError
 from archscout.core.registry import create
 from archscout.core.seeds import stream
-from archscout.supernets.derive import evolve, likeliest, norm_score
+from archscout.supernets.derive import evolve, likeliest, near_limit, norm_score
 from archscout.supernets.distributions import Distribution
 from archscout.supernets.ranking import rank_report
 from archscout.supernets.supernet import Supernet
@@ -34,6 +34,25 @@ def random_distribution(seed):
         for logits in distribution.logits:
             logits.copy_(torch.as_tensor(rng.normal(size=5)))
     return distribution
+
+
+def test_what_comes_near_a_limit_and_keeps_it_is_found():
+    """Of all that have one or two convolutions of six, the most probable ones, against brute force."""
+    distribution = random_distribution(3)
+
+    def admit(architectures, count):
+        return everyone((a for a in architectures if convolutions(a) <= 2), count)
+
+    near = near_limit(admit, lambda some: [convolutions(a) / 2 for a in some], 0.5)
+    found = likeliest(distribution, near, 5, stream(0))
+    assert [convolutions(a) in (1, 2) for a in found] == [True] * 5
+    # A network stands for itself in its most probable form.
+    best = {}
+    for a in SPACE:
+        value = float(distribution.log_probability(a).detach())
+        best[SPACE.canonical(a)] = max((value, convolutions(a)), best.get(SPACE.canonical(a), (-math.inf, 0)))
+    values = [float(distribution.log_probability(a).detach()) for a in found]
+    assert values == pytest.approx(sorted(value for value, count in best.values() if count in (1, 2))[:-6:-1], abs=1e-5)
 
 
 def test_the_likeliest_are_different_networks_and_the_first_is_the_mode():

@@ -74,6 +74,23 @@ def limits(texts: Sequence[str]) -> dict[str, str]:
     return maximum
 
 
+def by_device(texts: Sequence[str]) -> dict[str, str]:
+    """The files of `--times DEVICE=CSV`. Raises `UsageError`.
+
+    >>> by_device(["board=times.csv"])
+    {'board': 'times.csv'}
+    """
+    files: dict[str, str] = {}
+    for text in texts:
+        device, sign, file = text.partition("=")
+        if not sign or not device.strip() or not file.strip():
+            raise UsageError(f"'--times {text}' is not of the form DEVICE=CSV: write, say, --times board=times.csv.")
+        if device.strip() in files:
+            raise UsageError(f"--times {device.strip()} is given twice: give one file for each device.")
+        files[device.strip()] = file.strip()
+    return files
+
+
 def on_device(cost: str, device: str) -> str:
     """The name of a cost on a named device; what does not depend on the device stays as it is.
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from archscout.cli import output
-from archscout.cli.options import Debug, Device, Json, Out, Seed, Workers, limits, split_names
+from archscout.cli.options import Debug, Device, Json, Out, Seed, Workers, by_device, limits, split_names
 from archscout.core.errors import UsageError
 
 
@@ -84,12 +84,24 @@ def search(
         int | None,
         typer.Option("--epochs", min=1, metavar="N", help="Epochs of full training; planned if not given."),
     ] = None,
+    times: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--times",
+            metavar="DEVICE=CSV",
+            help="Of a finished run: what its finalists took on a device elsewhere; the best that keeps the limits "
+            "wins. Repeatable.",
+        ),
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Search a space for the best network for your data within your limits.
 
     The same command goes on where a run was stopped, and reports a run that is finished.
+
+    Under a limit on a device of your own that is elsewhere, the run's folder ends with the finalists to be measured
+    there (finalists-DEVICE); the same command with --times DEVICE=times.csv then picks the winner.
 
     With --table, every training is looked up, its time too: a whole search in a moment, and its regret is known.
     """
@@ -99,7 +111,7 @@ def search(
         unused = {
             "--space": space is not None, "--estimator": estimator != "trained", "--workers": workers is not None,
             "--engine": engine != "local", "--device": device != "cpu", "--store": store is not None,
-            "--epochs": epochs is not None,
+            "--epochs": epochs is not None, "--times": bool(times),
         }  # fmt: skip
         for option, given in unused.items():
             if given:
@@ -132,6 +144,7 @@ def search(
                 name=name,
                 out=out,
                 epochs=epochs,
+                times=by_device(times or ()),
                 progress=shown,
             )
         finally:

@@ -36,7 +36,7 @@ _LINES = """\
 2. Close other programs, and run `python measure.py` (about a second for each network).
 3. Bring the file `times.csv` back, and run
 
-       archscout device add {name} --bundle {place} --times times.csv
+       {then}
 
 The networks are those of space `{space}` for inputs of shape {shape}, in {precision}, to be run with a batch of
 {batch} on {threads} thread(s). Where the device cannot run Python, measure the files in `networks/` by its own tools,
@@ -60,7 +60,12 @@ class Bundle:
 
 
 def write(
-    name: str, path: Path, setting: Setting, architectures: Sequence[Architecture], conditions: Mapping[str, Any]
+    name: str,
+    path: Path,
+    setting: Setting,
+    architectures: Sequence[Architecture],
+    conditions: Mapping[str, Any],
+    then: str = "",
 ) -> None:
     """Write a bundle: a folder, or a zip file where the path ends in `.zip`.
 
@@ -70,6 +75,7 @@ def write(
         setting: the space and the task whose networks are measured.
         architectures: those to measure.
         conditions: `batch`, `threads`, `precision`.
+        then: the command that takes the times; by default the one that adds the device.
 
     Raises:
         UsageError: the path cannot be written, or something is there already.
@@ -78,14 +84,15 @@ def write(
     packed = path.suffix == ".zip"
     if path.exists() and (packed or not path.is_dir() or any(path.iterdir())):
         raise UsageError(f"'{path}' exists already: name another place for the bundle.")
+    then = then or f"archscout device add {name} --bundle {path} --times times.csv"
     try:
         if packed:
             with tempfile.TemporaryDirectory() as folder:
-                _fill(name, Path(folder), path, setting, architectures, conditions)
+                _fill(name, Path(folder), then, setting, architectures, conditions)
                 shutil.make_archive(str(path.with_suffix("")), "zip", folder)
         else:
             path.mkdir(parents=True, exist_ok=True)
-            _fill(name, path, path, setting, architectures, conditions)
+            _fill(name, path, then, setting, architectures, conditions)
     except OSError as error:
         raise UsageError(f"cannot write '{path}': {error.strerror or error}; name another place.") from error
 
@@ -93,7 +100,7 @@ def write(
 def _fill(
     name: str,
     folder: Path,
-    place: Path,
+    then: str,
     setting: Setting,
     architectures: Sequence[Architecture],
     conditions: Mapping[str, Any],
@@ -122,7 +129,7 @@ def _fill(
     (folder / "bundle.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     shutil.copyfile(_SCRIPT, folder / "measure.py")
     text = _LINES.format(
-        name=name, count=len(rows), place=place, space=setting.space.name, shape=tuple(shape), **conditions
+        name=name, count=len(rows), then=then, space=setting.space.name, shape=tuple(shape), **conditions
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
 

@@ -68,6 +68,20 @@ class DeviceLatency(Cost):
         return self.device.own and self.device.conditions.get("cpu") == processor() and self._conditions is not None
 
     @property
+    def carried(self) -> Mapping[str, Any] | None:
+        """How networks that are carried to the device are measured there; None where a bundle cannot be."""
+        known = self._conditions
+        return known if self.device.own and known is not None and known["runtime"] == "onnxruntime" else None
+
+    def within(self, architectures: Sequence[Architecture], limit: float, setting: Setting) -> np.ndarray:
+        """The probability that each takes at most `limit` milliseconds, by the model: (n,)."""
+        from scipy.special import ndtr
+
+        found = self.screen(architectures, setting)
+        apart = [math.log(limit / each.value) / max(each.details["deviation"], 1e-9) for each in found]
+        return np.asarray(ndtr(apart))
+
+    @property
     def _conditions(self) -> Mapping[str, Any] | None:
         """How to measure on this machine as the device was measured."""
         known = self.device.conditions

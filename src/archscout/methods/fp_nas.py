@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from archscout.core.architecture import Architecture
+from archscout.core.errors import UsageError
 from archscout.core.method import Run
 from archscout.core.registry import register
-from archscout.methods.weight_sharing import WeightSharing, adam_rate, excess, relative
+from archscout.methods.weight_sharing import WeightSharing, adam_rate, best_of, excess, inherited, relative
+from archscout.supernets.derive import likeliest, near_limit
 from archscout.supernets.distributions import Distribution, layers
-from archscout.supernets.phases import Phase
+from archscout.supernets.phases import Phase, Trained
 from archscout.supernets.plans import SamplesByEntropy
 from archscout.supernets.supernet import Supernet
 from archscout.supernets.terms import PosteriorMean
 from archscout.supernets.updates import Importance, PricedImportance
+
+CANDIDATES = 32
+"""Under limits, how many of the most probable architectures get an inherited score: the nearest to the mode may be far
+from the limit, or none of the best below it."""
 
 
 @register("method", "fp_nas")
@@ -30,6 +37,8 @@ class FPNAS(WeightSharing):
         strength: of the hinge cost.
         warm_up: the share of the steps in which weights alone are trained, by uniform single paths.
         joint: the share of the steps at the end in which the choices of a layer are decided together.
+        use: the share of a limit (of the tightest, where there are several) that what is derived takes up at least,
+            where such architectures can be had; 0 for whatever keeps the limits.
         balanced: whether the samples of a step together take every option as often as its probability says, which is
             not published and needs fewer of them; else they are independent.
     """
@@ -48,12 +57,15 @@ class FPNAS(WeightSharing):
         strength: float = 0.3,
         warm_up: float = 0.2,
         joint: float = 0.4,
+        use: float = 0.95,
         balanced: bool = True,
     ) -> None:
         super().__init__(steps, batch, finalists)
+        if not 0 <= use <= 1:
+            raise UsageError(f"the share of a limit that fp_nas is to use lies between 0 and 1, not at {use!r}.")
         self.name = "fp_nas"
         self.samples, self.reach, self.temperature = samples, reach, temperature
-        self.hinge, self.strength = hinge, strength
+        self.hinge, self.strength, self.use = hinge, strength, use
         self.warm_up, self.joint, self.balanced = warm_up, joint, balanced
 
     def phases(self, run: Run, supernet: Supernet, steps: int) -> list[Phase]:
@@ -80,3 +92,14 @@ class FPNAS(WeightSharing):
             ),
         ]
         return [phase for phase in phases if phase.share > 1e-9]
+
+    def derive(self, run: Run, supernet: Supernet, trained: Trained) -> list[Architecture]:
+        """Under limits, the best by inherited score of the most probable that come near a limit and keep all."""
+        cost = relative(run)
+        if cost is None:
+            return super().derive(run, supernet, trained)
+        near = near_limit(run.admit, cost, self.use)
+        likely = likeliest(trained.distribution, near, CANDIDATES, run.rng("derive"))
+        if not likely:  # none comes near it
+            return super().derive(run, supernet, trained)
+        return best_of(run, inherited(run, supernet), iter(likely), self.finalists, len(likely))

@@ -7,6 +7,8 @@ import json
 from collections.abc import Callable, Hashable
 from functools import partial
 
+import torch
+
 from archscout.core.architecture import Architecture
 from archscout.core.choice import Option
 from archscout.core.errors import UndefinedScore, UsageError
@@ -176,8 +178,7 @@ class Indicators:
         return regions(self.setting, number, make, self._inputs)
 
     def _supernet(self, number: int) -> Supernet:
-        space = thin(self.setting.space, width=3, cells=1, layers=2)
-        return self._once(number, partial(_built, space, self.setting.task, self.setting, number))
+        return self._once(number, partial(supernet, self.setting, 3, number))
 
     def _once(self, key: Hashable, make: Callable[[], Supernet]) -> Supernet:
         if key not in self._made:
@@ -190,10 +191,15 @@ class Indicators:
         return self._drawn[size, part]
 
 
+def supernet(setting: Setting, width: int, number: int) -> Supernet:
+    """The small supernet whose kernel is measured, freshly initialised for this repeat."""
+    return _built(thin(setting.space, width=width, cells=1, layers=2), setting.task, setting, number)
+
+
 def _built(space: Space, task: Task, setting: Setting, number: int) -> Supernet:
     supernet = Supernet(space, task, seed=derive(setting.seed, "te_nas", number)).to(setting.device)
-    prepared(supernet)
-    return supernet
+    # With so few channels, channels last is the slower layout.
+    return prepared(supernet).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
 
 
 def _best_edges(left: dict[str, list[Option]], measure: Indicators) -> dict[str, list[Option]]:

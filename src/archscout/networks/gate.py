@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 @dataclass(frozen=True)
@@ -32,18 +34,49 @@ class Gate:
 
     def mix(self, options: Sequence[nn.Module], *inputs: Any, **named: Any) -> Any:
         """The weighted sum of what the options that run make of the inputs; None where all of them yield nothing."""
-        total: Any = None
+        terms: list[Any] = []
+        taken: list[int] = []
         for position in self.run:
-            if position in self.frozen:
-                with torch.no_grad():
-                    term = options[position](*inputs, **named)
-            else:
+            with torch.no_grad() if position in self.frozen else nullcontext():
                 term = options[position](*inputs, **named)
-            if term is not None and self.weights is not None:
-                term = self.weights[position] * term
             if term is not None:
-                total = term if total is None else total + term
-        if self.idle and self.weights is not None and total is not None:
+                terms.append(term)
+                taken.append(position)
+        if not terms:
+            return None
+        total: Any
+        if self.weights is None:
+            total = sum(terms[1:], start=terms[0])
+        elif len(terms) == 1:
+            total = self.weights[taken[0]] * terms[0]
+        else:
+            total = _WeightedSum.apply(self.weights[taken], *terms)  # type: ignore[no-untyped-call]
+        if self.idle and self.weights is not None:
             rest = [position for position in range(len(self.weights)) if position not in self.run]
             total = total + self.weights[rest].sum()
         return total
+
+
+class _WeightedSum(torch.autograd.Function):
+    """The sum of tensors of one shape, each times its weight, without a product of its own for each: these would be
+    written and read once more in either direction."""
+
+    @staticmethod
+    def forward(context: Any, weights: Tensor, *terms: Tensor) -> Tensor:
+        context.save_for_backward(weights, *terms)
+        first, *rest = weights.tolist()
+        total = terms[0] * first
+        for weight, term in zip(rest, terms[1:], strict=True):
+            total.add_(term, alpha=weight)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        weights, *terms = context.saved_tensors
+        wanted = context.needs_input_grad
+        flat = slope.reshape(-1)
+        of_weights = torch.stack([torch.dot(flat, term.reshape(-1)) for term in terms]) if wanted[0] else None
+        values = weights.tolist()
+        of_terms = (slope * v if want else None for v, want in zip(values, wanted[1:], strict=True))
+        return of_weights, *of_terms

@@ -94,15 +94,16 @@ class CostBook:
         return [bool(each) for each in over]
 
     def known(self, canonical: str, extra: Sequence[Cost] = ()) -> dict[str, float]:
-        """What is known of a network without computing anything, by key; the better of two measurements."""
-        return {key: measurement.value for key, measurement in self._best(canonical, extra).items()}
+        """The values of `best`, by key."""
+        return {key: measurement.value for key, measurement in self.best(canonical, extra).items()}
 
     def at_most(self, architecture: Architecture) -> dict[str, float]:
         """What limits are held against, of what is known of a network, by key: of predictions the upper end."""
-        known = self._best(self.setting.space.canonical(architecture))
+        known = self.best(self.setting.space.canonical(architecture))
         return {key: measurement.at_most for key, measurement in known.items()}
 
-    def _best(self, canonical: str, extra: Sequence[Cost] = ()) -> dict[str, Measurement]:
+    def best(self, canonical: str, extra: Sequence[Cost] = ()) -> dict[str, Measurement]:
+        """What is known of a network without computing anything, by key; the better of two measurements."""
         row = self._known.get(canonical, {})
         found: dict[str, Measurement] = {}
         for cost in (*self.costs, *extra):

@@ -7,7 +7,7 @@ import platform
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from archscout.costs.machine import processor
 from archscout.estimators.trained import weights_file
 from archscout.networks.pick import build
 from archscout.networks.tracing import trace
+from archscout.search import elsewhere
 from archscout.search.budget import Budget
 from archscout.search.costs import meets
 from archscout.search.progress import Progress
@@ -59,6 +60,8 @@ class Ending:
     method: str
     budget: Budget
     conditions: Mapping[str, Any]
+    times: elsewhere.Times = field(default_factory=dict)
+    """What was measured of finalists on devices that are elsewhere; then one of these wins."""
 
 
 def deliver(ending: Ending, candidates: Sequence[Trial], folder: Path) -> Result:
@@ -71,12 +74,22 @@ def deliver(ending: Ending, candidates: Sequence[Trial], folder: Path) -> Result
     trained = _trained(run) or (_train_some(run, candidates) and _trained(run))
     if not trained:
         raise ArchscoutError(_no_network(run))
-    winner, finalists, measured = _choose(run, trained)
+    # Once times have come back from a device, what wins has been measured there.
+    timed = [trial for trial in trained if trial.canonical in ending.times]
+    winner, finalists, measured = _choose(run, timed if ending.times else trained, ending.times)
     network = _weights(run.space, ending.task, winner, run.folder).eval()
     # Something to set accuracy against, also where no cost was asked for.
     counted = [] if run.book.costs else [create("cost", "macs")]
     rows = run.book.screened([trial.architecture for trial in trained], counted)
     everything = [replace(trial, costs=row) for trial, row in zip(trained, rows, strict=True)]
+    waiting = run.store.notes(run.name).get("measure_next", [])
+    if ending.times:
+        known = {key for found in ending.times.values() for key in found}
+        kept, waiting = timed, [each for each in waiting if each["key"] not in known]
+    else:
+        kept, waiting = elsewhere.write(run, trained, winner, folder)
+    if waiting or ending.times:
+        run.note("measure_next", waiting)
     axes = list(run.objectives) or [c.key for c in run.constraints] or ["macs"]
     extra = {
         "run": run.name,
@@ -88,6 +101,7 @@ def deliver(ending: Ending, candidates: Sequence[Trial], folder: Path) -> Result
         "epochs": winner.fidelity,
         "conditions": dict(ending.conditions),
         "finalists": finalists,
+        "measure_next": waiting,
         "devices": {cost.key: about for cost in run.book.costs if (about := cost.about(run.book.setting))},
         "pareto": [
             {"architecture": t.architecture.text, "value": t.value, "costs": dict(t.costs)}
@@ -100,8 +114,19 @@ def deliver(ending: Ending, candidates: Sequence[Trial], folder: Path) -> Result
     }
     result = _package(folder, run.space, ending.task, winner, network, measured, run.seed, extra, run)
     run.note("finished", True)
-    shutil.rmtree(run.folder, ignore_errors=True)
+    _clear(run.folder, {weights_file(run.folder, trial.canonical, trial.fidelity or 0) for trial in kept})
     return result
+
+
+def _clear(folder: Path, kept: set[Path]) -> None:
+    """Delete what a search leaves, but the weights of those that are to be measured elsewhere and may win yet."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path not in kept:
+            path.unlink(missing_ok=True)
+    if not kept:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def train_alone(
@@ -187,15 +212,18 @@ def _no_network(run: SearchRun) -> str:
     return f"the budget of {run.budget} ended before a network was trained: give more, or fewer --epochs."
 
 
-def _choose(run: SearchRun, trained: Sequence[Trial]) -> tuple[Trial, list[dict[str, Any]], dict[str, Measurement]]:
+def _choose(
+    run: SearchRun, trained: Sequence[Trial], times: elsewhere.Times
+) -> tuple[Trial, list[dict[str, Any]], dict[str, Measurement]]:
     """The best that keeps every limit when measured again; with what was measured of the finalists."""
     finalists: list[dict[str, Any]] = []
     winner: Trial | None = None
     found: dict[str, Measurement] = {}
     for trial in trained:
-        if winner is not None and (len(finalists) >= _FINALISTS or run.seconds_left() < -_SPARE):
+        enough = len(finalists) >= _FINALISTS or run.seconds_left() < -_SPARE
+        if winner is not None and enough and not times:
             break
-        measured = run.book.measured(trial.architecture)
+        measured = run.book.measured(trial.architecture) | times.get(trial.canonical, {})
         values = {key: measurement.value for key, measurement in measured.items()}
         kept = meets({key: measurement.at_most for key, measurement in measured.items()}, run.constraints, {})
         finalists.append(
@@ -215,7 +243,7 @@ def _choose(run: SearchRun, trained: Sequence[Trial]) -> tuple[Trial, list[dict[
         raise ArchscoutError(
             f"none of {len(finalists)} trained networks keeps {limits} when measured again; the closest has "
             + ", ".join(f"{c.key} = {closest['costs'][c.key]:.4g}" for c in run.constraints)
-            + ": raise the limit, or repeat on a quieter machine."
+            + (": raise the limit, or repeat on a quieter machine." if not times else ": search under a lower limit.")
         )
     missing = [cost for cost in map(_cost, REPORTED) if cost.key not in found]
     found = found | {k: m for k, m in run.book.measured(winner.architecture, missing).items() if k not in found}

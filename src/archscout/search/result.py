@@ -56,7 +56,24 @@ class Result:
             f"{self.metrics['failed_trials']} failed, in {self.metrics['seconds']['total']:.0f} s",
             f"in {self.folder}: network.onnx, network.safetensors, report.html",
         ]
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._predicted()])
+
+    def _predicted(self) -> list[str]:
+        """Of each cost that was predicted, not measured: how sure it is, and what makes it sure."""
+        lines = []
+        waiting = {each["key"]: each for each in self.metrics.get("measure_next", ())}
+        for key, details in self.metrics.get("cost_details", {}).items():
+            if not details.get("predicted"):
+                continue
+            line = f"{key} is predicted, not measured (19 times in 20 at most {details['high']:.4g})"
+            if key in waiting:
+                there = waiting[key]
+                line += (
+                    f": to be sure, carry '{there['bundle']}' to the device, run 'python measure.py' in it, and repeat "
+                    f"this command with --times {there['device']}=times.csv"
+                )
+            lines.append(line)
+        return lines
 
     def _simulated(self) -> str:
         found = self.metrics

@@ -20,7 +20,7 @@ from archscout.core.registry import create, names
 from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.methods.strategy import StrategyMethod
-from archscout.search import feasibility
+from archscout.search import elsewhere, feasibility
 from archscout.search.budget import Budget
 from archscout.search.clock import Clock
 from archscout.search.costs import CostBook
@@ -55,6 +55,7 @@ def search(
     name: str | None = None,
     out: str | Path = "runs",
     epochs: int | None = None,
+    times: Mapping[str, str | Path] | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Find, train, measure and export a network. The same call resumes a search that was interrupted.
@@ -75,6 +76,9 @@ def search(
         name: of the run; by default made of space, data, method and seed.
         out: the folder that the run's folder lies in.
         epochs: of full training; by default by the size of the data and the budget.
+        times: of a finished run: CSV files of what its finalists took, by device of your own that is elsewhere
+            (`finalists-DEVICE/` in the run's folder is what is measured there); the best of them that keeps every
+            limit wins.
         progress: who is told how it goes.
 
     Raises:
@@ -92,6 +96,8 @@ def search(
     the_method = resolve_method(method, keys)
     create("estimator", estimator)
     name = name or default_name(the_space, task, method, seed)
+    if times and not (Path(out) / name / "metrics.json").is_file():
+        raise UsageError(f"there is no finished run '{name}' in '{out}' whose finalists have times: search first.")
     folder = prepare_folder(Path(out), name)
     workers = (os.cpu_count() or 1) if workers is None else workers
     if workers < 0:
@@ -113,7 +119,7 @@ def search(
         stack.enter_context(run_lock(folder))
         kept = stack.enter_context(Store.open(store or folder / "search.sqlite"))
         _same_search(kept.begin(name, config), config, name)
-        if kept.notes(name).get("finished") and (folder / "metrics.json").is_file():
+        if kept.notes(name).get("finished") and (folder / "metrics.json").is_file() and not times:
             watch.say(f"run '{name}' is finished: this is its result (another --name or --seed starts a new one).")
             return Result.read(folder)
         clock = Clock(kept, name, since=began)
@@ -121,7 +127,9 @@ def search(
             watch.say(f"resuming run '{name}' after {clock.before:.0f} s and {kept.count(name)} evaluations.")
         sealed = task.sealed()
         setting = Setting(the_space, sealed, seed=seed, device=device)
-        pool = stack.enter_context(make_engine(engine, workers, (the_space, sealed, device), device=device))
+        pool = stack.enter_context(
+            make_engine(engine, 0 if times else workers, (the_space, sealed, device), device=device)
+        )
         book = CostBook(costs, setting, kept, name, pool)
         run = SearchRun(
             name=name,
@@ -141,6 +149,11 @@ def search(
             device=device,
             reserve=min(_RESERVE_SHARE * budget.seconds, _RESERVE_MOST) if math.isfinite(budget.seconds) else 0.0,
         )
+        if times:
+            clock.enter("finish")
+            found_there = elsewhere.read(run, times, folder)
+            ending = Ending(run, task, method, budget, conditions(workers, device), found_there)
+            return deliver(ending, [], folder)
         (folder / "work").mkdir(exist_ok=True)
         if constraints:
             clock.enter("feasibility")

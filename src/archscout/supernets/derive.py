@@ -61,6 +61,15 @@ def _strongest(distribution: Distribution, admit: Admit, count: int, rng: np.ran
     return [a for a, _ in evolve(space, score, admit, rng, first=[first], most=4 * TRIES)[:count]]
 
 
+def near_limit(admit: Admit, cost: Callable[[Sequence[Architecture]], Sequence[float]], use: float) -> Admit:
+    """What also takes up at least the share `use` of a limit, with the cost of each in units of it."""
+
+    def near(architectures: Iterable[Architecture], count: int) -> list[Architecture]:
+        return admit((a for a in architectures if cost([a])[0] >= use), count)
+
+    return near
+
+
 def evolve(
     space: Space,
     score: Score,

@@ -68,16 +68,21 @@ def test_the_posterior_is_that_of_integration_by_sampling(prior: Prior) -> None:
     expected, residual = design(chosen) @ mean, weights @ design(chosen).T - ms / unit
     total, first, second, noises = 0.0, np.zeros(len(asked)), np.zeros(len(asked)), 0.0
     predictions = weights @ design(asked).T
+    limit = float(np.median(ms))
+    kept = np.zeros(len(asked))
     for noise in bayesian.NOISES:
         sigma = noise * expected
         likelihood = np.exp(-0.5 * ((residual / sigma) ** 2).sum(1) - np.log(sigma).sum())
         total, noises = total + likelihood.sum(), noises + noise**2 * likelihood.sum()
+        errors = noise * predictions * stream(1, "sampling", str(noise)).standard_normal(len(weights))[:, None]
+        kept = kept + likelihood @ (predictions + errors <= limit / unit)
         first, second = first + likelihood @ predictions, second + likelihood @ predictions**2
     mean_share, noise = first / total, noises / total
     variance = second / total - mean_share**2 + noise * mean_share**2
     predicted, deviation = model.predict(asked)
     np.testing.assert_allclose(predicted, mean_share * unit, rtol=0.01)
     np.testing.assert_allclose(np.expm1(deviation**2), variance / mean_share**2, rtol=0.1)
+    np.testing.assert_allclose(model.within(asked, limit), kept / total, atol=0.02)
 
 
 def test_intervals_hold_as_often_as_they_say(prior: Prior) -> None:

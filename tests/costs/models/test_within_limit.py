@@ -1,5 +1,7 @@
 """The best network under a limit from ten measurements: against looking at all, with noise, and with bad input."""
 
+from itertools import combinations, product
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.errors import DataError, UsageError
 from archscout.core.seeds import stream
 from archscout.costs.models.features import constant
-from archscout.costs.models.within_limit import within_limit
+from archscout.costs.models.within_limit import shortlist, within_limit
 from archscout.spaces.nasbench201 import NASBench201
 
 SPACE = NASBench201()
@@ -90,3 +92,32 @@ def test_bad_input_is_one_sentence(worth: list[float], budget: int, says: str) -
 def test_times_of_no_use_are_refused() -> None:
     with pytest.raises(DataError, match="not numbers above zero"):
         within_limit(SPACE, CELLS, WORTH, 5.0, lambda cell: -1.0)
+
+
+def expected(worth: np.ndarray, keeps: np.ndarray, chosen: tuple[int, ...]) -> float:
+    """The expected worth of the best chosen one that keeps the limit, over all outcomes; the least worth if none."""
+    total = 0.0
+    for outcome in product((False, True), repeat=len(chosen)):
+        share = np.prod([keeps[i] if kept else 1 - keeps[i] for i, kept in zip(chosen, outcome, strict=True)])
+        total += share * max([worth[i] for i, kept in zip(chosen, outcome, strict=True) if kept], default=worth.min())
+    return float(total)
+
+
+def test_a_shortlist_raises_what_is_expected_most() -> None:
+    """Each pick is the best that can be added, and together they are about as good as the best set there is."""
+    for seed in range(10):
+        rng = stream(seed, "shortlist")
+        worth, keeps = rng.random(9), rng.random(9)
+        chosen = shortlist(worth, keeps, 4)
+        assert len(set(chosen)) == 4
+        for size in range(4):
+            before = tuple(chosen[:size])
+            added = [expected(worth, keeps, (*before, i)) for i in range(9) if i not in before]
+            assert expected(worth, keeps, (*before, chosen[size])) == pytest.approx(max(added))
+        best = max(expected(worth, keeps, some) for some in combinations(range(9), 4))
+        assert expected(worth, keeps, tuple(chosen)) > 0.99 * best
+
+
+def test_a_shortlist_of_all() -> None:
+    assert sorted(shortlist([1.0, 2.0, 2.0], [0.5, 0.5, 0.0], 9)) == [0, 1, 2]
+    assert shortlist([], [], 3) == []

@@ -14,6 +14,61 @@ from torch import Tensor, nn
 LAYERS = (nn.Conv2d, nn.Linear)
 
 
+class _Zero(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mul(0.0)
+
+
+def _relu_conv_norm(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Module:
+    layers = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(outputs)
+    return nn.Sequential(nn.ReLU(), *layers)
+
+
+class _Cell(nn.Module):
+    """All six edges, what is dead and what is `none` too, each node a sum over those before it."""
+
+    def __init__(self, operations: dict[tuple[int, int], str], channels: int) -> None:
+        super().__init__()
+        made = {
+            "none": _Zero,
+            "skip_connect": nn.Identity,
+            "avg_pool_3x3": lambda: nn.AvgPool2d(3, 1, 1, count_include_pad=False),
+            "nor_conv_1x1": lambda: _relu_conv_norm(channels, channels, 1),
+            "nor_conv_3x3": lambda: _relu_conv_norm(channels, channels, 3),
+        }
+        self.edges = nn.ModuleDict({f"{i}{j}": made[name]() for (i, j), name in operations.items()})
+
+    def forward(self, x: Tensor) -> Tensor:
+        nodes = [x]
+        for j in (1, 2, 3):
+            nodes.append(sum(self.edges[f"{i}{j}"](nodes[i]) for i in range(j)))
+        return nodes[-1]
+
+
+class _Reduction(nn.Module):
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.residual = nn.Sequential(
+            _relu_conv_norm(inputs, 2 * inputs, 3, 2), _relu_conv_norm(2 * inputs, 2 * inputs, 3)
+        )
+        self.short = nn.Sequential(nn.AvgPool2d(2, 2, ceil_mode=True), nn.Conv2d(inputs, 2 * inputs, 1, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.short(x) + self.residual(x)
+
+
+def nasbench201(text: str, width: int, cells: int, channels: int, classes: int) -> nn.Module:
+    """The network that public code builds for a text of NAS-Bench-201, whatever of it is dead, in training mode."""
+    nodes = [[part.split("~") for part in node.strip("|").split("|")] for node in text.split("+")]
+    operations = {(int(i), j): name for j, node in enumerate(nodes, start=1) for name, i in node}
+    parts: list[nn.Module] = [nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)]
+    for stage in range(3):
+        parts += [_Reduction(width << (stage - 1))] if stage else []
+        parts += [_Cell(operations, width << stage) for _ in range(cells)]
+    tail = nn.BatchNorm2d(4 * width), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    return nn.Sequential(*parts, *tail, nn.Linear(4 * width, classes)).train()
+
+
 def train_mode(network: nn.Module) -> nn.Module:
     """Evaluation mode but for batch normalisation, which takes the statistics of the batch."""
     network.eval()
@@ -166,14 +221,14 @@ def knas(network: nn.Module, x: Tensor, y: Tensor) -> float:
 
 
 def gradsign(network: nn.Module, x: Tensor, y: Tensor) -> float:
-    """One example at a time, in training mode."""
+    """One example at a time, in training mode; all gradients are kept, then their signs taken, in NumPy."""
     network.train()
-    signs = 0
+    rows = []
     for i in range(len(x)):
         network.zero_grad(set_to_none=True)
         F.cross_entropy(network(x[i : i + 1]), y[i : i + 1]).backward()
-        signs = signs + torch.cat([_grad(layer).flatten().sign() for layer in layers_of(network)])
-    return float(signs.abs().sum())
+        rows.append(np.concatenate([_grad(layer).numpy().copy().flatten() for layer in layers_of(network)]))
+    return float(np.nansum(np.abs(np.sign(np.stack(rows)).sum(axis=0))))
 
 
 def tangent_kernel(network: nn.Module, x: Tensor, inner: bool = False) -> Tensor:
@@ -195,7 +250,10 @@ def tangent_kernel(network: nn.Module, x: Tensor, inner: bool = False) -> Tensor
 
 
 def epsilon(network: nn.Module, x: Tensor, low: float = 1e-7, high: float = 1.0) -> float:
-    """Every module's weight to a constant, biases to 0, two forward passes of the whole network."""
+    """Every module's weight to a constant, biases to 0, two forward passes of the whole network.
+
+    As in the public code, autograd records them.
+    """
     places = []
     for constant in (low, high):
         with torch.no_grad():
@@ -204,7 +262,7 @@ def epsilon(network: nn.Module, x: Tensor, low: float = 1e-7, high: float = 1.0)
                     nn.init.constant_(module.weight, constant)
                 if getattr(module, "bias", None) is not None:
                     nn.init.constant_(module.bias, 0.0)
-            y = network(x)[:, :1].flatten()
+        y = network(x)[:, :1].flatten().detach().clone()
         v = (y - y.min()) / (y.max() - y.min())
         v[v == 0] = torch.nan
         places.append(v)

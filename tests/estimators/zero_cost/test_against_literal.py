@@ -13,6 +13,7 @@ from archscout.core.estimator import Setting
 from archscout.core.registry import create
 from archscout.core.seeds import derive, stream
 from archscout.estimators.zero_cost import kernel
+from archscout.estimators.zero_cost.expression import constant_outputs, expression, images
 from archscout.estimators.zero_cost.harness import Asked, Subject, score
 from archscout.estimators.zero_cost.initialisation import normal
 from archscout.estimators.zero_cost.one_channel import constant_weights, fits
@@ -115,11 +116,19 @@ def test_epsilon_on_one_channel(shape: tuple[int, int, int], literal: ModuleType
     undefined = 0
     for architecture in sample(setting, 12):
         subject = Subject(architecture, setting, {}, {})
-        expected = literal.epsilon(
-            literal.train_mode(build(setting.space, architecture, setting.task)), subject.inputs(16)[0]
-        )
+        x, _ = subject.inputs(16)
+        # What the library does not build, for it is dead, is built here.
+        network = literal.nasbench201(architecture.text, 4, 2, shape[0], setting.task.outputs)
+        expected = literal.epsilon(network, x)
         bones = skeleton(setting.space, architecture, setting.task)
         assert fits(bones, operators(subject))
+        in_turn = constant_weights(bones, x, (1e-7, 1.0))
+        for weight, outputs in zip((1e-7, 1.0), in_turn, strict=True):
+            one = constant_outputs(expression(bones, shape[1:]), images(x, x.dtype), weight)
+            assert torch.allclose(one, outputs, rtol=2e-5, atol=1e-6 * float(outputs.abs().max()))
+        (precise,) = constant_weights(bones, x.double(), (1e-5,))
+        one = constant_outputs(expression(bones, shape[1:]), images(x, torch.float64), 1e-5)
+        assert torch.allclose(one, precise, rtol=1e-9, atol=1e-12 * float(precise.abs().max()))
         estimate = create("estimator", "epsilon:batch=16").estimate([architecture], setting)[0]
         assert math.isnan(expected) == math.isnan(estimate.value)
         if math.isnan(expected):

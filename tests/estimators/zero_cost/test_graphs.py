@@ -3,13 +3,20 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import multivariate_normal
 from torch import nn
 
 from archscout.core.estimator import Setting
 from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.estimators.zero_cost.layer_graph import Convolution, Layer, layers, trace_layers, wire_layers
-from archscout.estimators.zero_cost.nasgraph import channel_layers, edge_probability, expected_degree, probed_degree
+from archscout.estimators.zero_cost.nasgraph import (
+    channel_layers,
+    edge_probability,
+    expected_degree,
+    parts_seen,
+    probed_degree,
+)
 from archscout.estimators.zero_cost.nn_mass import _mass
 from archscout.estimators.zero_cost.skeleton import skeleton
 from archscout.networks.tracing import blueprint
@@ -26,6 +33,9 @@ def test_layers_on_wires_are_those_of_the_operators() -> None:
         architecture = space.sample(stream(number, "wires"))
         on_wires = wire_layers(skeleton(space, architecture, TASK), TASK.input_shape)
         assert on_wires == trace_layers(blueprint(space, architecture, TASK), TASK.input_shape)
+    nothing = space.parse("|nor_conv_3x3~0|+|none~0|none~1|+|none~0|none~1|none~2|")
+    on_wires = wire_layers(skeleton(space, nothing, TASK), TASK.input_shape)
+    assert on_wires == trace_layers(blueprint(space, nothing, TASK), TASK.input_shape)
 
 
 def test_layers_by_hand() -> None:
@@ -67,6 +77,15 @@ def test_probability_of_an_edge(kernel: int, stride: int, size: int) -> None:
         lit = convolution(torch.ones(1, 1, size, size)).relu().sum((0, 2, 3)) != 0
     form = Convolution((kernel,) * 2, (stride,) * 2, (kernel // 2,) * 2, (1, 1), 1)
     assert edge_probability(form, (size, size)) == pytest.approx(float(lit.float().mean()), abs=0.012)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "dilation"), [(3, 1, 1), (3, 2, 1), (3, 1, 2)])
+def test_probability_of_an_edge_is_that_of_an_orthant(kernel: int, stride: int, dilation: int) -> None:
+    """Against the distribution function of a normal vector."""
+    form = Convolution((kernel,) * 2, (stride,) * 2, (dilation * (kernel // 2),) * 2, (dilation,) * 2, 1)
+    parts = parts_seen(form, (12, 12)).astype(float)
+    law = multivariate_normal(cov=parts @ parts.T, allow_singular=True, maxpts=200_000, abseps=1e-5, releps=0, seed=1)
+    assert edge_probability(form, (12, 12)) == pytest.approx(1 - law.cdf(np.zeros(len(parts))), abs=3e-4)
 
 
 def literal_degree(found: list[Layer], seed: int) -> float:

@@ -18,6 +18,9 @@ from archscout.costs.models.prior import SHORTEST, Group, Prior, shipped
 NOISES = (0.02, 0.04, 0.08, 0.16)
 """Relative errors of single times that are thought possible, each as likely as the others."""
 
+NEGLIGIBLE = 1e-4
+"""Hypotheses less likely than this after fitting do not count in probabilities."""
+
 SCALE = 0.3
 """How far a device's mean latency may lie from what the measured architectures suggest, relatively."""
 
@@ -193,11 +196,22 @@ class BayesianLatency(LatencyModel):
         return share * self._ms, np.sqrt(np.log1p(variance / share**2))
 
     def within(self, architectures: Sequence[Architecture], limit: float) -> np.ndarray:
-        """The probability that each architecture takes at most `limit` milliseconds: (n,)."""
+        """The probability that each architecture takes at most `limit` milliseconds: (n,).
+
+        That of the mixture of all hypotheses, whose tails the one deviation of `predict` does not have.
+        """
         from scipy.special import ndtr
 
-        ms, deviation = self.predict(architectures)
-        probability: np.ndarray = ndtr((np.log(limit) - np.log(ms)) / deviation)
+        if self._ms is None:
+            raise UsageError("a latency model must be fitted before it predicts: call fit(space, architectures, ms).")
+        if not architectures:
+            return np.empty(0)
+        design = self._design(architectures)
+        probability = np.zeros(len(architectures))
+        for odds, mean, covariance, noise in self._components:
+            share = np.maximum(design @ mean, FLOOR)
+            variance = np.einsum("ij,ij->i", design @ covariance, design) + (noise * share) ** 2
+            probability += odds * ndtr((limit / self._ms - share) / np.sqrt(variance))
         return probability
 
     # -- inside ---------------------------------------------------------------------------------------------------
@@ -256,6 +270,7 @@ class BayesianLatency(LatencyModel):
 
     def _settle(self, components: Sequence[tuple[float, np.ndarray, np.ndarray, float]]) -> None:
         """The mean and covariance of a mixture of Gaussians with sizes of the relative error."""
+        self._components = [component for component in components if component[0] > NEGLIGIBLE]
         odds = np.array([component[0] for component in components])
         means = np.array([component[1] for component in components])
         self._mean = odds @ means

@@ -46,7 +46,8 @@ def within_limit(
 
     The first measurements (three) teach the model the device. Each further one goes to the architecture with the
     greatest expected gain: its worth above that of the best measured one that keeps the limit, times the probability
-    that it keeps it too. So measurements gather where worth and limit meet, and what is answered has been measured.
+    that it keeps it too. (Where all times so far are whole milliseconds, a time is taken for a rounded one.) So
+    measurements gather where worth and limit meet, and what is answered has been measured.
 
     >>> import archscout
     >>> space = archscout.space("nasbench201")
@@ -87,9 +88,46 @@ def within_limit(
         open_ = [a for a, value in known.items() if value > best and a not in times]
         if not open_:
             break
-        gain = (np.array([known[a] for a in open_]) - best) * model.within(open_, limit)
+        rounded = all(ms == round(ms) for ms in times.values())
+        keeps = model.within(open_, np.floor(limit) + 0.5 if rounded else limit)
+        gain = (np.array([known[a] for a in open_]) - best) * keeps
         chosen = open_[int(gain.argmax())]
         times[chosen] = float(measure(chosen))
     keeping = [a for a, ms in times.items() if ms <= limit]
     answer = max(keeping, key=lambda a: known.get(a, nothing)) if keeping else min(times, key=times.__getitem__)
     return Found(answer, times[answer], bool(keeping), tuple(times.items()))
+
+
+def shortlist(worth: Sequence[float] | np.ndarray, probability: Sequence[float] | np.ndarray, count: int) -> list[int]:
+    """What to measure where all is measured at once, on a device that is elsewhere: positions, the first the best.
+
+    Greedily, each raises most the expected worth of the best measured one that keeps the limit; whether one keeps it is
+    thought to say nothing about another. Where all are sure, these are the best; the less sure they are, the more
+    of lesser worth are among them.
+
+    >>> shortlist([0.9, 0.8, 0.7], [0.2, 0.9, 1.0], 2)
+    [1, 0]
+    >>> shortlist([0.9, 0.8, 0.7], [0.9, 0.9, 0.9], 2)
+    [0, 1]
+
+    Args:
+        worth: (n,) how good each is, higher is better.
+        probability: (n,) that each keeps the limit.
+        count: how many; fewer where there are fewer.
+    """
+    values, keeps = np.asarray(worth, dtype=float), np.asarray(probability, dtype=float)
+    reached = {float(values.min()): 1.0} if len(values) else {}  # probability of each worth of the best so far
+    chosen: list[int] = []
+    while len(chosen) < min(count, len(values)):
+        gain = keeps * sum(share * np.maximum(values - best, 0.0) for best, share in reached.items())
+        gain[chosen] = -1.0
+        pick = int(gain.argmax())
+        chosen.append(pick)
+        after: dict[float, float] = {}
+        for best, share in reached.items():
+            kept = share * keeps[pick] if values[pick] > best else 0.0
+            after[best] = after.get(best, 0.0) + share - kept
+            if kept:
+                after[float(values[pick])] = after.get(float(values[pick]), 0.0) + kept
+        reached = after
+    return chosen

@@ -112,7 +112,8 @@ class Judge(nn.Module):
         made = torch.fft.fft(maps, n=size, dim=0, norm="ortho").abs()
         # Zeros that the transforms were filled up with have no energy: what is there is made up for it.
         filled = max(size, BANK) / BANK * max(height, SIDE) / SIDE * max(width, SIDE) / SIDE
-        return made.reshape(tuple(shape)) * math.sqrt(filled * 2 / (inputs * height * width))
+        scaled: Tensor = made.reshape(tuple(shape)) * math.sqrt(filled * 2 / (inputs * height * width))
+        return scaled
 
     def seen(self, shape: Sequence[int]) -> Tensor:
         """The images as a network takes them: (IMAGES, *shape)."""

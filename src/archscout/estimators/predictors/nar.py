@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -52,7 +53,7 @@ class NAR(GraphNetwork):
     )
 
     def _build(self, inputs: Inputs) -> nn.Module:
-        return TierNetwork(*inputs[1].shape[1:], inputs[2].shape[1])
+        return TierNetwork(inputs[1].shape[1], inputs[1].shape[2], inputs[2].shape[1])
 
     def _train(self, inputs: Inputs, target: Tensor, rng: np.random.Generator) -> None:
         assert isinstance(self.network_, TierNetwork)
@@ -77,10 +78,10 @@ class NAR(GraphNetwork):
         mean = (self._outputs(matrix)[:, 0] * self.slope_ + self.offset_) * self.unit_ + self.centre_
         return mean, np.full(len(mean), np.nan)
 
-    def tier_of(self, X: np.ndarray) -> np.ndarray:  # noqa: N803
+    def tier_of(self, X: np.ndarray | Sequence[Any]) -> np.ndarray:  # noqa: N803
         """The most probable tier of each architecture, 0 for the best: int, (N,)."""
         matrix = self.matrix(X)
-        return self._outputs(matrix)[:, 1:].argmax(axis=1) if len(matrix) else np.empty(0, dtype=np.int64)
+        return np.asarray(self._outputs(matrix)[:, 1:].argmax(axis=1) if len(matrix) else [], dtype=np.int64)
 
 
 def tiers(y: np.ndarray) -> np.ndarray:
@@ -103,12 +104,13 @@ class TierNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.project = nn.Linear(labels + 2 * vertices, width)
-        self.register_buffer("places", sinusoids(vertices, width), persistent=False)
-        self.register_buffer("sums", torch.zeros(TIERS, width))
-        self.register_buffer("members", torch.zeros(TIERS))
-        how = {"dim_feedforward": wide, "dropout": 0.1, "batch_first": True}
-        self.encoder = nn.ModuleList(nn.TransformerEncoderLayer(width, heads, **how) for _ in range(layers))
-        self.decoder = nn.ModuleList(nn.TransformerDecoderLayer(width, heads, **how) for _ in range(layers))
+        self.places, self.sums, self.members = sinusoids(vertices, width), torch.zeros(TIERS, width), torch.zeros(TIERS)
+        self.encoder = nn.ModuleList(
+            nn.TransformerEncoderLayer(width, heads, wide, 0.1, batch_first=True) for _ in range(layers)
+        )
+        self.decoder = nn.ModuleList(
+            nn.TransformerDecoderLayer(width, heads, wide, 0.1, batch_first=True) for _ in range(layers)
+        )
         self.tier = nn.Sequential(nn.Linear(width, wide), nn.ReLU(), nn.Linear(wide, TIERS))
         self.head = nn.Sequential(nn.Linear(vertices * width + side, wide), nn.ReLU(), nn.Linear(wide, 1))
         self.scale = width**-0.5
@@ -117,7 +119,7 @@ class TierNetwork(nn.Module):
     def encode(self, adjacency: Tensor, operations: Tensor) -> Tensor:
         """(N, V, width), 0 for padding; nodes look at those that are there, and at what pads them if there is none."""
         there = present(operations)
-        state = self.project(torch.cat([operations, adjacency, adjacency.transpose(1, 2)], dim=2)) + self.places
+        state: Tensor = self.project(torch.cat([operations, adjacency, adjacency.transpose(1, 2)], dim=2)) + self.places
         hidden = (there[:, :, 0] == 0) & (there.amax(dim=1) > 0)
         for layer in self.encoder:
             state = layer(state, src_key_padding_mask=hidden)

@@ -42,10 +42,10 @@ class EpsilonLog(Score):
         self.order = order
 
     def score(self, subject: Subject) -> float:
-        x, _ = subject.inputs(self.size)
-        made = outputs(subject, x.double(), (LOW, 10 * LOW, HIGH))
+        try:
+            made = outputs(subject, self.size, (LOW, 10 * LOW, HIGH), torch.float64)
+        except UndefinedScore:
+            raise UndefinedScore("all examples have the same output: no path leads from the input to it") from None
         ranges = (made.amax(1) - made.amin(1)).tolist()
-        if not min(ranges) > 0:
-            raise UndefinedScore("all examples have the same output: no path leads from the input to the output")
         weights = math.log10(ranges[1] / ranges[0])
         return disagreement(torch.stack([made[0], made[2]])) + self.order * weights

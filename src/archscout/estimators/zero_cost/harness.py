@@ -337,7 +337,15 @@ class Subject:
     def _build(self) -> nn.Module:
         space, task, device = self.setting.space, self.setting.task, self.setting.device
         seed = derive(self.setting.seed, "weights", space.canonical(self.architecture))
-        return prepared(build(space, self.architecture, task, seed=seed, device=device))
+        network = prepared(build(space, self.architecture, task, seed=seed, device=device))
+        if self._curved:
+            network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        return network
+
+    @property
+    def _curved(self) -> bool:
+        """Whether second derivatives are wanted, whose kernels are slow with channels last."""
+        return any("curvature" in asked.uses for asked in self._asked.values())
 
     # -- passes ---------------------------------------------------------------------------------------------------
 
@@ -357,6 +365,8 @@ class Subject:
                 stack.enter_context(Watching(list(watchers.values())))
             if layers is not None:
                 stack.enter_context(layers.following(network))
+            if self._curved:
+                x = x.contiguous()
             if "jacobian" in asked.uses:
                 x = x.clone(memory_format=torch.preserve_format).requires_grad_()
             outputs = network(x)

@@ -94,7 +94,7 @@ def _gradients(outputs: Tensor, kept: list[tuple[nn.Module, Tensor, Tensor]]) ->
         rows, seen = by_layer[id(layer)], _seen(layer, x.detach())
 
         def hear(gradient: Tensor) -> None:
-            rows[begin : begin + gradient.shape[1]] += _weigh(layer, seen, gradient)
+            rows[begin : begin + gradient.shape[1]].add_(_weigh(layer, seen, gradient))
 
         return hear
 

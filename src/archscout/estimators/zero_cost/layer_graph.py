@@ -18,7 +18,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.errors import UndefinedScore
 from archscout.core.space import Space
 from archscout.core.task import Task
-from archscout.estimators.zero_cost.skeleton import Skeleton, skeleton
+from archscout.estimators.zero_cost.skeleton import Skeleton, pair, places, skeleton
 from archscout.networks.tracing import blueprint
 
 
@@ -78,6 +78,12 @@ def wire_layers(bones: Skeleton, input_shape: tuple[int, ...]) -> list[Layer]:
     found = [Layer("input", (), tuple(input_shape), tuple(input_shape))]
 
     class Running(Wire):
+        @classmethod
+        def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if function is not torch.zeros_like or len(args) != 1 or kwargs:
+                raise TypeError("only zeros are made of wires")
+            return args[0]  # what it has the shape of counts as its source, as it does among operators
+
         def __add__(self, other: Wire) -> Wire:
             made = super().__add__(other)
             return Running(made.shape, made.parents)
@@ -95,13 +101,12 @@ def wire_layers(bones: Skeleton, input_shape: tuple[int, ...]) -> list[Layer]:
         if isinstance(layer.padding, str):
             raise TypeError("padding by name")
         form = Convolution(layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.groups)
-        sizes = zip(x.shape[1:], layer.kernel_size, layer.stride, layer.padding, layer.dilation, strict=True)
-        places = ((n + 2 * pad - dilation * (k - 1) - 1) // stride + 1 for n, k, stride, pad, dilation in sizes)
-        return add("convolution", x, (layer.out_channels, *places), form)
+        size = places(x.shape[1:], layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+        return add("convolution", x, (layer.out_channels, *size), form)
 
     def pool(layer: nn.AvgPool2d, x: Wire) -> Wire:
-        probe = layer.__class__.forward(layer, torch.empty((1, 1, *x.shape[1:]), device="meta"))
-        return add("pool", x, (x.shape[0], *probe.shape[2:]))
+        sizes = pair(layer.kernel_size), pair(layer.stride), pair(layer.padding), (1, 1)
+        return add("pool", x, (x.shape[0], *places(x.shape[1:], *sizes, up=layer.ceil_mode)))
 
     functions: dict[type, Any] = {
         nn.Conv2d: convolution,

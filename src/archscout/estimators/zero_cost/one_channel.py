@@ -67,8 +67,11 @@ _MEMORY = 24
 
 def fits(skeleton: Skeleton, operators: frozenset[str]) -> bool:
     """Whether a network keeps equal channels equal: only layers and operators that are known to do so."""
-    if not operators <= _SAFE:
-        return False
+    return operators <= _SAFE and layers_fit(skeleton)
+
+
+def layers_fit(skeleton: Skeleton) -> bool:
+    """Whether all its layers keep equal channels equal."""
     if skeleton.equal_channels is None:
         skeleton.equal_channels = _layers_fit(skeleton.network)
     return skeleton.equal_channels

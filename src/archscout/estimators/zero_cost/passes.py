@@ -147,7 +147,7 @@ def _multiply(passes: Passes, node: Node, gradient: Tensor) -> Made:
 
 def _average(passes: Passes, node: Node, gradient: Tensor) -> Made:
     shape = list(node._saved_self_sym_sizes)
-    dims = sorted(dim - (1 << 64) + len(shape) if dim > 1 << 32 else dim % len(shape) for dim in node._saved_dim)
+    dims = sorted(_signed(dim) % len(shape) for dim in node._saved_dim)
     if not dims or dims[0] == 0:
         return None
     for dim in dims if not node._saved_keepdim else ():
@@ -157,6 +157,28 @@ def _average(passes: Passes, node: Node, gradient: Tensor) -> Made:
         count *= shape[dim]
     whole = (shape[0], gradient.shape[1], *shape[1:])
     return [(gradient / count).expand(whole).contiguous()]
+
+
+def _signed(saved: int) -> int:
+    """A number as it was recorded: negative ones without their sign."""
+    return saved - (1 << 64) if saved >= 1 << 63 else saved
+
+
+def _part(passes: Passes, node: Node, gradient: Tensor) -> Made:
+    shape = list(node._saved_self_sym_sizes)
+    dim = _signed(node._saved_dim) % len(shape)
+    if not dim:
+        return None
+    whole = [shape[0], gradient.shape[1], *shape[1:]]
+    start, end = _signed(node._saved_start), _signed(node._saved_end)
+    return [_aten.slice_backward(gradient, whole, dim + 1, start, end, node._saved_step)]
+
+
+def _padded(passes: Passes, node: Node, gradient: Tensor) -> Made:
+    pads = [_signed(pad) for pad in node._saved_pad]
+    if len(pads) // 2 > gradient.ndim - 2:
+        return None
+    return [F.pad(gradient, [-pad for pad in pads])]
 
 
 def _linear(passes: Passes, node: Node, gradient: Tensor) -> Made:
@@ -201,7 +223,7 @@ def _convolution(passes: Passes, node: Node, gradient: Tensor) -> Made:
         made = F.conv2d(flat, turned, padding=[k - 1 - p for k, p in zip(weight.shape[2:], padding, strict=True)])
     elif plain and stride == (2, 2) and padding == (1, 1) and weight.shape[2:] == (3, 3) and _even(x, flat):
         phases = passes.hold(node, 0, lambda: (_phases(weight),))[0]
-        parts = F.conv2d(F.pad(flat, (0, 1, 0, 1)), phases).unflatten(1, (-1, 2, 2))
+        parts = F.conv2d(F.pad(flat, (0, 1, 0, 1)), phases).reshape(len(flat), -1, 2, 2, *flat.shape[2:])
         made = flat.new_empty((len(flat), *x.shape[1:]))
         for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
             made[:, :, row::2, column::2] = parts[:, :, row, column]
@@ -274,13 +296,13 @@ def three_sums(x: Tensor) -> Tensor:
     x = x.contiguous()
     beside = x.clone()
     flat, long = beside.view(-1), x.view(-1)
-    flat[1:] += long[:-1]
-    flat[:-1] += long[1:]
+    flat[1:].add_(long[:-1])
+    flat[:-1].add_(long[1:])
     torch.add(x[..., 0], x[..., 1], out=beside[..., 0])
     torch.add(x[..., -1], x[..., -2], out=beside[..., -1])
     made = beside.clone()
-    made[..., 1:, :] += beside[..., :-1, :]
-    made[..., :-1, :] += beside[..., 1:, :]
+    made[..., 1:, :].add_(beside[..., :-1, :])
+    made[..., :-1, :].add_(beside[..., 1:, :])
     return made
 
 
@@ -290,6 +312,8 @@ _HANDLERS: dict[str, Callable[[Passes, Node, Tensor], Made]] = {
     "MulBackward0": _multiply,
     "MeanBackward1": _average,
     "AddmmBackward0": _linear,
+    "SliceBackward0": _part,
+    "ConstantPadNdBackward0": _padded,
     "NativeBatchNormBackward0": _norm,
     "ConvolutionBackward0": _convolution,
     "AvgPool2DBackward0": _pool,

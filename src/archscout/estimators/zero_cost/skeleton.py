@@ -7,7 +7,7 @@ choices of a space are between operations, one supernet without memory is every 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -48,6 +48,30 @@ class Skeleton:
             return self.network(x)
         finally:
             self._functions = {}
+
+
+def places(
+    size: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    *,
+    up: bool = False,
+) -> tuple[int, ...]:
+    """The size of what windows over a map make; rounded up, the last one hangs over but begins on the map."""
+    found = []
+    for n, k, step, pad, apart in zip(size, kernel, stride, padding, dilation, strict=True):
+        room = n + 2 * pad - apart * (k - 1) - 1
+        count = (-(-room // step) if up else room // step) + 1
+        found.append(count - 1 if up and (count - 1) * step >= n + pad else count)
+    return tuple(found)
+
+
+def pair(value: int | tuple[int, ...]) -> tuple[int, int]:
+    """A setting of a layer in two dimensions."""
+    height, width = value if isinstance(value, tuple) else (value, value)
+    return height, width
 
 
 class _Told:
