@@ -11,7 +11,7 @@ features of the pruned graph (`live`) of real cells of NAS-Bench-201: a Gaussian
 of feature, or random trees, or a random network of two layers, or the sum of two of these, and noise. No accuracy is
 seen in training. The gate: to be a default it must be .01 of Kendall's tau above scout at 50 known networks or fewer.
 
-Training goes on where it was stopped, and comes to the same weights; 1,000 steps are two minutes of one thread.
+Training goes on where it was stopped, and comes to the same weights; 1,000 steps are a minute or two of one thread.
 Clean protocol (`archscout.study`). Writes docs/results/predictors_pfn.md and .json.
 """
 
@@ -374,7 +374,7 @@ def report(found: dict[str, Any]) -> str:
         "# A transformer that predicts in context, and its gate",
         "",
         f"Made by `benchmarks/predictors_pfn.py`. {found['parameters']:,} parameters, {found['tasks']:,} made-up tasks "
-        f"on cells of NAS-Bench-201, {found['cpu_minutes']:.0f} CPU minutes of one thread; no accuracy was seen in "
+        f"on cells of NAS-Bench-201, {found['cpu_minutes']:.1f} CPU minutes of one thread; no accuracy was seen in "
         f"training. Cross-entropy of {BINS} bins at the end: {found['loss']:.3f}; a guess has {math.log(BINS):.3f}.",
         "",
         "Kendall's tau, clean protocol, 1,000 predicted; the difference with its 95 % bootstrap interval over repeats.",
@@ -389,6 +389,8 @@ def report(found: dict[str, Any]) -> str:
         "",
         f"The gate, at least {GATE} above scout at {SIZES[-1]} known networks or fewer, is "
         + ("passed." if passed else "not passed: no weights come with the package, and scout stays the default."),
+        "",
+        "Such networks are usually trained on far more tasks (`train --steps`); of those this says nothing.",
     ]
     return "\n".join(lines) + "\n"
 
