@@ -122,6 +122,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/predictors_claims"))
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--only", default="", help="these claims alone, by their short names, joined by commas")
+    parser.add_argument("--page", default="predictors_claims", help="the name of what is written to docs/results")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--report", action="store_true", help="run nothing: the page of what is there in --runs")
     options = parser.parse_args()
@@ -153,8 +154,8 @@ def main() -> None:
     else:
         found["stopping"] = before("stopping")
     RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "predictors_claims.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    (RESULTS / "predictors_claims.md").write_text(report(found), encoding="utf-8")
+    (RESULTS / f"{options.page}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (RESULTS / f"{options.page}.md").write_text(report(found), encoding="utf-8")
 
 
 def before(key: str) -> Any:

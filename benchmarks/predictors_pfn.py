@@ -11,8 +11,8 @@ features of the pruned graph (`live`) of real cells of NAS-Bench-201: a Gaussian
 of feature, or random trees, or a random network of two layers, or the sum of two of these, and noise. No accuracy is
 seen in training. The gate: to be a default it must be .01 of Kendall's tau above scout at 50 known networks or fewer.
 
-Training goes on where it was stopped, and comes to the same weights; 3,000 steps are about eight minutes of one
-thread. Clean protocol (`archscout.study`). Writes docs/results/predictors_pfn.md and .json.
+Training goes on where it was stopped, and comes to the same weights; 1,000 steps are two minutes of one thread.
+Clean protocol (`archscout.study`). Writes docs/results/predictors_pfn.md and .json.
 """
 
 from __future__ import annotations
@@ -46,15 +46,16 @@ from archscout.tables.table import Table
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 WEIGHTS = Path("runs/predictors_pfn/weights.safetensors")
-METRICS = {"CIFAR-10": "c10_test_200", "CIFAR-100": "c100_test_200", "ImageNet16-120": "in16_test_200"}
-SIZES = (10, 25, 50, 100)
-GATE, GATE_SIZES = 0.01, (10, 25, 50)
-POOL, TASKS, QUERIES = 3000, 8, 64
+METRICS = {"CIFAR-100": "c100_test_200", "ImageNet16-120": "in16_test_200"}
+"""Those that scout was not developed on."""
+SIZES = (10, 25, 50)
+GATE = 0.01
+POOL, TASKS, QUERIES = 3000, 8, 48
 """Cells that laws are of; tasks a step; what is asked for in a task."""
-KNOWN = (5, 200)
+KNOWN = (5, 60)
 SPREAD = 1.5
 """The deviation of values of tasks, on the scale of the ranks of the known."""
-BINS, RATE, WARM, CHECKPOINT = 64, 5e-4, 200, 60.0
+BINS, RATE, WARM, CHECKPOINT = 64, 1e-3, 50, 20.0
 
 
 class InContext(nn.Module):
@@ -87,6 +88,11 @@ class InContext(nn.Module):
             for _ in range(layers)
         )  # fmt: skip
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, BINS))
+        for layer in self.layers:
+            # Who is alike is looked at from the beginning: a smoothing kernel, from which training departs.
+            with torch.no_grad():
+                layer["query"].weight.mul_(2)
+                layer["both"].weight[:width].copy_(layer["query"].weight)
 
     def forward(self, known: Tensor, values: Tensor, asked: Tensor) -> Tensor:
         """Logits of bins, (tasks, asked, bins), from (tasks, known, features), (tasks, known), (tasks, asked, ...)."""
@@ -131,7 +137,10 @@ def law(x: np.ndarray, blocks: tuple[int, ...], rng: np.random.Generator) -> np.
         f = {"process": process, "trees": trees, "network": perceptron}[kind](x, weights, rng)
         made.append((f - f.mean()) / max(float(f.std()), 1e-9) * rng.uniform(0.3, 1))
     total = np.sum(made, axis=0)
-    return total + rng.normal(size=len(x)) * total.std() * np.exp(rng.uniform(math.log(0.01), math.log(0.5)))
+    spread = float(total.std())
+    if spread < 1e-3:  # trees may say the same of all
+        spread = 1.0
+    return total + rng.normal(size=len(x)) * spread * np.exp(rng.uniform(math.log(0.01), math.log(0.5)))
 
 
 def process(x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -304,7 +313,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("train", "compare"))
     parser.add_argument("--weights", type=Path, default=WEIGHTS)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--nasbench201", type=Path)
     parser.add_argument("--runs", type=Path, default=Path("runs/predictors_pfn"))
     parser.add_argument("--repeats", type=int, default=20)
@@ -360,8 +369,7 @@ def entries(title: str, folder: Path) -> list[dict[str, Any]]:
 
 
 def report(found: dict[str, Any]) -> str:
-    gate = [entry for entry in found["entries"] if entry["train"] in GATE_SIZES]
-    passed = all(entry["difference"] >= GATE for entry in gate)
+    passed = all(entry["difference"] >= GATE for entry in found["entries"])
     lines = [
         "# A transformer that predicts in context, and its gate",
         "",
@@ -379,7 +387,7 @@ def report(found: dict[str, Any]) -> str:
             for e in found["entries"]
         ),
         "",
-        f"The gate, at least {GATE} above scout at {GATE_SIZES[-1]} known networks or fewer, is "
+        f"The gate, at least {GATE} above scout at {SIZES[-1]} known networks or fewer, is "
         + ("passed." if passed else "not passed: no weights come with the package, and scout stays the default."),
     ]
     return "\n".join(lines) + "\n"

@@ -101,3 +101,8 @@ def test_tasks_are_those_of_their_step_and_values_are_ranks_of_the_known(pfn):
     assert pfn.KNOWN[0] <= known.shape[1] <= pfn.KNOWN[1]
     assert torch.isfinite(torch.cat([values, truth], dim=1)).all()
     assert values.mean().abs() < 0.3
+    for step in range(40):
+        assert all(torch.isfinite(part).all() for part in pfn.tasks_of_step(pool, standard, blocks, step)), step
+    flat = pfn.law(np.zeros((30, standard.shape[1])), blocks, np.random.default_rng(0))
+    assert np.isfinite(flat).all()
+    assert flat.std() > 0, "where a law says the same of all there is noise"

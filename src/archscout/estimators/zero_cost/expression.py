@@ -118,7 +118,7 @@ def expression(skeleton: Skeleton, size: Map) -> list[Term]:
     def convolution(layer: nn.Conv2d, x: _Symbol) -> _Symbol:
         if isinstance(layer.padding, str):
             raise TypeError("padding by name")
-        window = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+        window = pair(layer.kernel_size), pair(layer.stride), pair(layer.padding), pair(layer.dilation)
         return x.made("conv", (layer.in_channels // layer.groups, *window), _places(x, *window))
 
     def norm(layer: _BatchNorm, x: _Symbol) -> _Symbol:
@@ -297,7 +297,8 @@ class _Evaluation:
         return Form(x.constant, [(1.0, made)])
 
     def _sum(self, term: Term) -> Form:
-        rest, faint = [], []
+        rest: list[Term] = []
+        faint: list[Term] = []
         for part in term.parts:
             (faint if self._gain(part) < self.tiny and part.key not in self.values else rest).append(part)
         total = Form()
@@ -375,7 +376,8 @@ class _Evaluation:
             return math.inf
         affine, eps = term.detail
         inputs, kernel, *_ = term.parts[0].detail
-        return 2 * self.weight * inputs * kernel[0] * kernel[1] / math.sqrt(eps) * (self.weight if affine else 1.0)
+        window: float = inputs * kernel[0] * kernel[1] / math.sqrt(eps)
+        return 2 * self.weight * window * (self.weight if affine else 1.0)
 
     def _bound(self, term: Term) -> float:
         """The largest absolute value that a term can have."""
@@ -388,7 +390,8 @@ class _Evaluation:
             if numbers.peak is None:
                 least, most = numbers.tensor.aminmax()
                 numbers.peak = max(-float(least), float(most))
-        return abs(form.constant) + sum(abs(factor) * (numbers.peak or 0.0) for factor, numbers in form.parts)
+        largest = [abs(factor) * (numbers.peak or 0.0) for factor, numbers in form.parts]
+        return abs(form.constant) + sum(largest)
 
     def _root_mean_square(self, form: Form, term: Term) -> float:
         """That of a form, which becomes one tensor."""

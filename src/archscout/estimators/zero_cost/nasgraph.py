@@ -175,7 +175,8 @@ def _some_positive(parts: bytes, numbers: int) -> float:
         law = multivariate_normal(cov=(masks @ masks.T).numpy(), allow_singular=True, maxpts=100_000, seed=0)
         return 1.0 - float(law.cdf(np.zeros(len(masks))))
     rest = masks[:, ~shared]
-    points = torch.quasirandom.SobolEngine(rest.shape[1], scramble=True, seed=0).draw(_POINTS, dtype=torch.float64)
+    sobol = torch.quasirandom.SobolEngine(rest.shape[1], scramble=True, seed=0)  # type: ignore[no-untyped-call]
+    points = sobol.draw(_POINTS, dtype=torch.float64)
     sums = torch.special.ndtri(points.clamp(1e-12, 1 - 1e-12)) @ rest.T
     negative = torch.special.ndtr(-sums.amax(1) / float(shared.sum()) ** 0.5)
     return 1.0 - float(negative.mean())

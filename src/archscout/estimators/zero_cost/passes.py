@@ -223,7 +223,7 @@ def _convolution(passes: Passes, node: Node, gradient: Tensor) -> Made:
         made = F.conv2d(flat, turned, padding=[k - 1 - p for k, p in zip(weight.shape[2:], padding, strict=True)])
     elif plain and stride == (2, 2) and padding == (1, 1) and weight.shape[2:] == (3, 3) and _even(x, flat):
         phases = passes.hold(node, 0, lambda: (_phases(weight),))[0]
-        parts = F.conv2d(F.pad(flat, (0, 1, 0, 1)), phases).unflatten(1, (-1, 2, 2))
+        parts = F.conv2d(F.pad(flat, (0, 1, 0, 1)), phases).reshape(len(flat), -1, 2, 2, *flat.shape[2:])
         made = flat.new_empty((len(flat), *x.shape[1:]))
         for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
             made[:, :, row::2, column::2] = parts[:, :, row, column]

@@ -68,9 +68,10 @@ def places(
     return tuple(found)
 
 
-def pair(value: int | tuple[int, int]) -> tuple[int, int]:
+def pair(value: int | tuple[int, ...]) -> tuple[int, int]:
     """A setting of a layer in two dimensions."""
-    return value if isinstance(value, tuple) else (value, value)
+    height, width = value if isinstance(value, tuple) else (value, value)
+    return height, width
 
 
 class _Told:
