@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from supernets_systems import METHODS
 
 from archscout.study.summary import interval
 
@@ -148,6 +149,9 @@ def systems(found: Row, folder: Path) -> list[str]:
         "system", "command", "seeds", "true accuracy", "percentile", "skips of 6", "none of 6", "warned", "CPU s"
     )  # fmt: skip
     lines += table(head, rows)
+    missing = [name for name in METHODS if not any(row["system"] == name for row in found["rows"])]
+    if missing:
+        lines += ["", f"Not run yet: {', '.join(missing)}."]
     mixtures = [row for row in found["rows"] if any(kind in row["system"] for kind in ("darts", "balenas"))]
     if mixtures:
         _skips(mixtures, folder / "weight-sharing-skips.svg")

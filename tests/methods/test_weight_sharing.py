@@ -31,9 +31,8 @@ SPACE = "nasbench201:width=4,cells=1"
 
 def short(name, steps=4, more=""):
     separator = "," if ":" in name else ":"
-    evaluations = (
-        ",evaluations=12" if name in ("random_sharing", "spos", "setn", "bn_nas", "bn_nas:fair=true", "en2as") else ""
-    )
+    scored = ("random_sharing", "spos", "setn", "bn_nas", "en2as")
+    evaluations = ",evaluations=12" if name.partition(":")[0] in scored else ""
     return f"{name}{separator}steps={steps},batch=16,finalists=1{evaluations}{more}"
 
 

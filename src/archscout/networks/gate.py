@@ -65,7 +65,7 @@ class _WeightedSum(torch.autograd.Function):
     def forward(context: Any, weights: Tensor, *terms: Tensor) -> Tensor:
         context.save_for_backward(weights, *terms)
         first, *rest = weights.tolist()
-        total = terms[0] * first
+        total: Tensor = terms[0] * first
         for weight, term in zip(rest, terms[1:], strict=True):
             total.add_(term, alpha=weight)
         return total
