@@ -5,9 +5,9 @@
 
 Networks are those of NAS-Bench-201 at the published size. The literal forms are those of the tests, on the network
 that public code builds (operations that are dead too), one thread, both in one run and in turn. Parts: `literal`
-(ratios, and the time of a part that stays), `together`, `family`, `nasgraph`, `everything` (all 15,625 epsilon
-scores by two workers), `memory` (processes of their own). Writes docs/results/zero_cost_speed.json and .md; parts that
-are not asked for stay.
+(ratios, and the time of a part that stays), `together`, `family`, `nasgraph`, `share` and `everything`
+(all 15,625 epsilon scores: from a part, and by two workers), `memory` (processes of their own). Writes
+docs/results/zero_cost_speed.json and .md; parts that are not asked for stay.
 """
 
 from __future__ import annotations
@@ -334,8 +334,8 @@ def page(made: Mapping[str, Any]) -> str:
         part = made["share"]
         scaled = part["processor"] / part["architectures"] * 15_625 / 2
         lines.append(
-            f"| the same, processor seconds of each of two cores, from {part['architectures']} drawn at random (an upper "
-            f"bound: equal networks and equal expressions are then met less often) | below 60 s | {scaled:.0f} s | "
+            f"| the same, processor seconds of each of two cores, from {part['architectures']} drawn at random (an "
+            f"upper bound: equal expressions are then met less often) | below 60 s | {scaled:.0f} s | "
             f"{_holds(scaled < 60)} |"
         )
     for title, took in made.get("nasgraph", {}).items():
