@@ -1,6 +1,7 @@
 """Many backward passes as one against autograd's own, one at a time."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -68,6 +69,27 @@ class Linear(nn.Module):
 
 
 NETWORKS["linear"] = Linear
+
+
+class Doubled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return 2 * x * gradient
+
+
+class InPython(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        squared: Tensor = Doubled.apply(x)
+        return squared
+
+
+NETWORKS["a function in Python"] = InPython
 
 
 class Parts(nn.Module):

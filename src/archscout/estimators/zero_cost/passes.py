@@ -111,10 +111,11 @@ def _fit(gradient: Tensor, shape: tuple[int, ...]) -> Tensor:
 def _one_by_one(node: Node, gradients: dict[int, Tensor]) -> list[Tensor | None]:
     """What the node itself makes of the gradients of each pass."""
     passes = next(iter(gradients.values())).shape[1]
+    call = node if callable(node) else node.apply  # the latter of functions that are written in Python
     rows = []
     for number in range(passes):
         given = [gradients[place].select(1, number) if place in gradients else None for place in range(_outputs(node))]
-        made = node(*given)
+        made = call(*given)
         rows.append(made if isinstance(made, tuple) else (made,))
     return [None if column[0] is None else torch.stack(column, 1) for column in zip(*rows, strict=True)]
 
