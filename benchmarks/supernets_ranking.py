@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--passes", type=int, default=1500, help="batches through each supernet")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--rate", type=float, default=0.2)
-    parser.add_argument("--examples", type=int, default=256, help="of validation, for the scores")
+    parser.add_argument("--examples", type=int, default=1024, help="of validation, for the scores")
     parser.add_argument("--space", default="nasbench201:width=4,cells=1")
     parser.add_argument("--classes", type=int, default=6466, help="of the published ones, how many are ranked")
     parser.add_argument("--out", type=Path, default=RESULTS / "supernets_ranking.json")
