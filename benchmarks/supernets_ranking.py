@@ -69,7 +69,8 @@ def main() -> None:
     for seed in range(options.seeds):
         for name in options.paths.split(","):
             passes = 0 if name == "untrained" else options.passes
-            setting = {"space": options.space, "rate": options.rate, "batch": options.batch, "count": len(texts)}
+            setting = {"space": options.space, "rate": options.rate, "batch": options.batch, "count": len(texts),
+                       "examples": options.examples}  # fmt: skip
             if rows.has(paths=name, seed=seed, passes=passes, **setting):
                 continue
             plan = Supernets(

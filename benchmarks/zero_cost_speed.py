@@ -398,7 +398,7 @@ def _together(made: Mapping[str, Any], family: Mapping[str, float] | None) -> li
     if family is not None:
         price = family["together"] / family["snip alone"]
         lines.append(
-            f"| {', '.join(FAMILY)} together, of `snip` alone | the price of one | {100 * price:.0f} % "
+            f"| {', '.join(FAMILY)} together, of `snip` alone | the price of one, within 15 % | {100 * price:.0f} % "
             f"({family['together']:.2f} s of {family['snip alone']:.2f} s) | {_holds(price < 1.15)} |"
         )
     lines += [

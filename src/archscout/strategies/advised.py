@@ -47,12 +47,16 @@ class Advised(Strategy):
     def propose(self, space: Space, history: History, rng: np.random.Generator) -> Architecture: ...
 
     def predictor(self, space: Space, history: History) -> Predictor | None:
-        """What has learned from all whole batches; None where they teach nothing."""
-        known = [trial for trial in history[: len(history) // self.batch * self.batch] if trial.defined]
+        """What has learned from the first trials, as many as `lesson` says; None where they teach nothing."""
+        known = [trial for trial in history[: self.lesson(len(history))] if trial.defined]
         content = tuple((trial.architecture.text, trial.value) for trial in known)
         if self._fitted is None or self._fitted[0] != content:  # the last one is kept: it follows from these alone
             self._fitted = content, self._learn(space, known)
         return self._fitted[1]
+
+    def lesson(self, known: int) -> int:
+        """From how many trials it learns where so many are known: all whole batches."""
+        return known // self.batch * self.batch
 
     def _learn(self, space: Space, known: Sequence[Trial]) -> Predictor | None:
         values = [trial.value for trial in known]

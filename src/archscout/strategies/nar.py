@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.base import clone
 
 from archscout.core.architecture import Architecture
 from archscout.core.choice import Option
 from archscout.core.errors import UsageError
-from archscout.core.registry import create, register
+from archscout.core.registry import register
 from archscout.core.seeds import stream
 from archscout.core.space import Space
-from archscout.core.strategy import Strategy, unseen
-from archscout.core.trial import History
-from archscout.estimators.predictors.learned import Learned
+from archscout.core.strategy import unseen
+from archscout.core.trial import History, Trial
+from archscout.estimators.predictors.base import Predictor
 from archscout.estimators.predictors.nar import NAR, TIERS, tiers
+from archscout.strategies.advised import Advised
 
 SORTED = 500
 """Random architectures that the ranker orders for the statistics."""
@@ -33,7 +34,7 @@ def nar(predictor: str = "nar", start: int = 50, pool: int = 128) -> TierSamplin
     return TierSampling("nar", predictor, start, pool)
 
 
-class TierSampling(Strategy):
+class TierSampling(Advised):
     """Half of a pool follows the statistics of the best tier, half is uniform; the best ranked of its tier is tried.
 
     The first architectures are random, and teach the ranker (`archscout.estimators.predictors.nar`). It orders 500
@@ -57,50 +58,40 @@ class TierSampling(Strategy):
     """
 
     def __init__(self, name: str, predictor: str, start: int, pool: int) -> None:
-        made = create("estimator", predictor)
-        if not isinstance(made, Learned) or not isinstance(made.predictor, NAR) or made.scores:
+        super().__init__(name, predictor, start, pool)
+        if not isinstance(self.learned.predictor, NAR):
             raise UsageError(
                 f"strategy '{name}' needs a predictor of tiers that learns from the architecture alone, not "
                 f"'{predictor}': name nar, or nar:encoding=graph."
             )
-        if start < TIERS or pool < 2:
-            raise UsageError(
-                f"strategy '{name}' needs a start of {TIERS} or more and a pool of 2 or more, not start={start}, "
-                f"pool={pool}."
-            )
-        self.name, self.learned = name, made
-        self.start, self.pool = start, pool
-        self._fitted: tuple[object, tuple[NAR, Statistics] | None] | None = None
+        if start < TIERS:
+            raise UsageError(f"strategy '{name}' needs a start of {TIERS} or more, not start={start}.")
+        self._counted: tuple[Predictor, Statistics] | None = None
 
     def propose(self, space: Space, history: History, rng: np.random.Generator) -> Architecture:
-        ranked = self._ranker(space, history)
-        if ranked is None:
+        ranker = self.predictor(space, history)
+        if ranker is None:
             return unseen(lambda: space.sample(rng), space, history)
-        ranker, statistics = ranked
+        assert isinstance(ranker, NAR)
+        if self._counted is None or self._counted[0] is not ranker:
+            draws = stream(0, "nar", "sorted")
+            listed = [space.sample(draws) for _ in range(SORTED)]
+            self._counted = ranker, Statistics.of(space, listed, tiers(np.asarray(ranker.predict(listed))))
+        statistics = self._counted[1]
         drawn = [statistics.sample(rng) if number % 2 else space.sample(rng) for number in range(self.pool)]
         fresh = {space.canonical(one): one for one in drawn}
         pool = [one for form, one in fresh.items() if form not in history.seen] or drawn
         score = np.asarray(ranker.predict(pool))
         return pool[int(np.lexsort((-score, ranker.tier_of(pool) > 0))[0])]
 
-    def _ranker(self, space: Space, history: History) -> tuple[NAR, Statistics] | None:
-        """Fitted on the first of the history; None where they teach nothing. The last one is kept."""
-        size = self.start
-        while (more := int(np.ceil(size * GROWTH))) <= len(history):
+    def lesson(self, known: int) -> int:
+        size = self.batch
+        while (more := int(np.ceil(size * GROWTH))) <= known:
             size = more
-        known = [trial for trial in history[:size] if trial.defined] if len(history) >= size else []
-        content = tuple((trial.architecture.text, trial.value) for trial in known)
-        if self._fitted is None or self._fitted[0] != content:
-            made = None
-            if len(known) >= TIERS and len({value for _, value in content}) > 1:
-                ranker = clone(self.learned.predictor)
-                ranker.set_params(space=space, encoding=self.learned.encoded_by(space))
-                ranker.fit([trial.architecture for trial in known], [trial.value for trial in known])
-                rng = stream(0, "nar", "sorted")
-                listed = [space.sample(rng) for _ in range(SORTED)]
-                made = ranker, Statistics.of(space, listed, tiers(np.asarray(ranker.predict(listed))))
-            self._fitted = content, made
-        return self._fitted[1]
+        return size if known >= size else 0
+
+    def _learn(self, space: Space, known: Sequence[Trial]) -> Predictor | None:
+        return super()._learn(space, known) if len(known) >= TIERS else None
 
 
 @dataclass(frozen=True)

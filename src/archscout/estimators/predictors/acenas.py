@@ -76,11 +76,8 @@ class AceNAS(GraphNetwork):
         if self.loss == "lambda":
             target = torch.from_numpy(relevance(target.numpy().astype(np.float64)).astype(np.float32))
         super()._train(inputs, target, rng)
-        with torch.no_grad():
-            said = self.network_(*inputs).numpy()
-        lambdas = self.loss == "lambda"
-        self.slope_ = 1 / (float(said.std()) or 1.0) if lambdas else 1.0
-        self.offset_ = -float(said.mean()) * self.slope_ if lambdas else 0.0
+        if self.loss == "lambda":
+            self._level(inputs)
 
     def _school(self, network: Ranker, rng: np.random.Generator) -> None:
         pool = self._inputs(self.pool_)
@@ -91,10 +88,6 @@ class AceNAS(GraphNetwork):
             return error
 
         train(network, loss, len(self.pool_), SCHOOLING, rng)
-
-    def _predict(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        mean = (self._outputs(matrix) * self.slope_ + self.offset_) * self.unit_ + self.centre_
-        return mean, np.full(len(mean), np.nan)
 
 
 class Ranker(nn.Module):

@@ -70,19 +70,10 @@ class BRP(GraphNetwork):
     def _train(self, inputs: Inputs, target: Tensor, rng: np.random.Generator) -> None:
         super()._train(inputs, target, rng)
         if self.binary:
-            with torch.no_grad():
-                said = self._score(self.network_(*inputs).numpy())
-            self.slope_ = 1 / (float(said.std()) or 1.0)
-            self.offset_ = -float(said.mean()) * self.slope_
-        else:
-            self.slope_, self.offset_ = 1.0, 0.0
+            self._level(inputs)
 
-    def _score(self, shares: np.ndarray) -> np.ndarray:
-        return shares[:, 0] - shares[:, 1] if self.binary else shares[:, 0]
-
-    def _predict(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        mean = (self._score(self._outputs(matrix)) * self.slope_ + self.offset_) * self.unit_ + self.centre_
-        return mean, np.full(len(mean), np.nan)
+    def _score(self, outputs: np.ndarray) -> np.ndarray:
+        return outputs[:, 0] - outputs[:, 1] if self.binary else outputs[:, 0]
 
 
 class Comparator(nn.Module):

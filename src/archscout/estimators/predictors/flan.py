@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from archscout.core.errors import DataError, UsageError
+from archscout.core.errors import UsageError
 from archscout.core.registry import register
-from archscout.core.seeds import stream
 from archscout.core.space import Space
 from archscout.estimators.encodings.encode import encode, widths
 from archscout.estimators.predictors.dense import GraphNetwork, mean_of, present
 from archscout.estimators.predictors.learned import Learned
 from archscout.estimators.predictors.network import Inputs
+from archscout.estimators.predictors.source import networks_of
 from archscout.estimators.predictors.training import Schedule, randomness, train
 from archscout.tables.load import load
 
@@ -92,14 +92,7 @@ class FLAN(GraphNetwork):
 
     def _train(self, inputs: Inputs, target: Tensor, rng: np.random.Generator) -> None:
         super()._train(inputs, target, rng)
-        with torch.no_grad():
-            said = self.network_(*inputs)
-        self.slope_ = 1 / (float(said.std()) or 1.0)
-        self.offset_ = -float(said.mean()) * self.slope_
-
-    def _predict(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        mean = (self._outputs(matrix) * self.slope_ + self.offset_) * self.unit_ + self.centre_
-        return mean, np.full(len(mean), np.nan)
+        self._level(inputs)
 
 
 def hinge(said: Tensor, target: Tensor) -> Tensor:
@@ -115,32 +108,22 @@ def schooled(source: str, metric: str) -> dict[str, Tensor]:
 
     Raises `UsageError` for what is no table or metric or has no graphs, `DataError` where too few have a value.
     """
-    table = load(source)
-    about = table.metric(metric or None)
-    values = np.asarray(table.values(about.name), dtype=np.float64) * (1 if about.higher else -1)
-    known = np.flatnonzero(np.isfinite(values))
-    if len(known) < 10 or np.ptp(values[known]) == 0:
-        raise DataError(
-            f"flan cannot learn from table '{source}': {len(known)} networks have a '{about.name}', and at least 10 "
-            "with different values are needed."
-        )
-    rows = known[stream(0, "flan", "source", table.name).permutation(len(known))[:SOURCES]]
-    texts = [table.architectures[table.first_rows[row]] for row in rows]
+    space, texts, values = networks_of(source, metric, "flan", SOURCES, 10)
     try:
-        matrix = encode(GRAPH, table.space, texts).astype(np.float64)
+        matrix = encode(GRAPH, space, texts).astype(np.float64)
     except NotImplementedError as error:
         raise UsageError(f"flan cannot learn from table '{source}': its space has no graphs.") from error
-    teacher = FLAN(widths=widths(GRAPH, table.space))
+    teacher = FLAN(widths=widths(GRAPH, space))
     teacher.blocks_ = teacher.widths or ()
     teacher._prepare(matrix)
-    inputs, target = teacher._inputs(matrix), torch.from_numpy(values[rows])
+    inputs, target = teacher._inputs(matrix), torch.from_numpy(values)
     with randomness(0, "flan source") as rng:
         network = Flow(inputs[1].shape[2], 0)
 
         def loss(batch: Tensor) -> Tensor:
             return hinge(network(*(part[batch] for part in inputs)), target[batch])
 
-        train(network, loss, len(rows), SCHOOLING, rng)
+        train(network, loss, len(texts), SCHOOLING, rng)
     return {name: value for name, value in network.state_dict().items() if not name.startswith("beside.")}
 
 

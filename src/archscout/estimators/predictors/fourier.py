@@ -17,14 +17,13 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from archscout.core.architecture import Architecture
-from archscout.core.errors import DataError, UsageError
+from archscout.core.errors import UsageError
 from archscout.core.estimator import Estimator, Setting
 from archscout.core.registry import create, register
-from archscout.core.seeds import stream
 from archscout.core.trial import Estimate
+from archscout.estimators.predictors.source import networks_of
 from archscout.estimators.predictors.training import randomness
 from archscout.networks.pick import build
-from archscout.tables.load import load
 
 BANK, SIDE = 256, 7
 """Maps of the bank, and their height and width."""
@@ -189,25 +188,15 @@ def soft_spearman(score: Tensor, rank: Tensor) -> Tensor:
 @cache
 def learned(source: str, metric: str) -> Judge:
     """What was learned from a table, with a seed of its own. Raises `DataError` where too few networks have a value."""
-    table = load(source)
-    about = table.metric(metric or None)
-    values = np.asarray(table.values(about.name), dtype=np.float64) * (1 if about.higher else -1)
-    known = np.flatnonzero(np.isfinite(values))
-    if len(known) < BATCH or np.ptp(values[known]) == 0:
-        raise DataError(
-            f"fourier cannot learn from table '{source}': {len(known)} networks have a '{about.name}', and at least "
-            f"{BATCH} with different values are needed."
-        )
+    space, texts, values = networks_of(source, metric, "fourier", TRAINED, BATCH)
     task = create("task", "digits")
-    rows = known[stream(0, "fourier", "source", table.name).permutation(len(known))[:TRAINED]]
-    architectures = [table.space.parse(table.architectures[table.first_rows[row]]) for row in rows]
-    networks = [standardising(build(table.space, one, task)) for one in architectures]
+    networks = [standardising(build(space, space.parse(text), task)) for text in texts]
     with randomness(0, "fourier") as rng:
         judge = Judge()
         optimizer = torch.optim.Adam(judge.parameters(), 1e-3, (0.9, 0.95), fused=True)
         for _ in range(EPOCHS):
-            for part in np.array_split(rng.permutation(len(rows)), max(1, len(rows) // BATCH)):
-                rank = torch.from_numpy(rankdata(values[rows[part]]).astype(np.float32))
+            for part in np.array_split(rng.permutation(len(texts)), max(1, len(texts) // BATCH)):
+                rank = torch.from_numpy(rankdata(values[part]).astype(np.float32))
                 if rank.std() == 0:
                     continue
                 optimizer.zero_grad()

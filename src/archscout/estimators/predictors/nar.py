@@ -62,9 +62,10 @@ class NAR(GraphNetwork):
         super()._train(inputs, torch.stack([target, tier], dim=1), rng)
         with torch.no_grad():
             self.network_.remember(self.network_.encode(*inputs[:2]), tier.long(), anew=True)
-            said = self.network_(*inputs)[:, 0].numpy()
-        self.slope_ = 1 / (float(said.std()) or 1.0)
-        self.offset_ = -float(said.mean()) * self.slope_
+        self._level(inputs)
+
+    def _score(self, outputs: np.ndarray) -> np.ndarray:
+        return outputs[:, 0]
 
     def _loss(self, network: nn.Module, inputs: Inputs, target: Tensor) -> Tensor:
         assert isinstance(network, TierNetwork)
@@ -73,10 +74,6 @@ class NAR(GraphNetwork):
         network.remember(encoded.detach(), tier)
         told = nn.functional.cross_entropy(network.told(encoded), tier, label_smoothing=SOFTNESS)
         return told + rank_loss(network.score(encoded, inputs[2]), value)
-
-    def _predict(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        mean = (self._outputs(matrix)[:, 0] * self.slope_ + self.offset_) * self.unit_ + self.centre_
-        return mean, np.full(len(mean), np.nan)
 
     def tier_of(self, X: np.ndarray | Sequence[Any]) -> np.ndarray:  # noqa: N803
         """The most probable tier of each architecture, 0 for the best: int, (N,)."""

@@ -75,6 +75,7 @@ class Network(Predictor):
 
     def _standardised(self, y: np.ndarray) -> Tensor:
         self.centre_, self.unit_ = float(y.mean()), float(y.std())
+        self.slope_, self.offset_ = 1.0, 0.0
         return torch.from_numpy(((y - self.centre_) / self.unit_).astype(np.float32))
 
     def _train(self, inputs: Inputs, target: Tensor, rng: np.random.Generator) -> None:
@@ -82,6 +83,17 @@ class Network(Predictor):
             return self._loss(self.network_, tuple(part[rows] for part in inputs), target[rows])
 
         train(self.network_, loss, len(target), self._how(), rng)
+
+    def _score(self, outputs: np.ndarray) -> np.ndarray:
+        """Of the outputs (N, ...) what orders architectures: (N,)."""
+        return outputs
+
+    @torch.no_grad()
+    def _level(self, inputs: Inputs) -> None:
+        """Bring what was trained to order only to the mean and the deviation of the values learned from."""
+        said = self._score(self.network_(*inputs).numpy())
+        self.slope_ = 1 / (float(said.std()) or 1.0)
+        self.offset_ = -float(said.mean()) * self.slope_
 
     @torch.no_grad()
     def _outputs(self, matrix: np.ndarray) -> np.ndarray:
@@ -96,5 +108,5 @@ class Network(Predictor):
             yield self._inputs(matrix[start : start + CHUNK])
 
     def _predict(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        mean = self._outputs(matrix) * self.unit_ + self.centre_
+        mean = (self._score(self._outputs(matrix)) * self.slope_ + self.offset_) * self.unit_ + self.centre_
         return mean, np.full(len(mean), np.nan)
