@@ -56,10 +56,11 @@ def main() -> None:
     parser.add_argument("--evaluations", type=int, default=200, help="inherited scores of evolution")
     parser.add_argument("--reach", type=float, default=None, help="of the logits of mixtures; each method's own if not")
     parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--space", default="nasbench201:width=8,cells=1")
     parser.add_argument("--out", type=Path, default=RESULTS / "supernets_systems.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    space, task = create("space", "nasbench201:width=8,cells=1"), small_cifar(options.data)
+    space, task = create("space", options.space), small_cifar(options.data)
     truth, _ = read_table(options.table)
     accuracies = np.asarray(list(truth.values()))
     rows = Rows(options.out, task=task.name, random={"accuracy": float(accuracies.mean()), "percentile": 0.5})
@@ -71,7 +72,7 @@ def main() -> None:
                 text += f",evaluations={options.evaluations}"
             if options.reach is not None and "darts" in name + text:
                 text += f",reach={options.reach}"
-            if rows.has(system=name, seed=seed, method=text):
+            if rows.has(system=name, seed=seed, method=text, space=options.space):
                 continue
             began = time.process_time()
             with tempfile.TemporaryDirectory() as folder:
@@ -85,8 +86,9 @@ def main() -> None:
             ]
             rows.add(
                 {
-                    "system": name, "seed": seed, "method": text, "pick": pick, "accuracy": truth[pick],
-                    "percentile": float((accuracies <= truth[pick]).mean()), "skips": pick.count("skip_connect"),
+                    "system": name, "seed": seed, "method": text, "space": options.space, "pick": pick,
+                    "accuracy": truth[pick], "percentile": float((accuracies <= truth[pick]).mean()),
+                    "skips": pick.count("skip_connect"),
                     "nones": pick.count("none"), "paths": note["paths"], "seconds": time.process_time() - began,
                     "warned": note["warning"] is not None, "history": history,
                 }
