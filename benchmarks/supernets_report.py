@@ -207,7 +207,8 @@ def samples(found: Row, folder: Path) -> list[str]:
         "step and steps, comes to the regret of PARSEC's 6,400 (within 0.02 points on the table, 0.1 on blocks). In "
         "brackets: the share fewer than PARSEC at its best, with its interval. A dash: not reached within the grid, of "
         "at most 16 samples a step and 400 steps, with which adaptive rules draw far fewer than 6,400; at the end of "
-        "an interval: not reached in more than 2.5 % of the resamples.",
+        "an interval: not reached in more than 2.5 % of the resamples. The last two columns: the share fewer than the "
+        "6,400 themselves.",
         "",
     ]
     rows = []
@@ -220,8 +221,13 @@ def samples(found: Row, folder: Path) -> list[str]:
                 continue
             ends = [f"{fewer[end]:.0%}" if fewer[end] is not None else "–" for end in ("low", "high")]
             cells.append(f"{need:,.0f} ({fewer['value']:.0%} [{', '.join(ends)}])")
+        for rule in ("FP-NAS", "FP-NAS, balanced"):
+            need = each["to_equal_quality"][rule]["drawn"]["needed"]["value"]
+            cells.append("–" if need is None else f"{1 - need / each['as_published']['parsec']['drawn']:.0%}")
         rows.append([name, *cells])
-    lines += table(("landscape", *next(iter(found["table"].values()))["to_equal_quality"]), rows)
+    rules = next(iter(found["table"].values()))["to_equal_quality"]
+    head = ("landscape", *rules, "FP-NAS fewer than 6,400", "balanced fewer than 6,400")
+    lines += table(head, rows)
     agree = []
     for rule, own in found["check"].items():
         both = " against ".join(f"{mean:.2f} ± {error:.2f}" for mean, error in own.values())
@@ -300,6 +306,7 @@ def cost(found: Row, folder: Path) -> list[str]:
                 cells.append(f"{min(used):.0%} to {max(used):.0%}, {accuracy:.2f}")
             rows.append([KINDS[kind], str(min(len(by[kind, target]) for target in targets)), *cells])
         rows.append(["the best that keeps it", "", *(f"{by['near', t][0]['best_below']:.2f}" for t in targets)])
+        rows.append(["the best that uses 95 % too", "", *(f"{by['near', t][0]['best_near']:.2f}" for t in targets)])
         lines += ["", f"{title}:", ""]
         lines += table(("limit kept by", "seeds", *(f"{target:.1f} {unit}" for target in targets)), rows)
         lines += ["", _landing(by, targets, unit)]
@@ -314,13 +321,17 @@ def _landing(by: dict[tuple, list[Row]], targets: Sequence[float], unit: str) ->
         one, other = ([row["accuracy"] for row in by["near", target]] for target in (lower, upper))
         error = np.sqrt(np.var(one, ddof=1) / len(one) + np.var(other, ddof=1) / len(other)) if len(other) > 1 else 0
         if np.mean(one) - np.mean(other) > 2 * error:
-            drops.append(f"from {lower:.1f} to {upper:.1f} {unit} by {np.mean(one) - np.mean(other):.2f}")
+            there = [by["near", target][0]["best_near"] for target in (lower, upper)]
+            drops.append(
+                f"from {lower:.1f} to {upper:.1f} {unit} by {np.mean(one) - np.mean(other):.2f} points (the best that "
+                f"there is with 95 % of the limit, from {there[0]:.2f} to {there[1]:.2f})"
+            )
     within = f"{sum(0.95 <= used <= 1 + 1e-9 for used in landed)} of {len(landed)} searches land within 5 % below."
     if not drops:
         return f"{within} Accuracy rises with the target, within two standard errors."
     return (
-        f"{within} Accuracy rises with the target, but falls {' and '.join(drops)} points: using the whole of a limit "
-        "is no good by itself."
+        f"{within} Accuracy rises with the target, but falls {' and '.join(drops)}: using the whole of a limit is no "
+        "good by itself."
     )
 
 
