@@ -87,17 +87,22 @@ def weight_gradients(layer: nn.Module, x: Tensor, gradient: Tensor) -> Tensor:
         rows: Tensor = (at_places(layer, gradient) @ patches(layer, x).transpose(2, 3)).flatten(1)
         return rows
     assert isinstance(layer, nn.Conv1d | nn.Conv2d)
-    padding = numeric_padding(layer)
     # One example whose channels are those of all, in groups: each has weights, and so a gradient, of its own.
-    x, gradient = (t.reshape(1, -1, *t.shape[2:]) for t in (x, gradient))
-    count = x.shape[1] // layer.in_channels
-    weights = layer.weight.detach().repeat(count, *(1,) * (layer.weight.ndim - 1))
-    none = [0] * len(padding)
-    _, made, _ = torch.ops.aten.convolution_backward(
-        gradient, x, weights, None, layer.stride, padding, layer.dilation, False, none, count * layer.groups,
+    shape = (len(x) * layer.out_channels, *layer.weight.shape[1:])
+    beside, slope = (t.reshape(1, -1, *t.shape[2:]) for t in (x, gradient))
+    return convolution_gradient(layer, beside, slope, shape, groups=len(x) * layer.groups).reshape(len(x), -1)
+
+
+def convolution_gradient(
+    layer: nn.Conv1d | nn.Conv2d, x: Tensor, gradient: Tensor, shape: tuple[int, ...], *, groups: int
+) -> Tensor:
+    """The gradient of weights of a shape, of a convolution like the layer but for its channels."""
+    padding = numeric_padding(layer)
+    made: Tensor = torch.ops.aten.convolution_backward(
+        gradient, x, x.new_empty(shape), None, layer.stride, padding, layer.dilation, False, [0] * len(padding), groups,
         [False, True, False],
-    )  # fmt: skip
-    return made.reshape(count, -1)  # type: ignore[no-any-return]
+    )[1]  # fmt: skip
+    return made
 
 
 def numeric_padding(layer: nn.Conv1d | nn.Conv2d) -> tuple[int, ...]:

@@ -4,13 +4,13 @@ Through batch normalisation every output depends on every example, so the gradie
 pass costs is mostly the calls and their unsuited kernels. Here the gradients of several passes go side by side, P
 behind the first dimension (N x P x C x H x W), through the nodes of the recorded graph in turn. Layers whose own
 backward kernels are slow on few channels run as what they are the adjoint of: a convolution as a convolution with the
-kernel turned round, average pooling as sums of shifted maps, batch normalisation on P C channels. A node of a kind that
-is not known here is called once a pass, as autograd calls it.
+kernel turned round, of two passes at once where their channels are few, average pooling as sums of shifted maps, batch
+normalisation on P C channels. A node of a kind that is not known here is called once a pass, as autograd calls it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,9 @@ Node = Any
 
 Heard = Callable[[Tensor], None]
 
+_FEW = 6
+"""Channels up to which convolutions of two passes run as one of twice the channels, whose kernels fill their lanes."""
+
 
 class Passes:
     """Backward passes from one tensor to some nodes of its graph.
@@ -31,11 +34,15 @@ class Passes:
     Args:
         root: the tensor; its graph is left as it is and can be used again.
         heard: for each node of interest a function that is shown the gradients of its output (N x P x ...).
+        scales: for batch normalisations (those for which `has_scale` holds) one that is shown the gradients of the
+            weights, which fall out on the way (P x C).
     """
 
-    def __init__(self, root: Tensor, heard: Mapping[Node, Heard]) -> None:
-        self.root, self.heard = root.grad_fn, heard
-        self._order = _order(root.grad_fn, heard)
+    def __init__(
+        self, root: Tensor, heard: Mapping[Node, Heard], scales: Mapping[Node, Heard] | None = None
+    ) -> None:
+        self.root, self.heard, self.scales = root.grad_fn, heard, scales or {}
+        self._order = _order(root.grad_fn, {*heard, *self.scales})
         self._leading = set(self._order)
         self._held: dict[tuple[Node, int], tuple[Tensor, ...]] = {}
 
@@ -49,7 +56,7 @@ class Passes:
             if node in self.heard:
                 self.heard[node](found[0][0])
             parents = [edge if edge[0] in self._leading else (None, 0) for edge in node.next_functions]
-            if all(parent is None for parent, _ in parents):
+            if node not in self.scales and all(parent is None for parent, _ in parents):
                 continue
             gradients = {number: gradient for number, (gradient, _) in found.items()}
             for (parent, number), made in zip(parents, self._back(node, gradients), strict=False):
@@ -81,7 +88,12 @@ class Passes:
         return self._held[key]
 
 
-def _order(root: Node, heard: Mapping[Node, Heard]) -> list[Node]:
+def has_scale(node: Node) -> bool:
+    """Whether the gradients of a batch normalisation's weights fall out of its backward pass."""
+    return type(node).__name__ == "NativeBatchNormBackward0" and bool(node._saved_training)
+
+
+def _order(root: Node, heard: Collection[Node]) -> list[Node]:
     """The nodes from which something of interest is reached, each before those that it hands on to."""
     after: list[Node] = []
     leading: dict[Node, bool] = {}
@@ -191,7 +203,7 @@ def _linear(passes: Passes, node: Node, gradient: Tensor) -> Made:
 
 def _norm(passes: Passes, node: Node, gradient: Tensor) -> Made:
     x = node._saved_input
-    if x.ndim != 4 or not node._saved_training:
+    if not node._saved_training:
         return None
     count = gradient.shape[1]
     channels = x.shape[1]
@@ -202,10 +214,12 @@ def _norm(passes: Passes, node: Node, gradient: Tensor) -> Made:
         return wide, *(row.repeat(count) for row in (weight, node._saved_result1, node._saved_result2))
 
     wide, weight, mean, deviation = passes.hold(node, count, beside)
-    made, _, _ = _aten.native_batch_norm_backward(
+    made, scales, _ = _aten.native_batch_norm_backward(
         gradient.reshape(wide.shape), wide, weight, None, None, mean, deviation, True, node._saved_eps,
-        [True, False, False],
+        [True, node in passes.scales, False],
     )  # fmt: skip
+    if node in passes.scales:
+        passes.scales[node](scales.view(count, channels))
     return [made.view(gradient.shape), None, None]
 
 
@@ -217,11 +231,14 @@ def _convolution(passes: Passes, node: Node, gradient: Tensor) -> Made:
     flat = gradient.reshape(-1, *gradient.shape[2:])
     stride, padding = tuple(node._saved_stride), tuple(node._saved_padding)
     plain = node._saved_groups == 1 and tuple(node._saved_dilation) == (1, 1)
-    if plain and stride == (1, 1) and padding == (0, 0) and weight.shape[2:] == (1, 1):
-        made = torch.matmul(weight[:, :, 0, 0].t().contiguous(), flat.flatten(2))
-    elif plain and stride == (1, 1) and all(k > p for k, p in zip(weight.shape[2:], padding, strict=True)):
-        turned = passes.hold(node, 0, lambda: (weight.flip(2, 3).transpose(0, 1).contiguous(),))[0]
-        made = F.conv2d(flat, turned, padding=[k - 1 - p for k, p in zip(weight.shape[2:], padding, strict=True)])
+    if plain and stride == (1, 1) and all(k > p for k, p in zip(weight.shape[2:], padding, strict=True)):
+        beside = 2 if max(weight.shape[:2]) <= _FEW and len(flat) % 2 == 0 else 1
+        turned = passes.hold(node, -beside, lambda: (_turned(weight, beside),))[0]
+        both = flat.reshape(-1, beside * flat.shape[1], *flat.shape[2:])
+        if weight.shape[2:] == (1, 1):
+            made = torch.matmul(turned[:, :, 0, 0], both.flatten(2))
+        else:
+            made = F.conv2d(both, turned, padding=[k - 1 - p for k, p in zip(weight.shape[2:], padding, strict=True)])
     elif plain and stride == (2, 2) and padding == (1, 1) and weight.shape[2:] == (3, 3) and _even(x, flat):
         phases = passes.hold(node, 0, lambda: (_phases(weight),))[0]
         parts = F.conv2d(F.pad(flat, (0, 1, 0, 1)), phases).reshape(len(flat), -1, 2, 2, *flat.shape[2:])
@@ -235,6 +252,13 @@ def _convolution(passes: Passes, node: Node, gradient: Tensor) -> Made:
             node._saved_groups, [True, False, False],
         )  # fmt: skip
     return [made.reshape(len(x), count, *x.shape[1:]), None, None]
+
+
+def _turned(weight: Tensor, beside: int) -> Tensor:
+    """The adjoint of a convolution of stride 1, for so many maps whose channels lie one behind the other."""
+    turned = weight.flip(2, 3).transpose(0, 1)
+    blocks = torch.stack([torch.block_diag(*[tap] * beside) for tap in turned.flatten(2).unbind(2)], 2)
+    return blocks.reshape(*blocks.shape[:2], *weight.shape[2:])
 
 
 def _even(x: Tensor, y: Tensor) -> bool:
