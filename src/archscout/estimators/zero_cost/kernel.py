@@ -98,20 +98,24 @@ def _gradients(outputs: Tensor, kept: list[tuple[nn.Module, Tensor, Tensor]]) ->
     by_layer = {id(layer): outputs.new_zeros((count, _weight(layer).numel())) for layer, _, _ in kept}
     begin = 0
 
-    def listener(layer: nn.Module, weigh: Callable[[Tensor], Tensor]) -> Callable[[Tensor], None]:
+    def shown(layer: nn.Module) -> Callable[[Tensor], None]:
         rows = by_layer[id(layer)]
 
-        def hear(gradient: Tensor) -> None:
-            made = weigh(gradient)
-            rows[begin : begin + len(made)].add_(made)
+        def show(made: Tensor) -> None:
+            rows[begin : begin + len(made)].add_(made.flatten(1))
 
-        return hear
+        return show
 
-    scales = {y.grad_fn: listener(layer, _as_it_is) for layer, _, y in kept if has_scale(y.grad_fn)}
-    others = {
-        y.grad_fn: listener(layer, weighing(layer, x.detach())) for layer, x, y in kept if y.grad_fn not in scales
-    }
-    passes = Passes(outputs, others, scales)
+    heard, weighed, scales = {}, {}, {}
+    for layer, x, y in kept:
+        weigh, show = None if has_scale(y.grad_fn) else weighing(layer, x.detach()), shown(layer)
+        if weigh is None:
+            scales[y.grad_fn] = show
+        elif isinstance(layer, nn.Conv2d) and layer.bias is None:
+            weighed[y.grad_fn] = weigh, show
+        else:
+            heard[y.grad_fn] = lambda gradient, weigh=weigh, show=show: show(weigh(gradient))
+    passes = Passes(outputs, heard, weighed, scales)
     largest = max(y.numel() * y.element_size() for _, _, y in kept)
     chunk = max(1, min(_BYTES // largest, _MAPS // count))
     eye = torch.eye(count, dtype=outputs.dtype, device=outputs.device)
@@ -127,12 +131,8 @@ def _weight(layer: nn.Module) -> Tensor:
     return layer.weight
 
 
-def _as_it_is(gradient: Tensor) -> Tensor:
-    return gradient
-
-
 def weighing(layer: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
-    """What makes the gradients of a layer's weights (passes x numbers) of those of its output (N x passes x ...)."""
+    """What makes the gradients of a layer's weights (passes x channels x ...) of those of its output (N x passes x ...)."""
     if isinstance(layer, _BatchNorm):
         return partial(_weigh_normalised, normalised(layer, x))
     if isinstance(layer, nn.Conv1d | nn.Conv2d) and layer.groups == 1 and set(layer.kernel_size) != {1}:
@@ -150,7 +150,7 @@ def _weigh_convolved(layer: nn.Conv1d | nn.Conv2d, x: Tensor, gradient: Tensor) 
     passes = gradient.shape[1]
     shape = (passes * layer.out_channels, *layer.weight.shape[1:])
     made = convolution_gradient(layer, x, gradient.flatten(1, 2), shape, groups=1)
-    return made.reshape(passes, -1)
+    return made.reshape(passes, layer.out_channels, -1)
 
 
 def _weigh_seen(layer: nn.Module, seen: Tensor, gradient: Tensor) -> Tensor:
@@ -160,7 +160,8 @@ def _weigh_seen(layer: nn.Module, seen: Tensor, gradient: Tensor) -> Tensor:
     # N x passes x groups x channels x places, to N x groups x (passes x channels) x places
     flat = flat.reshape(count, passes, *flat.shape[1:]).transpose(1, 2).flatten(2, 3)
     summed: Tensor = (flat @ seen).sum(0)
-    rows: Tensor = summed.reshape(len(summed), passes, -1).movedim(0, 1).reshape(passes, -1)
+    # groups x (passes x channels) x numbers
+    rows: Tensor = summed.reshape(len(summed), passes, -1, summed.shape[-1]).movedim(0, 1).flatten(1, 2)
     return rows
 
 

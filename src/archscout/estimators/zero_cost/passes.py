@@ -10,6 +10,8 @@ normalisation on P C channels. A node of a kind that is not known here is called
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -34,15 +36,28 @@ class Passes:
     Args:
         root: the tensor; its graph is left as it is and can be used again.
         heard: for each node of interest a function that is shown the gradients of its output (N x P x ...).
-        scales: for batch normalisations (those for which `has_scale` holds) one that is shown the gradients of the
-            weights, which fall out on the way (P x C).
+        weighed: the same for convolutions without bias, in two steps: what makes the gradients of the weights of
+            those of its output, in a linear way (P x C x numbers), and what is shown them.
+        scales: for batch normalisations (those for which `has_scale` holds) what is shown the gradients of the weights
+            (P x C).
     """
 
     def __init__(
-        self, root: Tensor, heard: Mapping[Node, Heard], scales: Mapping[Node, Heard] | None = None
+        self,
+        root: Tensor,
+        heard: Mapping[Node, Heard],
+        weighed: Mapping[Node, tuple[Callable[[Tensor], Tensor], Heard]] | None = None,
+        scales: Mapping[Node, Heard] | None = None,
     ) -> None:
-        self.root, self.heard, self.scales = root.grad_fn, heard, scales or {}
-        self._order = _order(root.grad_fn, {*heard, *self.scales})
+        self.root, self.heard, self.weighed, self.scales = root.grad_fn, heard, weighed or {}, scales or {}
+        self._order = _order(root.grad_fn, {*heard, *self.weighed, *self.scales})
+        users = Counter(parent for node in self._order for parent, _ in node.next_functions)
+        self._pairs = {
+            node: node.next_functions[0][0]
+            for node in self._order
+            if has_scale(node) and node.next_functions[0][0] in self.weighed and users[node.next_functions[0][0]] == 1
+        }
+        self._paired = set(self._pairs.values())
         self._leading = set(self._order)
         self._held: dict[tuple[Node, int], tuple[Tensor, ...]] = {}
 
@@ -55,6 +70,9 @@ class Passes:
                 continue
             if node in self.heard:
                 self.heard[node](found[0][0])
+            if node in self.weighed and node not in self._paired:
+                weigh, show = self.weighed[node]
+                show(weigh(found[0][0]))
             parents = [edge if edge[0] in self._leading else (None, 0) for edge in node.next_functions]
             if node not in self.scales and all(parent is None for parent, _ in parents):
                 continue
@@ -74,11 +92,26 @@ class Passes:
 
     def _back(self, node: Node, gradients: dict[int, Tensor]) -> Sequence[Tensor | None]:
         if len(gradients) == 1 and 0 in gradients:
-            handler = _HANDLERS.get(type(node).__name__)
+            handler = _norm_of_convolution if node in self._pairs else _HANDLERS.get(type(node).__name__)
             made = handler(self, node, gradients[0]) if handler else None
             if made is not None:
                 return made
         return _one_by_one(node, gradients)
+
+    def convolution(self, node: Node) -> Node:
+        """The convolution whose output alone a batch normalisation is given, one of `weighed`."""
+        return self._pairs[node]
+
+    def leads_on(self, node: Node) -> bool:
+        return any(parent in self._leading for parent, _ in node.next_functions)
+
+    def weight(self, node: Node) -> Tensor:
+        """Of a convolution; times the factor that the normalisation behind it has left out."""
+        weight: Tensor = node._saved_weight
+        if node not in self._paired:
+            return weight
+        factor = self._held[node, 0][0]
+        return weight * factor.reshape(-1, *(1,) * (weight.ndim - 1))
 
     def hold(self, node: Node, passes: int, make: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         """What a node needs for so many passes, made the first time."""
@@ -223,8 +256,41 @@ def _norm(passes: Passes, node: Node, gradient: Tensor) -> Made:
     return [made.view(gradient.shape), None, None]
 
 
+def _norm_of_convolution(passes: Passes, node: Node, gradient: Tensor) -> Made:
+    """A normalisation w n + b of x = W u, without a pass over maps for what the gradients of W say already.
+
+    The gradient of x is f (g - mean(g) - n mean(g n)), with g that of the output and f = w / s. With U(g) the gradient
+    of W for g, the sum of g x is W U(g), and the gradient of W is f (U(g) - mean(g) U(1) - mean(g n) U(n)). The factor
+    f goes into the weights with which the convolution hands on.
+    """
+    x, convolution = node._saved_input, passes.convolution(node)
+    weigh, show = passes.weighed[convolution]
+    mean, inverse = node._saved_result1, node._saved_result2
+    shape = (1, 1, -1, *(1,) * (x.ndim - 2))
+
+    def fixed() -> tuple[Tensor, ...]:
+        normal = (x[:, None] - mean.view(shape)) * inverse.view(shape)
+        return normal, weigh(torch.ones_like(normal)), weigh(normal)
+
+    normal, of_ones, of_normal = passes.hold(node, 0, fixed)
+    factor = inverse if node._saved_weight is None else inverse * node._saved_weight
+    passes.hold(convolution, 0, lambda: (factor,))
+    raw = weigh(gradient)
+    sums = gradient.sum([place for place in range(gradient.ndim) if place not in (1, 2)])
+    products = ((raw * convolution._saved_weight.flatten(1)).sum(2) - mean * sums) * inverse
+    if node in passes.scales:
+        passes.scales[node](products)
+    count = x.numel() // x.shape[1]
+    means, along = sums / count, products / count
+    show((raw - means[:, :, None] * of_ones - along[:, :, None] * of_normal) * factor[:, None])
+    if not passes.leads_on(convolution):
+        return [None, None, None]
+    spread = (1, *means.shape, *shape[3:])
+    return [torch.addcmul(gradient, normal, along.view(spread), value=-1).sub_(means.view(spread)), None, None]
+
+
 def _convolution(passes: Passes, node: Node, gradient: Tensor) -> Made:
-    weight, x = node._saved_weight, node._saved_input
+    weight, x = passes.weight(node), node._saved_input
     if x.ndim != 4 or node._saved_transposed:
         return None
     count = gradient.shape[1]
@@ -233,14 +299,14 @@ def _convolution(passes: Passes, node: Node, gradient: Tensor) -> Made:
     plain = node._saved_groups == 1 and tuple(node._saved_dilation) == (1, 1)
     if plain and stride == (1, 1) and all(k > p for k, p in zip(weight.shape[2:], padding, strict=True)):
         beside = 2 if max(weight.shape[:2]) <= _FEW and len(flat) % 2 == 0 else 1
-        turned = passes.hold(node, -beside, lambda: (_turned(weight, beside),))[0]
+        turned = passes.hold(node, beside, lambda: (_turned(weight, beside),))[0]
         both = flat.reshape(-1, beside * flat.shape[1], *flat.shape[2:])
         if weight.shape[2:] == (1, 1):
             made = torch.matmul(turned[:, :, 0, 0], both.flatten(2))
         else:
             made = F.conv2d(both, turned, padding=[k - 1 - p for k, p in zip(weight.shape[2:], padding, strict=True)])
     elif plain and stride == (2, 2) and padding == (1, 1) and weight.shape[2:] == (3, 3) and _even(x, flat):
-        phases = passes.hold(node, 0, lambda: (_phases(weight),))[0]
+        phases = passes.hold(node, 1, lambda: (_phases(weight),))[0]
         parts = F.conv2d(F.pad(flat, (0, 1, 0, 1)), phases).reshape(len(flat), -1, 2, 2, *flat.shape[2:])
         made = flat.new_empty((len(flat), *x.shape[1:]))
         for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
@@ -294,8 +360,10 @@ def _pool(passes: Passes, node: Node, gradient: Tensor) -> Made:
         made = three_sums(flat / passes.hold(node, 0, lambda: (_counted(x, settings[1]),))[0])
     elif kernel == stride and padding == (0, 0) and settings[2] is None and _whole(x, kernel):
         high, wide = kernel
-        each = (flat / (high * wide))[:, :, :, None, :, None]
-        made = each.expand(*flat.shape[:3], high, flat.shape[3], wide).reshape(*flat.shape[:2], *x.shape[2:])
+        each = flat / (high * wide)
+        made = flat.new_empty((*flat.shape[:3], high, flat.shape[3], wide))
+        for row, column in itertools.product(range(high), range(wide)):
+            made[:, :, :, row, :, column] = each
     else:
         like = x[:1].expand(len(flat), *x.shape[1:])
         made = _aten.avg_pool2d_backward(flat, like, kernel, stride, padding, *settings)
