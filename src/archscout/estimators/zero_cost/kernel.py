@@ -132,7 +132,10 @@ def _weight(layer: nn.Module) -> Tensor:
 
 
 def weighing(layer: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
-    """What makes the gradients of a layer's weights (passes x channels x ...) of those of its output (N x passes x ...)."""
+    """What makes the gradients of a layer's weights (passes x channels x ...), given its output's (N x passes x ...).
+
+    It is linear.
+    """
     if isinstance(layer, _BatchNorm):
         return partial(_weigh_normalised, normalised(layer, x))
     if isinstance(layer, nn.Conv1d | nn.Conv2d) and layer.groups == 1 and set(layer.kernel_size) != {1}:

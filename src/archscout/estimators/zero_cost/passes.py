@@ -11,8 +11,10 @@ normalisation on P C channels. A node of a kind that is not known here is called
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -53,14 +55,18 @@ class Passes:
         self._order = _order(root.grad_fn, {*heard, *self.weighed, *self.scales})
         users = Counter(parent for node in self._order for parent, _ in node.next_functions)
         self._pairs = {
-            node: node.next_functions[0][0]
+            node: before
             for node in self._order
-            if has_scale(node) and node.next_functions[0][0] in self.weighed and users[node.next_functions[0][0]] == 1
+            for before, _ in node.next_functions[:1]
+            if has_scale(node) and before in self.weighed and users[before] == 1 and _gains(node, before)
         }
         self._paired = set(self._pairs.values())
         self._leading = set(self._order)
         self._held: dict[tuple[Node, int], tuple[Tensor, ...]] = {}
+        self.own = False
+        """Whether nobody else holds the gradient that a node is given, so that it may be overwritten."""
 
+    @torch.no_grad()
     def run(self, cotangent: Tensor) -> None:
         """Several passes, given the gradients of the root (N x P x ...)."""
         waiting: dict[Node, dict[int, tuple[Tensor, bool]]] = {self.root: {0: (cotangent, False)}}
@@ -77,25 +83,31 @@ class Passes:
             if node not in self.scales and all(parent is None for parent, _ in parents):
                 continue
             gradients = {number: gradient for number, (gradient, _) in found.items()}
-            for (parent, number), made in zip(parents, self._back(node, gradients), strict=False):
+            self.own = set(found) == {0} and found[0][1]
+            several = self._back(node, gradients)
+            for (parent, number), made in zip(parents, several, strict=False):
                 if parent is None or made is None:
                     continue
-                made = _fit(made, tuple(parent._input_metadata[number].shape))
-                fresh = all(made is not gradient for gradient in gradients.values())
                 there = waiting.setdefault(parent, {})
+                if isinstance(made, _Part):
+                    there[number] = made.added(there.get(number))
+                    continue
+                alone = sum(other is made for other in several) == 1
+                fresh = alone and (self.own or all(made is not gradient for gradient in gradients.values()))
+                made = _fit(made, tuple(parent._input_metadata[number].shape))
                 if number in there:
-                    # Sums go into a tensor that nobody else holds.
                     total, own = there[number]
                     there[number] = (total.add_(made) if own else total + made, True)
                 else:
                     there[number] = (made, fresh)
 
-    def _back(self, node: Node, gradients: dict[int, Tensor]) -> Sequence[Tensor | None]:
+    def _back(self, node: Node, gradients: dict[int, Tensor]) -> Made:
         if len(gradients) == 1 and 0 in gradients:
             handler = _norm_of_convolution if node in self._pairs else _HANDLERS.get(type(node).__name__)
             made = handler(self, node, gradients[0]) if handler else None
             if made is not None:
                 return made
+        self.own = False
         return _one_by_one(node, gradients)
 
     def convolution(self, node: Node) -> Node:
@@ -124,6 +136,11 @@ class Passes:
 def has_scale(node: Node) -> bool:
     """Whether the gradients of a batch normalisation's weights fall out of its backward pass."""
     return type(node).__name__ == "NativeBatchNormBackward0" and bool(node._saved_training)
+
+
+def _gains(norm: Node, convolution: Node) -> bool:
+    """Whether a map has more places than a channel has weights, so that sums over weights are the cheaper ones."""
+    return math.prod(norm._saved_input.shape[2:]) > math.prod(convolution._saved_weight.shape[1:])
 
 
 def _order(root: Node, heard: Collection[Node]) -> list[Node]:
@@ -171,27 +188,60 @@ def _outputs(node: Node) -> int:
 
 # -- kinds of nodes: gradients of the inputs (None: not this one) ------------------------------------------------------
 
-Made = Sequence[Tensor | None] | None
+
+@dataclass(frozen=True)
+class _Part:
+    """A gradient that is zero but for a place."""
+
+    gradient: Tensor
+    place: tuple[slice, ...]
+    shape: list[int]
+
+    def added(self, before: tuple[Tensor, bool] | None) -> tuple[Tensor, bool]:
+        """To a gradient, which may be overwritten or not; in a tensor that nobody else holds."""
+        if before is None:
+            whole = self.gradient.new_zeros(self.shape)
+            whole[self.place] = self.gradient
+        else:
+            whole = before[0] if before[1] else before[0].clone()
+            whole[self.place] += self.gradient
+        return whole, True
 
 
-def _relu(passes: Passes, node: Node, gradient: Tensor) -> Made:
-    return [_aten.threshold_backward(gradient, node._saved_result[:, None].expand_as(gradient), 0)]
+Made = Sequence[Tensor | _Part | None]
+Handler = Callable[[Passes, Node, Tensor], Made | None]
 
 
-def _add(passes: Passes, node: Node, gradient: Tensor) -> Made:
+def _relu(passes: Passes, node: Node, gradient: Tensor) -> Made | None:
+    into = gradient if passes.own else torch.empty_like(gradient)
+    result = node._saved_result[:, None].expand_as(gradient)
+    return [_aten.threshold_backward.grad_input(gradient, result, 0, grad_input=into)]
+
+
+def _add(passes: Passes, node: Node, gradient: Tensor) -> Made | None:
     return [gradient, gradient] if node._saved_alpha == 1 else None
 
 
-def _multiply(passes: Passes, node: Node, gradient: Tensor) -> Made:
+def _weighted_sum(passes: Passes, node: Node, gradient: Tensor) -> Made | None:
+    if node.needs_input_grad[0]:
+        return None
+    weights = node.saved_tensors[0].tolist()
+    products = {weight: gradient if weight == 1 else gradient * weight for weight in set(weights)}
+    return [None, *(products[weight] for weight in weights)]
+
+
+def _multiply(passes: Passes, node: Node, gradient: Tensor) -> Made | None:
     made: list[Tensor | None] = []
     for factor in (node._saved_other, node._saved_self):
-        if factor is not None and factor.ndim not in (0, gradient.ndim - 1):
+        if factor is not None and factor.ndim > gradient.ndim - 1:
             return None
-        made.append(None if factor is None else gradient * (factor[:, None] if factor.ndim else factor))
+        made.append(
+            None if factor is None else gradient * (factor[:, None] if factor.ndim == gradient.ndim - 1 else factor)
+        )
     return made
 
 
-def _average(passes: Passes, node: Node, gradient: Tensor) -> Made:
+def _average(passes: Passes, node: Node, gradient: Tensor) -> Made | None:
     shape = list(node._saved_self_sym_sizes)
     dims = sorted(_signed(dim) % len(shape) for dim in node._saved_dim)
     if not dims or dims[0] == 0:
@@ -210,31 +260,31 @@ def _signed(saved: int) -> int:
     return saved - (1 << 64) if saved >= 1 << 63 else saved
 
 
-def _part(passes: Passes, node: Node, gradient: Tensor) -> Made:
+def _part(passes: Passes, node: Node, gradient: Tensor) -> Made | None:
     shape = list(node._saved_self_sym_sizes)
     dim = _signed(node._saved_dim) % len(shape)
     if not dim:
         return None
     whole = [shape[0], gradient.shape[1], *shape[1:]]
-    start, end = _signed(node._saved_start), _signed(node._saved_end)
-    return [_aten.slice_backward(gradient, whole, dim + 1, start, end, node._saved_step)]
+    seen = slice(_signed(node._saved_start), _signed(node._saved_end), node._saved_step)
+    return [_Part(gradient, (*(slice(None),) * (dim + 1), seen), whole)]
 
 
-def _padded(passes: Passes, node: Node, gradient: Tensor) -> Made:
+def _padded(passes: Passes, node: Node, gradient: Tensor) -> Made | None:
     pads = [_signed(pad) for pad in node._saved_pad]
     if len(pads) // 2 > gradient.ndim - 2:
         return None
     return [F.pad(gradient, [-pad for pad in pads])]
 
 
-def _linear(passes: Passes, node: Node, gradient: Tensor) -> Made:
+def _linear(passes: Passes, node: Node, gradient: Tensor) -> Made | None:
     if node._saved_mat2 is None:
         return None
     made = gradient @ node._saved_mat2.t()
     return [None, made if node._saved_alpha == 1 else made * node._saved_alpha, None]
 
 
-def _norm(passes: Passes, node: Node, gradient: Tensor) -> Made:
+def _norm(passes: Passes, node: Node, gradient: Tensor) -> Made | None:
     x = node._saved_input
     if not node._saved_training:
         return None
@@ -256,7 +306,7 @@ def _norm(passes: Passes, node: Node, gradient: Tensor) -> Made:
     return [made.view(gradient.shape), None, None]
 
 
-def _norm_of_convolution(passes: Passes, node: Node, gradient: Tensor) -> Made:
+def _norm_of_convolution(passes: Passes, node: Node, gradient: Tensor) -> Made | None:
     """A normalisation w n + b of x = W u, without a pass over maps for what the gradients of W say already.
 
     The gradient of x is f (g - mean(g) - n mean(g n)), with g that of the output and f = w / s. With U(g) the gradient
@@ -268,28 +318,30 @@ def _norm_of_convolution(passes: Passes, node: Node, gradient: Tensor) -> Made:
     mean, inverse = node._saved_result1, node._saved_result2
     shape = (1, 1, -1, *(1,) * (x.ndim - 2))
 
-    def fixed() -> tuple[Tensor, ...]:
-        normal = (x[:, None] - mean.view(shape)) * inverse.view(shape)
-        return normal, weigh(torch.ones_like(normal)), weigh(normal)
-
-    normal, of_ones, of_normal = passes.hold(node, 0, fixed)
+    count = x.numel() // x.shape[1]
     factor = inverse if node._saved_weight is None else inverse * node._saved_weight
     passes.hold(convolution, 0, lambda: (factor,))
+
+    def fixed() -> tuple[Tensor, ...]:
+        normal = (x[:, None] - mean.view(shape)) * inverse.view(shape)
+        of_ones, of_normal = (weigh(each) * factor[:, None] for each in (torch.ones_like(normal), normal))
+        return normal, of_ones, of_normal, convolution._saved_weight.flatten(1) * (inverse / count)[:, None]
+
+    normal, of_ones, of_normal, weight = passes.hold(node, 0, fixed)
     raw = weigh(gradient)
-    sums = gradient.sum([place for place in range(gradient.ndim) if place not in (1, 2)])
-    products = ((raw * convolution._saved_weight.flatten(1)).sum(2) - mean * sums) * inverse
+    means = gradient.sum([place for place in range(gradient.ndim) if place not in (1, 2)]) / count
+    along = torch.linalg.vecdot(raw, weight) - means * (mean * inverse)
     if node in passes.scales:
-        passes.scales[node](products)
-    count = x.numel() // x.shape[1]
-    means, along = sums / count, products / count
-    show((raw - means[:, :, None] * of_ones - along[:, :, None] * of_normal) * factor[:, None])
+        passes.scales[node](along * count)
+    made = (raw * factor[:, None]).addcmul_(means[:, :, None], of_ones, value=-1)
+    show(made.addcmul_(along[:, :, None], of_normal, value=-1))
     if not passes.leads_on(convolution):
         return [None, None, None]
     spread = (1, *means.shape, *shape[3:])
     return [torch.addcmul(gradient, normal, along.view(spread), value=-1).sub_(means.view(spread)), None, None]
 
 
-def _convolution(passes: Passes, node: Node, gradient: Tensor) -> Made:
+def _convolution(passes: Passes, node: Node, gradient: Tensor) -> Made | None:
     weight, x = passes.weight(node), node._saved_input
     if x.ndim != 4 or node._saved_transposed:
         return None
@@ -348,7 +400,7 @@ def _phases(weight: Tensor) -> Tensor:
     return made.reshape(inputs * 4, outputs, 2, 2)
 
 
-def _pool(passes: Passes, node: Node, gradient: Tensor) -> Made:
+def _pool(passes: Passes, node: Node, gradient: Tensor) -> Made | None:
     x = node._saved_self
     if x.ndim != 4:
         return None
@@ -399,11 +451,12 @@ def three_sums(x: Tensor) -> Tensor:
     return made
 
 
-_HANDLERS: dict[str, Callable[[Passes, Node, Tensor], Made]] = {
+_HANDLERS: dict[str, Handler] = {
     "ReluBackward0": _relu,
     "AddBackward0": _add,
     "MulBackward0": _multiply,
     "MeanBackward1": _average,
+    "_WeightedSumBackward": _weighted_sum,
     "AddmmBackward0": _linear,
     "SliceBackward0": _part,
     "ConstantPadNdBackward0": _padded,
