@@ -15,6 +15,7 @@ from archscout.core.errors import UndefinedScore
 from archscout.core.registry import register
 from archscout.estimators.zero_cost.harness import Score, Subject, check_batch, normalised_by
 from archscout.estimators.zero_cost.layers import Calls, following, frozen, weight_gradients
+from archscout.supernets.pooling import speed_up
 
 _CHUNK = 32
 """Examples that go through at once."""
@@ -48,6 +49,7 @@ class GradSign(Score):
         # With channels last, normalisation of single examples and their gradients take longer than layers win.
         network = copy.deepcopy(subject.network).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         x, y = (torch.split(part, _CHUNK) for part in subject.inputs(self.size))
+        speed_up(network)
         agreement = _Agreement()
         with frozen(network), normalised_by(network, alone):
             for some, targets in zip(x, y, strict=True):

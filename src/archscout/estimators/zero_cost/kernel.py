@@ -3,7 +3,7 @@
 Theta_ij = <grad z_i, grad z_j>, z_i the sum of the outputs of example i, the gradient with respect to the weights of
 convolutions, linear layers and batch normalisations. Through batch normalisation z_i depends on all examples, so its
 gradient takes a backward pass of its own; a number of them run as one, only down to the outputs of layers, and the
-weights' part is one matrix product a layer. The kernel adds up layer by layer: the matrix of all gradients is never
+weights' part is one convolution a layer. The kernel adds up layer by layer: the matrix of all gradients is never
 held.
 """
 
