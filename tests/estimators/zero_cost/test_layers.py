@@ -16,6 +16,7 @@ LAYERS = {
     "depthwise": (nn.Conv2d(4, 4, 5, 2, 2, groups=4), (4, 8, 8)),
     "1x1": (nn.Conv2d(4, 6, 1, 2), (4, 6, 7)),
     "same": (nn.Conv2d(4, 6, 3, padding="same"), (4, 6, 7)),
+    "valid": (nn.Conv2d(4, 6, 3, padding="valid"), (4, 6, 7)),
     "wide": (nn.Conv2d(40, 3, 3, padding=1), (40, 5, 5)),
     "vectors": (nn.Linear(4, 6), (4,)),
     "sequences": (nn.Linear(4, 6), (5, 4)),
@@ -39,3 +40,11 @@ def test_weight_gradients(name: str) -> None:
 def test_three_dimensions_are_said_to_be_missing() -> None:
     with pytest.raises(UndefinedScore, match="three-dimensional"), following(nn.Sequential(nn.Conv3d(1, 1, 1))):
         pass
+
+
+@pytest.mark.parametrize("named", [{"padding_mode": "reflect"}, {"kernel_size": 4, "padding": "same"}])
+def test_other_padding_is_said_to_be_missing(named: dict[str, object]) -> None:
+    layer = nn.Conv2d(**({"in_channels": 2, "out_channels": 2, "kernel_size": 3, "padding": 1} | named))  # type: ignore[arg-type]
+    x = torch.ones((1, 2, 6, 6))
+    with pytest.raises(UndefinedScore, match="padding"):
+        weight_gradients(layer, x, torch.ones((1, 2, 6, 6)))

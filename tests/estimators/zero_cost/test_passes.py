@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from archscout.estimators.zero_cost.passes import Passes
+from archscout.estimators.zero_cost.passes import Passes, has_scale
+from archscout.networks.gate import Gate
 
 X = (3, 4, 8, 6)
 
@@ -103,6 +104,29 @@ class Parts(nn.Module):
 NETWORKS["parts"] = Parts
 
 
+class Mixed(nn.Module):
+    """A weighted sum of operations, and a factor for each place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = Gate((0, 1, 2), torch.tensor([0.5, 1.0, 0.5], dtype=x.dtype))
+        mixed: Tensor = gate.mix([nn.ReLU(), nn.Identity(), nn.Tanh()], x)
+        return mixed * torch.arange(6, dtype=x.dtype) * torch.ones(1, dtype=x.dtype)
+
+
+NETWORKS["mixed"] = Mixed
+
+
+class Windows(nn.Module):
+    """Parts of a map that has been seen whole before them, after them, and by nobody else."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x.tanh()
+        return torch.cat([y[:, :, 1:], y[:, :, :-1], (y + x)[:, :, 1:]], 1) + y[:, :1, 2:3]
+
+
+NETWORKS["windows"] = Windows
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_they_are_those_of_autograd(name: str) -> None:
     generator = torch.Generator().manual_seed(3)
@@ -122,3 +146,46 @@ def test_they_are_those_of_autograd(name: str) -> None:
     for number in range(5):
         (expected,) = torch.autograd.grad(outputs, start, cotangents[:, number], retain_graph=True)
         assert torch.allclose(found[:, number], expected, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("size", [(8, 6), (2, 2)])
+def test_normalisation_behind_a_convolution(affine: bool, size: tuple[int, int]) -> None:
+    """By sums over places where there are few, and by sums over weights where there are many."""
+    torch.default_generator.manual_seed(3)
+    generator = torch.Generator().manual_seed(3)
+    convolution, norm = nn.Conv2d(4, 5, 3, padding=1, bias=False).double(), nn.BatchNorm2d(5, affine=affine).double()
+    if affine:
+        nn.init.normal_(norm.weight, generator=generator)
+    x = torch.randn((3, 4, *size), generator=generator, dtype=torch.float64).requires_grad_()
+    start = F.hardtanh(x)
+    made = convolution(start)
+    normalised = norm(made)
+    outputs = normalised.relu() + normalised
+    cotangents = torch.randn((3, 4, *outputs.shape[1:]), generator=generator, dtype=torch.float64)
+
+    def weigh(gradient: Tensor) -> Tensor:
+        rows = [
+            torch.autograd.grad(made, convolution.weight, each, retain_graph=True)[0] for each in gradient.unbind(1)
+        ]
+        return torch.stack(rows).flatten(2)
+
+    inputs: list[Tensor] = []
+    weights: list[Tensor] = []
+    scales: list[Tensor] = []
+    assert has_scale(normalised.grad_fn)
+    passes = Passes(
+        outputs,
+        {start.grad_fn: inputs.append},
+        {made.grad_fn: (weigh, weights.append)},
+        {normalised.grad_fn: scales.append} if affine else {},
+    )
+    for part in cotangents.split(2, 1):
+        passes.run(part.contiguous())
+    for number in range(4):
+        sources = [start, convolution.weight, *([norm.weight] if affine else [])]
+        expected = torch.autograd.grad(outputs, sources, cotangents[:, number], retain_graph=True)
+        found = [torch.cat(inputs, 1)[:, number], torch.cat(weights)[number]]
+        found += [torch.cat(scales)[number]] if affine else []
+        for one, other in zip(found, expected, strict=True):
+            assert torch.allclose(one.flatten(), other.flatten(), rtol=1e-9, atol=1e-11)

@@ -12,6 +12,7 @@ from archscout.core.errors import UndefinedScore, UsageError
 from archscout.core.registry import register
 from archscout.estimators.zero_cost.harness import Score, Subject, Watching, check_batch
 from archscout.estimators.zero_cost.naswot import GateKernel, log_determinant
+from archscout.estimators.zero_cost.recomputing import recomputing
 
 
 @register("estimator", "das")
@@ -58,7 +59,8 @@ class Das(Score):
         optimizer = torch.optim.SGD(network.parameters(), lr=self.rate, momentum=0.9)
         for step in range(self.steps):
             x, y = subject.apart(self.batch, 1 + step)
-            loss = task.loss(network(x), y)
+            with recomputing(network):
+                loss = task.loss(network(x), y)
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 5.0)

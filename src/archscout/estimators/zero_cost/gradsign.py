@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+from collections import Counter
+from functools import partial
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from archscout.core.errors import UndefinedScore
 from archscout.core.registry import register
 from archscout.estimators.zero_cost.harness import Score, Subject, check_batch, normalised_by
 from archscout.estimators.zero_cost.layers import Calls, following, frozen, weight_gradients
+from archscout.supernets.pooling import speed_up
 
-_CHUNK = 16
-"""Examples whose patches are held at once: few enough to stay in the processor's cache."""
+_CHUNK = 32
+"""Examples that go through at once."""
 
 
 @register("estimator", "gradsign")
@@ -24,10 +29,10 @@ class GradSign(Score):
     example i seen alone: batch normalisation then takes its statistics over the places of that one example.
 
     Source: Zhang, Jia 2022, "GradSign: Model Performance Inference with Theoretical Insights", arXiv 2110.08616. Their
-    code runs forward and backward once for each example, in training mode. Here one batch goes through with instance
-    normalisation, which is the same, and each layer's gradients of all examples are one product. (One file of theirs
-    takes the mean over k in place of the sum: another order, as the sum grows with the number of weights.) A map of one
-    place, at which their code stops with an error, has variance 0.
+    code runs forward and backward once for each example, in training mode. Here a batch goes through with instance
+    normalisation, which is the same, and each layer's gradients of all examples are one convolution in groups. (One
+    file of theirs takes the mean over k in place of the sum: another order, as the sum grows with the number of
+    weights.) A map of one place, at which their code stops with an error, has variance 0.
 
     Args:
         batch: examples; the original's 128 by default.
@@ -40,57 +45,61 @@ class GradSign(Score):
         self.size = check_batch(batch, self.name)
 
     def score(self, subject: Subject) -> float:
-        network, task = subject.network, subject.setting.task
-        x, y = subject.inputs(self.size)
-        with frozen(network), normalised_by(network, alone), following(network) as calls:
-            outputs = network(x.clone(memory_format=torch.preserve_format).requires_grad_())
-            if not calls.made:
-                raise UndefinedScore("the network has no convolution or linear layer in it")
-            if not outputs.requires_grad:
-                raise UndefinedScore("no output depends on the input")
-            # The loss of a batch is a mean; signs do not mind the factor.
-            return _agreement(calls, task.loss(outputs, y))
+        task = subject.setting.task
+        # With channels last, normalisation of single examples and their gradients take longer than layers win.
+        network = copy.deepcopy(subject.network).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        x, y = (torch.split(part, _CHUNK) for part in subject.inputs(self.size))
+        speed_up(network)
+        agreement = _Agreement()
+        with frozen(network), normalised_by(network, alone):
+            for some, targets in zip(x, y, strict=True):
+                with following(network) as calls:
+                    outputs = network(some.clone(memory_format=torch.contiguous_format).requires_grad_())
+                if not calls.made:
+                    raise UndefinedScore("the network has no convolution or linear layer in it")
+                if not outputs.requires_grad:
+                    raise UndefinedScore("no output depends on the input")
+                # The loss of a batch is a mean; signs do not mind the factor.
+                agreement.add(calls, task.loss(outputs, targets))
+        return agreement.total()
 
 
-def _agreement(calls: Calls, loss: Tensor) -> float:
-    layers = [layer for layer, _, _ in calls]
-    signs: dict[int, Tensor] = {}
-    held: dict[int, list[tuple[Tensor, Tensor]]] = {}
+class _Agreement:
+    """For each weight of a network the sum over examples of the sign of their gradients."""
 
-    def hear(number: int, gradient: Tensor) -> None:
-        layer, x, _ = calls.made[number]
-        calls_of_layer = held.setdefault(id(layer), [])
-        calls_of_layer.append((x.detach(), gradient))
-        if len(calls_of_layer) == sum(other is layer for other in layers):
-            signs[id(layer)] = _signs(layer, held.pop(id(layer)))
+    def __init__(self) -> None:
+        self._signs: dict[nn.Module, Tensor] = {}
 
-    first = [y for _, _, y in calls if y.requires_grad]
-    handles = [
-        y.register_hook(lambda gradient, number=number: hear(number, gradient))  # type: ignore[no-untyped-call]
-        for number, (_, _, y) in enumerate(calls)
-        if y.requires_grad
-    ]
-    torch.autograd.grad(loss, [first[0]], allow_unused=True)
-    for handle in handles:
-        handle.remove()
-    by_identity = {id(layer): layer for layer in layers}
-    for key, pairs in held.items():
-        signs[key] = _signs(by_identity[key], pairs)
-    return float(sum(int(counts.abs().sum()) for counts in signs.values()))
+    def total(self) -> float:
+        return float(sum(int(signs.abs().sum()) for signs in self._signs.values()))
 
+    def add(self, calls: Calls, loss: Tensor) -> None:
+        """More examples. The gradients of a layer add up over its calls before they have a sign."""
+        open_calls = Counter(layer for layer, _, y in calls if y.requires_grad)
+        gradients: dict[nn.Module, Tensor] = {}
 
-def _signs(layer: torch.nn.Module, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """For each weight of a layer the sum over examples of the gradient's sign, which adds up over the layer's calls."""
-    weight = layer.weight
-    assert isinstance(weight, Tensor)
-    total = torch.zeros(weight.numel(), dtype=torch.int64)
-    for begin in range(0, len(pairs[0][0]), _CHUNK):
-        part = slice(begin, begin + _CHUNK)
-        first, *others = (weight_gradients(layer, x[part], gradient[part]) for x, gradient in pairs)
-        for other in others:
-            first += other
-        total += first.sign_().sum(0).long()
-    return total
+        def hear(layer: nn.Module, x: Tensor, gradient: Tensor) -> None:
+            made = weight_gradients(layer, x, gradient)
+            gradients[layer] = gradients[layer] + made if layer in gradients else made
+            open_calls[layer] -= 1
+            if not open_calls[layer]:
+                self._sign(layer, gradients.pop(layer))
+
+        handles = [
+            y.register_hook(partial(hear, layer, x.detach()))  # type: ignore[no-untyped-call]
+            for layer, x, y in calls
+            if y.requires_grad
+        ]
+        first = next(y for _, _, y in calls if y.requires_grad)
+        torch.autograd.grad(loss, [first], allow_unused=True)
+        for handle in handles:
+            handle.remove()
+        for layer, gradient in gradients.items():  # some of whose calls have no part in the loss
+            self._sign(layer, gradient)
+
+    def _sign(self, layer: nn.Module, gradients: Tensor) -> None:
+        signs = gradients.sign_().sum(0)
+        self._signs[layer] = self._signs[layer].add_(signs) if layer in self._signs else signs
 
 
 def alone(layer: _BatchNorm, x: Tensor) -> Tensor:

@@ -11,8 +11,8 @@ pass it declares as `watches`, so that one pass serves them all. Three rules mak
 
 Backward passes are shared as well. A score declares in `uses` which of them it wants of its batch, so that the one
 forward pass keeps what they need: `"loss"` (gradients of the loss with respect to the weights), `"channels"` (of the
-same pass, what reaches the outputs of layers), `"curvature"` (the Hessian of the loss times its gradient), `"jacobian"`
-(the gradient of the sum of all outputs with respect to the inputs).
+same pass, what reaches the outputs of layers), `"jacobian"` (the gradient of the sum of all outputs with respect to the
+inputs).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import math
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, TypeVar, cast
@@ -40,6 +40,8 @@ from archscout.core.registry import create
 from archscout.core.seeds import derive, stream
 from archscout.core.task import Split
 from archscout.core.trial import Estimate
+from archscout.estimators.zero_cost.layers import frozen
+from archscout.estimators.zero_cost.recomputing import recomputing
 from archscout.networks.pick import build
 from archscout.networks.tracing import blueprint, trace
 
@@ -95,7 +97,7 @@ class Score(Estimator):
     """What it wants to see of the forward pass of a batch of `batch` examples."""
 
     uses: ClassVar[frozenset[str]] = frozenset()
-    """The backward passes of that batch that it wants, of: "loss", "channels", "curvature", "jacobian"."""
+    """The backward passes of that batch that it wants, of: "loss", "channels", "jacobian"."""
 
     batch: int = 0
     """How many training examples it looks at; 0 where it needs none."""
@@ -270,10 +272,6 @@ class Subject:
         """The gradients of the loss of `inputs(size, part)`; of part 0, the score must have declared "loss"."""
         return self.once(("loss", size, part), lambda: self._differentiate(size, part))
 
-    def curvature(self, size: int) -> dict[str, Tensor]:
-        """The Hessian of the loss times its gradient, by weight; the score must have declared "curvature"."""
-        return self.once(("curvature", size), lambda: self._curve(self.gradients(size), size))
-
     def jacobian(self, size: int) -> Tensor:
         """The gradient of the sum of all outputs with respect to the inputs (N x numbers of an input).
 
@@ -337,15 +335,7 @@ class Subject:
     def _build(self) -> nn.Module:
         space, task, device = self.setting.space, self.setting.task, self.setting.device
         seed = derive(self.setting.seed, "weights", space.canonical(self.architecture))
-        network = prepared(build(space, self.architecture, task, seed=seed, device=device))
-        if self._curved:
-            network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-        return network
-
-    @property
-    def _curved(self) -> bool:
-        """Whether second derivatives are wanted, whose kernels are slow with channels last."""
-        return any("curvature" in asked.uses for asked in self._asked.values())
+        return prepared(build(space, self.architecture, task, seed=seed, device=device))
 
     # -- passes ---------------------------------------------------------------------------------------------------
 
@@ -365,10 +355,12 @@ class Subject:
                 stack.enter_context(Watching(list(watchers.values())))
             if layers is not None:
                 stack.enter_context(layers.following(network))
-            if self._curved:
-                x = x.contiguous()
             if "jacobian" in asked.uses:
                 x = x.clone(memory_format=torch.preserve_format).requires_grad_()
+                if "loss" not in asked.uses:
+                    stack.enter_context(frozen(network))
+            again = nullcontext if layers is None else partial(layers.following, network)
+            stack.enter_context(recomputing(network, again))
             outputs = network(x)
         return watchers, x, y, outputs, layers
 
@@ -380,36 +372,16 @@ class Subject:
             raise UndefinedScore("the network has no weights")
         if not outputs.requires_grad:
             raise UndefinedScore("no weight has a part in the outputs")
-        twice = "curvature" in uses
         with torch.enable_grad():
             loss = self.setting.task.loss(outputs, y)
             if layers is not None:
                 layers.listening = True
             found = torch.autograd.grad(
-                loss, list(weights.values()), create_graph=twice, retain_graph=twice or "jacobian" in uses,
-                allow_unused=True, materialize_grads=True,
+                loss, list(weights.values()), retain_graph="jacobian" in uses, allow_unused=True, materialize_grads=True
             )  # fmt: skip
             if layers is not None:
                 layers.listening = False
         return Gradients(weights, dict(zip(weights, found, strict=True)), layers.saliency if layers else [])
-
-    def _curve(self, gradients: Gradients, size: int) -> dict[str, Tensor]:
-        found = list(gradients.gradients.values())
-        with torch.enable_grad():
-            product = sum(((g.detach() * g).sum() for g in found if g.requires_grad), torch.zeros(()))
-            if not product.requires_grad:
-                raise UndefinedScore("the loss has no second derivatives")
-            try:
-                second = torch.autograd.grad(
-                    product,
-                    list(gradients.weights.values()),
-                    allow_unused=True,
-                    materialize_grads=True,
-                    retain_graph="jacobian" in self._asked[size].uses,
-                )
-            except (RuntimeError, NotImplementedError) as error:
-                raise UndefinedScore(f"the loss cannot be differentiated twice: {error}") from error
-        return dict(zip(gradients.weights, second, strict=True))
 
     def _jacobian(self, size: int) -> Tensor:
         _, x, _, outputs, _ = self._forward(size, 0)
@@ -429,7 +401,13 @@ def prepared(network: nn.Module) -> nn.Module:
         if isinstance(module, _BatchNorm):
             module.train()
             module.momentum = 0.0
+    torch.empty(_ARENA, dtype=torch.uint8)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+_ARENA = 31 << 20
+"""Bytes that are asked for and given back untouched: glibc's allocator then keeps what is freed below that size, where
+it would hand it back and fetch fresh pages for every feature map, a tenth of the seconds of a score."""
 
 
 @contextmanager
@@ -518,18 +496,17 @@ class _Layers:
 
     def _follow(self, module: Any, _: Any, y: Tensor) -> None:
         if y.requires_grad:
-            activation, weights = y.detach(), module.weight[0].numel()
-            y.register_hook(  # type: ignore[no-untyped-call]
-                lambda gradient: self._hear(activation, gradient.detach(), weights, module)
-            )
+            held = [y.detach()]
+            y.register_hook(lambda gradient: self._hear(held, gradient, module))  # type: ignore[no-untyped-call]
 
-    def _hear(self, y: Tensor, gradient: Tensor, weights: int, module: nn.Module) -> None:
+    def _hear(self, held: list[Tensor], gradient: Tensor, module: Any) -> None:
         if self.listening:
+            y = held.pop()  # the graph outlives the pass, and would keep it
             channel = 1 if not isinstance(module, nn.Linear) else y.ndim - 1
             places = [d for d in range(1, y.ndim) if d != channel]
             product = y * gradient
             summed = product.sum(places) if places else product
-            self.saliency.append(((summed**2).mean(0), weights))
+            self.saliency.append(((summed**2).mean(0), module.weight[0].numel()))
 
 
 class Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]

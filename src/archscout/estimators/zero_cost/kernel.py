@@ -3,13 +3,14 @@
 Theta_ij = <grad z_i, grad z_j>, z_i the sum of the outputs of example i, the gradient with respect to the weights of
 convolutions, linear layers and batch normalisations. Through batch normalisation z_i depends on all examples, so its
 gradient takes a backward pass of its own; a number of them run as one, only down to the outputs of layers, and the
-weights' part is one matrix product a layer. The kernel adds up layer by layer: the matrix of all gradients is never
+weights' part is one convolution a layer. The kernel adds up layer by layer: the matrix of all gradients is never
 held.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +18,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from archscout.core.errors import UndefinedScore
 from archscout.estimators.zero_cost.harness import Subject, prepared
-from archscout.estimators.zero_cost.layers import at_places, following, frozen, normalised, patches
-from archscout.estimators.zero_cost.passes import Passes
+from archscout.estimators.zero_cost.layers import (
+    at_places,
+    convolution_gradient,
+    following,
+    frozen,
+    normalised,
+    patches,
+)
+from archscout.estimators.zero_cost.passes import Passes, has_scale
 from archscout.networks.pick import build
 from archscout.spaces.thin import thin
 
@@ -90,15 +98,24 @@ def _gradients(outputs: Tensor, kept: list[tuple[nn.Module, Tensor, Tensor]]) ->
     by_layer = {id(layer): outputs.new_zeros((count, _weight(layer).numel())) for layer, _, _ in kept}
     begin = 0
 
-    def listener(layer: nn.Module, x: Tensor) -> Callable[[Tensor], None]:
-        rows, seen = by_layer[id(layer)], _seen(layer, x.detach())
+    def shown(layer: nn.Module) -> Callable[[Tensor], None]:
+        rows = by_layer[id(layer)]
 
-        def hear(gradient: Tensor) -> None:
-            rows[begin : begin + gradient.shape[1]].add_(_weigh(layer, seen, gradient))
+        def show(made: Tensor) -> None:
+            rows[begin : begin + len(made)].add_(made.flatten(1))
 
-        return hear
+        return show
 
-    passes = Passes(outputs, {y.grad_fn: listener(layer, x) for layer, x, y in kept})
+    heard, weighed, scales = {}, {}, {}
+    for layer, x, y in kept:
+        weigh, show = None if has_scale(y.grad_fn) else weighing(layer, x.detach()), shown(layer)
+        if weigh is None:
+            scales[y.grad_fn] = show
+        elif isinstance(layer, nn.Conv2d) and layer.bias is None:
+            weighed[y.grad_fn] = weigh, show
+        else:
+            heard[y.grad_fn] = lambda gradient, weigh=weigh, show=show: show(weigh(gradient))
+    passes = Passes(outputs, heard, weighed, scales)
     largest = max(y.numel() * y.element_size() for _, _, y in kept)
     chunk = max(1, min(_BYTES // largest, _MAPS // count))
     eye = torch.eye(count, dtype=outputs.dtype, device=outputs.device)
@@ -114,25 +131,40 @@ def _weight(layer: nn.Module) -> Tensor:
     return layer.weight
 
 
-def _seen(layer: nn.Module, x: Tensor) -> Tensor:
-    """What the weights are multiplied with: N x groups x places x numbers; N x ... for a normalisation."""
+def weighing(layer: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
+    """What makes the gradients of a layer's weights (passes x channels x ...), given its output's (N x passes x ...).
+
+    It is linear.
+    """
     if isinstance(layer, _BatchNorm):
-        return normalised(layer, x)
-    return patches(layer, x).transpose(2, 3)
+        return partial(_weigh_normalised, normalised(layer, x))
+    if isinstance(layer, nn.Conv1d | nn.Conv2d) and layer.groups == 1 and set(layer.kernel_size) != {1}:
+        return partial(_weigh_convolved, layer, x)
+    return partial(_weigh_seen, layer, patches(layer, x).transpose(2, 3))
 
 
-def _weigh(layer: nn.Module, seen: Tensor, gradient: Tensor) -> Tensor:
-    """The gradients of the weights (passes x numbers), given those of the output (N x passes x ...)."""
+def _weigh_normalised(seen: Tensor, gradient: Tensor) -> Tensor:
+    product = gradient * seen[:, None]
+    return product.sum([place for place in range(product.ndim) if place not in (1, 2)])
+
+
+def _weigh_convolved(layer: nn.Conv1d | nn.Conv2d, x: Tensor, gradient: Tensor) -> Tensor:
+    """As one convolution whose output channels are those of all passes."""
+    passes = gradient.shape[1]
+    shape = (passes * layer.out_channels, *layer.weight.shape[1:])
+    made = convolution_gradient(layer, x, gradient.flatten(1, 2), shape, groups=1)
+    return made.reshape(passes, layer.out_channels, -1)
+
+
+def _weigh_seen(layer: nn.Module, seen: Tensor, gradient: Tensor) -> Tensor:
+    """By what the weights are multiplied with (N x groups x places x numbers)."""
     count, passes = gradient.shape[:2]
-    if isinstance(layer, _BatchNorm):
-        product = gradient * seen[:, None]
-        weighed: Tensor = product.sum([place for place in range(product.ndim) if place not in (1, 2)])
-        return weighed
     flat = at_places(layer, gradient.reshape(-1, *gradient.shape[2:]))
     # N x passes x groups x channels x places, to N x groups x (passes x channels) x places
     flat = flat.reshape(count, passes, *flat.shape[1:]).transpose(1, 2).flatten(2, 3)
     summed: Tensor = (flat @ seen).sum(0)
-    rows: Tensor = summed.reshape(len(summed), passes, -1).movedim(0, 1).reshape(passes, -1)
+    # groups x (passes x channels) x numbers
+    rows: Tensor = summed.reshape(len(summed), passes, -1, summed.shape[-1]).movedim(0, 1).flatten(1, 2)
     return rows
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from archscout.core.errors import UndefinedScore
 from archscout.core.registry import register
 from archscout.estimators.zero_cost.harness import Score, Subject, check_batch
+from archscout.estimators.zero_cost.recomputing import recomputing
 
 _BATCHES = 50
 _TENSORS, _ENTRIES, _USED = 11, 100, 50
@@ -46,7 +47,8 @@ class KnasCode(Score):
         for number in range(_BATCHES):
             x, y = subject.inputs(self.size, number)
             with torch.enable_grad():
-                outputs = network(x)
+                with recomputing(network):
+                    outputs = network(x)
                 if not outputs.requires_grad:
                     raise UndefinedScore("no weight has a part in the outputs")
                 loss = task.loss(outputs, y)

@@ -64,15 +64,7 @@ def patches(layer: nn.Module, x: Tensor) -> Tensor:
         return (other, value[0]) if one else (value[0], value[1])
 
     x = x[:, :, None] if one else x
-    if layer.padding_mode != "zeros":
-        raise UndefinedScore(f"padding of mode '{layer.padding_mode}' is not known here")
-    padding = layer.padding
-    if isinstance(padding, str):
-        sizes = [
-            d * (k - 1) // 2 if padding == "same" else 0 for d, k in zip(layer.dilation, layer.kernel_size, strict=True)
-        ]
-        padding = tuple(sizes)
-    kernel, padding = two(layer.kernel_size, 1), two(padding, 0)
+    kernel, padding = two(layer.kernel_size, 1), two(numeric_padding(layer), 0)
     if kernel == (1, 1) and padding == (0, 0):
         x = x[:, :, :: two(layer.stride, 1)[0], :: two(layer.stride, 1)[1]]
         unfolded = x.flatten(2)
@@ -91,37 +83,40 @@ def at_places(layer: nn.Module, y: Tensor) -> Tensor:
 
 def weight_gradients(layer: nn.Module, x: Tensor, gradient: Tensor) -> Tensor:
     """The gradient of the weights for each example (N x numbers of the weight tensor)."""
-    if isinstance(layer, nn.Conv2d) and _is_plain(layer):
-        return _shifted_products(layer, x, gradient)
-    rows: Tensor = (at_places(layer, gradient) @ patches(layer, x).transpose(2, 3)).flatten(1)
-    return rows
+    if isinstance(layer, nn.Linear) or set(layer.kernel_size) == {1}:  # type: ignore[arg-type]
+        rows: Tensor = (at_places(layer, gradient) @ patches(layer, x).transpose(2, 3)).flatten(1)
+        return rows
+    assert isinstance(layer, nn.Conv1d | nn.Conv2d)
+    # One example whose channels are those of all, in groups: each has weights, and so a gradient, of its own.
+    shape = (len(x) * layer.out_channels, *layer.weight.shape[1:])
+    beside, slope = (t.reshape(1, -1, *t.shape[2:]) for t in (x, gradient))
+    return convolution_gradient(layer, beside, slope, shape, groups=len(x) * layer.groups).reshape(len(x), -1)
 
 
-def _is_plain(layer: nn.Conv2d) -> bool:
-    """Whether its places are those of the input, by padding; and few channels, for which patches cost most."""
-    same = all(k == 2 * p + 1 > 1 for k, p in zip(layer.kernel_size, _numbers(layer.padding), strict=True))
-    steps = (*layer.stride, *layer.dilation, layer.groups)
-    return same and steps == (1,) * 5 and layer.in_channels <= 32 and layer.padding_mode == "zeros"
+def convolution_gradient(
+    layer: nn.Conv1d | nn.Conv2d, x: Tensor, gradient: Tensor, shape: tuple[int, ...], *, groups: int
+) -> Tensor:
+    """The gradient of weights of a shape, of a convolution like the layer but for its channels."""
+    padding = numeric_padding(layer)
+    made: Tensor = torch.ops.aten.convolution_backward(
+        gradient, x, x.new_empty(shape), None, layer.stride, padding, layer.dilation, False, [0] * len(padding), groups,
+        [False, True, False],
+    )[1]  # fmt: skip
+    return made
 
 
-def _numbers(padding: str | tuple[int, ...]) -> tuple[int, ...]:
-    return (-1, -1) if isinstance(padding, str) else padding
-
-
-def _shifted_products(layer: nn.Conv2d, x: Tensor, gradient: Tensor) -> Tensor:
-    """The same without patches of every place: channels last and rows padded, a shift of the image is an offset."""
-    assert not isinstance(layer.padding, str)
-    (height, width), (top, left) = layer.kernel_size, layer.padding
-    count, channels, rows, columns = x.shape
-    wide = columns + 2 * left
-    padded = F.pad(x, (left, left, top, top + 1)).permute(0, 2, 3, 1).reshape(count, -1, channels)
-    out = F.pad(gradient, (0, 2 * left)).permute(0, 2, 3, 1).reshape(count, rows * wide, -1).transpose(1, 2)
-    # The places that the columns of the kernel see, side by side; its rows are offsets of whole rows.
-    span = (rows + height - 1) * wide
-    beside = torch.cat([padded[:, tap : tap + span] for tap in range(width)], 2)
-    products = [out @ beside[:, tap * wide : tap * wide + rows * wide] for tap in range(height)]
-    stacked = torch.stack(products, 2).reshape(count, -1, height, width, channels)
-    return stacked.permute(0, 1, 4, 2, 3).reshape(count, -1)
+def numeric_padding(layer: nn.Conv1d | nn.Conv2d) -> tuple[int, ...]:
+    """The zeros on either side, in each direction. Raises `UndefinedScore` for other kinds of padding."""
+    if layer.padding_mode != "zeros":
+        raise UndefinedScore(f"padding of mode '{layer.padding_mode}' is not known here")
+    if not isinstance(layer.padding, str):
+        return tuple(layer.padding)
+    wholes = [
+        d * (k - 1) if layer.padding == "same" else 0 for d, k in zip(layer.dilation, layer.kernel_size, strict=True)
+    ]
+    if any(whole % 2 for whole in wholes):
+        raise UndefinedScore("padding that differs between the sides is not known here")
+    return tuple(whole // 2 for whole in wholes)
 
 
 def normalised(layer: _BatchNorm, x: Tensor) -> Tensor:

@@ -4,13 +4,17 @@ Through batch normalisation every output depends on every example, so the gradie
 pass costs is mostly the calls and their unsuited kernels. Here the gradients of several passes go side by side, P
 behind the first dimension (N x P x C x H x W), through the nodes of the recorded graph in turn. Layers whose own
 backward kernels are slow on few channels run as what they are the adjoint of: a convolution as a convolution with the
-kernel turned round, average pooling as sums of shifted maps, batch normalisation on P C channels. A node of a kind that
-is not known here is called once a pass, as autograd calls it.
+kernel turned round, of two passes at once where their channels are few, average pooling as sums of shifted maps, batch
+normalisation on P C channels. A node of a kind that is not known here is called once a pass, as autograd calls it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+import math
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,6 +28,9 @@ Node = Any
 
 Heard = Callable[[Tensor], None]
 
+_FEW = 6
+"""Channels up to which convolutions of two passes run as one of twice the channels, whose kernels fill their lanes."""
+
 
 class Passes:
     """Backward passes from one tensor to some nodes of its graph.
@@ -31,14 +38,35 @@ class Passes:
     Args:
         root: the tensor; its graph is left as it is and can be used again.
         heard: for each node of interest a function that is shown the gradients of its output (N x P x ...).
+        weighed: the same for convolutions without bias, in two steps: what makes the gradients of the weights of
+            those of its output, in a linear way (P x C x numbers), and what is shown them.
+        scales: for batch normalisations (those for which `has_scale` holds) what is shown the gradients of the weights
+            (P x C).
     """
 
-    def __init__(self, root: Tensor, heard: Mapping[Node, Heard]) -> None:
-        self.root, self.heard = root.grad_fn, heard
-        self._order = _order(root.grad_fn, heard)
+    def __init__(
+        self,
+        root: Tensor,
+        heard: Mapping[Node, Heard],
+        weighed: Mapping[Node, tuple[Callable[[Tensor], Tensor], Heard]] | None = None,
+        scales: Mapping[Node, Heard] | None = None,
+    ) -> None:
+        self.root, self.heard, self.weighed, self.scales = root.grad_fn, heard, weighed or {}, scales or {}
+        self._order = _order(root.grad_fn, {*heard, *self.weighed, *self.scales})
+        users = Counter(parent for node in self._order for parent, _ in node.next_functions)
+        self._pairs = {
+            node: before
+            for node in self._order
+            for before, _ in node.next_functions[:1]
+            if has_scale(node) and before in self.weighed and users[before] == 1 and _gains(node, before)
+        }
+        self._paired = set(self._pairs.values())
         self._leading = set(self._order)
         self._held: dict[tuple[Node, int], tuple[Tensor, ...]] = {}
+        self.own = False
+        """Whether nobody else holds the gradient that a node is given, so that it may be overwritten."""
 
+    @torch.no_grad()
     def run(self, cotangent: Tensor) -> None:
         """Several passes, given the gradients of the root (N x P x ...)."""
         waiting: dict[Node, dict[int, tuple[Tensor, bool]]] = {self.root: {0: (cotangent, False)}}
@@ -48,30 +76,54 @@ class Passes:
                 continue
             if node in self.heard:
                 self.heard[node](found[0][0])
+            if node in self.weighed and node not in self._paired:
+                weigh, show = self.weighed[node]
+                show(weigh(found[0][0]))
             parents = [edge if edge[0] in self._leading else (None, 0) for edge in node.next_functions]
-            if all(parent is None for parent, _ in parents):
+            if node not in self.scales and all(parent is None for parent, _ in parents):
                 continue
             gradients = {number: gradient for number, (gradient, _) in found.items()}
-            for (parent, number), made in zip(parents, self._back(node, gradients), strict=False):
+            self.own = set(found) == {0} and found[0][1]
+            several = self._back(node, gradients)
+            for (parent, number), made in zip(parents, several, strict=False):
                 if parent is None or made is None:
                     continue
-                made = _fit(made, tuple(parent._input_metadata[number].shape))
-                fresh = all(made is not gradient for gradient in gradients.values())
                 there = waiting.setdefault(parent, {})
+                if isinstance(made, _Part):
+                    there[number] = made.added(there.get(number))
+                    continue
+                alone = sum(other is made for other in several) == 1
+                fresh = alone and (self.own or all(made is not gradient for gradient in gradients.values()))
+                made = _fit(made, tuple(parent._input_metadata[number].shape))
                 if number in there:
-                    # Sums go into a tensor that nobody else holds.
                     total, own = there[number]
                     there[number] = (total.add_(made) if own else total + made, True)
                 else:
                     there[number] = (made, fresh)
 
-    def _back(self, node: Node, gradients: dict[int, Tensor]) -> Sequence[Tensor | None]:
+    def _back(self, node: Node, gradients: dict[int, Tensor]) -> Made:
         if len(gradients) == 1 and 0 in gradients:
-            handler = _HANDLERS.get(type(node).__name__)
+            handler = _norm_of_convolution if node in self._pairs else _HANDLERS.get(type(node).__name__)
             made = handler(self, node, gradients[0]) if handler else None
             if made is not None:
                 return made
+        self.own = False
         return _one_by_one(node, gradients)
+
+    def convolution(self, node: Node) -> Node:
+        """The convolution whose output alone a batch normalisation is given, one of `weighed`."""
+        return self._pairs[node]
+
+    def leads_on(self, node: Node) -> bool:
+        return any(parent in self._leading for parent, _ in node.next_functions)
+
+    def weight(self, node: Node) -> Tensor:
+        """Of a convolution; times the factor that the normalisation behind it has left out."""
+        weight: Tensor = node._saved_weight
+        if node not in self._paired:
+            return weight
+        factor = self._held[node, 0][0]
+        return weight * factor.reshape(-1, *(1,) * (weight.ndim - 1))
 
     def hold(self, node: Node, passes: int, make: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         """What a node needs for so many passes, made the first time."""
@@ -81,7 +133,17 @@ class Passes:
         return self._held[key]
 
 
-def _order(root: Node, heard: Mapping[Node, Heard]) -> list[Node]:
+def has_scale(node: Node) -> bool:
+    """Whether the gradients of a batch normalisation's weights fall out of its backward pass."""
+    return type(node).__name__ == "NativeBatchNormBackward0" and bool(node._saved_training)
+
+
+def _gains(norm: Node, convolution: Node) -> bool:
+    """Whether a map has more places than a channel has weights, so that sums over weights are the cheaper ones."""
+    return math.prod(norm._saved_input.shape[2:]) > math.prod(convolution._saved_weight.shape[1:])
+
+
+def _order(root: Node, heard: Collection[Node]) -> list[Node]:
     """The nodes from which something of interest is reached, each before those that it hands on to."""
     after: list[Node] = []
     leading: dict[Node, bool] = {}
@@ -126,27 +188,60 @@ def _outputs(node: Node) -> int:
 
 # -- kinds of nodes: gradients of the inputs (None: not this one) ------------------------------------------------------
 
-Made = Sequence[Tensor | None] | None
+
+@dataclass(frozen=True)
+class _Part:
+    """A gradient that is zero but for a place."""
+
+    gradient: Tensor
+    place: tuple[slice, ...]
+    shape: list[int]
+
+    def added(self, before: tuple[Tensor, bool] | None) -> tuple[Tensor, bool]:
+        """To a gradient, which may be overwritten or not; in a tensor that nobody else holds."""
+        if before is None:
+            whole = self.gradient.new_zeros(self.shape)
+            whole[self.place] = self.gradient
+        else:
+            whole = before[0] if before[1] else before[0].clone()
+            whole[self.place] += self.gradient
+        return whole, True
 
 
-def _relu(passes: Passes, node: Node, gradient: Tensor) -> Made:
-    return [_aten.threshold_backward(gradient, node._saved_result[:, None].expand_as(gradient), 0)]
+Made = Sequence[Tensor | _Part | None]
+Handler = Callable[[Passes, Node, Tensor], Made | None]
 
 
-def _add(passes: Passes, node: Node, gradient: Tensor) -> Made:
+def _relu(passes: Passes, node: Node, gradient: Tensor) -> Made | None:
+    into = gradient if passes.own else torch.empty_like(gradient)
+    result = node._saved_result[:, None].expand_as(gradient)
+    return [_aten.threshold_backward.grad_input(gradient, result, 0, grad_input=into)]
+
+
+def _add(passes: Passes, node: Node, gradient: Tensor) -> Made | None:
     return [gradient, gradient] if node._saved_alpha == 1 else None
 
 
-def _multiply(passes: Passes, node: Node, gradient: Tensor) -> Made:
+def _weighted_sum(passes: Passes, node: Node, gradient: Tensor) -> Made | None:
+    if node.needs_input_grad[0]:
+        return None
+    weights = node.saved_tensors[0].tolist()
+    products = {weight: gradient if weight == 1 else gradient * weight for weight in set(weights)}
+    return [None, *(products[weight] for weight in weights)]
+
+
+def _multiply(passes: Passes, node: Node, gradient: Tensor) -> Made | None:
     made: list[Tensor | None] = []
     for factor in (node._saved_other, node._saved_self):
-        if factor is not None and factor.ndim not in (0, gradient.ndim - 1):
+        if factor is not None and factor.ndim > gradient.ndim - 1:
             return None
-        made.append(None if factor is None else gradient * (factor[:, None] if factor.ndim else factor))
+        made.append(
+            None if factor is None else gradient * (factor[:, None] if factor.ndim == gradient.ndim - 1 else factor)
+        )
     return made
 
 
-def _average(passes: Passes, node: Node, gradient: Tensor) -> Made:
+def _average(passes: Passes, node: Node, gradient: Tensor) -> Made | None:
     shape = list(node._saved_self_sym_sizes)
     dims = sorted(_signed(dim) % len(shape) for dim in node._saved_dim)
     if not dims or dims[0] == 0:
@@ -165,33 +260,33 @@ def _signed(saved: int) -> int:
     return saved - (1 << 64) if saved >= 1 << 63 else saved
 
 
-def _part(passes: Passes, node: Node, gradient: Tensor) -> Made:
+def _part(passes: Passes, node: Node, gradient: Tensor) -> Made | None:
     shape = list(node._saved_self_sym_sizes)
     dim = _signed(node._saved_dim) % len(shape)
     if not dim:
         return None
     whole = [shape[0], gradient.shape[1], *shape[1:]]
-    start, end = _signed(node._saved_start), _signed(node._saved_end)
-    return [_aten.slice_backward(gradient, whole, dim + 1, start, end, node._saved_step)]
+    seen = slice(_signed(node._saved_start), _signed(node._saved_end), node._saved_step)
+    return [_Part(gradient, (*(slice(None),) * (dim + 1), seen), whole)]
 
 
-def _padded(passes: Passes, node: Node, gradient: Tensor) -> Made:
+def _padded(passes: Passes, node: Node, gradient: Tensor) -> Made | None:
     pads = [_signed(pad) for pad in node._saved_pad]
     if len(pads) // 2 > gradient.ndim - 2:
         return None
     return [F.pad(gradient, [-pad for pad in pads])]
 
 
-def _linear(passes: Passes, node: Node, gradient: Tensor) -> Made:
+def _linear(passes: Passes, node: Node, gradient: Tensor) -> Made | None:
     if node._saved_mat2 is None:
         return None
     made = gradient @ node._saved_mat2.t()
     return [None, made if node._saved_alpha == 1 else made * node._saved_alpha, None]
 
 
-def _norm(passes: Passes, node: Node, gradient: Tensor) -> Made:
+def _norm(passes: Passes, node: Node, gradient: Tensor) -> Made | None:
     x = node._saved_input
-    if x.ndim != 4 or not node._saved_training:
+    if not node._saved_training:
         return None
     count = gradient.shape[1]
     channels = x.shape[1]
@@ -202,28 +297,68 @@ def _norm(passes: Passes, node: Node, gradient: Tensor) -> Made:
         return wide, *(row.repeat(count) for row in (weight, node._saved_result1, node._saved_result2))
 
     wide, weight, mean, deviation = passes.hold(node, count, beside)
-    made, _, _ = _aten.native_batch_norm_backward(
+    made, scales, _ = _aten.native_batch_norm_backward(
         gradient.reshape(wide.shape), wide, weight, None, None, mean, deviation, True, node._saved_eps,
-        [True, False, False],
+        [True, node in passes.scales, False],
     )  # fmt: skip
+    if node in passes.scales:
+        passes.scales[node](scales.view(count, channels))
     return [made.view(gradient.shape), None, None]
 
 
-def _convolution(passes: Passes, node: Node, gradient: Tensor) -> Made:
-    weight, x = node._saved_weight, node._saved_input
+def _norm_of_convolution(passes: Passes, node: Node, gradient: Tensor) -> Made | None:
+    """A normalisation w n + b of x = W u, without a pass over maps for what the gradients of W say already.
+
+    The gradient of x is f (g - mean(g) - n mean(g n)), with g that of the output and f = w / s. With U(g) the gradient
+    of W for g, the sum of g x is W U(g), and the gradient of W is f (U(g) - mean(g) U(1) - mean(g n) U(n)). The factor
+    f goes into the weights with which the convolution hands on.
+    """
+    x, convolution = node._saved_input, passes.convolution(node)
+    weigh, show = passes.weighed[convolution]
+    mean, inverse = node._saved_result1, node._saved_result2
+    shape = (1, 1, -1, *(1,) * (x.ndim - 2))
+
+    count = x.numel() // x.shape[1]
+    factor = inverse if node._saved_weight is None else inverse * node._saved_weight
+    passes.hold(convolution, 0, lambda: (factor,))
+
+    def fixed() -> tuple[Tensor, ...]:
+        normal = (x[:, None] - mean.view(shape)) * inverse.view(shape)
+        of_ones, of_normal = (weigh(each) * factor[:, None] for each in (torch.ones_like(normal), normal))
+        return normal, of_ones, of_normal, convolution._saved_weight.flatten(1) * (inverse / count)[:, None]
+
+    normal, of_ones, of_normal, weight = passes.hold(node, 0, fixed)
+    raw = weigh(gradient)
+    means = gradient.sum([place for place in range(gradient.ndim) if place not in (1, 2)]) / count
+    along = torch.linalg.vecdot(raw, weight) - means * (mean * inverse)
+    if node in passes.scales:
+        passes.scales[node](along * count)
+    made = (raw * factor[:, None]).addcmul_(means[:, :, None], of_ones, value=-1)
+    show(made.addcmul_(along[:, :, None], of_normal, value=-1))
+    if not passes.leads_on(convolution):
+        return [None, None, None]
+    spread = (1, *means.shape, *shape[3:])
+    return [torch.addcmul(gradient, normal, along.view(spread), value=-1).sub_(means.view(spread)), None, None]
+
+
+def _convolution(passes: Passes, node: Node, gradient: Tensor) -> Made | None:
+    weight, x = passes.weight(node), node._saved_input
     if x.ndim != 4 or node._saved_transposed:
         return None
     count = gradient.shape[1]
     flat = gradient.reshape(-1, *gradient.shape[2:])
     stride, padding = tuple(node._saved_stride), tuple(node._saved_padding)
     plain = node._saved_groups == 1 and tuple(node._saved_dilation) == (1, 1)
-    if plain and stride == (1, 1) and padding == (0, 0) and weight.shape[2:] == (1, 1):
-        made = torch.matmul(weight[:, :, 0, 0].t().contiguous(), flat.flatten(2))
-    elif plain and stride == (1, 1) and all(k > p for k, p in zip(weight.shape[2:], padding, strict=True)):
-        turned = passes.hold(node, 0, lambda: (weight.flip(2, 3).transpose(0, 1).contiguous(),))[0]
-        made = F.conv2d(flat, turned, padding=[k - 1 - p for k, p in zip(weight.shape[2:], padding, strict=True)])
+    if plain and stride == (1, 1) and all(k > p for k, p in zip(weight.shape[2:], padding, strict=True)):
+        beside = 2 if max(weight.shape[:2]) <= _FEW and len(flat) % 2 == 0 else 1
+        turned = passes.hold(node, beside, lambda: (_turned(weight, beside),))[0]
+        both = flat.reshape(-1, beside * flat.shape[1], *flat.shape[2:])
+        if weight.shape[2:] == (1, 1):
+            made = torch.matmul(turned[:, :, 0, 0], both.flatten(2))
+        else:
+            made = F.conv2d(both, turned, padding=[k - 1 - p for k, p in zip(weight.shape[2:], padding, strict=True)])
     elif plain and stride == (2, 2) and padding == (1, 1) and weight.shape[2:] == (3, 3) and _even(x, flat):
-        phases = passes.hold(node, 0, lambda: (_phases(weight),))[0]
+        phases = passes.hold(node, 1, lambda: (_phases(weight),))[0]
         parts = F.conv2d(F.pad(flat, (0, 1, 0, 1)), phases).reshape(len(flat), -1, 2, 2, *flat.shape[2:])
         made = flat.new_empty((len(flat), *x.shape[1:]))
         for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
@@ -235,6 +370,13 @@ def _convolution(passes: Passes, node: Node, gradient: Tensor) -> Made:
             node._saved_groups, [True, False, False],
         )  # fmt: skip
     return [made.reshape(len(x), count, *x.shape[1:]), None, None]
+
+
+def _turned(weight: Tensor, beside: int) -> Tensor:
+    """The adjoint of a convolution of stride 1, for so many maps whose channels lie one behind the other."""
+    turned = weight.flip(2, 3).transpose(0, 1)
+    blocks = torch.stack([torch.block_diag(*[tap] * beside) for tap in turned.flatten(2).unbind(2)], 2)
+    return blocks.reshape(*blocks.shape[:2], *weight.shape[2:])
 
 
 def _even(x: Tensor, y: Tensor) -> bool:
@@ -258,7 +400,7 @@ def _phases(weight: Tensor) -> Tensor:
     return made.reshape(inputs * 4, outputs, 2, 2)
 
 
-def _pool(passes: Passes, node: Node, gradient: Tensor) -> Made:
+def _pool(passes: Passes, node: Node, gradient: Tensor) -> Made | None:
     x = node._saved_self
     if x.ndim != 4:
         return None
@@ -270,8 +412,10 @@ def _pool(passes: Passes, node: Node, gradient: Tensor) -> Made:
         made = three_sums(flat / passes.hold(node, 0, lambda: (_counted(x, settings[1]),))[0])
     elif kernel == stride and padding == (0, 0) and settings[2] is None and _whole(x, kernel):
         high, wide = kernel
-        each = (flat / (high * wide))[:, :, :, None, :, None]
-        made = each.expand(*flat.shape[:3], high, flat.shape[3], wide).reshape(*flat.shape[:2], *x.shape[2:])
+        each = flat / (high * wide)
+        made = flat.new_empty((*flat.shape[:3], high, flat.shape[3], wide))
+        for row, column in itertools.product(range(high), range(wide)):
+            made[:, :, :, row, :, column] = each
     else:
         like = x[:1].expand(len(flat), *x.shape[1:])
         made = _aten.avg_pool2d_backward(flat, like, kernel, stride, padding, *settings)
@@ -307,11 +451,12 @@ def three_sums(x: Tensor) -> Tensor:
     return made
 
 
-_HANDLERS: dict[str, Callable[[Passes, Node, Tensor], Made]] = {
+_HANDLERS: dict[str, Handler] = {
     "ReluBackward0": _relu,
     "AddBackward0": _add,
     "MulBackward0": _multiply,
     "MeanBackward1": _average,
+    "_WeightedSumBackward": _weighted_sum,
     "AddmmBackward0": _linear,
     "SliceBackward0": _part,
     "ConstantPadNdBackward0": _padded,

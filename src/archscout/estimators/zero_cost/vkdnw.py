@@ -16,6 +16,7 @@ from archscout.estimators.zero_cost.initialisation import kaiming
 
 _TENSORS = 128
 _SMOOTHING = 0.05
+_CHUNK = 64
 
 
 @register("estimator", "vkdnw")
@@ -49,10 +50,12 @@ class Vkdnw(Score):
         try:
             for module in norms:
                 module.eval()
-            outputs, jacobian = _first_entries(network, tensors[:_TENSORS], x)
+            # In evaluation mode examples are apart: not all of them need be held at once.
+            parts = [_first_entries(network, tensors[:_TENSORS], some) for some in torch.split(x, _CHUNK)]
         finally:
             for module in norms:
                 module.train()
+        outputs, jacobian = (torch.cat(part) for part in zip(*parts, strict=True))
         probability = outputs.softmax(1) * (1 - _SMOOTHING) + _SMOOTHING / outputs.shape[1]
         covariance = torch.diag_embed(probability) - probability[:, :, None] * probability[:, None]
         fisher = torch.einsum("nkp,nkl,nlq->pq", jacobian, covariance, jacobian) / len(x)
