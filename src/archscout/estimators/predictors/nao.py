@@ -26,7 +26,8 @@ class NAO(Network):
     The loss is 0.8 times the squared error and 0.2 times that of telling each token from those before it. Encoder,
     regressor and settings are those of the code of the study of White et al. (2021, arXiv 2104.01177): 50 epochs in
     batches of 100, Adam at a rate that stays 1e-3, with weight decay 1e-4, gradients of norm 5 at most, dropout 0.1;
-    the decoder is simpler. Columns after those of the sequence (scores) go to the regressor. Parameters: see `Network`.
+    the decoder is simpler. A hundred samples and ten get as many steps, fifty. Columns after those of the sequence
+    (scores) go to the regressor. Parameters: see `Network`.
     """
 
     usual: ClassVar[str] = "sequence"
