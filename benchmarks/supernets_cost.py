@@ -114,6 +114,7 @@ def main() -> None:
                         "cost": name, "kind": kind, "target": target, "seed": seed, "pick": pick.text,
                         "used": every[pick] / target, "accuracy": true[pick],
                         "best_below": max(true[a] for a, value in every.items() if value <= target),
+                        "best_near": max(true[a] for a, value in every.items() if USE * target <= value <= target),
                     }
                 )  # fmt: skip
 

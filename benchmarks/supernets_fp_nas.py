@@ -1,6 +1,7 @@
 """FP-NAS against PARSEC with shared weights that are trained: search time, samples, and what the mode is truly worth.
 
     python benchmarks/supernets_fp_nas.py --data cifar10_jpeg.npz --table accuracy.parquet --seeds 5
+    python benchmarks/supernets_fp_nas.py --data cifar10_jpeg.npz --table accuracy.parquet --warm-up 300 --steps 60
 
 Data and truth as in `supernets_ranking.py`; a supernet of NAS-Bench-201 of width 4 with one cell a stage. For each seed
 one supernet is trained by grouped paths around a fixed backbone; from copies of it every rule goes on, weights and
@@ -55,7 +56,7 @@ def main() -> None:
     truth, _ = read_table(options.table)
     accuracies = np.asarray(list(truth.values()))
     setting = {"warm_up": options.warm_up, "steps": options.steps, "batch": options.batch}
-    rows = Rows(options.out, task=task.name, **setting)
+    rows = Rows(options.out, task=task.name)
     factor = SAMPLES / float(Distribution(space).entropy().detach())
     plans: dict[str, Plan] = {
         "PARSEC": Samples(SAMPLES),
@@ -65,7 +66,7 @@ def main() -> None:
     for seed in range(options.seeds):
         warm = None
         for rule in (*plans, "PARSEC of equal total"):
-            if rows.has(rule=rule, seed=seed):
+            if rows.has(rule=rule, seed=seed, **setting):
                 continue
             if warm is None:
                 warm = Supernet(space, task, seed=seed)
@@ -73,7 +74,11 @@ def main() -> None:
                 fit(warm, Distribution(space), [phase], Settings(options.warm_up, 256), seed=seed)
             plan = plans.get(rule)
             if plan is None:
-                drawn = next(row["drawn"] for row in rows.rows if (row["rule"], row["seed"]) == ("FP-NAS", seed))
+                drawn = next(
+                    row["drawn"]
+                    for row in rows.rows
+                    if row["rule"] == "FP-NAS" and row | setting | {"seed": seed} == row
+                )
                 plan = Samples(max(2, round(drawn / options.steps)))
             distribution, course = Distribution(space), []
             began = time.process_time()
@@ -91,7 +96,7 @@ def main() -> None:
             mode = distribution.mode().text
             rows.add(
                 {
-                    "rule": rule, "seed": seed, "drawn": trained.history[-1]["paths"],
+                    "rule": rule, "seed": seed, **setting, "drawn": trained.history[-1]["paths"],
                     "seconds": time.process_time() - began, "mode": mode, "accuracy": truth[mode],
                     "percentile": float((accuracies <= truth[mode]).mean()),
                     "entropy": trained.history[-1]["entropy"], "course": course,

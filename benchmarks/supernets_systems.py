@@ -5,8 +5,13 @@
 Data and truth as in `supernets_ranking.py`; supernets of width 8 with one cell a stage. Each system derives one
 architecture; nothing is trained alone, for the table says what it comes to. Budgets are equal in forward passes of a
 batch: a step of a dense mixture counts as the five options of it that run, twice where the architecture learns too.
-Kept besides: the share of plain connections by step, and the warning. Results are kept as they come. Writes
-docs/results/supernets_systems.json.
+Kept besides: the share of plain connections by step, and the warning.
+
+    python benchmarks/supernets_systems.py ... --seeds 2 --passes 10000 --examples 1000 \\
+        --space nasbench201:width=8,cells=2 --methods darts,rf_darts,pc_darts,balenas,balenas_tf
+
+is where DARTS ends in plain connections: few images, which it soon knows by heart. Results are kept as they come.
+Writes docs/results/supernets_systems.json.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +30,7 @@ from archscout.core.registry import create
 
 METHODS = {
     "spos": "spos:steps={one}",
+    "spos grouped": "spos:steps={one},paths=grouped,fixed=true",
     "random_sharing": "random_sharing:steps={one}",
     "en2as": "en2as:steps={one}",
     "setn": "setn:steps={mixed}",
@@ -31,6 +38,7 @@ METHODS = {
     "proxyless": "proxyless:steps={proxyless}",
     "parsec": "parsec:steps={sampled}",
     "fp_nas": "fp_nas:steps={adaptive}",
+    "fp_nas fixed": "fp_nas:steps={adaptive},fixed=true",
     "bn_nas": "bn_nas:steps={one}",
     "bn_nas fair": "bn_nas:steps={one},fair=true",
     "darts": "darts:steps={dense}",
@@ -42,7 +50,7 @@ METHODS = {
     "balenas_tf": "balenas_tf:steps={dense}",
 }
 PASSES_A_STEP = {
-    "one": 1, "two": 2, "mixed": 6, "proxyless": 4, "sampled": 36, "adaptive": 24, "dense": 10, "unrolled": 30,
+    "one": 1, "two": 2, "mixed": 6, "proxyless": 4, "sampled": 36, "adaptive": 5.6, "dense": 10, "unrolled": 30,
 }  # fmt: skip
 
 
@@ -54,25 +62,25 @@ def main() -> None:
     parser.add_argument("--passes", type=int, default=6000)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--evaluations", type=int, default=200, help="inherited scores of evolution")
-    parser.add_argument("--reach", type=float, default=None, help="of the logits of mixtures; each method's own if not")
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--space", default="nasbench201:width=8,cells=1")
+    parser.add_argument("--examples", type=int, default=None, help="to train on; all if not given")
     parser.add_argument("--out", type=Path, default=RESULTS / "supernets_systems.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
     space, task = create("space", options.space), small_cifar(options.data)
+    if options.examples is not None:
+        task = replace(task, train=task.train.head(options.examples))
     truth, _ = read_table(options.table)
     accuracies = np.asarray(list(truth.values()))
     rows = Rows(options.out, task=task.name, random={"accuracy": float(accuracies.mean()), "percentile": 0.5})
-    steps = {kind: max(20, options.passes // each) for kind, each in PASSES_A_STEP.items()}
+    steps = {kind: max(20, int(options.passes / each)) for kind, each in PASSES_A_STEP.items()}
     for seed in range(options.seeds):
         for name in options.methods.split(","):
             text = METHODS[name].format(**steps) + f",batch={options.batch},finalists=1"
-            if name in ("spos", "random_sharing", "setn", "en2as", "bn_nas", "bn_nas fair"):
+            if text.startswith(("spos", "random_sharing", "setn", "en2as", "bn_nas")):
                 text += f",evaluations={options.evaluations}"
-            if options.reach is not None and "darts" in name + text:
-                text += f",reach={options.reach}"
-            if rows.has(system=name, seed=seed, method=text, space=options.space):
+            if rows.has(system=name, seed=seed, method=text, space=options.space, examples=len(task.train)):
                 continue
             began = time.process_time()
             with tempfile.TemporaryDirectory() as folder:
@@ -86,9 +94,9 @@ def main() -> None:
             ]
             rows.add(
                 {
-                    "system": name, "seed": seed, "method": text, "space": options.space, "pick": pick,
-                    "accuracy": truth[pick], "percentile": float((accuracies <= truth[pick]).mean()),
-                    "skips": pick.count("skip_connect"),
+                    "system": name, "seed": seed, "method": text, "space": options.space,
+                    "examples": len(task.train), "pick": pick, "accuracy": truth[pick],
+                    "percentile": float((accuracies <= truth[pick]).mean()), "skips": pick.count("skip_connect"),
                     "nones": pick.count("none"), "paths": note["paths"], "seconds": time.process_time() - began,
                     "warned": note["warning"] is not None, "history": history,
                 }

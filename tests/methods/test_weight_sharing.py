@@ -244,6 +244,21 @@ def test_a_time_budget_decides_the_steps(tmp_path):
     assert weight_sharing.LEAST_STEPS <= decided["supernet steps"] < 1000
 
 
+def test_a_time_budget_counts_what_each_phase_takes(tmp_path, monkeypatch):
+    taken = {"warm-up": 0.01, "factorised": 1.0, "joint": 0.5}
+
+    def fit(supernet, distribution, phases, settings, **_):
+        (phase,) = phases
+        found = distribution if phase.convert is None else phase.convert(distribution)
+        return loop.Trained(found, [], taken[phase.name] * settings.steps)
+
+    monkeypatch.setattr(weight_sharing, "fit", fit)
+    run = Stand(tmp_path)
+    run.seconds_left = lambda: 100.0
+    method = create("method", "fp_nas:warm_up=0.8,joint=0.1")
+    assert method._affordable(run, 0) == int(50 / (0.8 * 0.01 + 0.1 * 1.0 + 0.1 * 0.5))
+
+
 def test_wrong_use_is_said(tmp_path):
     with pytest.raises(UsageError, match="ends in real training"):
         search(tmp_path, "spos", estimator="naswot")

@@ -9,11 +9,14 @@ from archscout.core.registry import register
 from archscout.methods.weight_sharing import WeightSharing, adam_rate, best_of, excess, inherited, relative
 from archscout.supernets.derive import likeliest, near_limit
 from archscout.supernets.distributions import Distribution, layers
+from archscout.supernets.evaluate import batchable
 from archscout.supernets.phases import Phase, Trained
-from archscout.supernets.plans import SamplesByEntropy
+from archscout.supernets.plans import SamplesByEntropy, uniform
+from archscout.supernets.scattered import grouped
 from archscout.supernets.supernet import Supernet
 from archscout.supernets.terms import PosteriorMean
 from archscout.supernets.updates import Importance, PricedImportance
+from archscout.supernets.weights import everything, fixed_backbone
 
 CANDIDATES = 32
 """Under limits, how many of the most probable architectures get an inherited score: the nearest to the mode may be far
@@ -35,19 +38,22 @@ class FPNAS(WeightSharing):
         temperature: of the likelihood (see PARSEC).
         hinge: whether a limit is kept by the published hinge cost.
         strength: of the hinge cost.
-        warm_up: the share of the steps in which weights alone are trained, by uniform single paths.
+        warm_up: the share of the steps in which weights alone are trained, by uniform paths, grouped where the space
+            allows it (`archscout.supernets.scattered`); such a step is far cheaper than one of samples.
         joint: the share of the steps at the end in which the choices of a layer are decided together.
         use: the share of a limit (of the tightest, where there are several) that what is derived takes up at least,
             where such architectures can be had; 0 for whatever keeps the limits.
         balanced: whether the samples of a step together take every option as often as its probability says, which is
             not published and needs fewer of them; else they are independent.
+        fixed: whether what every architecture has, such as the stem, keeps its first weights (see
+            `archscout.methods.spos.SPOS`).
     """
 
     learns = "samples"
 
     def __init__(
         self,
-        steps: int = 1500,
+        steps: int = 2000,
         batch: int = 64,
         finalists: int = 3,
         samples: int = 16,
@@ -55,10 +61,11 @@ class FPNAS(WeightSharing):
         temperature: float = 4.0,
         hinge: bool = False,
         strength: float = 0.3,
-        warm_up: float = 0.2,
-        joint: float = 0.4,
+        warm_up: float = 0.8,
+        joint: float = 0.08,
         use: float = 0.95,
         balanced: bool = True,
+        fixed: bool = False,
     ) -> None:
         super().__init__(steps, batch, finalists)
         if not 0 <= use <= 1:
@@ -66,7 +73,7 @@ class FPNAS(WeightSharing):
         self.name = "fp_nas"
         self.samples, self.reach, self.temperature = samples, reach, temperature
         self.hinge, self.strength, self.use = hinge, strength, use
-        self.warm_up, self.joint, self.balanced = warm_up, joint, balanced
+        self.warm_up, self.joint, self.balanced, self.fixed = warm_up, joint, balanced, fixed
 
     def phases(self, run: Run, supernet: Supernet, steps: int) -> list[Phase]:
         learning = 1 - self.warm_up
@@ -78,14 +85,17 @@ class FPNAS(WeightSharing):
         plan = SamplesByEntropy(self.samples / entropy, balanced=self.balanced)
         objective = PosteriorMean(self.temperature)
         coarse = learning - self.joint
+        weights = fixed_backbone if self.fixed else everything
+        even = grouped if batchable(supernet) else uniform
         phases = [
-            Phase(self.warm_up, rate=(0.05, 0.04), name="warm-up"),
-            Phase(coarse, plan, objective, update=update, rate=(0.04, 0.015), name="factorised"),
+            Phase(self.warm_up, even, weights=weights, rate=(0.05, 0.04), name="warm-up"),
+            Phase(coarse, plan, objective, update=update, weights=weights, rate=(0.04, 0.015), name="factorised"),
             Phase(
                 self.joint,
                 plan,
                 objective,
                 update=update,
+                weights=weights,
                 rate=(0.015, 1e-3),
                 convert=lambda distribution: distribution.joint(layers(run.space)),
                 name="joint",

@@ -10,6 +10,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -125,18 +126,23 @@ class WeightSharing(Method):
         return Settings(steps=steps, batch_size=self.settings.batch_size)
 
     def _affordable(self, run: Run, seed: int) -> int:
-        """The steps that the supernet's share of a time budget pays for, by what the first ones take."""
+        """The steps that the supernet's share of a time budget pays for, by what the first ones of each phase take."""
         left = run.seconds_left() * SUPERNET_SHARE
         if math.isinf(left):
             return self.settings.steps
         run.show("supernet training", 0)
-        supernet = self.supernet(run, seed)
-        phases = self.phases(run, supernet, self.settings.steps)
-        took: list[float] = []
-        for settings in (self._settings(1), self._settings(PROBE_STEPS)):  # the first step includes what is done once
-            trained = fit(supernet, Distribution(run.space), phases[:1], settings, seed=seed, device=run.device)
-            took.append(trained.seconds / settings.steps)
-        return int(min(self.settings.steps, max(LEAST_STEPS, left / took[-1])))
+        supernet, distribution = self.supernet(run, seed), Distribution(run.space)
+        phases, step = self.phases(run, supernet, self.settings.steps), 0.0
+        for phase in phases:
+            # The first step includes what is done once.
+            first = fit(supernet, distribution, [phase], self._settings(1), seed=seed, device=run.device)
+            phase = replace(phase, convert=None)
+            trained = fit(
+                supernet, first.distribution, [phase], self._settings(PROBE_STEPS), seed=seed, device=run.device
+            )
+            distribution = trained.distribution
+            step += phase.share / sum(each.share for each in phases) * trained.seconds / PROBE_STEPS
+        return int(min(self.settings.steps, max(LEAST_STEPS, left / step)))
 
 
 # -- what methods are made of -----------------------------------------------------------------------------------------
