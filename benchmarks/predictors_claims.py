@@ -327,8 +327,8 @@ def report(found: dict[str, Any]) -> str:
         "Made by `benchmarks/predictors_claims.py`. Clean protocol, 1,000 predicted. The difference is that of means "
         "over repeats, with its 95 % bootstrap interval; a claim holds where the whole interval does, and is undecided "
         "where the interval does not tell. n is the number of repeats; epochs are those of a training that was begun. "
-        "OMNI is without its 35 random settings (`tune=0`), and so are its parts. Scout and the combined one were "
-        "developed on CIFAR-10 of NAS-Bench-201 alone.",
+        "OMNI is without its 35 random settings (`tune=0`) where it does not say so, and so are its parts. Scout and "
+        "the combined one were developed on CIFAR-10 of NAS-Bench-201 alone.",
         "",
         "| claim | source | table | learned from | epochs | n | | | difference | p | verdict |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -340,7 +340,8 @@ def report(found: dict[str, Any]) -> str:
             f"{e['repeats']} | {e['better']:.3f} | {e['worse']:.3f} | "
             f"{e['difference']:+.3f} [{e['low']:+.3f}, {e['high']:+.3f}] | {e['p']:.2g} | {e['verdict']} |"
         )
-    missing = [claim.said for claim in CLAIMS if claim.title not in {e["claim"] for e in found["claims"]}]
+    ran = {e["claim"] for e in found["claims"]}
+    missing = [f"{claim.said} (from {', '.join(map(str, claim.sizes))})" for claim in CLAIMS if claim.title not in ran]
     if missing:
         lines += ["", "Not run: " + "; ".join(missing) + "."]
     if found["published"]:
