@@ -106,6 +106,7 @@ class Ranker(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Conv1d):
                 nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
+                assert module.bias is not None
                 nn.init.zeros_(module.bias)
 
     def code(self, adjacency: Tensor, operations: Tensor) -> Tensor:
