@@ -48,6 +48,20 @@ def test_scores_are_those_of_the_trained_supernet_and_it_is_trained_once(monkeyp
     assert len(fits) == 2
 
 
+def test_estimators_that_are_asked_by_turns_train_once_each(monkeypatch):
+    fits = []
+    monkeypatch.setattr(module, "fit", lambda *args, **named: fits.append(1) or fit(*args, **named))
+    setting = Setting(SPACE, tiny_task().sealed(), seed=11)
+    made = [create("estimator", f"{name}:steps=2,batch=8") for name in ("supernet", "rsws", "oneshot")]
+    for seed in range(2):
+        for estimator in made:
+            estimator.estimate([SPACE.sample(stream(seed))], setting)
+    assert len(fits) == 2, "supernet and rsws share theirs"
+    for seed in range(12, 18):
+        made[0].estimate([SPACE.sample(stream(seed))], dataclasses.replace(setting, seed=seed))
+    assert len(module._kept) == module.KEPT
+
+
 def test_wrong_numbers_are_refused():
     with pytest.raises(UsageError, match="steps"):
         Inherited(steps=0)

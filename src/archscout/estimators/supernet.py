@@ -22,14 +22,16 @@ from archscout.supernets.phases import Phase, Settings, fit
 from archscout.supernets.supernet import Supernet
 
 EXAMPLES, BATCH = 512, 128
+KEPT = 4
+"""Supernets that a process keeps: those of several estimators that are asked by turns."""
 
 
 @register("estimator", "supernet")
 class Inherited(Estimator):
     """Inherited weights: minus the validation loss in a supernet trained by single paths (arXiv 1904.00420).
 
-    The supernet is trained when the first estimate is asked for, which takes most of the time, and the last one is kept
-    in the process; every process trains the same one.
+    The supernet is trained when the first estimate is asked for, which takes most of the time, and the last four are
+    kept in the process; every process trains the same one.
 
     Args:
         steps: of training the supernet (the fidelity, where one is asked for).
@@ -66,7 +68,7 @@ class Inherited(Estimator):
 
 
 def trained_supernet(setting: Setting, settings: Settings, paths: str = "uniform") -> Supernet:
-    """A supernet trained by a plan, by its name; the last one of the process is kept."""
+    """A supernet trained by a plan, by its name; the last four of the process are kept."""
     seed = derive(setting.seed, "supernet")
     supernet = Supernet(setting.space, setting.task, seed=seed)
     start = hashlib.sha256(repr(tuple(setting.space.choices)).encode())
@@ -82,7 +84,8 @@ def trained_supernet(setting: Setting, settings: Settings, paths: str = "uniform
             seed=seed,
             device=setting.device,
         )
-        _kept.clear()
+        while len(_kept) >= KEPT:
+            del _kept[next(iter(_kept))]
         _kept[key] = supernet
     return _kept[key]
 

@@ -31,17 +31,19 @@ class EarlyStopping(Method):
         strategy: which proposes.
         whole: trainings before the first may be left.
         sure: how sure the rule is before it leaves one.
+        linear: whether a line predicts the ends of curves, and not the published regression.
     """
 
-    def __init__(self, strategy: str = "random", whole: int = 20, sure: float = 0.99) -> None:
+    def __init__(self, strategy: str = "random", whole: int = 20, sure: float = 0.99, linear: bool = False) -> None:
         self.name = "early_stopping"
-        self.strategy, self.whole, self.sure = create("strategy", strategy), whole, sure
+        self.strategy, self.whole, self.sure, self.linear = create("strategy", strategy), whole, sure, linear
 
     def search(self, run: Run) -> list[Trial]:
         most = run.trials_left()
         first = int(min(self.whole, most))
         trials = run.follow(self.strategy, "trained", fidelity=run.epochs, phase="whole trainings", trials=first)
-        rule, setting = Stopped(self.sure, epochs=run.epochs), Setting(run.space, run.task, run.seed, run.device)
+        rule = Stopped(self.sure, epochs=run.epochs, linear=self.linear)
+        setting = Setting(run.space, run.task, run.seed, run.device)
         history = History(trials)
         while 0 < len(history) < most and len(trials) >= first:
             rule.fit(trials, setting)

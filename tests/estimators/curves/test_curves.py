@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.linear_model import Ridge
 
 from archscout.core.errors import UsageError
 from archscout.core.estimator import Setting
@@ -10,7 +11,7 @@ from archscout.core.trial import Trial
 from archscout.estimators.curves.base import Curve, begun, from_rows
 from archscout.estimators.curves.families import FAMILIES, fitted
 from archscout.estimators.curves.features import features_of, finite, summary
-from archscout.estimators.curves.stopping import Stopped, StoppingRule, differences
+from archscout.estimators.curves.stopping import Stopped, StoppingRule, course, differences
 from archscout.testing import EstimatorConformance, tiny_task
 
 READERS = ("sotl", "sotl_e", "valacc", "valloss", "lce", "lce_m")
@@ -95,9 +96,10 @@ def made_up(count, seed=0):
     return ends[:, None] * (1 - 0.6 * 0.8**epochs) + 0.004 * rng.normal(size=(count, 20)), ends
 
 
-def test_the_rule_leaves_what_will_not_be_the_best_and_keeps_what_will():
+@pytest.mark.parametrize("linear", [False, True])
+def test_the_rule_leaves_what_will_not_be_the_best_and_keeps_what_will(linear):
     curves, ends = made_up(60)
-    rule = StoppingRule(draws=5).fit(curves[:30], ends[:30])
+    rule = StoppingRule(draws=5, linear=linear).fit(curves[:30], ends[:30])
     best = [ends[:30].max()]
     for row, end in zip(curves[30:], ends[30:], strict=True):
         left = next((e for e in range(1, 20) if rule.stops(row[:e], best)), None)
@@ -113,6 +115,19 @@ def test_the_rule_leaves_what_will_not_be_the_best_and_keeps_what_will():
     assert not StoppingRule(top=3, draws=5).fit(curves[:30], ends[:30]).stops(curves[30][:9], best)
     with pytest.raises(UsageError, match=r"between 0\.5 and 1"):
         StoppingRule(sure=1.0)
+
+
+def test_a_line_is_as_unsure_as_it_errs_on_what_is_left_out():
+    curves, ends = made_up(25)
+    line, deviation = StoppingRule(linear=True).fit(curves, ends).models_[5]
+    x = line[0].transform(course(curves[:, :5]))
+    said = [
+        Ridge(line[-1].alpha_).fit(np.delete(x, row, axis=0), np.delete(ends, row)).predict(x[[row]])[0]
+        for row in range(25)
+    ]
+    assert deviation == pytest.approx(np.sqrt(np.mean((said - ends) ** 2)), rel=1e-6)
+    assert course(np.array([[5.0, 1.0, 3.0, 2.0]])).tolist() == [[2, 2, 5, 1]]
+    assert course(np.array([[1.0, 3.0]])).tolist() == [[3, 2, 3, 2]]
 
 
 def test_the_features_of_the_rule():

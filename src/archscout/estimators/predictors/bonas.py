@@ -28,6 +28,7 @@ class BONAS(GraphNetwork):
     """Four graph convolutions of width 64 with batch normalisation; the global node is read out.
 
     Settings as in the study of White et al. (2021, arXiv 2104.01177): 100 epochs in batches of 128, Adam at 1e-4.
+    That is a hundred steps for 128 samples or fewer, which is too little; the study tunes what it starts from (`tune`).
 
     Args:
         space, encoding, widths, epochs, seed: see `Network`.
