@@ -156,6 +156,7 @@ def against_literal(
     literal, task = literal_forms(), setting.task
     warm = [f"{name}:batch=16" for name in ("epsilon", "snip", "jacob_cov", "gradsign", "grasp", "te_nas_ntk")]
     score([setting.space.sample(stream(0, "warm"))], [*warm, "synflow", "swap:repeats=1"], setting)
+    score(architectures, ["synflow"], setting)  # which operators networks run is looked up once a process
     batches: dict[int, Batch] = {}
 
     def batch(size: int) -> Batch:

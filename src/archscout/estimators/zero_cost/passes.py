@@ -11,7 +11,6 @@ normalisation on P C channels. A node of a kind that is not known here is called
 from __future__ import annotations
 
 import itertools
-import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -140,7 +139,8 @@ def has_scale(node: Node) -> bool:
 
 def _gains(norm: Node, convolution: Node) -> bool:
     """Whether a map has more places than a channel has weights, so that sums over weights are the cheaper ones."""
-    return math.prod(norm._saved_input.shape[2:]) > math.prod(convolution._saved_weight.shape[1:])
+    places, weights = norm._saved_input[0, 0].numel(), convolution._saved_weight[0].numel()
+    return bool(places > weights)
 
 
 def _order(root: Node, heard: Collection[Node]) -> list[Node]:
@@ -303,7 +303,7 @@ def _norm(passes: Passes, node: Node, gradient: Tensor) -> Made | None:
     )  # fmt: skip
     if node in passes.scales:
         passes.scales[node](scales.view(count, channels))
-    return [made.view(gradient.shape), None, None]
+    return [made.reshape(gradient.shape), None, None]
 
 
 def _norm_of_convolution(passes: Passes, node: Node, gradient: Tensor) -> Made | None:
@@ -375,7 +375,8 @@ def _convolution(passes: Passes, node: Node, gradient: Tensor) -> Made | None:
 def _turned(weight: Tensor, beside: int) -> Tensor:
     """The adjoint of a convolution of stride 1, for so many maps whose channels lie one behind the other."""
     turned = weight.flip(2, 3).transpose(0, 1)
-    blocks = torch.stack([torch.block_diag(*[tap] * beside) for tap in turned.flatten(2).unbind(2)], 2)
+    taps = turned.flatten(2).unbind(2)
+    blocks = torch.stack([torch.block_diag(*[tap] * beside) for tap in taps], 2)  # type: ignore[no-untyped-call]
     return blocks.reshape(*blocks.shape[:2], *weight.shape[2:])
 
 
