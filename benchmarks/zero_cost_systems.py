@@ -69,16 +69,16 @@ SYSTEMS = {
     "KNAS": System("knas:samples=300,keep=40", 20, "", "sample_0"),
     "Eigen-NAS": System("eigen_nas:samples=20,score=eigen_nas:batch=24", 20, "batch and sample not known", "dear"),
     "AZ-NAS": System("az_nas:samples=100,batch=16", 20, "3,000 samples, batch 64: 93.63 by its code", "views"),
-    "Zen-NAS": System("zen_nas:samples=100,population=50", 3, "480,000 steps, population 512"),
-    "DAS": System("das:samples=100,keep=4,steps=8,batch=64", 3, "settings not known", "sample_0"),
+    "Zen-NAS": System("zen_nas:samples=100,population=50", 5, "480,000 steps, population 512"),
+    "DAS": System("das:samples=100,keep=4,steps=8,batch=64", 5, "settings not known", "sample_0"),
     "RAN scaling": System("ran:samples=500", 20),
     "FreeDARTS": System("freedarts", 10, "0.6 s on a GPU; its stored run picks `none` everywhere"),
-    "TE-NAS": System("te_nas:batch=24,repeats=1", 3, "batch 72, 3 repeats; about 20 minutes on a GPU"),
+    "TE-NAS": System("te_nas:batch=24,repeats=1", 5, "batch 72, 3 repeats; about 20 minutes on a GPU"),
     "TEG-NAS by reinforcement": System(
-        "teg_nas:steps=50,batch=16,repeats=1,rate=0.15", 3, "500 steps, rate 0.04, batch 64, 3 repeats",
+        "teg_nas:steps=50,batch=16,repeats=1,rate=0.15", 5, "500 steps, rate 0.04, batch 64, 3 repeats",
     ),
     "TEG-NAS by evolution": System(
-        "teg_nas:search=evolution,steps=30,population=20,sample=8,batch=16,repeats=1", 3,
+        "teg_nas:search=evolution,steps=30,population=20,sample=8,batch=16,repeats=1", 5,
         "1,000 steps, population 256, sample 64, batch 64, 3 repeats",
     ),
 }  # fmt: skip
