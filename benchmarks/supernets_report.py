@@ -118,8 +118,9 @@ def ranking(found: Row, folder: Path) -> list[str]:
         above = sum(row["spearman"] >= 0.7 for row in trained_rows)
         lines += [
             "",
-            f"Of {len(trained_rows)} trained supernets, {above} reach 0.70. By how much of the ranks (-1 to 1) "
-            "networks with an operation are ranked above their true place (mean over edges and trained supernets): "
+            f"Of {len(trained_rows)} rankings by trained supernets (some are of one supernet), {above} reach 0.70. By "
+            "how much of the ranks (-1 to 1) networks with an operation are ranked above their true place (mean over "
+            "edges and rankings): "
             f"{said}.",
         ]
     return lines
@@ -159,8 +160,7 @@ def systems(found: Row, folder: Path) -> list[str]:
         skips = [f"`{name}` {_last_skip(own):.2f}" for (name,), own in grouped(mixtures, "system").items()]
         lines += [
             "",
-            "With that many images, plain connections do not take over: the mean probability of `skip_connect` at the "
-            f"end, 0.20 by chance, is {', '.join(skips)}.",
+            f"The mean probability of `skip_connect` at the end, 0.20 at the start, is {', '.join(skips)}.",
         ]
     for (place, images), own in others:
         lines += ["", *_collapse(own, place, images, folder)]
@@ -172,17 +172,17 @@ def _last_skip(rows: Sequence[Row]) -> float:
 
 
 def _collapse(rows: list[Row], space: str, examples: int, folder: Path) -> list[str]:
-    """What becomes of plain connections where the weights learn a few images by heart."""
+    """What becomes of plain connections in long searches on few images."""
     _skips(rows, examples, folder / "weight-sharing-skips.svg")
     shares = (0.25, 0.5, 0.75, 1.0)
     systems = grouped(rows, "system", "method").items()
     last = max(row["history"][-1]["step"] for row in rows)
     lines = [
-        "### Plain connections take over",
+        "### Plain connections, with few images",
         "",
-        f"The same searches in `{space}` with {examples:,} images to train the weights on, which these soon know by "
-        "heart: the mean probability of `skip_connect`, 0.20 at the start, after so many epochs of the weights, and "
-        "what is picked. Warned: searches that said so while they ran, and the first step that did.",
+        f"Longer searches in `{space}` with {examples:,} images to train the weights on: the mean probability of "
+        "`skip_connect`, 0.20 at the start, after so many epochs of the weights, and what is picked. Warned: searches "
+        "that said so while they ran, and the earliest step that did.",
         "",
     ]
     head = ("system", "command", "seeds", *(f"{share * last * 64 / examples:.0f} epochs" for share in shares),
@@ -194,8 +194,8 @@ def _collapse(rows: list[Row], space: str, examples: int, folder: Path) -> list[
             np.mean([min(row["history"], key=lambda e: abs(e["step"] - share * steps))["skip"] for row in own])
             for share in shares
         ]
-        first = [e["step"] for row in own for e in row["history"] if (e["skips"] or 0) >= 0.5][:1]
-        warned = f"{sum(row['warned'] for row in own)} of {len(own)}" + (f", step {first[0]}" if first else "")
+        over = [e["step"] for row in own for e in row["history"] if (e["skips"] or 0) >= 0.5]
+        warned = f"{sum(row['warned'] for row in own)} of {len(own)}" + (f", step {min(over)}" if over else "")
         cells.append(
             [
                 name, f"`{method}`", str(len(own)), *(f"{value:.2f}" for value in nearest),
@@ -283,7 +283,7 @@ def searched(found: Row, folder: Path) -> list[str]:
         "paths around a fixed backbone, every rule goes on for as many steps of 64 examples. Search time is CPU time "
         "without what is common. Accuracy (percent) and percentile are the true ones of the mode. In brackets: how "
         "many times less than PARSEC with 16 samples. Samples of a step that are the same network run once, so that "
-        "PARSEC too gets quicker as it decides; where each ran, time would fall more nearly as samples do.",
+        "PARSEC too gets quicker as it decides.",
     ]
     head = ("rule", "seeds", "samples", "CPU s", "true accuracy", "percentile", "entropy at the end, nats")
     for (warm_up, steps), setting in grouped(found["rows"], "warm_up", "steps").items():
