@@ -1,6 +1,7 @@
 """The page about training-free scores on NAS-Bench-201, from the files that `zero_cost_nasbench201.py` writes.
 
-Undefined scores rank last and are counted. Intervals: 95 %, bootstrap over architectures.
+Undefined scores rank last and are counted. Figures are means over the seeds that have all architectures of the first.
+Intervals: 95 %, bootstrap over architectures.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ CLAIMS = (
 """Score, data set, Spearman, and what is to be said of it."""
 WHY = {
     "macs": "their count includes pooling: with it, ours is .719",
-    "zen": "theirs reads running variances after one step; ours are the batch's",
+    "zen": "theirs reads running variances (`zen:running=true`)",
     "grasp": "theirs by a batch of another size",
     "plain": "its sign hangs on the draw of weights: our own seeds agree to .3 alone",
 }
@@ -68,10 +69,10 @@ def write(table: Path, runs: Path) -> None:
     """docs/results/training-free.md, .json and .svg, of what the runs have so far."""
     truth = accuracies(table)
     whole = _whole(runs, truth)
-    sample = _sample(runs)
-    made: dict[str, Any] = {"whole space": section(whole, truth), "sample": section(sample, truth)}
-    made["seeds"] = _seeds(runs, truth)
-    made["ensembles"] = ensembles(sample, whole, truth)
+    samples = [_sample(runs, seed) for seed in range(3)]
+    made: dict[str, Any] = {"whole space": section([whole], truth), "sample": section(samples, truth)}
+    made["forms"] = section([_read(runs / "forms.csv")], truth)
+    made["ensembles"] = ensembles(samples[0], whole, truth)
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "training-free.json").write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
     (RESULTS / "training-free.md").write_text(page(made), encoding="utf-8")
@@ -146,43 +147,84 @@ def _whole(runs: Path, truth: pd.DataFrame) -> pd.DataFrame:
     return made[made[[c for c in made if c.endswith(" seconds")]].notna().any(axis=1)]
 
 
-def _sample(runs: Path) -> pd.DataFrame:
-    """Scores of the published network, seed 0, one row an architecture of the sample."""
-    frames = [frame for name in ("sample_0", "views", "dear") if len(frame := _read(runs / f"{name}.csv"))]
+def _sample(runs: Path, seed: int) -> pd.DataFrame:
+    """Scores of the published network, one row an architecture of the sample; what no draw changes is with seed 0."""
+    files = (runs / f"{name}_{seed}.csv" for name in ("sample", "views", "dear"))
+    frames = [frame for file in files if len(frame := _read(file))]
     made = pd.concat(frames, axis=1) if frames else pd.DataFrame()
     exact = _read(runs / "exact.csv")
     if len(made) and len(exact):
+        made = made.drop(columns=[c for c in exact if c in made])
+    if len(made) and len(exact) and not seed:
         network = pd.read_csv(runs / "networks.csv").set_index("architecture")["network"].reindex(made.index)
-        made = made.drop(columns=[c for c in exact if c in made]).join(exact.reindex(network).set_index(made.index))
+        made = made.join(exact.reindex(network).set_index(made.index))
     return made
 
 
-def section(frame: pd.DataFrame, truth: pd.DataFrame) -> dict[str, Any]:
-    """For each score what it is worth, and the same for an order drawn at random."""
-    scores = {c: frame[c] for c in frame if not c.endswith(" seconds")}
-    if len(frame):
-        drawn = stream(0, "benchmark", "random").random(len(frame))
-        scores["random"] = pd.Series(drawn, index=frame.index)
-    return {name: worth(name, column, frame, truth) for name, column in scores.items()}
+def section(frames: Sequence[pd.DataFrame], truth: pd.DataFrame) -> dict[str, Any]:
+    """For each score what it is worth, and the same for an order drawn at random; a frame a seed."""
+    first = frames[0]
+    made = {}
+    for name in (c for c in first if not c.endswith(" seconds")):
+        asked = _asked(first, name)
+        whole = [frame for frame in frames if name in frame and asked.equals(_asked(frame, name))]
+        made[name] = worth([frame.loc[asked, name] for frame in whole], truth)
+        seconds = first.get(f"{name} seconds")
+        made[name]["seconds"] = None if seconds is None else round(float(seconds.dropna().median()), 4)
+    if len(first):
+        drawn = [
+            pd.Series(stream(s, "benchmark", "random").random(len(first)), first.index) for s in range(len(frames))
+        ]
+        made["random"] = worth(drawn, truth) | {"seconds": None}
+    return made
 
 
-def worth(name: str, column: pd.Series, frame: pd.DataFrame, truth: pd.DataFrame) -> dict[str, Any]:
-    """What one score is worth on the architectures that it was asked about."""
+def _asked(frame: pd.DataFrame, name: str) -> pd.Index:
+    """The architectures that a score was asked of, in one order."""
     seconds = frame.get(f"{name} seconds")
-    asked = column.index[seconds.notna()] if seconds is not None else column.index
-    values, about = column.loc[asked].to_numpy(float), truth.loc[asked]
-    row: dict[str, Any] = {
-        "architectures": len(asked),
-        "undefined": int(np.isnan(values).sum()),
-        "seconds": None if seconds is None else round(float(seconds.dropna().median()), 4),
+    return (frame.index if seconds is None else frame.index[seconds.notna()]).sort_values()
+
+
+def worth(columns: Sequence[pd.Series], truth: pd.DataFrame) -> dict[str, Any]:
+    """What one score is worth on the architectures that it was asked of: means over seeds, a column each."""
+    about = truth.loc[columns[0].index]
+    seeds = [column.to_numpy(float) for column in columns]
+    by_seed = [_worth(values, about) for values in seeds]
+    row: dict[str, Any] = {"architectures": len(about), "seeds": len(seeds), **_mean(by_seed)}
+    for target, label in TARGETS.items():
+        row[label]["interval"] = _interval(about[target].to_numpy(float), seeds)
+    alive = about["alive"].to_numpy()
+    row["its interval"] = _interval(about["c10v_test_200"].to_numpy(float)[alive], [values[alive] for values in seeds])
+    row["by seed"] = [each["CIFAR-10"]["spearman"] for each in by_seed]
+    row["like the reference, by seed"] = [each["like the reference"] for each in by_seed]
+    pairs = itertools.combinations(seeds, 2)
+    agreement = [metrics.spearman(metrics.filled(a), b) for a, b in pairs]
+    row["between seeds"] = float(np.mean(agreement)) if agreement else None
+    return row
+
+
+def _mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The mean of each figure."""
+    first = rows[0]
+    return {
+        key: _mean([row[key] for row in rows])
+        if isinstance(first[key], Mapping)
+        else None
+        if first[key] is None
+        else float(np.mean([row[key] for row in rows]))
+        for key in first
     }
+
+
+def _worth(values: np.ndarray, about: pd.DataFrame) -> dict[str, Any]:
+    """Of one seed."""
+    row: dict[str, Any] = {"undefined": int(np.isnan(values).sum())}
     for target, label in TARGETS.items():
         accuracy = about[target].to_numpy(float)
         top = accuracy >= np.quantile(accuracy, 0.9)
         tenth = max(1, len(accuracy) // 10)
         row[label] = {
             "spearman": metrics.spearman(accuracy, values),
-            "interval": _interval(accuracy, values),
             "kendall": metrics.kendall(accuracy, values),
             "spearman of the top 10 %": metrics.spearman(accuracy[top], values[top]),
             "share of the top 10 % found": metrics.precision_at(tenth, accuracy, values),
@@ -198,39 +240,21 @@ def worth(name: str, column: pd.Series, frame: pd.DataFrame, truth: pd.DataFrame
         row[part] = metrics.spearman(accuracy[chosen], values[chosen]) if chosen.sum() > 2 else None
     alive = about["alive"].to_numpy()
     row["like the reference"] = metrics.spearman(about["c10v_test_200"].to_numpy(float)[alive], values[alive])
-    row["its interval"] = _interval(about["c10v_test_200"].to_numpy(float)[alive], values[alive])
     return row
 
 
-def _interval(accuracy: np.ndarray, values: np.ndarray) -> list[float]:
+def _interval(accuracy: np.ndarray, seeds: Sequence[np.ndarray]) -> list[float]:
+    """Of the mean of Spearman's coefficient over seeds."""
+
+    def mean(chosen: np.ndarray) -> float:
+        return float(np.mean([metrics.spearman(accuracy[chosen], values[chosen]) for values in seeds]))
+
     rng = stream(0, "benchmark", "bootstrap")
-    count = min(len(values), 2000)  # a larger set has a narrower interval: scaled below
-    found = []
-    for _ in range(200):
-        chosen = rng.integers(0, len(values), count)
-        found.append(metrics.spearman(accuracy[chosen], values[chosen]))
-    middle = metrics.spearman(accuracy, values)
-    half = np.abs(np.quantile(found, [0.025, 0.975]) - np.mean(found)) * (count / len(values)) ** 0.5
+    count = min(len(accuracy), 2000)  # a larger set has a narrower interval: scaled below
+    found = [mean(rng.integers(0, len(accuracy), count)) for _ in range(200)]
+    middle = mean(np.arange(len(accuracy)))
+    half = np.abs(np.quantile(found, [0.025, 0.975]) - np.mean(found)) * (count / len(accuracy)) ** 0.5
     return [middle - float(half[0]), middle + float(half[1])]
-
-
-def _seeds(runs: Path, truth: pd.DataFrame) -> dict[str, Any]:
-    """Spearman with CIFAR-10 accuracy by seed, on the architectures that all seeds have; how far seeds agree."""
-    frames = [_read(runs / f"sample_{seed}.csv") for seed in range(3)]
-    shared = [t for t in frames[0].index if all(t in frame.index for frame in frames)] if len(frames[0]) else []
-    if len(shared) < 10:
-        return {}
-    accuracy = truth.loc[shared, "c10_test_200"].to_numpy(float)
-    made = {}
-    for name in (c for c in frames[0] if not c.endswith(" seconds")):
-        values = [frame.loc[shared, name].to_numpy(float) for frame in frames]
-        agreement = [metrics.spearman(metrics.filled(a), b) for a, b in itertools.combinations(values, 2)]
-        made[name] = {
-            "architectures": len(shared),
-            "spearman": [metrics.spearman(accuracy, v) for v in values],
-            "between seeds": float(np.mean(agreement)),
-        }
-    return made
 
 
 def ensembles(sample: pd.DataFrame, whole: pd.DataFrame, truth: pd.DataFrame) -> dict[str, Any]:
@@ -311,8 +335,8 @@ def page(made: Mapping[str, Any]) -> str:
         "Made by `benchmarks/zero_cost_nasbench201.py`: real CIFAR-10 images, accuracies after 200 epochs. Undefined "
         "scores rank last and are counted; operations that no input reaches, or that reach no output, are not built. "
         "`params`, `macs` and an order drawn at random are controls. Intervals: 95 %, bootstrap over architectures. "
-        "Seconds are the median of what a score takes alone, on a machine shared with other programs. Scores differ in "
-        "how many architectures there was time for: compare them by their intervals.",
+        "Seconds are the median of what a score takes alone, on a machine shared with other programs. Figures are "
+        "means over seeds of the weights and the batch, for scores that draw any.",
         "",
         "![Spearman with accuracy](training-free.svg)",
     ]
@@ -324,19 +348,23 @@ def page(made: Mapping[str, Any]) -> str:
         if made[key]:
             lines += ["", f"## {title}", "", *_correlations(made[key]), "", *_searches(made[key])]
             lines += _epsilon(made[key])
-    lines += ["", "## Beside published figures", "", *_beside(made["sample"], made["seeds"])] if made["sample"] else []
+    lines += ["", "## Beside published figures", "", *_beside(made["sample"], made["forms"])] if made["sample"] else []
     lines += _ensembles(made["ensembles"])
-    if made["seeds"]:
+    several = {name: row for name, row in made["sample"].items() if row["seeds"] > 1 and row["between seeds"] < 1}
+    if several:
         lines += [
-            "", "## Seeds", "", "| score | architectures | Spearman by seed | between seeds |", "| --- " * 4 + "|",
+            "", "## Seeds", "", "Spearman with accuracy (CIFAR-10) by seed, and of one seed's values with another's.",
+            "", "| score | architectures | by seed | between seeds |", "| --- " * 4 + "|",
         ]  # fmt: skip
         lines += [
-            "| {} | {} | {} | {:.3f} |".format(
-                name, row["architectures"], ", ".join(f"{v:.3f}" for v in row["spearman"]), row["between seeds"]
-            )
-            for name, row in made["seeds"].items()
+            f"| {name} | {row['architectures']} | {_figures(row['by seed'])} | {row['between seeds']:.3f} |"
+            for name, row in _ordered(several)
         ]
     return "\n".join([*lines, ""])
+
+
+def _figures(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.3f}" for value in values)
 
 
 def _ordered(rows: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -346,8 +374,8 @@ def _ordered(rows: Mapping[str, Any]) -> list[tuple[str, Any]]:
 def _correlations(rows: Mapping[str, Any]) -> list[str]:
     """How well each score orders networks."""
     head = [
-        "score", "architectures", "undefined", "CIFAR-10", "CIFAR-100", "ImageNet16-120", "Kendall", "with a free path",
-        "without", "top 10 %", "Kendall of these",
+        "score", "architectures", "seeds", "undefined", "CIFAR-10", "CIFAR-100", "ImageNet16-120", "Kendall",
+        "with a free path", "without", "top 10 %", "Kendall of these",
     ]  # fmt: skip
     lines = [
         "Spearman, where nothing else is said; Kendall, free paths (from input to output without a convolution) and "
@@ -358,7 +386,8 @@ def _correlations(rows: Mapping[str, Any]) -> list[str]:
         c10 = row["CIFAR-10"]
         low, high = c10["interval"]
         cells = [
-            name, str(row["architectures"]), str(row["undefined"]), f"{c10['spearman']:.3f} [{low:.3f}, {high:.3f}]",
+            name, str(row["architectures"]), str(row["seeds"]), f"{row['undefined']:g}",
+            f"{c10['spearman']:.3f} [{low:.3f}, {high:.3f}]",
             *(f"{row[label]['spearman']:.3f}" for label in ("CIFAR-100", "ImageNet16-120")), f"{c10['kendall']:.3f}",
             *("" if row[part] is None else f"{row[part]:.3f}" for part in ("with a free path", "without a free path")),
             f"{c10['spearman of the top 10 %']:.3f}", f"{c10['kendall of the top 10 %']:.3f}",
@@ -376,8 +405,7 @@ def _searches(rows: Mapping[str, Any]) -> list[str]:
     ]  # fmt: skip
     lines = [
         "As a search: the share of the truly best tenth in the score's first tenth, and the accuracies that its first, "
-        f"first ten and first hundred come to (CIFAR-10; the best here has {best:.2f}; with fewer architectures the "
-        "first hundred are a larger part of them).",
+        f"first ten and first hundred come to (CIFAR-10; the best here has {best:.2f}).",
         "", "| " + " | ".join(head) + " |", "| --- " * len(head) + "|",
     ]  # fmt: skip
     for name, row in _ordered(rows):
@@ -399,15 +427,15 @@ def _epsilon(rows: Mapping[str, Any]) -> list[str]:
         return []
     row, ours = rows["epsilon"], rows.get("epsilon_log")
     said = (
-        f"`epsilon` is undefined for {row['undefined']} of {row['architectures']} architectures: those without a path "
-        "free of convolutions. The published .87 leaves them out, and holds among those that have one "
+        f"`epsilon` is undefined for {row['undefined']:g} of {row['architectures']} architectures: those without a "
+        "path free of convolutions. The published .87 leaves them out, and holds among those that have one "
         f"({row['with a free path']:.3f}); it does not hold like for like: over all, undefined ones last, it is "
         f"{row['CIFAR-10']['spearman']:.3f} on CIFAR-10, {row['CIFAR-100']['spearman']:.3f} on CIFAR-100 and "
         f"{row['ImageNet16-120']['spearman']:.3f} on ImageNet16-120."
     )
     if ours is not None:
         said += (
-            f" `epsilon_log`, which is defined for all but {ours['undefined']} (no path at all), comes to "
+            f" `epsilon_log`, which is defined for all but {ours['undefined']:g} (no path at all), comes to "
             f"{ours['CIFAR-10']['spearman']:.3f}, {ours['CIFAR-100']['spearman']:.3f} and "
             f"{ours['ImageNet16-120']['spearman']:.3f}; among those with a free path it is the weaker of the two "
             f"({ours['with a free path']:.3f})."
@@ -415,7 +443,7 @@ def _epsilon(rows: Mapping[str, Any]) -> list[str]:
     return ["", said]
 
 
-def _beside(rows: Mapping[str, Any], seeds: Mapping[str, Any]) -> list[str]:
+def _beside(rows: Mapping[str, Any], forms: Mapping[str, Any]) -> list[str]:
     """Published figures next to ours."""
     lines = [
         "NASLib's values of 9,445 cells without a dead operation, against ours on such cells of the sample (CIFAR-10, "
@@ -427,9 +455,11 @@ def _beside(rows: Mapping[str, Any], seeds: Mapping[str, Any]) -> list[str]:
         if name in rows:
             value, (low, high) = rows[name]["like the reference"], rows[name]["its interval"]
             close, inside = abs(value - published) <= 0.03, low <= published <= high
-            drawn = seeds[name]["spearman"] if name in seeds else [0.0]
+            drawn = rows[name]["like the reference, by seed"]
             apart = abs(value - published) <= max(drawn) - min(drawn)
             why = f"no: {WHY.get(name, 'not explained')}"
+            if name in forms:
+                why += f": so read, ours is {forms[name]['like the reference']:.3f}"
             holds = "yes" if close else "within the interval" if inside else "within the seeds" if apart else why
             ours = f"{value:.3f} [{low:.3f}, {high:.3f}]"
             lines.append(f"| {name} | {ours} | {published:.3f} | {value - published:+.3f} | {holds} |")

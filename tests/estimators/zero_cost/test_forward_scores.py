@@ -1,5 +1,6 @@
 """Scores of forward passes against plain NumPy, on the tensors that hooks see."""
 
+import copy
 import math
 from itertools import pairwise
 
@@ -85,6 +86,29 @@ def test_zen() -> None:
         network(x)
     handle.remove()
     assert tail == pytest.approx(math.log(math.sqrt(seen[0].transpose(0, 1).flatten(1).var(1).mean())), rel=1e-3)
+
+
+def test_zen_with_running_variances() -> None:
+    """Those that PyTorch keeps through both passes."""
+    subject = Subject(CELL, SETTING, {}, {})
+    x = subject.normal(8, 3, 16, 16, keys=("zen", "x", 0))
+    moved = x + 0.01 * subject.normal(8, 3, 16, 16, keys=("zen", "noise", 0))
+    network = copy.deepcopy(subject.initialised(normal, "zen", 0))
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    spreads = []
+    for norm in norms:
+        norm.register_forward_pre_hook(lambda _, inputs: spreads.append(inputs[0].var((0, 2, 3)).mean().log() / 2))
+        norm.running_mean, norm.running_var = torch.zeros(norm.num_features), torch.ones(norm.num_features)
+        norm.track_running_stats, norm.momentum = True, 0.1
+        norm.train()
+    with torch.no_grad():
+        network(x)
+        of_the_batch = sum(map(float, spreads))
+        network(moved)
+    running = sum(float(norm.running_var.mean().log()) / 2 for norm in norms)
+    difference = value("zen:batch=8,running=true") - value("zen:batch=8")
+    assert difference == pytest.approx(running - of_the_batch, abs=1e-4)
+    assert abs(difference) > 1
 
 
 def test_meco() -> None:

@@ -14,7 +14,9 @@ from archscout.core.registry import create
 from archscout.core.seeds import derive, stream
 from archscout.core.space import Space
 from archscout.estimators.zero_cost.synflow import Synflow, synaptic_flow
+from archscout.networks.choices import OneOf
 from archscout.networks.pick import build
+from archscout.spaces.model import ModelSpace
 from archscout.testing import EstimatorConformance
 from archscout.testing.tasks import tiny_task
 
@@ -131,3 +133,39 @@ def test_no_path_is_no_number() -> None:
 @pytest.mark.parametrize("network", [nn.Flatten(), nn.BatchNorm1d(4)])
 def test_no_weight_is_no_flow(network: nn.Module) -> None:
     assert synaptic_flow(network, (4,)) == 0.0
+
+
+class Beside(nn.Module):
+    """Weights that no layer holds, a layer that is used twice, the second time not as a layer, and a number added."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(12, 6)
+        self.activation = OneOf({"relu": nn.ReLU(), "none": nn.Identity()})
+        self.mixing = nn.Parameter(torch.linspace(-1, 1, 36).reshape(6, 6))
+        self.offset = nn.Parameter(torch.linspace(-1, 1, 6))
+        self.last = nn.Linear(12, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.activation(self.first(x.flatten(1)))
+        y = F.linear(y, self.mixing) + self.offset + 1
+        return self.last(F.linear(y, self.first.weight.t()))
+
+
+def test_weights_outside_layers_count() -> None:
+    """In a module of a user's own, whose code is seen by autograd alone."""
+    space = ModelSpace(Beside())
+    setting = Setting(space, tiny_task((3, 2, 2), classes=2).sealed(), seed=1)
+    architecture = space.architecture({"activation": "relu"})
+    network = build(space, architecture, setting.task, seed=derive(1, "weights", space.canonical(architecture)))
+    weights = {name: p.detach().abs().double() for name, p in network.named_parameters()}
+    first, mixing, last = weights["first.weight"], weights["mixing"], weights["last.weight"]
+    y = first.sum(1) + weights["first.bias"]
+    mixed = y @ mixing.T
+    seen = mixed + weights["offset"] + 1
+    out = last.sum(0)
+    through_last = float(seen @ first @ out)
+    through_mixing = float(mixed @ first @ out)
+    through_first = float(first.sum(1) @ mixing.T @ first @ out) + float(seen @ first @ out)
+    estimate = Synflow().estimate([architecture], setting)[0]
+    assert math.exp(estimate.value) == pytest.approx(through_last + through_mixing + through_first, rel=1e-6)

@@ -12,7 +12,7 @@ from archscout.core.errors import UndefinedScore
 from archscout.core.registry import register
 from archscout.estimators.zero_cost.harness import Score, Subject, normalised_by, unchanged
 from archscout.estimators.zero_cost.one_channel import expected_flow, fits
-from archscout.estimators.zero_cost.operators import operators
+from archscout.estimators.zero_cost.operators import familiar, operators
 from archscout.estimators.zero_cost.skeleton import skeleton
 
 _LINEAR = frozenset(
@@ -58,7 +58,8 @@ class Synflow(Score):
     undefined.
 
     Where all that a network does grows with its inputs, no gradient is negative, and the sum is the derivative of R
-    when all weights grow together, which goes beside R through one forward pass. Elsewhere it takes a backward pass.
+    when all weights grow together, which goes beside R through one forward pass. Elsewhere, and in networks with
+    modules of a user's own, it takes a backward pass.
 
     Args:
         expected: the logarithm of the *expected* sum over PyTorch's initialisation of convolutions and linear layers,
@@ -80,7 +81,7 @@ class Synflow(Score):
             if not grows or not fits(bones, run):
                 raise UndefinedScore("the expected flow is known only for convolutions, ReLUs, pools and sums")
             flow = expected_flow(bones, shape)[1] * subject.setting.task.outputs
-        elif grows:
+        elif grows and familiar(subject.network):
             flow = flow_by_growth(subject.network, shape)
         else:
             flow = synaptic_flow(subject.network, shape)
