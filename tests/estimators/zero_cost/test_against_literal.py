@@ -13,7 +13,8 @@ from archscout.core.estimator import Setting
 from archscout.core.registry import create
 from archscout.core.seeds import derive, stream
 from archscout.estimators.zero_cost import kernel
-from archscout.estimators.zero_cost.expression import constant_outputs, expression, images
+from archscout.estimators.zero_cost.constant_outputs import constant_outputs, images
+from archscout.estimators.zero_cost.expression import expression
 from archscout.estimators.zero_cost.harness import Asked, Subject, score
 from archscout.estimators.zero_cost.initialisation import normal
 from archscout.estimators.zero_cost.one_channel import constant_weights, fits

@@ -18,7 +18,8 @@ from archscout.core.registry import create, register
 from archscout.core.seeds import stream
 from archscout.core.trial import Estimate
 from archscout.estimators.zero_cost import harness
-from archscout.estimators.zero_cost.harness import Score, Subject, Watcher, draw, score, together
+from archscout.estimators.zero_cost.harness import Score, Subject, draw, score, together
+from archscout.estimators.zero_cost.watching import Watcher
 from archscout.networks.choices import Linear, Width
 from archscout.spaces.model import ModelSpace
 from archscout.testing.tasks import tiny_task

@@ -10,9 +10,10 @@ from torch import nn
 
 from archscout.core.errors import UndefinedScore, UsageError
 from archscout.core.registry import register
-from archscout.estimators.zero_cost.harness import Score, Subject, Watching, check_batch
+from archscout.estimators.zero_cost.harness import Score, Subject, check_batch
 from archscout.estimators.zero_cost.naswot import GateKernel, log_determinant
 from archscout.estimators.zero_cost.recomputing import recomputing
+from archscout.estimators.zero_cost.watching import Watching
 
 
 @register("estimator", "das")

@@ -10,7 +10,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from archscout.core.errors import UndefinedScore, UsageError
 from archscout.core.registry import register
-from archscout.estimators.zero_cost.expression import Term, constant_outputs, expression, images
+from archscout.estimators.zero_cost.constant_outputs import constant_outputs, images
+from archscout.estimators.zero_cost.expression import Term, expression
 from archscout.estimators.zero_cost.harness import Score, Subject, check_batch
 from archscout.estimators.zero_cost.one_channel import constant_weights, fits, layers_fit
 from archscout.estimators.zero_cost.operators import operators

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from archscout.core.errors import UndefinedScore, UsageError
 from archscout.core.registry import register
-from archscout.estimators.zero_cost.harness import Score, Subject, Watcher, showing
+from archscout.estimators.zero_cost.harness import Score, Subject
+from archscout.estimators.zero_cost.watching import Watcher, showing
 
 
 class _LeastEigenvalues(Watcher):

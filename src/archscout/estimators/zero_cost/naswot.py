@@ -7,7 +7,8 @@ from torch import Tensor
 
 from archscout.core.errors import UndefinedScore
 from archscout.core.registry import register
-from archscout.estimators.zero_cost.harness import Score, Subject, Watcher, check_batch
+from archscout.estimators.zero_cost.harness import Score, Subject, check_batch
+from archscout.estimators.zero_cost.watching import Watcher
 
 _CHUNK = 2**22
 """Codes compared at once: sums of so many ones are exact in float32."""

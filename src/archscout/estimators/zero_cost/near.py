@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from archscout.core.errors import UndefinedScore
 from archscout.core.registry import register
-from archscout.estimators.zero_cost.harness import Score, Subject, Watcher, check_batch
+from archscout.estimators.zero_cost.harness import Score, Subject, check_batch
+from archscout.estimators.zero_cost.watching import Watcher
 
 _ACTIVATIONS = tuple(getattr(nn, name) for name in nn.modules.activation.__all__)
 

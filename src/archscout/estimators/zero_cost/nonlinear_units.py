@@ -9,7 +9,8 @@ from torch import Tensor
 
 from archscout.core.errors import UndefinedScore
 from archscout.core.registry import register
-from archscout.estimators.zero_cost.harness import Score, Subject, Watcher, Watching
+from archscout.estimators.zero_cost.harness import Score, Subject
+from archscout.estimators.zero_cost.watching import Watcher, Watching
 
 
 class Units(Watcher):

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from archscout.estimators.zero_cost.harness import Watcher
+from archscout.estimators.zero_cost.watching import Watcher
 
 
 class Codes(Watcher):

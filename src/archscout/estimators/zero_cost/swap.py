@@ -8,9 +8,10 @@ import torch
 
 from archscout.core.errors import UndefinedScore, UsageError
 from archscout.core.registry import register
-from archscout.estimators.zero_cost.harness import Score, Subject, Watching
+from archscout.estimators.zero_cost.harness import Score, Subject
 from archscout.estimators.zero_cost.initialisation import normal
 from archscout.estimators.zero_cost.patterns import Codes, different_columns
+from archscout.estimators.zero_cost.watching import Watching
 
 
 @register("estimator", "swap")

@@ -15,9 +15,10 @@ from archscout.core.estimator import Setting
 from archscout.core.registry import register
 from archscout.core.seeds import derive, stream
 from archscout.core.task import Task
-from archscout.estimators.zero_cost.harness import Batch, Score, Subject, Watching, prepared
+from archscout.estimators.zero_cost.harness import Batch, Score, Subject, prepared
 from archscout.estimators.zero_cost.patterns import Codes, different_rows
 from archscout.estimators.zero_cost.te_nas_ntk import check_repeats
+from archscout.estimators.zero_cost.watching import Watching
 from archscout.networks.pick import build
 from archscout.spaces.thin import thin
 

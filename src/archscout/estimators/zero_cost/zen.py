@@ -12,8 +12,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from archscout.core.errors import UndefinedScore, UsageError
 from archscout.core.registry import register
-from archscout.estimators.zero_cost.harness import Score, Subject, Watcher, check_batch, showing
+from archscout.estimators.zero_cost.harness import Score, Subject, check_batch
 from archscout.estimators.zero_cost.initialisation import normal
+from archscout.estimators.zero_cost.watching import Watcher, showing
 
 _STEP = 0.01
 
