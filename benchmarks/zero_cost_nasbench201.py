@@ -9,6 +9,7 @@ score --data` takes. Scores are written row by row to CSV files in `--runs`, fro
 
 - `networks.csv`: of each of the 15,625 architectures the first that is the same network (there are 5,260);
 - `exact.csv`: scores on one channel, which no drawn weight changes, of all networks;
+- `wide.csv`: scores of the published network, of all networks;
 - `small.csv`: scores of a small network (4 channels, 1 cell a stage, batch 32), of all networks;
 - `sample_SEED.csv`: scores of the published network (16 channels, 5 cells), of as many of 1,000 architectures, drawn
   once and in random order, as the time allows, for each of three seeds of the weights and the batch;
@@ -48,6 +49,7 @@ DEAR = [
     "grasp:batch=32", "gradsign:batch=32", "vkdnw:batch=4", "te_nas_ntk:batch=24", "eigen_nas:batch=24",
     "te_nas_regions:repeats=1", "teg_mse:batch=16,repeats=1", "nasgraph",
 ]  # fmt: skip
+WIDE = ["meco", "near:batch=64"]
 FORMS = ["zen:running=true"]
 COUNT = 1000
 SEEDS = (0, 1, 2)
@@ -105,6 +107,7 @@ def run(options: argparse.Namespace) -> None:
         ("views_0", published, VIEWS, drawn, COUNT, 0),
         ("dear_0", published, DEAR, drawn, COUNT, 0),
         ("forms", published, FORMS, drawn, COUNT, 0),
+        ("wide", published, WIDE, everything, len(everything), 0),
         *((f"sample_{seed}", published, SAMPLE, drawn, COUNT, seed) for seed in SEEDS[1:]),
         *((f"views_{seed}", published, VIEWS, drawn, COUNT, seed) for seed in SEEDS[1:]),
         *((f"dear_{seed}", published, DEAR, drawn, COUNT, seed) for seed in SEEDS[1:]),

@@ -6,6 +6,7 @@ from types import ModuleType
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from archscout.core.architecture import Architecture
@@ -21,7 +22,9 @@ from archscout.estimators.zero_cost.one_channel import constant_weights, fits
 from archscout.estimators.zero_cost.operators import operators
 from archscout.estimators.zero_cost.skeleton import skeleton
 from archscout.estimators.zero_cost.te_nas_regions import _crops
+from archscout.networks.choices import OneOf
 from archscout.networks.pick import build
+from archscout.spaces.model import ModelSpace
 from archscout.spaces.thin import thin
 from archscout.testing.tasks import tiny_task
 
@@ -159,6 +162,41 @@ def test_one_channel_stands_for_all_on_mobile_networks(literal: ModuleType) -> N
             assert torch.allclose(expected[:, 0], expected[:, -1], rtol=1e-4)
             compared += bool(expected[:, 0].std() > 0)
     assert compared
+
+
+class _Functional(nn.Module):
+    """A user's own module, which normalises and adds by code that no layer shows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3, padding=1, bias=False)
+        self.second = nn.Conv2d(4, 4, 3, padding=1, bias=False)
+        self.activation = OneOf({"relu": nn.ReLU(), "none": nn.Identity()})
+        self.head = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.activation(F.batch_norm(self.first(x), None, None, training=True)) + 0.1
+        return self.head((y + self.second(y)).mean((2, 3)))
+
+
+def test_epsilon_of_a_module_of_the_users_own(literal: ModuleType) -> None:
+    space = ModelSpace(_Functional())
+    setting = Setting(space, tiny_task((3, 16, 16), 4, 40).sealed(), seed=2)
+    architecture = space.architecture({"activation": "relu"})
+    x, _ = Subject(architecture, setting, {}, {}).inputs(16)
+    expected = literal.epsilon(build(space, architecture, setting.task), x, 1e-2, 1.0)
+    assert value("epsilon:batch=16,low=0.01", setting, architecture) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("size", [2, 20])
+def test_gradsign_of_a_module_of_the_users_own(size: int, literal: ModuleType) -> None:
+    space = ModelSpace(_Functional())
+    setting = Setting(space, tiny_task((3, 16, 16), 4, 40).sealed(), seed=2)
+    architecture = space.architecture({"activation": "relu"})
+    expected = literal.gradsign(
+        fresh(setting, architecture, literal), *Subject(architecture, setting, {}, {}).inputs(size)
+    )
+    assert value(f"gradsign:batch={size}", setting, architecture) == pytest.approx(expected, rel=2e-3)
 
 
 @pytest.mark.parametrize("inner", [False, True])

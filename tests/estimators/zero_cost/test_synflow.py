@@ -169,3 +169,11 @@ def test_weights_outside_layers_count() -> None:
     through_first = float(first.sum(1) @ mixing.T @ first @ out) + float(seen @ first @ out)
     estimate = Synflow().estimate([architecture], setting)[0]
     assert math.exp(estimate.value) == pytest.approx(through_last + through_mixing + through_first, rel=1e-6)
+
+
+def test_the_expected_flow_of_such_a_module_is_not_known() -> None:
+    space = ModelSpace(Beside())
+    setting = Setting(space, tiny_task((3, 2, 2), classes=2).sealed(), seed=1)
+    estimate = Synflow(expected=True).estimate([space.architecture({"activation": "relu"})], setting)[0]
+    assert math.isnan(estimate.value)
+    assert "only for" in estimate.reason

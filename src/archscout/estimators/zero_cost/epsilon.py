@@ -11,11 +11,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from archscout.core.errors import UndefinedScore, UsageError
 from archscout.core.registry import register
 from archscout.estimators.zero_cost.constant_outputs import constant_outputs, images
-from archscout.estimators.zero_cost.expression import Term, expression
+from archscout.estimators.zero_cost.expression import read
 from archscout.estimators.zero_cost.harness import Score, Subject, check_batch
-from archscout.estimators.zero_cost.one_channel import constant_weights, fits, layers_fit
+from archscout.estimators.zero_cost.one_channel import constant_weights, fits
 from archscout.estimators.zero_cost.operators import operators
-from archscout.estimators.zero_cost.skeleton import Skeleton, skeleton
+from archscout.estimators.zero_cost.skeleton import skeleton
 
 
 @register("estimator", "epsilon")
@@ -65,7 +65,7 @@ def outputs(subject: Subject, batch: int, weights: tuple[float, ...], dtype: tor
     x, _ = subject.inputs(batch)
     bones = skeleton(setting.space, subject.architecture, setting.task)
     on_processor = x.device.type == "cpu"
-    terms = subject.once("expression", lambda: _expression(bones, x)) if on_processor else None
+    terms = subject.once("expression", lambda: read(bones, x.shape[1:])) if on_processor else None
     if terms is not None:
         one_channel = images(x, dtype)
         return torch.stack([_different(constant_outputs(terms, one_channel, weight)) for weight in weights])
@@ -77,16 +77,6 @@ def outputs(subject: Subject, batch: int, weights: tuple[float, ...], dtype: tor
     for row in made:
         _different(row)
     return made
-
-
-def _expression(bones: Skeleton, x: Tensor) -> list[Term] | None:
-    """The network as an expression, where it is layers, sums and averages alone."""
-    if x.ndim != 4 or not layers_fit(bones):
-        return None
-    try:
-        return expression(bones, (x.shape[2], x.shape[3]))
-    except (TypeError, AttributeError, ValueError):
-        return None
 
 
 def _different(outputs: Tensor) -> Tensor:

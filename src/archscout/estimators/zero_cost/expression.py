@@ -8,6 +8,7 @@ network's code on terms in the place of tensors; `archscout.estimators.zero_cost
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from archscout.estimators.zero_cost.one_channel import layers_fit
 from archscout.estimators.zero_cost.skeleton import Skeleton, pair, places
 
 Map = tuple[int, int]
@@ -86,8 +88,21 @@ class _Symbol:
         return self.made("places", (), None)
 
 
+def read(skeleton: Skeleton, input_shape: Sequence[int]) -> list[Term] | None:
+    """The network as an expression; None where its code does more than layers, sums and averages over places.
+
+    That goes for a user's own modules as well: whatever else they do to a term is an error.
+    """
+    if len(input_shape) != 3 or not layers_fit(skeleton):
+        return None
+    try:
+        return expression(skeleton, (input_shape[1], input_shape[2]))
+    except (TypeError, AttributeError, ValueError):
+        return None
+
+
 def expression(skeleton: Skeleton, size: Map) -> list[Term]:
-    """The terms of a network that `fits`, parts first, the output last.
+    """The terms of a network whose layers keep equal channels equal, parts first, the output last.
 
     Raises `TypeError`, `AttributeError` or `ValueError` for a network whose code does more than layers, sums and
     averages over places.

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from archscout.estimators.zero_cost.skeleton import Skeleton
+from archscout.estimators.zero_cost.skeleton import Skeleton, familiar
 
 _SAFE = frozenset(
     [
@@ -66,8 +66,8 @@ _MEMORY = 24
 
 
 def fits(skeleton: Skeleton, operators: frozenset[str]) -> bool:
-    """Whether a network keeps equal channels equal: only layers and operators that are known to do so."""
-    return operators <= _SAFE and layers_fit(skeleton)
+    """Whether a network keeps equal channels equal: only modules, layers and operators that are known to do so."""
+    return operators <= _SAFE and layers_fit(skeleton) and familiar(skeleton.network)
 
 
 def layers_fit(skeleton: Skeleton) -> bool:

@@ -47,14 +47,6 @@ def operators(subject: Subject) -> frozenset[str]:
     return _known[key][0]
 
 
-def familiar(network: nn.Module) -> bool:
-    """Whether all its modules are of PyTorch or of this package, whose parameters belong to layers that are known.
-
-    The code of any other module may use parameters, or add numbers, where no layer is seen to.
-    """
-    return all(type(module).__module__.partition(".")[0] in ("torch", "archscout") for module in network.modules())
-
-
 def _run(network: nn.Module, input_shape: tuple[int, ...]) -> frozenset[str]:
     some = next(network.parameters(), None)
     x = torch.zeros((2, *input_shape), device=None if some is None else some.device)

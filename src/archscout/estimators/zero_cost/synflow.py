@@ -10,10 +10,11 @@ from torch.func import functional_call
 
 from archscout.core.errors import UndefinedScore
 from archscout.core.registry import register
+from archscout.estimators.zero_cost.expression import read
 from archscout.estimators.zero_cost.harness import Score, Subject, normalised_by, unchanged
 from archscout.estimators.zero_cost.one_channel import expected_flow, fits
-from archscout.estimators.zero_cost.operators import familiar, operators
-from archscout.estimators.zero_cost.skeleton import skeleton
+from archscout.estimators.zero_cost.operators import operators
+from archscout.estimators.zero_cost.skeleton import familiar, skeleton
 
 _LINEAR = frozenset(
     [
@@ -78,7 +79,7 @@ class Synflow(Score):
         grows = run <= _LINEAR
         if self.expected:
             bones = skeleton(subject.setting.space, subject.architecture, subject.setting.task)
-            if not grows or not fits(bones, run):
+            if not grows or not (fits(bones, run) or read(bones, shape)):
                 raise UndefinedScore("the expected flow is known only for convolutions, ReLUs, pools and sums")
             flow = expected_flow(bones, shape)[1] * subject.setting.task.outputs
         elif grows and familiar(subject.network):
