@@ -22,6 +22,9 @@ from archscout.estimators.zero_cost.recomputing import recomputing
 
 _aten: Any = torch.ops.aten
 
+_SHARE = 0.4
+"""Of the memory that a pass may hold otherwise, for rules hold as much again beside it."""
+
 
 class NoRule(UndefinedScore):
     """The network does something that has no rule here."""
@@ -44,7 +47,7 @@ def grown(
     count = len(x)
     growing = partial(_Growing, count)
     with torch.enable_grad():
-        with recomputing(network, growing), growing():
+        with recomputing(network, growing, share=_SHARE), growing():
             outputs = network(torch.cat([x, torch.zeros_like(x)]))
         values, slopes = outputs[:count], outputs[count:]
         (slope,) = torch.autograd.grad(loss(values), values, create_graph=True)
