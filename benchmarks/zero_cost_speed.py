@@ -5,10 +5,10 @@
 
 Networks are those of NAS-Bench-201 at the published size. The literal forms are those of the tests, on the network
 that public code builds (operations that are dead too), one thread, both in one run and in turn. Parts: `literal`
-(ratios, and the time of a part that stays), `together`, `family`, `nasgraph`, `share` and `everything`
-(all 15,625 epsilon scores: from a part, and by two workers), `memory` and `lean` (processes of their own: a batch of
-256, and the scores and batch that public code was measured with). Writes docs/results/zero_cost_speed.json and .md;
-parts that are not asked for stay.
+(ratios, and the time of a part that stays), `ranks` (what the passes of the tangent kernel have in common), `together`,
+`family`, `nasgraph`, `share` and `everything` (all 15,625 epsilon scores: from a part, and by two workers), `memory`
+and `lean` (processes of their own: a batch of 256, and the scores and batch that public code was measured with). Writes
+docs/results/zero_cost_speed.json and .md; parts that are not asked for stay.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -51,7 +51,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
 FAMILY = ["grad_norm", "snip", "plain", "fisher", "knas"]
 TEN = [*FAMILY, "jacob_cov", "epe_nas", "naswot:batch=64", "das:batch=64", "near"]
-PARTS = ("literal", "together", "family", "nasgraph", "share", "everything", "memory", "lean")
+PARTS = ("literal", "ranks", "together", "family", "nasgraph", "share", "everything", "memory", "lean")
 
 SHARE = 200
 """Architectures whose processor seconds stand for those of the space."""
@@ -123,6 +123,8 @@ def main() -> None:
         found: Any
         if part == "literal":
             found = against_literal(setting, architectures, partial(keep, file, made, part))
+        elif part == "ranks":
+            found = ranks(setting, architectures)
         elif part == "together":
             found = together(setting, architectures)
         elif part == "family":
@@ -256,6 +258,22 @@ def least_kernel(network: torch.nn.Module, x: torch.Tensor) -> None:
                 further.run(gradient)
 
 
+def ranks(setting: Setting, architectures: list[Architecture]) -> dict[str, list[int]]:
+    """Dimensions that the gradients of all outputs but one span at that one's example, by channels: of each layer."""
+    x, _ = draw(setting, KERNEL)
+    made: dict[str, list[int]] = {}
+    for architecture in architectures:
+        network = kernel.thin_network(Subject(architecture, setting, {}, {})).double()
+        with frozen(network), following(network) as calls:
+            outputs = network(x.double().contiguous().requires_grad_()).sum(1)
+        maps = [y for _, _, y in calls if y.ndim == 4 and y.requires_grad]
+        passes = [torch.autograd.grad(outputs[other], maps, retain_graph=True) for other in range(1, KERNEL)]
+        for y, gradients in zip(maps, zip(*passes, strict=True), strict=True):
+            rows = torch.stack([gradient[0].flatten() for gradient in gradients])
+            made.setdefault(str(y.shape[1]), []).append(int(torch.linalg.matrix_rank(rows, rtol=1e-9)))
+    return made
+
+
 def of_supernet(setting: Setting, literal: ModuleType, x: torch.Tensor) -> dict[str, float]:
     """The kernel that TE-NAS measures most often: all operations but `none` on all edges."""
     network = supernet(setting, 3, 0)
@@ -348,7 +366,7 @@ def page(made: Mapping[str, Any]) -> str:
         "one run, both sides in turn). Each fast form equals the literal one in the tests.",
     ]
     if "literal" in made:
-        lines += _literal(made["literal"])
+        lines += _literal(made["literal"], made.get("ranks", {}))
     if "together" in made:
         lines += _together(made["together"], made.get("family"), made.get("lean", {}))
     lines += ["", "## Whole spaces, and memory", "", "| what | aim | measured | |", "| --- " * 4 + "|"]
@@ -386,7 +404,7 @@ def _holds(held: bool) -> str:
     return "holds" if held else "missed"
 
 
-def _literal(made: Mapping[str, Any]) -> list[str]:
+def _literal(made: Mapping[str, Any], ranks: Mapping[str, Sequence[int]]) -> list[str]:
     lines = [
         "", "## Against literal forms", "",
         f"Means over {made['architectures']} architectures, at a load of {made['load']:.1f}. `least` is the time of "
@@ -405,13 +423,24 @@ def _literal(made: Mapping[str, Any]) -> list[str]:
         ]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
     if "channels" in made:
-        lines += ["", *_why(made["channels"])]
+        lines += ["", *_why(made["channels"], ranks)]
     return lines
 
 
-def _why(channels: Mapping[str, float]) -> list[str]:
+def _why(channels: Mapping[str, float], ranks: Mapping[str, Sequence[int]]) -> list[str]:
     """What stands between the aims that are missed and an exact form."""
     narrow = channels["3"] / channels["12"]
+    spans = [
+        f"{min(each)}{'' if min(each) == max(each) else f' to {max(each)}'} where there are {width} channels"
+        for width, each in ranks.items()
+    ]
+    common = (
+        f" At one example the gradients of the {KERNEL - 1} other outputs span so many dimensions, layer by layer "
+        f"(these architectures, float64): {', '.join(spans)}; {KERNEL - 1} where no smaller number of passes has them "
+        "all."
+        if spans
+        else ""
+    )
     return [
         "What keeps GradSign and the tangent kernel from their aims:",
         "",
@@ -419,12 +448,11 @@ def _why(channels: Mapping[str, float]) -> list[str]:
         "gradients of each example. The literal form takes the same products, an example at a time, and wastes only "
         "what small calls waste. A form of nothing but one forward and one backward pass of the batch would be "
         "`at most` as fast.",
-        "- Through batch normalisation each of the 72 outputs depends on all 72 examples, so that 72 x 72 feature maps "
-        "go back through each layer of a stage. What they have in common does not help: they are sums of as many maps "
-        "as there are statistics above a layer, 24 a normalisation in the last stage, which is 72 at the third. Layers "
-        f"have 3, 6 and 12 channels; of 3 channels a convolution takes {narrow:.1f} times as long as one of 12 with as "
-        "many products, in the kernels that there are. Normalisation takes its sums from the weights' "
-        "gradients, and these are one convolution for all passes; what remains are mostly the convolutions.",
+        f"- Through batch normalisation each of the {KERNEL} outputs depends on all {KERNEL} examples, so that "
+        f"{KERNEL} x {KERNEL} feature maps go back through each layer of a stage.{common} Layers have 3, 6 and 12 "
+        f"channels; of 3 channels a convolution takes {narrow:.1f} times as long as one of 12 with as many products, "
+        "in the kernels that there are. Normalisation takes its sums from the weights' gradients, and these are one "
+        "convolution for all passes; what remains are mostly the convolutions.",
     ]
 
 
