@@ -465,7 +465,8 @@ def _beside(rows: Mapping[str, Any], forms: Mapping[str, Any]) -> list[str]:
             apart = abs(value - published) <= max(drawn) - min(drawn)
             why = f"no: {WHY.get(name, 'not explained')}"
             if name in forms:
-                why += f": so read, ours is {forms[name]['like the reference']:.3f}"
+                read, (least, most) = forms[name]["like the reference"], forms[name]["its interval"]
+                why += f": so read, ours is {read:.3f} [{least:.3f}, {most:.3f}]"
             holds = "yes" if close else "within the interval" if inside else "within the seeds" if apart else why
             ours = f"{value:.3f} [{low:.3f}, {high:.3f}]"
             lines.append(f"| {name} | {ours} | {published:.3f} | {value - published:+.3f} | {holds} |")

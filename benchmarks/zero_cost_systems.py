@@ -183,7 +183,7 @@ class LogRanks(BestOf):
     def __init__(self) -> None:
         blend = create("estimator", "rank_blend")
         self.weights = blend.weights
-        known = {"epsilon": "epsilon:batch=32", "epsilon_log": "epsilon_log:batch=16"}
+        known = {"near": "near:batch=64", "epsilon": "epsilon:batch=32", "epsilon_log": "epsilon_log:batch=16"}
         super().__init__([known.get(member, member) for member in blend.members], samples=100)
 
     def rule(self, values: np.ndarray) -> np.ndarray:

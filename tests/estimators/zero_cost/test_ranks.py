@@ -84,9 +84,9 @@ def test_an_ensemble_of_nothing_is_undefined() -> None:
 
 def test_the_tuned_blend_is_its_members_weighed() -> None:
     made = create("estimator", "rank_blend:reference=9")
-    assert made.members == ("jacob_cov", "params", "nasgraph:expected=true", "epsilon_log", "epsilon")
+    assert made.members == ("meco", "near", "nasgraph:expected=true", "epsilon_log", "epsilon")
     values, reference = (np.hstack([some(n, seed), some(n, seed + 1)])[:, :5] for n, seed in ((6, 1), (9, 3)))
-    assert np.allclose(made.combine(values, reference), np.log(ranks(values, reference)) @ [0.5, 2, 2, 2, 1])
+    assert np.allclose(made.combine(values, reference), np.log(ranks(values, reference)) @ [2, 1, 1, 2, 1])
 
 
 def test_among_candidates_ranks_are_those_of_scipy() -> None:
