@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from archscout.core.architecture import Architecture
+from archscout.core.errors import UndefinedScore
 from archscout.core.estimator import Setting
 from archscout.core.registry import create
 from archscout.core.seeds import derive, stream
@@ -18,6 +19,7 @@ from archscout.estimators.zero_cost.constant_outputs import constant_outputs, im
 from archscout.estimators.zero_cost.expression import expression
 from archscout.estimators.zero_cost.harness import Asked, Subject, score
 from archscout.estimators.zero_cost.initialisation import normal
+from archscout.estimators.zero_cost.layers import check_layers_are_all
 from archscout.estimators.zero_cost.one_channel import constant_weights, fits
 from archscout.estimators.zero_cost.operators import operators
 from archscout.estimators.zero_cost.skeleton import skeleton
@@ -186,6 +188,45 @@ def test_epsilon_of_a_module_of_the_users_own(literal: ModuleType) -> None:
     x, _ = Subject(architecture, setting, {}, {}).inputs(16)
     expected = literal.epsilon(build(space, architecture, setting.task), x, 1e-2, 1.0)
     assert value("epsilon:batch=16,low=0.01", setting, architecture) == pytest.approx(expected, rel=1e-4)
+
+
+class _Centred(nn.Conv2d):
+    """A layer of a user's own, whose weights have the mean 0."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(x, self.weight - self.weight.mean(), self.bias, self.stride, self.padding)
+
+
+class _WithCentred(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3, padding=1)
+        self.second = _Centred(4, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+        self.activation = OneOf({"relu": nn.ReLU(), "none": nn.Identity()})
+        self.head = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.activation(self.norm(self.second(self.first(x)))).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("epsilon", "same output"), ("te_nas_ntk", "outside of layers"), ("vkdnw", "outside of layers")],
+)
+def test_a_users_own_layer_is_not_taken_for_a_plain_one(name: str, reason: str) -> None:
+    """With one constant for all weights it gives zeros; the gradients of its weights are not those of a convolution."""
+    space = ModelSpace(_WithCentred())
+    setting = Setting(space, tiny_task((3, 16, 16), 4, 40).sealed(), seed=2)
+    (estimate,) = create("estimator", f"{name}:batch=8").estimate([space.architecture({"activation": "relu"})], setting)
+    assert math.isnan(estimate.value)
+    assert reason in estimate.reason
+
+
+def test_the_layers_of_plain_modules_are_all() -> None:
+    check_layers_are_all(_Functional(), torch.rand(2, 3, 16, 16))
+    with pytest.raises(UndefinedScore, match="outside of layers"):
+        check_layers_are_all(_WithCentred(), torch.rand(2, 3, 16, 16))
 
 
 @pytest.mark.parametrize("size", [2, 20])

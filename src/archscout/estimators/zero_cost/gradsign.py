@@ -15,8 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from archscout.core.errors import UndefinedScore
 from archscout.core.registry import register
 from archscout.estimators.zero_cost.harness import Score, Subject, check_batch, normalised_by
-from archscout.estimators.zero_cost.layers import WEIGHTED, Calls, following, frozen, weight_gradients
-from archscout.estimators.zero_cost.skeleton import familiar
+from archscout.estimators.zero_cost.layers import WEIGHTED, Calls, familiar, following, frozen, weight_gradients
 from archscout.supernets.pooling import speed_up
 
 _CHUNK = 32

@@ -20,6 +20,7 @@ from archscout.core.errors import UndefinedScore
 from archscout.estimators.zero_cost.harness import Subject, prepared
 from archscout.estimators.zero_cost.layers import (
     at_places,
+    check_layers_are_all,
     convolution_gradient,
     following,
     frozen,
@@ -70,7 +71,10 @@ def gram(network: nn.Module, x: Tensor, *, inner: bool = False) -> Tensor:
         network: it is left as it was.
         x: examples.
         inner: leave out the first and the last weighted layer, as scores do that look at the cells alone.
+
+    Raises `UndefinedScore` where the outputs depend on no weight, or a user's own code uses weights outside of layers.
     """
+    check_layers_are_all(network, x[:2])
     with frozen(network), following(network, norms=True) as calls:
         outputs = network(x.clone(memory_format=torch.contiguous_format).requires_grad_())
         kept = [call for call in calls if call[2].requires_grad and _has_weight(call[0])]

@@ -7,6 +7,7 @@ weight, gives the gradients of all examples.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,10 +16,71 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
 
 from archscout.core.errors import UndefinedScore
 
 WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Linear)
+
+
+def familiar(network: nn.Module) -> bool:
+    """Whether all its modules are of PyTorch or of this package, whose numbers come from layers that are known.
+
+    The code of any other module may use parameters, normalise, or add numbers, where no layer is seen to.
+    """
+    return all(map(is_familiar, network.modules()))
+
+
+def is_familiar(module: nn.Module) -> bool:
+    """Whether the module itself is of PyTorch or of this package."""
+    return type(module).__module__.partition(".")[0] in ("torch", "archscout")
+
+
+def check_layers_are_all(network: nn.Module, x: Tensor) -> None:
+    """Raises `UndefinedScore` where a user's own code uses parameters outside of the layers that `following` follows.
+
+    Args:
+        network: it runs once, unless all its modules are familiar.
+        x: examples.
+    """
+    if familiar(network):
+        return
+    layers = [
+        module for module in network.modules() if is_familiar(module) and not any(True for _ in module.children())
+    ]
+    uses = _Uses(network)
+    handles = [layer.register_forward_pre_hook(uses.enter) for layer in layers]
+    handles += [layer.register_forward_hook(uses.leave) for layer in layers]
+    try:
+        with torch.no_grad(), uses:
+            network(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if uses.outside:
+        raise UndefinedScore("its code uses weights outside of layers, whose gradients are not followed here")
+
+
+class _Uses(TorchFunctionMode):
+    """Sees whether a parameter is used while no layer runs."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.parameters = {id(parameter) for parameter in network.parameters()}
+        self.running, self.outside = 0, False
+
+    def enter(self, *_: Any) -> None:
+        self.running += 1
+
+    def leave(self, *_: Any) -> None:
+        self.running -= 1
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if not self.running and isinstance(made, Tensor):
+            given = itertools.chain(args, (kwargs or {}).values())
+            self.outside = self.outside or any(id(each) in self.parameters for each in given)
+        return made
 
 
 class Calls:

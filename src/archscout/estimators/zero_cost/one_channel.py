@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from archscout.estimators.zero_cost.skeleton import Skeleton, familiar
+from archscout.estimators.zero_cost.layers import familiar, is_familiar
+from archscout.estimators.zero_cost.skeleton import KINDS, Skeleton
 
 _SAFE = frozenset(
     [
@@ -83,6 +84,7 @@ def _layers_fit(network: nn.Module) -> bool:
         for module in network.modules()
         if any(True for _ in module.parameters(recurse=False))
     )
+    own = any(isinstance(module, KINDS) and not is_familiar(module) for module in network.modules())
     plain = all(
         module.padding_mode == "zeros"
         and module.groups in (1, module.in_channels)
@@ -90,7 +92,7 @@ def _layers_fit(network: nn.Module) -> bool:
         for module in network.modules()
         if isinstance(module, nn.Conv2d)
     )
-    return layers and plain
+    return layers and plain and not own
 
 
 class Memory:

@@ -28,14 +28,6 @@ KINDS = (nn.Conv2d, nn.Linear, _BatchNorm, nn.ReLU, nn.AvgPool2d, nn.Identity)
 """The layers that can be told what to do."""
 
 
-def familiar(network: nn.Module) -> bool:
-    """Whether all its modules are of PyTorch or of this package, whose numbers come from layers that are known.
-
-    The code of any other module may use parameters, normalise, or add numbers, where no layer is seen to.
-    """
-    return all(type(module).__module__.partition(".")[0] in ("torch", "archscout") for module in network.modules())
-
-
 class Skeleton:
     """A network and what its layers do: `run` takes one function a kind of layer, called with (layer, input)."""
 

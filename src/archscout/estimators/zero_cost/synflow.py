@@ -12,9 +12,10 @@ from archscout.core.errors import UndefinedScore
 from archscout.core.registry import register
 from archscout.estimators.zero_cost.expression import read
 from archscout.estimators.zero_cost.harness import Score, Subject, normalised_by, unchanged
+from archscout.estimators.zero_cost.layers import familiar
 from archscout.estimators.zero_cost.one_channel import expected_flow, fits
 from archscout.estimators.zero_cost.operators import operators
-from archscout.estimators.zero_cost.skeleton import familiar, skeleton
+from archscout.estimators.zero_cost.skeleton import skeleton
 
 _LINEAR = frozenset(
     [

@@ -13,6 +13,7 @@ from archscout.core.errors import UndefinedScore
 from archscout.core.registry import register
 from archscout.estimators.zero_cost.harness import Score, Subject, check_batch
 from archscout.estimators.zero_cost.initialisation import kaiming
+from archscout.estimators.zero_cost.layers import check_layers_are_all
 
 _TENSORS = 128
 _SMOOTHING = 0.05
@@ -45,6 +46,7 @@ class Vkdnw(Score):
     def score(self, subject: Subject) -> float:
         network = subject.initialised(kaiming, "vkdnw")
         x, _ = subject.inputs(self.size)
+        check_layers_are_all(network, x[:2])
         tensors = list(network.parameters())
         norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
         try:
