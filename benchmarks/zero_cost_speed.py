@@ -7,8 +7,8 @@ Networks are those of NAS-Bench-201 at the published size. The literal forms are
 that public code builds (operations that are dead too), one thread, both in one run and in turn. Parts: `literal`
 (ratios, and the time of a part that stays), `ranks` (what the passes of the tangent kernel have in common), `together`,
 `family`, `nasgraph`, `share` and `everything` (all 15,625 epsilon scores: from a part, and by two workers), `memory`
-and `lean` (processes of their own: a batch of 256, and the scores and batch that public code was measured with). Writes
-docs/results/zero_cost_speed.json and .md; parts that are not asked for stay.
+and `lean` (processes of their own, on Linux: a batch of 256, and the scores and batch that public code was measured
+with). Writes docs/results/zero_cost_speed.json and .md; parts that are not asked for stay.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import importlib.util
 import itertools
 import json
 import os
-import resource
+import re
 import subprocess
 import sys
 import tempfile
@@ -113,7 +113,7 @@ def main() -> None:
         return
     setting = Setting(create("space", "nasbench201"), load(options.data).sealed())
     if options.peak:
-        print(peak(setting, options.peak))
+        print(peak(setting, options.peak.split("+")))
         return
     drawn = (setting.space.sample(stream(0, "speed", number)) for number in itertools.count())
     # Two networks, even if the texts differ, are measured once; what has no path at all is no network.
@@ -136,10 +136,9 @@ def main() -> None:
         elif part == "everything":
             found = everything(setting)
         else:
-            found = {
-                name: int(subprocess.check_output([sys.executable, __file__, "--data", options.data, "--peak", name]))
-                for name in (MEMORY if part == "memory" else PUBLIC)
-            }
+            command = [sys.executable, __file__, "--data", options.data, "--peak"]
+            groups = MEMORY if part == "memory" else {name: [name] for name in PUBLIC}
+            found = {title: int(subprocess.check_output([*command, "+".join(each)])) for title, each in groups.items()}
         keep(file, made, part, found)
         print(part, json.dumps(found, indent=1), flush=True)
 
@@ -346,11 +345,13 @@ def share(setting: Setting) -> dict[str, float]:
     return {"networks": len(different), "scored": SHARE, "telling them apart": telling, "processor": took}
 
 
-def peak(setting: Setting, group: str) -> int:
-    """The most memory that this process has held, in bytes, once the scores of a group are made of the largest cell."""
+def peak(setting: Setting, names: list[str]) -> int:
+    """The most memory that this process has held, in bytes, once these scores are made of the largest cell."""
     largest = setting.space.architecture(dict.fromkeys(CHOICES, "nor_conv_3x3"))
-    score([largest], MEMORY.get(group, [group]), setting)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    score([largest], names, setting)
+    # What `resource` tells of a process begins with the peak of the one that started it.
+    (held,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(held) * 1024
 
 
 # -- the page ---------------------------------------------------------------------------------------------------------
