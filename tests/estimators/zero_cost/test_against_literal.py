@@ -190,6 +190,29 @@ def test_epsilon_of_a_module_of_the_users_own(literal: ModuleType) -> None:
     assert value("epsilon:batch=16,low=0.01", setting, architecture) == pytest.approx(expected, rel=1e-4)
 
 
+class _OfVectors(nn.Module):
+    """A user's own module that normalises vectors by its own code, for which one example is too few."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(768, 6)
+        self.activation = OneOf({"relu": nn.ReLU(), "none": nn.Identity()})
+        self.head = nn.Linear(6, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.activation(F.batch_norm(self.first(x.flatten(1)), None, None, training=True)))
+
+
+def test_gradsign_of_a_module_that_takes_no_example_alone() -> None:
+    space = ModelSpace(_OfVectors())
+    setting = Setting(space, tiny_task((3, 16, 16), 4, 40).sealed(), seed=2)
+    (estimate,) = create("estimator", "gradsign:batch=8").estimate(
+        [space.architecture({"activation": "relu"})], setting
+    )
+    assert math.isnan(estimate.value)
+    assert "alone" in estimate.reason
+
+
 class _Centred(nn.Conv2d):
     """A layer of a user's own, whose weights have the mean 0."""
 

@@ -33,7 +33,8 @@ class GradSign(Score):
     code runs forward and backward once for each example, in training mode. Here a batch goes through with instance
     normalisation, which is the same, and each layer's gradients of all examples are one convolution in groups. (One
     file of theirs takes the mean over k in place of the sum: another order, as the sum grows with the number of
-    weights.) A map of one place, at which their code stops with an error, has variance 0.
+    weights.) A map of one place, at which their code stops with an error, has variance 0. Modules of a user's own that
+    are found to mix examples, or to use weights outside of layers, run as in their code.
 
     Args:
         batch: examples; the original's 128 by default.
@@ -86,7 +87,12 @@ def one_by_one(network: nn.Module, x: Tensor, y: Tensor, loss: Loss) -> float:
         raise UndefinedScore("the network has no convolution or linear layer in it")
     signs = [torch.zeros_like(weight) for weight in weights]
     for number in range(len(x)):
-        outputs = network(x[number : number + 1])
+        try:
+            outputs = network(x[number : number + 1])
+        except (RuntimeError, ValueError) as error:
+            raise UndefinedScore(f"the network does not take an example alone: {error}") from error
+        if not outputs.requires_grad:
+            raise UndefinedScore("no output depends on a weight")
         gradients = torch.autograd.grad(loss(outputs, y[number : number + 1]), weights, allow_unused=True)
         for total, gradient in zip(signs, gradients, strict=True):
             if gradient is not None:
