@@ -21,7 +21,7 @@ from typing import Any
 
 from archscout.core.errors import ArchscoutError
 from archscout.core.seeds import derive
-from archscout.search.engines import Engine, engine
+from archscout.workers.engines import Engine, engine
 
 
 def by_value(payload: Any, number: int) -> int:

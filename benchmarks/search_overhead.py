@@ -26,11 +26,11 @@ from archscout.core.trial import Estimate
 from archscout.search.budget import Budget
 from archscout.search.clock import Clock
 from archscout.search.costs import CostBook
-from archscout.search.engines import engine
 from archscout.search.progress import Silent
 from archscout.search.run import SearchRun
-from archscout.search.store import Store, StoredTrial
+from archscout.store.store import Store, StoredTrial
 from archscout.testing import tiny_task
+from archscout.workers.engines import engine
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 SLEEP = 0.2

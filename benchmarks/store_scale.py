@@ -27,7 +27,7 @@ import sqlalchemy
 
 from archscout.core.cost import Measurement
 from archscout.core.seeds import stream
-from archscout.search.store import Store, StoredTrial
+from archscout.store.store import Store, StoredTrial
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 RUN = "scale"

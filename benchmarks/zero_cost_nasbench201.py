@@ -31,9 +31,9 @@ import torch
 from archscout.core.architecture import Architecture
 from archscout.core.registry import create
 from archscout.core.space import Space
-from archscout.search import scoring
-from archscout.search.engines import engine
+from archscout.study import scoring
 from archscout.tasks.load import load
+from archscout.workers.engines import engine
 
 EXACT = ["synflow:expected=true", "nasgraph:expected=true", "nn_mass", "epsilon:batch=32", "epsilon_log:batch=16"]
 SMALL = ["jacob_cov:batch=32", "naswot:batch=32"]

@@ -42,10 +42,10 @@ from archscout.estimators.zero_cost.layers import following, frozen
 from archscout.estimators.zero_cost.passes import Passes
 from archscout.methods.pruning import gates
 from archscout.methods.te_nas import supernet
-from archscout.search import scoring
-from archscout.search.engines import engine
 from archscout.spaces.nasbench201 import CHOICES, OPERATIONS
+from archscout.study import scoring
 from archscout.tasks.load import load
+from archscout.workers.engines import engine
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"

@@ -18,12 +18,12 @@ from archscout.methods.strategy import StrategyMethod
 from archscout.search.budget import Budget
 from archscout.search.clock import Clock
 from archscout.search.costs import CostBook
-from archscout.search.engines import InlineEngine
 from archscout.search.progress import Silent
 from archscout.search.run import SearchRun
-from archscout.search.store import Store
+from archscout.store.store import Store
 from archscout.strategies.random import RandomSearch
 from archscout.testing import tiny_task
+from archscout.workers.engines import InlineEngine
 
 FULL = 27
 

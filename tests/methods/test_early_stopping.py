@@ -3,7 +3,7 @@
 import json
 
 from archscout.search.search import search
-from archscout.search.store import Store
+from archscout.store.store import Store
 from archscout.testing import tiny_task
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.networks.tracing import trace_architecture
-from archscout.search.store import StoredTrial
+from archscout.store.store import StoredTrial
 from archscout.testing.tasks import tiny_task
 
 EPOCHS = 18

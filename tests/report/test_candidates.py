@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
 from archscout.report import candidates
-from archscout.search.store import StoredTrial
+from archscout.store.store import StoredTrial
 
 
 def trial(number: int, **changes: Any) -> StoredTrial:

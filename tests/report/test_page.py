@@ -13,7 +13,7 @@ import pytest
 
 from archscout.core.errors import ArchscoutError, DataError, UsageError
 from archscout.report.page import inert, render, write
-from archscout.search.store import Store
+from archscout.store.store import Store
 
 SECTIONS = {"use", "search", "tradeoff", "network", "answers", "rungs", "sharing", "time", "details"}
 

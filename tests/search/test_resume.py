@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from archscout.core.errors import UsageError
-from archscout.search.lock import run_lock
-from archscout.search.store import Store
+from archscout.store.lock import run_lock
+from archscout.store.store import Store
 
 # A plain script without a main guard, as a newcomer would write it.
 SCRIPT = """

@@ -21,12 +21,12 @@ from archscout.core.trial import Estimate
 from archscout.search.budget import Budget
 from archscout.search.clock import Clock
 from archscout.search.costs import CostBook
-from archscout.search.engines import Engine, TrialTimeout
 from archscout.search.progress import Silent
 from archscout.search.run import SearchRun
-from archscout.search.store import Store
+from archscout.store.store import Store
 from archscout.strategies.evolution import RegularisedEvolution
 from archscout.strategies.random import RandomSearch
+from archscout.workers.engines import Engine, TrialTimeout
 
 
 class Grid(Space):

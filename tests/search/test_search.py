@@ -13,7 +13,7 @@ from archscout.core.registry import create, register
 from archscout.core.trial import Estimate
 from archscout.networks import choices
 from archscout.search.search import search, train
-from archscout.search.store import Store
+from archscout.store.store import Store
 from archscout.testing import tiny_task
 
 SPACE = "nasbench201:width=4,cells=1"

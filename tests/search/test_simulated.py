@@ -15,15 +15,15 @@ from archscout.core.seeds import stream
 from archscout.search.budget import Budget
 from archscout.search.clock import Clock
 from archscout.search.costs import CostBook
-from archscout.search.engines import InlineEngine
 from archscout.search.progress import Silent
 from archscout.search.run import SearchRun
 from archscout.search.simulated import SimulatedRun, simulate
-from archscout.search.store import Store
+from archscout.store.store import Store
 from archscout.strategies.evolution import RegularisedEvolution
 from archscout.strategies.random import RandomSearch
 from archscout.tables.table import Metric, write
 from archscout.tables.within import within
+from archscout.workers.engines import InlineEngine
 
 METRICS = [
     Metric("valid", dataset="d", split="valid", epochs=9),

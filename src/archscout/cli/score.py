@@ -50,8 +50,8 @@ def score(
 
         from archscout import api
         from archscout.cli.progress import progress
-        from archscout.search import scoring
-        from archscout.search.engines import engine
+        from archscout.study import scoring
+        from archscout.workers.engines import engine
 
         searched = api.space(space)
         for name in estimators:

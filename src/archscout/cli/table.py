@@ -66,8 +66,8 @@ def build_table(
 
         from archscout import api
         from archscout.cli.progress import progress
-        from archscout.search import building
-        from archscout.search.engines import engine
+        from archscout.study import building
+        from archscout.workers.engines import engine
 
         searched, task = api.space(space), api.task(data)
         searched.check_task(task)

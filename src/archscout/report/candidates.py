@@ -18,7 +18,7 @@ from archscout.report.quantities import finite
 
 
 class TrialLike(Protocol):
-    """What this room reads of a stored trial (`archscout.search.store.StoredTrial`)."""
+    """What this room reads of a stored trial (`archscout.store.store.StoredTrial`)."""
 
     @property
     def number(self) -> int: ...

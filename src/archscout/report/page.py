@@ -146,7 +146,7 @@ def _stored(file: Path, run: str) -> Sequence[TrialLike]:
     """The trials of a run, where its store lies beside the report (it may be a database elsewhere)."""
     if not file.is_file():
         return ()
-    from archscout.search.store import Store
+    from archscout.store.store import Store
 
     with Store.open(file, create=False) as store:
         return store.trials(run)

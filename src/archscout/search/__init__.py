@@ -1,1 +1,1 @@
-"""The run: engine, store, budget, resume, final training, export."""
+"""A run: budget, resume, final training, export."""

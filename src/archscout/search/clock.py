@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from archscout.search.store import Store
+from archscout.store.store import Store
 
 
 class Clock:

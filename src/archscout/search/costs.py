@@ -12,8 +12,8 @@ from archscout.core.architecture import Architecture
 from archscout.core.cost import Constraint, Cost, Measurement
 from archscout.core.estimator import Setting
 from archscout.costs import machine
-from archscout.search.engines import Engine
-from archscout.search.store import Store
+from archscout.store.store import Store
+from archscout.workers.engines import Engine
 
 _CHUNK = 8
 

@@ -24,11 +24,11 @@ from archscout.core.registry import create, names
 from archscout.core.task import Task
 from archscout.costs.latency import Latency
 from archscout.search.budget import Budget
-from archscout.search.lock import run_lock
 from archscout.search.progress import Progress, Silent
 from archscout.search.result import Result, write_json
 from archscout.search.search import prepare_folder, resolve_task
 from archscout.search.simulated import UNDEFINED_SCORES, Trajectory, simulate
+from archscout.store.lock import run_lock
 from archscout.tables.load import load
 from archscout.tables.table import Table
 

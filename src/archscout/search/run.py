@@ -32,10 +32,10 @@ from archscout.core.trial import Estimate, History, Trial
 from archscout.search.budget import Budget
 from archscout.search.clock import Clock
 from archscout.search.costs import CostBook, meets
-from archscout.search.engines import Engine, TrialTimeout
 from archscout.search.pace import Pace, Timing
 from archscout.search.progress import Progress
-from archscout.search.store import Store, StoredTrial
+from archscout.store.store import Store, StoredTrial
+from archscout.workers.engines import Engine, TrialTimeout
 
 _SCORED = 8
 """Architectures of a job of zero-cost scores."""

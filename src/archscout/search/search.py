@@ -24,12 +24,12 @@ from archscout.search import elsewhere, feasibility
 from archscout.search.budget import Budget
 from archscout.search.clock import Clock
 from archscout.search.costs import CostBook
-from archscout.search.engines import engine as make_engine
 from archscout.search.finish import Ending, conditions, deliver, train_alone
 from archscout.search.progress import Progress, Silent
 from archscout.search.result import Result
 from archscout.search.run import CALIBRATION, BudgetTooSmall, SearchRun
-from archscout.search.store import Store, run_lock
+from archscout.store.store import Store, run_lock
+from archscout.workers.engines import engine as make_engine
 
 _RESERVE_SHARE, _RESERVE_MOST = 0.2, 12.0
 """Of a time budget, kept for measuring, testing, exporting and reporting the winner (seconds at most)."""

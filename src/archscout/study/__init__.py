@@ -1,1 +1,1 @@
-"""Comparisons of estimators and of strategies against ground truth."""
+"""Comparisons of estimators and of strategies against ground truth; scoring to a file; building tables."""

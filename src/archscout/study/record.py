@@ -12,7 +12,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from archscout.core.errors import ArchscoutError, DataError, UsageError
-from archscout.search.engines import engine
+from archscout.workers.engines import engine
 
 
 class Record:

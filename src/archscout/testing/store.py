@@ -19,7 +19,7 @@ import pytest
 
 from archscout.core.cost import Measurement
 from archscout.core.errors import ArchscoutError, UsageError
-from archscout.search.store import Store, StoredTrial
+from archscout.store.store import Store, StoredTrial
 from archscout.testing.check import for_all
 
 BATCH = 7

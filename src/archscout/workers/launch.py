@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,27 +21,10 @@ def starter() -> Starter:
     """How processes are started here: forked in milliseconds from a server that has torch loaded, or afresh."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn").Process
-    from archscout.search.forked import ForkedProcess, start_server
+    from archscout.workers.forked import ForkedProcess, start_server  # not to be had where nothing forks
 
     start_server()
     return ForkedProcess
-
-
-@contextmanager
-def deaf(*signals: signal.Signals) -> Iterator[None]:
-    """Signals do not reach this thread in the block, nor the threads and processes that it starts, ever.
-
-    A thread that starts processes would otherwise take signals away from the main thread, the only one where Python
-    acts on them: the kernel looks for waiting signals whenever a process is forked.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

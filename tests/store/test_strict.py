@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archscout.core.errors import UsageError
-from archscout.search import strict
+from archscout.store import strict
 
 KEYS = st.text(max_size=5) | st.sampled_from(["$float", "$$float", "$", "float"])
 VALUES = st.recursive(

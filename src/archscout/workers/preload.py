@@ -8,7 +8,7 @@ import os
 import sys
 from types import TracebackType
 
-from archscout.search.worker import quiet
+from archscout.workers.worker import quiet
 
 
 def _complain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -12,7 +12,7 @@ import cloudpickle
 import pytest
 
 from archscout.core.errors import UsageError
-from archscout.search.engines import Engine, JobFailed, TrialTimeout, WorkerDied, engine
+from archscout.workers.engines import Engine, JobFailed, TrialTimeout, WorkerDied, engine
 
 pytestmark = [
     pytest.mark.slow,
@@ -106,7 +106,7 @@ def test_a_payload_that_cannot_be_sent_is_said_at_once() -> None:
 
 def test_a_script_needs_no_main_guard_and_keeps_its_output_clean(two: Engine) -> None:
     code = (
-        "from archscout.search.engines import engine\n"
+        "from archscout.workers.engines import engine\n"
         "class Mine: pass\n"
         "def work(payload, x):\n"
         "    print('this may not reach standard output')\n"

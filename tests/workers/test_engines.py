@@ -13,8 +13,8 @@ import cloudpickle
 import pytest
 
 from archscout.core.errors import DataError, UsageError
-from archscout.search.engines import Engine, InlineEngine, JobFailed, TrialTimeout, WorkerDied, engine
-from archscout.search.local import LocalEngine
+from archscout.workers.engines import Engine, InlineEngine, JobFailed, TrialTimeout, WorkerDied, engine
+from archscout.workers.local import LocalEngine
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import test modules
 needs_kill = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
@@ -279,7 +279,7 @@ def test_no_job_is_lost_whatever_happens() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork server")
 def test_even_the_fork_server_may_be_killed(two: Engine) -> None:
-    from archscout.search.forked import _server
+    from archscout.workers.forked import _server
 
     os.kill(_server._forkserver_pid, signal.SIGKILL)  # type: ignore[attr-defined]
     # Its workers end with it, within two seconds: a job that one of them has begun by then is lost with it.
@@ -288,7 +288,7 @@ def test_even_the_fork_server_may_be_killed(two: Engine) -> None:
 
 
 def test_workers_that_never_start_do_not_keep_anyone_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("archscout.search.local.serve", os._exit)
+    monkeypatch.setattr("archscout.workers.local.serve", os._exit)
     with (
         engine("local", 2, PAYLOAD) as made,
         pytest.raises(WorkerDied, match=r"worker processes end before they begin \(exit code 1\): "),

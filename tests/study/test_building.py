@@ -11,13 +11,13 @@ import pytest
 from archscout.core.errors import UsageError
 from archscout.core.seeds import derive
 from archscout.networks.pick import build
-from archscout.search import building
-from archscout.search.building import Plan, build_table, order_of, schedule
-from archscout.search.engines import InlineEngine
 from archscout.spaces.nasbench201 import NASBench201
+from archscout.study import building
+from archscout.study.building import Plan, build_table, order_of, schedule
 from archscout.tables.check import check
 from archscout.testing import tiny_task
 from archscout.training.trainer import Recipe, train
+from archscout.workers.engines import InlineEngine
 
 SPACE = NASBench201(width=4, cells=1)
 TASK = tiny_task()

@@ -14,8 +14,8 @@ import pytest
 from archscout.core.architecture import Architecture
 from archscout.core.errors import ArchscoutError, DataError, UsageError
 from archscout.core.trial import Trial
-from archscout.search.schema import SCHEMA_VERSION
-from archscout.search.store import Store, StoredTrial
+from archscout.store.schema import SCHEMA_VERSION
+from archscout.store.store import Store, StoredTrial
 from archscout.testing.store import StoreConformance, plain_trial
 
 
@@ -218,7 +218,7 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
 READ_ONLY = """
 import os, sys
 from archscout.core.errors import UsageError
-from archscout.search.store import Store
+from archscout.store.store import Store
 Store.open(sys.argv[1] + "/before").close()  # all that is imported on the way has been, and may lie in root's home
 os.remove(sys.argv[1] + "/before")
 os.chmod(sys.argv[1], 0o555)
@@ -257,7 +257,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing_committed(tmp_path: Path)
 
 
 def test_a_store_held_by_another_program_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("archscout.search.database.BUSY_SECONDS", 0.2)
+    monkeypatch.setattr("archscout.store.database.BUSY_SECONDS", 0.2)
     with Store.open(tmp_path / "s") as store:
         store.begin("run", {})
         other = sqlite3.connect(tmp_path / "s", isolation_level=None)

@@ -24,9 +24,10 @@ from multiprocessing.connection import Pipe, wait
 from typing import Any
 
 from archscout.core.errors import UsageError
-from archscout.search.engines import Engine, Job, JobFailed, TrialTimeout, WorkerDied, job_failed, packed
-from archscout.search.launch import Starter, deaf, main_hidden, starter
-from archscout.search.worker import READY, STARTED, Failure, serve
+from archscout.workers.engine import Engine, Job, JobFailed, TrialTimeout, WorkerDied, job_failed, packed
+from archscout.workers.launch import Starter, main_hidden, starter
+from archscout.workers.signals import deaf
+from archscout.workers.worker import READY, STARTED, Failure, serve
 
 _TRIES = 3
 """How often a job is handed out, and a worker started, when workers end before they begin."""

@@ -30,11 +30,11 @@ from archscout.core.seeds import derive, stream
 from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.networks.pick import build
-from archscout.search.engines import Engine
 from archscout.search.progress import Progress, Silent
 from archscout.tables.table import Metric, Table, write
 from archscout.training.batched import train_many
 from archscout.training.trainer import Recipe
+from archscout.workers.engines import Engine
 
 STACK = 32
 """Networks a job."""

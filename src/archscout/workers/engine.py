@@ -1,4 +1,4 @@
-"""Where jobs run: in this process, in worker processes of this machine, or on a Ray cluster.
+"""What every engine promises, and the one that works in this process.
 
 A job is `function(payload, *args)`. The payload (the space, the task, ...) is sent to a worker once, so that a job
 carries little more than its architecture. Whatever a job does (raises, overruns, is killed), its own future tells of
@@ -15,8 +15,8 @@ from typing import Any, Self
 
 import cloudpickle
 
-from archscout.core.errors import ArchscoutError, UsageError, nearest
-from archscout.search.worker import Failure, describe
+from archscout.core.errors import ArchscoutError, UsageError
+from archscout.workers.worker import Failure, describe
 
 
 class JobFailed(ArchscoutError):  # noqa: N818 - an outcome, not a fault
@@ -127,34 +127,6 @@ class InlineEngine(Engine):
 
     def close(self) -> None:
         """Nothing runs between two calls."""
-
-
-def engine(name: str, workers: int, payload: Any, *, threads: int = 1, device: str = "cpu") -> Engine:
-    """An engine by name.
-
-    Args:
-        name: "local" or "ray".
-        workers: how many jobs run side by side; 0 runs them in this process, whatever the name.
-        payload: the first argument of every job.
-        threads: how many threads torch may use in each worker.
-        device: with "cuda", the workers share out the GPUs of this machine.
-
-    Raises:
-        UsageError: an unknown name, a negative number, a payload that cannot be sent, or Ray is not installed.
-    """
-    if name not in ("local", "ray"):
-        raise UsageError(f"there is no engine '{name}': {nearest(name, ('local', 'ray'))}")
-    if workers < 0 or threads < 1:
-        raise UsageError(f"{workers} workers of {threads} threads cannot run: give at least 0 workers and 1 thread.")
-    if workers == 0:
-        return InlineEngine(payload)
-    if name == "ray":
-        from archscout.search.cluster import RayEngine
-
-        return RayEngine(workers, payload, threads=threads, device=device)
-    from archscout.search.local import LocalEngine
-
-    return LocalEngine(workers, payload, threads=threads, device=device)
 
 
 def packed(value: Any, what: str) -> bytes:

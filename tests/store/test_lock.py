@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from archscout.core.errors import UsageError
-from archscout.search.lock import run_lock
+from archscout.store.lock import run_lock
 
 HOLD = """
 import sys
 from pathlib import Path
-from archscout.search.lock import run_lock
+from archscout.store.lock import run_lock
 with run_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -19,8 +19,8 @@ from functools import partial, wraps
 from typing import Any
 
 from archscout.core.errors import ArchscoutError, UsageError
-from archscout.search.engines import Engine, Job, TrialTimeout, WorkerDied, job_failed, packed
-from archscout.search.worker import describe, outcome, prepare
+from archscout.workers.engine import Engine, Job, TrialTimeout, WorkerDied, job_failed, packed
+from archscout.workers.worker import describe, outcome, prepare
 
 _unpacked: dict[str, Any] = {}
 """In a worker process: the payload of the engine it last worked for."""

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc to 
 PLAIN = """
 import os
 from archscout.core.errors import ArchscoutError
-from archscout.search.engines import engine
+from archscout.workers.engines import engine
 
 print("main runs")
 
@@ -46,7 +46,7 @@ PRINTED = "main runs\n[10, 11, 12]\nits worker process ended: exit code 3.\n[Tru
 
 BUSY = """
 import sys, time
-from archscout.search.engines import engine
+from archscout.workers.engines import engine
 
 def sleeps(payload):
     time.sleep(600)
@@ -77,7 +77,7 @@ with engine("local", 3, None) as workers:
 """
 
 FORGOTTEN = """
-from archscout.search.engines import engine
+from archscout.workers.engines import engine
 import time
 workers = engine("local", 2, None)
 print(workers.submit(lambda payload: 1).result())
@@ -174,7 +174,7 @@ def test_the_users_own_processes_stay_as_they_were(tmp_path: Path) -> None:
     """With their main module, their standard output, their Ctrl-C and their threads."""
     (tmp_path / "both.py").write_text(
         "import multiprocessing, os, signal\n"
-        "from archscout.search.engines import engine\n"
+        "from archscout.workers.engines import engine\n"
         "def mine(queue):\n"
         "    print('mine', flush=True)\n"
         "    heard = signal.pthread_sigmask(signal.SIG_BLOCK, [])\n"

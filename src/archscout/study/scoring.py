@@ -34,7 +34,7 @@ from archscout.estimators.zero_cost import harness
 from archscout.search.progress import Progress, Silent
 
 if TYPE_CHECKING:
-    from archscout.search.engines import Engine
+    from archscout.workers.engines import Engine
 
 _CHUNK = 8
 """Architectures a job: enough to make the way to a worker cheap, few enough to lose little when stopped."""

@@ -14,10 +14,10 @@ from archscout.core.estimator import Estimator, Setting
 from archscout.core.task import Task
 from archscout.core.trial import Estimate
 from archscout.networks.pick import build
-from archscout.search import scoring
-from archscout.search.engines import InlineEngine, engine
 from archscout.spaces.nasbench201 import NASBench201
+from archscout.study import scoring
 from archscout.testing.tasks import tiny_task
+from archscout.workers.engines import InlineEngine, engine
 
 SPACE = NASBench201(width=2, cells=1)
 EQUAL = (

@@ -12,10 +12,10 @@ import signal
 from multiprocessing import context, forkserver, popen_forkserver, reduction, resource_tracker, spawn, util
 from typing import Any
 
-from archscout.search.launch import deaf
+from archscout.workers.signals import deaf
 
 _server = forkserver.ForkServer()
-_server.set_forkserver_preload(["archscout.search.preload"])
+_server.set_forkserver_preload(["archscout.workers.preload"])
 
 
 def start_server() -> None:

@@ -1,0 +1,1 @@
+"""What a run keeps: the database of its trials, and the lock that keeps a second run out."""
