@@ -1,0 +1,118 @@
+"""Which trained network wins: the finalists are measured again, and the best that keeps every limit is taken."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from archscout.core.architecture import Architecture
+from archscout.core.cost import Cost, Measurement
+from archscout.core.errors import ArchscoutError
+from archscout.core.registry import create, parse_name
+from archscout.core.trial import Trial
+from archscout.estimators.trained import weights_file
+from archscout.search import elsewhere
+from archscout.search.costs import meets
+from archscout.search.run import SearchRun
+
+REPORTED = ("params", "macs", "latency", "peak_memory")
+"""What every result says of its winner, whatever was constrained."""
+
+_FINALISTS = 3
+
+_SPARE = 2.0
+"""Of the seconds kept back for the ending, what measuring further finalists may take."""
+
+_CONSIDERED = 200
+"""Trained networks that are looked at in the end, the best ones."""
+
+
+def trained_networks(run: SearchRun) -> list[Trial]:
+    """The best of the trained networks, whose weights are kept, best first; the best training of each."""
+    rows = [
+        row
+        for row in run.store.trials(run.name)
+        if row.status == "completed"
+        and (_is_training(row.estimator) or weights_file(run.folder, row.canonical, row.fidelity or 0).is_file())
+    ]
+    unread = [row.trial(Architecture(row.architecture, ())) for row in rows]
+    best: dict[str, Trial] = {}
+    for trial in sorted((trial for trial in unread if trial.defined), key=lambda trial: trial.rank):
+        best.setdefault(trial.canonical, trial)
+    return [replace(t, architecture=run.space.parse(t.architecture.text)) for t in list(best.values())[:_CONSIDERED]]
+
+
+def train_some(run: SearchRun, candidates: Sequence[Trial]) -> list[Trial]:
+    """Where a search ended before anything was trained: the best of what it found, as long as time allows."""
+    best = [trial.architecture for trial in candidates[: run.workers]]
+    return [t for t in run.evaluate(best, "trained", fidelity=run.epochs, phase="final training") if t.defined]
+
+
+def choose(
+    run: SearchRun, trained: Sequence[Trial], times: elsewhere.Times
+) -> tuple[Trial, list[dict[str, Any]], dict[str, Measurement]]:
+    """The best that keeps every limit when measured again; with what was measured of the finalists."""
+    finalists: list[dict[str, Any]] = []
+    winner: Trial | None = None
+    found: dict[str, Measurement] = {}
+    for trial in trained:
+        enough = len(finalists) >= _FINALISTS or run.seconds_left() < -_SPARE
+        if winner is not None and enough and not times:
+            break
+        measured = run.book.measured(trial.architecture) | times.get(trial.canonical, {})
+        values = {key: measurement.value for key, measurement in measured.items()}
+        kept = meets({key: measurement.at_most for key, measurement in measured.items()}, run.constraints, {})
+        finalists.append(
+            {
+                "architecture": trial.architecture.text,
+                "value": trial.value,
+                "costs": values,
+                "meets": kept,
+                "details": {key: dict(measurement.details) for key, measurement in measured.items()},
+            }
+        )
+        if kept and winner is None:
+            winner, found = trial, measured
+    if winner is None:
+        limits = ", ".join(str(constraint) for constraint in run.constraints)
+        closest = min(finalists, key=lambda f: max(f["costs"][c.key] / c.limit for c in run.constraints))
+        raise ArchscoutError(
+            f"none of {len(finalists)} trained networks keeps {limits} when measured again; the closest has "
+            + ", ".join(f"{c.key} = {closest['costs'][c.key]:.4g}" for c in run.constraints)
+            + (": raise the limit, or repeat on a quieter machine." if not times else ": search under a lower limit.")
+        )
+    missing = [cost for cost in map(named_cost, REPORTED) if cost.key not in found]
+    found = found | {k: m for k, m in run.book.measured(winner.architecture, missing).items() if k not in found}
+    return winner, finalists, found
+
+
+def no_network(run: SearchRun) -> str:
+    """Why there is no trained network, in one sentence."""
+    failures = counts(run)["failures"]
+    if failures:
+        return f"no network was trained: {failures[0]['count']} trainings failed, first with: {failures[0]['reason']}"
+    return f"the budget of {run.budget} ended before a network was trained: give more, or fewer --epochs."
+
+
+def counts(run: SearchRun) -> dict[str, Any]:
+    """How many trials a run has, how many of them failed, and for which reasons."""
+    rows = run.store.trials(run.name)
+    failed = Counter(row.reason for row in rows if row.status == "failed")
+    return {
+        "trials": sum(row.estimator == run.estimator and row.phase != "calibration" for row in rows),
+        "scored": len({row.canonical for row in rows}),
+        "failed_trials": sum(failed.values()),
+        "failures": [{"reason": reason, "count": count} for reason, count in failed.most_common(5)],
+    }
+
+
+def named_cost(name: str) -> Cost:
+    """A cost by its registered name."""
+    cost: Cost = create("cost", name)
+    return cost
+
+
+def _is_training(estimator: str) -> bool:
+    return parse_name(estimator)[0] == "trained"
