@@ -303,6 +303,17 @@ def test_wrong_parameters_are_refused(name, message):
         create("space", name)
 
 
+def test_references_are_the_published_blocks():
+    references = Mobile().references()
+    assert str(references["mobilenet_v3_small"]).split("_")[2] == "w75-k5e4hs-k5e6hs-k5e6hs"
+    plain = [name for name in references if "v3" not in name]
+    for name, architecture in references.items():
+        squeezed = any(value for choice, value in architecture.items() if choice.endswith(".squeeze"))
+        assert squeezed == (name not in plain)
+    assert references["mobilenet_v2"]["stage4.depth"] == 3
+    assert Mobile(depth=1, stages=6).references()["mobilenet_v2"]["stage6.block1.expansion"] == 6
+
+
 def test_too_small_images_are_refused():
     with pytest.raises(UsageError, match=r"at least 4 x 4 pixels; task 'tiny8x3' has inputs of shape \(1, 8, 3\)"):
         Mobile().check_task(tiny_task((1, 8, 3)))

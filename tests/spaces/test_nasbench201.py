@@ -311,3 +311,17 @@ def test_the_graph_has_operations_as_nodes():
 def test_wrong_parameters_are_refused(parameter, value):
     with pytest.raises(UsageError, match=f"the {parameter} of space 'nasbench201' must be a whole number above zero"):
         NASBench201(**{parameter: value})
+
+
+def test_references_have_the_published_parameters():
+    """In millions, as NAS-Bench-201 lists them for CIFAR-10; no operation of these cells is dead, so all are built."""
+    published = {
+        "one_conv": 0.316, "resnet": 0.559, "best_imagenet": 0.858, "best_cifar10": 1.074, "best_cifar100": 1.289,
+        "all_conv3x3": 1.532,
+    }  # fmt: skip
+    space, task = NASBench201(16, 5), tiny_task((3, 32, 32), classes=10, examples=10)
+    references = space.references()
+    assert set(references) == set(published)
+    for name, architecture in references.items():
+        network = build(space, architecture, task, device="meta")
+        assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(published[name], abs=6e-4), name

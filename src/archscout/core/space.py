@@ -272,6 +272,13 @@ class Space(ABC):
         for end in (0, -1):
             yield self.architecture({choice.name: choice.options[end] for choice in self.choices})
 
+    def references(self) -> Mapping[str, Architecture]:
+        """Designs that people made by hand, by name and in several sizes: what a search has to be better than.
+
+        They are worth trying first. Empty where there is no design in this space that is known to be good.
+        """
+        return {}
+
     def check_task(self, task: Task) -> None:  # noqa: B027 - optional
         """Raises `UsageError` where the network cannot take this task's input."""
 

@@ -27,6 +27,17 @@ EXPANSIONS = (2, 3, 4, 6)
 ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "hswish": nn.Hardswish}
 LETTERS = {"relu": "r", "hswish": "h"}
 
+REFERENCES: Mapping[str, tuple[int, tuple[str, ...]]] = {
+    "mobilenet_v2_small": (50, ("k3e6r", "k3e6r-k3e6r", "k3e6r-k3e6r", "k3e6r")),
+    "mobilenet_v3_small": (75, ("k3e4rs", "k3e4r-k3e4r", "k5e4hs-k5e6hs-k5e6hs", "k5e6hs-k5e6hs")),
+    "efficientnet_lite_small": (75, ("k3e6r-k3e6r", "k5e6r-k5e6r", "k3e6r-k3e6r-k3e6r", "k5e6r-k5e6r-k5e6r")),
+    "mobilenet_v2": (100, ("k3e6r-k3e6r", "k3e6r-k3e6r-k3e6r", "k3e6r-k3e6r-k3e6r", "k3e6r-k3e6r-k3e6r")),
+    "efficientnet_lite": (100, ("k3e6r-k3e6r", "k5e6r-k5e6r", "k3e6r-k3e6r-k3e6r", "k5e6r-k5e6r-k5e6r")),
+}
+"""Width and blocks of the stages: the last blocks go on where a space has more stages. MobileNetV2 as published has no
+squeeze-excitation and one kernel and expansion; MobileNetV3-Small changes all three; EfficientNet-Lite (Tan, Le 2019,
+arXiv 1905.11946, as its authors stripped it for mobile devices) changes the kernel."""
+
 GROWTH = 1.6
 """How many times wider each stage is than the one before it."""
 
@@ -146,6 +157,16 @@ class Mobile(Space):
             nodes += [Node(f"{block}-{width}", group=f"stage {stage}") for block in blocks]
         nodes += [Node("tail"), Node("output")]
         return Graph(tuple(nodes), tuple((i, i + 1) for i in range(len(nodes) - 1)))
+
+    def references(self) -> Mapping[str, Architecture]:
+        """The published designs as far as the space holds them: stages and depths are those of the space."""
+        designs: dict[str, Architecture] = {}
+        for name, (width, stages) in REFERENCES.items():
+            blocks = [stages[min(stage, len(stages) - 1)].split("-")[: self.depth] for stage in range(self.stages)]
+            architecture = self.parse("_".join(f"w{width}-{'-'.join(stage)}" for stage in blocks))
+            if architecture not in designs.values():  # in a space of few blocks, some are alike
+                designs[name] = architecture
+        return designs
 
     # -- network --------------------------------------------------------------------------------------------------
 

@@ -25,6 +25,17 @@ EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 CHOICES = tuple(f"edge {i}->{j}" for i, j in EDGES)
 
+REFERENCES: Mapping[str, str] = {
+    "one_conv": "|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|skip_connect~1|none~2|",
+    "resnet": "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|",
+    "best_imagenet": "|nor_conv_1x1~0|+|nor_conv_1x1~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|",
+    "best_cifar10": "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|",
+    "best_cifar100": "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|",
+    "all_conv3x3": "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|",
+}
+"""One residual convolution; two, as in ResNet; the cells with the best published test accuracies after 200 epochs on
+each of the three data sets; and convolutions alone."""
+
 # The graph of a cell has an operation an edge; only the labels differ.
 _INPUT, _OUTPUT = Node("input"), Node("output")
 _NODES = {(name, operation): Node(operation, group=name) for name in CHOICES for operation in OPERATIONS}
@@ -126,6 +137,9 @@ class NASBench201(Space):
     def graph(self, architecture: Architecture) -> Graph:
         """The cell with its operations as nodes: input, six operations (edge order), output."""
         return Graph((_INPUT, *(_NODES[name, str(architecture[name])] for name in CHOICES), _OUTPUT), _WIRING)
+
+    def references(self) -> Mapping[str, Architecture]:
+        return {name: self.parse(text) for name, text in REFERENCES.items()}
 
     # -- network --------------------------------------------------------------------------------------------------
 

@@ -199,6 +199,16 @@ class SpaceConformance:
         assert extremes
         assert all(architecture in space for architecture in extremes)
 
+    def test_references_are_different_architectures_of_the_space(self) -> None:
+        space, task = self.space(), self.task()
+        references = space.references()
+        assert dict(references) == dict(space.references())
+        assert all(name.isidentifier() and name == name.lower() for name in references)
+        assert all(architecture in space for architecture in references.values())
+        assert len(set(references.values())) == len(references)
+        for architecture in references.values():
+            assert build(space, architecture, task, device="meta") is not None
+
     # -- forms ----------------------------------------------------------------------------------------------------
 
     def test_simplifying_keeps_the_network(self) -> None:
