@@ -136,10 +136,10 @@ def test_a_damaged_description_is_refused(damage: dict[str, object]) -> None:
         undescribe({"kind": "weather"})
 
 
-def test_a_sealed_task_has_no_test_split_and_the_same_digest() -> None:
+def test_a_sealed_task_has_no_test_split_and_another_digest() -> None:
     task = make()
     assert task.sealed().test is None
-    assert task.sealed().digest == task.digest
+    assert task.sealed().digest == dataclasses.replace(task, test=None).digest != task.digest
     other = dataclasses.replace(task, valid=Split(task.valid.x[::-1].copy(), task.valid.y))
     assert other.digest != task.digest
 

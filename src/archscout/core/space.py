@@ -17,6 +17,7 @@ import numpy as np
 
 from archscout.core.architecture import Architecture
 from archscout.core.choice import Choice, Option
+from archscout.core.digest import digest
 from archscout.core.errors import UsageError, nearest
 from archscout.core.graph import Graph
 from archscout.core.task import Task
@@ -50,6 +51,32 @@ class Space(ABC):
     @abstractmethod
     def network(self, task: Task, pick: Pick) -> Any:
         """The network as a `torch.nn.Module`; `pick` decides what is built at each choice."""
+
+    # -- identity -------------------------------------------------------------------------------------------------
+
+    def identity(self) -> dict[str, Any]:
+        """What tells this space from every other one, by part; each part is what `archscout.core.digest` takes.
+
+        By default its class (with its code, where that is a user's own), its attributes but for cached properties, and
+        its choices. A space that keeps other caches among its attributes says here what it is without them.
+        """
+        cached = {name for kind in type(self).__mro__ for name, member in vars(kind).items()
+                  if isinstance(member, cached_property)}  # fmt: skip
+        parameters = {name: value for name, value in vars(self).items() if name not in cached}
+        return {"class": type(self), "parameters": parameters, "choices": list(self.choices)}
+
+    @cached_property
+    def parts(self) -> dict[str, str]:
+        """A hash of each part of the identity: what differs between two spaces is where these do."""
+        return {part: digest(value) for part, value in self.identity().items()}
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of the whole identity: two spaces with one digest build the same networks, in whatever process.
+
+        Whatever is stored about architectures, or remembered of a space, is kept under it.
+        """
+        return digest(self.parts)
 
     # -- text -----------------------------------------------------------------------------------------------------
 

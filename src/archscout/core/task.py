@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
+
+from archscout.core.digest import digest
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,12 @@ class Task(ABC):
 
     @cached_property
     def digest(self) -> str:
-        """A hash of every split: two tasks with one digest hold the same data."""
-        sha = hashlib.sha256(repr((self.name, self.input_shape, self.outputs)).encode())
-        for split in (self.train, self.valid):
-            for array in (split.x, split.y):
-                sha.update(np.ascontiguousarray(array).data)
-        return sha.hexdigest()[:16]
+        """A hash of all that the task is: kind, every split that it holds, class names, how it augments.
+
+        Without its test split a task has another digest: what estimators made is the same whatever is in that split.
+        """
+        parts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return digest(type(self), self.metric, parts)
 
     def sealed(self) -> Self:
         """The same task without its test split: what estimators see."""

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from archscout.core.architecture import Architecture
 from archscout.core.choice import Choice, Condition, Option
+from archscout.core.digest import digest
 from archscout.core.errors import UsageError
 from archscout.core.space import Pick, Space
 from archscout.core.task import Task
 from archscout.networks.choices import Use, declare, resolve
 from archscout.networks.pick import ArchitecturePick
+from archscout.networks.structure import kept_tensors, structure
 
 
 class ModelSpace(Space):
@@ -48,6 +51,14 @@ class ModelSpace(Space):
                 f"module '{self.name}' contains no choice: put archscout.OneOf, Depth, Width or Kernel in it."
             )
         self._choices = tuple(self._choice(name) for name in dict.fromkeys(use.name for use in self._uses))
+        # Now, for a module may change its attributes when it runs.
+        self._structure = structure(self.module)
+
+    def identity(self) -> dict[str, Any]:
+        """Name and choices, the module's structure, and the values that every network of the space begins with."""
+        kept = {path: digest(tensor) for path, tensor in kept_tensors(self.module).items()}
+        about = {"class": type(self), "parameters": self.name, "choices": list(self.choices)}
+        return about | {"structure": self._structure, "tensors": kept}
 
     @property
     def choices(self) -> Sequence[Choice]:

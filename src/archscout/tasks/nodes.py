@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -36,13 +34,6 @@ class NodeClassification(Task):
 
     features: np.ndarray = field(default_factory=lambda: np.zeros((1, 1), np.float32))
     edges: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
-
-    @cached_property
-    def digest(self) -> str:
-        sha = hashlib.sha256(super().digest.encode())
-        for array in (self.features, self.edges):
-            sha.update(np.ascontiguousarray(array).data)
-        return sha.hexdigest()[:16]
 
     def tensors(self, split: Split, device: Any = "cpu") -> tuple[Tensor, Tensor]:
         return torch.from_numpy(split.x.astype(np.float32)).to(device), torch.from_numpy(split.y).to(device)

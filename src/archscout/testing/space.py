@@ -340,6 +340,17 @@ class SpaceConformance:
 
     # -- travel ---------------------------------------------------------------------------------------------------
 
+    def test_the_digest_is_that_of_every_copy_and_of_no_use(self) -> None:
+        """It tells what the space is, whoever made it and whatever it was asked before."""
+        space, task = self.space(), self.task()
+        digests = {space.digest, self.space().digest}
+        build(space, space.sample(stream(0, "conformance")), task)
+        for again in (copy.deepcopy(space), cloudpickle.loads(cloudpickle.dumps(space))):
+            for name in ("digest", "parts"):
+                again.__dict__.pop(name, None)
+            digests.add(again.digest)
+        assert len(digests) == 1
+
     def test_copies_and_pickles_are_the_same_space(self) -> None:
         space, task = self.space(), self.task()
 
