@@ -42,7 +42,7 @@ def test_short_trainings_warm_up_for_half_of_their_steps_at_most(epochs: int, st
     [
         ("epochs", 0), ("epochs", 2.5), ("epochs", True), ("batch_size", 0), ("learning_rate", -1.0),
         ("learning_rate", math.nan), ("weight_decay", math.inf), ("optimizer", "adam"), ("gradient_clip", -1),
-        ("norm_momentum", 0.0), ("norm_momentum", 1.5),
+        ("norm_momentum", 0.0), ("norm_momentum", 1.5), ("precision", "float16"), ("layout", "rows"),
     ],
 )  # fmt: skip
 def test_impossible_recipes_are_refused(field: str, value: object) -> None:

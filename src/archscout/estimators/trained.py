@@ -120,7 +120,8 @@ def _result(outcome: dict[str, Any]) -> Estimate:
         value=value,
         seconds=outcome["seconds"],
         curve=tuple(outcome["curve"]),
-        extra={"best_epoch": outcome["best_epoch"]} | ({"diverged": reason} if outcome["diverged"] else {}),
+        extra={"best_epoch": outcome["best_epoch"], **outcome["mode"]}
+        | ({"diverged": reason} if outcome["diverged"] else {}),
         reason=f"the training diverged: {reason}." if math.isnan(value) else "",
     )
 

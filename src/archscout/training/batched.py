@@ -23,19 +23,17 @@ from archscout.core.errors import UsageError
 from archscout.core.seeds import derive
 from archscout.core.task import Split, Task
 from archscout.networks.stacked import Stack, Unstackable, stack
-from archscout.training import checkpoint
+from archscout.training import checkpoint as checkpoints
+from archscout.training.contexts import evaluation, norm_momentum
 from archscout.training.recipe import Recipe
+from archscout.training.speed import Mode, choose, laid_out
 from archscout.training.trainer import (
     CHECKED_STEPS,
     CHECKPOINT,
     CHECKPOINT_SECONDS,
     Outcome,
     Row,
-    evaluation,
-    fast_layout,
     make_optimizer,
-    norm_momentum,
-    precision,
     restore_optimizer,
     train,
 )
@@ -149,9 +147,12 @@ def _together(
             for i, (network, seed) in enumerate(zip(networks, seeds, strict=True))
         ]  # fmt: skip
     path = None if folder is None else folder / CHECKPOINT
-    with fast_layout(stacked, stacked.inputs(x[:2])), norm_momentum(stacked, recipe.norm_momentum):
-        run = _Run(stacked, task, recipe, seeds, device, x, y, measured)
-        before = 0.0 if path is None else run.restore(path)
+    checkpoint = None if path is None else checkpoints.read(path, device)
+    with norm_momentum(stacked, recipe.norm_momentum):
+        mode = _mode(stacked, task, recipe, x, y, checkpoint)
+    with laid_out(stacked, mode.memory_format), norm_momentum(stacked, recipe.norm_momentum):
+        run = _Run(stacked, task, recipe, seeds, device, x, y, mode, measured)
+        before = 0.0 if path is None or checkpoint is None else run.restore(path, *checkpoint)
         kept = time.perf_counter()
         while run.epoch < recipe.epochs and run.going:
             run.advance(lambda: (before + time.perf_counter() - started) / len(networks))
@@ -159,9 +160,33 @@ def _together(
             if path is not None and (run.epoch == recipe.epochs or now - kept >= CHECKPOINT_SECONDS):
                 run.keep(path, before + now - started)
                 kept = now
-    stacked.unload(run.best)
+        stacked.unload(run.best)
+        outcomes = run.outcomes()
     seconds = (before + time.perf_counter() - started) / len(networks)
-    return run.outcomes(seconds)
+    return [dataclasses.replace(outcome, seconds=seconds) for outcome in outcomes]
+
+
+def _mode(stacked: Stack, task: Task, recipe: Recipe, x: Tensor, y: Tensor, checkpoint: tuple[Any, Any] | None) -> Mode:
+    """The mode in which the training of a stack was begun; for one that begins, the fastest."""
+    if checkpoint is not None and "mode" in checkpoint[1]:
+        return Mode(**checkpoint[1]["mode"])
+    batches = math.ceil(len(x) / recipe.batch_size)
+    size = math.ceil(len(x) / batches)
+    return choose(
+        stacked,
+        stacked.inputs(x[:size]),
+        lambda network, x: _losses(task, network(x), y[None, : len(x)], recipe.label_smoothing).sum(),
+        steps=recipe.epochs * batches,
+        precision=recipe.precision,
+        layout=recipe.layout,
+    )
+
+
+def _losses(task: Task, outputs: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    """The loss of each network, from their outputs and the targets for each or for all (1 x N)."""
+    targets = targets.expand(len(outputs), *targets.shape[1:])
+    each: Tensor = torch.vmap(lambda o, y: task.loss(o, y, smoothing))(outputs, targets)
+    return each
 
 
 class _Run:
@@ -176,10 +201,11 @@ class _Run:
         device: str,
         x: Tensor,
         y: Tensor,
+        mode: Mode,
         measured: Mapping[str, Split],
     ) -> None:
         self.stack, self.task, self.recipe, self.seeds, self.device = stacked, task, recipe, list(seeds), device
-        self.x, self.y = x, y
+        self.x, self.y, self.mode = x, y, mode
         self.splits = {
             name: task.tensors(split, device) for name, split in {"valid": task.valid, **measured}.items()
         }  # fmt: skip
@@ -191,7 +217,6 @@ class _Run:
             shape = (weight.shape[0] // len(owners), *weight.shape[1:])
             self._alike.setdefault(shape, []).append((weight, owners))
         self.optimizer = make_optimizer([weight for weight, _ in self.weights], recipe)
-        self.precision = precision(recipe, device)
         self.epoch = 0
         self.best = [shared.parts.clone() for shared in stacked.shared]
         self.curves: list[list[Row]] = [[] for _ in seeds]
@@ -252,9 +277,9 @@ class _Run:
             if recipe.augment:
                 parts = task.augment_each(parts, generators)
             x = self.stack.inputs(parts[0] if len(parts) == 1 else torch.stack(parts))
-            with self.precision:
+            with self.mode.autocast(self.device):
                 outputs = self.stack(x)
-                loss = self._losses(outputs, self.y[rows], recipe.label_smoothing)
+                loss = _losses(task, outputs, self.y[rows], recipe.label_smoothing)
             optimizer.zero_grad()
             loss.sum().backward()  # type: ignore[no-untyped-call]
             if recipe.gradient_clip:
@@ -275,12 +300,6 @@ class _Run:
             made.append((loss_of_all, task.measure(outputs, y)))
         return made
 
-    def _losses(self, outputs: Tensor, targets: Tensor, smoothing: float) -> Tensor:
-        """The loss of each network."""
-        targets = targets.expand(len(outputs), *targets.shape[1:])
-        each: Tensor = torch.vmap(lambda o, y: self.task.loss(o, y, smoothing))(outputs, targets)
-        return each
-
     def _clip(self, longest: float) -> None:
         """Shorten the gradient of each network whose norm is above `longest`, as `clip_grad_norm_` does."""
         squares = torch.zeros(len(self.seeds), dtype=torch.float64, device=self.device)
@@ -299,18 +318,27 @@ class _Run:
                     parts = torch.unflatten(weight.grad, 0, (len(owners), -1))
                     parts.mul_(factors[owners].to(parts.dtype).view(-1, *[1] * (parts.ndim - 1)))
 
-    def _measure(self, x: Tensor, y: Tensor) -> list[tuple[float, float]]:
+    def _measure(self, x: Tensor, y: Tensor, mode: Mode | None = None) -> list[tuple[float, float]]:
         """Loss and metric of each network on a split."""
-        with evaluation(self.stack):
+        with evaluation(self.stack), (mode or self.mode).autocast(self.device):
             outputs = torch.cat([self.stack(self.stack.inputs(part)) for part in torch.split(x, EVALUATED)], 1)
-            losses = self._losses(outputs, y[None], 0.0).tolist()
+        if self.mode.mixed:
+            outputs = outputs.float()
+        losses = _losses(self.task, outputs, y[None], 0.0).tolist()
         return [(loss, self.task.measure(o, y)) for loss, o in zip(losses, outputs, strict=True)]
 
-    def outcomes(self, seconds: float) -> list[Outcome]:
+    def outcomes(self) -> list[Outcome]:
         metric = f"valid_{self.task.metric}"
+        metrics = [curve[best - 1][metric] if best else math.nan
+                   for curve, best in zip(self.curves, self.best_epochs, strict=True)]  # fmt: skip
+        if self.mode.mixed:  # in single precision, as the networks will be used
+            for shared, best_parts in zip(self.stack.shared, self.best, strict=True):
+                shared.parts.copy_(best_parts)
+            measured = self._measure(*self.splits["valid"], dataclasses.replace(self.mode, precision="float32"))
+            metrics = [value if best else math.nan for best, (_, value) in zip(self.best_epochs, measured, strict=True)]
         return [
-            Outcome(tuple(curve), best, curve[best - 1][metric] if best else math.nan, seconds, bool(reason), reason)
-            for curve, best, reason in zip(self.curves, self.best_epochs, self.reasons, strict=True)
+            Outcome(tuple(curve), best, value, 0.0, bool(reason), reason, self.mode)
+            for curve, best, value, reason in zip(self.curves, self.best_epochs, metrics, self.reasons, strict=True)
         ]
 
     # -- checkpoints ----------------------------------------------------------------------------------------------
@@ -323,17 +351,19 @@ class _Run:
         tensors |= {f"best.{i}": best for i, best in enumerate(self.best)}
         for position, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{position}.{name}": t for name, t in state.items() if isinstance(t, Tensor)}
-        notes = {"epoch": self.epoch, "seconds": seconds, "curves": self.curves, "best_epochs": self.best_epochs}
-        checkpoint.write(path, tensors, {**self._identity(), **notes, "reasons": self.reasons})
+        notes: dict[str, Any] = {
+            "epoch": self.epoch,
+            "seconds": seconds,
+            "curves": self.curves,
+            "best_epochs": self.best_epochs,
+        }
+        notes |= {"mode": self.mode.notes(), "reasons": self.reasons}
+        checkpoints.write(path, tensors, {**self._identity(), **notes})
 
-    def restore(self, path: Path) -> float:
+    def restore(self, path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> float:
         """Continue where the checkpoint ended; the seconds spent until then."""
-        kept = checkpoint.read(path, self.device)
-        if kept is None:
-            return 0.0
-        tensors, notes = kept
         wholes = [shared.whole for shared in self.stack.shared]
-        network, best = checkpoint.part(tensors, "network"), checkpoint.part(tensors, "best")
+        network, best = checkpoints.part(tensors, "network"), checkpoints.part(tensors, "best")
         same = {n: t.shape for n, t in network.items()} == {str(i): whole.shape for i, whole in enumerate(wholes)}
         if not same or any(notes.get(key) != value for key, value in self._identity().items()):
             raise UsageError(f"the checkpoint '{path}' is of another training: delete it, or choose another folder.")
@@ -341,7 +371,7 @@ class _Run:
             for i, whole in enumerate(wholes):
                 whole.copy_(network[str(i)])
                 self.best[i].copy_(best[str(i)])
-        restore_optimizer(self.optimizer, checkpoint.part(tensors, "optimizer"))
+        restore_optimizer(self.optimizer, checkpoints.part(tensors, "optimizer"))
         self.epoch, self.curves = notes["epoch"], notes["curves"]
         self.best_epochs, self.reasons = notes["best_epochs"], notes["reasons"]
         return float(notes["seconds"])

@@ -13,6 +13,13 @@ AUGMENTED_EPOCHS = 10
 """From how many epochs on a training augments its examples, unless told otherwise."""
 
 
+_OPTIONS = {
+    "optimizer": ("sgd", "adamw"),
+    "precision": ("auto", "float32", "bfloat16"),
+    "layout": ("auto", "contiguous", "channels_last"),
+}
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a network is trained.
@@ -30,7 +37,9 @@ class Recipe:
         augment: whether batches are changed at random by `task.augment`.
         norm_momentum: how fast the running statistics of batch normalisation follow, for the length of the training.
             With PyTorch's own 0.1 they are behind the weights at the end of a short one.
-        mixed_precision: whether to compute in bfloat16; None leaves it to the device (CUDA devices that can do so).
+        precision: what operators compute in: `float32`, `bfloat16` (weights and optimiser stay in single precision) or
+            `auto`, the faster one on this machine (`archscout.training.speed`).
+        layout: of feature maps in memory: `contiguous`, `channels_last` or `auto`, the faster one.
     """
 
     epochs: int
@@ -44,7 +53,8 @@ class Recipe:
     gradient_clip: float = 5.0
     augment: bool = True
     norm_momentum: float = 0.3
-    mixed_precision: bool | None = None
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    layout: Literal["auto", "contiguous", "channels_last"] = "auto"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
@@ -58,8 +68,10 @@ class Recipe:
             raise UsageError(
                 f"the norm_momentum of a training must be above 0 and at most 1, not {self.norm_momentum!r}."
             )
-        if self.optimizer not in ("sgd", "adamw"):
-            raise UsageError(f"there is no optimizer '{self.optimizer}': use sgd or adamw.")
+        for name, options in _OPTIONS.items():
+            value = getattr(self, name)
+            if value not in options:
+                raise UsageError(f"there is no {name} '{value}': use {', '.join(options[:-1])} or {options[-1]}.")
 
     @classmethod
     def default(cls, task: Task, epochs: int) -> Recipe:

@@ -10,23 +10,23 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD, AdamW, Optimizer
 
 from archscout.core.errors import UsageError
 from archscout.core.seeds import derive
 from archscout.core.task import Split, Task
-from archscout.training import checkpoint
+from archscout.training import checkpoint as checkpoints
+from archscout.training.contexts import evaluation, norm_momentum, own_randomness, seed_modules
 from archscout.training.recipe import Recipe as Recipe
 from archscout.training.recipe import default_epochs as default_epochs
+from archscout.training.speed import Mode, choose, fast_layout, laid_out
 
 EVALUATION_BATCH = 512
 CHECKPOINT = "checkpoint.safetensors"
@@ -46,7 +46,8 @@ class Outcome:
     `curve` has a row an epoch: `epoch`, `train_loss` and `train_<metric>` (of the batches as they were trained on:
     augmented, with weights that were still changing), `valid_loss`, `valid_<metric>`, `learning_rate` (of the last
     step), `seconds` (since the start, evaluation included, pauses not). `valid_metric` is that of the best epoch, NaN
-    where none was finished. `diverged` says that a loss was no longer finite, `reason` in which epoch.
+    where none was finished. `diverged` says that a loss was no longer finite, `reason` in which epoch. `mode` is the
+    number format and memory layout that it ran in.
     """
 
     curve: tuple[Row, ...]
@@ -55,6 +56,7 @@ class Outcome:
     seconds: float
     diverged: bool = False
     reason: str = ""
+    mode: Mode | None = None
 
 
 def train(
@@ -87,15 +89,15 @@ def train(
     """
     started = time.perf_counter()
     path = None if folder is None else folder / CHECKPOINT
+    checkpoint = None if path is None else checkpoints.read(path, device)
     x, y = task.tensors(task.train, device)
-    with (
-        fast_layout(network.to(device), x[:2]) as layout,
-        norm_momentum(network, recipe.norm_momentum),
-        own_randomness(device),
-    ):
-        x = x.contiguous(memory_format=layout)
-        run = _Run(network, task, recipe, seed, device, x, y, layout, measured or {})
-        before = 0.0 if path is None else run.restore(path)
+    network.to(device)
+    with own_randomness(device), norm_momentum(network, recipe.norm_momentum):
+        mode = _mode(network, task, recipe, x, y, checkpoint)
+    with laid_out(network, mode.memory_format), norm_momentum(network, recipe.norm_momentum), own_randomness(device):
+        x = x.contiguous(memory_format=mode.memory_format)
+        run = _Run(network, task, recipe, seed, device, x, y, mode, measured or {})
+        before = 0.0 if path is None or checkpoint is None else run.restore(path, *checkpoint)
         kept = time.perf_counter()
         while run.epoch < recipe.epochs and not run.reason:
             row = run.advance()
@@ -110,9 +112,27 @@ def train(
             if stop:
                 break
         run.load_best()
-    best = run.curve[run.best_epoch - 1][f"valid_{task.metric}"] if run.best_epoch else math.nan
+        best = run.best_metric()
     seconds = before + time.perf_counter() - started
-    return Outcome(tuple(run.curve), run.best_epoch, best, seconds, bool(run.reason), run.reason)
+    return Outcome(tuple(run.curve), run.best_epoch, best, seconds, bool(run.reason), run.reason, mode)
+
+
+def _mode(
+    network: nn.Module, task: Task, recipe: Recipe, x: Tensor, y: Tensor, checkpoint: tuple[Any, Any] | None
+) -> Mode:
+    """The mode in which a training was begun; for one that begins, the fastest."""
+    if checkpoint is not None and "mode" in checkpoint[1]:
+        return Mode(**checkpoint[1]["mode"])
+    batches = math.ceil(len(x) / recipe.batch_size)
+    size = math.ceil(len(x) / batches)
+    return choose(
+        network,
+        x[:size],
+        lambda network, x: task.loss(network(x), y[: len(x)], recipe.label_smoothing),
+        steps=recipe.epochs * batches,
+        precision=recipe.precision,
+        layout=recipe.layout,
+    )
 
 
 def predict(
@@ -129,19 +149,6 @@ def _outputs(network: nn.Module, x: Tensor, batch_size: int = EVALUATION_BATCH) 
         return torch.cat([network(batch) for batch in torch.split(x, batch_size)])
 
 
-@contextmanager
-def evaluation(network: nn.Module) -> Iterator[None]:
-    """Every module in evaluation mode and nothing recorded for gradients; each goes back to the mode it was in."""
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
 class _Run:
     """A training under way: what changes from epoch to epoch."""
 
@@ -154,20 +161,19 @@ class _Run:
         device: str,
         x: Tensor,
         y: Tensor,
-        layout: torch.memory_format,
+        mode: Mode,
         measured: Mapping[str, Split],
     ) -> None:
         self.network, self.task, self.recipe, self.seed, self.device = network, task, recipe, seed, device
-        self.x, self.y, self.layout = x, y, layout
+        self.x, self.y, self.mode = x, y, mode
         self.splits = {}
         for name, split in {"valid": task.valid, **measured}.items():
             inputs, targets = task.tensors(split, device)
-            self.splits[name] = inputs.contiguous(memory_format=layout), targets
+            self.splits[name] = inputs.contiguous(memory_format=mode.memory_format), targets
         self.steps = math.ceil(len(self.x) / recipe.batch_size)
         self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self.optimizer = make_optimizer(self.parameters, recipe)
         self.generator = Generator(device)
-        self.precision = precision(recipe, device)
         self.state = {name: tensor.detach() for name, tensor in network.state_dict().items()}
         self.best = {name: tensor.clone() for name, tensor in self.state.items()}
         self.curve: list[Row] = []
@@ -186,7 +192,7 @@ class _Run:
             return None
         measures: Row = {}
         for name, (x, y) in self.splits.items():
-            outputs = _outputs(self.network, x)
+            outputs = self._outputs(x)
             measures[f"{name}_loss"] = float(self.task.loss(outputs, y))
             measures[f"{name}_{self.task.metric}"] = self.task.measure(outputs, y)
         valid_loss = measures["valid_loss"]
@@ -213,7 +219,7 @@ class _Run:
     def _train_epoch(self) -> tuple[float, float]:
         """One pass over the training examples; the mean loss, as far as it is finite, and the metric."""
         recipe, task, network, optimizer = self.recipe, self.task, self.network, self.optimizer
-        _seed(derive(self.seed, "network", self.epoch), self.device)
+        seed_modules(derive(self.seed, "network", self.epoch), self.device)
         self.generator.manual_seed(derive(self.seed, "batches", self.epoch))
         order = torch.randperm(len(self.x), generator=self.generator, device=self.device)
         losses: list[Tensor] = []
@@ -227,8 +233,8 @@ class _Run:
             x, y = self.x[rows], self.y[rows]
             if recipe.augment:
                 x = task.augment(x, self.generator)
-            with self.precision:
-                outputs = network(x.contiguous(memory_format=self.layout))
+            with self.mode.autocast(self.device):
+                outputs = network(x.contiguous(memory_format=self.mode.memory_format))
                 loss = task.loss(outputs, y, recipe.label_smoothing)
             optimizer.zero_grad()
             loss.backward()
@@ -243,6 +249,20 @@ class _Run:
         loss_of_all = sum(len(rows) * value for rows, value in zip(batches, values, strict=False)) / len(order)
         seen = torch.cat(answers)
         return loss_of_all, task.measure(seen, self.y[order[: len(seen)]])
+
+    def _outputs(self, x: Tensor) -> Tensor:
+        with self.mode.autocast(self.device):
+            outputs = _outputs(self.network, x)
+        return outputs.float() if self.mode.mixed else outputs
+
+    def best_metric(self) -> float:
+        """The validation metric of the best epoch, in single precision, as the network will be used."""
+        if not self.best_epoch:
+            return math.nan
+        if not self.mode.mixed:
+            return self.curve[self.best_epoch - 1][f"valid_{self.task.metric}"]
+        x, y = self.splits["valid"]
+        return self.task.measure(_outputs(self.network, x), y)
 
     def load_best(self) -> None:
         if self.best_epoch:
@@ -259,59 +279,21 @@ class _Run:
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         for position, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{position}.{name}": t for name, t in state.items() if isinstance(t, Tensor)}
-        checkpoint.write(path, tensors, {**self._identity(), "curve": self.curve, "best_epoch": self.best_epoch})
+        notes = {"mode": self.mode.notes(), "curve": self.curve, "best_epoch": self.best_epoch}
+        checkpoints.write(path, tensors, {**self._identity(), **notes})
 
-    def restore(self, path: Path) -> float:
+    def restore(self, path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> float:
         """Continue where the checkpoint ended; the seconds spent until then."""
-        kept = checkpoint.read(path, self.device)
-        if kept is None:
-            return 0.0
-        tensors, notes = kept
-        network, best = checkpoint.part(tensors, "network"), checkpoint.part(tensors, "best")
+        network, best = checkpoints.part(tensors, "network"), checkpoints.part(tensors, "best")
         same_network = {n: t.shape for n, t in network.items()} == {n: t.shape for n, t in self.state.items()}
         if not same_network or any(notes.get(key) != value for key, value in self._identity().items()):
             raise UsageError(f"the checkpoint '{path}' is of another training: delete it, or choose another folder.")
         for name, tensor in self.state.items():
             tensor.copy_(network[name])
             self.best[name].copy_(best[name])
-        restore_optimizer(self.optimizer, checkpoint.part(tensors, "optimizer"))
+        restore_optimizer(self.optimizer, checkpoints.part(tensors, "optimizer"))
         self.curve, self.best_epoch = notes["curve"], notes["best_epoch"]
         return float(self.curve[-1]["seconds"])
-
-
-@contextmanager
-def fast_layout(network: nn.Module, x: Tensor) -> Iterator[torch.memory_format]:
-    """The network with its weights in the memory layout that runs fastest; they are put back afterwards.
-
-    Channels last is up to two and a half times as fast on a processor (depthwise convolutions gain most), but a module
-    that calls `view` on feature maps refuses it: then the layout stays what it was.
-    """
-    layout = torch.channels_last
-    try:
-        network.to(memory_format=layout)  # type: ignore[call-overload]
-        with evaluation(network):
-            network(x.contiguous(memory_format=layout))
-    except RuntimeError:
-        layout = torch.contiguous_format
-        network.to(memory_format=layout)  # type: ignore[call-overload]
-    try:
-        yield layout
-    finally:
-        network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-
-
-@contextmanager
-def norm_momentum(network: nn.Module, momentum: float) -> Iterator[None]:
-    """Running statistics that follow with this momentum, unless a layer averages over all batches (momentum None)."""
-    layers = [layer for layer in network.modules() if isinstance(layer, _BatchNorm) and layer.momentum is not None]
-    before = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.momentum = momentum
-    try:
-        yield
-    finally:
-        for layer, own in zip(layers, before, strict=True):
-            layer.momentum = own
 
 
 def make_optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> Optimizer:
@@ -338,28 +320,3 @@ def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> No
         fitting = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
         states.setdefault(int(position), {})[key] = fitting
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def precision(recipe: Recipe, device: str) -> AbstractContextManager[Any]:
-    """Where a network runs in training: with mixed precision, as the recipe or the device has it."""
-    kind = torch.device(device).type
-    mixed = recipe.mixed_precision
-    if mixed is None:
-        mixed = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.autocast(kind, torch.bfloat16) if mixed else nullcontext()
-
-
-def _seed(seed: int, device: str) -> None:
-    """Seed the generators that modules (dropout) draw from; see `own_randomness`."""
-    torch.default_generator.manual_seed(seed)
-    if torch.device(device).type == "cuda":
-        with torch.cuda.device(device):
-            torch.cuda.manual_seed(seed)
-
-
-@contextmanager
-def own_randomness(device: str) -> Iterator[None]:
-    """Leave the global generators as they were."""
-    devices = [torch.device(device)] if torch.device(device).type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        yield
