@@ -1,5 +1,6 @@
 """The store: the contract, and one sentence for whatever can be wrong with a file."""
 
+import contextlib
 import math
 import os
 import sqlite3
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from archscout.core.architecture import Architecture
 from archscout.core.errors import ArchscoutError, DataError, UsageError
 from archscout.core.trial import Trial
+from archscout.store import database
 from archscout.store.schema import SCHEMA_VERSION
 from archscout.store.store import Store, StoredTrial
 from archscout.testing.store import StoreConformance, plain_trial
@@ -291,3 +294,43 @@ def test_postgresql_without_its_driver_names_the_extra(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(UsageError, match=r"archscout\[postgres\]"):
         Store.open("postgresql://localhost/base")
+
+
+@contextlib.contextmanager
+def filled_by_another(file: Path, monkeypatch: pytest.MonkeyPatch, seconds: float) -> Iterator[None]:
+    """Another process makes the file just after we have seen that there is none, and begins to fill it."""
+    real = database.connect
+    rivals: list[sqlite3.Connection] = []
+
+    def connect(url):
+        rivals.append(sqlite3.connect(file, isolation_level=None, check_same_thread=False))
+        rivals[0].execute("BEGIN IMMEDIATE")
+        timers[0].start()
+        return real(url)
+
+    timers = [threading.Timer(seconds, lambda: rivals[0].execute("COMMIT"))]
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "connect", connect)
+        yield
+    timers[0].join()
+    rivals[0].close()
+
+
+def test_two_who_open_a_new_store_at_once_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite itself does not wait here: one of two was told at once that the database is locked."""
+    file = tmp_path / "search.sqlite"
+    with filled_by_another(file, monkeypatch, seconds=0.3), Store.open(file) as store:
+        store.begin("first", {})
+        assert store.runs() == ["first"]
+
+
+def test_the_file_that_another_fills_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who gave up removed the other's file, which then had a disk I/O error."""
+    file = tmp_path / "search.sqlite"
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.1)
+    with filled_by_another(file, monkeypatch, seconds=0.6):
+        with pytest.raises(ArchscoutError, match="held by another program"):
+            Store.open(file)
+        assert file.is_file()
+    with Store.open(file) as store:
+        assert store.runs() == []

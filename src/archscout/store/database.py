@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,12 @@ from archscout.core.errors import ArchscoutError, DataError, UsageError
 
 BUSY_SECONDS = 30
 """How long one who writes waits for another."""
+
+_PAUSE_SECONDS = 0.01
+
+
+class Busy(ArchscoutError):  # noqa: N818 - an outcome, not a fault
+    """Another process has held the database for longer than we wait."""
 
 
 def parse(place: str | Path) -> sa.URL:
@@ -66,8 +74,23 @@ def connect(url: sa.URL) -> sa.Engine:
 
 def _set_up_sqlite(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # the driver would begin late and not before making tables; _begin_sqlite does
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+    _write_ahead(connection)
+    for pragma in ("synchronous=NORMAL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _write_ahead(connection: Any) -> None:
+    """Choose the write-ahead log. SQLite does not wait by itself where two processes choose it at the same moment."""
+    end = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            # The first byte is the kind: SQLITE_BUSY_RECOVERY and others of its kind are waits as well.
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+        time.sleep(_PAUSE_SECONDS)
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
@@ -96,5 +119,5 @@ def _explanation(error: Exception, place: str) -> ArchscoutError:
     if "is full" in said or "disk I/O error" in said:
         return ArchscoutError(f"{place} cannot be written ({said}): free some space on the disk and run it again.")
     if "locked" in said:
-        return ArchscoutError(f"{place} is held by another program: wait until it ends and run it again.")
+        return Busy(f"{place} is held by another program: wait until it ends and run it again.")
     return ArchscoutError(f"the store {place} failed ({said}): check that it can be reached and written.")

@@ -102,10 +102,12 @@ class Store:
         store = cls(database.connect(url), shown)
         try:
             store._prepare(create)
-        except BaseException:
+        except BaseException as error:
             store.close()
-            if is_new and file is not None and file.is_file() and not file.stat().st_size:
-                file.unlink()  # SQLite makes the file before it finds that it cannot fill it
+            # SQLite makes the file before it finds that it cannot fill it; one that is busy is being filled by another.
+            ours = is_new and file is not None and not isinstance(error, database.Busy)
+            if ours and file is not None and file.is_file() and not file.stat().st_size:
+                file.unlink()
             raise
         return store
 

@@ -13,9 +13,8 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Self
 
-import cloudpickle
-
 from archscout.core.errors import ArchscoutError, UsageError
+from archscout.workers.pickling import dumps
 from archscout.workers.worker import Failure, describe
 
 
@@ -132,10 +131,9 @@ class InlineEngine(Engine):
 def packed(value: Any, what: str) -> bytes:
     """What is sent to a worker. Raises `UsageError` if it cannot be sent."""
     try:
-        message: bytes = cloudpickle.dumps(value)
+        return dumps(value)
     except Exception as error:
         raise UsageError(f"{what} cannot be sent to a worker process: {describe(error).reason}") from error
-    return message
 
 
 def job_failed(failure: Failure) -> JobFailed:

@@ -18,9 +18,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-import cloudpickle
-
 from archscout.core.errors import ArchscoutError
+from archscout.workers.pickling import dumps
 
 READY = b"ready"
 STARTED = b"started"
@@ -79,8 +78,7 @@ def outcome(payload: Any, job: bytes) -> bytes:
     """Compute a job, which is a pickled pair of a function and its further arguments."""
     try:
         function, args = pickle.loads(job)  # noqa: S301 - as above
-        done: bytes = cloudpickle.dumps((True, function(payload, *args)))
-        return done
+        return dumps((True, function(payload, *args)))
     except BaseException as error:  # SystemExit too: a job may not end its worker by the polite way
         return pickle.dumps((False, describe(error)))
 
