@@ -1,5 +1,7 @@
 """Traces against graphs written by hand, against PyTorch's flop counter, and against runs with real numbers."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -230,6 +232,63 @@ def test_recurrent_networks(kind: type[nn.RNNBase]) -> None:
     assert total_macs(graph) == 8 * gates * (8 + 12) + 12 * 5
     assert graph.labels[-2] == "linear"
     trace(Recurrent(kind), (3, 8, 8))
+
+
+class Looking(nn.Module):
+    """A layer whose caller looks at numbers first, which a run without data cannot."""
+
+    def __init__(self, layer: nn.Module, run: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.layer, self.run = layer, run
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert torch.isfinite(x).all()
+        scale = max(float(x.abs().max().item()), 1.0)
+        return self.run(self.layer, x[x >= 0].view_as(x) / scale)
+
+
+PRODUCTS = {
+    "LSTM": (nn.LSTM(8, 64, batch_first=True), lambda m, x: m(x)[0], (3, 8), 3 * 4 * 64 * 72),
+    "GRU": (nn.GRU(8, 64, batch_first=True), lambda m, x: m(x)[0], (3, 8), 3 * 3 * 64 * 72),
+    "matrix by vector": (nn.Linear(8, 5), lambda m, x: torch.mv(m.weight, x[0]), (8,), 40),
+    "matrix by vector plus bias": (nn.Linear(8, 5), lambda m, x: torch.addmv(m.bias, m.weight, x[0]), (8,), 40),
+    "vector by vector": (nn.Linear(8, 5), lambda m, x: torch.dot(m.weight[0], x[0]), (8,), 8),
+    "bilinear": (nn.Bilinear(8, 4, 5), lambda m, x: m(x, x[:, :4]), (8,), 160),
+    "einsum": (nn.Linear(8, 5), lambda m, x: torch.einsum("ij,bj->bi", m.weight, x), (8,), 40),
+    "attention": (nn.MultiheadAttention(8, 2, batch_first=True), lambda m, x: m(x, x, x)[0], (4, 8), 4 * 256 + 256),
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_multiply_adds_do_not_depend_on_how_the_code_is_written(name: str) -> None:
+    layer, run, shape, macs = PRODUCTS[name]
+    assert trace(Looking(layer, run), shape).macs == macs
+
+    class Plain(Looking):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.run(self.layer, x)
+
+    assert trace(Plain(layer, run), shape).macs == macs
+
+
+def test_a_module_that_refuses_zeros_is_traced_on_other_numbers() -> None:
+    class Varied(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            assert x.std() > 0
+            return super().forward(x)
+
+    assert trace(Varied(4, 2), (4,)).macs == 8
+
+
+def test_products_without_a_formula_are_named_and_not_counted_as_nothing() -> None:
+    def spectrum(layer: nn.Module, x: Tensor) -> Tensor:
+        return layer(torch.fft.rfft(x).abs())
+
+    graph = trace(Looking(nn.Linear(5, 3), spectrum), (8,))
+    with pytest.raises(ArchscoutError, match="of operator fft_r2c are not known"):
+        _ = graph.macs
+    # What multiplies no matrices is free by definition.
+    assert trace(nn.Sequential(nn.Upsample(scale_factor=2, mode="bilinear"), nn.Softmax(1)), (3, 4, 4)).macs == 0
 
 
 def test_control_flow_on_numbers_runs_with_numbers() -> None:

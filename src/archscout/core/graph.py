@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from archscout.core.errors import ArchscoutError
+
 
 @dataclass(frozen=True)
 class Node:
     """One operation. `size` is the bytes of its output for one example, where known; `macs` likewise.
 
-    `weights` is the bytes of the parameters that it reads.
+    `weights` is the bytes of the parameters that it reads. `counted` is False where the operation multiplies
+    matrices and no formula says how often, so that its `macs` are 0 for want of a number.
     """
 
     label: str
@@ -17,6 +20,7 @@ class Node:
     macs: int = 0
     group: str = ""
     weights: int = 0
+    counted: bool = True
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,14 @@ class Graph:
     @property
     def labels(self) -> tuple[str, ...]:
         return tuple(node.label for node in self.nodes)
+
+    @property
+    def macs(self) -> int:
+        """The multiply-adds of all operations. Raises `ArchscoutError` where one has no formula, and names it."""
+        unknown = sorted({node.label for node in self.nodes if not node.counted})
+        if unknown:
+            raise ArchscoutError(f"the multiply-adds of operator {', '.join(unknown)} are not known.")
+        return sum(node.macs for node in self.nodes)
 
     def predecessors(self, node: int) -> tuple[int, ...]:
         return self._sources[node]

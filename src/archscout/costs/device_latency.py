@@ -225,13 +225,13 @@ class _Counts:
         for architecture in architectures:
             if architecture.text not in self.known:
                 graph = trace_architecture(self.setting.space, architecture, self.setting.task)
-                macs = sum(node.macs for node in graph.nodes)
+                macs = graph.macs
                 self.known[architecture.text] = macs, traffic_bytes(graph), len(graph.nodes)
         return np.asarray([self.known[architecture.text] for architecture in architectures], dtype=float)
 
 
 def _macs(setting: Setting, architecture: Architecture) -> int:
-    return sum(node.macs for node in trace_architecture(setting.space, architecture, setting.task).nodes)
+    return trace_architecture(setting.space, architecture, setting.task).macs
 
 
 def _by(shape: Sequence[int]) -> str:

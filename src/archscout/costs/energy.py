@@ -41,7 +41,7 @@ class Energy(Cost):
 
     def measure(self, architecture: Architecture, setting: Setting) -> Measurement:
         graph = trace_architecture(setting.space, architecture, setting.task)
-        arithmetic = sum(node.macs for node in graph.nodes) * self.constants.pj_per_mac / 1e6
+        arithmetic = graph.macs * self.constants.pj_per_mac / 1e6
         moved = traffic_bytes(graph) / 4 * self.constants.bytes_per_number
         memory = moved * self.constants.pj_per_byte / 1e6
         details = {"estimate": True, "arithmetic_uj": arithmetic, "memory_uj": memory}

@@ -14,7 +14,8 @@ class Macs(Cost):
     """Multiply-adds of the convolutions and matrix products for one example.
 
     Half of what `torch.utils.flop_counter` counts, by its formulas: padding counts as data; biases, normalisation,
-    activations, pooling and sums are free.
+    activations, pooling and sums are free. A network with operators that multiply matrices and have no formula (a
+    Fourier transform, an operator of another package) has no count: `measure` raises `ArchscoutError` and names them.
     """
 
     name = "macs"
@@ -22,4 +23,4 @@ class Macs(Cost):
 
     def measure(self, architecture: Architecture, setting: Setting) -> Measurement:
         graph = trace_architecture(setting.space, architecture, setting.task)
-        return Measurement(float(sum(node.macs for node in graph.nodes)))
+        return Measurement(float(graph.macs))

@@ -105,7 +105,7 @@ def stack(networks: Sequence[nn.Module], example: Tensor) -> Stack:
     try:
         made = Stack(networks)
         _compare(made, networks, example)
-    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+    except Exception as error:  # code of a user's own, run in a way that it was not written for, fails in any way
         raise Unstackable(str(error)) from error
     return made
 

@@ -8,6 +8,8 @@ first time. And the memory of the result can be followed: views are no nodes, an
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -26,9 +28,6 @@ from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.networks.pick import build
 
-_CANNOT = (RuntimeError, NotImplementedError, TypeError, ValueError)
-"""What torch raises where it would need the numbers that a meta tensor lacks."""
-
 
 def trace(network: nn.Module, input_shape: Sequence[int]) -> Graph:
     """The operators that a network runs for one example in evaluation mode, and the data that flows between them.
@@ -40,6 +39,9 @@ def trace(network: nn.Module, input_shape: Sequence[int]) -> Graph:
     it reads. `group` is the option ("choice=option") that the operator belongs to. Attention appears as its matrix
     products. What leads nowhere and costs no multiply-add is left out.
 
+    Where the code looks at numbers (`.item()`, an assertion, an index by truth values), which the run without data does
+    not have, it runs on zeros instead, and where it refuses these, on random numbers between 0 and 1.
+
     Args:
         network: any module that takes one tensor; its state and mode are left as they were.
         input_shape: of one example, without the batch dimension.
@@ -47,27 +49,38 @@ def trace(network: nn.Module, input_shape: Sequence[int]) -> Graph:
     Raises:
         ArchscoutError: the network does not run on an input of that shape.
     """
-    parameters = [*network.parameters(), *network.buffers()]
+    shape = (1, *input_shape)
+    tensors = [*network.parameters(), *network.buffers()]
+    without_weights = any(tensor.is_meta for tensor in tensors)
     try:
-        return _run(network, torch.empty((1, *input_shape), device="meta"))
-    except _CANNOT as error:
-        # Control flow that depends on numbers, or weights that may not be mixed with a meta input: run it for real.
-        if any(parameter.is_meta for parameter in parameters):
+        return _run(network, torch.empty(shape, device="meta"))
+    except Exception as error:  # a module's code fails in any way where it misses numbers
+        if without_weights:
             raise ArchscoutError(
-                f"the network cannot be traced without weights: {error}; trace one that holds them."
+                f"the network cannot be traced without weights: {_line(error)}; trace one that holds them."
             ) from error
-    device = parameters[0].device if parameters else torch.device("cpu")
+    device = tensors[0].device if tensors else torch.device("cpu")
     try:
-        return _run(network, torch.zeros((1, *input_shape), device=device))
-    except _CANNOT as error:
-        raise ArchscoutError(f"the network does not run on an input of shape {tuple(input_shape)}: {error}") from error
+        return _run(network, torch.zeros(shape, device=device))
+    except Exception:
+        generator = torch.Generator().manual_seed(0)
+        try:
+            return _run(network, torch.rand(shape, generator=generator).to(device))
+        except Exception as error:
+            raise ArchscoutError(
+                f"the network does not run on an input of shape {tuple(input_shape)}: {_line(error)}"
+            ) from error
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def blueprint(space: Space, architecture: Architecture, task: Task) -> nn.Module:
     """The stand-alone network for counting: without memory for its weights where its code can be run so."""
     try:
         return build(space, architecture, task, device="meta")
-    except _CANNOT:
+    except Exception:
         return build(space, architecture, task)
 
 
@@ -88,19 +101,26 @@ def _run(network: nn.Module, x: Tensor) -> Graph:
 
 @contextmanager
 def _quiet(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode, without the fused forms of attention that hide its matrix products; undone afterwards."""
+    """Evaluation mode, without fused forms of attention and recurrent layers, which hide products; undone after."""
     training = [module for module in network.modules() if module.training]
     fast = torch.backends.mha.get_fastpath_enabled()
+    fused = torch._C._get_mkldnn_enabled()  # `torch.backends.mkldnn.flags` warns of unrelated hardware
     torch.backends.mha.set_fastpath_enabled(False)
+    torch._C._set_mkldnn_enabled(False)
     for module in training:
         module.training = False
     try:
-        with torch.inference_mode(False), sdpa_kernel(SDPBackend.MATH):
+        with (
+            torch.inference_mode(False),
+            sdpa_kernel(SDPBackend.MATH),
+            torch.backends.cudnn.flags(enabled=False),
+        ):
             yield
     finally:
         for module in training:
             module.training = True
         torch.backends.mha.set_fastpath_enabled(fast)
+        torch._C._set_mkldnn_enabled(fused)
 
 
 @contextmanager
@@ -123,7 +143,7 @@ class _Signature(NamedTuple):
 
     outputs: tuple[tuple[tuple[int, ...], tuple[int, ...], torch.dtype], ...]
     several: bool
-    macs: int
+    macs: int | None
 
 
 _signatures: dict[Any, _Signature] = {}
@@ -135,7 +155,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self, x: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.labels, self.of_group, self.macs, self.weights = ["input"], [""], [0], [0]
+        self.labels, self.of_group, self.weights = ["input"], [""], [0]
+        self.macs: list[int | None] = [0]
         self.sources: list[list[int]] = [[]]
         self.groups: list[str] = [""]
         self.writer: dict[int, int] = {}
@@ -192,14 +213,18 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.read.update(keys)
         last = sorted({self.writer[key] for key in keys if key in self.writer})
         count = len(self.labels)
-        kept, waiting = {0}, last + [node for node in range(count) if self.macs[node]]
+        kept, waiting = {0}, last + [node for node in range(count) if self.macs[node] != 0]
         while waiting:
             node = waiting.pop()
             if node not in kept:
                 kept.add(node)
                 waiting += self.sources[node]
         order = {node: place for place, node in enumerate(sorted(kept))}
-        nodes = [Node(self.labels[n], self._size(n), self.macs[n], self.of_group[n], self.weights[n]) for n in order]
+        nodes = [
+            Node(self.labels[n], self._size(n), macs or 0, self.of_group[n], self.weights[n], macs is not None)
+            for n in order
+            for macs in [self.macs[n]]
+        ]
         edges = [(order[source], order[n]) for n in order for source in self.sources[n]]
         return Graph((*nodes, Node("output")), (*edges, *((order[n], len(nodes)) for n in last)))
 
@@ -208,7 +233,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return sum(size for place, (key, size) in enumerate(self.made[node]) if place == 0 or key in self.read)
 
 
-def _dispatch(func: Any, args: Any, kwargs: Any) -> tuple[Any, int]:
+def _dispatch(func: Any, args: Any, kwargs: Any) -> tuple[Any, int | None]:
     """Run an operator; one whose inputs have no data is run once for each signature."""
     tensors = [*_tensors(args), *_tensors(tuple(kwargs.values()))]
     if not any(t.is_meta for t in tensors):
@@ -256,9 +281,50 @@ def _without_data(t: Tensor) -> Tensor:
     return t if t.is_meta else torch.empty_strided(t.shape, t.stride(), dtype=t.dtype, device="meta")
 
 
-def _macs(func: Any, args: Any, kwargs: Any, outputs: Any) -> int:
-    formula: Callable[..., int] | None = flop_registry.get(func._overloadpacket)
-    return 0 if formula is None else formula(*args, **kwargs, out_val=outputs) // 2
+def _macs(func: Any, args: Any, kwargs: Any, outputs: Any) -> int | None:
+    """The multiply-adds of an operator; None where it multiplies matrices and no formula is known."""
+    packet = func._overloadpacket
+    formula: Callable[..., int] | None = flop_registry.get(packet)
+    if formula is not None:
+        return formula(*args, **kwargs, out_val=outputs) // 2
+    own = _FORMULAS.get(packet.__name__.rstrip("_"))
+    if own is not None:
+        return own(*args)
+    return None if func.namespace not in _OF_TORCH or _MATRIX.search(packet.__name__) else 0
+
+
+def _trilinear(*args: Any) -> int:
+    """The sum over products of three tensors that `nn.Bilinear` is: terms, each one multiply-add."""
+    shapes = []
+    for tensor, extra in zip(args[:3], args[3:6], strict=True):
+        for dimension in sorted(extra):
+            tensor = tensor.unsqueeze(dimension)
+        shapes.append(tensor.shape)
+    return math.prod(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]
+
+
+_FORMULAS: dict[str, Callable[..., int]] = {
+    "mv": lambda matrix, vector: matrix.numel(),
+    "addmv": lambda start, matrix, vector, *_: matrix.numel(),
+    "dot": lambda left, right: left.numel(),
+    "vdot": lambda left, right: left.numel(),
+    "addr": lambda start, left, right, *_: left.numel() * right.numel(),
+    "addbmm": lambda start, left, right, *_: left.numel() * right.shape[2],
+    "_addmm_activation": lambda start, left, right, *_: left.numel() * right.shape[1],
+    "_int_mm": lambda left, right, *_: left.numel() * right.shape[1],
+    "_trilinear": _trilinear,
+}
+"""Products that the flop counter of PyTorch leaves out."""
+
+_OF_TORCH = frozenset({"aten", "prim", "prims"})
+
+_MATRIX = re.compile(
+    r"^(?!_?upsample|_thnn_fused|_convert).*"
+    r"(mm|mv|matmul|convolution|conv_|attention|rnn|lstm|gru|linear|linalg|fft|cholesky|solve|svd|qr|inverse|cdist|"
+    r"pdist|euclidean|sparse|encoder_layer)"
+)
+"""Names of operators that multiply matrices, or solve with them. What is not one of these (sums, products of elements,
+pooling, normalisation, activations, moves of data) has no multiply-adds by definition."""
 
 
 def _written(func: Any, args: Any, kwargs: Any) -> Iterator[Tensor]:

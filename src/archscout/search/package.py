@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,10 @@ from archscout.core.task import Task
 from archscout.core.trial import Trial
 from archscout.estimators.trained import weights_file
 from archscout.networks.pick import build
-from archscout.networks.tracing import trace
+from archscout.networks.tracing import trace_architecture
 from archscout.search.result import Result, write_json
 from archscout.search.run import SearchRun
+from archscout.training import checkpoint
 from archscout.training.export import export_onnx
 from archscout.training.trainer import predict
 
@@ -54,13 +54,9 @@ def package(
     run: SearchRun | None,
 ) -> Result:
     """Write network, architecture, ONNX file, metrics and report."""
-    from safetensors.torch import save
-
     metric = task.metric
     deployed = task.deploy(network).eval()
-    partial = folder / f".network.{os.getpid()}"
-    partial.write_bytes(save({name: tensor.contiguous() for name, tensor in deployed.state_dict().items()}))
-    partial.replace(folder / "network.safetensors")
+    checkpoint.write(folder / "network.safetensors", deployed.state_dict(), {})
     values = {c: winner.architecture[c] for c in winner.architecture}
     write_json(
         folder / "architecture.json",
@@ -75,7 +71,7 @@ def package(
     )
     difference = export_onnx(deployed, task.input_shape, folder / "network.onnx")
     tested = _test(task, network)
-    graph = trace(build(space, winner.architecture, task, device="meta"), task.input_shape)
+    graph = trace_architecture(space, winner.architecture, task)
     if run is not None:
         run.clock.write()
         seconds = dict(run.store.spent(run.name))

@@ -112,7 +112,7 @@ def _largest_stack(network: nn.Module, task: Task, recipe: Recipe) -> int:
     def look(_: nn.Module, __: Any, output: Any) -> None:
         nonlocal largest
         if isinstance(output, Tensor):
-            largest = max(largest, output[0].numel())
+            largest = max(largest, output.numel())  # of one example
 
     hooks = [module.register_forward_hook(look) for module in network.modules() if not module._modules]
     try:

@@ -14,4 +14,4 @@ class Macs(Score):
         self.name = "macs"
 
     def score(self, subject: Subject) -> float:
-        return float(sum(node.macs for node in subject.graph.nodes))
+        return float(subject.graph.macs)
