@@ -214,12 +214,20 @@ class Space(ABC):
         return self.architecture({c.name: c.options[int(np.argmax(weights[c.name]))] for c in self.choices})
 
     def sample(self, rng: np.random.Generator) -> Architecture:
-        """A random architecture: each active choice uniformly among its options."""
+        """A random architecture: each active choice uniformly among what `draws` says."""
         values: dict[str, Option] = {}
         for choice in self.choices:
             if _is_active(choice, values):
-                values[choice.name] = choice.options[int(rng.integers(len(choice.options)))]
+                options = self.draws(choice, values)
+                values[choice.name] = options[int(rng.integers(len(options)))]
         return self.architecture(values)
+
+    def draws(self, choice: Choice, values: Mapping[str, Option]) -> Sequence[Option]:
+        """What `sample` draws from, each with one chance, where earlier choices have these values: all options.
+
+        A space in which most assignments are networks that nobody would build draws those that one would.
+        """
+        return choice.options
 
     def mutate(self, architecture: Architecture, rng: np.random.Generator) -> Architecture:
         """Another architecture: one active choice changed; choices that become active are drawn uniformly.

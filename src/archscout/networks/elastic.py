@@ -74,7 +74,7 @@ class Elastic:
         for name, leaf in self.leaves().items():
             gate = leaf.selection.gates.get(name)
             if gate is None:
-                decided[name] = leaf.selection[name]
+                decided[name] = leaf.selection.values.get(name, leaf.first)
             else:
                 gated[name] = [(leaf.choice.options[position], gate.weight(position)) for position in gate.run]
         if not gated:
@@ -108,17 +108,18 @@ class Elastic:
 
 
 class ElasticChoice(Elastic):
-    """A number that is itself a choice."""
+    """A number that is itself a choice; its first option where the choice is not active, and nothing depends on it."""
 
     def __init__(self, choice: Choice, selection: Selection) -> None:
         super().__init__(int, (), choice.options)  # type: ignore[arg-type]
         self.choice, self.selection = choice, selection
+        self.first = choice.options[0]
 
     def leaves(self) -> dict[str, ElasticChoice]:
         return {self.choice.name: self}
 
     def at(self, values: Mapping[str, Option]) -> Any:
-        return values[self.choice.name]
+        return values.get(self.choice.name, self.first)
 
 
 Number = int | Elastic
