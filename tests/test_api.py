@@ -144,6 +144,9 @@ def test_a_loaded_network_answers_as_the_saved_one(tmp_path: Path) -> None:
     images = torch.from_numpy(task.test.x).permute(0, 3, 1, 2).float()
     assert not loaded.training
     assert torch.equal(loaded(images), saved(images))
+    folded = archscout.load(tmp_path / "run", folded=True)
+    assert len(folded.state_dict()) < len(saved.state_dict())
+    torch.testing.assert_close(folded(images), saved(images), rtol=1e-4, atol=1e-5)
     assert loaded.classes == task.class_names
 
 

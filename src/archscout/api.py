@@ -136,8 +136,8 @@ def _with_page(result: Result) -> Result:
     return result
 
 
-def load(run: str | Path, *, space: Space | nn.Module | str | None = None) -> nn.Module:
-    """The trained network of a run's folder, ready to use.
+def load(run: str | Path, *, space: Space | nn.Module | str | None = None, folded: bool = False) -> nn.Module:
+    """The trained network of a run's folder, ready to use: as it was trained, or `folded` into its deployed form.
 
     It takes images as they are stored (float32, N x C x H x W, 0 to 255 where they were uint8) and returns one output a
     class; `load(run).classes` names the classes. A run whose space was a module of your own needs it again, as `space`.
@@ -163,6 +163,10 @@ def load(run: str | Path, *, space: Space | nn.Module | str | None = None) -> nn
     except (SafetensorError, RuntimeError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise DataError(f"'{network_file}' does not hold the weights of its architecture ({reason}).") from error
+    if folded:
+        from archscout.deploy.form import form
+
+        network = form(network, described.input_shape)
     network.classes = described.class_names  # type: ignore[assignment]
     network.task = described  # type: ignore[assignment]
     return network.eval()

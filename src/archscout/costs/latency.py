@@ -20,6 +20,7 @@ from archscout.core.errors import UsageError
 from archscout.core.estimator import Setting
 from archscout.core.registry import register
 from archscout.costs.machine import FULL_SPEED, get_to_know, pace, processor, waited
+from archscout.deploy.form import form
 from archscout.networks.pick import build
 
 STABLE = 0.03
@@ -62,15 +63,15 @@ Call = Callable[[], object]
 class Latency(Cost):
     """Milliseconds for one answer: median of measured runs, on one thread unless told otherwise.
 
-    What is measured is the network as it is deployed: normalisation of stored inputs included, evaluation mode,
-    in PyTorch's inference mode or in ONNX Runtime. After a warm-up, rounds of runs follow until the medians of
-    the three fastest rounds lie within 3 % (other programs can only slow a round down), at most 25 rounds. The value is
-    the median of the runs in those rounds, 30 or more; `spread` is how far apart their medians lie. Time in which
-    another program had the processor does not count (on Linux, which tells). While the machine
-    is slowed down by something else, a measurement waits, at most a second (screening does not); if it stays slow, the
-    times are divided by how much longer a fixed bit of work takes than at its best (`details["slowed"]`; 1: at full
-    speed), so that a limit means the same on a busy machine. Such a measurement, and one whose rounds do not agree, is
-    not to be trusted (`details["trusted"]`).
+    What is measured is the network as it is deployed (`archscout.deploy.form`): normalisation of stored inputs
+    included, batch normalisation folded, evaluation mode, in PyTorch's inference mode or in ONNX Runtime. After a
+    warm-up, rounds of runs follow until the medians of the three fastest rounds lie within 3 % (other programs can only
+    slow a round down), at most 25 rounds. The value is the median of the runs in those rounds, 30 or more; `spread` is
+    how far apart their medians lie. Time in which another program had the processor does not count (on Linux, which
+    tells). While the machine is slowed down by something else, a measurement waits, at most a second (screening does
+    not); if it stays slow, the times are divided by how much longer a fixed bit of work takes than at its best
+    (`details["slowed"]`; 1: at full speed), so that a limit means the same on a busy machine. Such a measurement, and
+    one whose rounds do not agree, is not to be trusted (`details["trusted"]`).
 
     Args:
         runtime: `torch` or `onnxruntime`.
@@ -110,7 +111,7 @@ class Latency(Cost):
     def _measure(self, architecture: Architecture, setting: Setting, protocol: Protocol) -> Measurement:
         network = build(setting.space, architecture, setting.task, seed=setting.seed)
         return measure_module(
-            setting.task.deploy(network),
+            form(setting.task.deploy(network), setting.task.input_shape),
             setting.task.input_shape,
             runtime=self.runtime,
             batch=self.batch,

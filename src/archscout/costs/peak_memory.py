@@ -8,10 +8,13 @@ from typing import ClassVar
 
 from archscout.core.architecture import Architecture
 from archscout.core.cost import Cost, Measurement
+from archscout.core.errors import ArchscoutError
 from archscout.core.estimator import Setting
 from archscout.core.graph import Graph
 from archscout.core.registry import register
-from archscout.networks.tracing import trace_architecture
+from archscout.deploy.form import form
+from archscout.networks.pick import build
+from archscout.networks.tracing import blueprint, trace
 
 BYTES = {"": 1.0, "b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30}
 """What may be written after a number of bytes."""
@@ -24,11 +27,11 @@ _STATES = 10_000
 class PeakMemory(Cost):
     """The most bytes that activations take at once, for one example in float32, in the best order of operators.
 
-    Counted by liveness over the traced operators: the input, and the output of an operator from when it starts until
-    the last operator that reads it has finished. Not counted: weights, the inner workspace of an operator, and what a
-    runtime saves by fusing operators or working in place of its own accord. The order is the one that needs least
-    (`details["best"]`), or the one that the code has where 10,000 steps of the search do not settle it;
-    `details["as_written_bytes"]` is what the order of the code needs.
+    The network is in its deployed form: batch normalisation is folded. Counted by liveness over the traced operators:
+    the input, and the output of an operator from when it starts until the last operator that reads it has finished. Not
+    counted: weights, the inner workspace of an operator, and what a runtime saves by fusing operators or working in
+    place of its own accord. The order is the one that needs least (`details["best"]`), or the one that the code has
+    where 10,000 steps of the search do not settle it; `details["as_written_bytes"]` is what the code's order needs.
     """
 
     name = "peak_memory"
@@ -36,9 +39,17 @@ class PeakMemory(Cost):
     units: ClassVar = BYTES
 
     def measure(self, architecture: Architecture, setting: Setting) -> Measurement:
-        graph = trace_architecture(setting.space, architecture, setting.task)
+        graph = _deployed(architecture, setting)
         least, best = least_peak_bytes(graph)
         return Measurement(float(least), details={"as_written_bytes": peak_bytes(graph), "best": best})
+
+
+def _deployed(architecture: Architecture, setting: Setting) -> Graph:
+    shape = setting.task.input_shape
+    try:
+        return trace(form(blueprint(setting.space, architecture, setting.task), shape), shape)
+    except ArchscoutError:
+        return trace(form(build(setting.space, architecture, setting.task), shape), shape)
 
 
 def peak_bytes(graph: Graph) -> int:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from archscout.core.errors import ArchscoutError
+from archscout.deploy.form import form
 
 TOLERANCE = 1e-4
 _OPSET = 18  # the lowest that both exporters write, for the sake of older runtimes
@@ -49,7 +50,7 @@ def export_onnx(module: nn.Module, input_shape: Sequence[int], path: Path | str)
 
 
 def to_onnx(module: nn.Module, input_shape: Sequence[int], *, quick: bool = False) -> bytes:
-    """A network as the bytes of an ONNX file, checked for form but not yet for its answers.
+    """The deployed form of a network as the bytes of an ONNX file, checked for form but not yet for its answers.
 
     PyTorch has two exporters. The one that it maintains takes a second even for the smallest network; `quick` tries
     first the old one, which takes a thirtieth of that and gives a graph of the same speed. Where one fails, the other
@@ -61,10 +62,11 @@ def to_onnx(module: nn.Module, input_shape: Sequence[int], *, quick: bool = Fals
     import onnx
 
     failures = []
+    network = form(module, input_shape)
     for exporter in (_by_script, _by_graph) if quick else (_by_graph, _by_script):
         try:
-            with _as_deployed(module), _silence():
-                model = exporter(module, torch.ones(2, *input_shape, device=_device(module)))
+            with _silence():
+                model = exporter(network, torch.ones(2, *input_shape, device=_device(module)))
                 onnx.checker.check_model(model)
             content: bytes = _bare(model).SerializeToString()
             return content
