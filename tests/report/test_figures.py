@@ -10,9 +10,12 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
+from archscout.core.metric import ACCURACY, Metric
 from archscout.report import candidates, figures
 from archscout.report.candidates import Network
 from archscout.report.figures import DARK, LIGHT
+
+LOSS = Metric("loss", "lower")
 
 
 def trace(figure: figures.Figure, name: str) -> Any:
@@ -31,7 +34,7 @@ def network(i: int, value: float, cost: float, level: str = "2 epochs of trainin
 
 def tradeoff(networks: list[Network], **changes: Any) -> figures.Figure | None:
     options = {"value_title": "accuracy", "limit": None, "winner": "a0"} | changes
-    return figures.tradeoff(networks, "latency_ms", "accuracy", **options)
+    return figures.tradeoff(networks, "latency_ms", ACCURACY, **options)
 
 
 def test_colours_of_light_have_one_twin_each_in_dark() -> None:
@@ -44,11 +47,11 @@ def test_figures_use_no_colour_that_has_no_twin(samples: ModuleType) -> None:
     course = candidates.course(trials, "trained")
     networks = candidates.networks(trials, report, "trained")
     made = [
-        figures.progress(course, "accuracy", by="time", value_title="accuracy"),
+        figures.progress(course, ACCURACY, by="time", value_title="accuracy"),
         tradeoff(networks, limit=0.4, winner=report["winner"]["architecture"]),
         figures.confusion(report["confusion"], report["class_names"]),
         figures.agreement(report["notes"]["rungs"]),
-        figures.learning(report["winner"]["curve"], [("valid_loss", "validation")], "loss", "loss"),
+        figures.learning(report["winner"]["curve"], [("valid_loss", "validation")], "loss", LOSS),
         over_steps(report),
     ]
     for figure in made:
@@ -73,7 +76,7 @@ def test_text_stands_out_from_its_ground(colours: dict[str, str], ground: str) -
 def test_progress_is_a_staircase_of_the_best_value(samples: ModuleType) -> None:
     _, trials = samples.sample()
     course = candidates.course(trials, "trained")
-    figure = figures.progress(course, "accuracy", by="count", value_title="accuracy")
+    figure = figures.progress(course, ACCURACY, by="count", value_title="accuracy")
     steps = trace(figure, "best so far")
     values = [t.value for t in trials if t.estimator == "trained" and t.status == "completed"]
     best = [max(values[: i + 1]) for i in range(len(values))]
@@ -150,9 +153,9 @@ def test_learning_curves_leave_gaps_out() -> None:
         {"epoch": 3, "loss": None},
         {"epoch": 4, "loss": 1.0},
     ]
-    figure = figures.learning(curve, [("loss", "training")], "loss", "loss")
+    figure = figures.learning(curve, [("loss", "training")], "loss", LOSS)
     assert figure is not None and figure.figure.data[0].x == (1.0, 4.0)
-    assert figures.learning([], [("loss", "training")], "loss", "loss") is None
+    assert figures.learning([], [("loss", "training")], "loss", LOSS) is None
 
 
 def test_agreement_without_an_interval_shows_the_point_alone() -> None:
@@ -168,7 +171,7 @@ def test_texts_in_figures_are_no_markup(samples: ModuleType) -> None:
     networks = candidates.networks(trials, report, "trained")
     course = candidates.course(trials, "trained")
     made = [
-        figures.progress(course, "accuracy", by="time", value_title="accuracy"),
+        figures.progress(course, ACCURACY, by="time", value_title="accuracy"),
         tradeoff(networks, winner=report["winner"]["architecture"]),
         figures.confusion(report["confusion"], report["class_names"]),
         figures.agreement(report["notes"]["rungs"]),

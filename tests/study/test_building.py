@@ -46,7 +46,7 @@ def test_what_stands_in_the_table_is_what_the_trainer_measures(tmp_path: Path) -
     seed = derive(PLAN.seed, "table", 0)
     network = build(SPACE, SPACE.parse(text), TASK, seed=seed)
     outcome = train(network, TASK, Recipe.default(TASK, 2), seed=seed, measured={"test": TASK.test})
-    for curve in building.CURVES:
+    for curve in building.curves(TASK):
         expected = [row[curve] for row in outcome.curve]
         assert table.curve_matrix(f"{curve}_curve")[0] == pytest.approx(expected, abs=1e-3)
         assert table.column(curve)[0] == table.curve_matrix(f"{curve}_curve")[0, -1]
@@ -108,7 +108,7 @@ def test_a_diverged_training_is_a_row_without_values(tmp_path: Path) -> None:
     made(tmp_path / "t.parquet")
     part = next((tmp_path / "t.parquet.parts").glob("seed0-*.json"))
     rows = json.loads(part.read_text())
-    for curve in (*building.CURVES, "seconds"):
+    for curve in (*building.curves(TASK), "seconds"):
         rows[0][curve] = rows[0][curve][:1]
     part.write_text(json.dumps(rows))
     (tmp_path / "t.parquet").unlink()

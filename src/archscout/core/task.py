@@ -7,11 +7,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from archscout.core.digest import digest
+from archscout.core.metric import ACCURACY, Metric
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,13 @@ class Task(ABC):
     test: Split | None
     class_names: tuple[str, ...] = ()
 
-    metric = "accuracy"
-    """Name of what `measure` returns; higher is better."""
+    metric: ClassVar[Metric] = ACCURACY
+    """What `measure` returns; a plain name means that higher is better."""
+
+    def __init_subclass__(cls, **named: Any) -> None:
+        super().__init_subclass__(**named)
+        if isinstance(cls.__dict__.get("metric"), str):
+            cls.metric = Metric.of(cls.__dict__["metric"])
 
     @cached_property
     def digest(self) -> str:
@@ -82,7 +88,11 @@ class Task(ABC):
 
     @abstractmethod
     def measure(self, outputs: Any, targets: Any) -> float:
-        """The metric over a whole split (accuracies are fractions)."""
+        """The metric over a whole split (accuracies are fractions), as it is: see `merit`."""
+
+    def merit(self, outputs: Any, targets: Any) -> float:
+        """The metric turned so that higher is better, as estimators and strategies want it."""
+        return self.metric.oriented(self.measure(outputs, targets))
 
     @abstractmethod
     def deploy(self, network: Any) -> Any:

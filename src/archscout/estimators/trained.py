@@ -15,6 +15,7 @@ from torch import nn
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError
 from archscout.core.estimator import Estimator, Setting
+from archscout.core.metric import Metric
 from archscout.core.registry import register
 from archscout.core.seeds import derive
 from archscout.core.trial import Estimate
@@ -69,7 +70,8 @@ class Trained(Estimator):
             if kept is not None and kept[1].get("made_by") == made_by[form]:
                 outcomes[form] = kept[1]["outcome"]
         outcomes |= self._train({f: a for f, a in by_form.items() if f not in outcomes}, setting, recipe, made_by)
-        return [_result(outcomes[setting.space.canonical(architecture)]) for architecture in architectures]
+        metric = setting.task.metric
+        return [_result(outcomes[setting.space.canonical(architecture)], metric) for architecture in architectures]
 
     def _made_by(self, canonical: str, setting: Setting, recipe: Recipe) -> dict[str, Any]:
         # Equal networks start from the same weights and see the same batches, however their architecture is written.
@@ -114,8 +116,8 @@ def weights_file(folder: Path, canonical: str, epochs: int) -> Path:
     return folder / f"{hashlib.sha256(canonical.encode()).hexdigest()[:16]}-e{epochs}.safetensors"
 
 
-def _result(outcome: dict[str, Any]) -> Estimate:
-    value, reason = outcome["valid_metric"], outcome["reason"]
+def _result(outcome: dict[str, Any], metric: Metric) -> Estimate:
+    value, reason = metric.oriented(outcome["valid_metric"]), outcome["reason"]
     return Estimate(
         value=value,
         seconds=outcome["seconds"],

@@ -311,7 +311,7 @@ def reliability(run: Run, trials: Sequence[Trial]) -> float:
     1 minus the mean of p (1 - p) / n over the variance between networks; 1 where the metric is not an accuracy.
     """
     values = np.asarray([trial.value for trial in trials if trial.defined])
-    if getattr(run.task, "metric", None) != "accuracy" or len(values) < 4:
+    if str(getattr(run.task, "metric", "")) != "accuracy" or len(values) < 4:
         return 1.0
     chance = float((values * (1 - values)).mean() / len(run.task.valid))
     return 1.0 - chance / max(float(values.var(ddof=1)), 1e-12)

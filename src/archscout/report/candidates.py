@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from archscout.core.errors import UsageError
+from archscout.core.metric import Metric
 from archscout.core.seeds import stream
 from archscout.report.quantities import finite
 
@@ -201,8 +203,10 @@ def networks(trials: Sequence[TrialLike], report: Mapping[str, Any], estimator: 
         if trial.estimator == estimator and trial.status == "completed" and value is not None and rank >= network.rank:
             network.value, network.rank = value, rank
             network.level = level_name(trial.estimator, trial.fidelity, full)
+    metric = metric_of(report)
     for row in final_rows(report):
-        text, value = str(row.get("architecture")), finite(row.get("value"))
+        text, measured = str(row.get("architecture")), finite(row.get("value"))
+        value = None if measured is None else metric.oriented(measured)
         network = by_text.get(text)
         if network is None:
             network = by_text[text] = found[f"finalist {text}"] = Network(text)
@@ -212,6 +216,15 @@ def networks(trials: Sequence[TrialLike], report: Mapping[str, Any], estimator: 
             network.value, network.rank = value, math.inf if full is None else float(full)
             network.level = level_name("trained", full, full)
     return [network for network in found.values() if math.isfinite(network.value)]
+
+
+def metric_of(report: Mapping[str, Any]) -> Metric:
+    """What the task of a report measured."""
+    name = str(report.get("metric") or "accuracy")
+    try:
+        return Metric.from_json(report.get("metric_details"), name)
+    except (UsageError, TypeError):
+        return Metric("metric")
 
 
 def final_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from archscout.core.metric import Metric
 from archscout.report.candidates import Course, Network, front, rung_name, thin, view
-from archscout.report.quantities import cost_name, cost_text, duration, finite, metric_text, significant
+from archscout.report.quantities import cost_name, cost_text, duration, finite, metric_text, significant, value_text
 
 LIGHT = {
     "paper": "#fcfcfb",
@@ -69,7 +70,7 @@ def clean(text: Any, most: int = 110) -> str:
     return html.escape(text if len(text) <= most else text[: most - 1] + "…", quote=False)
 
 
-def progress(course: Course, metric: str, *, by: str, value_title: str) -> Figure:
+def progress(course: Course, metric: Metric, *, by: str, value_title: str) -> Figure:
     """The best value so far (a staircase) over all values, against seconds (`by="time"`) or evaluations (`"count"`)."""
     xs = course.elapsed if by == "time" else np.arange(1, len(course.values) + 1, dtype=float)
     chosen = thin(course.record, SHOWN)
@@ -81,16 +82,16 @@ def progress(course: Course, metric: str, *, by: str, value_title: str) -> Figur
         own = chosen[course.level[chosen] == level]
         figure.add_scatter(
             x=xs[own].tolist(),
-            y=course.values[own].tolist(),
+            y=metric.oriented(course.values[own]).tolist(),
             mode="markers",
             name=clean(name),
             marker={"color": _step(level, len(course.levels)), "size": 7, "opacity": 0.85},
-            customdata=[[clean(course.texts[i]), metric_text(metric, float(course.values[i]), 2)] for i in own],
+            customdata=[[clean(course.texts[i]), value_text(metric, float(course.values[i]), 2)] for i in own],
             hovertemplate="%{customdata[1]}<br>%{customdata[0]}<extra></extra>",
         )
     figure.add_scatter(
         x=[*xs[best].tolist(), float(xs[-1])],
-        y=[*course.values[best].tolist(), float(course.values[best[-1]])],
+        y=metric.oriented(course.values[[*best, best[-1]]]).tolist(),
         mode="lines",
         name="best so far",
         line={"color": LIGHT["ink"], "width": 2, "shape": "hv"},
@@ -103,13 +104,14 @@ def progress(course: Course, metric: str, *, by: str, value_title: str) -> Figur
         figure.update_xaxes(range=[0, 1.02 * end])
         _phase_bands(figure, course, end)
     last = duration(xs[-1]) if by == "time" else f"{len(xs)} evaluations"
-    top = metric_text(metric, float(course.values.max()), 2)
-    says = f"The best value rose to {top} within {last}, in {int(course.record.sum())} steps."
+    top = value_text(metric, float(course.values.max()), 2)
+    verb = "rose" if metric.direction == "higher" else "fell"
+    says = f"The best value {verb} to {top} within {last}, in {int(course.record.sum())} steps."
     return Figure(figure, says, len(chosen), len(course.values), int((course.values[chosen] < low).sum()))
 
 
 def tradeoff(
-    networks: Sequence[Network], key: str, metric: str, *, value_title: str, limit: float | None, winner: str
+    networks: Sequence[Network], key: str, metric: Metric, *, value_title: str, limit: float | None, winner: str
 ) -> Figure | None:
     """Value against one cost, with the front, the limit and the winner; None where no two networks have that cost."""
     known = [n for n in networks if key in n.costs]
@@ -132,7 +134,7 @@ def tradeoff(
     if limit is not None:
         figure.add_scatter(
             x=[limit, right, right, limit],
-            y=[low, low, high, high],
+            y=metric.oriented(np.asarray([low, low, high, high])).tolist(),
             mode="none",
             fill="toself",
             fillcolor=LIGHT["surface"],
@@ -143,7 +145,7 @@ def tradeoff(
         own = [i for i in chosen if level[i] == place and not won[i]]
         figure.add_scatter(
             x=costs[own].tolist(),
-            y=values[own].tolist(),
+            y=metric.oriented(values[own]).tolist(),
             mode="markers",
             name=clean(level_title),
             marker={"color": _step(place, len(levels)), "size": 7, "opacity": 0.85},
@@ -155,7 +157,7 @@ def tradeoff(
     edge = edge[thin(np.ones(len(edge), dtype=bool), SHOWN)]
     figure.add_scatter(
         x=[*costs[edge].tolist(), right],
-        y=[*values[edge].tolist(), float(values[edge[-1]])],
+        y=metric.oriented(values[[*edge, edge[-1]]]).tolist(),
         mode="lines",
         name="the front",
         line={"color": LIGHT["ink"], "width": 1.6, "shape": "hv"},
@@ -164,7 +166,7 @@ def tradeoff(
     if limit is not None:
         figure.add_scatter(
             x=[limit, limit],
-            y=[low, high],
+            y=metric.oriented(np.asarray([low, high])).tolist(),
             mode="lines",
             name=f"the limit, {cost_text(key, limit)}",
             line={"color": LIGHT["muted"], "width": 1.6, "dash": "dash"},
@@ -173,7 +175,7 @@ def tradeoff(
     for i in np.flatnonzero(won).tolist():
         figure.add_scatter(
             x=[float(costs[i])],
-            y=[float(values[i])],
+            y=[metric.oriented(float(values[i]))],
             mode="markers",
             name="the winner",
             marker={
@@ -199,7 +201,7 @@ def tradeoff(
     )
     if won.any():
         i = int(np.flatnonzero(won)[0])
-        says += f" The winner has {metric_text(metric, float(values[i]), 2)} at {cost_text(key, float(costs[i]))}"
+        says += f" The winner has {value_text(metric, float(values[i]), 2)} at {cost_text(key, float(costs[i]))}"
         says += f", the limit is {cost_text(key, limit)}." if limit is not None else "."
     return Figure(figure, says, len(chosen), len(known), int((values[chosen] < low).sum()), 440)
 
@@ -254,7 +256,7 @@ def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Figure:
 
 
 def learning(
-    curve: Sequence[Mapping[str, Any]], columns: Sequence[tuple[str, str]], title: str, metric: str
+    curve: Sequence[Mapping[str, Any]], columns: Sequence[tuple[str, str]], title: str, metric: Metric
 ) -> Figure | None:
     """One line for each of `columns` (key, name) that has two rows of a learning curve; None without any."""
     figure = go.Figure()
@@ -278,8 +280,8 @@ def learning(
         return None
     plain_axes(figure, "epoch", title)
     figure.update_layout(showlegend=len(ends) > 1)
-    if metric == "accuracy":
-        values = np.asarray([y for trace in figure.data for y in trace.y], dtype=float)
+    if metric.percentage:
+        values = metric.oriented(np.asarray([y for trace in figure.data for y in trace.y], dtype=float))
         _value_axis(figure, metric, *view(values))
     return Figure(figure, f"{title}: " + ", ".join(ends) + ".", height=300)
 
@@ -409,11 +411,11 @@ def measured_predicted(kinds: Mapping[str, Sequence[Mapping[str, Any]]], key: st
 _TIP = "%{customdata[2]}, %{customdata[1]}<br>%{customdata[3]}<br>%{customdata[0]}<extra></extra>"
 
 
-def _tip(network: Network, key: str, metric: str) -> list[str]:
+def _tip(network: Network, key: str, metric: Metric) -> list[str]:
     return [
         clean(network.architecture),
         cost_text(key, network.costs[key]),
-        metric_text(metric, network.value, 2),
+        value_text(metric, network.value, 2),
         clean(network.level),
     ]
 
@@ -457,11 +459,12 @@ def _phase_bands(figure: go.Figure, course: Course, end: float) -> None:
             )
 
 
-def _value_axis(figure: go.Figure, metric: str, low: float, high: float) -> None:
-    if metric == "accuracy":
-        figure.update_yaxes(
-            range=[low, min(high, 1.0 + 0.06 * (1.0 - low))], tickformat=".0%" if high - low > 0.05 else ".1%"
-        )
+def _value_axis(figure: go.Figure, metric: Metric, low: float, high: float) -> None:
+    """The axis of values from `low` to `high`, of which higher is better."""
+    low, high = sorted((metric.oriented(low), metric.oriented(high)))
+    if metric.percentage:
+        low, high = max(low, -0.06 * high), min(high, 1.0 + 0.06 * (1.0 - low))
+        figure.update_yaxes(range=[low, high], tickformat=".0%" if high - low > 0.05 else ".1%")
     else:
         figure.update_yaxes(range=[low, high])
 

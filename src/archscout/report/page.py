@@ -100,7 +100,7 @@ def render(report: dict[str, Any], trials: Sequence[TrialLike], *, folder: Path)
         limits=sections.limits(view),
         failures=sections.failures(view),
         conditions=sections.conditions(view),
-        metric=view.metric,
+        metric=view.metric.title,
         version=report.get("version") or "",
         light=LIGHT,
         dark=DARK,

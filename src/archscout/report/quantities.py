@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+from archscout.core.metric import Metric
+
 NARROW = "\u202f"
 """The narrow space between a number and its unit, at which no line breaks."""
 
@@ -158,9 +160,17 @@ def duration(seconds: Any) -> str:
     return f"{whole // 3600}{NARROW}h {whole % 3600 // 60:02d}{NARROW}min"
 
 
-def metric_text(metric: str, value: Any, digits: int = 1) -> str:
-    """A value of the task's metric: accuracies are shares of the whole, anything else is a plain number."""
+def metric_text(metric: Metric, value: Any, digits: int = 1) -> str:
+    """A measured value of a metric: parts of one in percent with so many decimals, others with three more digits."""
     number = finite(value)
     if number is None:
         return "–"
-    return percent(number, digits) if metric == "accuracy" else significant(number, 3 + digits)
+    if metric.percentage:
+        return percent(number, digits)
+    return significant(number, 3 + digits) + (f"{NARROW}{metric.unit}" if metric.unit else "")
+
+
+def value_text(metric: Metric, value: Any, digits: int = 1) -> str:
+    """The value of a trial, of which higher is better, as its metric was measured."""
+    number = finite(value)
+    return "–" if number is None else metric_text(metric, metric.oriented(number), digits)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from archscout.core.metric import ACCURACY, Metric
 from archscout.report import candidates, figures
 from archscout.report.candidates import Course, Network, TrialLike, level_name, rung_name
 from archscout.report.quantities import (
@@ -23,6 +24,7 @@ from archscout.report.quantities import (
     percent,
     share,
     significant,
+    value_text,
     wilson,
 )
 
@@ -47,7 +49,7 @@ class View:
     report: Mapping[str, Any]
     trials: Sequence[TrialLike]
     estimator: str
-    metric: str
+    metric: Metric
     course: Course
     networks: Sequence[Network]
 
@@ -59,7 +61,7 @@ class View:
         workers = int(finite((report.get("conditions") or {}).get("workers")) or 1)
         course = candidates.course(ordered, estimator, workers=workers, full=report.get("epochs"))
         networks = candidates.networks(ordered, report, estimator)
-        return cls(report, ordered, estimator, str(report.get("metric") or "accuracy"), course, networks)
+        return cls(report, ordered, estimator, candidates.metric_of(report), course, networks)
 
     @property
     def winner(self) -> Mapping[str, Any]:
@@ -73,12 +75,16 @@ class View:
     @property
     def value_title(self) -> str:
         trained = self.estimator.partition(":")[0] in ("trained", "")
-        return f"{self.metric} on the validation data" if trained else f"score by {figures.clean(self.estimator, 40)}"
+        return (
+            f"{self.metric.title} on the validation data"
+            if trained
+            else f"score by {figures.clean(self.estimator, 40)}"
+        )
 
     @property
-    def value_metric(self) -> str:
+    def value_metric(self) -> Metric:
         """How values of trials are written: other estimators than training give plain numbers."""
-        return self.metric if self.estimator.partition(":")[0] in ("trained", "") else "score"
+        return self.metric if self.estimator.partition(":")[0] in ("trained", "") else Metric("score")
 
 
 def headline(view: View) -> dict[str, Any]:
@@ -90,10 +96,12 @@ def headline(view: View) -> dict[str, Any]:
     elif tested is not None:
         title = f"{metric_text(metric, tested)} right on data it had never seen"
         title = (
-            title if metric == "accuracy" else f"A {metric} of {metric_text(metric, tested)} on data it had never seen"
+            title
+            if str(metric) == str(ACCURACY)
+            else f"A {metric.title} of {metric_text(metric, tested)} on data it had never seen"
         )
     else:
-        title = f"{metric.capitalize()} {metric_text(metric, valid)} on the validation data"
+        title = f"{_capital(metric.title)} {metric_text(metric, valid)} on the validation data"
     seen = finite(report.get("scored")) or len({trial.canonical for trial in view.trials})
     spent = finite((report.get("seconds") or {}).get("total"))
     lead = f"A network for {report.get('task', 'this task')}"
@@ -102,6 +110,10 @@ def headline(view: View) -> dict[str, Any]:
     lead += f" of the space {report.get('space')}" if report.get("space") else ""
     lead += f" by the method {report.get('method')}." if report.get("method") not in (None, "train") else "."
     return {"title": title, "lead": lead, "cards": _cards(view), "kept": _kept(view), "interval": _interval(view)}
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _cards(view: View) -> list[dict[str, Any]]:
@@ -148,7 +160,7 @@ def _interval(view: View) -> str:
     """How sure the test accuracy is, from the number of examples."""
     right, total = _right(_matrix(view))
     tested = finite(view.winner.get(f"test_{view.metric}"))
-    if not total or tested is None or view.metric != "accuracy" or abs(right / total - tested) > 5e-4:
+    if not total or tested is None or str(view.metric) != str(ACCURACY) or abs(right / total - tested) > 5e-4:
         return ""
     low, high = wilson(right, total)
     return (
@@ -180,7 +192,7 @@ def search(view: View) -> dict[str, Any]:
             "failed": f"{phase.failed:,}" if phase.failed else "",
             "seconds": duration(phase.seconds),
             "each": duration(phase.seconds / (phase.count + phase.failed)),
-            "best": metric_text(view.value_metric, phase.best, 2) if phase.estimator == view.estimator
+            "best": value_text(view.value_metric, phase.best, 2) if phase.estimator == view.estimator
             else significant(phase.best, 4) if phase.best is not None else "–",
         }
         for phase in candidates.phases(view.trials)
@@ -280,7 +292,9 @@ def training(view: View) -> list[tuple[str, figures.Figure]]:
     found = [
         (
             "metric",
-            figures.learning(curve, [(f"valid_{metric}", "validation")], f"{metric} on the validation data", metric),
+            figures.learning(
+                curve, [(f"valid_{metric}", "validation")], f"{metric.title} on the validation data", metric
+            ),
         ),
         (
             "loss",
@@ -288,7 +302,7 @@ def training(view: View) -> list[tuple[str, figures.Figure]]:
                 curve,
                 [("train_loss", "training"), ("valid_loss", "validation")],
                 "loss",
-                "loss",
+                Metric("loss", "lower"),
             ),
         ),
     ]

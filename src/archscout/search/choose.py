@@ -67,7 +67,7 @@ def choose(
         finalists.append(
             {
                 "architecture": trial.architecture.text,
-                "value": trial.value,
+                "value": run.task.metric.oriented(trial.value),
                 "costs": values,
                 "meets": kept,
                 "details": {key: dict(measurement.details) for key, measurement in measured.items()},

@@ -75,7 +75,7 @@ def deliver(ending: Ending, candidates: Sequence[Trial], folder: Path) -> Result
         "run": run.name,
         "method": ending.method,
         "estimator": run.estimator,
-        "objectives": [ending.task.metric, *run.objectives],
+        "objectives": [str(ending.task.metric), *run.objectives],
         "constraints": [{"name": c.cost, "key": c.key, "limit": c.limit} for c in run.constraints],
         "budget": str(ending.budget),
         "epochs": winner.fidelity,
@@ -84,7 +84,7 @@ def deliver(ending: Ending, candidates: Sequence[Trial], folder: Path) -> Result
         "measure_next": waiting,
         "devices": {cost.key: about for cost in run.book.costs if (about := cost.about(run.book.setting))},
         "pareto": [
-            {"architecture": t.architecture.text, "value": t.value, "costs": dict(t.costs)}
+            {"architecture": t.architecture.text, "value": ending.task.metric.oriented(t.value), "costs": dict(t.costs)}
             for t in pareto_front(everything, axes)
         ],
         **counts(run),
@@ -143,7 +143,7 @@ def train_alone(
     network = trained_network(space, task, trial, work).eval()
     measured = {cost.key: cost.measure(architecture, setting) for cost in map(named_cost, REPORTED)}
     extra = {
-        "run": name, "method": "train", "estimator": "trained", "objectives": [task.metric], "constraints": [],
+        "run": name, "method": "train", "estimator": "trained", "objectives": [str(task.metric)], "constraints": [],
         "budget": "", "epochs": epochs, "conditions": conditions(1, device), "finalists": [], "pareto": [],
         "trials": 1, "failed_trials": 0, "scored": 0, "failures": [], "rejected": 0, "feasibility": None, "notes": {},
         "seconds": {"final training": seconds},

@@ -85,14 +85,15 @@ def package(
         **{key: value for key, value in extra.items() if key != "notes"},
         "space": space.name,
         "task": task.name,
-        "metric": metric,
+        "metric": str(metric),
+        "metric_details": metric.as_json(),
         "seed": seed,
         "seconds": seconds,
         "version": __version__,
     }
     metrics = {
         "architecture": winner.architecture.text,
-        f"valid_{metric}": winner.value,
+        f"valid_{metric}": metric.oriented(winner.value),
         f"test_{metric}": tested.get("value"),
         "costs": costs,
         "spread": {key: measurement.spread for key, measurement in measured.items()},
@@ -107,7 +108,7 @@ def package(
             "architecture": winner.architecture.text,
             "costs": costs,
             "spread": metrics["spread"],
-            f"valid_{metric}": winner.value,
+            f"valid_{metric}": metric.oriented(winner.value),
             f"test_{metric}": tested.get("value"),
             "graph": {
                 "nodes": [{"label": n.label, "group": n.group, "size": n.size, "macs": n.macs} for n in graph.nodes],

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from archscout.core.errors import UsageError
+from archscout.core.metric import Metric
 
 
 @dataclass(frozen=True)
@@ -34,22 +35,25 @@ class Result:
 
     @property
     def pareto(self) -> list[dict[str, Any]]:
-        """The trained networks that no other beats in accuracy and cost."""
+        """The trained networks that no other beats in both metric and cost."""
         return list(self.metrics["pareto"])
+
+    @property
+    def metric(self) -> Metric:
+        """What the task measured."""
+        return Metric.from_json(self.metrics.get("metric_details"), str(self.metrics["metric"]))
 
     def summary(self) -> str:
         """A few lines for people."""
         if self.metrics.get("simulated"):
             return self._simulated()
-        metric = self.metrics["metric"]
+        metric = self.metric
         costs = self.metrics["costs"]
         lines = [
             f"{self.metrics['architecture']}",
-            f"{metric} {self.metrics[f'valid_{metric}']:.2%} on validation"
+            f"{metric.title} {metric.text(self.metrics[f'valid_{metric}'])} on validation"
             + (
-                f", {self.metrics[f'test_{metric}']:.2%} on test"
-                if self.metrics.get(f"test_{metric}") is not None
-                else ""
+                f", {metric.text(tested)} on test" if (tested := self.metrics.get(f"test_{metric}")) is not None else ""
             ),
             ", ".join(f"{key} {value:,.4g}" for key, value in costs.items()),
             f"{self.metrics['trials']} trained, {self.metrics['rejected']} rejected for their cost, "

@@ -48,7 +48,7 @@ KEPT = 50
 COUNTED = ("params", "macs")
 """Costs that are counted of each network."""
 
-CURVES = ("train_accuracy", "train_loss", "valid_accuracy", "valid_loss", "test_accuracy", "test_loss")
+SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def build_table(
     watch = progress or Silent()
     parts = file.with_name(file.name + ".parts")
     _claim(parts, file, space, task, plan)
-    before = _rows_of(file, space) if file.is_file() else {}
+    before = _rows_of(file, space, task) if file.is_file() else {}
     watch.say(f"listing the networks of space '{space.name}' ...")
     whole = schedule(order_of(space, plan), plan)
     total = sum(len(job.architectures) for job in whole)
@@ -177,10 +177,15 @@ def train_job(
             "seconds": (busy * np.diff(marks)).round(5).tolist(),
             **{cost.key: cost.measure(architecture, setting).value for cost in exact},
         }
-        for name in CURVES:
-            row[name] = [float(np.float32(point[name.replace("accuracy", task.metric)])) for point in outcome.curve]
+        for name in curves(task):
+            row[name] = [float(np.float32(point[name])) for point in outcome.curve]
         rows.append(row)
     return rows
+
+
+def curves(task: Task) -> list[str]:
+    """What is kept of each epoch."""
+    return [f"{split}_{what}" for split in SPLITS for what in (task.metric, "loss")]
 
 
 def _measure(
@@ -261,14 +266,14 @@ def _claim(parts: Path, file: Path, space: Space, task: Task, plan: Plan) -> Non
         raise UsageError(f"cannot write into '{parts}': {error.strerror or error}; name another --out.") from error
 
 
-def _rows_of(file: Path, space: Space) -> dict[tuple[str, int], dict[str, Any]]:
+def _rows_of(file: Path, space: Space, task: Task) -> dict[tuple[str, int], dict[str, Any]]:
     """The trainings in a table that was built, by architecture and seed."""
     table = Table.open(file, space)
-    names = {**{curve: f"{curve}_curve" for curve in CURVES}, "seconds": "seconds"}
-    curves = {name: table.lists(column) for name, column in names.items()}
+    names = {**{curve: f"{curve}_curve" for curve in curves(task)}, "seconds": "seconds"}
+    stored = {name: table.lists(column) for name, column in names.items()}
     rows: dict[tuple[str, int], dict[str, Any]] = {}
     for i, (text, seed) in enumerate(zip(table.architectures, table.texts("seed"), strict=True)):
-        row: dict[str, Any] = {name: values[i] or [] for name, values in curves.items()}
+        row: dict[str, Any] = {name: values[i] or [] for name, values in stored.items()}
         row |= {"architecture": text, "seed": int(str(seed))}
         row |= {cost.name: float(table.column(cost.name)[i]) for cost in map(table.metric, table.metrics)
                 if cost.kind == "cost"}  # fmt: skip
@@ -294,20 +299,29 @@ def _assemble(
         "seed": np.asarray([row["seed"] for row in rows], dtype=np.int16),
     }
     metrics: list[Metric] = []
-    for curve in CURVES:
-        split, _, kind = curve.partition("_")
+    for curve in curves(task):
+        split = curve.partition("_")[0]
+        kind = "loss" if curve.endswith("_loss") else "accuracy" if task.metric.percentage else "score"
+        higher = kind != "loss" and task.metric.direction == "higher"
         values = [row[curve] if len(row[curve]) == plan.epochs else None for row in rows]  # None: it diverged
         columns[curve] = np.asarray([math.nan if each is None else each[-1] for each in values], dtype=np.float32)
         columns[f"{curve}_curve"] = [None if each is None else np.asarray(each, dtype=np.float32) for each in values]
-        metrics.append(Metric(curve, kind=kind, split=split, epochs=plan.epochs))
-        metrics.append(Metric(f"{curve}_curve", kind=kind, split=split, epochs=plan.epochs))
+        metrics.append(Metric(curve, kind=kind, split=split, epochs=plan.epochs, higher=higher))
+        metrics.append(Metric(f"{curve}_curve", kind=kind, split=split, epochs=plan.epochs, higher=higher))
     columns["seconds"] = [
         np.asarray(row["seconds"], dtype=np.float32) if len(row["seconds"]) == plan.epochs else None for row in rows
     ]
     metrics.append(Metric("seconds", kind="seconds", epochs=plan.epochs))
     costs: dict[str, Any] = {cost: [row[cost] for row in rows] for cost in COUNTED}
     known = {file.stem.removeprefix("cost-"): json.loads(file.read_text()) for file in parts.glob("cost-*.json")}
-    others = {key for row in rows for key in row} - {"architecture", "seed", "seconds", "reason", *CURVES, *COUNTED}
+    others = {key for row in rows for key in row} - {
+        "architecture",
+        "seed",
+        "seconds",
+        "reason",
+        *curves(task),
+        *COUNTED,
+    }
     for key in sorted(others | set(known)):
         fresh = known.get(key, {})
         of_rows = [fresh.get(row["architecture"], row.get(key, math.nan)) for row in rows]
@@ -318,6 +332,6 @@ def _assemble(
     order = sorted(range(len(rows)), key=lambda i: (rows[i]["architecture"], rows[i]["seed"]))
     columns = {key: [values[i] for i in order] for key, values in columns.items()}
     return write(
-        file, space, columns, metrics, default="test_accuracy", name=name, task=task.name, source=source,
+        file, space, columns, metrics, default=f"test_{task.metric}", name=name, task=task.name, source=source,
         plan=_identity(space, task, plan),
     )  # fmt: skip

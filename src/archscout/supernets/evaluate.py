@@ -33,7 +33,7 @@ Data = tuple[Tensor, Tensor]
 def accuracy(
     supernet: Supernet, architecture: Architecture, calibration: Sequence[Data], data: Data, *, batch_size: int = 512
 ) -> float:
-    """The task's metric of one architecture with inherited weights, batch normalisation recalibrated.
+    """The merit of one architecture by the task's metric, with inherited weights, batch normalisation recalibrated.
 
     Running statistics are estimated anew as the plain mean over the calibration batches; they stay with the supernet,
     so that `extract` then gives a network that is ready for use. Every module is left in the mode it was in.
@@ -42,7 +42,7 @@ def accuracy(
     x, y = data
     with mode(supernet, training=False), torch.inference_mode():
         outputs = torch.cat([supernet(part) for part in torch.split(x, batch_size)])
-        return float(supernet.task.measure(outputs, y))
+        return float(supernet.task.merit(outputs, y))
 
 
 def recalibrate(supernet: Supernet, architecture: Architecture, calibration: Sequence[Data]) -> None:
@@ -82,11 +82,11 @@ def losses(
 def scores(
     supernet: Supernet, architectures: Sequence[Architecture], batches: Sequence[Data], *, many: bool | None = None
 ) -> list[float]:
-    """The task's metric of each over all examples of some batches, each batch with its own statistics."""
+    """The merit of each by the task's metric over all examples of some batches, each with its own statistics."""
     outputs = [predictions(supernet, architectures, x, many=many) for x, _ in batches]
     targets = torch.cat([y for _, y in batches])
     return [
-        float(supernet.task.measure(torch.cat([each[place] for each in outputs]), targets))
+        float(supernet.task.merit(torch.cat([each[place] for each in outputs]), targets))
         for place in range(len(architectures))
     ]
 

@@ -251,7 +251,9 @@ class _Run:
             row["seconds"] = seconds()
             curve.append(row)
             best = curve[self.best_epochs[i] - 1]
-            if not self.best_epochs[i] or (row[metric], -valid_loss) > (best[metric], -best["valid_loss"]):
+            oriented = self.task.metric.oriented
+            now, before = (oriented(row[metric]), -valid_loss), (oriented(best[metric]), -best["valid_loss"])
+            if not self.best_epochs[i] or now > before:
                 self.best_epochs[i] = self.epoch
                 better[i] = True
         for shared, best_parts in zip(self.stack.shared, self.best, strict=True):

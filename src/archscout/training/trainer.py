@@ -45,9 +45,9 @@ class Outcome:
 
     `curve` has a row an epoch: `epoch`, `train_loss` and `train_<metric>` (of the batches as they were trained on:
     augmented, with weights that were still changing), `valid_loss`, `valid_<metric>`, `learning_rate` (of the last
-    step), `seconds` (since the start, evaluation included, pauses not). `valid_metric` is that of the best epoch, NaN
-    where none was finished. `diverged` says that a loss was no longer finite, `reason` in which epoch. `mode` is the
-    number format and memory layout that it ran in.
+    step), `seconds` (since the start, evaluation included, pauses not). `valid_metric` is that of the best epoch, as
+    it was measured, NaN where none was finished. `diverged` says that a loss was no longer finite, `reason` in which
+    epoch. `mode` is the number format and memory layout that it ran in.
     """
 
     curve: tuple[Row, ...]
@@ -210,7 +210,8 @@ class _Run:
         }
         self.curve.append(row)
         best = self.curve[self.best_epoch - 1]
-        if not self.best_epoch or (row[metric], -valid_loss) > (best[metric], -best["valid_loss"]):
+        oriented = self.task.metric.oriented
+        if not self.best_epoch or (oriented(row[metric]), -valid_loss) > (oriented(best[metric]), -best["valid_loss"]):
             self.best_epoch = self.epoch
             for name, tensor in self.state.items():
                 self.best[name].copy_(tensor)

@@ -13,6 +13,7 @@ import numpy as np
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError
 from archscout.core.estimator import Estimator, Setting
+from archscout.core.metric import Metric
 from archscout.core.seeds import derive
 from archscout.core.trial import Estimate
 
@@ -122,8 +123,9 @@ def begun(
         if setting.folder is not None and len(outcome.curve) == final and outcome.best_epoch:
             keep_weights(setting.folder, setting.space.canonical(architecture), final, network)
         reason = f"the training diverged: {outcome.reason}." if math.isnan(outcome.valid_metric) else ""
+        value = setting.task.metric.oriented(outcome.valid_metric)
         found.append(
-            Estimate(outcome.valid_metric, seconds=outcome.seconds, curve=outcome.curve, reason=reason,
+            Estimate(value, seconds=outcome.seconds, curve=outcome.curve, reason=reason,
                      extra={"epochs": len(outcome.curve)})
         )  # fmt: skip
     return found
@@ -136,8 +138,11 @@ def full(setting: Setting) -> int:
     return default_epochs(setting.task)
 
 
-def from_rows(curves: Sequence[Sequence[Mapping[str, float]]], metric: str) -> Curves:
-    """The measures of trainings, as wide as the longest; NaN where one is shorter or has no such value."""
+def from_rows(curves: Sequence[Sequence[Mapping[str, float]]], metric: Metric | str) -> Curves:
+    """The measures of trainings, as wide as the longest; NaN where one is shorter or has no such value.
+
+    Of the metric, higher is better.
+    """
     length = max(map(len, curves), default=0)
     keys = {"valid": f"valid_{metric}", "train_loss": "train_loss", "valid_loss": "valid_loss"}
     made = {}
@@ -145,5 +150,5 @@ def from_rows(curves: Sequence[Sequence[Mapping[str, float]]], metric: str) -> C
         values = np.full((len(curves), length), math.nan)
         for place, rows in enumerate(curves):
             values[place, : len(rows)] = [row.get(key, math.nan) for row in rows]
-        made[name] = Curve(np.arange(1, length + 1), values)
+        made[name] = Curve(np.arange(1, length + 1), Metric.of(metric).oriented(values) if name == "valid" else values)
     return made

@@ -166,7 +166,8 @@ class Stopped(Estimator):
             raise UsageError("estimator 'stopped' has learned nothing yet: fit it on finished trials first.")
 
         def stop(rows: Sequence[Mapping[str, Any]]) -> bool:
-            return self.rule.stops([row[f"valid_{setting.task.metric}"] for row in rows], self.known_)
+            metric = setting.task.metric
+            return self.rule.stops([metric.oriented(row[f"valid_{metric}"]) for row in rows], self.known_)
 
         final = self.epochs or full(setting)
         return begun(architectures, setting, final if fidelity is None else fidelity, stop, final)
