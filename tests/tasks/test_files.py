@@ -1,7 +1,12 @@
 """Images of the user's own, good and bad."""
 
 import io
+import os
 import pickle
+import struct
+import tracemalloc
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,11 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from archscout.core.errors import DataError, UsageError
+from archscout.core.errors import DataError, DataNotice, UsageError
 from archscout.core.task import Split
-from archscout.tasks.files import read_image
+from archscout.tasks.decode import read_image
 from archscout.tasks.images import ImageClassification
 from archscout.tasks.load import load
+from archscout.tasks.mapped import Mapped
 
 Arrays = dict[str, np.ndarray]
 
@@ -255,8 +261,11 @@ def test_a_pixel_that_is_no_number_is_named_by_its_row(tmp_path: Path, value: fl
 
 def test_large_finite_pixels_are_no_infinity(tmp_path: Path) -> None:
     contents = arrays(dtype=np.float32)
-    contents["x_train"] *= 1e36
+    contents["x_train"] *= 1e27
     assert np.isfinite(load(npz(tmp_path / "own.npz", contents)).mean).all()
+    contents["x_train"][9] *= 1e9
+    with pytest.raises(DataError, match=r"x_train of '.*' has a pixel that is 3e\+38 \(no brightness\) in row 9"):
+        load(npz(tmp_path / "own.npz", contents))
 
 
 def test_damaged_archives_are_named(tmp_path: Path) -> None:
@@ -346,9 +355,9 @@ def test_jpegs_of_different_sizes_are_named_or_resized(tmp_path: Path) -> None:
     images = list(arrays()["x_train"])
     images[4] = np.zeros((5, 7, 3), np.uint8)
     file = npz(tmp_path / "own.npz", jpeg_layout(images) | {"y_train": np.arange(30) % 2})  # type: ignore[arg-type]
-    with pytest.raises(DataError, match=r"image 4 of jpeg_train in '.*' is 5 x 7 pixels where image 0 .* is 8 x 8"):
-        load(file)
-    assert load(file, size=8).input_shape == (3, 8, 8)
+    with pytest.warns(DataNotice, match=r"the images differ in size \(5 x 7 to 8 x 8 pixels\): all are stretched to 8"):
+        assert load(file).input_shape == (3, 8, 8)
+    assert load(file, size=5).input_shape == (3, 5, 5)
 
 
 # -- folders ------------------------------------------------------------------------------------------------------
@@ -359,7 +368,8 @@ def test_a_folder_of_class_folders(tmp_path: Path) -> None:
     (root / "cat" / "notes.txt").write_text("left alone")
     (root / ".cache").mkdir()
     deeper = png(root / "dog" / "more" / "deep.png", np.full((8, 8, 3), 7, np.uint8))
-    task = load(root)
+    with pytest.warns(DataNotice, match=r"1 file was left alone below '.*pets', .* \(.txt: 1\)"):
+        task = load(root)
     assert (task.name, task.class_names, task.input_shape) == ("pets", ("cat", "dog"), (3, 8, 8))
     found = everything(task)
     by_pixels = {image.tobytes(): task.class_names[label] for image, label in zip(found.x, found.y, strict=True)}
@@ -374,49 +384,103 @@ def test_a_folder_with_splits_on_top(tmp_path: Path) -> None:
     assert [len(split) for split in (task.train, task.valid, task.test)] == [12, 6, 4]
 
 
-def test_grey_and_palette_and_transparent_images(tmp_path: Path) -> None:
+def test_grey_images_stay_grey(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    grey = tmp_path / "grey"
     for name in ("a", "b"):
         for number in range(5):
-            png(grey / name / f"{number}.png", rng.integers(0, 256, (8, 8), dtype=np.uint8))
-    Image.new("1", (8, 8), 1).save(grey / "a" / "ink.png")
-    Image.new("LA", (8, 8), (3, 128)).save(grey / "a" / "alpha.png")
-    assert load(grey).input_shape == (1, 8, 8)
-    colour = class_folders(tmp_path / "colour")
-    Image.new("P", (8, 8)).save(colour / "cat" / "palette.png")
-    Image.new("RGBA", (8, 8), (1, 2, 3, 4)).save(colour / "cat" / "alpha.png")
-    Image.new("CMYK", (8, 8)).save(colour / "cat" / "print.jpg")
-    assert load(colour).input_shape == (3, 8, 8)
+            png(tmp_path / name / f"{number}.png", rng.integers(0, 256, (8, 8), dtype=np.uint8))
+    Image.new("1", (8, 8), 1).save(tmp_path / "a" / "ink.png")
+    assert load(tmp_path).input_shape == (1, 8, 8)
+    assert load(tmp_path, channels=3).input_shape == (3, 8, 8)
+
+
+def test_grey_and_palette_and_printed_images_become_colour_where_others_are(tmp_path: Path) -> None:
+    root = class_folders(tmp_path)
+    Image.new("P", (8, 8)).save(root / "cat" / "palette.png")
+    Image.new("CMYK", (8, 8)).save(root / "cat" / "print.jpg")
+    assert load(root).input_shape == (3, 8, 8)
+    grey = np.random.default_rng(1).integers(0, 256, (8, 8), dtype=np.uint8)
+    png(root / "cat" / "000.png", grey)  # the first of all files, so that it is read before any colour is
+    with pytest.warns(DataNotice, match=r"1 image has grey values, which are read as colour, as the others are"):
+        task = load(root)
+    assert task.input_shape == (3, 8, 8)
+    assert any((image == grey[..., None]).all() for image in everything(task).x)
+    assert load(root, channels=1).input_shape == (1, 8, 8)
+
+
+def test_transparent_places_are_laid_on_a_background_and_told(tmp_path: Path) -> None:
+    root = class_folders(tmp_path)
+    rng = np.random.default_rng(0)
+    layers = rng.integers(0, 256, (8, 8, 4), dtype=np.uint8)
+    png(root / "cat" / "glass.png", layers)
+    alpha = layers[..., 3:] / 255
+    for background, value in (("white", 255), ("black", 0)):
+        with pytest.warns(DataNotice, match=f"1 image has transparent pixels, which were laid on {background}"):
+            task = load(root, background=background)
+        expected = layers[..., :3] * alpha + value * (1 - alpha)
+        assert min(np.abs(image - expected).max() for image in everything(task).x.astype(float)) <= 1
+    png(root / "cat" / "glass.png", np.full((8, 8, 4), 255, np.uint8))  # opaque: there is nothing to tell
+    assert load(root).input_shape == (3, 8, 8)
+    png(root / "cat" / "glass.png", np.dstack([np.full((8, 8, 3), 255, np.uint8), layers[..., 3]]))
+    with pytest.raises(DataError, match=r"glass.png' is nothing but white where its transparency is laid on white"):
+        load(root)
+    with pytest.warns(DataNotice, match="laid on black"):
+        load(root, background="black")
 
 
 def test_photographs_are_turned_as_their_camera_says(tmp_path: Path) -> None:
     root = class_folders(tmp_path)
     exif = Image.Exif()
     exif[0x0112] = 6  # the right-hand side of the stored picture is its top
-    Image.new("RGB", (6, 8)).save(root / "cat" / "turned.png", exif=exif)
-    with pytest.raises(DataError, match=r"turned.png' is 6 x 8 pixels"):
-        load(root)
+    stored = np.zeros((8, 8, 3), np.uint8)
+    stored[:4] = 200
+    Image.fromarray(stored).save(root / "cat" / "turned.png", exif=exif)
+    seen = next(image for image in everything(load(root)).x if (image[:, 0] == image[0, 0]).all())
+    np.testing.assert_array_equal(seen, stored.transpose(1, 0, 2)[:, ::-1])
 
 
-def test_images_of_different_sizes_or_channels_are_named(tmp_path: Path) -> None:
+def test_images_of_different_sizes_get_one_that_is_chosen_and_told(tmp_path: Path) -> None:
     root = class_folders(tmp_path)
-    odd = png(root / "dog" / "odd.png", np.zeros((8, 9, 3), np.uint8))
-    with pytest.raises(
-        DataError, match=r"odd.png' is 8 x 9 pixels where '.*00.png' is 8 x 8: add the parameter size=N"
-    ):
-        load(root)
-    assert load(root, size=8).input_shape == (3, 8, 8)
-    png(odd, np.zeros((8, 8), np.uint8))
-    with pytest.raises(DataError, match=r"odd.png' has 1 channels where '.*00.png' has 3"):
-        load(root)
+    odd = png(root / "dog" / "odd.png", np.random.default_rng(0).integers(0, 256, (8, 16, 3), dtype=np.uint8))
+    with pytest.warns(DataNotice, match=r"differ in size \(8 x 8 to 8 x 16 pixels\): all are stretched to 8 x 8"):
+        stretched = load(root)
+    pixels = np.asarray(Image.open(odd))
+    small = np.asarray(Image.fromarray(pixels).resize((8, 8), Image.Resampling.BILINEAR))
+    assert any((image == small).all() for image in everything(stretched).x)
+    with pytest.warns(DataNotice, match="all are cropped to 8 x 8"):
+        cropped = load(root, fit="crop")
+    assert any((image == pixels[:, 4:12]).all() for image in everything(cropped).x)
+    with pytest.warns(DataNotice, match="all are padded to 8 x 8"):
+        padded = load(root, fit="pad", background="black")
+    assert any((image[[0, 1, 6, 7]] == 0).all() and image[2:6].any() for image in everything(padded).x)
 
 
-def test_a_split_with_images_of_another_size_is_named(tmp_path: Path) -> None:
-    class_folders(tmp_path / "train")
-    class_folders(tmp_path / "test", side=6)
-    with pytest.raises(DataError, match=r"test/cat/00.png' is 6 x 6 pixels where '.*train/cat/00.png' is 8 x 8"):
-        load(tmp_path)
+def test_large_photographs_are_read_small(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        for number in range(6):
+            (tmp_path / name).mkdir(exist_ok=True)
+            image = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize((400, 300))
+            image.save(tmp_path / name / f"{number}.jpg", quality=95)
+    with pytest.warns(DataNotice, match=r"the images are 300 x 400 pixels: all are stretched to 64 x 64 \(size=N"):
+        task = load(tmp_path)
+    decoded = [Image.open(file).convert("RGB").resize((64, 64), Image.Resampling.BILINEAR)
+               for file in sorted(tmp_path.rglob("*.jpg"))]  # fmt: skip
+    whole = np.stack([np.asarray(image) for image in decoded]).astype(int)
+    for image in task.train.x:  # what the decoder skips is not seen
+        assert np.abs(whole - image).mean((1, 2, 3)).min() < 1.5
+
+
+@pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
+def test_arrays_and_files_are_fitted_alike(tmp_path: Path, fit: str) -> None:
+    contents = arrays(shape=(8, 12, 3))
+    for number, (image, label) in enumerate(zip(contents["x_train"], contents["y_train"], strict=True)):
+        png(tmp_path / "files" / f"class{label}" / f"{number:02d}.png", image)
+    options = {"size": 6, "fit": fit, "background": "black"}
+    first = everything(load(npz(tmp_path / "own.npz", contents), **options)).x.astype(int)
+    second = everything(load(tmp_path / "files", **options)).x.astype(int)
+    assert first.shape == second.shape == (30, 6, 6, 3)
+    assert max(np.abs(second - image).max((1, 2, 3)).min() for image in first) <= 2
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".gif", ".bmp", ".tiff"])
@@ -462,6 +526,244 @@ def test_folders_without_classes_are_refused(tmp_path: Path) -> None:
         load(tmp_path / "lacking")
 
 
+def test_all_bad_files_are_listed_together_or_left_out(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "pets")
+    (root / "cat" / "empty.png").write_bytes(b"")
+    (root / "dog" / "text.jpg").write_text("no picture")
+    (root / "dog" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(DataError, match=r"3 of 23 images cannot be read: ") as caught:
+        load(root)
+    for name in ("empty.png' is not a readable", "text.jpg' is not a readable", "gone.png' is a broken link"):
+        assert name in str(caught.value)
+    with pytest.warns(DataNotice, match=r"3 of 23 images are left out, for they cannot be read: .*gone.png"):
+        task = load(root, skip_bad=True)
+    assert len(everything(task)) == 20
+    assert task.name == "pets:skip_bad=true"
+
+
+def test_a_pipe_among_pictures_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    root = class_folders(tmp_path)
+    os.mkfifo(root / "cat" / "pipe.png")
+    with pytest.raises(DataError, match=r"pipe.png' is no plain file"):
+        load(root)
+    os.mkfifo(tmp_path / "pipe.npz")
+    with pytest.raises(DataError, match=r"pipe.npz' is no plain file"):
+        load(tmp_path / "pipe.npz")
+
+
+@pytest.mark.parametrize(
+    "names", [("Train", "Test"), ("TRAIN", "VALID", "TEST"), ("training", "validation", "testing"), ("train", "dev")]
+)
+def test_splits_by_other_names_are_splits(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for number, name in enumerate(names):
+        class_folders(tmp_path / name, count=12 + number)
+    task = load(tmp_path)
+    assert task.class_names == ("cat", "dog")
+    whole = sum(len(split) for split in (task.train, task.valid, task.test) if split is not None)
+    assert whole == sum(2 * (12 + number) for number in range(len(names)))
+
+
+def test_splits_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
+    for name in ("train", "val", "valid"):
+        class_folders(tmp_path / "two" / name)
+    with pytest.raises(DataError, match="two' has the folders 'val' and 'valid', which both name the valid split"):
+        load(tmp_path / "two")
+    class_folders(tmp_path / "untrained" / "test")
+    with pytest.raises(DataError, match="untrained' has test, but no folder 'train'"):
+        load(tmp_path / "untrained")
+    contents = arrays() | {f"{kind}_{name}": arrays()[f"{kind}_train"] for name in ("val", "valid") for kind in "xy"}
+    with pytest.raises(DataError, match="has the arrays x_val and x_valid, which both mean x of the valid split"):
+        load(npz(tmp_path / "own.npz", contents))
+
+
+def test_classes_may_be_named_as_splits_are(tmp_path: Path) -> None:
+    assert load(class_folders(tmp_path, ("bus", "test", "train"))).class_names == ("bus", "test", "train")
+
+
+def test_folders_beside_splits_are_told(tmp_path: Path) -> None:
+    class_folders(tmp_path / "train")
+    class_folders(tmp_path / "unlabelled", ("all",))
+    with pytest.warns(DataNotice, match="has folders beside its splits that are not used: unlabelled"):
+        load(tmp_path)
+
+
+def test_links_are_followed_within_the_folder_and_refused_out_of_it(tmp_path: Path) -> None:
+    root, store = class_folders(tmp_path / "data"), class_folders(tmp_path / "store", side=8)
+    png(store / "cat" / "other.png", np.full((8, 8, 3), 5, np.uint8))
+    (root / "cat" / "more").symlink_to(store / "cat")
+    with pytest.raises(DataError, match=r"more' is a link that leads out of '.*data': add links=true"):
+        load(root)
+    assert len(everything(load(root, links=True))) == 31
+    (root / "cat" / "more").unlink()
+    (root / "cat" / "round").symlink_to(root)
+    with pytest.raises(DataError, match="round' is a link that leads back to a folder around it"):
+        load(root)
+    (root / "cat" / "round").unlink()
+    (root / "cat" / "again.png").symlink_to(root / "cat" / "00.png")
+    assert len(everything(load(root))) == 21
+
+
+def test_class_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    root = class_folders(tmp_path, ("cat", os.fsdecode(b"caf\xe9")))
+    with pytest.raises(DataError, match=r"has a name that is no plain text \('caf") as caught:
+        load(root)
+    str(caught.value).encode()
+    for names in (["a", "a"], ["a", " "], ["a", "b\x00c"], ["a", "b\nc"]):
+        with pytest.raises(DataError, match=r"named 'a'|has no name|no plain text"):
+            load(npz(tmp_path / "own.npz", arrays() | {"class_names": np.array(names)}))
+    as_bytes = {"class_names": np.array(["café".encode(), b"dog"])}
+    assert load(npz(tmp_path / "bytes.npz", arrays() | as_bytes)).class_names == ("café", "dog")
+
+
+def test_several_frames_and_deep_colours_are_told(tmp_path: Path) -> None:
+    root = class_folders(tmp_path)
+    frames = [Image.new("RGB", (8, 8), (value, 0, 9)) for value in (10, 200)]
+    frames[0].save(root / "cat" / "film.gif", save_all=True, append_images=frames[1:])
+    deep = np.random.default_rng(0).integers(0, 2**16, (8, 8, 3), dtype=np.uint16)
+    (root / "dog" / "deep.png").write_bytes(deep_png(deep))
+    with pytest.warns(DataNotice) as told:
+        task = load(root)
+    assert sorted(str(notice.message) for notice in told) == [
+        "1 image has 16 bits a channel, of which the upper 8 are used.",
+        "1 image has several frames or pages, of which the first is used.",
+    ]
+    assert any((image == deep >> 8).all() for image in everything(task).x)
+
+
+def deep_png(pixels: np.ndarray) -> bytes:
+    """A PNG file of 16 bits a channel (ISO 15948), which Pillow does not write."""
+    height, width, _ = pixels.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    ]
+    body = b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def test_images_that_are_all_alike_are_refused(tmp_path: Path) -> None:
+    contents = arrays()
+    contents["x_train"][:] = contents["x_train"][0]
+    with pytest.raises(DataError, match=r"the train images of '.*own.npz' are all the same"):
+        load(npz(tmp_path / "own.npz", contents))
+
+
+def test_splits_of_different_scales_are_refused(tmp_path: Path) -> None:
+    contents = arrays(dtype=np.float32)
+    contents |= {"x_test": contents["x_train"] / 255, "y_test": contents["y_train"]}
+    with pytest.raises(DataError, match=r"the test images of '.*' have values up to 1 where the train images have 255"):
+        load(npz(tmp_path / "own.npz", contents))
+
+
+def test_arrays_may_be_named_otherwise(tmp_path: Path) -> None:
+    given = arrays()
+    contents = {"train_images": given["x_train"], "train_labels": given["y_train"]}
+    assert load(
+        npz(tmp_path / "own.npz", contents | {"Test_images": given["x_train"], "Test_labels": given["y_train"]})
+    )
+    with pytest.warns(DataNotice, match="has arrays that are not used: speaker"):
+        task = load(npz(tmp_path / "x.npz", {"X": given["x_train"], "y": given["y_train"], "speaker": np.arange(3)}))
+    np.testing.assert_array_equal(everything(task).x, everything_in(given).x)
+    with pytest.raises(DataError, match="has no array val_labels"):
+        load(npz(tmp_path / "own.npz", contents | {"val_images": given["x_train"]}))
+
+
+# -- archives that are not what they seem ---------------------------------------------------------------------------
+
+
+def header_of(shape: tuple[int, ...], dtype: str = "|u1") -> bytes:
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": dtype, "fortran_order": False, "shape": shape})
+    return stream.getvalue()
+
+
+def zipped(path: Path, members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, data in members.items():
+            archive.writestr(f"{name}.npy", data)
+    return path
+
+
+def as_npy(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def test_arrays_that_declare_more_than_they_hold_are_refused_unread(tmp_path: Path) -> None:
+    y = as_npy(np.arange(30) % 2)
+    tall = zipped(tmp_path / "tall.npz", {"x_train": header_of((2**21, 1024, 1024, 2)), "y_train": y})
+    with pytest.raises(DataError, match=r"the array x_train of '.*tall.npz' is damaged"):
+        load(tall)
+    longer = zipped(tmp_path / "longer.npz", {"x_train": header_of((30, 8, 8, 3)) + bytes(10**6), "y_train": y})
+    with pytest.raises(DataError, match=r"the array x_train of '.*longer.npz' is damaged"):
+        load(longer)
+    no_array = zipped(tmp_path / "text.npz", {"x_train": b"hello", "y_train": y})
+    with pytest.raises(DataError, match=r"x_train of '.*text.npz' is no array of NumPy's"):
+        load(no_array)
+
+
+def test_a_zip_bomb_is_not_unpacked(tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.npz"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        with archive.open("x_train.npy", "w", force_zip64=True) as stream:
+            stream.write(header_of((2**22, 8, 8, 3)))
+            for _ in range(48):
+                stream.write(bytes(2**24))
+        archive.writestr("y_train.npy", as_npy(np.arange(2**22) % 2))
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"x_train of '.*bomb.npz' unpacks to 768 MB out of \d+\.\d MB"):
+        load(bomb)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**27
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_odd_compression_is_refused(tmp_path: Path, method: int) -> None:
+    members = {name: as_npy(array) for name, array in arrays().items()}
+    with pytest.raises(DataError, match=r"is packed as numpy.savez does not pack"):
+        load(zipped(tmp_path / "odd.npz", members, method))
+
+
+def test_encrypted_members_are_refused(tmp_path: Path) -> None:
+    data = bytearray(zipped(tmp_path / "own.npz", {n: as_npy(a) for n, a in arrays().items()}).read_bytes())
+    place = 0
+    while (place := data.find(b"PK\x01\x02", place)) >= 0:
+        data[place + 8] |= 1
+        place += 4
+    (tmp_path / "own.npz").write_bytes(data)
+    with pytest.raises(DataError, match=r"of '.*own.npz' is encrypted"):
+        load(tmp_path / "own.npz")
+
+
+def test_a_label_of_billions_costs_no_memory(tmp_path: Path) -> None:
+    contents = arrays()
+    contents["y_train"] = np.where(np.arange(30) == 3, 2**31 - 1, contents["y_train"])
+    with pytest.raises(DataError, match=r"the label 2.14748e\+09 in row 3: number the classes from 0 without gaps"):
+        load(npz(tmp_path / "own.npz", contents))
+
+
+def test_a_folder_of_npy_files(tmp_path: Path) -> None:
+    contents = arrays()
+    for name, array in (contents | {"x_test": contents["x_train"], "y_test": contents["y_train"]}).items():
+        np.save(tmp_path / f"{name}.npy", array)
+    np.save(tmp_path / "class_names.npy", np.array(["cat", "dog"]))
+    task = load(tmp_path)
+    assert (task.class_names, len(task.train), len(task.valid)) == (("cat", "dog"), 24, 6)
+    assert task.test is not None
+    assert isinstance(task.test.x, Mapped)  # it stays on the disk
+    np.testing.assert_array_equal(task.test.x, contents["x_train"])
+    sent = pickle.dumps(task.test.x)
+    assert len(sent) < 1000
+    np.testing.assert_array_equal(pickle.loads(sent), contents["x_train"])
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(task.test.x[3:5])), contents["x_train"][3:5])
+
+
 # -- parameters and single images ---------------------------------------------------------------------------------
 
 
@@ -476,6 +778,10 @@ def test_folders_without_classes_are_refused(tmp_path: Path) -> None:
         ({"train": 1000}, "train=1000 cannot be drawn from the 18 training examples"),
         ({"train": 1}, "train=1 cannot be drawn"),
         ({"trian": 9}, "no parameter 'trian': did you mean 'train'?"),
+        ({"fit": "croop"}, "fit of a task cannot be 'croop': did you mean 'crop'"),
+        ({"background": "red"}, "background of a task cannot be 'red'"),
+        ({"channels": 2}, r"channels of a task must be 1 \(grey\) or 3 \(colour\), not 2"),
+        ({"skip_bad": "yes"}, "skip_bad of a task must be true or false"),
     ],
 )
 def test_wrong_parameters_are_refused(tmp_path: Path, parameters: dict[str, object], message: str) -> None:

@@ -3,30 +3,30 @@
 import numpy as np
 import pytest
 
-from archscout.core.errors import DataError
-from archscout.core.task import Split
+from archscout.core.errors import DataError, UsageError
 from archscout.tasks import splits
 
 NAMES = ("common", "seldom", "rare")
 
 
-def numbered(counts: tuple[int, ...]) -> Split:
-    """Examples whose single pixel is their number."""
-    y = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
-    return Split(np.arange(len(y), dtype=np.float32).reshape(-1, 1, 1, 1), y)
+def labels(counts: tuple[int, ...]) -> np.ndarray:
+    return np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
 
 
-def numbers(split: Split) -> list[int]:
-    return split.x.astype(int).ravel().tolist()
+def drawn(given: dict[str, np.ndarray], names: tuple[str, ...] = NAMES, **more: object) -> dict[str, list[int]]:
+    """The rows of each split that is drawn out of `train`."""
+    parts = splits.complete(given, "made", names, **more)  # type: ignore[arg-type]
+    assert {name for name, part in parts.items() if part.part == name} >= set(given)
+    return {
+        name: part.of(np.arange(len(given["train"]))).tolist() for name, part in parts.items() if part.part == "train"
+    }
 
 
 def test_missing_splits_are_drawn_from_train_by_class() -> None:
-    whole = numbered((100, 50, 10))
-    parts = splits.complete({"train": whole}, "made", NAMES)
-    assert sorted(number for part in parts.values() for number in numbers(part)) == list(range(160))
-    for part in parts.values():
-        np.testing.assert_array_equal(part.y, whole.y[numbers(part)])
-    assert {name: np.bincount(part.y).tolist() for name, part in parts.items()} == {
+    y = labels((100, 50, 10))
+    parts = drawn({"train": y})
+    assert sorted(row for rows in parts.values() for row in rows) == list(range(160))
+    assert {name: np.bincount(y[rows]).tolist() for name, rows in parts.items()} == {
         "train": [60, 30, 6],
         "valid": [20, 10, 2],
         "test": [20, 10, 2],
@@ -34,39 +34,63 @@ def test_missing_splits_are_drawn_from_train_by_class() -> None:
 
 
 def test_splits_that_exist_are_kept() -> None:
-    whole, valid, test = numbered((50, 50)), numbered((5, 5)), numbered((6, 6))
-    assert splits.complete({"train": whole, "valid": valid, "test": test}, "made", NAMES[:2])["train"] is whole
-    parts = splits.complete({"train": whole, "test": test}, "made", NAMES[:2])
-    assert parts["test"] is test
-    assert (len(parts["train"]), len(parts["valid"])) == (80, 20)
+    whole, valid, test = labels((50, 50)), labels((5, 5)), labels((6, 6))
+    assert drawn({"train": whole, "valid": valid, "test": test}, NAMES[:2]) == {"train": list(range(100))}
+    parts = drawn({"train": whole, "test": test}, NAMES[:2])
+    assert {name: len(rows) for name, rows in parts.items()} == {"train": 80, "valid": 20}
 
 
 def test_the_same_examples_are_drawn_every_time() -> None:
-    first, second = (splits.complete({"train": numbered((30, 30))}, "made", NAMES[:2]) for _ in range(2))
-    assert {name: numbers(part) for name, part in first.items()} == {
-        name: numbers(part) for name, part in second.items()
-    }
+    assert drawn({"train": labels((30, 30))}, NAMES[:2]) == drawn({"train": labels((30, 30))}, NAMES[:2])
 
 
 def test_no_drawn_split_is_larger_than_the_most() -> None:
-    parts = splits.complete({"train": numbered((30_000, 30_000))}, "made", NAMES[:2])
+    parts = drawn({"train": labels((30_000, 30_000))}, NAMES[:2])
     assert [len(parts[name]) for name in ("train", "valid", "test")] == [50_000, 5_000, 5_000]
 
 
 @pytest.mark.parametrize("rare", range(1, 12))
 def test_a_class_is_in_every_split_or_refused(rare: int) -> None:
-    whole = numbered((60, 60, rare))
+    y = labels((60, 60, rare))
     if rare >= 5:
-        parts = splits.complete({"train": whole}, "made", NAMES)
-        assert all(np.bincount(part.y, minlength=3).min() > 0 for part in parts.values())
+        assert all(np.bincount(y[rows], minlength=3).min() > 0 for rows in drawn({"train": y}).values())
     else:
         with pytest.raises(
             DataError, match=f"class 'rare' has {rare} examples to split in made, too few: give at least 5"
         ):
-            splits.complete({"train": whole}, "made", NAMES)
+            drawn({"train": y})
+
+
+def test_tiny_data_are_refused_without_a_size_that_nobody_asked_for() -> None:
+    with pytest.raises(DataError, match=r"made has 5 examples in 3 classes, too few to draw a test split from: give"):
+        drawn({"train": np.array([0, 1, 2, 0, 1])})
+    with pytest.raises(UsageError, match="test=50 cannot be drawn from the 30 examples"):
+        drawn({"train": labels((10, 10, 10))}, sizes={"test": 50})
+
+
+def test_groups_are_never_divided() -> None:
+    y = labels((60, 60))
+    groups = np.arange(120) // 4
+    parts = drawn({"train": y}, NAMES[:2], groups=groups)
+    assert sorted(row for rows in parts.values() for row in rows) == list(range(120))
+    owners = [set(groups[rows]) for rows in parts.values()]
+    assert sum(map(len, owners)) == 30
+    assert all(15 <= len(parts[name]) <= 36 and len(set(y[parts[name]])) == 2 for name in ("valid", "test"))
+    with pytest.raises(DataError, match="made has 3 groups, too few to draw splits that divide none"):
+        drawn({"train": y}, NAMES[:2], groups=groups // 10)
+
+
+def test_splits_have_many_names_and_one_meaning() -> None:
+    assert [splits.split_of(name) for name in ("Train", "VALID", "dev", "testing", "cat")] == [
+        "train", "valid", "valid", "test", None,
+    ]  # fmt: skip
+    assert splits.by_split(["Training", "Val", "cats"], "it", "folders") == {"train": "Training", "valid": "Val"}
+    with pytest.raises(DataError, match="it has the folders 'val' and 'valid', which both name the valid split"):
+        splits.by_split(["val", "valid"], "it", "folders")
 
 
 def test_a_limited_split_keeps_the_proportions_of_the_classes() -> None:
-    limited = splits.limit(numbered((600, 300, 100)), 100)
-    assert np.bincount(limited.y).tolist() == [60, 30, 10]
-    assert numbers(limited) == sorted(set(numbers(limited)))
+    y = labels((600, 300, 100))
+    rows = splits.limit(y, 100)
+    assert np.bincount(y[rows]).tolist() == [60, 30, 10]
+    assert rows.tolist() == sorted(set(rows))

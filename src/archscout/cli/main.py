@@ -12,14 +12,14 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
-from typing import Annotated
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any
 
 import typer
 
 from archscout.cli import device, measure, output, predict, report, score, search, study, table, train
 from archscout.cli import list as list_command
-from archscout.core.errors import ArchscoutError, DataError, UsageError, nearest
+from archscout.core.errors import ArchscoutError, DataError, DataNotice, UsageError, nearest
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -76,6 +76,8 @@ def run(arguments: Sequence[str]) -> int:
     with _terminate_as_interrupt(), warnings.catch_warnings():
         if not debug:
             warnings.simplefilter("ignore")
+        warnings.simplefilter("always", DataNotice)
+        warnings.showwarning = _notice(warnings.showwarning)
         try:
             command = typer.main.get_command(app)
             code = command.main(list(arguments) or ["--help"], prog_name="archscout", standalone_mode=False)
@@ -95,6 +97,18 @@ def run(arguments: Sequence[str]) -> int:
     if code == INTERRUPTED:
         output.say("Error: stopped before it was done.")
     return int(code or DONE)
+
+
+def _notice(otherwise: Callable[..., None]) -> Callable[..., None]:
+    """Shows what data were read as in a plain line, and every other warning as before."""
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, DataNotice):
+            output.say(f"Note: {message}")
+        else:
+            otherwise(message, category, *place, **more)
+
+    return show
 
 
 def explain(error: BaseException) -> tuple[str, int]:

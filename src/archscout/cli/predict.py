@@ -75,7 +75,7 @@ def read_images(file: Path, shape: Sequence[int]) -> np.ndarray:
     import numpy as np
 
     if file.suffix.lower() not in (".npy", ".npz"):
-        from archscout.tasks.files import read_image
+        from archscout.tasks.decode import read_image
 
         return read_image(file, shape)
     try:

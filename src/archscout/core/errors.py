@@ -18,6 +18,10 @@ class DataError(ArchscoutError, ValueError):
     """Data that cannot be used; the message names the file and the row."""
 
 
+class DataNotice(UserWarning):
+    """Data are read otherwise than they are written, which is told, not refused: what, how many, what to change."""
+
+
 class UndefinedScore(ArchscoutError):  # noqa: N818 - an outcome, not a fault
     """A score has no value for this architecture; it is reported as NaN and counted."""
 

@@ -1,83 +1,122 @@
-"""From arrays to a task, by one road: checked, split, limited and resized."""
+"""From what a door found to a task, by one road: checked, divided, limited, decoded, resized."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from archscout.core.errors import UsageError
+from archscout.core.errors import DataNotice, UsageError
 from archscout.core.task import Split
 from archscout.tasks import checks, splits
+from archscout.tasks.contents import Contents
+from archscout.tasks.contents import Raw as Raw
+from archscout.tasks.decode import BACKGROUNDS, Reading, middle
 from archscout.tasks.images import ImageClassification
+from archscout.tasks.pictures import Watch, decode_all
 
 
-@dataclass(frozen=True)
-class Raw:
-    """Images and labels of one split as they were read, with the names that messages call them by."""
-
-    x: np.ndarray
-    y: np.ndarray
-    images: str
-    labels: str
+def check_options(
+    *,
+    train: int | None = None,
+    size: int | None = None,
+    flip: bool | None = None,
+    fit: str = "stretch",
+    background: str = "white",
+    channels: int | None = None,
+    skip_bad: bool = False,
+    links: bool = False,
+) -> Reading:
+    """How pictures are read, by the parameters of a task. Raises `UsageError`; no data are needed for that."""
+    for name, count in (("train", train), ("size", size)):
+        if count is not None:
+            checks.count(count, name)
+    for name, switch in (("flip", flip), ("skip_bad", skip_bad), ("links", links)):
+        if switch not in (None, True, False):
+            raise UsageError(f"the parameter {name} of a task must be true or false, not {switch!r}.")
+    return Reading(None if size is None else (size, size), fit, background, channels)
 
 
 def assemble(
     name: str,
     source: str,
-    raw: dict[str, Raw],
-    class_names: Sequence[str] | None = None,
+    contents: Contents | dict[str, Raw],
     *,
     train: int | None = None,
-    size: int | None = None,
     flip: bool | None = None,
     drawn: Mapping[str, int] | None = None,
+    skip_bad: bool = False,
+    watch: Watch | None = None,
+    **reading_options: Any,
 ) -> ImageClassification:
     """The task of these splits (`train`, perhaps `valid` and `test`; what is missing is drawn from `train`).
 
     Args:
         name: of the task.
         source: what messages call the data, for example its file.
-        raw: arrays as they were stored.
-        class_names: one name for each class; the numbers where None.
+        contents: what a door found, or only its splits.
         train: how many training examples to keep, in the proportions of the classes; all where None.
-        size: height and width, in pixels, to which images are resized.
         flip: whether augmentation may mirror images. Where None: colour images are taken for pictures of the world,
             which may be, and grey ones for signs, which may not. Colour images get cutout too.
         drawn: how many examples a split has that is drawn from `train`; a fifth of them where not given.
+        skip_bad: whether unreadable pictures are left out, and told, instead of refused.
+        watch: is told how many pictures are decoded.
+        reading_options: `size`, `fit`, `background`, `channels`, as `check_options` takes them.
 
     Raises:
         DataError: for data that cannot be used.
         UsageError: for parameters that do not fit the data.
+
+    What is read otherwise than it is written is told by `DataNotice` warnings.
     """
+    reading = check_options(train=train, flip=flip, skip_bad=skip_bad, **reading_options)
+    for key, count in (drawn or {}).items():
+        checks.count(count, key)
+    contents = contents if isinstance(contents, Contents) else Contents(contents)
+    parts = {key: replace(part, x=checks.images(part.x, part.images) if isinstance(part.x, np.ndarray) else part.x)
+             for key, part in contents.splits.items()}  # fmt: skip
+    names = contents.class_names if contents.class_names is not None and len(contents.class_names) else None
+    known = None if names is None else len(names)
+    labels = {key: checks.labels(part.y, len(part.x), known, part.labels) for key, part in parts.items()}
+    checks.alike({key: part.x for key, part in parts.items() if isinstance(part.x, np.ndarray)}, source)
+    if names is None:
+        names = [str(label) for label in range(1 + max(int(y.max()) for y in labels.values()))]
+    checks.class_names(names, source)
+    checks.classes_present(labels, source, names)
+    groups = {key: part.groups for key, part in parts.items() if part.groups is not None}
+    checks.groups_apart(groups, source)
+
+    rows = splits.complete(labels, source, names, drawn, groups.get("train"))
     if train is not None:
-        checks.count(train, "train")
-    if size is not None:
-        checks.count(size, "size")
-    if flip not in (None, True, False):
-        raise UsageError(f"the parameter flip of a task must be true or false, not {flip!r}.")
-    if class_names is not None and not len(class_names):
-        class_names = None
+        y = rows["train"].of(labels["train"])
+        rows["train"] = rows["train"].narrowed(_limited(y, train, source, len(names)))
+    targets = {key: part.of(labels[part.part]) for key, part in rows.items()}
     data: dict[str, Split] = {}
-    for key, part in raw.items():
-        x = checks.images(part.x, part.images)
-        known = None if class_names is None else len(class_names)
-        data[key] = Split(x, checks.labels(part.y, len(x), known, part.labels))
-    checks.alike(data, source)
-    if class_names is None:
-        class_names = [str(label) for label in range(1 + max(int(split.y.max()) for split in data.values()))]
-    checks.classes_present(data, source, class_names)
-    for key, size_of_split in (drawn or {}).items():
-        checks.count(size_of_split, key)
-    data = splits.complete(data, source, class_names, drawn)
-    if train is not None:
-        data["train"] = _limited(data["train"], train, source, len(class_names))
-        checks.classes_present(data, source, class_names)
-    if size is not None:
-        data = {key: Split(resize(split.x, size), split.y) for key, split in data.items()}
+    encoded = {}
+    for key, part in rows.items():
+        x = parts[part.part].x
+        if isinstance(x, np.ndarray):
+            x = part.of(x) if reading.shape is None else resize(part.of(x), reading)
+            data[key] = Split(x, targets[key])
+        else:
+            encoded[key] = x if part.rows is None else [x[row] for row in part.rows]
+    notices = list(contents.notices)
+    if encoded or contents.bad:
+        decoded = decode_all(encoded, reading, bad=contents.bad, skip_bad=skip_bad, watch=watch)
+        reading = decoded.reading
+        notices += decoded.notices
+        data |= {key: Split(decoded.images[key], targets[key][decoded.rows[key]]) for key in encoded}
+    data = {key: data[key] for key in ("train", "valid", "test")}
+    checks.classes_present({key: split.y for key, split in data.items()}, source, names)
+    checks.alike({key: split.x for key, split in data.items()}, source)
+    checks.varied({key: split.x for key, split in data.items()}, source)
+    for notice in notices:
+        warnings.warn(notice, DataNotice, stacklevel=2)
 
     height, width, channels = data["train"].x.shape[1:]
     colour = channels == 3
@@ -85,38 +124,53 @@ def assemble(
     return ImageClassification(
         name=name,
         input_shape=(channels, height, width),
-        outputs=len(class_names),
+        outputs=len(names),
         train=data["train"],
         valid=data["valid"],
         test=data["test"],
-        class_names=tuple(class_names),
+        class_names=tuple(names),
         flip=colour if flip is None else flip,
         shift=max(1, shorter // 8),
         cutout=shorter // 4 if colour else 0,
+        fit=reading.fit,
+        background=reading.background,
     )
 
 
-def resize(x: np.ndarray, size: int) -> np.ndarray:
-    """Images (N x H x W x C) at `size` x `size` pixels: bilinear, with smoothing where they shrink."""
-    if x.shape[1:3] == (size, size):
+def resize(x: np.ndarray, reading: Reading) -> np.ndarray:
+    """Images (N x H x W x C) at the shape of a reading: bilinear, with smoothing where they shrink."""
+    assert reading.shape is not None
+    height, width = reading.shape
+    if x.shape[1:3] == (height, width):
         return x
-    resized = np.empty((len(x), size, size, x.shape[3]), x.dtype)
+    tall, wide = x.shape[1:3]
+    if reading.fit == "crop":
+        left, top, across, along = middle(wide, tall, width, height)
+        x = x[:, top : top + along, left : left + across]
+    inner = (height, width)
+    if reading.fit == "pad":
+        scale = min(height / tall, width / wide)
+        inner = max(1, round(tall * scale)), max(1, round(wide * scale))
+    top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
+    ground = BACKGROUNDS[reading.background] if x.dtype == np.uint8 or not BACKGROUNDS[reading.background] else x.max()
+    resized = np.full((len(x), height, width, x.shape[3]), ground, x.dtype)
     for start in range(0, len(x), 1024):
         block = torch.from_numpy(np.ascontiguousarray(x[start : start + 1024])).permute(0, 3, 1, 2)
-        small = F.interpolate(block, (size, size), mode="bilinear", antialias=True)
-        resized[start : start + 1024] = small.permute(0, 2, 3, 1).numpy()
+        small = F.interpolate(block, inner, mode="bilinear", antialias=True).permute(0, 2, 3, 1)
+        resized[start : start + 1024, top : top + inner[0], left : left + inner[1]] = small.numpy()
     return resized
 
 
-def _limited(split: Split, count: int, source: str, classes: int) -> Split:
-    total = len(split)
+def _limited(y: np.ndarray, count: int, source: str, classes: int) -> np.ndarray:
+    """The rows of `count` examples of these labels."""
+    total = len(y)
     if count == total:
-        return split
+        return np.arange(total)
     if not classes <= count <= total - classes:
         raise UsageError(
             f"train={count} cannot be drawn from the {total} training examples of {source} in {classes} classes: "
             f"ask for {classes} to {total - classes}, or leave it out for all."
         )
-    if np.bincount(split.y).min() < 2:
+    if np.bincount(y).min() < 2:
         raise UsageError(f"train={count} cannot be drawn from {source}, where a class has a single training example.")
-    return splits.limit(split, count)
+    return splits.limit(y, count)

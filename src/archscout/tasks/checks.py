@@ -7,7 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from archscout.core.errors import DataError, UsageError
-from archscout.core.task import Split
+
+MOST = 1e30
+"""No pixel is larger: its square would not fit into single precision, and no network could be trained on it."""
+
+_SCALES = 20
+"""Splits whose largest values differ more than so many times are of different scales (0 to 1, and 0 to 255)."""
 
 
 def images(x: np.ndarray, source: str) -> np.ndarray:
@@ -22,9 +27,10 @@ def images(x: np.ndarray, source: str) -> np.ndarray:
         raise DataError(f"{source} has no images: an empty data set cannot be learned from.")
     if 0 in x.shape:
         raise DataError(f"{source} has shape {x.shape}: its images have no pixels.")
-    if x.shape[1] in (1, 3) and x.shape[3] > 4 and x.shape[2] == x.shape[3]:
+    if x.shape[1] <= 4 < min(x.shape[2:]) or (x.shape[1] < x.shape[2] == x.shape[3] > 16):
         raise DataError(
-            f"{source} has shape {x.shape}, with the channels first: store it as N x height x width x channels."
+            f"{source} has shape {x.shape}, with the channels first: store it as N x height x width x channels "
+            "(numpy.moveaxis(x, 1, -1))."
         )
     if x.dtype.kind in "bui":
         if x.dtype == np.uint8:
@@ -36,12 +42,14 @@ def images(x: np.ndarray, source: str) -> np.ndarray:
         raise DataError(f"{source} holds values of type {x.dtype}: store pixels as uint8 or as floating point numbers.")
     with np.errstate(over="ignore"):
         x = x.astype(np.float32, copy=False)
-    # A sum is finite only if every pixel is, and costs no array of the images' size.
-    finite = np.isfinite(x.reshape(len(x), -1).sum(1, dtype=np.float64))
-    if not finite.all():
-        raise DataError(
-            f"{source} has a pixel that is NaN or infinite in row {int(finite.argmin())}: repair the image."
-        )
+    # A block's extremes are finite only if every pixel is, and cost no array of the images' size.
+    for start in range(0, len(x), 1024):
+        block = x[start : start + 1024].reshape(len(x[start : start + 1024]), -1)
+        largest = np.maximum(block.max(1), -block.min(1))
+        if not (largest <= MOST).all():
+            row = int((largest <= MOST).argmin())
+            what = "NaN or infinite" if not np.isfinite(largest[row]) else f"{largest[row]:.0e} (no brightness)"
+            raise DataError(f"{source} has a pixel that is {what} in row {start + row}: repair the image.")
     return x
 
 
@@ -69,49 +77,96 @@ def labels(y: np.ndarray, count: int, classes: int | None, source: str) -> np.nd
             f"{source} has the label {y[row]:g} in row {row}, but there are {classes} classes: labels go from 0 to "
             f"{classes - 1}."
         )
-    if y.max() >= 2**31:
+    if y.max() >= max(count, 2):
+        # More classes than examples: there are gaps, and a list of so many names might fill the memory.
         row = int(y.argmax())
         raise DataError(f"{source} has the label {y[row]:g} in row {row}: number the classes from 0 without gaps.")
     return y.astype(np.int64)
 
 
-def alike(splits: Mapping[str, Split], source: str) -> None:
-    """Raises `DataError` where splits differ in the size, channels or type of their images."""
-    train = splits["train"].x
-    for name, split in splits.items():
-        if split.x.shape[1:] != train.shape[1:]:
+def alike(splits: Mapping[str, np.ndarray], source: str) -> None:
+    """Raises `DataError` where splits differ in the size, channels, type or scale of their images."""
+    if "train" not in splits:
+        return
+    train = splits["train"]
+    highest = _largest(train)
+    for name, x in splits.items():
+        if x.shape[1:] != train.shape[1:]:
             raise DataError(
-                f"the {name} images of {source} are {_size(split.x)} where the train images are {_size(train)} "
+                f"the {name} images of {source} are {_size(x)} where the train images are {_size(train)} "
                 "(height x width x channels): make them alike."
             )
-        if split.x.dtype != train.dtype:
+        if x.dtype != train.dtype:
             raise DataError(
-                f"the {name} images of {source} are {split.x.dtype} where the train images are {train.dtype}: store "
+                f"the {name} images of {source} are {x.dtype} where the train images are {train.dtype}: store "
                 "both alike."
+            )
+        largest = _largest(x)
+        if max(highest, largest) > _SCALES * min(highest, largest) > 0:
+            raise DataError(
+                f"the {name} images of {source} have values up to {largest:g} where the train images have {highest:g}: "
+                "store both in one scale."
             )
 
 
-def classes_present(splits: Mapping[str, Split], source: str, class_names: Sequence[str]) -> None:
+def varied(splits: Mapping[str, np.ndarray], source: str) -> None:
+    """Raises `DataError` where all images of a split are the same one: nothing can be learned from them."""
+    for name, x in splits.items():
+        if len(x) > 1 and all((x[start : start + 1024] == x[0]).all() for start in range(0, len(x), 1024)):
+            raise DataError(f"the {name} images of {source} are all the same: check how they were read and written.")
+
+
+def class_names(names: Sequence[str], source: str) -> None:
+    """Raises `DataError` for names of classes that are no text, empty, or given twice."""
+    seen: set[str] = set()
+    for number, name in enumerate(names):
+        shown = name.encode("utf-8", "backslashreplace").decode("utf-8")
+        if shown != name or not name.isprintable():
+            raise DataError(f"class {number} of {source} has a name that is no plain text ({shown!r}): rename it.")
+        if not name.strip():
+            raise DataError(f"class {number} of {source} has no name: name it.")
+        if name in seen:
+            raise DataError(f"two classes of {source} are named '{name}': give each a name of its own.")
+        seen.add(name)
+
+
+def groups_apart(groups: Mapping[str, np.ndarray], source: str) -> None:
+    """Raises `DataError` where a group has examples in two splits: what was learned of it would flatter the result."""
+    where: dict[object, str] = {}
+    for split, values in groups.items():
+        for value in np.unique(values).tolist():
+            if where.setdefault(value, split) != split:
+                raise DataError(
+                    f"group '{value}' of {source} has examples in the {where[value]} and the {split} split: keep each "
+                    "group in one."
+                )
+
+
+def classes_present(labels: Mapping[str, np.ndarray], source: str, names: Sequence[str]) -> None:
     """Raises `DataError` for data of one class, and where a split has no example of a class."""
-    if len(class_names) < 2:
-        raise DataError(f"{source} has examples of one class only ('{class_names[0]}'): classification needs two.")
-    for name, split in splits.items():
-        present = np.zeros(len(class_names), bool)
-        present[split.y] = True
+    if len(names) < 2:
+        raise DataError(f"{source} has examples of one class only ('{names[0]}'): classification needs two.")
+    for name, y in labels.items():
+        present = np.zeros(len(names), bool)
+        present[y] = True
         if not present.all():
             missing = int(present.argmin())
             raise DataError(
-                f"the {name} split of {source} has no example of class {missing} ('{class_names[missing]}'): every "
+                f"the {name} split of {source} has no example of class {missing} ('{names[missing]}'): every "
                 "split needs every class, and classes are numbered from 0 without gaps."
             )
 
 
 def count(value: object, what: str) -> int:
     """A whole number above zero, as a parameter of a task must be. Raises `UsageError`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise UsageError(f"the parameter {what} of a task must be a whole number above zero, not {value!r}.")
-    return value
+    return int(value)
 
 
 def _size(x: np.ndarray) -> str:
     return " x ".join(map(str, x.shape[1:]))
+
+
+def _largest(x: np.ndarray) -> float:
+    return max(float(x.max()), -float(x.min()))

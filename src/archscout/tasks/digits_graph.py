@@ -41,20 +41,22 @@ def digits_graph(*, train: int = 200, neighbours: int = 8) -> NodeClassification
     edges = np.argwhere(joined | joined.T)
 
     names = tuple(str(digit) for digit in range(10))
-    everything = Split(np.arange(count)[:, None], bunch.target.astype(np.int64))
-    parts = splits.complete({"train": everything}, "task 'digits_graph'", names)
-    if not len(names) <= train <= len(parts["train"]) - len(names):
+    labels = bunch.target.astype(np.int64)
+    parts = splits.complete({"train": labels}, "task 'digits_graph'", names)
+    nodes = {name: part.of(np.arange(count)) for name, part in parts.items()}
+    if not len(names) <= train <= len(nodes["train"]) - len(names):
         raise UsageError(
-            f"train={train} cannot be drawn from {len(parts['train'])} nodes in 10 classes: ask for 10 to "
-            f"{len(parts['train']) - len(names)}."
+            f"train={train} cannot be drawn from {len(nodes['train'])} nodes in 10 classes: ask for 10 to "
+            f"{len(nodes['train']) - len(names)}."
         )
+    fitted = nodes["train"][splits.limit(labels[nodes["train"]], train)]
     return NodeClassification(
         name="digits_graph",
         input_shape=(1,),
         outputs=len(names),
-        train=splits.limit(parts["train"], train),
-        valid=parts["valid"],
-        test=parts["test"],
+        train=Split(fitted[:, None], labels[fitted]),
+        valid=Split(nodes["valid"][:, None], labels[nodes["valid"]]),
+        test=Split(nodes["test"][:, None], labels[nodes["test"]]),
         class_names=names,
         features=(pixels / 16).astype(np.float32),
         edges=edges,

@@ -32,6 +32,9 @@ class ImageClassification(Task):
         flip: whether augmentation may mirror an image: a mirrored cat is a cat, a mirrored 3 is no digit.
         shift: by how many pixels augmentation moves an image.
         cutout: side, in pixels, of the square that augmentation paints over; 0 for none.
+        fit: how pictures of another shape are brought to this one (`decode.Reading`).
+        background: what lies behind transparent places of pictures.
+        span: smallest and largest stored value; those of `train` where None.
 
     Images of a split are N x H x W x C, uint8 (0 to 255) or float32; they stay so in memory.
     """
@@ -40,6 +43,9 @@ class ImageClassification(Task):
     flip: bool = False
     shift: int = 1
     cutout: int = 0
+    fit: str = "stretch"
+    background: str = "white"
+    span: tuple[float, float] | None = None
 
     @cached_property
     def mean(self) -> tuple[float, ...]:
@@ -119,6 +125,9 @@ class ImageClassification(Task):
             "flip": self.flip,
             "shift": self.shift,
             "cutout": self.cutout,
+            "fit": self.fit,
+            "background": self.background,
+            "span": list(self.span or (float(self.train.x.min()), float(self.train.x.max()))),
         }
 
 
@@ -144,6 +153,9 @@ def undescribe(description: Mapping[str, Any]) -> ImageClassification:
             flip=bool(description["flip"]),
             shift=int(description["shift"]),
             cutout=int(description["cutout"]),
+            fit=str(description.get("fit", "stretch")),
+            background=str(description.get("background", "white")),
+            span=_span(description.get("span")),
         )
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, DataError):
@@ -151,6 +163,11 @@ def undescribe(description: Mapping[str, Any]) -> ImageClassification:
         raise DataError(
             f"the description of the task is damaged ({error!r}): write it again with describe()."
         ) from error
+
+
+def _span(value: Any) -> tuple[float, float] | None:
+    """Of a network that was made before spans were noted, None."""
+    return None if value is None else (float(value[0]), float(value[1]))
 
 
 class Deployed(nn.Module):

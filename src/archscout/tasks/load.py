@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,17 @@ from archscout.core import registry
 from archscout.core.errors import DataError, UsageError, nearest
 from archscout.core.task import Task
 
+Watch = Callable[[int, int], None]
 
-def load(name_or_path: str | Path, **parameters: Any) -> Task:
+
+def load(name_or_path: str | Path, *, watch: Watch | None = None, **parameters: Any) -> Task:
     """The task of a registered name (`digits`, `digits:train=500`) or of a path (`photos.npz:size=32`, a folder).
 
     Args:
         name_or_path: a name or a path, perhaps with parameters after a colon: `train` (how many training examples
-            to keep), `size` (pixels to resize images to), `flip` (whether augmentation may mirror images).
+            to keep), `size` (pixels to resize images to), `flip` (whether augmentation may mirror images), and those
+            of `assemble.check_options`.
+        watch: is told how many pictures of how many are decoded.
         parameters: the same, as keyword arguments; they go before those in the text.
 
     Raises:
@@ -28,13 +33,13 @@ def load(name_or_path: str | Path, **parameters: Any) -> Task:
     """
     text = str(name_or_path)
     if Path(text).exists() and text not in registry.names("task"):
-        return _from_path(text, parameters)
+        return _from_path(text, parameters, watch)
     head, colon, tail = text.rpartition(":")
     name, written = (head, dict(registry.parse_name(f"_:{tail}")[1])) if colon and "=" in tail else (text, {})
     given = {key: value for key, value in (written | parameters).items() if value is not None}
     if name in registry.names("task"):
         return registry.create("task", registry.full_name(name, given))  # type: ignore[no-any-return]
-    return _from_path(name, given)
+    return _from_path(name, given, watch)
 
 
 def undescribe(description: Mapping[str, Any]) -> Task:
@@ -45,17 +50,23 @@ def undescribe(description: Mapping[str, Any]) -> Task:
     return {nodes.KIND: nodes.undescribe, text.KIND: text.undescribe}.get(str(kind), images.undescribe)(description)
 
 
-def _from_path(text: str, parameters: dict[str, Any]) -> Task:
+def _from_path(text: str, parameters: dict[str, Any], watch: Watch | None) -> Task:
     path = Path(text).expanduser()
     if not path.exists():
         raise _missing(text, path)
-    from archscout.tasks.files import from_path  # brings torch, which a wrong name can do without
+    from archscout.tasks import assemble  # brings torch, which a wrong name can do without
+    from archscout.tasks.decode import shown
+    from archscout.tasks.doors.path import open_path
 
-    known = ("train", "size", "flip")
+    known = inspect.signature(assemble.check_options).parameters
     for parameter in parameters:
         if parameter not in known:
             raise UsageError(f"data in a file has no parameter '{parameter}': {nearest(parameter, known)}")
-    return from_path(path, registry.full_name(path.resolve().name, parameters), **parameters)
+    assemble.check_options(**parameters)
+    options = dict(parameters)
+    contents = open_path(path, links=options.pop("links", False))
+    name = registry.full_name(path.resolve().name, parameters)
+    return assemble.assemble(name, f"'{shown(path)}'", contents, watch=watch, **options)
 
 
 def _missing(text: str, path: Path) -> DataError | UsageError:

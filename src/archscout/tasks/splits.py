@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from archscout.core.errors import DataError, UsageError
-from archscout.core.task import Split
+
+ALIASES = {
+    "train": ("train", "training", "fit"),
+    "valid": ("valid", "val", "validation", "validate", "dev", "development"),
+    "test": ("test", "testing", "tests", "eval", "evaluation", "holdout"),
+}
+"""What a split may be called in a file or a folder, in small or capital letters."""
 
 ONE_IN = 5
 """A split that has to be drawn takes one example in so many."""
@@ -16,35 +23,101 @@ ONE_IN = 5
 MOST = 5_000
 """No drawn split has more examples: beyond that they serve better in training."""
 
+_SPLIT = {alias: split for split, aliases in ALIASES.items() for alias in aliases}
+
+
+def split_of(name: str) -> str | None:
+    """`train`, `valid` or `test` for any of their names, None for every other.
+
+    >>> split_of("Validation"), split_of("TRAIN"), split_of("cat")
+    ('valid', 'train', None)
+    """
+    return _SPLIT.get(name.strip().casefold())
+
+
+def by_split(names: Sequence[str], source: str, what: str) -> dict[str, str]:
+    """Of these names, those of splits: `{"train": "Training"}`.
+
+    Raises `DataError` where two mean the same split: to take one and drop the other would be a guess.
+
+    Args:
+        names: of folders, arrays or values.
+        source: what messages call the data.
+        what: what messages call the names ("folders").
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        split = split_of(name)
+        if split is not None and found.setdefault(split, name) != name:
+            raise DataError(
+                f"{source} has the {what} '{found[split]}' and '{name}', which both name the {split} split: merge "
+                "them, or rename one."
+            )
+    return found
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of one of the splits that were given (`part`); all of them where `rows` is None."""
+
+    part: str
+    rows: np.ndarray | None = None
+
+    def of(self, values: np.ndarray) -> np.ndarray:
+        return values if self.rows is None else values[self.rows]
+
+    def narrowed(self, chosen: np.ndarray) -> Rows:
+        return Rows(self.part, chosen if self.rows is None else self.rows[chosen])
+
 
 def complete(
-    splits: dict[str, Split], source: str, class_names: Sequence[str], sizes: Mapping[str, int] | None = None
-) -> dict[str, Split]:
+    labels: Mapping[str, np.ndarray],
+    source: str,
+    class_names: Sequence[str],
+    sizes: Mapping[str, int] | None = None,
+    groups: np.ndarray | None = None,
+) -> dict[str, Rows]:
     """`train`, `valid` and `test`, where missing ones are drawn from `train`, with so many examples if `sizes` says so.
 
-    Raises `DataError` for a class with too few examples for that.
+    Args:
+        labels: of the splits that there are.
+        source: what messages call the data.
+        class_names: of all classes.
+        sizes: how many examples to draw; a fifth of `train` where not said.
+        groups: of the examples of `train`: none of them is divided.
+
+    Raises:
+        UsageError: a size that was asked for cannot be drawn.
+        DataError: a class has too few examples to be divided, or there are too few examples at all.
     """
-    splits = dict(splits)
-    usual = min(math.ceil(len(splits["train"]) / ONE_IN), MOST)
+    found = {name: Rows(name) for name in labels}
+    usual = min(math.ceil(len(labels["train"]) / ONE_IN), MOST)
+    classes = len(class_names)
     for name in ("test", "valid"):
-        if name not in splits:
-            train = splits["train"]
-            size = (sizes or {}).get(name, usual)
-            if not len(class_names) <= size <= len(train) - len(class_names):
-                raise UsageError(
-                    f"{name}={size} cannot be drawn from the {len(train)} examples of {source} that are left."
-                )
-            _check_counts(train.y, size, source, class_names)
-            kept, drawn = _stratified(train.y, len(train) - size)
-            splits["train"] = Split(train.x[kept], train.y[kept])
-            splits[name] = Split(train.x[drawn], train.y[drawn])
-    return splits
+        if name in found:
+            continue
+        y = found["train"].of(labels["train"])
+        asked = (sizes or {}).get(name)
+        size = usual if asked is None else asked
+        if not classes <= size <= len(y) - classes:
+            if asked is not None:
+                raise UsageError(f"{name}={size} cannot be drawn from the {len(y)} examples of {source} that are left.")
+            raise DataError(
+                f"{source} has {len(labels['train'])} examples in {classes} classes, too few to draw a {name} split "
+                f"from: give at least {classes * (ONE_IN + 1)}, or your own validation and test splits."
+            )
+        _check_counts(y, size, source, class_names)
+        if groups is None:
+            kept, drawn = _stratified(y, len(y) - size)
+        else:
+            kept, drawn = _grouped(y, found["train"].of(groups), size, source)
+        found[name], found["train"] = found["train"].narrowed(drawn), found["train"].narrowed(kept)
+    return found
 
 
-def limit(split: Split, count: int) -> Split:
-    """`count` of the examples, with the classes in the same proportions."""
-    kept = _stratified(split.y, count)[0]
-    return Split(split.x[kept], split.y[kept])
+def limit(y: np.ndarray, count: int) -> np.ndarray:
+    """The rows of `count` of the examples, with the classes in the same proportions."""
+    return _stratified(y, count)[0]
 
 
 def _check_counts(y: np.ndarray, size: int, source: str, class_names: Sequence[str]) -> None:
@@ -61,4 +134,21 @@ def _stratified(y: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     from sklearn.model_selection import train_test_split  # a second of import that data with splits can do without
 
     kept, drawn = train_test_split(np.arange(len(y)), train_size=count, random_state=0, stratify=y)
+    return np.sort(kept), np.sort(drawn)
+
+
+def _grouped(y: np.ndarray, groups: np.ndarray, size: int, source: str) -> tuple[np.ndarray, np.ndarray]:
+    """As `_stratified`, as nearly as whole groups allow."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    folds = max(2, round(len(y) / size))
+    distinct = len(np.unique(groups))
+    rarest = int(np.bincount(y)[np.unique(y)].min())
+    if distinct < folds:
+        raise DataError(
+            f"{source} has {distinct} groups, too few to draw splits that divide none: give your own validation and "
+            "test splits."
+        )
+    folding = StratifiedGroupKFold(min(folds, rarest), shuffle=True, random_state=0)
+    kept, drawn = next(iter(folding.split(np.empty(len(y)), y, groups)))
     return np.sort(kept), np.sort(drawn)

@@ -1,0 +1,160 @@
+"""A folder of class folders with pictures in them, perhaps below folders of splits."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from archscout.core.errors import DataError
+from archscout.tasks.contents import Contents, Raw, Source
+from archscout.tasks.decode import SUFFIXES, file_source, shown
+from archscout.tasks.splits import by_split
+
+_NOBODYS = frozenset({"thumbs.db", "desktop.ini"})
+"""Files that systems leave behind, of which nothing need be said."""
+
+
+def read_folder(path: Path, *, links: bool = False) -> Contents:
+    """The splits and classes of a folder; a picture belongs to the class folder that it lies in, at any depth.
+
+    Args:
+        path: the folder.
+        links: whether links that lead out of the folder are followed; they are refused otherwise.
+
+    Raises `DataError` for a folder that has no such order.
+    """
+    walk = _Walk(path, links)
+    below = walk.folders(path)
+    contents = Contents({})
+    splits = _splits(path, below, walk, contents)
+    names = [folder.name for folder in walk.folders(splits["train"])]
+    if not names:
+        raise DataError(
+            f"'{shown(splits['train'])}' has no folders: put the images of each class into a folder of its own."
+        )
+    for split, folder in splits.items():
+        sources: list[Source] = []
+        labels: list[int] = []
+        for class_folder in walk.folders(folder):
+            if class_folder.name not in names:
+                raise DataError(
+                    f"class folder '{shown(class_folder)}' has no counterpart in '{shown(splits['train'])}': add it "
+                    "there."
+                )
+            pictures = walk.pictures(class_folder)
+            if not pictures:
+                raise DataError(f"class folder '{shown(class_folder)}' has no images ({', '.join(sorted(SUFFIXES))}).")
+            sources += pictures
+            labels += [names.index(class_folder.name)] * len(pictures)
+        if not sources:
+            raise DataError(
+                f"'{shown(folder)}' has no class folders: put the images of each class into a folder of its own."
+            )
+        called = f"'{shown(folder)}'"
+        contents.splits[split] = Raw(sources, np.asarray(labels), called, called)
+        walk.strays(folder)
+    contents.class_names = names
+    contents.bad += walk.bad
+    contents.notices += walk.notices()
+    return contents
+
+
+def _splits(path: Path, below: list[Path], walk: _Walk, contents: Contents) -> dict[str, Path]:
+    """The folder of each split; all is `train` where no folder is one."""
+    by_name = {folder.name: folder for folder in below}
+    found = {split: by_name[name] for split, name in by_split(list(by_name), f"'{shown(path)}'", "folders").items()}
+    if not found or not any(walk.folders(folder) for folder in found.values()):
+        # Train, bus and car may well be classes: what makes a folder one of a split is that it has class folders.
+        return {"train": path}
+    if "train" not in found:
+        raise DataError(
+            f"'{shown(path)}' has {' and '.join(folder.name for folder in found.values())}, but no folder 'train': add "
+            "it, or leave the splits out to have them drawn."
+        )
+    others = [shown(folder.name) for folder in below if folder not in found.values()]
+    if others:
+        contents.notices.append(
+            f"'{shown(path)}' has folders beside its splits that are not used: {', '.join(others)}."
+        )
+    return found
+
+
+class _Walk:
+    """Goes through folders; remembers what it could not use."""
+
+    def __init__(self, root: Path, links: bool) -> None:
+        self.root, self.links = root.resolve(), links
+        self.bad: list[tuple[str, str]] = []
+        self.others: Counter[str] = Counter()
+        self._seen: set[Path] = set()
+
+    def folders(self, path: Path) -> list[Path]:
+        try:
+            entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+        except OSError as error:
+            raise DataError(f"folder '{shown(path)}' cannot be read: {error.strerror}.") from error
+        for entry in entries:
+            if entry.is_symlink() and not entry.exists() and entry not in self._seen:
+                self._seen.add(entry)
+                self.bad.append((f"'{shown(entry)}'", "is a broken link"))
+        return [entry for entry in entries if entry.is_dir() and self._allowed(entry)]
+
+    def pictures(self, folder: Path) -> list[Source]:
+        """The pictures below a class folder, in the order of their paths."""
+        return [file_source(file) for file in sorted(self._files(folder, (self.root, folder.resolve())))]
+
+    def strays(self, folder: Path) -> None:
+        """Count the files that lie beside the class folders."""
+        for entry in folder.iterdir():
+            if entry.is_file() and not self._ignored(entry.name):
+                self.others[entry.suffix.lower() or "no ending"] += 1
+
+    def notices(self) -> list[str]:
+        if not self.others:
+            return []
+        total = sum(self.others.values())
+        kinds = ", ".join(f"{shown(ending)}: {count}" for ending, count in self.others.most_common(8))
+        files = "1 file was" if total == 1 else f"{total} files were"
+        return [f"{files} left alone below '{shown(self.root)}', no pictures by their place or ending ({kinds})."]
+
+    def _files(self, folder: Path, above: tuple[Path, ...]) -> list[Path]:
+        found: list[Path] = []
+        try:
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            raise DataError(f"folder '{shown(folder)}' cannot be read: {error.strerror}.") from error
+        for entry in entries:
+            path = Path(entry.path)
+            if self._ignored(entry.name):
+                continue
+            if entry.is_dir():
+                if not self._allowed(path):
+                    continue
+                target = path.resolve()
+                if target in above:
+                    raise DataError(f"'{shown(path)}' is a link that leads back to a folder around it: remove it.")
+                found += self._files(path, (*above, target))
+            elif path.suffix.lower() not in SUFFIXES:
+                self.others[path.suffix.lower() or "no ending"] += 1
+            elif entry.is_symlink() and not path.exists():
+                self.bad.append((f"'{shown(path)}'", "is a broken link"))
+            elif not entry.is_file():
+                self.bad.append((f"'{shown(path)}'", "is no plain file"))
+            elif self._allowed(path):
+                found.append(path)
+        return found
+
+    def _allowed(self, path: Path) -> bool:
+        """Raises `DataError` for a link out of the folder, unless those are followed."""
+        if path.is_symlink() and not self.links and not path.resolve().is_relative_to(self.root):
+            raise DataError(
+                f"'{shown(path)}' is a link that leads out of '{shown(self.root)}': add links=true to follow such, "
+                "or copy the pictures."
+            )
+        return True
+
+    def _ignored(self, name: str) -> bool:
+        return name.startswith(".") or name.lower() in _NOBODYS
