@@ -33,6 +33,7 @@ CELLS = (
 RECIPES = {
     "sgd": Recipe(epochs=4, batch_size=10, learning_rate=0.1, gradient_clip=0.5),
     "adamw": Recipe(epochs=4, batch_size=16, optimizer="adamw", learning_rate=0.01, weight_decay=0.1),
+    "muon": Recipe(epochs=4, batch_size=16, optimizer="muon", learning_rate=0.02, weight_decay=0.1),
     "bare": Recipe(epochs=3, batch_size=16, label_smoothing=0, gradient_clip=0, warmup_epochs=0, augment=False),
 }
 

@@ -21,6 +21,12 @@ def test_the_rate_rises_linearly_and_falls_along_a_cosine() -> None:
     assert 0 < rates[-1] < 0.001 * 0.4
 
 
+def test_a_linear_schedule_falls_in_equal_steps() -> None:
+    recipe = Recipe(epochs=10, learning_rate=0.4, warmup_epochs=2, schedule="linear")
+    rates = [recipe.rate(step, 20) for step in range(200)]
+    assert rates[39:] == pytest.approx([0.4 * (1 - step / 161) for step in range(161)])
+
+
 def test_no_warm_up_starts_at_the_top() -> None:
     recipe = Recipe(epochs=3, learning_rate=1.0, warmup_epochs=0)
     rates = [recipe.rate(step, 5) for step in range(15)]

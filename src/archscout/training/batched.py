@@ -25,6 +25,7 @@ from archscout.core.task import Split, Task
 from archscout.networks.stacked import Stack, Unstackable, stack
 from archscout.training import checkpoint as checkpoints
 from archscout.training.contexts import evaluation, norm_momentum
+from archscout.training.optimizers import make_optimizer, restore_optimizer
 from archscout.training.recipe import Recipe
 from archscout.training.speed import Mode, choose, laid_out
 from archscout.training.trainer import (
@@ -33,8 +34,6 @@ from archscout.training.trainer import (
     CHECKPOINT_SECONDS,
     Outcome,
     Row,
-    make_optimizer,
-    restore_optimizer,
     train,
 )
 
@@ -216,7 +215,7 @@ class _Run:
         for weight, owners in self.weights:
             shape = (weight.shape[0] // len(owners), *weight.shape[1:])
             self._alike.setdefault(shape, []).append((weight, owners))
-        self.optimizer = make_optimizer([weight for weight, _ in self.weights], recipe)
+        self.optimizer = make_optimizer(stacked, task.outputs, recipe, mode)
         self.epoch = 0
         self.best = [shared.parts.clone() for shared in stacked.shared]
         self.curves: list[list[Row]] = [[] for _ in seeds]

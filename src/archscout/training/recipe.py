@@ -14,10 +14,17 @@ AUGMENTED_EPOCHS = 10
 
 
 _OPTIONS = {
-    "optimizer": ("sgd", "adamw"),
+    "optimizer": ("sgd", "adamw", "muon"),
+    "schedule": ("cosine", "linear"),
     "precision": ("auto", "float32", "bfloat16"),
     "layout": ("auto", "contiguous", "channels_last"),
 }
+
+
+_NOT_NEGATIVE = (
+    "learning_rate", "sgd_learning_rate", "momentum", "weight_decay", "warmup_epochs", "label_smoothing",
+    "gradient_clip",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -27,9 +34,12 @@ class Recipe:
     Args:
         epochs: passes over the training examples.
         batch_size: examples a step, at most; the batches of an epoch are as equal as can be.
-        optimizer: `sgd` (with Nesterov momentum) or `adamw`.
-        learning_rate: the highest, at the end of the warm-up; a cosine then takes it to zero at the last step.
-        momentum: of SGD.
+        optimizer: `sgd` (with Nesterov momentum), `adamw` or `muon` (`archscout.training.muon`; vectors and the last
+            layer by SGD).
+        learning_rate: the highest, at the end of the warm-up; the schedule then takes it to zero at the last step.
+        sgd_learning_rate: the same, of what Muon leaves to SGD.
+        schedule: how the learning rate falls: along a `cosine`, or `linear`.
+        momentum: of SGD and Muon.
         weight_decay: of weights; normalisation layers and biases have none.
         warmup_epochs: the learning rate rises linearly for so long.
         label_smoothing: probability that the loss takes from the true class for all.
@@ -44,8 +54,10 @@ class Recipe:
 
     epochs: int
     batch_size: int = 64
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
     learning_rate: float = 0.1
+    sgd_learning_rate: float = 0.1
+    schedule: Literal["cosine", "linear"] = "cosine"
     momentum: float = 0.9
     weight_decay: float = 5e-4
     warmup_epochs: float = 1.0
@@ -61,7 +73,7 @@ class Recipe:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise UsageError(f"the {name} of a training must be a whole number above zero, not {value!r}.")
-        for name in ("learning_rate", "weight_decay", "warmup_epochs", "label_smoothing", "gradient_clip", "momentum"):
+        for name in _NOT_NEGATIVE:
             if not 0 <= getattr(self, name) < math.inf:
                 raise UsageError(f"the {name} of a training cannot be {getattr(self, name)!r}: it is zero or more.")
         if not 0 < self.norm_momentum <= 1:
@@ -90,7 +102,9 @@ class Recipe:
         warmup = min(self.warmup_epochs * steps_per_epoch, total / 2)
         if step + 1 < warmup:
             return self.learning_rate * (step + 1) / warmup
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step + 1 - warmup) / (total + 1 - warmup)))
+        along = (step + 1 - warmup) / (total + 1 - warmup)
+        left = 0.5 * (1 + math.cos(math.pi * along)) if self.schedule == "cosine" else 1 - along
+        return self.learning_rate * left
 
 
 def default_epochs(task: Task) -> int:

@@ -17,13 +17,13 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.optim import SGD, AdamW, Optimizer
 
 from archscout.core.errors import UsageError
 from archscout.core.seeds import derive
 from archscout.core.task import Split, Task
 from archscout.training import checkpoint as checkpoints
 from archscout.training.contexts import evaluation, norm_momentum, own_randomness, seed_modules
+from archscout.training.optimizers import make_optimizer, restore_optimizer
 from archscout.training.recipe import Recipe as Recipe
 from archscout.training.recipe import default_epochs as default_epochs
 from archscout.training.speed import Mode, choose, fast_layout, laid_out
@@ -172,7 +172,7 @@ class _Run:
             self.splits[name] = inputs.contiguous(memory_format=mode.memory_format), targets
         self.steps = math.ceil(len(self.x) / recipe.batch_size)
         self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        self.optimizer = make_optimizer(self.parameters, recipe)
+        self.optimizer = make_optimizer(network, task.outputs, recipe, mode)
         self.generator = Generator(device)
         self.state = {name: tensor.detach() for name, tensor in network.state_dict().items()}
         self.best = {name: tensor.clone() for name, tensor in self.state.items()}
@@ -295,29 +295,3 @@ class _Run:
         restore_optimizer(self.optimizer, checkpoints.part(tensors, "optimizer"))
         self.curve, self.best_epoch = notes["curve"], notes["best_epoch"]
         return float(self.curve[-1]["seconds"])
-
-
-def make_optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> Optimizer:
-    """The optimiser of a recipe."""
-    # Vectors are biases and the scales of normalisation: pulling them to zero only hampers the layer.
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    if recipe.optimizer == "adamw":
-        return AdamW(groups, lr=recipe.learning_rate, fused=True)
-    return SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0, fused=True)
-
-
-def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back the state of an optimiser, as checkpoints have it: names are `<position>.<name>`."""
-    states: dict[int, dict[str, Tensor]] = {}
-    optimized = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for name, tensor in tensors.items():
-        position, _, key = name.partition(".")
-        like = optimized[int(position)]
-        # The fused optimisers run through memory, so that a momentum must lie there as its parameter does.
-        fitting = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
-        states.setdefault(int(position), {})[key] = fitting
-    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})

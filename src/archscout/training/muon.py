@@ -1,0 +1,113 @@
+"""Muon: the step of a weight matrix is its momentum made orthogonal (Jordan et al. 2024).
+
+https://kellerjordan.github.io/posts/muon
+
+A matrix is what a layer multiplies by: a convolution's weight counts as one matrix (outputs x inputs of a window) for
+each of its groups. Vectors and the last layer, which Muon is not meant for, go by SGD with Nesterov momentum. Matrices
+of one shape are orthogonalised together, whether they belong to several layers or to several networks of a stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+"""Of the Newton-Schulz step: they raise small singular values fastest, and leave all of them between .7 and 1.2."""
+
+
+class Muon(Optimizer):
+    """Muon for groups with `orthogonal` true, SGD with Nesterov momentum for others.
+
+    Args:
+        groups: of parameters, each with `params`, `orthogonal`, `rate` (times the learning rate), `weight_decay`, and
+            in orthogonal ones `blocks`: how many matrices, one after the other along dimension 0, each parameter holds.
+        lr: learning rate. An orthogonal step of 1 changes an m x n matrix by max(1, m / n) ** 0.5 in its spectral norm.
+        momentum: of both.
+        steps: of Newton-Schulz.
+        dtype: in which matrices are made orthogonal.
+
+    Weight decay is decoupled for matrices (lr * weight_decay of them is taken away a step), part of the gradient for
+    others.
+    """
+
+    def __init__(
+        self,
+        groups: Iterable[dict[str, Any]],
+        *,
+        lr: float,
+        momentum: float = 0.9,
+        steps: int = 3,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        usual = {"lr": lr, "momentum": momentum, "rate": 1.0, "weight_decay": 0.0, "orthogonal": False}
+        super().__init__(groups, usual)
+        self.newton_schulz_steps, self.dtype = steps, dtype
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        if closure is not None:
+            raise NotImplementedError("Muon takes no closure.")
+        for group in self.param_groups:
+            places = [i for i, parameter in enumerate(group["params"]) if parameter.grad is not None]
+            if places:
+                (self._orthogonal_step if group["orthogonal"] else self._plain_step)(group, places)
+
+    def _directions(self, group: dict[str, Any], parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
+        """Nesterov's: the gradients, plus momentum times what has gathered of them."""
+        momenta: list[Tensor] = []
+        for parameter in parameters:
+            state = self.state[parameter]
+            if "momentum_buffer" not in state:
+                state["momentum_buffer"] = torch.zeros_like(parameter)
+            momenta.append(state["momentum_buffer"])
+        torch._foreach_mul_(momenta, group["momentum"])
+        torch._foreach_add_(momenta, gradients)
+        return list(torch._foreach_add(gradients, momenta, alpha=group["momentum"]))
+
+    def _plain_step(self, group: dict[str, Any], places: list[int]) -> None:
+        parameters = [group["params"][i] for i in places]
+        gradients = [parameter.grad for parameter in parameters]
+        if group["weight_decay"]:
+            gradients = list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))
+        directions = self._directions(group, parameters, gradients)
+        torch._foreach_add_(parameters, directions, alpha=-group["lr"] * group["rate"])
+
+    def _orthogonal_step(self, group: dict[str, Any], places: list[int]) -> None:
+        parameters = [group["params"][i] for i in places]
+        blocks = [group["blocks"][i] for i in places]
+        directions = self._directions(group, parameters, [parameter.grad for parameter in parameters])
+        rate = group["lr"] * group["rate"]
+        torch._foreach_mul_(parameters, 1 - rate * group["weight_decay"])
+        alike: dict[tuple[int, int], list[int]] = {}
+        matrices = [d.reshape(count, len(d) // count, -1) for d, count in zip(directions, blocks, strict=True)]
+        for i, matrix in enumerate(matrices):
+            alike.setdefault((matrix.shape[1], matrix.shape[2]), []).append(i)
+        for (rows, columns), members in alike.items():
+            together = torch.cat([matrices[i] for i in members]) if len(members) > 1 else matrices[members[0]]
+            steps = orthogonalised(together, self.newton_schulz_steps, self.dtype)
+            scale = max(1.0, rows / columns) ** 0.5
+            for i, step in zip(members, torch.split(steps, [blocks[i] for i in members]), strict=True):
+                parameters[i].add_(step.reshape(parameters[i].shape).to(parameters[i].dtype), alpha=-rate * scale)
+
+
+def orthogonalised(matrices: Tensor, steps: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Matrices (B x m x n) with their singular vectors, and singular values near 1; a row alone is made a unit vector.
+
+    Each step is a polynomial of odd degree of the matrix, which needs no decomposition (Bernstein, Newhouse 2024,
+    arXiv 2409.20325; coefficients: Jordan et al. 2024).
+    """
+    wide = matrices.shape[1] <= matrices.shape[2]
+    x = matrices if wide else matrices.mT
+    x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=1e-7)
+    if x.shape[1] > 1:
+        x = x.to(dtype)
+        a, b, c = COEFFICIENTS
+        for _ in range(steps):
+            gram = x @ x.mT
+            x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x if wide else x.mT

@@ -1,0 +1,82 @@
+"""The optimiser of a recipe: which weights of a network go into which group, and at which rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.optim import SGD, AdamW, Optimizer
+
+from archscout.networks.stacked import StackedLinear
+from archscout.training.muon import Muon
+from archscout.training.recipe import Recipe
+from archscout.training.speed import Mode
+
+
+def make_optimizer(network: nn.Module, outputs: int, recipe: Recipe, mode: Mode) -> Optimizer:
+    """The optimiser of a recipe for the weights of a network, or of a stack, that are trained.
+
+    Args:
+        network: groups hold its parameters in the order that it has them in.
+        outputs: of the last layer, by which Muon knows it.
+        recipe: which optimiser, and its rates.
+        mode: Muon orthogonalises in its number format.
+    """
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    # Vectors are biases and the scales of normalisation: pulling them to zero only hampers the layer.
+    vectors = {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}
+    others: dict[str, Any] = {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay}
+    if recipe.optimizer == "muon":
+        blocks = _matrices(network, outputs)
+        inner = [p for p in others["params"] if p in blocks]
+        others["params"] = [p for p in others["params"] if p not in blocks]
+        matrices = {
+            "params": inner, "blocks": [blocks[p] for p in inner], "orthogonal": True,
+            "weight_decay": recipe.weight_decay,
+        }  # fmt: skip
+        for group in (others, vectors):
+            group["rate"] = recipe.sgd_learning_rate / max(recipe.learning_rate, 1e-12)
+        groups = [group for group in (matrices, others, vectors) if group["params"]]
+        dtype = torch.bfloat16 if mode.mixed else torch.float32
+        return Muon(groups, lr=recipe.learning_rate, momentum=recipe.momentum, dtype=dtype)
+    groups = [group for group in (others, vectors) if group["params"]]
+    if recipe.optimizer == "adamw":
+        return AdamW(groups, lr=recipe.learning_rate, fused=True)
+    return SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0, fused=True)
+
+
+def _matrices(network: nn.Module, outputs: int) -> dict[nn.Parameter, int]:
+    """The weights that layers multiply by, but for the last layer's, and how many matrices each holds."""
+    blocks: dict[nn.Parameter, int] = {}
+    last: nn.Parameter | None = None
+    for layer in network.modules():
+        if isinstance(layer, _ConvNd) and not isinstance(layer, _ConvTransposeNd):
+            count = layer.groups
+        elif isinstance(layer, nn.Linear | StackedLinear):
+            count = layer.count if isinstance(layer, StackedLinear) else 1
+        else:
+            continue
+        weight = layer._parameters["weight"]
+        if weight is not None:
+            blocks[weight] = count
+            if isinstance(layer, nn.Linear | StackedLinear) and len(weight) == outputs * count:
+                last = weight
+    if last is None and blocks:
+        last = list(blocks)[-1]
+    return {weight: count for weight, count in blocks.items() if weight is not last}
+
+
+def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back the state of an optimiser, as checkpoints have it: names are `<position>.<name>`."""
+    states: dict[int, dict[str, Tensor]] = {}
+    optimized = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for name, tensor in tensors.items():
+        position, _, key = name.partition(".")
+        like = optimized[int(position)]
+        # The fused optimisers run through memory, so that a momentum must lie there as its parameter does.
+        fitting = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
+        states.setdefault(int(position), {})[key] = fitting
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
