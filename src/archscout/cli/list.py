@@ -26,7 +26,7 @@ def list_names(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """List the spaces, tasks, estimators, strategies, costs, tables, methods (plug-ins included) and devices."""
+    """List spaces, tasks, estimators, strategies, costs, tables, methods, backbones (plug-ins included) and devices."""
     found: list[registry.Entry] = []
     if kind not in (DEVICES, "device"):
         kinds = [registry.singular(kind)] if kind else list(registry.ROOMS)

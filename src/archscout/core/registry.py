@@ -29,6 +29,7 @@ ROOMS = {
     "cost": "costs",
     "table": "tables",
     "method": "methods",
+    "backbone": "backbones",
 }
 
 _DECORATOR = re.compile(
