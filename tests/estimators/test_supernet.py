@@ -59,7 +59,7 @@ def test_estimators_that_are_asked_by_turns_train_once_each(monkeypatch):
     assert len(fits) == 2, "supernet and rsws share theirs"
     for seed in range(12, 18):
         made[0].estimate([SPACE.sample(stream(seed))], dataclasses.replace(setting, seed=seed))
-    assert len(module._kept) == module.KEPT
+    assert len(module._supernets) == module.KEPT
 
 
 def test_wrong_numbers_are_refused():

@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from archscout.core.architecture import Architecture
+from archscout.core.cache import Cache
 from archscout.core.cost import Cost, Measurement
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import Setting
 from archscout.core.registry import register
 from archscout.core.seeds import stream
-from archscout.core.space import Space
 from archscout.costs import devices
 from archscout.costs.latency import Latency
 from archscout.costs.machine import processor
@@ -190,23 +190,21 @@ def entry(device: devices.Device, setting: Setting) -> Mapping[str, Any]:
     )
 
 
-_models: dict[str, tuple[Space, LatencyModel]] = {}
+_models = Cache[LatencyModel](size=16)
 
 
 def model(device: devices.Device, found: Mapping[str, Any], setting: Setting) -> LatencyModel:
     """The model of a device for the networks of a setting, fitted once a process."""
-    key = json.dumps([device.name, device.own, found], sort_keys=True)
-    known = _models.get(key)
-    if known is None or known[0] is not setting.space:
-        made: LatencyModel
+
+    def fitted() -> LatencyModel:
         if found.get("published"):
-            made = BayesianLatency().device(setting.space, device.name)
-        else:
-            rows = found["measurements"]
-            architectures = [setting.space.parse(row["architecture"]) for row in rows]
-            made = new_model(setting).fit(setting.space, architectures, [row["ms"] for row in rows])
-        known = _models[key] = (setting.space, made)
-    return known[1]
+            return BayesianLatency().device(setting.space, device.name)
+        rows = found["measurements"]
+        architectures = [setting.space.parse(row["architecture"]) for row in rows]
+        return new_model(setting).fit(setting.space, architectures, [row["ms"] for row in rows])
+
+    about = json.dumps([device.name, device.own, found], sort_keys=True)
+    return _models.get((about, setting.space.digest, setting.task.digest), fitted)
 
 
 def new_model(setting: Setting) -> BayesianLatency:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import ClassVar
 import torch
 
 from archscout.core.architecture import Architecture
+from archscout.core.cache import Cache
 from archscout.core.estimator import Estimator, Setting
 from archscout.core.registry import register
 from archscout.core.seeds import derive
@@ -67,27 +67,18 @@ class Inherited(Estimator):
         return -float(torch.stack([losses(supernet, [architecture], batch) for batch in batches]).mean())
 
 
+_supernets = Cache[Supernet](KEPT)
+
+
 def trained_supernet(setting: Setting, settings: Settings, paths: str = "uniform") -> Supernet:
     """A supernet trained by a plan, by its name; the last four of the process are kept."""
-    seed = derive(setting.seed, "supernet")
-    supernet = Supernet(setting.space, setting.task, seed=seed)
-    start = hashlib.sha256(repr(tuple(setting.space.choices)).encode())
-    for name, tensor in supernet.state_dict().items():
-        start.update(name.encode() + tensor.numpy().tobytes())
-    key = (start.hexdigest(), setting.task.digest, setting.device, settings, paths)
-    if key not in _kept:
-        fit(
-            supernet,
-            Distribution(setting.space),
-            [Phase(plan=getattr(plans, paths))],
-            settings,
-            seed=seed,
-            device=setting.device,
-        )
-        while len(_kept) >= KEPT:
-            del _kept[next(iter(_kept))]
-        _kept[key] = supernet
-    return _kept[key]
 
+    def trained() -> Supernet:
+        seed = derive(setting.seed, "supernet")
+        supernet = Supernet(setting.space, setting.task, seed=seed)
+        phases = [Phase(plan=getattr(plans, paths))]
+        fit(supernet, Distribution(setting.space), phases, settings, seed=seed, device=setting.device)
+        return supernet
 
-_kept: dict[tuple[object, ...], Supernet] = {}
+    where = (setting.space.digest, setting.task.digest, setting.seed, setting.device)
+    return _supernets.get((*where, settings, paths), trained)

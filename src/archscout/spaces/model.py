@@ -108,10 +108,8 @@ class ModelSpace(Space):
             reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
             if callable(reset):
                 reset()
-        if not isinstance(pick, ArchitecturePick):
-            self._check_outputs(self.module, task)
-        elif not any(parameter.is_meta for parameter in network.parameters()):
-            self._check_outputs(network.eval(), task)
+        if not any(parameter.is_meta for parameter in network.parameters()):
+            self._check_outputs(network.eval() if isinstance(pick, ArchitecturePick) else self.module, task)
         return network.train()
 
     def _check_outputs(self, network: nn.Module, task: Task) -> None:

@@ -297,13 +297,12 @@ class _Training:
 
     def _identity(self) -> dict[str, Any]:
         space, settings = self.supernet.space, self.settings
-        choices = hashlib.sha256(repr([(c.name, c.options) for c in space.choices]).encode()).hexdigest()[:16]
         shapes = hashlib.sha256(
             repr([(name, tuple(tensor.shape)) for name, tensor in self.supernet.state_dict().items()]).encode()
         ).hexdigest()[:16]
         return {
             "space": space.name,
-            "choices": choices,
+            "digest of the space": space.digest,
             "shapes": shapes,
             "task": self.supernet.task.digest,
             "seed": self.seed,

@@ -41,6 +41,8 @@ def within(table: Table, metric: str | None = None) -> Space:
     numbers = np.flatnonzero(~np.isnan(table.values(metric)))
     if not len(numbers):
         raise DataError(f"'{table.path}' has no value of '{table.metric(metric).name}'.")
+    for identity in ("digest", "parts"):
+        made.__dict__.pop(identity, None)  # those of the whole space, where it was asked
     made.__dict__.update(
         _table=table,
         _metric=metric,
@@ -73,6 +75,12 @@ class _Within(Space):
     def whole(self) -> Space:
         """The space that this is a part of."""
         return self._table.space
+
+    def identity(self) -> dict[str, Any]:
+        """The whole space, and which of its networks are here."""
+        canonical, first = self._table.canonical, self._table.first_rows
+        networks = "\n".join(canonical[int(first[number])] for number in self._numbers)
+        return {"space": self.whole.digest, "networks": networks}
 
     # -- remembered -----------------------------------------------------------------------------------------------
 

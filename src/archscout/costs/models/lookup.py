@@ -64,7 +64,7 @@ class LookupTable(LatencyModel):
     def fit(self, space: Space, architectures: Sequence[Architecture], ms: Sequence[float] | np.ndarray) -> Self:
         """Calibrate by whole networks: times are a line over the sums, with a slope that is not negative."""
         times = checked(space, architectures, ms)
-        if space.name != self.space.name:
+        if space.digest != self.space.digest:
             raise UsageError(f"this lookup table is one of space '{self.space.name}', not of '{space.name}'.")
         sums = np.array([self.total(architecture) for architecture in architectures])
         apart = sums - sums.mean()

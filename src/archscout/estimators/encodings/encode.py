@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable
 
 import numpy as np
 
+from archscout.core.cache import Cache
 from archscout.core.errors import UsageError, nearest
 from archscout.core.space import Space
 from archscout.estimators.encodings.adjacency import adjacency
@@ -43,7 +43,7 @@ ENCODINGS: dict[str, Callable[[Space, Architectures], np.ndarray]] = {
     "unified_graph": unified_graph, "wl": wl,
 }  # fmt: skip
 
-_known: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
+_known = Cache[np.ndarray](KEPT)
 
 
 def encode(name: str, space: Space, architectures: Architectures) -> np.ndarray:
@@ -57,17 +57,14 @@ def encode(name: str, space: Space, architectures: Architectures) -> np.ndarray:
         return np.concatenate([encode(part, space, architectures) for part in parts], axis=1)
     if name not in ENCODINGS:
         raise UsageError(f"there is no encoding '{name}': {nearest(name, ENCODINGS)}")
-    content = hashlib.sha256(f"{type(space).__qualname__} {space.choices}".encode())
-    content.update("\n".join(map(str, architectures)).encode())
-    key = (name, content.hexdigest())
-    if key not in _known:
-        made = np.asarray(ENCODINGS[name](space, architectures), dtype=np.float32)
-        made.flags.writeable = False
-        _known[key] = made
-        while len(_known) > KEPT:
-            _known.popitem(last=False)
-    _known.move_to_end(key)
-    return _known[key]
+
+    def encoded() -> np.ndarray:
+        matrix = np.asarray(ENCODINGS[name](space, architectures), dtype=np.float32)
+        matrix.flags.writeable = False
+        return matrix
+
+    content = hashlib.sha256("\n".join(map(str, architectures)).encode())
+    return _known.get((name, space.digest, content.hexdigest()), encoded)
 
 
 def widths(name: str, space: Space) -> tuple[int, ...]:

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from archscout.core.architecture import Architecture
+from archscout.core.cache import Cache
 from archscout.core.errors import UsageError
 from archscout.core.graph import Graph
 from archscout.core.seeds import stream
@@ -99,7 +99,7 @@ class Reference:
         return _arrays(self.graphs, self.labels, self.vertices)
 
 
-_references: WeakKeyDictionary[Space, Reference] = WeakKeyDictionary()
+_references = Cache[Reference](size=16)
 
 
 def reference(space: Space) -> Reference:
@@ -107,10 +107,9 @@ def reference(space: Space) -> Reference:
 
     Raises `UsageError` for a space without graphs.
     """
-    known = _references.get(space)
-    if known is None:
-        known = _references[space] = Reference(tuple(dict.fromkeys(map(space.graph, _reference_set(space)))))
-    return known
+    return _references.get(
+        space.digest, lambda: Reference(tuple(dict.fromkeys(map(space.graph, _reference_set(space)))))
+    )
 
 
 def _reference_set(space: Space) -> Iterator[Architecture]:

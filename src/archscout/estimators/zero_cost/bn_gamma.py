@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from archscout.core.cache import Cache
 from archscout.core.choice import Option
 from archscout.core.errors import UndefinedScore, UsageError
 from archscout.core.estimator import Setting
@@ -17,7 +18,7 @@ from archscout.estimators.zero_cost.harness import Score, Subject, check_batch
 from archscout.networks.pick import MixedOp
 from archscout.supernets.supernet import Supernet
 
-_tables: dict[Hashable, dict[tuple[str, Option], float]] = {}
+_tables = Cache[dict[tuple[str, Option], float]](size=16)
 
 
 @register("estimator", "bn_gamma")
@@ -52,10 +53,8 @@ class BnGamma(Score):
 
     def score(self, subject: Subject) -> float:
         setting = subject.setting
-        key = (setting.space.name, setting.task.digest, setting.seed, setting.device, self.steps, self.size, self.rate)
-        if key not in _tables:
-            _tables[key] = gammas(self._trained(setting))
-        table = _tables[key]
+        where = (setting.space.digest, setting.task.digest, setting.seed, setting.device)
+        table = _tables.get((*where, self.steps, self.size, self.rate), lambda: gammas(self._trained(setting)))
         if not table:
             raise UndefinedScore("no operation that can be chosen has batch normalisation")
         return sum(table.get(pair, 0.0) for pair in subject.architecture.items())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from archscout.core.cache import Cache
 from archscout.core.choice import Option
 from archscout.core.errors import UndefinedScore
 from archscout.core.estimator import Setting
@@ -19,7 +20,7 @@ from archscout.estimators.zero_cost.harness import Score, Subject, normalised_by
 from archscout.networks.pick import MixedOp
 from archscout.supernets.supernet import Supernet
 
-_tables: dict[Hashable, dict[tuple[str, Option], float]] = {}
+_tables = Cache[dict[tuple[str, Option], float]](size=16)
 
 
 @register("estimator", "freedarts")
@@ -59,10 +60,8 @@ def saliency(setting: Setting) -> Mapping[tuple[str, Option], float]:
 
     Raises `UndefinedScore` for a space whose choices are not all between operations.
     """
-    key = (setting.space.name, setting.task.input_shape, setting.task.outputs, setting.seed)
-    if key not in _tables:
-        _tables[key] = _saliency(setting)
-    return _tables[key]
+    key = (setting.space.digest, setting.task.digest, setting.seed)
+    return _tables.get(key, lambda: _saliency(setting))
 
 
 def _saliency(setting: Setting) -> dict[tuple[str, Option], float]:

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from archscout.core.architecture import Architecture
+from archscout.core.cache import Cache
 from archscout.core.errors import ArchscoutError, UndefinedScore, UsageError
 from archscout.core.estimator import Estimator, Setting
 from archscout.core.graph import Graph
@@ -141,18 +142,20 @@ class Ensemble(Estimator):
         return estimates
 
 
-_references: dict[Hashable, np.ndarray] = {}
+_references = Cache[np.ndarray](size=16)
 
 
 def _reference_values(members: tuple[str, ...], count: int, setting: Setting, batch: int | None) -> np.ndarray:
     """What the members say of the reference sample (architectures x members); made once a process."""
-    key = (members, count, setting.space.name, setting.task.digest, setting.seed, setting.device, batch)
-    if key not in _references:
+
+    def values() -> np.ndarray:
         rng = stream(setting.seed, "ensemble", "reference")
         architectures = [setting.space.sample(rng) for _ in range(count)]
         columns = score(architectures, members, setting, batch=batch)
-        _references[key] = np.array([[estimate.value for estimate in columns[member]] for member in members]).T
-    return _references[key]
+        return np.array([[estimate.value for estimate in columns[member]] for member in members]).T
+
+    key = (members, count, setting.space.digest, setting.task.digest, setting.seed, setting.device, batch)
+    return _references.get(key, values)
 
 
 def together(scores: Sequence[Score], architectures: Sequence[Architecture], setting: Setting) -> list[list[Estimate]]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from archscout.core.space import Space
+from archscout.core.cache import Cache
 from archscout.estimators.zero_cost.harness import Subject
 
 VIEWS = frozenset(
@@ -31,7 +30,7 @@ VIEWS = frozenset(
 )
 """Operators that make no number."""
 
-_known: dict[Hashable, tuple[frozenset[str], Space]] = {}
+_known = Cache[frozenset[str]](size=1024)
 
 
 def operators(subject: Subject) -> frozenset[str]:
@@ -41,10 +40,8 @@ def operators(subject: Subject) -> frozenset[str]:
     does not depend on where it stands.
     """
     space, shape = subject.setting.space, subject.setting.task.input_shape
-    key = (id(space), shape, frozenset(map(str, subject.architecture.values())))
-    if key not in _known:
-        _known[key] = _run(subject.network, shape), space  # the space is held, so that its identity stays its own
-    return _known[key][0]
+    key = (space.digest, shape, frozenset(map(str, subject.architecture.values())))
+    return _known.get(key, lambda: _run(subject.network, shape))
 
 
 def _run(network: nn.Module, input_shape: tuple[int, ...]) -> frozenset[str]:

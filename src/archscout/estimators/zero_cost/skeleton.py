@@ -7,7 +7,7 @@ choices of a space are between operations, one supernet without memory is every 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from archscout.core.architecture import Architecture
+from archscout.core.cache import Cache
 from archscout.core.errors import ArchscoutError
 from archscout.core.space import Space
 from archscout.core.task import Task
@@ -83,18 +84,12 @@ class _Told:
         return x if function is None else function(self.module, x)
 
 
-_supernets: dict[Hashable, tuple[Skeleton, Any] | None] = {}
+_supernets = Cache[tuple["Skeleton", Any] | None](size=16)
 
 
 def skeleton(space: Space, architecture: Architecture, task: Task) -> Skeleton:
     """The skeleton of an architecture; of a space of operations it is one and the same object, told another choice."""
-    own = {name: value for name, value in vars(space).items() if not name.startswith("_") and name != "choices"}
-    if not all(isinstance(value, str | int | float | None) for value in own.values()):
-        return Skeleton(blueprint(space, architecture, task))  # nothing tells two such spaces apart
-    key = (type(space), tuple(sorted(own.items())), task.input_shape, task.outputs)
-    if key not in _supernets:
-        _supernets[key] = _supernet(space, task)
-    known = _supernets[key]
+    known = _supernets.get((space.digest, task.digest), lambda: _supernet(space, task))
     if known is None:
         return Skeleton(blueprint(space, architecture, task))
     found, selection = known
