@@ -210,13 +210,63 @@ def test_predict_labels_files_and_arrays_alike(
     assert expected[0] in table
 
 
+def test_predict_brings_arrays_to_the_scale_of_training(
+    archscout: Call, trained: tuple[Path, Any], data: Path, tmp_path: Path
+) -> None:
+    task = package.task(data)
+    x = task.train.x[:6, ..., 0]
+    forms = {
+        "bytes": x,
+        "big": x.astype(">i4"),
+        "half": x.astype(np.float16),
+        "unit": x / 255,
+        "unit32": (x / 255).astype(">f4"),
+    }
+    for name, array in forms.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    done = archscout("predict", trained[0], *(f"{name}.npy" for name in forms), "--json")
+    answers = np.array([answer["probability"] for answer in json.loads(done.out)]).reshape(len(forms), 6)
+    np.testing.assert_allclose(answers, np.broadcast_to(answers[0], answers.shape), atol=1e-5)
+    assert [line for line in done.err.splitlines() if "multiplied by 255" in line] == done.err.splitlines()
+    assert len(done.err.splitlines()) == 2
+
+
+def test_predict_on_folders_with_the_likeliest_labels_as_csv(
+    archscout: Call, trained: tuple[Path, Any], data: Path, tmp_path: Path
+) -> None:
+    task = package.task(data)
+    for number, image in enumerate(task.train.x[:3]):
+        (tmp_path / "shots" / "=deep").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[..., 0]).save(tmp_path / "shots" / "=deep" / f"{number}.png")
+    (tmp_path / "shots" / "bad.png").write_text("no picture")
+    assert "bad.png' is not a readable image" in archscout("predict", trained[0], "shots").sentence
+    done = archscout("predict", trained[0], "shots", "--top", "2", "--skip-bad", "--csv", "labels.csv", "--json")
+    assert done.code == 0
+    assert "left out" in done.err
+    answers = json.loads(done.out)
+    assert [answer["image"] for answer in answers] == [f"shots/=deep/{number}.png" for number in range(3)]
+    for answer in answers:
+        first, second = answer["top"]
+        assert (first["label"], first["probability"]) == (answer["label"], answer["probability"])
+        assert second["probability"] <= first["probability"]
+    lines = (tmp_path / "labels.csv").read_text().splitlines()
+    assert lines[0] == "image,label,probability,label_2,probability_2"
+    assert [line.split(",")[1] for line in lines[1:]] == [answer["label"] for answer in answers]
+    assert archscout("predict", trained[0], "shots/=deep", "--csv", "no/where.csv").code == 2
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
         ("gone.png", "there is no image 'gone.png'"),
         ("broken.png", "'broken.png'"),
-        ("broken.npy", "'broken.npy' holds no readable array"),
-        ("pickled.npy", "'pickled.npy' holds no readable array"),
+        ("broken.npy", "'broken.npy' is of a version of NumPy's format that is not read"),
+        ("pickled.npy", "'pickled.npy' holds pickled Python objects, which are never loaded"),
+        ("nan.npy", "'nan.npy' has a pixel that is NaN or infinite in row 2"),
+        ("huge.npy", "'huge.npy' has a pixel that is NaN or infinite in row 0"),
+        ("deep.npy", "'deep.npy' has values from 0 to 65520 where the network was trained on 0 to 255"),
+        ("ink.npy", "'ink.npy' has values from 0 to 1 where the network was trained on"),
+        ("empty", "'empty' has no images to label"),
         ("shape.npy", "(3, 9, 9)"),
         ("text.npy", "'text.npy'"),
         ("two.npz", "'two.npz' must have one array"),
@@ -229,6 +279,11 @@ def test_predict_refuses(archscout: Call, trained: tuple[Path, Any], tmp_path: P
     np.save(tmp_path / "shape.npy", np.zeros((3, 9, 9)))
     np.save(tmp_path / "text.npy", np.full((1, 8, 8, 1), "a"))
     np.savez(tmp_path / "two.npz", x1=np.zeros(1), x2=np.zeros(1))
+    np.save(tmp_path / "nan.npy", np.where(np.arange(4)[:, None, None] == 2, np.nan, np.zeros((4, 8, 8))))
+    np.save(tmp_path / "huge.npy", np.full((1, 8, 8), 1e300))
+    np.save(tmp_path / "deep.npy", np.arange(64, dtype=np.uint16).reshape(1, 8, 8) * 1040)
+    np.save(tmp_path / "ink.npy", np.eye(8, dtype=bool)[None])
+    (tmp_path / "empty").mkdir()
     done = archscout("predict", trained[0], name)
     assert done.code == 2
     assert done.out == ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
+import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,10 +11,12 @@ import typer
 
 from archscout.cli import output
 from archscout.cli.options import Debug, Json, run_folder
-from archscout.core.errors import DataError
+from archscout.core.errors import ArchscoutError, DataError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
+
+_BATCH = 256
 
 
 def predict(
@@ -23,85 +25,131 @@ def predict(
         list[Path],
         typer.Argument(
             metavar="IMAGE...",
-            help="Image files, or .npy and .npz arrays (N x H x W x C).",
+            help="Image files, folders of them, or .npy and .npz arrays (N x H x W x C).",
             show_default=False,
         ),
     ],
+    top: Annotated[
+        int, typer.Option("--top", min=1, metavar="K", help="How many labels of each, likeliest first.")
+    ] = 1,
+    csv_file: Annotated[
+        Path | None,
+        typer.Option("--csv", metavar="FILE", help="Write the labels to a CSV file instead.", show_default=False),
+    ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave unreadable images out, and say so, instead of ending.")
+    ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Label images with the network that a run found; pictures of another size are resized."""
+    """Label images with the network that a run found; pictures of another size are resized as in training."""
     folder = run_folder(run)
-    for file in images:
-        if not file.is_file():
-            raise DataError(f"there is no image '{file}': name image files, or .npy and .npz arrays of images.")
+    files = [file for named in images for file in _files(named)]
     with output.only_the_answer():
         import torch
 
         from archscout import api
+        from archscout.tasks.images import ImageClassification
 
         torch.set_num_threads(1)
         network = api.load(folder)
-        answers = [answer for file in images for answer in _label(network, file)]
+        if not isinstance(network.task, ImageClassification):
+            raise UsageError(f"the network of '{folder}' labels no images: load it with archscout.load.")
+        answers = [answer for names, block in _batches(network.task, files, skip_bad)
+                   for answer in _label(network, names, block, top)]  # fmt: skip
+    if csv_file is not None:
+        _write(csv_file, answers, top)
     if as_json:
         output.print_json(answers)
+    elif csv_file is not None:
+        output.print_text(str(csv_file))
     else:
-        output.print_table(
-            ("image", "label", "probability"),
-            [(answer["image"], answer["label"], f"{answer['probability']:.1%}") for answer in answers],
-        )
+        output.print_table(_headings(top, " "), [_row(answer, lambda p: f"{p:.1%}") for answer in answers])
 
 
-def _label(network: Any, file: Path) -> Iterator[dict[str, Any]]:
-    import torch
+def _files(named: Path) -> list[Path]:
+    if named.is_dir():
+        from archscout.tasks.inputs import pictures_below
 
-    for start, block in _blocks(read_images(file, network.task.input_shape)):
-        with torch.no_grad():
-            outputs = network(torch.from_numpy(block).permute(0, 3, 1, 2).float().contiguous())
-        probabilities, labels = outputs.softmax(1).max(1)
-        for row, (label, probability) in enumerate(zip(labels.tolist(), probabilities.tolist(), strict=True)):
-            several = file.suffix.lower() in (".npy", ".npz")
-            name = f"{file}[{start + row}]" if several else str(file)
-            yield {"image": name, "label": network.classes[label], "probability": probability}
+        return pictures_below(named)
+    if not named.exists():
+        raise DataError(f"there is no image '{named}': name image files, folders, or .npy and .npz arrays of images.")
+    return [named]
 
 
-def _blocks(images: np.ndarray, size: int = 256) -> Iterator[tuple[int, np.ndarray]]:
-    for start in range(0, len(images), size):
-        yield start, images[start : start + size]
-
-
-def read_images(file: Path, shape: Sequence[int]) -> np.ndarray:
-    """The images of a file as N x H x W x C for a network of inputs `shape` (C, H, W). Raises `DataError`."""
+def _batches(task: Any, files: Sequence[Path], skip_bad: bool) -> Iterator[tuple[list[str], np.ndarray]]:
+    """Names and images, many at a time; what was converted or left out is said."""
     import numpy as np
 
-    if file.suffix.lower() not in (".npy", ".npz"):
-        from archscout.tasks.decode import read_image
+    from archscout.tasks import inputs
+    from archscout.tasks.decode import shown
 
-        return read_image(file, shape)
+    names: list[str] = []
+    waiting: list[np.ndarray] = []
+    bad: list[str] = []
+    for file in files:
+        try:
+            images, converted = inputs.read(file, task)
+        except DataError as error:
+            if not skip_bad:
+                raise
+            bad.append(str(error))
+            continue
+        if converted:
+            output.say(f"Note: '{shown(file)}': {converted}, as the network was trained.")
+        several = file.suffix.lower() in inputs.ARRAYS
+        for start in range(0, len(images), _BATCH):
+            block = images[start : start + _BATCH]
+            names += [f"{shown(file)}[{start + row}]" if several else shown(file) for row in range(len(block))]
+            waiting.append(block)
+            if len(names) >= _BATCH:
+                yield names, np.concatenate(waiting)
+                names, waiting = [], []
+    if names:
+        yield names, np.concatenate(waiting)
+    if len(bad) == len(files):
+        raise DataError(f"none of the {len(files)} images can be read; the first: {bad[0]}")
+    for sentence in bad:
+        output.say(f"Note: left out: {sentence}")
+
+
+def _label(network: Any, names: Sequence[str], images: np.ndarray, top: int) -> Iterator[dict[str, Any]]:
+    import torch
+
+    with torch.no_grad():
+        outputs = network(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous())
+    probabilities, labels = outputs.softmax(1).topk(min(top, outputs.shape[1]))
+    if not probabilities.isfinite().all():
+        raise ArchscoutError(
+            f"the network gives no finite answer for '{names[0]}' or an image after it: train it again."
+        )
+    for name, some, likely in zip(names, labels.tolist(), probabilities.tolist(), strict=True):
+        likeliest = [{"label": network.classes[label], "probability": p} for label, p in zip(some, likely, strict=True)]
+        yield {"image": name, **likeliest[0]} | ({"top": likeliest} if top > 1 else {})
+
+
+def _headings(top: int, between: str) -> list[str]:
+    return ["image", "label", "probability"] + [
+        f"{word}{between}{place}" for place in range(2, top + 1) for word in ("label", "probability")
+    ]
+
+
+def _row(answer: dict[str, Any], written: Any) -> list[Any]:
+    likeliest = answer.get("top", [answer])
+    return [answer["image"], *(cell for one in likeliest for cell in (one["label"], written(one["probability"])))]
+
+
+def _write(file: Path, answers: Sequence[dict[str, Any]], top: int) -> None:
+    """The answers as CSV; whole or not at all."""
+    from archscout.core.cells import cell
+
+    beside = file.with_name(f".{file.name}.part")
     try:
-        loaded = np.load(file, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            images = loaded
-        else:
-            with loaded:
-                names = [name for name in loaded.files if len(loaded.files) == 1 or name.startswith("x")]
-                if len(names) != 1:
-                    found = ", ".join(loaded.files) or "none"
-                    raise DataError(f"'{file}' must have one array of images, named x (it has: {found}).")
-                images = loaded[names[0]]
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"'{file}' holds no readable array of numbers: write it with numpy.save.") from error
-    return _as_batch(images, file, shape)
-
-
-def _as_batch(images: np.ndarray, file: Path, shape: Sequence[int]) -> np.ndarray:
-    channels, height, width = shape
-    for fitting in (images, images[..., None], images[None], images[None, ..., None]):
-        if fitting.ndim == 4 and fitting.shape[1:] == (height, width, channels) and fitting.dtype.kind in "uif":
-            return fitting
-    raise DataError(
-        f"'{file}' holds {images.dtype} of shape {images.shape}, but the network takes numbers of shape "
-        f"N x {height} x {width} x {channels}."
-    )
+        with beside.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(_headings(top, "_"))
+            writer.writerows([cell(value) for value in _row(answer, float)] for answer in answers)
+        beside.replace(file)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise UsageError(f"cannot write '{file}': {error.strerror}; name another file with --csv.") from error

@@ -134,6 +134,7 @@ def assemble(
         cutout=shorter // 4 if colour else 0,
         fit=reading.fit,
         background=reading.background,
+        span=(0.0, 255.0) if "train" in encoded else None,
     )
 
 

@@ -1,0 +1,134 @@
+"""Images for a trained network, in the scale that it was trained on: converted where that is certain, or refused.
+
+A network that learned from pixels of 0 to 1 labels a picture of 0 to 255 without complaint, and wrongly. The smallest
+and largest value of its training images (`ImageClassification.span`) say what it takes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from archscout.core.errors import DataError
+from archscout.tasks import checks
+from archscout.tasks.decode import SUFFIXES, Reading, read_image, shown
+from archscout.tasks.doors.archive import Archive, listed, read_npy
+from archscout.tasks.images import ImageClassification
+
+ARRAYS = (".npy", ".npz")
+
+_SLACK = 0.5
+"""By this share of the span may a value lie outside of what training had."""
+
+_SMALL = 10
+"""An array whose largest value is so many times smaller than that of training is of another scale."""
+
+
+def read(file: Path, task: ImageClassification) -> tuple[np.ndarray, str]:
+    """The images of a file (N x H x W x C, float32) as the task's networks take them, and what was converted.
+
+    The second is a clause for whoever asked ("values 0 to 1 were multiplied by 255"), empty where nothing was.
+    Raises `DataError` for what is no image, has another shape, or cannot be brought to the scale of the network.
+    """
+    if file.suffix.lower() in ARRAYS:
+        images = _as_batch(_array(file), file, task)
+        return scaled(images, task, f"'{shown(file)}'")
+    picture = read_image(file, task.input_shape, Reading(fit=task.fit, background=task.background))
+    kind = _scale(task.span)
+    if kind == "bytes" or (task.span is None and task.train.x.dtype == np.uint8):
+        return picture.astype(np.float32), ""
+    if kind in ("unit", "signed"):
+        return _from_bytes(picture, kind), ""
+    trained = "numbers that were not noted" if task.span is None else f"values from {_span(task.span)}"
+    raise DataError(
+        f"'{shown(file)}' cannot be given to a network that was trained on {trained}, for a picture's go from 0 to "
+        "255: give an .npy array in the scale of its training data."
+    )
+
+
+def scaled(x: np.ndarray, task: ImageClassification, source: str) -> tuple[np.ndarray, str]:
+    """An array of images in the scale of the task, as `read` gives it. Raises `DataError` where that is not certain."""
+    checked = checks.images(x, source)
+    low, high = float(checked.min()), float(checked.max())
+    images = checked.astype(np.float32)
+    kind, whole = _scale(task.span), x.dtype.kind in "bui"
+    if task.span is None:
+        return images, ""
+    if kind == "bytes":
+        if not whole and low >= 0 and 0 < high <= 1:
+            return images * 255, "values of 0 to 1 were multiplied by 255"
+        if low >= 0 and high <= 255 and not (whole and x.dtype != np.uint8 and 0 < high <= 1):
+            return images, ""
+    elif kind in ("unit", "signed") and low >= 0 and 2 < high <= 255:
+        return _from_bytes(checked, kind), f"values of 0 to 255 were brought to {_span(task.span)}"
+    else:
+        slack = _SLACK * (task.span[1] - task.span[0])
+        small = max(-low, high) * _SMALL < max(-task.span[0], task.span[1]) and (kind == "own" and high > low)
+        if task.span[0] - slack <= low and high <= task.span[1] + slack and not small:
+            return images, ""
+    raise DataError(
+        f"{source} has values from {_span((low, high))} where the network was trained on {_span(task.span)}: bring "
+        "them to that scale."
+    )
+
+
+def _scale(span: tuple[float, float] | None) -> str:
+    """What the values of training images mean: `bytes` (0 to 255), `unit` (0 to 1), `signed` (-1 to 1), or their own.
+
+    >>> _scale((0, 254)), _scale((0, 1)), _scale((-1, 0.98)), _scale((0, 16))
+    ('bytes', 'unit', 'signed', 'own')
+    """
+    if span is None:
+        return "own"
+    low, high = span
+    if low >= 0 and 127 < high <= 255:
+        return "bytes"
+    if low >= 0 and high <= 1:
+        return "unit"
+    if -1 <= low < -0.9 and 0.9 < high <= 1:
+        return "signed"
+    return "own"
+
+
+def _from_bytes(pixels: np.ndarray, kind: str) -> np.ndarray:
+    unit = pixels.astype(np.float32) / 255
+    return unit if kind == "unit" else unit * 2 - 1
+
+
+def _span(span: tuple[float, float]) -> str:
+    return f"{span[0]:.6g} to {span[1]:.6g}"
+
+
+def _array(file: Path) -> np.ndarray:
+    if file.suffix.lower() == ".npy":
+        return read_npy(file)
+    with Archive(file) as archive:
+        names = [name for name in archive.names if len(archive.names) == 1 or name.startswith("x")]
+        if len(names) != 1:
+            raise DataError(
+                f"'{shown(file)}' must have one array of images, named x (it has: {listed(archive.names)})."
+            )
+        return archive.get(names[0])
+
+
+def _as_batch(images: np.ndarray, file: Path, task: ImageClassification) -> np.ndarray:
+    channels, height, width = task.input_shape
+    for fitting in (images, images[..., None], images[None], images[None, ..., None]):
+        if fitting.ndim == 4 and fitting.shape[1:] == (height, width, channels) and fitting.dtype.kind in "buif":
+            return fitting
+    raise DataError(
+        f"'{shown(file)}' holds {images.dtype} of shape {images.shape}, but the network takes numbers of shape "
+        f"N x {height} x {width} x {channels}."
+    )
+
+
+def pictures_below(folder: Path) -> list[Path]:
+    """The pictures and arrays of a folder, at any depth. Raises `DataError` where there are none."""
+    files = sorted(
+        file for file in folder.rglob("*")
+        if file.suffix.lower() in {*SUFFIXES, *ARRAYS} and not file.name.startswith(".")
+    )  # fmt: skip
+    if not files:
+        raise DataError(f"'{shown(folder)}' has no images to label: name another folder, or files.")
+    return files
