@@ -41,6 +41,9 @@ class Estimator(ABC):
     needs: ClassVar[frozenset[str]] = frozenset()
     """Of: "inputs", "targets", "gradients", "training" (spends epochs), "history" (must be fitted)."""
 
+    keeps_time: ClassVar[bool] = False
+    """Whether it ends by itself within the seconds that it was given, so that nobody need stop it."""
+
     def fit(self, trials: Sequence[Trial], setting: Setting) -> None:  # noqa: B027 - most learn nothing
         """Learn from finished trials."""
 

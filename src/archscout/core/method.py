@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -16,6 +17,25 @@ from archscout.core.space import Space
 from archscout.core.strategy import Strategy
 from archscout.core.task import Task
 from archscout.core.trial import Trial
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An architecture that is known before a search, with what training it takes.
+
+    Args:
+        name: of a reference design, or its text.
+        architecture: which it is.
+        seconds: that an epoch of training takes here.
+        macs: multiply-adds of one example.
+        timed: whether the seconds were measured, not derived from those of others.
+    """
+
+    name: str
+    architecture: Architecture
+    seconds: float
+    macs: float
+    timed: bool = True
 
 
 class Run(Protocol):
@@ -40,6 +60,10 @@ class Run(Protocol):
     """Of sampled architectures that meet the constraints (1 where there are none)."""
     device: str
     """Where networks are trained."""
+    candidates: Sequence[Candidate]
+    """Under a budget of time: what is known before the search, the most promising first."""
+    trainings: float
+    """How many full trainings of the first of them would fit into the budget (infinite for a budget of trials)."""
 
     @property
     def folder(self) -> Path:
@@ -53,12 +77,13 @@ class Run(Protocol):
         architectures: Sequence[Architecture],
         estimator: Estimator | str,
         *,
-        fidelity: int | None = None,
+        fidelity: int | Sequence[int] | None = None,
         phase: str = "search",
     ) -> list[Trial]:
         """One trial an architecture, in order, computed by the workers and committed one by one.
 
-        Equal networks (same canonical form) are paid for once. Fewer trials come back where the budget ends first.
+        `fidelity` is that of all, or one for each. Equal networks (same canonical form) are paid for once. Fewer trials
+        come back where the budget ends first.
         """
 
     def score(
@@ -119,6 +144,9 @@ class Method(ABC):
     """A published system, or a combination: returns its candidates for full training, best first."""
 
     name: str = "method"
+
+    plans_final: ClassVar[bool] = False
+    """Whether it knows that the winner's final training comes afterwards, and leaves it most of a short budget."""
 
     @abstractmethod
     def search(self, run: Run) -> list[Trial]:

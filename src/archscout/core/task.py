@@ -44,6 +44,8 @@ class Task(ABC):
     valid: Split
     test: Split | None
     class_names: tuple[str, ...] = ()
+    drawn: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
+    """Names of the splits that were drawn from the training examples, for the data came without them."""
 
     metric: ClassVar[Metric] = ACCURACY
     """What `measure` returns; a plain name means that higher is better."""

@@ -14,7 +14,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.method import Method, Run
 from archscout.core.registry import register
 from archscout.core.trial import Trial
+from archscout.methods.race import race
 from archscout.methods.strategy import affordable, check_trains, ranked
 from archscout.strategies.pareto import order
 
@@ -47,6 +48,9 @@ Those trained together take less time each.
 """
 
 
+FEW = 20.0
+"""With fewer full trainings than this in the budget a ladder has too few networks a rung to tell anything."""
+
 Ladder = dict[int, list[Trial]]
 """The trials of each training rung, by its epochs, the lowest first."""
 
@@ -65,6 +69,8 @@ class Cascade(Method):
         eta: the factor between the epochs of one rung and the next.
     """
 
+    plans_final: ClassVar[bool] = True
+
     def __init__(
         self, scores: str = "naswot+synflow+params", share: float = 0.1, pool: int = 2000, eta: int = 3
     ) -> None:
@@ -74,7 +80,10 @@ class Cascade(Method):
 
     def search(self, run: Run) -> list[Trial]:
         check_trains(run, self.name)
+        if run.trainings < FEW and not run.objectives:
+            return race(run)
         pool = Pool(run, self.scores)
+        pool.add([candidate.architecture for candidate in run.candidates])
         self._score(run, pool)
         ladder: dict[int, list[Trial]] = {run.fidelity(epochs): [] for epochs in fidelities(run.epochs, self.eta)}
         stages = plan(ladder)
@@ -184,6 +193,8 @@ class Pool:
         self.seconds: list[float] = []
         self._canonicals: set[str] = set()
         self._place: dict[str, int] = {}
+        self.first: list[str] = []
+        """Canonical forms of those that are trained before any other."""
 
     def __len__(self) -> int:
         return len(self.architectures)
@@ -197,6 +208,20 @@ class Pool:
         candidates = self._fresh(20 * count, parents)
         most_meet = self.run.share > 0.5
         fresh = list(itertools.islice(candidates, count)) if most_meet else self.run.admit(candidates, count)
+        self._score(fresh)
+
+    def add(self, architectures: Sequence[Architecture]) -> None:
+        """Add these, with their scores, as far as they are new; they are trained before any other."""
+        fresh = []
+        for architecture in architectures:
+            canonical = self.run.space.canonical(architecture)
+            if canonical not in self._canonicals:
+                self._canonicals.add(canonical)
+                fresh.append(architecture)
+        self.first = [self.run.space.canonical(architecture) for architecture in fresh]
+        self._score(fresh)
+
+    def _score(self, fresh: Sequence[Architecture]) -> None:
         columns = self.run.score(fresh, self.scores)
         for architecture, *trials in zip(fresh, *columns, strict=True):
             self._place[self.run.space.canonical(architecture)] = len(self.architectures)
@@ -244,7 +269,7 @@ class Pool:
         if self.run.objectives:
             free = self._spread(free, hopes)
         else:
-            free.sort(key=lambda i: (-hopes[i], i))
+            free.sort(key=lambda i: (canonicals[i] not in self.first, -hopes[i], i))
         explored = int(explore * count)
         greedy = self.run.admit((self.architectures[i] for i in free), count - explored)
         taken = set(greedy)

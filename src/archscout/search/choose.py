@@ -12,6 +12,7 @@ from archscout.core.cost import Cost, Measurement
 from archscout.core.errors import ArchscoutError
 from archscout.core.registry import create, parse_name
 from archscout.core.trial import Trial
+from archscout.estimators.final import FINAL
 from archscout.estimators.trained import weights_file
 from archscout.search import elsewhere
 from archscout.search.costs import meets
@@ -29,17 +30,29 @@ _CONSIDERED = 200
 """Trained networks that are looked at in the end, the best ones."""
 
 
-def trained_networks(run: SearchRun) -> list[Trial]:
-    """The best of the trained networks, whose weights are kept, best first; the best training of each."""
+def trained_networks(run: SearchRun, candidates: Sequence[Trial] = ()) -> list[Trial]:
+    """The trained networks whose weights are kept, best first: as the method ranked them, then the other ones.
+
+    These by the length of their training first, for values of trainings of different lengths cannot be compared; the
+    best training of each network.
+    """
     rows = [
         row
         for row in run.store.trials(run.name)
         if row.status == "completed"
+        and row.estimator != FINAL
         and (_is_training(row.estimator) or weights_file(run.folder, row.canonical, row.fidelity or 0).is_file())
     ]
     unread = [row.trial(Architecture(row.architecture, ())) for row in rows]
+    places = {(trial.canonical, trial.fidelity): place for place, trial in reversed(list(enumerate(candidates)))}
+    last = len(candidates)
+
+    def order(trial: Trial) -> tuple[float, float, tuple[float, float, int]]:
+        place = places.get((trial.canonical, trial.fidelity), last)
+        return (place, 0 if place < last else -(trial.fidelity or 0), trial.rank)
+
     best: dict[str, Trial] = {}
-    for trial in sorted((trial for trial in unread if trial.defined), key=lambda trial: trial.rank):
+    for trial in sorted((trial for trial in unread if trial.defined), key=order):
         best.setdefault(trial.canonical, trial)
     return [replace(t, architecture=run.space.parse(t.architecture.text)) for t in list(best.values())[:_CONSIDERED]]
 

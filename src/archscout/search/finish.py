@@ -24,6 +24,7 @@ from archscout.estimators.trained import weights_file
 from archscout.search import elsewhere
 from archscout.search.budget import Budget
 from archscout.search.choose import REPORTED, choose, counts, named_cost, no_network, train_some, trained_networks
+from archscout.search.final import train_winner, training_summary
 from archscout.search.package import package, trained_network
 from archscout.search.progress import Progress
 from archscout.search.result import Result
@@ -50,13 +51,21 @@ def deliver(ending: Ending, candidates: Sequence[Trial], folder: Path) -> Result
     Raises `ArchscoutError` where none was trained, or none keeps the limits when measured again.
     """
     run = ending.run
-    # Whatever was trained can win, for however long: its validation accuracy is that of the weights that are kept.
-    trained = trained_networks(run) or (train_some(run, candidates) and trained_networks(run))
-    if not trained:
-        raise ArchscoutError(no_network(run))
-    # Once times have come back from a device, what wins has been measured there.
-    timed = [trial for trial in trained if trial.canonical in ending.times]
-    winner, finalists, measured = choose(run, timed if ending.times else trained, ending.times)
+    trained = trained_networks(run, candidates)
+    final: Trial | None = None
+    if run.planned and not ending.times and (candidates or trained):
+        winner, finalists, measured = choose(run, candidates or trained, {})
+        final = train_winner(run, winner)
+        if final is not None:
+            winner = final
+            trained = [final, *(trial for trial in trained if trial.canonical != final.canonical)]
+    if final is None:
+        trained = trained or (train_some(run, candidates) and trained_networks(run, candidates))
+        if not trained:
+            raise ArchscoutError(no_network(run))
+        # Once times have come back from a device, what wins has been measured there.
+        timed = [trial for trial in trained if trial.canonical in ending.times]
+        winner, finalists, measured = choose(run, timed if ending.times else trained, ending.times)
     network = trained_network(run.space, ending.task, winner, run.folder).eval()
     # Something to set accuracy against, also where no cost was asked for.
     counted = [] if run.book.costs else [create("cost", "macs")]
@@ -65,7 +74,10 @@ def deliver(ending: Ending, candidates: Sequence[Trial], folder: Path) -> Result
     waiting = run.store.notes(run.name).get("measure_next", [])
     if ending.times:
         known = {key for found in ending.times.values() for key in found}
-        kept, waiting = timed, [each for each in waiting if each["key"] not in known]
+        kept, waiting = (
+            [t for t in trained if t.canonical in ending.times],
+            [each for each in waiting if each["key"] not in known],
+        )
     else:
         kept, waiting = elsewhere.write(run, trained, winner, folder)
     if waiting or ending.times:
@@ -78,7 +90,8 @@ def deliver(ending: Ending, candidates: Sequence[Trial], folder: Path) -> Result
         "objectives": [str(ending.task.metric), *run.objectives],
         "constraints": [{"name": c.cost, "key": c.key, "limit": c.limit} for c in run.constraints],
         "budget": str(ending.budget),
-        "epochs": winner.fidelity,
+        "epochs": winner.extra.get("epochs", winner.fidelity),
+        "training": training_summary(run, winner),
         "conditions": dict(ending.conditions),
         "finalists": finalists,
         "measure_next": waiting,

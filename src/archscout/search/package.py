@@ -16,6 +16,7 @@ from archscout.core.errors import ArchscoutError
 from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.core.trial import Trial
+from archscout.estimators.final import FINAL, final_weights
 from archscout.estimators.trained import weights_file
 from archscout.networks.pick import build
 from archscout.networks.tracing import trace_architecture
@@ -32,7 +33,8 @@ def trained_network(space: Space, task: Task, trial: Trial, folder: Path) -> nn.
     """The trained network of a trial, from the weights that its training kept."""
     from safetensors.torch import load_file
 
-    file = weights_file(folder, trial.canonical, trial.fidelity or 0)
+    place = final_weights if trial.estimator == FINAL else weights_file
+    file = place(folder, trial.canonical, trial.fidelity or 0)
     if not file.is_file():
         raise ArchscoutError(
             f"the weights of the winner are gone: '{file}' is missing; delete the run and search again."

@@ -24,6 +24,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.cost import Constraint
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import Estimator, Setting
+from archscout.core.method import Candidate
 from archscout.core.registry import create
 from archscout.core.space import Space
 from archscout.core.strategy import Strategy
@@ -121,6 +122,12 @@ class SearchRun:
         self.estimator, self.folder, self.device = estimator, folder, device
         self.setting = Setting(space, task, seed=seed, device=device)
         self.workers = max(1, engine.workers)
+        self.final = 0.0
+        """Seconds that are kept for the final training."""
+        self.planned = False
+        """Whether the winner is trained for what time is left, for nobody said for how many epochs."""
+        self.candidates: Sequence[Candidate] = ()
+        self.trainings = math.inf
         self.epochs = 1
         self.share = 1.0
         self.rejected = 0
@@ -139,8 +146,8 @@ class SearchRun:
     # -- what the budget leaves -----------------------------------------------------------------------------------
 
     def seconds_left(self) -> float:
-        """Of the search part of a time budget: what the ending needs is kept back."""
-        return self.budget.seconds - self.reserve - self.clock.elapsed()
+        """Of the search part of a time budget: what the final training and the ending need is kept back."""
+        return self.budget.seconds - self.reserve - self.final - self.clock.elapsed()
 
     def trials_left(self) -> float:
         return self.budget.trials - len(self._paid)
@@ -173,14 +180,17 @@ class SearchRun:
         architectures: Sequence[Architecture],
         estimator: Estimator | str,
         *,
-        fidelity: int | None = None,
+        fidelity: int | Sequence[int] | None = None,
         phase: str = "search",
     ) -> list[Trial]:
         made = self._estimator(estimator)
         self.clock.enter(phase)
-        keys = [self._key(made, architecture, fidelity) for architecture in architectures]
+        each = fidelity if isinstance(fidelity, Sequence) else [fidelity] * len(architectures)
+        keys = [self._key(made, architecture, one) for architecture, one in zip(architectures, each, strict=True)]
+        fidelities = dict(zip(keys, each, strict=True))
         unique = dict(zip(keys, architectures, strict=True))
-        together = made.together(list(unique.values()), self.setting)
+        # Only trainings of one length can share a job.
+        together = made.together(list(unique.values()), self.setting) if len(set(each)) == 1 else 1
         self._sizes[made.name] = max(together, self._sizes.get(made.name, 1))
         size = self._job_size(together, len(unique))
         pairs = list(unique.items())
@@ -196,16 +206,17 @@ class SearchRun:
             while waiting or flying:
                 while waiting and len(flying) < most:
                     batch = waiting.popleft()
-                    affordable = self._affords(made, fidelity, len(batch))
+                    length = fidelities[batch[0][0]]
+                    affordable = self._affords(made, length, len(batch))
                     if affordable:
-                        flying |= self._submit(made, batch[:affordable], fidelity)
+                        flying |= self._submit(made, batch[:affordable], length)
                     if not affordable:
                         waiting.clear()
                     elif affordable < len(batch):
                         waiting.appendleft(batch[affordable:])
                 if not flying:
                     break
-                self._collect(flying, made, fidelity, phase)
+                self._collect(flying, made, fidelities, phase)
                 left = sum(map(len, waiting)) + sum(map(len, flying.values()))
                 self._show(phase, total - left, total)
         finally:
@@ -291,7 +302,7 @@ class SearchRun:
                     asked.append((key, proposal))
                 if not flying:
                     break
-                self._collect(flying, made, fidelity, phase)
+                self._collect(flying, made, dict.fromkeys(keys, fidelity), phase)
                 self._show(phase, len(keys) - len(flying), None if math.isinf(most) else most)
         finally:
             self.clock.write()
@@ -416,14 +427,14 @@ class SearchRun:
         """Hand a job to the workers; in a time budget it is stopped when it eats into what the ending needs."""
         folder = str(self.folder) if "training" in estimator.needs else None
         left = self.seconds_left() + self.reserve / 4
-        timeout = max(_LEAST_SECONDS, left) if math.isfinite(left) else None
+        timeout = None if estimator.keeps_time or math.isinf(left) else max(_LEAST_SECONDS, left)
         return self.engine.submit(estimate_job, estimator, architectures, self.seed, folder, fidelity, timeout=timeout)
 
     def _collect(
         self,
         flying: Flying,
         estimator: Estimator,
-        fidelity: int | None,
+        fidelities: Mapping[str, int | None],
         phase: str,
     ) -> None:
         """Wait for at least one job, and commit what is finished."""
@@ -438,11 +449,11 @@ class SearchRun:
                 if len(jobs) > 1 and not isinstance(error, TrialTimeout):
                     # One of a chunk brought the worker down: each alone tells which.
                     for job in jobs:
-                        flying[self._start(estimator, [job[1]], fidelity)] = [job]
+                        flying[self._start(estimator, [job[1]], fidelities[job[0]])] = [job]
                     continue
                 estimates = [Estimate(math.nan, reason=str(error), extra={"failed": True})] * len(jobs)
             for (key, architecture, number), estimate in zip(jobs, estimates, strict=True):
-                row = self._row(key, architecture, number, estimate, estimator, fidelity, phase)
+                row = self._row(key, architecture, number, estimate, estimator, fidelities[key], phase)
                 shared = {"together": len(jobs), "job_seconds": seconds}
                 rows.append(dataclasses.replace(row, extra={**row.extra, **shared}))
         self._commit(rows)

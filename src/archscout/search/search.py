@@ -20,7 +20,7 @@ from archscout.core.registry import create, names
 from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.methods.strategy import StrategyMethod
-from archscout.search import elsewhere, feasibility
+from archscout.search import elsewhere, feasibility, planning
 from archscout.search.budget import Budget
 from archscout.search.clock import Clock
 from archscout.search.costs import CostBook
@@ -33,9 +33,6 @@ from archscout.workers.engines import engine as make_engine
 
 _RESERVE_SHARE, _RESERVE_MOST = 0.2, 12.0
 """Of a time budget, kept for measuring, testing, exporting and reporting the winner (seconds at most)."""
-
-_FULL_SHARE = 0.1
-"""Of the worker-seconds of a time budget, what the full training of one network may take at most."""
 
 
 def search(
@@ -165,7 +162,7 @@ def search(
                 + ", ".join(str(constraint) for constraint in constraints)
                 + ("." if found["meeting"] else f"; '{found['closest']}' does, so the search starts near it.")
             )
-        run.epochs = _plan_epochs(run, epochs, the_method)
+        _plan(run, epochs, the_method)
         candidates = the_method.search(run)
         clock.enter("finish")
         ending = Ending(run=run, task=task, method=method, budget=budget, conditions=conditions(workers, device))
@@ -276,31 +273,35 @@ def _feasible(run: SearchRun) -> dict[str, Any]:
     return feasibility.check(run.space, run.book, run.constraints, run.margins, rng).as_json()
 
 
-def _plan_epochs(run: SearchRun, wished: int | None, method: Method) -> int:
-    """What full training is in this search: the task's default, or less where the budget is short."""
-    from archscout.training.recipe import default_epochs
-
+def _plan(run: SearchRun, wished: int | None, method: Method) -> None:
+    """What full training is in this search, and what is kept for the winner's final training."""
     if wished is not None and wished < 1:
         raise UsageError(f"the number of epochs must be 1 or more, not {wished}.")
-    most = wished or default_epochs(run.task)
-    if math.isinf(run.budget.seconds):
-        return most
+    if wished is None and math.isfinite(run.budget.seconds):
+        run.clock.enter("timing")
+        planned = planning.plan(run, method.plans_final)
+        run.epochs, run.final, run.planned = planned.epochs, planned.final, True
+        run.candidates, run.trainings = planned.candidates, planned.trainings
+        run.say(planned.advice(run))
+        return
+    from archscout.training.recipe import default_epochs
+
+    run.epochs = wished or default_epochs(run.task)
+    if math.isfinite(run.budget.seconds):
+        _calibrate(run)
+
+
+def _calibrate(run: SearchRun) -> None:
+    """Learn how long a training takes here. Raises `BudgetTooSmall` where none fits."""
     rng = run.rng("calibration")
     probes = run.admit((run.space.sample(rng) for _ in range(1000)), run.workers)
     trials = run.evaluate(probes, "trained", fidelity=2, phase=CALIBRATION) if probes else []
     if trials and not any(trial.status == "completed" for trial in trials):
         raise ArchscoutError(f"the first networks could not be trained: {trials[0].reason}")
     epoch = run.expected_seconds("trained", 1) if trials else math.inf
-
-    def plan() -> int:
-        left = run.seconds_left()
-        if not trials or left < 1.5 * epoch:
-            needed = run.clock.elapsed() + run.reserve + 3 * (epoch if trials else run.budget.seconds)
-            raise BudgetTooSmall(
-                f"a budget of {run.budget} does not pay for one trained network (an epoch takes "
-                f"{epoch if trials else run.clock.elapsed():.1f} s here): "
-                f"give at least {math.ceil(needed)}s, or less data."
-            )
-        return max(1, min(most, int(_FULL_SHARE * left * run.workers / epoch))) if wished is None else most
-
-    return int(run.decide("epochs", plan))
+    if not trials or run.seconds_left() < 1.5 * epoch:
+        needed = run.clock.elapsed() + run.reserve + 3 * (epoch if trials else run.budget.seconds)
+        raise BudgetTooSmall(
+            f"a budget of {run.budget} does not pay for one trained network (an epoch takes "
+            f"{epoch if trials else run.clock.elapsed():.1f} s here): give at least {math.ceil(needed)}s, or less data."
+        )

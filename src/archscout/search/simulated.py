@@ -22,7 +22,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.cost import Constraint
 from archscout.core.errors import ArchscoutError, DataError, UsageError
 from archscout.core.estimator import Estimator, Setting
-from archscout.core.method import Method
+from archscout.core.method import Candidate, Method
 from archscout.core.registry import create
 from archscout.core.strategy import Strategy
 from archscout.core.task import Task
@@ -126,6 +126,8 @@ class SimulatedRun:
     estimator = "trained"
     workers = 1
     device = "cpu"
+    candidates: Sequence[Candidate] = ()
+    trainings = math.inf
 
     def __init__(
         self,
@@ -222,15 +224,16 @@ class SimulatedRun:
         architectures: Sequence[Architecture],
         estimator: Estimator | str,
         *,
-        fidelity: int | None = None,
+        fidelity: int | Sequence[int] | None = None,
         phase: str = "search",
     ) -> list[Trial]:
         name = estimator if isinstance(estimator, str) else estimator.name
+        fidelities = fidelity if isinstance(fidelity, Sequence) else [fidelity] * len(architectures)
         if name != self.estimator:
-            return self._estimate(architectures, estimator, fidelity, phase)
+            return self._estimate(architectures, estimator, fidelities[0] if fidelities else None, phase)
         found: list[Trial] = []
-        for architecture in architectures:
-            trial = self._train(architecture, fidelity, phase)
+        for architecture, each in zip(architectures, fidelities, strict=True):
+            trial = self._train(architecture, each, phase)
             if trial is not None:
                 found.append(trial)
         return found

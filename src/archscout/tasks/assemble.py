@@ -129,6 +129,7 @@ def assemble(
         valid=data["valid"],
         test=data["test"],
         class_names=tuple(names),
+        drawn=tuple(key for key in ("valid", "test") if key not in contents.splits),
         flip=colour if flip is None else flip,
         shift=max(1, shorter // 8),
         cutout=shorter // 4 if colour else 0,

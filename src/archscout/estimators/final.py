@@ -1,0 +1,175 @@
+"""The training of a search's winner: on all examples that may be learned from, for the seconds that are left."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import nn
+
+from archscout.core.architecture import Architecture
+from archscout.core.estimator import Estimator, Setting
+from archscout.core.seeds import derive, stream
+from archscout.core.task import Split, Task
+from archscout.core.trial import Estimate
+from archscout.estimators.trained import weights_file
+from archscout.networks.pick import build
+from archscout.training import checkpoint
+from archscout.training.recipe import Recipe
+from archscout.training.trainer import Outcome, train
+
+HELD_OUT = 0.2
+"""Of validation examples that were drawn from training examples, what stays apart to tell how good the network is."""
+
+LATE = 1.03
+"""By what factor a training may be slower than was planned before its schedule is shortened."""
+
+FINAL = "final training"
+"""The name that trials of it carry."""
+
+
+class FinalTraining(Estimator):
+    """Trains one architecture for so many epochs (the fidelity), or for what the seconds allow if these are fewer.
+
+    Args:
+        seconds: that the training may take; where it turns out slower than planned, the remaining epochs become fewer,
+            and the learning rate falls to zero in these.
+        everything: whether four fifths of the validation examples are learned from as well; what is left of them
+            tells the value. Meant for tasks whose validation examples were drawn from the training examples.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"inputs", "targets", "gradients", "training"})
+    keeps_time: ClassVar[bool] = True
+
+    def __init__(self, seconds: float = math.inf, everything: bool = False) -> None:
+        self.name = FINAL
+        self.seconds, self.everything = seconds, everything
+
+    def together(self, architectures: Sequence[Architecture], setting: Setting) -> int:
+        return 1
+
+    def estimate(
+        self, architectures: Sequence[Architecture], setting: Setting, *, fidelity: int | None = None
+    ) -> list[Estimate]:
+        task = widened(setting.task, setting.seed) if self.everything else setting.task
+        return [self._train(architecture, task, setting, fidelity or 1) for architecture in architectures]
+
+    def _train(self, architecture: Architecture, task: Task, setting: Setting, epochs: int) -> Estimate:
+        canonical = setting.space.canonical(architecture)
+        recipe = Recipe.default(task, epochs)
+        seed = derive(setting.seed, "final training", canonical)
+        network = build(setting.space, architecture, task, seed=seed, device=setting.device)
+        folder = None
+        if setting.folder is not None:
+            file = final_weights(setting.folder, canonical, epochs)
+            folder = file.with_suffix("")
+            finished = checkpoint.read(file)
+            if finished is not None:
+                return _estimate(finished[1]["outcome"], finished[1]["done"])
+        outcome = self._paced(network, task, recipe, seed, setting.device, folder)
+        done = {
+            "planned_epochs": epochs,
+            "epochs": len(outcome["curve"]),
+            "examples": len(task.train),
+            "valid_examples": len(task.valid),
+        }
+        if setting.folder is not None and outcome["best_epoch"]:
+            notes = {"outcome": outcome, "done": done}
+            checkpoint.write(final_weights(setting.folder, canonical, epochs), network.state_dict(), notes)
+        return _estimate(outcome, done)
+
+    def _paced(
+        self, network: nn.Module, task: Task, recipe: Recipe, seed: int, device: str, folder: Path | None
+    ) -> dict[str, Any]:
+        """Train as planned; where that would take too long, end with a shorter schedule from where the training is."""
+        shortened = None if folder is None else folder / "shortened.json"
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+
+        def late(row: dict[str, float]) -> bool:
+            """Whether the epochs that are left would overrun: looked at after each epoch."""
+            if math.isinf(self.seconds) or row["epoch"] >= recipe.epochs:
+                return False
+            return row["seconds"] / row["epoch"] * recipe.epochs > LATE * self.seconds
+
+        if shortened is None or not shortened.is_file():
+            outcome = train(network, task, recipe, seed=seed, device=device, folder=folder, on_epoch=late)
+            done = len(outcome.curve)
+            if outcome.diverged or done >= recipe.epochs or not done:
+                return dataclasses.asdict(outcome)
+            pace = outcome.curve[-1]["seconds"] / done
+            remaining = int((self.seconds - outcome.curve[-1]["seconds"]) / pace)
+            if remaining < 1:
+                return dataclasses.asdict(outcome)
+            plan: dict[str, Any] = {"epochs": remaining, "rate": max(recipe.rate(done, 1), 1e-6), "before": _plain(outcome)}
+            if shortened is not None:
+                checkpoint.write(shortened.with_suffix(".safetensors"), network.state_dict(), {})
+                shortened.write_text(json.dumps(plan), encoding="utf-8")
+        else:
+            plan = json.loads(shortened.read_text(encoding="utf-8"))
+            kept = checkpoint.read(shortened.with_suffix(".safetensors"), device)
+            if kept is not None:
+                network.load_state_dict(kept[0])
+        rest = dataclasses.replace(recipe, epochs=plan["epochs"], learning_rate=plan["rate"], warmup_epochs=0.0)
+        ending = train(
+            network, task, rest, seed=derive(seed, "shortened"), device=device,
+            folder=None if folder is None else folder / "shortened",
+        )  # fmt: skip
+        return _joined(plan["before"], _plain(ending))
+
+
+def final_weights(folder: Path, canonical: str, epochs: int) -> Path:
+    """Where the weights of a final training lie, apart from those of the search."""
+    return weights_file(folder, f"{FINAL}|{canonical}", epochs)
+
+
+def widened(task: Task, seed: int) -> Task:
+    """The task with most of its validation examples among the training examples; the rest stays for validation.
+
+    Inputs are normalised as before: the network is the same.
+    """
+    count = len(task.valid)
+    apart = max(1, round(HELD_OUT * count))
+    order = stream(seed, "held out").permutation(count)
+    held, learned = np.sort(order[:apart]), np.sort(order[apart:])
+    if not len(learned):
+        return task
+    train_split = Split(
+        np.concatenate([task.train.x, task.valid.x[learned]]), np.concatenate([task.train.y, task.valid.y[learned]])
+    )
+    changes: dict[str, Any] = {"train": train_split, "valid": Split(task.valid.x[held], task.valid.y[held])}
+    if hasattr(task, "statistics"):
+        changes["statistics"] = (task.mean, task.std)  # type: ignore[attr-defined]
+    return dataclasses.replace(task, **changes)
+
+
+def _plain(outcome: Outcome) -> dict[str, Any]:
+    return {**dataclasses.asdict(outcome), "curve": [dict(row) for row in outcome.curve]}
+
+
+def _joined(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """Of a training in two parts, what it came to: the weights are those of the second."""
+    offset, seconds = len(before["curve"]), before["seconds"]
+    rows = [{**row, "epoch": row["epoch"] + offset, "seconds": row["seconds"] + seconds} for row in after["curve"]]
+    return {
+        **after,
+        "curve": [*before["curve"], *rows],
+        "best_epoch": after["best_epoch"] + offset if after["best_epoch"] else before["best_epoch"],
+        "seconds": seconds + after["seconds"],
+    }
+
+
+def _estimate(outcome: dict[str, Any], done: dict[str, Any]) -> Estimate:
+    value, reason = outcome["valid_metric"], outcome["reason"]
+    return Estimate(
+        value=value,
+        seconds=outcome["seconds"],
+        curve=tuple(outcome["curve"]),
+        extra={"best_epoch": outcome["best_epoch"], **done},
+        reason=f"the training diverged: {reason}." if math.isnan(value) else "",
+    )

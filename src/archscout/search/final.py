@@ -1,0 +1,63 @@
+"""What time is left at the end goes into the winner: trained anew, for longer, on all that may be learned from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from archscout.core.trial import Trial
+from archscout.estimators.final import FINAL, FinalTraining
+from archscout.search.planning import LONGER, full_epochs, time_job
+from archscout.search.run import SearchRun
+
+_SAFE = 0.97
+"""Share of the time that is left which a training is planned to take."""
+
+_WORTH = 1.3
+"""By what factor a final training must be longer than the winner's own to be worth the time."""
+
+
+def train_winner(run: SearchRun, winner: Trial) -> Trial | None:
+    """The winner's final training; None where none is worth it, or it failed."""
+    run.final = 0.0
+    everything = "valid" in run.task.drawn
+    planned = run.decide("final training", lambda: _planned(run, winner, everything))
+    epochs, seconds = int(planned["epochs"]), float(planned["seconds"])
+    own = winner.fidelity or 0 if winner.curve else 0
+    if epochs < 1 or (own and epochs < (1.0 if everything else _WORTH) * own):
+        return None
+    run.say(f"training the winner for {epochs} epochs, about {epochs * planned['epoch']:.0f} s.")
+    estimator = FinalTraining(seconds, everything)
+    trials = run.evaluate([winner.architecture], estimator, fidelity=epochs, phase=FINAL)
+    return next((trial for trial in trials if trial.defined), None)
+
+
+def _planned(run: SearchRun, winner: Trial, everything: bool) -> dict[str, float]:
+    known = {run.space.canonical(c.architecture): c.seconds for c in run.candidates if c.timed}
+    epoch = known.get(winner.canonical)
+    if epoch is None:
+        epoch = float(run.engine.submit(time_job, winner.architecture, run.seed).result())
+    if everything:
+        epoch *= (len(run.task.train) + 0.8 * len(run.task.valid)) / len(run.task.train)
+    left = run.seconds_left()
+    epochs = min(LONGER * full_epochs(run.task), int(_SAFE * left / max(epoch, 1e-9)))
+    return {"epochs": epochs, "seconds": left, "epoch": epoch}
+
+
+def training_summary(run: SearchRun, winner: Trial) -> dict[str, Any]:
+    """How the network that is shipped was trained, and whether longer would have paid."""
+    epochs = int(winner.extra.get("epochs", len(winner.curve)))
+    enough = full_epochs(run.task)
+    return {
+        "epochs": epochs,
+        "planned_epochs": winner.extra.get("planned_epochs", winner.fidelity),
+        "examples": winner.extra.get("examples", len(run.task.train)),
+        "valid_examples": winner.extra.get("valid_examples", len(run.task.valid)),
+        "seconds": winner.seconds,
+        "short": epochs < 0.6 * enough,
+        "advised_epochs": enough,
+        "trainings": run.trainings if run.planned else None,
+        "unused_seconds": max(0.0, run.seconds_left()) if run.planned else None,
+        "references": [
+            {"name": c.name, "architecture": c.architecture.text, "epoch_seconds": c.seconds} for c in run.candidates
+        ],
+    }

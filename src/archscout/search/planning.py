@@ -1,0 +1,233 @@
+"""What a budget of time buys, planned backwards: the final training of the winner first, the search with the rest."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from archscout.core.architecture import Architecture
+from archscout.core.errors import ArchscoutError
+from archscout.core.estimator import Setting
+from archscout.core.method import Candidate
+from archscout.core.registry import create
+from archscout.core.task import Task
+from archscout.search.run import BudgetTooSmall, SearchRun
+
+EXAMPLES = 240_000
+"""Passes of training examples in which a network has learnt most of what it will: so many make a full training."""
+
+FEWEST, MOST = 20, 150
+"""Epochs of a full training, at least and at most."""
+
+LONGER = 3
+"""By what factor the final training may be longer than a full one; beyond that it hardly pays."""
+
+FINAL = (0.3, 0.85)
+"""Share of a time budget that is kept for the final training, where many trainings fit into it and where hardly one."""
+
+FINAL_OF_OTHERS = 0.4
+"""The same for methods that do not plan with the length of a training."""
+
+SAMPLED = 8
+"""Architectures that are drawn where a space names no references, or none that keeps the limits."""
+
+TIMED = 6
+"""Architectures whose training is timed at most, before the search."""
+
+TIMING_STEPS = 4
+TIMING_SHARE = 0.08
+"""Of the budget, what timing may take."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the budget is spent on.
+
+    Args:
+        epochs: of a full training within the search.
+        trainings: how many full trainings of the first candidate would fit into the whole budget.
+        final: seconds that are kept for the final training.
+        candidates: what is known before the search, the most promising first.
+    """
+
+    epochs: int
+    trainings: float
+    final: float
+    candidates: tuple[Candidate, ...]
+
+    def advice(self, run: SearchRun) -> str:
+        """What the budget buys, in one line."""
+        first = self.candidates[0]
+        count = f"{self.trainings:.0f}" if self.trainings >= 2 else f"{self.trainings:.1f}"
+        return (
+            f"{run.budget} pay for about {count} full trainings ({full_epochs(run.task)} epochs of "
+            f"{first.seconds:.2g} s) of '{first.name}': {self.final:.0f} s are kept for the final training."
+        )
+
+
+def full_epochs(task: Task) -> int:
+    """Epochs of a full training of a task: fewer for more examples."""
+    return int(min(MOST, max(FEWEST, round(EXAMPLES / max(1, len(task.train))))))
+
+
+def plan(run: SearchRun, plans_final: bool) -> Plan:
+    """Time what could be trained and divide the budget. What depends on the clock is decided once.
+
+    Args:
+        run: of a search with a budget of time.
+        plans_final: whether the method leaves the final training as much as it needs.
+
+    Raises:
+        BudgetTooSmall: where not one epoch of the quickest network fits.
+    """
+    candidates = _candidates(run)
+    if not candidates:
+        raise ArchscoutError("no architecture that keeps the limits was found to begin with: raise a limit.")
+    decided: Mapping[str, Any] = run.decide("plan", lambda: _decide(run, candidates, plans_final))
+    known = {text: architecture for _, text, architecture in candidates}
+    return Plan(
+        epochs=decided["epochs"],
+        trainings=decided["trainings"],
+        final=decided["final"],
+        candidates=tuple(
+            Candidate(row["name"], known[row["architecture"]], row["seconds"], row["macs"], row["timed"])
+            for row in decided["candidates"]
+        ),
+    )
+
+
+def _candidates(run: SearchRun) -> list[tuple[str, str, Architecture]]:
+    """References that keep the limits, and samples where these are few: name, text, architecture."""
+    references = dict(run.space.references())
+    admitted = run.admit(references.values(), len(references)) if references else []
+    names = {architecture.text: name for name, architecture in reversed(references.items())}
+    rows = [(names[architecture.text], architecture.text, architecture) for architecture in admitted]
+    if len(rows) < 3:
+        rng = run.rng("candidates")
+        drawn = (run.space.simplify(run.space.sample(rng)) for _ in range(1000))
+        rows += [(a.text, a.text, a) for a in run.admit(drawn, SAMPLED)]
+    found = run.store.decisions(run.name).get("feasibility")
+    if len(rows) < 3 and found:
+        closest = run.space.parse(found["closest"])
+        rows.append((closest.text, closest.text, closest))
+    unique = {run.space.canonical(row[2]): row for row in reversed(rows)}
+    return list(reversed(unique.values()))
+
+
+def _decide(run: SearchRun, candidates: Sequence[tuple[str, str, Architecture]], plans_final: bool) -> dict[str, Any]:
+    began = run.clock.elapsed()
+    limit = began + max(3.0, TIMING_SHARE * run.budget.seconds)
+    counter = create("cost", "macs")
+    macs = [counter.measure(architecture, run.setting).value for _, _, architecture in candidates]
+    full = full_epochs(run.task)
+    seconds: dict[int, float] = {}
+    failures: list[str] = []
+    tried: set[int] = set()
+
+    def guess(i: int) -> float:
+        if i in seconds:
+            return seconds[i]
+        nearest = min(seconds, key=lambda k: abs(math.log(macs[k] + 1) - math.log(macs[i] + 1)))
+        return seconds[nearest] * ((macs[i] + 1) / (macs[nearest] + 1)) ** 0.8
+
+    def promise(i: int) -> float:
+        left = run.budget.seconds - run.reserve - run.clock.elapsed()
+        return promising(macs[i], guess(i), left, full)
+
+    order = sorted(range(len(candidates)), key=lambda i: macs[i])
+    upcoming = order[len(order) // 3]
+    while len(tried) < min(TIMED, len(candidates)):
+        tried.add(upcoming)
+        try:
+            seconds[upcoming] = run.engine.submit(time_job, candidates[upcoming][2], run.seed).result()
+        except ArchscoutError as error:
+            failures.append(str(error))
+        run.show("timing", len(tried))
+        rest = [i for i in order if i not in tried]
+        if not rest or (seconds and run.clock.elapsed() > limit):
+            break
+        upcoming = max(rest, key=promise) if seconds else rest[0]
+    if not seconds:
+        raise ArchscoutError(f"the first networks could not be trained: {failures[0]}")
+    left = run.budget.seconds - run.reserve - run.clock.elapsed()
+    quickest = min(guess(i) for i in range(len(candidates)))
+    if left < 1.5 * quickest:
+        needed = math.ceil(run.clock.elapsed() + run.reserve + 3 * quickest)
+        raise BudgetTooSmall(
+            f"a budget of {run.budget} does not pay for one trained network (an epoch takes {quickest:.1f} s here): "
+            f"give at least {needed}s, or less data."
+        )
+    ranked = sorted((i for i in range(len(candidates)) if i in seconds or i not in tried), key=promise, reverse=True)
+    first = guess(ranked[0])
+    trainings = left / (full * first)
+    low, high = FINAL
+    share = min(high, max(low, 1.5 / trainings)) if plans_final else FINAL_OF_OTHERS
+    final = share * left
+    within = left - final
+    # In the search a full training is as long as lets several be compared.
+    epochs = max(1, min(full, int(0.1 * within * run.workers / first)))
+    return {
+        "epochs": epochs,
+        "trainings": trainings,
+        "final": final,
+        "candidates": [
+            {
+                "name": candidates[i][0],
+                "architecture": candidates[i][1],
+                "seconds": guess(i),
+                "macs": macs[i],
+                "timed": i in seconds,
+            }
+            for i in ranked
+        ],
+    }
+
+
+def promising(macs: float, seconds: float, left: float, full: int) -> float:
+    """How much is to be expected of a network that can be trained for the seconds that are left; higher is better.
+
+    Larger networks learn more in an epoch, as long as there is time for most of a full training; a network that gets
+    fewer epochs loses more than its size gains.
+
+    >>> promising(1e8, 1.0, 100.0, 80) > promising(1e7, 0.3, 100.0, 80) > promising(1e9, 9.0, 100.0, 80)
+    True
+    """
+    enough = 0.6 * full
+    epochs = max(left / max(seconds, 1e-9), 1e-9)
+    return math.log(macs + 1) - 3.0 * max(0.0, math.log(enough / epochs))
+
+
+def time_job(payload: Any, architecture: Architecture, seed: int) -> float:
+    """Runs in a worker: seconds that an epoch of training takes, from a few steps of it."""
+    from archscout.networks.pick import build
+    from archscout.training.recipe import Recipe
+    from archscout.training.trainer import train
+
+    space, task, device = payload
+    setting = Setting(space, task, seed=seed, device=device)
+    recipe = Recipe.default(setting.task, full_epochs(task))
+    examples = min(len(task.train), TIMING_STEPS * recipe.batch_size)
+    part = replace(
+        task,
+        train=task.train.head(examples),
+        valid=task.valid.head(max(1, round(examples * len(task.valid) / len(task.train)))),
+    )
+    network = build(space, architecture, task, seed=seed, device=device)
+    began = time.perf_counter()
+    outcome = train(network, part, replace(recipe, epochs=2), seed=seed, device=device)
+    marks = [row["seconds"] for row in outcome.curve]
+    taken = marks[1] - marks[0] if len(marks) > 1 else time.perf_counter() - began
+    return taken * len(task.train) / examples
+
+
+def as_json(chosen: Plan) -> dict[str, Any]:
+    """For the report and `metrics.json`."""
+    return {
+        "epochs": chosen.epochs,
+        "trainings": chosen.trainings,
+        "final_seconds": chosen.final,
+        "candidates": [{**asdict(replace(each)), "architecture": each.architecture.text} for each in chosen.candidates],
+    }
