@@ -106,7 +106,11 @@ class FinalTraining(Estimator):
             remaining = int((self.seconds - outcome.curve[-1]["seconds"]) / pace)
             if remaining < 1:
                 return dataclasses.asdict(outcome)
-            plan: dict[str, Any] = {"epochs": remaining, "rate": max(recipe.rate(done, 1), 1e-6), "before": _plain(outcome)}
+            plan: dict[str, Any] = {
+                "epochs": remaining,
+                "rate": max(recipe.rate(done, 1), 1e-6),
+                "before": _plain(outcome),
+            }
             if shortened is not None:
                 checkpoint.write(shortened.with_suffix(".safetensors"), network.state_dict(), {})
                 shortened.write_text(json.dumps(plan), encoding="utf-8")

@@ -131,7 +131,7 @@ def _decide(run: SearchRun, candidates: Sequence[tuple[str, str, Architecture]],
         if i in seconds:
             return seconds[i]
         nearest = min(seconds, key=lambda k: abs(math.log(macs[k] + 1) - math.log(macs[i] + 1)))
-        return seconds[nearest] * ((macs[i] + 1) / (macs[nearest] + 1)) ** 0.8
+        return float(seconds[nearest] * ((macs[i] + 1) / (macs[nearest] + 1)) ** 0.8)
 
     def promise(i: int) -> float:
         left = run.budget.seconds - run.reserve - run.clock.elapsed()

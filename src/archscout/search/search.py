@@ -31,7 +31,7 @@ from archscout.search.run import CALIBRATION, BudgetTooSmall, SearchRun
 from archscout.store.store import Store, run_lock
 from archscout.workers.engines import engine as make_engine
 
-_RESERVE_SHARE, _RESERVE_MOST = 0.2, 12.0
+_RESERVE_SHARE, _RESERVE_MOST = 0.15, 9.0
 """Of a time budget, kept for measuring, testing, exporting and reporting the winner (seconds at most)."""
 
 
