@@ -204,6 +204,7 @@ def time_job(payload: Any, architecture: Architecture, seed: int) -> float:
     """Runs in a worker: seconds that an epoch of training takes, from a few steps of it."""
     from archscout.networks.pick import build
     from archscout.training.recipe import Recipe
+    from archscout.training.speed import choose
     from archscout.training.trainer import train
 
     space, task, device = payload
@@ -216,6 +217,16 @@ def time_job(payload: Any, architecture: Architecture, seed: int) -> float:
         valid=task.valid.head(max(1, round(examples * len(task.valid) / len(task.train)))),
     )
     network = build(space, architecture, task, seed=seed, device=device)
+    x, y = part.tensors(part.train.head(recipe.batch_size), device)
+    mode = choose(
+        network,
+        x,
+        lambda network, x: part.loss(network(x), y, recipe.label_smoothing),
+        steps=recipe.epochs * len(task.train) // recipe.batch_size,
+        precision=recipe.precision,
+        layout=recipe.layout,
+    )
+    recipe = replace(recipe, precision=mode.precision, layout=mode.layout)
     began = time.perf_counter()
     outcome = train(network, part, replace(recipe, epochs=2), seed=seed, device=device)
     marks = [row["seconds"] for row in outcome.curve]
