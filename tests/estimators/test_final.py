@@ -1,0 +1,114 @@
+"""The final training: what it learns from, when it ends, and that an interrupted one ends in the same weights."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from archscout.core.estimator import Setting
+from archscout.core.registry import create
+from archscout.estimators import final
+from archscout.estimators.final import FinalTraining, final_weights, widened
+from archscout.testing import tiny_task
+from archscout.training import checkpoint
+
+SPACE = create("space", "nasbench201:width=4,cells=1")
+ARCHITECTURE = SPACE.parse("|nor_conv_3x3~0|+|skip_connect~0|none~1|+|none~0|none~1|nor_conv_3x3~2|")
+
+
+@pytest.fixture(scope="module")
+def task():
+    return tiny_task(examples=150)
+
+
+def test_what_is_held_out_is_learned_from_by_nobody_and_nothing_is_lost(task):
+    wide = widened(task, seed=3)
+    count = len(task.valid)
+    assert len(wide.valid) == round(0.2 * count)
+    assert len(wide.train) == len(task.train) + count - len(wide.valid)
+    everything = np.concatenate([task.train.x, task.valid.x]).sum(dtype=np.int64)
+    assert np.concatenate([wide.train.x, wide.valid.x]).sum(dtype=np.int64) == everything
+    learned = {image.tobytes() for image in wide.train.x}
+    assert not any(image.tobytes() in learned for image in wide.valid.x)
+    assert (wide.mean, wide.std) == (task.mean, task.std), "the network is fed as before"
+    assert wide.test is task.test
+
+
+def test_it_trains_as_long_as_was_planned_and_keeps_the_weights(task, tmp_path):
+    setting = Setting(SPACE, task, seed=1, folder=tmp_path)
+    (estimate,) = FinalTraining(everything=True).estimate([ARCHITECTURE], setting, fidelity=3)
+    assert [row["epoch"] for row in estimate.curve] == [1, 2, 3]
+    assert estimate.extra["examples"] == len(widened(task, 1).train)
+    assert estimate.extra["valid_examples"] == len(widened(task, 1).valid)
+    weights = checkpoint.read(final_weights(tmp_path, SPACE.canonical(ARCHITECTURE), 3))
+    assert weights is not None
+    (again,) = FinalTraining(everything=True).estimate([ARCHITECTURE], setting, fidelity=3)
+    assert again == estimate, "asked again, it answers from what it kept"
+
+
+class Slow:
+    """A clock that goes faster the longer it is asked: as on a machine that becomes slow half-way."""
+
+    def __init__(self, monkeypatch, pace):
+        self.now = 0.0
+        self.pace = pace
+        train = final.train
+
+        def slowed(*args, on_epoch=None, **keywords):
+            def told(row):
+                row["seconds"] = self.pace(row["epoch"])
+                return bool(on_epoch is not None and on_epoch(row))
+
+            outcome = train(*args, on_epoch=told, **keywords)
+            for row in outcome.curve:
+                row["seconds"] = self.pace(row["epoch"])
+            return outcome
+
+        monkeypatch.setattr(final, "train", slowed)
+
+
+def test_on_a_machine_that_becomes_slow_the_rest_gets_fewer_epochs(task, tmp_path, monkeypatch):
+    # Planned: 20 epochs of a second. From the fourth on each takes two.
+    Slow(monkeypatch, lambda epoch: epoch if epoch <= 3 else 3 + 2 * (epoch - 3))
+    setting = Setting(SPACE, task, seed=1, folder=tmp_path)
+    (estimate,) = FinalTraining(seconds=20.0).estimate([ARCHITECTURE], setting, fidelity=20)
+    done = len(estimate.curve)
+    assert 5 < done < 20
+    assert estimate.extra["planned_epochs"] == 20 and estimate.extra["epochs"] == done
+    rates = [row["learning_rate"] for row in estimate.curve]
+    assert rates[-1] < 0.1 * max(rates), "the learning rate still falls to nothing"
+    assert math.isfinite(estimate.value)
+
+
+def test_a_training_that_was_stopped_half_way_ends_in_the_same_weights(task, tmp_path, monkeypatch):
+    setting = Setting(SPACE, task, seed=1, folder=tmp_path / "whole")
+    Path(setting.folder).mkdir()
+    FinalTraining().estimate([ARCHITECTURE], setting, fidelity=6)
+    form = SPACE.canonical(ARCHITECTURE)
+    whole, _ = checkpoint.read(final_weights(setting.folder, form, 6))
+
+    broken = Setting(SPACE, task, seed=1, folder=tmp_path / "broken")
+    Path(broken.folder).mkdir()
+    train, epochs = final.train, []
+
+    class PowerCut(Exception):
+        pass
+
+    def cut(*args, on_epoch=None, **keywords):
+        def told(row):
+            epochs.append(row["epoch"])
+            if len(epochs) == 3:
+                raise PowerCut
+            return on_epoch(row)
+
+        return train(*args, on_epoch=told, **keywords)
+
+    monkeypatch.setattr(final, "train", cut)
+    with pytest.raises(PowerCut):
+        FinalTraining().estimate([ARCHITECTURE], broken, fidelity=6)
+    monkeypatch.setattr(final, "train", train)
+    FinalTraining().estimate([ARCHITECTURE], broken, fidelity=6)
+    again, _ = checkpoint.read(final_weights(broken.folder, form, 6))
+    assert all(torch.equal(whole[name], again[name]) for name in whole)

@@ -1,0 +1,108 @@
+"""What a budget of time buys, and that it is spent on the winner."""
+
+import math
+
+import pytest
+
+from archscout.core.errors import UsageError
+from archscout.core.method import Candidate
+from archscout.core.registry import create
+from archscout.core.trial import Trial
+from archscout.methods.race import race
+from archscout.search import planning
+from archscout.search.planning import full_epochs, promising
+from archscout.search.search import search
+from archscout.testing import tiny_task
+
+SPACE = "nasbench201:width=4,cells=1"
+
+
+@pytest.fixture(scope="module")
+def task():
+    return tiny_task(examples=300)
+
+
+def test_few_examples_are_seen_often_and_many_are_not_seen_less_than_a_full_training_needs(task):
+    def of(count):
+        return full_epochs(type("Of", (), {"train": range(count)})())
+
+    assert of(1_000) == planning.MOST
+    assert of(3_000) == 80
+    assert of(10**6) == planning.FEWEST
+
+
+def test_more_is_expected_of_larger_networks_only_where_there_is_time_for_them():
+    small, large = (1e6, 0.1), (1e8, 5.0)
+    assert promising(*large, left=1000.0, full=80) > promising(*small, left=1000.0, full=80)
+    assert promising(*large, left=20.0, full=80) < promising(*small, left=20.0, full=80)
+
+
+def test_a_budget_of_time_ends_in_a_long_training_of_the_winner(task, tmp_path):
+    result = search(SPACE, task, budget="25s", workers=0, out=tmp_path, name="timed", seed=1)
+    training = result.metrics["training"]
+    assert training["epochs"] == result.metrics["epochs"] >= 3
+    assert training["examples"] > len(task.train) or not task.drawn
+    spent = result.metrics["seconds"]
+    assert spent["final training"] > 0.25 * spent["total"]
+    names = {row["name"] for row in training["references"]}
+    assert names & set(create("space", SPACE).references()), "hand-made designs take part"
+
+
+def test_a_budget_that_pays_for_nothing_says_what_would(task, tmp_path):
+    with pytest.raises(UsageError, match="does not pay for one trained network .* give at least"):
+        search(SPACE, task, budget="0.01s", workers=0, out=tmp_path, name="nothing")
+
+
+class Racing:
+    """A run whose trainings come to what was said beforehand, and cost what they say."""
+
+    estimator = "trained"
+    workers = 1
+    epochs = 10
+
+    def __init__(self, candidates, values, trainings, seconds):
+        self.space = create("space", SPACE)
+        self.candidates, self.values, self.trainings, self.left = candidates, values, trainings, seconds
+        self.paid = []
+
+    def seconds_left(self):
+        return self.left
+
+    def decide(self, key, make):
+        return make()
+
+    def evaluate(self, architectures, estimator, *, fidelity, phase):
+        rows = []
+        for architecture, epochs in zip(architectures, fidelity, strict=True):
+            self.paid.append((architecture.text, epochs))
+            rows.append(
+                Trial(len(self.paid), architecture, self.space.canonical(architecture), estimator, epochs,
+                      "completed", self.values[architecture.text], phase=phase)
+            )  # fmt: skip
+        return rows
+
+
+@pytest.fixture
+def racers():
+    space = create("space", SPACE)
+    designs = list(space.references().items())[:4]
+    return [Candidate(name, architecture, 1.0 + place, 1e6) for place, (name, architecture) in enumerate(designs)]
+
+
+def test_a_race_gives_equal_time_and_ranks_those_that_went_further_first(racers):
+    values = {racer.architecture.text: value for racer, value in zip(racers, (0.5, 0.9, 0.7, 0.6), strict=True)}
+    run = Racing(racers, values, trainings=4.0, seconds=80.0)
+    ranking = race(run)
+    assert [trial.architecture for trial in ranking] == [racers[i].architecture for i in (1, 2, 3, 0)]
+    seconds = {racer.architecture.text: racer.seconds for racer in racers}
+    first = [epochs * seconds[text] for text, epochs in run.paid[:4]]
+    assert max(first) <= 10.0 and min(first) > 10.0 - max(seconds.values())
+    assert [text for text, _ in run.paid[4:]] == [racers[i].architecture.text for i in (1, 2)]
+    assert sum(epochs * seconds[text] for text, epochs in run.paid) <= 80.0
+
+
+def test_where_hardly_one_training_fits_nobody_races(racers):
+    run = Racing(racers, {}, trainings=1.2, seconds=80.0)
+    ranking = race(run)
+    assert [trial.architecture for trial in ranking] == [racer.architecture for racer in racers]
+    assert not run.paid and all(math.isnan(trial.value) for trial in ranking)
