@@ -93,20 +93,20 @@ def test_a_training_that_was_stopped_half_way_ends_in_the_same_weights(task, tmp
     Path(broken.folder).mkdir()
     train, epochs = final.train, []
 
-    class PowerCut(Exception):
+    class PowerCutError(Exception):
         pass
 
     def cut(*args, on_epoch=None, **keywords):
         def told(row):
             epochs.append(row["epoch"])
             if len(epochs) == 3:
-                raise PowerCut
+                raise PowerCutError
             return on_epoch(row)
 
         return train(*args, on_epoch=told, **keywords)
 
     monkeypatch.setattr(final, "train", cut)
-    with pytest.raises(PowerCut):
+    with pytest.raises(PowerCutError):
         FinalTraining().estimate([ARCHITECTURE], broken, fidelity=6)
     monkeypatch.setattr(final, "train", train)
     FinalTraining().estimate([ARCHITECTURE], broken, fidelity=6)

@@ -49,7 +49,7 @@ def test_a_budget_of_time_ends_in_a_long_training_of_the_winner(task, tmp_path):
 
 
 def test_a_budget_that_pays_for_nothing_says_what_would(task, tmp_path):
-    with pytest.raises(UsageError, match="does not pay for one trained network .* give at least"):
+    with pytest.raises(UsageError, match=r"does not pay for one trained network .* give at least"):
         search(SPACE, task, budget="0.01s", workers=0, out=tmp_path, name="nothing")
 
 
