@@ -32,6 +32,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from value_data import make
+
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "value.json"
 
 
@@ -94,6 +96,7 @@ def main() -> None:
         for seed in range(options.seeds or cell.seeds):
             for contender in chosen(cell, options.contenders):
                 if options.again or not any(same(row, cell, contender, seed) for row in read(options.results)):
+                    make(cell.data, Path(options.data_root), options.work)  # once, and not on the budget
                     row = measured(cell, contender, seed, options)
                     write(options.results, row)
                     shown = f"{row['test_accuracy']:.2%}" if "test_accuracy" in row else row["error"]

@@ -4,13 +4,15 @@ The folder has `images/` with `mnist.npz`, `fashion_mnist.npz`, `cifar10.npz` (a
 `y_test`), `cifar10_jpeg.npz` and `cifar100_jpeg.npz` (JPEG bytes, as `archscout` reads them), and `audio/` with
 `spoken_digits.npz` (recordings of the Free Spoken Digit Dataset: `audio`, `offsets`, `labels`, `is_test`).
 
-Each maker gives a task whose `valid` is drawn from its training examples. AddNIST, MultNIST and CIFARTile are made as
-the competition on unseen data describes them (github.com/Towers-D/NAS-Unseen-Datasets); here they are drawn from the
-sets above, which are smaller than the competition's, so that accuracies are not comparable with those reported there.
+Each maker writes a file or a folder as a user has one, and the task is what Archscout makes of it: `valid` is drawn
+from the training examples. AddNIST, MultNIST and CIFARTile are made as the competition on unseen data describes them
+(github.com/Towers-D/NAS-Unseen-Datasets); here they are drawn from the sets above, which are smaller than the
+competition's, so that accuracies are not comparable with those reported there.
 """
 
 from __future__ import annotations
 
+import io
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -19,51 +21,68 @@ import numpy as np
 from PIL import Image
 
 from archscout.core.seeds import stream
-from archscout.tasks.assemble import Raw, assemble
-from archscout.tasks.files import read_npz
-from archscout.tasks.images import ImageClassification
+from archscout.core.task import Task
 from archscout.tasks.load import load
 
-Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-"""Training images and labels, test images and labels."""
+Splits = dict[str, tuple[np.ndarray, np.ndarray]]
+"""Images (N x H x W, or x 3; uint8) and labels of `train` and `test`."""
 
 PHOTO_CLASSES, PHOTO_EXAMPLES = 10, 80
 SAMPLE_RATE, FRAME, HOP, MELS = 8000, 512, 256, 32
 
 
-def make(name: str, root: Path, work: Path) -> ImageClassification:
-    """The task of a name in `MAKERS`; `work` is where folders of images are written."""
-    return MAKERS[name](root, work)
+def make(name: str, root: Path, work: Path) -> Task:
+    """The task of a name in `MAKERS`; `work` is where what is made is written, once."""
+    if name == "digits":
+        return load("digits")
+    if name == "photos800":
+        return load(photos(root, work))
+    file = work / "data" / f"{name}.npz"
+    if not file.is_file():
+        splits = MAKERS[name](root)
+        arrays = {f"x_{split}": x for split, (x, _) in splits.items()}
+        arrays |= {f"y_{split}": y for split, (_, y) in splits.items()}
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.with_suffix(".new").open("wb") as output:
+            np.savez(output, **arrays)
+        file.with_suffix(".new").replace(file)
+    mirrored = name.startswith("cifar")
+    return load(file, flip=mirrored)
 
 
 # -- sets as they are -------------------------------------------------------------------------------------------------
 
 
-def _digits(root: Path, work: Path) -> ImageClassification:
-    return load("digits")  # type: ignore[return-value]
+def read(root: Path, file: str) -> Splits:
+    """The splits of a file of the folder; JPEG bytes are decoded."""
+    splits = {}
+    with np.load(root / "images" / file, allow_pickle=False) as arrays:
+        for split in ("train", "test"):
+            if f"x_{split}" in arrays:
+                x = arrays[f"x_{split}"]
+            else:
+                data, offsets = arrays[f"jpeg_{split}"].tobytes(), arrays[f"offsets_{split}"].tolist()
+                x = np.stack([np.asarray(Image.open(io.BytesIO(data[a:b]))) for a, b in itertools.pairwise(offsets)])
+            splits[split] = x, arrays[f"y_{split}"].astype(np.int64)
+    return splits
 
 
-def _of_file(name: str, file: str, train: int | None = None) -> Callable[[Path, Path], ImageClassification]:
-    def task(root: Path, work: Path) -> ImageClassification:
-        raw, class_names = read_npz(root / "images" / file)
+def _of_file(file: str, train: int | None = None) -> Callable[[Path], Splits]:
+    def maker(root: Path) -> Splits:
+        splits = read(root, file)
         if train is not None:
-            rows = stream(0, "value", name).permutation(len(raw["train"].y))[:train]
-            raw["train"] = Raw(raw["train"].x[rows], raw["train"].y[rows], name, name)
-        return assemble(name, name, raw, class_names)
+            x, y = splits["train"]
+            rows = stream(0, "value", file).permutation(len(y))[:train]
+            splits["train"] = x[rows], y[rows]
+        return splits
 
-    return task
-
-
-def _task(name: str, arrays: Arrays, *, flip: bool = False) -> ImageClassification:
-    x_train, y_train, x_test, y_test = arrays
-    raw = {"train": Raw(x_train, y_train, name, name), "test": Raw(x_test, y_test, name, name)}
-    return assemble(name, name, raw, flip=flip)
+    return maker
 
 
 # -- spoken digits as pictures ----------------------------------------------------------------------------------------
 
 
-def _spoken(root: Path, work: Path) -> ImageClassification:
+def _spoken(root: Path) -> Splits:
     """Log-mel spectrograms of one second, 32 bands x 32 frames, grey."""
     with np.load(root / "audio" / "spoken_digits.npz", allow_pickle=False) as file:
         audio, offsets, labels, is_test = (file[key] for key in ("audio", "offsets", "labels", "is_test"))
@@ -76,7 +95,7 @@ def _spoken(root: Path, work: Path) -> ImageClassification:
     low, high = np.percentile(logs[~is_test], [1, 99])
     x = np.rint(((logs - low) / (high - low)).clip(0, 1) * 255).astype(np.uint8)
     y = labels.astype(np.int64)
-    return _task("spoken", (x[~is_test], y[~is_test], x[is_test], y[is_test]))
+    return {"train": (x[~is_test], y[~is_test]), "test": (x[is_test], y[is_test])}
 
 
 def log_mel_energies(waves: np.ndarray) -> np.ndarray:
@@ -99,35 +118,32 @@ def mel_filters() -> np.ndarray:
 # -- a folder of photographs ------------------------------------------------------------------------------------------
 
 
-def _photos(root: Path, work: Path) -> ImageClassification:
+def photos(root: Path, work: Path) -> Path:
     """A folder as a user has it: 80 pictures of each of ten classes of CIFAR-100 to train on, the others to test."""
-    folder = work / "photos800"
-    if not (folder / "complete").is_file():
-        raw, class_names = read_npz(root / "images" / "cifar100_jpeg.npz")
-        assert class_names is not None
+    folder, new = work / "data" / "photos800", work / "data" / "photos800.new"
+    if not folder.is_dir():
+        splits = read(root, "cifar100_jpeg.npz")
         rng = stream(0, "value", "photos")
-        chosen = np.sort(rng.choice(len(class_names), PHOTO_CLASSES, replace=False))
-        for label in chosen:
-            pictures = np.concatenate([raw[split].x[raw[split].y == label] for split in ("train", "test")])
+        for label in np.sort(rng.choice(100, PHOTO_CLASSES, replace=False)):
+            pictures = np.concatenate([x[y == label] for x, y in splits.values()])
             for row, picture in enumerate(pictures[rng.permutation(len(pictures))]):
-                split = "train" if row < PHOTO_EXAMPLES else "test"
-                file = folder / split / class_names[label] / f"{row:03d}.png"
+                file = new / ("train" if row < PHOTO_EXAMPLES else "test") / f"class {label:02d}" / f"{row:03d}.png"
                 file.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(picture).save(file)
-        (folder / "complete").touch()
-    return load(folder)  # type: ignore[return-value]
+        new.rename(folder)
+    return folder
 
 
 # -- the exam of unseen data ------------------------------------------------------------------------------------------
 
 
-def _addnist(root: Path, work: Path) -> ImageClassification:
-    return _task("addnist", (*_three_digits(root, "train", 20_000, _sum), *_three_digits(root, "test", 5_000, _sum)))
+def _addnist(root: Path) -> Splits:
+    return {"train": _three_digits(root, "train", 20_000, _sum), "test": _three_digits(root, "test", 5_000, _sum)}
 
 
-def _multnist(root: Path, work: Path) -> ImageClassification:
-    splits = (*_three_digits(root, "train", 20_000, _product), *_three_digits(root, "test", 5_000, _product))
-    return _task("multnist", splits)
+def _multnist(root: Path) -> Splits:
+    sizes = (("train", 20_000), ("test", 5_000))
+    return {split: _three_digits(root, split, count, _product) for split, count in sizes}
 
 
 def _sum(digits: np.ndarray) -> np.ndarray:
@@ -144,9 +160,7 @@ def _three_digits(
     root: Path, split: str, count: int, label: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Images whose red, green and blue are three digits, with what `label` makes of the digits (not those below 0)."""
-    raw, _ = read_npz(root / "images" / "mnist.npz")
-    x, y = raw[split].x, raw[split].y.astype(np.int64)
-    x = x.reshape(len(x), *x.shape[1:3])
+    x, y = read(root, "mnist.npz")[split]
     rng = stream(0, "value", label.__name__, split)
     rows = rng.integers(len(y), size=(2 * count, 3))
     labels = label(y[rows])
@@ -154,14 +168,13 @@ def _three_digits(
     return np.stack([x[rows[:, colour]] for colour in range(3)], -1), labels
 
 
-def _cifartile(root: Path, work: Path) -> ImageClassification:
-    return _task("cifartile", (*_tiles(root, "train", 15_000), *_tiles(root, "test", 4_000)), flip=True)
+def _cifartile(root: Path) -> Splits:
+    return {"train": _tiles(root, "train", 15_000), "test": _tiles(root, "test", 4_000)}
 
 
 def _tiles(root: Path, split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Four images in a square; the class is the number of different labels, less one, each equally often."""
-    raw, _ = read_npz(root / "images" / "cifar10_jpeg.npz")
-    x, y = raw[split].x, raw[split].y.astype(np.int64)
+    x, y = read(root, "cifar10_jpeg.npz")[split]
     rows_of = [np.flatnonzero(y == label) for label in range(10)]
     rng = stream(0, "value", "cifartile", split)
     images = np.empty((count, 64, 64, 3), np.uint8)
@@ -175,15 +188,13 @@ def _tiles(root: Path, split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
     return images[order], classes[order]
 
 
-MAKERS: dict[str, Callable[[Path, Path], ImageClassification]] = {
-    "digits": _digits,
-    "mnist": _of_file("mnist", "mnist.npz"),
-    "fashion": _of_file("fashion", "fashion_mnist.npz"),
+MAKERS: dict[str, Callable[[Path], Splits]] = {
+    "mnist": _of_file("mnist.npz"),
+    "fashion": _of_file("fashion_mnist.npz"),
     "spoken": _spoken,
-    "cifar10-3000": _of_file("cifar10-3000", "cifar10.npz"),
-    "cifar10-20000": _of_file("cifar10-20000", "cifar10_jpeg.npz", 20_000),
-    "cifar100-10000": _of_file("cifar100-10000", "cifar100_jpeg.npz"),
-    "photos800": _photos,
+    "cifar10-3000": _of_file("cifar10.npz"),
+    "cifar10-20000": _of_file("cifar10_jpeg.npz", 20_000),
+    "cifar100-10000": _of_file("cifar100_jpeg.npz"),
     "addnist": _addnist,
     "multnist": _multnist,
     "cifartile": _cifartile,
