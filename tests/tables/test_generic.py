@@ -101,3 +101,10 @@ def test_files_that_are_not_there_or_not_readable(tmp_path):
     (tmp_path / "empty.csv").write_text("")
     with pytest.raises(DataError, match=r"empty\.csv' is no readable CSV file"):
         generic.read(tmp_path / "empty.csv", "nasbench201", ["v=acc"])
+
+
+def test_architectures_of_digits_keep_their_zeros_and_commas_are_points(tmp_path):
+    (tmp_path / "macro.csv").write_text("architecture;acc\n00120210;93,5\n12000000;91\n")
+    draft = generic.read(tmp_path / "macro.csv", "nasbench_macro", ["valid:percent=acc"])
+    assert draft.columns["architecture"] == ["00120210", "12000000"]
+    assert draft.columns["valid"].tolist() == [0.935, 0.91]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import shutil
@@ -18,6 +17,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.errors import DataError, UsageError
 from archscout.core.estimator import Setting
 from archscout.core.registry import create
+from archscout.core.sheet import read_sheet
 from archscout.core.space import Space
 from archscout.networks.pick import build
 from archscout.tasks.images import undescribe
@@ -172,19 +172,13 @@ def read_times(file: Path, space: Space, known: Sequence[str] = ()) -> tuple[lis
     """
     if not file.is_file():
         raise UsageError(f"there is no file '{file}': name the CSV file of times that measure.py wrote.")
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as opened:
-            reader = csv.DictReader(opened)
-            rows, columns = list(reader), [str(name).strip() for name in reader.fieldnames or ()]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"'{file}' is no CSV file ({error}): give the times as text, separated by commas.") from error
-    column = _column(file, columns)
+    sheet = read_sheet(file)
+    column = _column(file, sheet.headings)
     architectures, ms = [], []
-    for number, row in enumerate(rows, start=2):
-        cells = {str(key).strip(): str(value or "").strip() for key, value in row.items()}
-        where = f"'{file}', line {number}"
+    for line, written, time in zip(sheet.lines, sheet.column("architecture"), sheet.column(column), strict=True):
+        where = f"'{file}', line {line}"
         try:
-            architecture = space.parse(cells["architecture"])
+            architecture = space.parse(written)
         except UsageError as error:
             raise DataError(f"{where}: no architecture of space '{space.name}' ({error})") from error
         if known and architecture.text not in known:
@@ -192,14 +186,14 @@ def read_times(file: Path, space: Space, known: Sequence[str] = ()) -> tuple[lis
                 f"{where}: '{architecture}' is none of the {len(known)} networks of the bundle: give times of those."
             )
         try:
-            milliseconds = float(cells[column]) * UNITS[column]
+            milliseconds = sheet.number(time) * UNITS[column]
         except ValueError as error:
             raise DataError(
-                f"{where}: '{cells[column]}' is no number: give plain numbers, all in the unit of the column {column}."
+                f"{where}: '{time}' is no number: give plain numbers, all in the unit of the column {column}."
             ) from error
         if not (math.isfinite(milliseconds) and milliseconds > 0):
             raise DataError(
-                f"{where}: a latency of {cells[column]} is not above zero: measure this network again, or leave it out."
+                f"{where}: a latency of {time} is not above zero: measure this network again, or leave it out."
             )
         architectures.append(architecture)
         ms.append(milliseconds)

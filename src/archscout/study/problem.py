@@ -14,6 +14,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.errors import DataError, UsageError, nearest
 from archscout.core.registry import create, names, parse_name
 from archscout.core.seeds import stream
+from archscout.core.sheet import read_sheet
 from archscout.core.space import Space
 from archscout.estimators.curves.base import Curve, CurveReader, Curves
 from archscout.estimators.curves.features import features_of, reader
@@ -280,8 +281,6 @@ class _Scores:
 
 
 def _read(file: Path) -> dict[str, Sequence[Any]]:
-    import csv
-
     if not file.is_file():
         raise UsageError(f"there is no file '{file}': name a CSV or Parquet file of 'archscout score'.")
     if file.suffix == ".parquet":
@@ -289,9 +288,8 @@ def _read(file: Path) -> dict[str, Sequence[Any]]:
 
         columns: dict[str, Sequence[Any]] = pq.read_table(file).to_pydict()
     else:
-        with file.open(newline="", encoding="utf-8") as stream_:
-            lines = list(csv.DictReader(stream_))
-        columns = {name: [line[name] for line in lines] for name in (lines[0] if lines else ())}
+        sheet = read_sheet(file)
+        columns = {name: sheet.column(name) for name in sheet.headings}
     if "architecture" not in columns:
         raise DataError(f"'{file}' has no column 'architecture': name a file of 'archscout score'.")
     return {

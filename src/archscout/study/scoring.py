@@ -27,6 +27,7 @@ from archscout.core.errors import ArchscoutError, DataError, UsageError
 from archscout.core.estimator import Estimator, Setting
 from archscout.core.registry import create
 from archscout.core.seeds import stream
+from archscout.core.sheet import read_sheet
 from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.core.trial import Estimate
@@ -160,8 +161,7 @@ def read_architectures(file: Path, space: Space) -> list[Architecture]:
         if kind == ".parquet":
             numbered = _parquet_column(file)
         else:
-            text = file.read_text(encoding="utf-8-sig")
-            numbered = _csv_column(text, file) if kind == ".csv" else enumerate(text.splitlines(), start=1)
+            numbered = _csv_column(file) if kind == ".csv" else _lines(file)
         architectures = []
         for number, written in numbered:
             if written.strip():
@@ -176,12 +176,15 @@ def read_architectures(file: Path, space: Space) -> list[Architecture]:
     return architectures
 
 
-def _csv_column(text: str, file: Path) -> Iterator[tuple[int, str]]:
-    reader = csv.DictReader(io.StringIO(text))
-    if "architecture" not in (reader.fieldnames or ()):
+def _lines(file: Path) -> Iterator[tuple[int, str]]:
+    return enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1)
+
+
+def _csv_column(file: Path) -> Iterator[tuple[int, str]]:
+    sheet = read_sheet(file)
+    if "architecture" not in sheet.headings:
         raise DataError(f"'{file}' has no column 'architecture': name the column of the architectures so.")
-    for row in reader:
-        yield reader.line_num, row["architecture"] or ""
+    return zip(sheet.lines, sheet.column("architecture"), strict=True)
 
 
 def _parquet_column(file: Path) -> Iterator[tuple[int, str]]:

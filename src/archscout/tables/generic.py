@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from archscout.core.errors import DataError, UsageError, nearest
+from archscout.core.sheet import Sheet, read_sheet
 from archscout.core.space import Space
 from archscout.tables.draft import Draft, fractions, numbers, read_columns
 from archscout.tables.table import HIGHER, Metric
@@ -40,7 +42,7 @@ def read(file: Path, space: str | Space, columns: Sequence[str]) -> Draft:
     if twice:
         raise UsageError(f"metric '{min(twice)}' is named twice: give one --column for each.")
     needed = list(dict.fromkeys([where, *(column for _, _, column in chosen)]))
-    found = _csv(file, needed) if file.suffix.lower() == ".csv" else read_columns(file, needed)
+    found = _csv(file, where, needed) if file.suffix.lower() == ".csv" else read_columns(file, needed)
     made: dict[str, Any] = {"architecture": found[where]}
     for name, kind, column in chosen:
         made[name] = _values(found[column], file, column, kind)
@@ -92,17 +94,18 @@ def _values(values: list[Any], file: Path, column: str, kind: str) -> Any:
     return made
 
 
-def _csv(file: Path, needed: Sequence[str]) -> dict[str, list[Any]]:
-    import pyarrow as pa
-    from pyarrow import csv
-
+def _csv(file: Path, where: str, needed: Sequence[str]) -> dict[str, list[Any]]:
     if not file.is_file():
         raise DataError(f"there is no file '{file}': name the file to import.")
+    sheet = read_sheet(file)
+    columns = {column: sheet.column(column) for column in needed}
+    return {name: cells if name == where else [_cell(sheet, text) for text in cells] for name, cells in columns.items()}
+
+
+def _cell(sheet: Sheet, text: str) -> str:
+    """A number with a point in it; architectures are left as they are, so that those of digits keep leading zeros."""
     try:
-        content = csv.read_csv(file)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"'{file}' is no readable CSV file ({str(error).partition('.')[0]}).") from error
-    for column in needed:
-        if column not in content.column_names:
-            raise DataError(f"'{file}' has no column '{column}': {nearest(column, content.column_names)}")
-    return content.select(needed).to_pydict()  # type: ignore[no-any-return]
+        number = sheet.number(text)
+    except ValueError:
+        return text
+    return text.replace(",", ".") if "," in text and math.isfinite(number) else text
