@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from archscout.networks.choices import BatchNorm2d, Conv2d, Depth, OneOf, Width
-from archscout.networks.structure import kept_tensors
 from archscout.spaces.model import ModelSpace
 
 
@@ -138,10 +137,6 @@ def test_what_a_network_does_while_it_runs_does_not_change_its_digest() -> None:
     space = ModelSpace(Counting())
     space.module(torch.zeros(2, 1, 8, 8))
     assert space.digest == of(Counting())
-
-
-def test_kept_are_tensors_outside_layers_that_initialise_themselves() -> None:
-    assert set(kept_tensors(Net())) == {"scale", "mean"}
 
 
 SCRIPT = """

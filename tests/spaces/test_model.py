@@ -290,16 +290,18 @@ def test_ties_and_loose_tensors_survive():
     assert counts == {"cpu": 26 + 192, "meta": 26 + 192}
 
 
-def test_weights_are_new_and_the_module_is_left_alone():
+def test_weights_are_new_where_none_was_given_and_the_module_is_left_alone():
     net = Net()
     with torch.no_grad():
         net.head[2].weight.fill_(3.0)
         net.stem.largest.weight.fill_(5.0)
     before = {name: value.clone() for name, value in net.state_dict().items()}
     space, task = ModelSpace(net), tiny_task()
-    network = build(space, space.sample(stream(0)), task, seed=1)
-    assert network.head[2].weight.std() > 0
-    assert network.stem.weight.abs().max() < 5
+    network = build(space, space.sample(stream(1)), task, seed=1)
+    assert bool((network.head[2].weight == 3).all())
+    assert network.stem.weight.shape != net.stem.largest.weight.shape
+    assert 0 < network.stem.weight.abs().max() < 1
+    assert network.neck.weight.std() > 0
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
     assert net.training
     assert net.act2.name == "act"

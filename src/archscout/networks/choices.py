@@ -21,7 +21,7 @@ import copy
 import operator
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -42,6 +42,10 @@ class Resolver:
     """Goes along in the memo of a deep copy and says what each choice becomes."""
 
     pick: Pick
+    given: Mapping[int, str] = field(default_factory=dict)
+    """Why each tensor, by its `id`, that was given to the module is kept (`archscout.networks.initialisation`)."""
+    replaced: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    """Tensors of layers that were built anew, and those given ones whose values they take over."""
 
     def number(self, number: Any) -> Any:
         """What a number becomes: an integer in a stand-alone network, an `Elastic` in a supernet."""
@@ -51,19 +55,33 @@ class Resolver:
         return self.pick.number(_named(choice))
 
 
-def resolve(module: nn.Module, pick: Pick) -> nn.Module:
+def resolve(
+    module: nn.Module, pick: Pick, given: Mapping[int, str] | None = None
+) -> tuple[nn.Module, list[tuple[Tensor, Tensor]]]:
     """A copy of a module in which `pick` has decided every choice; tensors have their old values.
 
     Under `torch.device("meta")` nothing is allocated.
+
+    Args:
+        module: with choice layers.
+        pick: decides.
+        given: the tensors of the module, by `id`, whose values are to be kept.
+
+    Returns:
+        The copy, and the tensors in it that stand for a given one of the same shape, each with that one.
     """
-    memo: dict[Any, Any] = {_RESOLVER: Resolver(pick)}
+    resolver = Resolver(pick, given or {})
+    memo: dict[Any, Any] = {_RESOLVER: resolver}
     if torch.empty(0).device.type == "meta":
         # One new tensor for each old one keeps tied weights tied, which `Module.to` would not.
         for parameter in module.parameters():
             bare = torch.empty_like(parameter, device="meta")
             memo[id(parameter)] = nn.Parameter(bare, requires_grad=parameter.requires_grad)
         memo |= {id(buffer): torch.empty_like(buffer, device="meta") for buffer in module.buffers()}
-    return copy.deepcopy(module, memo)
+    network = copy.deepcopy(module, memo)
+    originals = [t for t in (*module.parameters(), *module.buffers()) if id(t) in resolver.given]
+    copied = [(memo[id(t)], t) for t in originals if isinstance(memo.get(id(t)), Tensor)]
+    return network, [*copied, *resolver.replaced]
 
 
 # -- numbers ------------------------------------------------------------------------------------------------------
@@ -249,7 +267,14 @@ class NumberLayer(ChoiceLayer):
         self.largest = make(*(n.largest() if isinstance(n, Undecided) else n for n in numbers.values()))
 
     def build(self, resolver: Resolver, memo: dict[Any, Any]) -> nn.Module:
-        return self.make(*(resolver.number(number) for number in self.numbers.values()))
+        layer = self.make(*(resolver.number(number) for number in self.numbers.values()))
+        tensors = dict(layer.named_parameters()) | dict(layer.named_buffers())
+        for name, original in (*self.largest.named_parameters(), *self.largest.named_buffers()):
+            # A narrower layer is another one: it begins anew, and learns even where the widest was frozen.
+            if id(original) in resolver.given and name in tensors and tensors[name].shape == original.shape:
+                tensors[name].requires_grad_(original.requires_grad)
+                resolver.replaced.append((tensors[name], original))
+        return layer
 
     def forward(self, x: Tensor) -> Tensor:
         return self.largest(x)  # type: ignore[no-any-return]

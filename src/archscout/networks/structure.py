@@ -1,26 +1,15 @@
-"""What tells one module from another: its structure, and the tensors that every network made of it begins with."""
+"""What tells the structure of one module from that of another."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from archscout.core.digest import Digest
 
 _TENSORS = ("_parameters", "_buffers")
 _ELSEWHERE = (*_TENSORS, "_modules", "training", "_non_persistent_buffers_set")
-
-
-def kept_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """The parameters and buffers, by path, whose values a build keeps: those of no layer that is initialised anew."""
-    kept: dict[str, Tensor] = {}
-    for path, part in module.named_modules():
-        if not _initialises(part):
-            prefix = f"{path}." if path else ""
-            kept |= {prefix + name: tensor for name, tensor in part.named_parameters(recurse=False)}
-            kept |= {prefix + name: tensor for name, tensor in part.named_buffers(recurse=False)}
-    return kept
 
 
 def structure(module: nn.Module) -> str:
@@ -30,11 +19,6 @@ def structure(module: nn.Module) -> str:
     and shapes, types, sharing and `requires_grad` of all tensors.
     """
     return _Structure(module).add(module).text()
-
-
-def _initialises(part: nn.Module) -> bool:
-    reset = getattr(part, "reset_parameters", None) or getattr(part, "_reset_parameters", None)
-    return callable(reset)
 
 
 class _Structure(Digest):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,8 +15,9 @@ from archscout.core.errors import UsageError
 from archscout.core.space import Pick, Space
 from archscout.core.task import Task
 from archscout.networks.choices import Use, declare, resolve
+from archscout.networks.initialisation import adopt, draw, looks_drawn
 from archscout.networks.pick import ArchitecturePick
-from archscout.networks.structure import kept_tensors, structure
+from archscout.networks.structure import structure
 
 
 class ModelSpace(Space):
@@ -33,8 +33,9 @@ class ModelSpace(Space):
     of which several places make use has one condition that holds wherever any of them is built, and perhaps elsewhere:
     there its value changes nothing, and `simplify` and `canonical` see to it that such architectures count as one.
 
-    The network of an architecture is a copy of the module without choice layers, in which every layer that has
-    `reset_parameters` is initialised anew; parameters and buffers outside such layers keep their values.
+    The network of an architecture is a copy of the module without choice layers. Weights that were given to the module
+    (frozen, loaded, initialised by its own code) are kept where the layer has its largest size, as `given` names them;
+    all others are drawn anew from the seed (`archscout.networks.initialisation` says how they are told apart).
 
     Raises:
         UsageError: where the module contains no choice, or two different choices of one name.
@@ -44,7 +45,8 @@ class ModelSpace(Space):
         if not isinstance(module, nn.Module):
             raise UsageError(f"a space is made of a torch.nn.Module, not of {type(module).__name__} '{module}'.")
         self.name = name or type(module).__name__
-        self.module = copy.deepcopy(module).cpu().eval()
+        self._adopted = adopt(module)
+        self.module = self._adopted.module.eval()
         self._uses = declare(self.module)
         if not self._uses:
             raise UsageError(
@@ -56,9 +58,15 @@ class ModelSpace(Space):
 
     def identity(self) -> dict[str, Any]:
         """Name and choices, the module's structure, and the values that every network of the space begins with."""
-        kept = {path: digest(tensor) for path, tensor in kept_tensors(self.module).items()}
+        # What is drawn at random each time the module is made is the same space with other starting weights.
+        kept = {p: None if looks_drawn(t) else digest(t) for p, t in self._adopted.tensors().items()}
         about = {"class": type(self), "parameters": self.name, "choices": list(self.choices)}
         return about | {"structure": self._structure, "tensors": kept}
+
+    @property
+    def given(self) -> Mapping[str, str]:
+        """The tensors of the module that networks begin with, by path, and why: `frozen`, `own` or `set`."""
+        return self._adopted.given
 
     @property
     def choices(self) -> Sequence[Choice]:
@@ -102,12 +110,13 @@ class ModelSpace(Space):
         self._check_outputs(self.module, task)
 
     def network(self, task: Task, pick: Pick) -> nn.Module:
-        network = resolve(self.module, pick)
-        # From the inside out, so that a module that initialises its parts has the last word.
-        for module in reversed(list(network.modules())):
-            reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
-            if callable(reset):
-                reset()
+        given = {id(tensor): self._adopted.given[path] for path, tensor in self._adopted.tensors().items()}
+        network, kept = resolve(self.module, pick, given)
+        draw(network)
+        with torch.no_grad():
+            for tensor, original in kept:
+                if not tensor.is_meta:
+                    tensor.copy_(original)
         if not any(parameter.is_meta for parameter in network.parameters()):
             self._check_outputs(network.eval() if isinstance(pick, ArchitecturePick) else self.module, task)
         return network.train()
