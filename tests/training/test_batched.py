@@ -18,7 +18,7 @@ from archscout.networks.stacked import Unstackable, stack
 from archscout.spaces.nasbench201 import NASBench201
 from archscout.tasks.images import ImageClassification
 from archscout.testing import tiny_task
-from archscout.training import batched
+from archscout.training import batched, course
 from archscout.training.batched import stack_size, train_many
 from archscout.training.trainer import CHECKPOINT, Outcome, Recipe, predict, train
 
@@ -130,19 +130,19 @@ def test_an_interrupted_training_continues(
 ) -> None:
     expected = networks(task)
     outcomes = train_many(expected, task, RECIPES["sgd"], seeds=range(5))
-    monkeypatch.setattr(batched, "CHECKPOINT_SECONDS", 0.0)
-    advance = batched._Run.advance
+    monkeypatch.setattr(course, "CHECKPOINT_SECONDS", 0.0)
+    advance = course.Course._advance
 
     def killed(run: Any, seconds: Any) -> None:
         if run.epoch == 2:
             raise KeyboardInterrupt
         advance(run, seconds)
 
-    monkeypatch.setattr(batched._Run, "advance", killed)
+    monkeypatch.setattr(course.Course, "_advance", killed)
     with pytest.raises(KeyboardInterrupt):
         train_many(networks(task), task, RECIPES["sgd"], seeds=range(5), folder=tmp_path)
     assert (tmp_path / "0" / CHECKPOINT).is_file()
-    monkeypatch.setattr(batched._Run, "advance", advance)
+    monkeypatch.setattr(course.Course, "_advance", advance)
     continued = networks(task)
     again = train_many(continued, task, RECIPES["sgd"], seeds=range(5), folder=tmp_path)
     for ours, theirs, network, other in zip(again, outcomes, continued, expected, strict=True):

@@ -16,7 +16,7 @@ from archscout.core.seeds import derive
 from archscout.core.task import Split
 from archscout.tasks.images import ImageClassification
 from archscout.testing import tiny_task
-from archscout.training import checkpoint, trainer
+from archscout.training import checkpoint, course
 from archscout.training.trainer import CHECKPOINT, Outcome, Recipe, predict, train
 
 RECIPES = {
@@ -418,7 +418,7 @@ def test_a_crash_while_writing_leaves_the_checkpoint_before(
             raise OSError("no space left on device")
         return replace(self, target)
 
-    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(course, "CHECKPOINT_SECONDS", 0)
     monkeypatch.setattr(Path, "replace", crash)
     with pytest.raises(OSError, match="no space"):
         train(make_network(), task, RECIPES["sgd"], seed=0, folder=tmp_path)
@@ -519,3 +519,64 @@ def test_a_checkpoint_gives_back_tensors_and_notes(tmp_path: Path) -> None:
     assert checkpoint.read(tmp_path / "missing") is None
     checkpoint.write(file, {}, {"format": 99})
     assert checkpoint.read(file) is None
+
+
+# -- starts, smaller images, and what is fitted -------------------------------------------------------------------
+
+
+def test_a_training_starts_from_given_weights(task: ImageClassification, tmp_path: Path) -> None:
+    trained, ours, theirs = make_network(), make_network(), make_network()
+    train(trained, task, RECIPES["sgd"], seed=0)
+    start = {name: tensor for name, tensor in state(trained).items() if not name.startswith("7.")}
+    theirs.load_state_dict(start, strict=False)  # but for the last layer
+    train(theirs, task, RECIPES["sgd"], seed=1)
+    outcome = train(ours, task, RECIPES["sgd"], seed=1, start=start, folder=tmp_path)
+    assert same(state(ours), state(theirs))
+    assert outcome.curve[0]["train_loss"] < train(make_network(), task, RECIPES["sgd"], seed=1).curve[0]["train_loss"]
+    with pytest.raises(UsageError, match="is of another training"):
+        train(make_network(), task, RECIPES["sgd"], seed=1, folder=tmp_path)
+    with pytest.raises(UsageError, match="none of the weights"):
+        train(make_network(), task, RECIPES["sgd"], seed=1, start={"other": torch.zeros(3)})
+
+
+def test_training_on_validation_examples_too_keeps_the_last_epoch(task: ImageClassification) -> None:
+    recipe = dataclasses.replace(RECIPES["sgd"], fit_on="train+valid", batch_size=16, augment=False)
+    both = dataclasses.replace(
+        task, train=Split(np.concatenate([task.train.x, task.valid.x]), np.concatenate([task.train.y, task.valid.y])),
+        statistics=(task.mean, task.std),
+    )  # fmt: skip
+    ours, theirs = make_network(), make_network()
+    outcome = train(ours, task, recipe, seed=0)
+    curve = train(theirs, both, dataclasses.replace(recipe, fit_on="train"), seed=0).curve
+    assert [row["train_loss"] for row in outcome.curve] == [row["train_loss"] for row in curve]
+    assert outcome.best_epoch == recipe.epochs
+    assert math.isnan(outcome.valid_metric)
+    assert "valid_loss" not in outcome.curve[0]
+
+
+class Sizes(nn.Module):
+    """Remembers the sides of the images that it is trained on."""
+
+    def __init__(self, flat: bool = False) -> None:
+        super().__init__()
+        self.sides: list[int] = []
+        self.layer = nn.Conv2d(1, 6, 3, padding=1)
+        self.pool: nn.Module = nn.Identity() if flat else nn.AdaptiveAvgPool2d(1)
+        self.last = nn.Linear(384 if flat else 6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and (not self.sides or self.sides[-1] != x.shape[2]):
+            self.sides.append(x.shape[2])
+        return self.last(self.pool(self.layer(x)).flatten(1))  # type: ignore[no-any-return]
+
+
+def test_the_first_epochs_see_smaller_images(task: ImageClassification) -> None:
+    recipe = Recipe(epochs=8, batch_size=12, smaller_side=0.5, smaller_epochs=0.5)
+    network = Sizes()
+    outcome = train(network, task, recipe, seed=0)
+    assert network.sides == [4, 5, 6, 7, 8]
+    assert [recipe.side(epoch, 0.5) for epoch in (0, 2, 4, 7)] == [0.5, 0.75, 1, 1]
+    assert len(outcome.curve) == 8
+    fixed = Sizes(flat=True)  # it takes images of one size alone
+    train(fixed, task, recipe, seed=0)
+    assert fixed.sides == [8]

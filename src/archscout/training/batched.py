@@ -10,32 +10,23 @@ touch the others.
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
-from archscout.core.errors import UsageError
-from archscout.core.seeds import derive
 from archscout.core.task import Split, Task
 from archscout.networks.stacked import Stack, Unstackable, stack
 from archscout.training import checkpoint as checkpoints
-from archscout.training.contexts import evaluation, norm_momentum
-from archscout.training.optimizers import make_optimizer, restore_optimizer
+from archscout.training.contexts import evaluation, norm_momentum, own_randomness
+from archscout.training.course import CHECKPOINT, Course, Data, Examples, Outcome
+from archscout.training.objective import Objective
 from archscout.training.recipe import Recipe
 from archscout.training.speed import Mode, choose, laid_out
-from archscout.training.trainer import (
-    CHECKED_STEPS,
-    CHECKPOINT,
-    CHECKPOINT_SECONDS,
-    Outcome,
-    Row,
-    train,
-)
+from archscout.training.trainer import train
 
 LEAST = 3
 """Fewer networks than these are no faster together."""
@@ -134,11 +125,11 @@ def _together(
     measured: Mapping[str, Split],
 ) -> list[Outcome]:
     started = time.perf_counter()
-    x, y = task.tensors(task.train, device)
+    data = Data(task, recipe, device, measured)
     try:
         if len(networks) < LEAST:
             raise Unstackable("they are too few.")
-        stacked = stack(networks, x[:2])
+        stacked = stack(networks, data.fitted.x[:2])
     except Unstackable:
         return [
             train(network, task, recipe, seed=seed, device=device, folder=None if folder is None else folder / str(i),
@@ -147,38 +138,28 @@ def _together(
         ]  # fmt: skip
     path = None if folder is None else folder / CHECKPOINT
     checkpoint = None if path is None else checkpoints.read(path, device)
-    with norm_momentum(stacked, recipe.norm_momentum):
-        mode = _mode(stacked, task, recipe, x, y, checkpoint)
-    with laid_out(stacked, mode.memory_format), norm_momentum(stacked, recipe.norm_momentum):
-        run = _Run(stacked, task, recipe, seeds, device, x, y, mode, measured)
-        before = 0.0 if path is None or checkpoint is None else run.restore(path, *checkpoint)
-        kept = time.perf_counter()
-        while run.epoch < recipe.epochs and run.going:
-            run.advance(lambda: (before + time.perf_counter() - started) / len(networks))
-            now = time.perf_counter()
-            if path is not None and (run.epoch == recipe.epochs or now - kept >= CHECKPOINT_SECONDS):
-                run.keep(path, before + now - started)
-                kept = now
-        stacked.unload(run.best)
-        outcomes = run.outcomes()
+    with own_randomness(device), norm_momentum(stacked, recipe.norm_momentum):
+        if checkpoint is not None and "mode" in checkpoint[1]:
+            mode = Mode(**checkpoint[1]["mode"])
+        else:
+            y = data.fitted.y[None, : data.batch_size]
+            mode = choose(
+                stacked,
+                stacked.inputs(data.fitted.x[: data.batch_size]),
+                lambda network, x: _losses(task, network(x), y[:, : len(x)], recipe.label_smoothing).sum(),
+                steps=recipe.epochs * data.steps,
+                precision=recipe.precision,
+                layout=recipe.layout,
+            )
+        with laid_out(stacked, mode.memory_format):
+            course = _Many(stacked, task, recipe, seeds, device, data, mode, Objective(), {})
+            before = 0.0 if path is None or checkpoint is None else course.restore(path, *checkpoint)
+            course.run(path, before, started)
+            course.load_best()
+            outcomes = course.outcomes()
+    stacked.unload(list(course.best.values()))
     seconds = (before + time.perf_counter() - started) / len(networks)
     return [dataclasses.replace(outcome, seconds=seconds) for outcome in outcomes]
-
-
-def _mode(stacked: Stack, task: Task, recipe: Recipe, x: Tensor, y: Tensor, checkpoint: tuple[Any, Any] | None) -> Mode:
-    """The mode in which the training of a stack was begun; for one that begins, the fastest."""
-    if checkpoint is not None and "mode" in checkpoint[1]:
-        return Mode(**checkpoint[1]["mode"])
-    batches = math.ceil(len(x) / recipe.batch_size)
-    size = math.ceil(len(x) / batches)
-    return choose(
-        stacked,
-        stacked.inputs(x[:size]),
-        lambda network, x: _losses(task, network(x), y[None, : len(x)], recipe.label_smoothing).sum(),
-        steps=recipe.epochs * batches,
-        precision=recipe.precision,
-        layout=recipe.layout,
-    )
 
 
 def _losses(task: Task, outputs: Tensor, targets: Tensor, smoothing: float) -> Tensor:
@@ -188,120 +169,37 @@ def _losses(task: Task, outputs: Tensor, targets: Tensor, smoothing: float) -> T
     return each
 
 
-class _Run:
-    """A training of a stack under way: what changes from epoch to epoch."""
+class _Many(Course):
+    """The course of a stack."""
 
-    def __init__(
-        self,
-        stacked: Stack,
-        task: Task,
-        recipe: Recipe,
-        seeds: Sequence[int],
-        device: str,
-        x: Tensor,
-        y: Tensor,
-        mode: Mode,
-        measured: Mapping[str, Split],
-    ) -> None:
-        self.stack, self.task, self.recipe, self.seeds, self.device = stacked, task, recipe, list(seeds), device
-        self.x, self.y, self.mode = x, y, mode
-        self.splits = {
-            name: task.tensors(split, device) for name, split in {"valid": task.valid, **measured}.items()
-        }  # fmt: skip
-        self.steps = math.ceil(len(x) / recipe.batch_size)
-        self.weights = [(shared.whole, shared.owners.to(device)) for shared in stacked.shared
+    def __init__(self, stacked: Stack, *arguments: Any) -> None:
+        self.stack = stacked
+        super().__init__(stacked, *arguments)
+        self.weights = [(shared.whole, shared.owners.to(self.device)) for shared in stacked.shared
                         if isinstance(shared.whole, nn.Parameter) and shared.whole.requires_grad]  # fmt: skip
         self._alike: dict[tuple[int, ...], list[tuple[nn.Parameter, Tensor]]] = {}
         for weight, owners in self.weights:
             shape = (weight.shape[0] // len(owners), *weight.shape[1:])
             self._alike.setdefault(shape, []).append((weight, owners))
-        self.optimizer = make_optimizer(stacked, task.outputs, recipe, mode)
-        self.epoch = 0
-        self.best = [shared.parts.clone() for shared in stacked.shared]
-        self.curves: list[list[Row]] = [[] for _ in seeds]
-        self.best_epochs = [0] * len(seeds)
-        self.reasons = [""] * len(seeds)
 
-    @property
-    def going(self) -> bool:
-        """Whether there is a network that has not diverged."""
-        return not all(self.reasons)
+    def state(self) -> dict[str, Tensor]:
+        return {str(i): shared.whole.detach() for i, shared in enumerate(self.stack.shared)}
 
-    def advance(self, seconds: Callable[[], float]) -> None:
-        """Train and evaluate for one epoch."""
-        trained = self._train_epoch()
-        measures = {name: self._measure(x, y) for name, (x, y) in self.splits.items()}
-        self.epoch += 1
-        metric = f"valid_{self.task.metric}"
-        better = torch.zeros(len(self.seeds), dtype=torch.bool, device=self.device)
-        for i, (curve, (train_loss, train_metric)) in enumerate(zip(self.curves, trained, strict=True)):
-            if self.reasons[i]:
-                continue
-            valid_loss = measures["valid"][i][0]
-            for name, loss in (("training", train_loss), ("validation", valid_loss)):
-                if not self.reasons[i] and not math.isfinite(loss):
-                    self.reasons[i] = f"the {name} loss was {loss} in epoch {self.epoch}"
-            if self.reasons[i]:
-                continue
-            row: Row = {"epoch": self.epoch, "train_loss": train_loss, f"train_{self.task.metric}": train_metric}
-            for name, values in measures.items():
-                row[f"{name}_loss"], row[f"{name}_{self.task.metric}"] = values[i]
-            row["learning_rate"] = self.optimizer.param_groups[0]["lr"]
-            row["seconds"] = seconds()
-            curve.append(row)
-            best = curve[self.best_epochs[i] - 1]
-            oriented = self.task.metric.oriented
-            now, before = (oriented(row[metric]), -valid_loss), (oriented(best[metric]), -best["valid_loss"])
-            if not self.best_epochs[i] or now > before:
-                self.best_epochs[i] = self.epoch
-                better[i] = True
-        for shared, best_parts in zip(self.stack.shared, self.best, strict=True):
-            chosen = better[shared.owners].view(-1, *[1] * (best_parts.ndim - 1))
-            best_parts.copy_(torch.where(chosen, shared.parts, best_parts))
+    def inputs(self, x: Tensor) -> Tensor:
+        return self.stack.inputs(x)
 
-    def _train_epoch(self) -> list[tuple[float, float]]:
-        """One pass over the training examples; the mean loss of each, as far as it is finite, and the metric."""
-        recipe, task, optimizer = self.recipe, self.task, self.optimizer
-        seeds = self.seeds[:1] if len(set(self.seeds)) == 1 else self.seeds
-        generators = [Generator(self.device).manual_seed(derive(seed, "batches", self.epoch)) for seed in seeds]
-        orders = [torch.randperm(len(self.x), generator=g, device=self.device) for g in generators]
-        order = torch.stack(orders)
-        losses: list[Tensor] = []
-        answers: list[Tensor] = []
-        self.stack.train()
-        batches = order.tensor_split(self.steps, dim=1)
-        for step, rows in enumerate(batches):
-            rate = recipe.rate(self.epoch * self.steps + step, self.steps)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            parts = [self.x[row] for row in rows]
-            if recipe.augment:
-                parts = task.augment_each(parts, generators)
-            x = self.stack.inputs(parts[0] if len(parts) == 1 else torch.stack(parts))
-            with self.mode.autocast(self.device):
-                outputs = self.stack(x)
-                loss = _losses(task, outputs, self.y[rows], recipe.label_smoothing)
-            optimizer.zero_grad()
-            loss.sum().backward()  # type: ignore[no-untyped-call]
-            if recipe.gradient_clip:
-                self._clip(recipe.gradient_clip)
-            optimizer.step()
-            losses.append(loss.detach())
-            answers.append(outputs.detach())
-            if step % CHECKED_STEPS == 0 and not losses[-1].isfinite().any():
-                break
-        sizes = [rows.shape[1] for rows in batches]
-        seen = torch.cat(answers, 1)
-        targets = self.y[order[:, : seen.shape[1]]].expand(len(seen), -1)
-        made = []
-        for column, outputs, y in zip(torch.stack(losses, 1).tolist(), seen, targets, strict=True):
-            # Alone it would have ended here; what came afterwards is nobody's.
-            end = next((s + 1 for s in range(0, len(column), CHECKED_STEPS) if not math.isfinite(column[s])), None)
-            loss_of_all = sum(n * value for n, value in zip(sizes, column[:end], strict=False)) / len(self.x)
-            made.append((loss_of_all, task.measure(outputs, y)))
-        return made
+    def draw(self, rows: Tensor, generators: Sequence[Generator]) -> Examples:
+        parts = [self.data.fitted.x[row] for row in rows]
+        if self.recipe.augment:
+            parts = self.task.augment_each(parts, generators)
+        x = self.stack.inputs(parts[0] if len(parts) == 1 else torch.stack(parts))
+        return Examples(x, self.data.fitted.y[rows])
 
-    def _clip(self, longest: float) -> None:
+    def losses(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = self.stack(x)
+        return _losses(self.task, outputs, y, self.recipe.label_smoothing), outputs
+
+    def clip(self, longest: float) -> None:
         """Shorten the gradient of each network whose norm is above `longest`, as `clip_grad_norm_` does."""
         squares = torch.zeros(len(self.seeds), dtype=torch.float64, device=self.device)
         for group in self._alike.values():
@@ -319,60 +217,26 @@ class _Run:
                     parts = torch.unflatten(weight.grad, 0, (len(owners), -1))
                     parts.mul_(factors[owners].to(parts.dtype).view(-1, *[1] * (parts.ndim - 1)))
 
-    def _measure(self, x: Tensor, y: Tensor, mode: Mode | None = None) -> list[tuple[float, float]]:
-        """Loss and metric of each network on a split."""
-        with evaluation(self.stack), (mode or self.mode).autocast(self.device):
+    def measure(self, examples: Examples, mode: Mode) -> list[tuple[float, float]]:
+        x, y = examples
+        with evaluation(self.stack), mode.autocast(self.device):
             outputs = torch.cat([self.stack(self.stack.inputs(part)) for part in torch.split(x, EVALUATED)], 1)
-        if self.mode.mixed:
+        if mode.mixed:
             outputs = outputs.float()
         losses = _losses(self.task, outputs, y[None], 0.0).tolist()
         return [(loss, self.task.measure(o, y)) for loss, o in zip(losses, outputs, strict=True)]
 
-    def outcomes(self) -> list[Outcome]:
-        metric = f"valid_{self.task.metric}"
-        metrics = [curve[best - 1][metric] if best else math.nan
-                   for curve, best in zip(self.curves, self.best_epochs, strict=True)]  # fmt: skip
-        if self.mode.mixed:  # in single precision, as the networks will be used
-            for shared, best_parts in zip(self.stack.shared, self.best, strict=True):
-                shared.parts.copy_(best_parts)
-            measured = self._measure(*self.splits["valid"], dataclasses.replace(self.mode, precision="float32"))
-            metrics = [value if best else math.nan for best, (_, value) in zip(self.best_epochs, measured, strict=True)]
-        return [
-            Outcome(tuple(curve), best, value, 0.0, bool(reason), reason, self.mode)
-            for curve, best, value, reason in zip(self.curves, self.best_epochs, metrics, self.reasons, strict=True)
-        ]
+    def snapshot(self) -> dict[str, Tensor]:
+        # By parts, because a counter, which the stack holds once, counts to another best epoch for each network.
+        return {str(i): shared.parts.clone() for i, shared in enumerate(self.stack.shared)}
 
-    # -- checkpoints ----------------------------------------------------------------------------------------------
+    def keep_best(self, better: Sequence[bool]) -> None:
+        chosen = torch.tensor(better, device=self.device)
+        for shared, best in zip(self.stack.shared, self.best.values(), strict=True):
+            own = chosen[shared.owners].view(-1, *[1] * (best.ndim - 1))
+            best.copy_(torch.where(own, shared.parts, best))
 
-    def _identity(self) -> dict[str, Any]:
-        return {"recipe": dataclasses.asdict(self.recipe), "seeds": self.seeds, "task": self.task.digest}
-
-    def keep(self, path: Path, seconds: float) -> None:
-        tensors = {f"network.{i}": shared.whole.detach() for i, shared in enumerate(self.stack.shared)}
-        tensors |= {f"best.{i}": best for i, best in enumerate(self.best)}
-        for position, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{position}.{name}": t for name, t in state.items() if isinstance(t, Tensor)}
-        notes: dict[str, Any] = {
-            "epoch": self.epoch,
-            "seconds": seconds,
-            "curves": self.curves,
-            "best_epochs": self.best_epochs,
-        }
-        notes |= {"mode": self.mode.notes(), "reasons": self.reasons}
-        checkpoints.write(path, tensors, {**self._identity(), **notes})
-
-    def restore(self, path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> float:
-        """Continue where the checkpoint ended; the seconds spent until then."""
-        wholes = [shared.whole for shared in self.stack.shared]
-        network, best = checkpoints.part(tensors, "network"), checkpoints.part(tensors, "best")
-        same = {n: t.shape for n, t in network.items()} == {str(i): whole.shape for i, whole in enumerate(wholes)}
-        if not same or any(notes.get(key) != value for key, value in self._identity().items()):
-            raise UsageError(f"the checkpoint '{path}' is of another training: delete it, or choose another folder.")
-        with torch.no_grad():
-            for i, whole in enumerate(wholes):
-                whole.copy_(network[str(i)])
-                self.best[i].copy_(best[str(i)])
-        restore_optimizer(self.optimizer, checkpoints.part(tensors, "optimizer"))
-        self.epoch, self.curves = notes["epoch"], notes["curves"]
-        self.best_epochs, self.reasons = notes["best_epochs"], notes["reasons"]
-        return float(notes["seconds"])
+    def load_best(self) -> None:
+        for shared, best in zip(self.stack.shared, self.best.values(), strict=True):
+            if shared.whole.ndim:
+                shared.parts.copy_(best)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,9 @@ from archscout.training.recipe import Recipe
 from archscout.training.speed import Mode
 
 
-def make_optimizer(network: nn.Module, outputs: int, recipe: Recipe, mode: Mode) -> Optimizer:
+def make_optimizer(
+    network: nn.Module, outputs: int, recipe: Recipe, mode: Mode, further: Sequence[nn.Parameter] = ()
+) -> Optimizer:
     """The optimiser of a recipe for the weights of a network, or of a stack, that are trained.
 
     Args:
@@ -24,8 +26,9 @@ def make_optimizer(network: nn.Module, outputs: int, recipe: Recipe, mode: Mode)
         outputs: of the last layer, by which Muon knows it.
         recipe: which optimiser, and its rates.
         mode: Muon orthogonalises in its number format.
+        further: parameters outside the network, which are trained along.
     """
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    parameters = [parameter for parameter in (*network.parameters(), *further) if parameter.requires_grad]
     # Vectors are biases and the scales of normalisation: pulling them to zero only hampers the layer.
     vectors = {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}
     others: dict[str, Any] = {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay}

@@ -16,6 +16,7 @@ AUGMENTED_EPOCHS = 10
 _OPTIONS = {
     "optimizer": ("sgd", "adamw", "muon"),
     "schedule": ("cosine", "linear"),
+    "fit_on": ("train", "train+valid"),
     "precision": ("auto", "float32", "bfloat16"),
     "layout": ("auto", "contiguous", "channels_last"),
 }
@@ -47,6 +48,10 @@ class Recipe:
         augment: whether batches are changed at random by `task.augment`.
         norm_momentum: how fast the running statistics of batch normalisation follow, for the length of the training.
             With PyTorch's own 0.1 they are behind the weights at the end of a short one.
+        smaller_side: the side of images in the first epochs, as a share of their own; 1 for none smaller. They grow to
+            their own size in equal steps, and networks that take one size alone are given that.
+        smaller_epochs: the share of the epochs that have smaller images.
+        fit_on: `train`, or `train+valid`: then nothing is left to choose an epoch by, and the last one is kept.
         precision: what operators compute in: `float32`, `bfloat16` (weights and optimiser stay in single precision) or
             `auto`, the faster one on this machine (`archscout.training.speed`).
         layout: of feature maps in memory: `contiguous`, `channels_last` or `auto`, the faster one.
@@ -65,6 +70,9 @@ class Recipe:
     gradient_clip: float = 5.0
     augment: bool = True
     norm_momentum: float = 0.3
+    smaller_side: float = 1.0
+    smaller_epochs: float = 0.5
+    fit_on: Literal["train", "train+valid"] = "train"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     layout: Literal["auto", "contiguous", "channels_last"] = "auto"
 
@@ -80,6 +88,9 @@ class Recipe:
             raise UsageError(
                 f"the norm_momentum of a training must be above 0 and at most 1, not {self.norm_momentum!r}."
             )
+        for name, least in (("smaller_side", 0.1), ("smaller_epochs", 0.0)):
+            if not least <= getattr(self, name) <= 1:
+                raise UsageError(f"the {name} of a training must be from {least:g} to 1, not {getattr(self, name)!r}.")
         for name, options in _OPTIONS.items():
             value = getattr(self, name)
             if value not in options:
@@ -95,6 +106,11 @@ class Recipe:
         examples = len(task.train)
         batch_size = 32 if examples < 5_000 else 64 if examples < 20_000 else 128
         return cls(epochs, batch_size, learning_rate=0.2, augment=epochs >= AUGMENTED_EPOCHS)
+
+    def side(self, epoch: int, smallest: float) -> float:
+        """The side of images in an epoch, counted from 0, as a share of their own, where `smallest` is the first."""
+        smaller = self.smaller_epochs * self.epochs
+        return smallest + (1 - smallest) * epoch / smaller if epoch < smaller else 1.0
 
     def rate(self, step: int, steps_per_epoch: int) -> float:
         """The learning rate of a step, counted from 0."""
