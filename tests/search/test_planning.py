@@ -106,3 +106,11 @@ def test_where_hardly_one_training_fits_nobody_races(racers):
     ranking = race(run)
     assert [trial.architecture for trial in ranking] == [racer.architecture for racer in racers]
     assert not run.paid and all(math.isnan(trial.value) for trial in ranking)
+
+
+def test_without_a_space_one_is_taken_that_suits_the_data(task):
+    from archscout.search.search import automatic_space
+
+    assert automatic_space(task).name == "classic"
+    assert automatic_space(create("task", "text")).name == "nasbench_nlp"
+    assert automatic_space(create("task", "digits_graph")).name == "nasbench_graph"

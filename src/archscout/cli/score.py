@@ -46,11 +46,10 @@ def score(
     if (archs is None) == (sample is None):
         raise UsageError("give either --archs FILE or --sample N, to say which architectures to score.")
     with output.only_the_answer(), output.resumable(f"the same command goes on with '{out}'."):
-        import os
-
         from archscout import api
         from archscout.cli.progress import progress
         from archscout.study import scoring
+        from archscout.workers.cores import usable_cores
         from archscout.workers.engines import engine
 
         searched = api.space(space)
@@ -61,7 +60,7 @@ def score(
         searched.check_task(task)
         shown = progress()
         try:
-            with engine("local", workers or os.cpu_count() or 1, (searched, task, device), device=device) as pool:
+            with engine("local", workers or usable_cores(), (searched, task, device), device=device) as pool:
                 scores = scoring.score(
                     searched,
                     task,

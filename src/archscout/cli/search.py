@@ -15,7 +15,13 @@ from archscout.core.errors import UsageError
 def search(
     space: Annotated[
         str | None,
-        typer.Option("--space", metavar="NAME", help="A search space ('archscout list spaces').", show_default=False),
+        typer.Option(
+            "--space",
+            metavar="NAME",
+            help="A search space ('archscout list spaces'). Default: the one that trains best in little time on such "
+            "data.",
+            show_default=False,
+        ),
     ] = None,
     data: Annotated[
         str | None,
@@ -118,8 +124,8 @@ def search(
                 raise UsageError(f"{option} has no meaning with --table, where nothing is trained: leave it out.")
         _simulate(table, metric, data, method, constraints, objectives, budget or "200trials", seed, name, out, as_json)
         return
-    if space is None or data is None:
-        raise UsageError("say what to search, with --space and --data; or search a tabular benchmark, with --table.")
+    if data is None:
+        raise UsageError("say what to learn from, with --data; or search a tabular benchmark, with --table.")
     if metric is not None:
         raise UsageError("--metric is for searches of a table: name one with --table, or leave it out.")
     with output.only_the_answer(), output.resumable("the same command goes on from here."):
@@ -129,7 +135,7 @@ def search(
         shown = progress()
         try:
             result = api.search(
-                space,
+                space or "auto",
                 data,
                 method=method,
                 estimator=estimator,

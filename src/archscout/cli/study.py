@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ import typer
 from archscout.cli import output
 from archscout.cli.options import Debug, Json, Seed, Workers, split_names
 from archscout.core.errors import UsageError
+from archscout.workers.cores import usable_cores
 
 if TYPE_CHECKING:
     from archscout.tables.table import Table
@@ -303,7 +303,7 @@ def _count(text: str) -> int:
 
 def _workers(given: int | None) -> int:
     """One process a core, if nothing else is asked for."""
-    return given if given is not None else os.cpu_count() or 1
+    return given if given is not None else usable_cores()
 
 
 def _progress(done: int, total: int) -> None:

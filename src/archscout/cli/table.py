@@ -62,11 +62,10 @@ def build_table(
     """
     resumable = output.resumable(f"'{out}' has what is finished; the same command goes on from there.")
     with output.only_the_answer(), resumable:
-        import os
-
         from archscout import api
         from archscout.cli.progress import progress
         from archscout.study import building
+        from archscout.workers.cores import usable_cores
         from archscout.workers.engines import engine
 
         searched, task = api.space(space), api.task(data)
@@ -74,7 +73,7 @@ def build_table(
         plan = building.Plan(epochs=epochs, seeds=seeds, several=several, networks=networks, seed=seed)
         shown = progress()
         try:
-            with engine("local", workers or os.cpu_count() or 1, (searched, task, device), device=device) as pool:
+            with engine("local", workers or usable_cores(), (searched, task, device), device=device) as pool:
                 made = building.build_table(
                     searched, task, plan, file=out, engine=pool, name=name or "", source=source,
                     measured=measure or (), progress=shown,

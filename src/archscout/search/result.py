@@ -56,11 +56,24 @@ class Result:
                 f", {metric.text(tested)} on test" if (tested := self.metrics.get(f"test_{metric}")) is not None else ""
             ),
             ", ".join(f"{key} {value:,.4g}" for key, value in costs.items()),
+            *self._training(),
             f"{self.metrics['trials']} trained, {self.metrics['rejected']} rejected for their cost, "
             f"{self.metrics['failed_trials']} failed, in {self.metrics['seconds']['total']:.0f} s",
             f"in {self.folder}: network.onnx, network.safetensors, report.html",
         ]
         return "\n".join([*lines, *self._predicted()])
+
+    def _training(self) -> list[str]:
+        """How the network was trained, and whether longer is expected to pay."""
+        training = self.metrics.get("training")
+        if not training:
+            return []
+        line = f"trained for {training['epochs']} epochs on {training['examples']:,} examples"
+        if training["epochs"] != training["planned_epochs"]:
+            line += f" ({training['planned_epochs']} were planned)"
+        if training["short"]:
+            line += f": a short training (about {training['advised_epochs']} pay), more time will find a better network"
+        return [line]
 
     def _predicted(self) -> list[str]:
         """Of each cost that was predicted, not measured: how sure it is, and what makes it sure."""

@@ -29,7 +29,13 @@ from archscout.search.progress import Progress, Silent
 from archscout.search.result import Result
 from archscout.search.run import CALIBRATION, BudgetTooSmall, SearchRun
 from archscout.store.store import Store, run_lock
+from archscout.workers.cores import usable_cores
 from archscout.workers.engines import engine as make_engine
+
+AUTO = "auto"
+"""The name of the space that is chosen for the data."""
+
+AUTOMATIC = ("classic", "nasbench201", "nasbench_nlp", "nasbench_graph")
 
 _RESERVE_SHARE, _RESERVE_MOST = 0.15, 9.0
 """Of a time budget, kept for measuring, testing, exporting and reporting the winner (seconds at most)."""
@@ -58,7 +64,8 @@ def search(
     """Find, train, measure and export a network. The same call resumes a search that was interrupted.
 
     Args:
-        space: a registered name (`nasbench201`, `mobile:width=16`), a `Space`, or a module of your own with choices.
+        space: a registered name (`nasbench201`, `mobile:width=16`), a `Space`, or a module of your own with choices;
+            `auto` takes the space that trains best in little time on such data.
         data: a registered task, a path (`.npz`, a folder of class folders), or a `Task`.
         method: a registered method, or a strategy (which then proposes what is trained).
         estimator: what a strategy's proposals are judged by.
@@ -85,7 +92,8 @@ def search(
     began = time.monotonic()
     watch = progress or Silent()
     budget = Budget.parse(budget) if isinstance(budget, str) else budget
-    the_space, task = resolve_space(space), resolve_task(data)
+    task = resolve_task(data)
+    the_space = automatic_space(task) if isinstance(space, str) and space == AUTO else resolve_space(space)
     the_space.check_task(task)
     costs, constraints, keys = _limits(maximum or {}, objectives)
     for cost in costs:
@@ -96,7 +104,7 @@ def search(
     if times and not (Path(out) / name / "metrics.json").is_file():
         raise UsageError(f"there is no finished run '{name}' in '{out}' whose finalists have times: search first.")
     folder = prepare_folder(Path(out), name)
-    workers = (os.cpu_count() or 1) if workers is None else workers
+    workers = usable_cores() if workers is None else workers
     if workers < 0:
         raise UsageError(f"the number of workers must be 0 or more, not {workers}.")
     config = {
@@ -189,6 +197,20 @@ def train(
     folder = prepare_folder(Path(out), name)
     with run_lock(folder):
         return train_alone(the_space, parsed, task, folder, name, epochs, seed, device, progress or Silent())
+
+
+def automatic_space(task: Task) -> Space:
+    """The space that `auto` stands for: the first of `AUTOMATIC` that takes the task. Raises `UsageError`."""
+    reasons = []
+    for name in AUTOMATIC:
+        space: Space = create("space", name)
+        try:
+            space.check_task(task)
+        except UsageError as error:
+            reasons.append(str(error))
+        else:
+            return space
+    raise UsageError(f"no space is known for task '{task.name}': name one with --space ({reasons[0]})")
 
 
 def resolve_space(space: str | Space | Any) -> Space:
