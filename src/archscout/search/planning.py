@@ -11,9 +11,10 @@ from typing import Any
 from archscout.core.architecture import Architecture
 from archscout.core.errors import ArchscoutError
 from archscout.core.estimator import Setting
+from archscout.core.graph import Graph
 from archscout.core.method import Candidate
-from archscout.core.registry import create
 from archscout.core.task import Task
+from archscout.networks.tracing import trace_architecture
 from archscout.search.run import BudgetTooSmall, SearchRun
 
 EXAMPLES = 240_000
@@ -36,6 +37,9 @@ SAMPLED = 8
 
 TIMED = 6
 """Architectures whose training is timed at most, before the search."""
+
+MOVED = 100
+"""Multiply-adds in the time of which a number is written to memory and read again."""
 
 TIMING_STEPS = 4
 TIMING_SHARE = 0.08
@@ -120,8 +124,9 @@ def _candidates(run: SearchRun) -> list[tuple[str, str, Architecture]]:
 def _decide(run: SearchRun, candidates: Sequence[tuple[str, str, Architecture]], plans_final: bool) -> dict[str, Any]:
     began = run.clock.elapsed()
     limit = began + max(3.0, TIMING_SHARE * run.budget.seconds)
-    counter = create("cost", "macs")
-    macs = [counter.measure(architecture, run.setting).value for _, _, architecture in candidates]
+    graphs = [trace_architecture(run.space, architecture, run.task) for _, _, architecture in candidates]
+    macs = [float(sum(node.macs for node in graph.nodes)) for graph in graphs]
+    works = [work(graph) for graph in graphs]
     full = full_epochs(run.task)
     seconds: dict[int, float] = {}
     failures: list[str] = []
@@ -130,8 +135,8 @@ def _decide(run: SearchRun, candidates: Sequence[tuple[str, str, Architecture]],
     def guess(i: int) -> float:
         if i in seconds:
             return seconds[i]
-        nearest = min(seconds, key=lambda k: abs(math.log(macs[k] + 1) - math.log(macs[i] + 1)))
-        return float(seconds[nearest] * ((macs[i] + 1) / (macs[nearest] + 1)) ** 0.8)
+        nearest = min(seconds, key=lambda k: abs(math.log(works[k] / works[i])))
+        return float(seconds[nearest] * (works[i] / works[nearest]) ** 0.8)
 
     def promise(i: int) -> float:
         left = run.budget.seconds - run.reserve - run.clock.elapsed()
@@ -184,6 +189,15 @@ def _decide(run: SearchRun, candidates: Sequence[tuple[str, str, Architecture]],
             for i in ranked
         ],
     }
+
+
+def work(graph: Graph) -> float:
+    """About what a network takes to train, in arbitrary units: multiply-adds, and what is written to memory.
+
+    An output of a short sum (a depthwise convolution, the first one of an image) takes as long as one of a hundred
+    multiply-adds: moving it is what takes the time.
+    """
+    return float(sum(node.macs + MOVED * node.size / 4 for node in graph.nodes if node.macs)) or 1.0
 
 
 def promising(macs: float, seconds: float, left: float, full: int) -> float:
