@@ -1,0 +1,183 @@
+"""Which channels of a network must be cut together: found in one run of it, for any module.
+
+Atoms that end in one class (`archscout.networks.labels`) are cut together: the dependency graph of DepGraph (Fang et
+al. 2023, arXiv 2301.12900) at the level of single channels. Classes that touch the same axes of the same parameters are
+the units of one group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from archscout.core.errors import UsageError
+from archscout.networks.labels import PINNED, Axis, Tracer, tensors_in
+
+
+@dataclass(frozen=True)
+class Group:
+    """Channels of one kind that are cut one unit at a time.
+
+    Args:
+        name: the layer that makes them.
+        units: of each unit, the indices that go with it, by axis.
+        consumers: the axes over which a layer sums: zeros there are the same as the unit cut away.
+        heads: whether the units are heads of attention.
+    """
+
+    name: str
+    units: tuple[dict[Axis, tuple[int, ...]], ...]
+    consumers: frozenset[Axis]
+    heads: bool = False
+
+    def __len__(self) -> int:
+        return len(self.units)
+
+    @property
+    def size(self) -> int:
+        """Channels a unit, where they are made."""
+        return max(len(indices) for axis, indices in self.units[0].items() if axis not in self.consumers)
+
+
+@dataclass(frozen=True)
+class Channels:
+    """What can be cut of a network.
+
+    Args:
+        groups: in the order of execution.
+        blocks: modules that can be left out: what they add to their input is all that they do, and their input and
+            output are cut together.
+        whole: layers whose outputs stay as they are, each with the reason.
+    """
+
+    groups: tuple[Group, ...]
+    blocks: tuple[str, ...]
+    whole: dict[str, str]
+
+
+def channels(network: nn.Module, example: Tensor) -> Channels:
+    """The channel groups and blocks of a network, from one run on an example (a batch of 1).
+
+    The network is left as it was. Raises `UsageError` where it does not run on the example.
+    """
+    tracer = Tracer(network)
+    with _quiet(network), torch.no_grad(), tracer.watching(network):
+        tracer.give(example, torch.zeros(example.shape, dtype=torch.int32))
+        try:
+            with tracer:
+                outputs = network(example)
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0].rstrip(".")
+            raise UsageError(
+                f"the network does not run on an input of shape {tuple(example.shape)}: "
+                f"{type(error).__name__}: {reason}."
+            ) from error
+        for output in tensors_in((outputs,)):
+            tracer.pin(output, "it is an output of the network")
+    return _result(tracer)
+
+
+@contextmanager
+def _quiet(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode, without the fused forms of attention that hide its matrix products; undone afterwards."""
+    training = [module for module in network.modules() if module.training]
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    for module in training:
+        module.training = False
+    try:
+        with torch.inference_mode(False), sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        for module in training:
+            module.training = True
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _blocks(tracer: Tracer) -> list[str]:
+    """Innermost modules that run once and add to their input, whose input and output are cut together."""
+    runs = [visit.name for visit in tracer.visits]
+    residual = []
+    for visit in tracer.visits:
+        if visit.source < 0 or visit.labels is None or visit.after is None or runs.count(visit.name) > 1:
+            continue
+        alike = np.array_equal(
+            tracer.roots(visit.labels.numpy().astype(np.int64)), tracer.roots(visit.after.numpy().astype(np.int64))
+        )
+        if alike and _reaches(tracer, visit.result, visit.source):
+            residual.append(visit.name)
+    return [name for name in residual if not any(other.startswith(f"{name}.") for other in residual)]
+
+
+def _reaches(tracer: Tracer, result: int, source: int) -> bool:
+    seen, waiting = {result}, [result]
+    while waiting:
+        memory = waiting.pop()
+        if memory == source:
+            return True
+        new = tracer.adds.get(memory, set()) - seen
+        seen |= new
+        waiting += new
+    return False
+
+
+def _result(tracer: Tracer) -> Channels:
+    starts = np.array([first for first, _, _ in tracer.axes])
+    atoms = np.arange(1, len(tracer.parent))
+    roots = tracer.roots(atoms)
+    makers = (
+        tracer.roots(np.array(list(tracer.produced), dtype=np.int64)) if tracer.produced else np.array([], dtype=int)
+    )
+    live = set(makers.tolist()) - {PINNED}
+    members: dict[int, dict[Axis, list[int]]] = {}
+    for atom, root in zip(atoms.tolist(), roots.tolist(), strict=True):
+        if root in live:
+            first, name, axis = tracer.axes[int(np.searchsorted(starts, atom, side="right")) - 1]
+            members.setdefault(root, {}).setdefault((name, axis), []).append(atom - first)
+    heads = {int(tracer.root(atom)) for atom in tracer.heads}
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for root in dict.fromkeys(makers.tolist()):
+        if root in live:
+            signature = tuple(sorted((axis, len(indices)) for axis, indices in members[root].items()))
+            groups.setdefault(signature, []).append(root)
+    found: list[Group] = []
+    names: dict[str, int] = {}
+    whole: dict[str, str] = {}
+    for roots_of_group in groups.values():
+        maker = next(atom for atom, root in zip(tracer.produced, makers, strict=True) if root == roots_of_group[0])
+        layer = _layer(tracer, maker, starts)
+        if len(roots_of_group) < 2:
+            whole.setdefault(layer, "all of its channels hang together")
+            continue
+        names[layer] = names.get(layer, 0) + 1
+        name = layer if names[layer] == 1 else f"{layer}#{names[layer]}"
+        units = tuple({axis: tuple(i) for axis, i in sorted(members[root].items())} for root in sorted(roots_of_group))
+        consumers = frozenset(axis for axis in units[0] if axis in tracer.consumed)
+        found.append(Group(name, units, consumers, any(root in heads for root in roots_of_group)))
+    cut = {axis[0] for group in found for axis in group.units[0]}
+    for atom, root in zip(tracer.produced, makers.tolist(), strict=True):
+        if root == PINNED:
+            layer = _layer(tracer, atom, starts)
+            if f"{layer}.weight" not in cut or not any(group.name.partition("#")[0] == layer for group in found):
+                whole.setdefault(layer, _reason(tracer, atom))
+    return Channels(tuple(found), tuple(_blocks(tracer)), whole)
+
+
+def _layer(tracer: Tracer, atom: int, starts: np.ndarray) -> str:
+    return tracer.axes[int(np.searchsorted(starts, atom, side="right")) - 1][1].rpartition(".")[0] or "network"
+
+
+def _reason(tracer: Tracer, atom: int) -> str:
+    while True:
+        if tracer.reasons.get(atom):
+            return tracer.reasons[atom]
+        if tracer.parent[atom] == atom:
+            return "it meets channels that stay"
+        atom = int(tracer.parent[atom])
