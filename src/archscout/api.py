@@ -51,14 +51,17 @@ def space(source: str | nn.Module) -> Space:
     return ModelSpace(source)
 
 
-def task(source: str | Path, **parameters: Any) -> Task:
-    """A built-in task by name, or one made of data: an `.npz` file or a folder of class folders.
+def task(source: Any, **parameters: Any) -> Task:
+    """A built-in task by name, or one made of data of your own.
+
+    Those are a path (`docs/data.md` has all forms), or what is at hand in Python: `(x, y)`, a dictionary of arrays, a
+    `Dataset` or `DataLoader` of PyTorch, a table of pandas or pyarrow with a column of paths and one of labels.
 
     Raises `UsageError` for an unknown name, `DataError` for data that cannot be used.
     """
     from archscout.tasks.load import load as load_task
 
-    return load_task(str(source), **parameters)
+    return load_task(source, **parameters)
 
 
 def estimator(name: str) -> Estimator:

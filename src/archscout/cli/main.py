@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from archscout.cli import device, measure, output, predict, report, score, search, study, table, train
+from archscout.cli import data, device, measure, output, predict, report, score, search, study, table, train
 from archscout.cli import list as list_command
 from archscout.core.errors import ArchscoutError, DataError, DataNotice, UsageError, nearest
 
@@ -43,6 +43,7 @@ for name, function, summary in (
     ("predict", predict.predict, "Label images with the network of a run."),
 ):
     app.command(name, short_help=summary)(function)
+app.add_typer(data.app, name="data", short_help="Your own data: what would be read, and what is odd.")
 app.add_typer(study.app, name="study", short_help="Compare estimators or strategies on ground truth.")
 app.add_typer(table.app, name="table", short_help="Tabular benchmarks: build, import, check and show them.")
 app.add_typer(device.app)

@@ -21,9 +21,13 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="NAME|PATH",
-        help="A built-in task ('archscout list tasks'), an .npz file, or a folder of class folders.",
+        help="A built-in task ('archscout list tasks'), or your own: a folder of class folders, an .npz file, a "
+        "list of pictures (.csv, .jsonl, .parquet), tar shards; 'archscout data check' shows what would be read.",
         show_default=False,
     ),
+]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave unreadable images of your data out, and say so, instead of ending.")
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="The same seed gives the same result.")]
 Workers = Annotated[
@@ -34,6 +38,18 @@ Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON, an
 # Commands take it so that their help has it; `archscout.cli.main.run` is who acts on it.
 Debug = Annotated[bool, typer.Option("--debug", help="After a failure, print the traceback.")]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder that the run's own folder lies in.")]
+
+
+def readable(data: str, skip_bad: bool) -> str:
+    """The name of the data with what `--skip-bad` asks for.
+
+    >>> readable("photos:size=32", True), readable("photos", False)
+    ('photos:size=32,skip_bad=true', 'photos')
+    """
+    if not skip_bad:
+        return data
+    tail = data.rpartition(":")[2]
+    return data + ("," if ":" in data and "=" in tail else ":") + "skip_bad=true"
 
 
 def split_names(texts: Sequence[str]) -> list[str]:

@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 
 from archscout.cli import output
-from archscout.cli.options import Debug, Device, Json, Out, Seed, Workers, by_device, limits, split_names
+from archscout.cli.options import (
+    Debug,
+    Device,
+    Json,
+    Out,
+    Seed,
+    SkipBad,
+    Workers,
+    by_device,
+    limits,
+    readable,
+    split_names,
+)
 from archscout.core.errors import UsageError
 
 
@@ -28,10 +40,12 @@ def search(
         typer.Option(
             "--data",
             metavar="NAME|PATH",
-            help="A built-in task ('archscout list tasks'), an .npz file, or a folder of class folders.",
+            help="A built-in task ('archscout list tasks'), or your own: a folder of class folders, an .npz file, a "
+            "list of pictures (.csv, .jsonl, .parquet), tar shards.",
             show_default=False,
         ),
     ] = None,
+    skip_bad: SkipBad = False,
     table: Annotated[
         str | None,
         typer.Option(
@@ -136,7 +150,7 @@ def search(
         try:
             result = api.search(
                 space or "auto",
-                data,
+                readable(data, skip_bad),
                 method=method,
                 estimator=estimator,
                 maximum=constraints,

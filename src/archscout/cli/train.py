@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from archscout.cli import output
-from archscout.cli.options import ArchitectureText, Data, Debug, Device, Json, Out, Seed, SpaceName
+from archscout.cli.options import ArchitectureText, Data, Debug, Device, Json, Out, Seed, SkipBad, SpaceName, readable
 
 
 def train(
     space: SpaceName,
     arch: ArchitectureText,
     data: Data,
+    skip_bad: SkipBad = False,
     epochs: Annotated[
         int | None,
         typer.Option("--epochs", min=1, metavar="N", help="Epochs of training; the task's if not given."),
@@ -36,7 +37,15 @@ def train(
         shown = progress()
         try:
             result = api.train(
-                space, arch, data, epochs=epochs, seed=seed, out=out, name=name, device=device, progress=shown
+                space,
+                arch,
+                readable(data, skip_bad),
+                epochs=epochs,
+                seed=seed,
+                out=out,
+                name=name,
+                device=device,
+                progress=shown,
             )
         finally:
             shown.close()

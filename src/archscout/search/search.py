@@ -92,7 +92,7 @@ def search(
     began = time.monotonic()
     watch = progress or Silent()
     budget = Budget.parse(budget) if isinstance(budget, str) else budget
-    task = resolve_task(data)
+    task = resolve_task(data, watch)
     the_space = automatic_space(task) if isinstance(space, str) and space == AUTO else resolve_space(space)
     the_space.check_task(task)
     costs, constraints, keys = _limits(maximum or {}, objectives)
@@ -190,7 +190,7 @@ def train(
     progress: Progress | None = None,
 ) -> Result:
     """Train one architecture fully, and measure, export and report it as a search does."""
-    the_space, task = resolve_space(space), resolve_task(data)
+    the_space, task = resolve_space(space), resolve_task(data, progress)
     the_space.check_task(task)
     parsed = the_space.parse(architecture)
     name = name or default_name(the_space, task, "train", seed)
@@ -225,13 +225,14 @@ def resolve_space(space: str | Space | Any) -> Space:
     return ModelSpace(space)
 
 
-def resolve_task(data: str | Path | Task) -> Task:
-    """A task from its name or path, or as it is."""
+def resolve_task(data: Any, progress: Progress | None = None) -> Task:
+    """A task from its name, its path or data at hand, or as it is; `progress` sees how many pictures are decoded."""
     if isinstance(data, Task):
         return data
     from archscout.tasks.load import load
 
-    return load(data)
+    watch = progress or Silent()
+    return load(data, watch=lambda done, total: watch.update("reading images", done, total, None, None))
 
 
 def resolve_method(text: str, objectives: Sequence[str]) -> Method:

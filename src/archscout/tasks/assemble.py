@@ -31,6 +31,10 @@ def check_options(
     channels: int | None = None,
     skip_bad: bool = False,
     links: bool = False,
+    path: str | None = None,
+    label: str | None = None,
+    split: str | None = None,
+    group: str | None = None,
 ) -> Reading:
     """How pictures are read, by the parameters of a task. Raises `UsageError`; no data are needed for that."""
     for name, count in (("train", train), ("size", size)):
@@ -39,6 +43,9 @@ def check_options(
     for name, switch in (("flip", flip), ("skip_bad", skip_bad), ("links", links)):
         if switch not in (None, True, False):
             raise UsageError(f"the parameter {name} of a task must be true or false, not {switch!r}.")
+    for name, column in (("path", path), ("label", label), ("split", split), ("group", group)):
+        if column is not None and not isinstance(column, str):
+            raise UsageError(f"the parameter {name} of a task must be the name of a column, not {column!r}.")
     return Reading(None if size is None else (size, size), fit, background, channels)
 
 

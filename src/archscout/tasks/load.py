@@ -13,14 +13,18 @@ from archscout.core.task import Task
 
 Watch = Callable[[int, int], None]
 
+DOOR = ("links", "path", "label", "split", "group")
+"""Parameters that say how data are found, not what is made of them."""
 
-def load(name_or_path: str | Path, *, watch: Watch | None = None, **parameters: Any) -> Task:
+
+def load(source: Any, *, watch: Watch | None = None, **parameters: Any) -> Task:
     """The task of a registered name (`digits`, `digits:train=500`) or of a path (`photos.npz:size=32`, a folder).
 
     Args:
-        name_or_path: a name or a path, perhaps with parameters after a colon: `train` (how many training examples
+        source: a name or a path, perhaps with parameters after a colon: `train` (how many training examples
             to keep), `size` (pixels to resize images to), `flip` (whether augmentation may mirror images), and those
-            of `assemble.check_options`.
+            of `assemble.check_options`. Or data at hand: `(x, y)`, a dictionary, a data set, a table
+            (`doors/python.py`).
         watch: is told how many pictures of how many are decoded.
         parameters: the same, as keyword arguments; they go before those in the text.
 
@@ -31,7 +35,11 @@ def load(name_or_path: str | Path, *, watch: Watch | None = None, **parameters: 
     >>> load("digits", train=500).name                    # doctest: +SKIP
     'digits:train=500'
     """
-    text = str(name_or_path)
+    if isinstance(source, Task):
+        return source
+    if not isinstance(source, str | Path):
+        return _from_object(source, parameters, watch)
+    text = str(source)
     if Path(text).exists() and text not in registry.names("task"):
         return _from_path(text, parameters, watch)
     head, colon, tail = text.rpartition(":")
@@ -54,19 +62,43 @@ def _from_path(text: str, parameters: dict[str, Any], watch: Watch | None) -> Ta
     path = Path(text).expanduser()
     if not path.exists():
         raise _missing(text, path)
-    from archscout.tasks import assemble  # brings torch, which a wrong name can do without
-    from archscout.tasks.decode import shown
+    from archscout.tasks.decode import shown  # brings torch, which a wrong name can do without
     from archscout.tasks.doors.path import open_path
 
-    known = inspect.signature(assemble.check_options).parameters
+    options, door = _options(parameters)
+    contents = open_path(path, links=door.pop("links", False), columns=door)
+    name = registry.full_name(path.resolve().name, parameters)
+    return assemble(name, f"'{shown(path)}'", contents, watch=watch, **options)
+
+
+def _from_object(data: Any, parameters: dict[str, Any], watch: Watch | None) -> Task:
+    from archscout.tasks.doors.python import open_object
+
+    parameters = {key: value for key, value in parameters.items() if value is not None}
+    name = parameters.pop("name", "data")
+    options, door = _options(parameters)
+    contents = open_object(data, door)
+    return assemble(registry.full_name(str(name), parameters), "the data", contents, watch=watch, **options)
+
+
+def _options(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Parameters of a task that is read, checked: those of the task, and those of the door. Raises `UsageError`."""
+    from archscout.tasks.assemble import check_options
+
+    known = inspect.signature(check_options).parameters
     for parameter in parameters:
         if parameter not in known:
-            raise UsageError(f"data in a file has no parameter '{parameter}': {nearest(parameter, known)}")
-    assemble.check_options(**parameters)
-    options = dict(parameters)
-    contents = open_path(path, links=options.pop("links", False))
-    name = registry.full_name(path.resolve().name, parameters)
-    return assemble.assemble(name, f"'{shown(path)}'", contents, watch=watch, **options)
+            raise UsageError(f"data of your own have no parameter '{parameter}': {nearest(parameter, known)}")
+    check_options(**parameters)
+    door = {key: value for key, value in parameters.items() if key in DOOR}
+    return {key: value for key, value in parameters.items() if key not in DOOR}, door
+
+
+def assemble(*arguments: Any, **options: Any) -> Task:
+    """As `assemble.assemble`, imported only when it is needed, for it brings torch."""
+    from archscout.tasks.assemble import assemble as assemble_task
+
+    return assemble_task(*arguments, **options)
 
 
 def _missing(text: str, path: Path) -> DataError | UsageError:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 from archscout.core.errors import DataError
 from archscout.tasks.contents import Contents
 from archscout.tasks.decode import shown
-from archscout.tasks.doors import arrays, folders
+from archscout.tasks.doors import arrays, folders, manifest, shards
 
 
-def open_path(path: Path, *, links: bool = False) -> Contents:
-    """What a file or folder holds. Raises `DataError` for what is no data that is known."""
+def open_path(path: Path, *, links: bool = False, columns: Mapping[str, str | None] | None = None) -> Contents:
+    """What a file or folder holds.
+
+    Args:
+        path: the file or folder.
+        links: whether links that lead out of a folder of class folders are followed.
+        columns: of a list of pictures, by role (`manifest.ROLES`), where they have names of their own.
+
+    Raises `DataError` for what is no data that is known.
+    """
     try:
         mode = path.stat().st_mode
     except OSError as error:
@@ -20,7 +29,21 @@ def open_path(path: Path, *, links: bool = False) -> Contents:
     if stat.S_ISDIR(mode):
         if arrays.is_npy_folder(path):
             return arrays.read_npy_folder(path)
+        if manifest.is_metadata_folder(path):
+            return manifest.read_metadata_folder(path, columns or {})
+        if shards.is_shard_folder(path):
+            return shards.read_shards(path)
         return folders.read_folder(path, links=links)
-    if path.suffix.lower() == ".npz":
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
         return arrays.read_npz(path)
-    raise DataError(f"'{shown(path)}' is neither an .npz archive nor a folder of class folders.")
+    if suffix in manifest.SUFFIXES:
+        return manifest.read_manifest(path, columns or {})
+    if suffix == ".tar":
+        return shards.read_shards(path)
+    if suffix == ".npy":
+        raise DataError(f"'{shown(path)}' is a single array: put x_train.npy and y_train.npy into a folder.")
+    raise DataError(
+        f"'{shown(path)}' is neither an .npz archive, a list of pictures (CSV, JSON lines, Parquet), a tar file nor a "
+        "folder of class folders."
+    )

@@ -1,0 +1,48 @@
+"""`archscout data`: what your data are read as."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from archscout.cli import output
+from archscout.cli.options import Debug, Json
+from archscout.core.errors import UsageError
+
+app = typer.Typer(no_args_is_help=True, help="Your own data, looked over before anything is spent on them.")
+
+
+@app.command("check")
+def check(
+    data: Annotated[
+        str, typer.Argument(metavar="PATH|NAME", help="What --data would be, parameters included.", show_default=False)
+    ],
+    sheet: Annotated[
+        Path | None,
+        typer.Option("--sheet", metavar="FILE", help="Write a PNG of some images of each class.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show what would be read of some data: kind, classes, sizes, splits, and whatever is odd about them."""
+    if sheet is not None and not sheet.parent.is_dir():
+        raise UsageError(f"there is no folder '{sheet.parent}' for the contact sheet: make it, or name another file.")
+    with output.only_the_answer():
+        from archscout.tasks import survey
+
+        found = survey.look(data)
+        if sheet is not None:
+            survey.contact_sheet(found.task, sheet)
+    if as_json:
+        output.print_json(found.as_json())
+        return
+    about = found.as_json()
+    shape, values = " x ".join(map(str, about["input_shape"])), f"{about['values'][0]:g} to {about['values'][1]:g}"
+    output.print_text(
+        f"{about['name']}: {about['kind']}, inputs of {shape} ({about['stored']}, values from {values}), "
+        f"{len(about['classes'])} classes, {about['bytes'] / 2**20:,.1f} MB"
+    )
+    output.print_table(("class", *found.splits), survey.lines(found))
+    output.print_text("\n".join(f"- {oddity}" for oddity in found.oddities) or "Nothing is odd about them.")

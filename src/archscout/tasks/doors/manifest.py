@@ -1,0 +1,289 @@
+"""A list of pictures: which file, which label, and perhaps which split and group. CSV, JSON lines or Parquet.
+
+Columns are found by the names that people give them, or named by parameters (`labels.csv:path=photo,label=species`).
+Where the list is Parquet, a picture may lie in it as bytes. A folder with `metadata.csv` in it, or in each folder of a
+split, is such a list too (the layout of the Hugging Face Hub).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import stat
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from archscout.core.errors import DataError, UsageError, nearest
+from archscout.core.sheet import read_sheet
+from archscout.tasks.contents import Contents, Raw, Source
+from archscout.tasks.decode import file_source, shown
+from archscout.tasks.doors.archive import listed, regular
+from archscout.tasks.labels import numbered, text_of
+from archscout.tasks.splits import ALIASES, by_split, split_of
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+
+ROLES = {
+    "path": ("path", "file_name", "filename", "file", "filepath", "image", "image_path", "img"),
+    "label": ("label", "class", "class_name", "category", "species", "labels"),
+    "split": ("split", "subset", "fold", "set"),
+    "group": ("group", "group_id", "patient", "patient_id", "subject", "subject_id"),
+}
+"""What a column may be, by the names it may have."""
+
+METADATA = tuple(f"metadata{suffix}" for suffix in SUFFIXES)
+
+_LONGEST = 2**20
+"""No line of JSON is longer, in characters."""
+
+Columns = dict[str, list[Any]]
+
+
+def read_manifest(file: Path, named: Mapping[str, str | None]) -> Contents:
+    """What a list names. `named` has columns by role (`ROLES`), where they have names of their own."""
+    columns, lines = _columns(file)
+    return from_columns(columns, f"'{shown(file)}'", file.parent, lines=lines, named=named)
+
+
+def is_metadata_folder(path: Path) -> bool:
+    """Whether a folder, or those of its splits, have a list of their pictures in them."""
+    return any((folder / name).is_file() for folder in (path, *_split_folders(path).values()) for name in METADATA)
+
+
+def read_metadata_folder(path: Path, named: Mapping[str, str | None]) -> Contents:
+    """The pictures that the `metadata` files of a folder name."""
+    here = _metadata(path)
+    if here is not None:
+        return read_manifest(here, named)
+    parts: Columns = defaultdict(list)
+    total = 0
+    for split, folder in _split_folders(path).items():
+        file = _metadata(folder)
+        if file is None:
+            raise DataError(f"'{shown(folder)}' has no metadata file ({', '.join(METADATA)}) as its neighbours have.")
+        columns, _ = _columns(file)
+        role = _roles(columns, f"'{shown(file)}'", named)["path"]
+        columns[role] = [str(folder / str(value)) if isinstance(value, str) else value for value in columns[role]]
+        count = len(columns[role])
+        for name in {*parts, *columns}:
+            parts[name] += [None] * (total - len(parts[name])) + columns.get(name, [None] * count)
+        parts["split"] = parts["split"][:total] + [split] * count
+        total += count
+    return from_columns(dict(parts), f"'{shown(path)}'", path, named=named)
+
+
+def from_columns(
+    columns: Mapping[str, Sequence[Any]],
+    source: str,
+    folder: Path,
+    *,
+    lines: Sequence[int] | None = None,
+    named: Mapping[str, str | None] | None = None,
+) -> Contents:
+    """The pictures and labels of a table.
+
+    Args:
+        columns: all of one length; pictures are paths, or bytes (also as `{"bytes": ..., "path": ...}`).
+        source: what messages call the table.
+        folder: what paths are relative to.
+        lines: the line in the file of each row; counted from 0 where not given.
+        named: columns by role, where the user says so.
+
+    Raises:
+        DataError: a column is missing, a value is none that is known, or a file is listed with two labels or in two
+            splits.
+    """
+    roles = _roles(columns, source, named or {})
+    paths = list(columns[roles["path"]])
+    where = [f"line {line}" for line in lines] if lines is not None else [f"row {row}" for row in range(len(paths))]
+    if not paths:
+        raise DataError(f"{source} has no rows: an empty data set cannot be learned from.")
+    texts = [text_of(value) for value in columns[roles["label"]]]
+    splits = _splits(columns, roles, source, where)
+    groups = [text_of(value) for value in columns[roles["group"]]] if "group" in roles else None
+    contents = Contents({})
+    rows: dict[str, list[int]] = {split: [] for split in ALIASES}
+    sources: dict[int, Source] = {}
+    seen: dict[str, int] = {}
+    repeated = 0
+    for row, value in enumerate(paths):
+        picture = _picture(value, folder, f"{where[row]} of {source}")
+        if isinstance(picture, tuple):
+            contents.bad.append(picture)
+        elif not texts[row]:
+            contents.bad.append((f"{where[row]} of {source}", "has no label"))
+        elif groups is not None and not groups[row]:
+            contents.bad.append((f"{where[row]} of {source}", "has no group"))
+        else:
+            before = seen.setdefault(picture.stamp, row)
+            if before != row and (texts[before] != texts[row] or splits[before] != splits[row]):
+                what, values = ("label", texts) if texts[before] != texts[row] else ("split", splits)
+                raise DataError(
+                    f"{picture.name} is listed twice in {source} ({where[before]}, {where[row]}), with the {what}s "
+                    f"'{values[before]}' and '{values[row]}': keep one."
+                )
+            if before != row:
+                repeated += 1
+                continue
+            sources[row] = picture
+            rows[splits[row]].append(row)
+    if repeated:
+        contents.notices.append(f"{source} lists {repeated} files more than once; each is read once.")
+    readable = [row for split in rows.values() for row in split]
+    numbers, names = numbered([texts[row] for row in readable])
+    number = dict(zip(readable, numbers.tolist(), strict=True))
+    for split, chosen in rows.items():
+        if chosen:
+            contents.splits[split] = Raw(
+                [sources[row] for row in chosen],
+                np.asarray([number[row] for row in chosen], np.int64),
+                source,
+                f"column '{roles['label']}' of {source}",
+                None if groups is None else np.asarray([groups[row] for row in chosen]),
+            )
+    if "train" not in contents.splits and not contents.bad:
+        raise DataError(f"{source} has no row of the train split: write 'train' in its column '{roles.get('split')}'.")
+    if "train" not in contents.splits:
+        name, reason = contents.bad[0]
+        raise DataError(f"{source} has no row for training that can be read; the first: {name} {reason}.")
+    contents.class_names = names
+    unused = [str(name) for name in columns if name not in roles.values()]
+    if unused:
+        contents.notices.append(f"{source} has columns that are not used: {listed(unused)}.")
+    return contents
+
+
+def _roles(columns: Mapping[str, Sequence[Any]], source: str, named: Mapping[str, str | None]) -> dict[str, str]:
+    """The column of each role that there is."""
+    roles = {}
+    by_name = {str(name).strip().casefold(): str(name) for name in columns}
+    for role, aliases in ROLES.items():
+        wanted = named.get(role)
+        if wanted is not None:
+            if wanted not in columns:
+                raise UsageError(f"{source} has no column '{wanted}': {nearest(str(wanted), map(str, columns))}")
+            roles[role] = wanted
+            continue
+        found = [by_name[alias] for alias in aliases if alias in by_name]
+        if found:
+            roles[role] = found[0]
+    for role, what in (("path", "pictures"), ("label", "labels")):
+        if role not in roles:
+            raise DataError(
+                f"{source} has no column of {what} (it has: {listed([str(name) for name in columns])}): name it "
+                f"'{role}', or say which with {role}=COLUMN."
+            )
+    return roles
+
+
+def _splits(columns: Mapping[str, Sequence[Any]], roles: dict[str, str], source: str, where: list[str]) -> list[str]:
+    if "split" not in roles:
+        return ["train"] * len(where)
+    values = [text_of(value) for value in columns[roles["split"]]]
+    if not any(split_of(value) for value in values):
+        # A column 'set' or 'fold' may have a meaning of its own; where no value is a split, it is none.
+        roles.pop("split")
+        return ["train"] * len(where)
+    by_split(sorted({value.casefold() for value in values}), f"column '{roles['split']}' of {source}", "values")
+    splits = []
+    for row, value in enumerate(values):
+        split = split_of(value)
+        if split is None:
+            raise DataError(
+                f"{where[row]} of {source} has the split '{shown(value)}': write train, valid or test, or remove it."
+            )
+        splits.append(split)
+    return splits
+
+
+def _picture(value: Any, folder: Path, called: str) -> Source | tuple[str, str]:
+    """A picture by its path or its bytes; or what is wrong with it."""
+    if isinstance(value, Mapping):
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, bytes | bytearray):
+        content = bytes(value)
+        return Source(
+            f"the picture in {called}", lambda: io.BytesIO(content), f"{called} {hashlib.sha256(content).hexdigest()}"
+        )
+    text = text_of(value)
+    if not text:
+        return called, "names no picture"
+    if "://" in text or "\0" in text:
+        return f"'{shown(text)}' ({called})", "is no file on this machine"
+    path = folder / text
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        return f"'{shown(path)}' ({called})", f"cannot be read: {error.strerror}"
+    if not stat.S_ISREG(mode):
+        return f"'{shown(path)}' ({called})", "is no plain file"
+    return file_source(path)
+
+
+# -- files ----------------------------------------------------------------------------------------------------------
+
+
+def _columns(file: Path) -> tuple[Columns, Sequence[int] | None]:
+    """The columns of a file, and the line of each row where it has lines."""
+    regular(file)
+    suffix = file.suffix.lower()
+    if suffix == ".parquet":
+        return _parquet(file), None
+    if suffix in (".csv", ".tsv"):
+        sheet = read_sheet(file)
+        return {name: list(sheet.column(name)) for name in sheet.headings if name}, sheet.lines
+    return _json_lines(file)
+
+
+def _parquet(file: Path) -> Columns:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(file).to_pydict()  # type: ignore[no-any-return]
+    except (pa.ArrowException, OSError, MemoryError) as error:
+        raise DataError(f"'{shown(file)}' is no readable Parquet file: copy or make it again.") from error
+
+
+def _json_lines(file: Path) -> tuple[Columns, Sequence[int]]:
+    columns: Columns = {}
+    lines: list[int] = []
+    try:
+        with file.open(encoding="utf-8-sig") as stream:
+            for number, line in enumerate(iter(lambda: stream.readline(_LONGEST), ""), start=1):
+                if not line.strip():
+                    continue
+                row = _json_object(line)
+                if row is None:
+                    raise DataError(f"'{shown(file)}', line {number}: this is no JSON object: write one a line.")
+                for name in {*columns, *row}:
+                    columns.setdefault(name, [None] * len(lines)).append(row.get(name))
+                lines.append(number)
+    except UnicodeDecodeError as error:
+        raise DataError(f"'{shown(file)}' is no text in UTF-8: save it as such.") from error
+    return columns, lines
+
+
+def _json_object(line: str) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def _metadata(folder: Path) -> Path | None:
+    files = [folder / name for name in METADATA if (folder / name).is_file()]
+    if len(files) > 1:
+        raise DataError(f"'{shown(folder)}' has {files[0].name} and {files[1].name}: leave one.")
+    return files[0] if files else None
+
+
+def _split_folders(path: Path) -> dict[str, Path]:
+    folders = {entry.name: entry for entry in path.iterdir() if entry.is_dir()}
+    return {split: folders[name] for split, name in by_split(sorted(folders), f"'{shown(path)}'", "folders").items()}

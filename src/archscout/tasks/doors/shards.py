@@ -1,0 +1,130 @@
+"""Tar files of pictures, as WebDataset writes them: `0001.jpg` beside `0001.cls`, or class folders inside.
+
+A shard is gone through once for where its members lie; pictures are then read out of it by place. Nothing is unpacked
+to the disk, and links in it are never followed.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import tarfile
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from archscout.core.errors import DataError
+from archscout.tasks.contents import Contents, Raw, Source
+from archscout.tasks.decode import SUFFIXES, shown
+from archscout.tasks.doors.archive import regular
+from archscout.tasks.labels import numbered, text_of
+from archscout.tasks.splits import ALIASES, split_of
+
+_LONGEST_LABEL = 2**16
+
+
+def is_shard_folder(path: Path) -> bool:
+    """Whether a folder, or those below it, have tar files in them."""
+    return any(path.glob("*.tar")) or any(path.glob("*/*.tar"))
+
+
+def read_shards(path: Path) -> Contents:
+    """The pictures of one tar file, or of all in a folder. Raises `DataError`, naming shard and member."""
+    files = sorted([*path.glob("*.tar"), *path.glob("*/*.tar")]) if path.is_dir() else [path]
+    source = f"'{shown(path)}'"
+    found: dict[str, list[tuple[Source, str]]] = {split: [] for split in ALIASES}
+    contents = Contents({})
+    others = 0
+    for file in files:
+        pictures, strange = _shard(file, contents.bad)
+        others += strange
+        found[_split(file, path)] += pictures
+    if others:
+        contents.notices.append(f"{others} members of {source} are neither pictures nor labels, and were left alone.")
+    every = [label for pictures in found.values() for _, label in pictures]
+    numbers, names = numbered(every)
+    start = 0
+    for split, pictures in found.items():
+        if pictures:
+            y = numbers[start : start + len(pictures)]
+            contents.splits[split] = Raw([picture for picture, _ in pictures], np.asarray(y), source, source)
+            start += len(pictures)
+    if "train" not in contents.splits:
+        raise DataError(
+            f"{source} has no pictures with labels for training: put NAME.cls beside NAME.jpg, or the pictures of each "
+            "class into a folder of its own."
+        )
+    contents.class_names = names
+    return contents
+
+
+def _shard(file: Path, bad: list[tuple[str, str]]) -> tuple[list[tuple[Source, str]], int]:
+    """The pictures of a shard with their labels, and how many members are neither."""
+    regular(file)
+    size, changed = file.stat().st_size, file.stat().st_mtime_ns
+    pictures: dict[str, Source] = {}
+    labels: dict[str, str] = {}
+    others = 0
+    try:
+        with tarfile.open(file, "r:") as shard:
+            for member in shard:
+                if member.isdir():
+                    continue
+                name = member.name.removeprefix("./")
+                key, _, ending = name.rpartition("/")[2].partition(".")
+                key = name[: len(name) - len(ending) - 1]
+                if not member.isreg() or not ending:
+                    others += 1
+                elif member.offset_data + member.size > size:
+                    raise tarfile.ReadError("cut short")
+                elif f".{ending.lower()}" in SUFFIXES:
+                    place = member.offset_data, member.size
+                    called = f"'{shown(name)}' of '{shown(file)}'"
+                    pictures[key] = Source(called, _opener(file, *place), f"{file} {size} {changed} {place}")
+                elif ending.lower() in ("cls", "txt", "json") and member.size <= _LONGEST_LABEL:
+                    stream = shard.extractfile(member)
+                    assert stream is not None
+                    label = _label(stream.read(), ending.lower())
+                    if label:
+                        labels[key] = label
+                else:
+                    others += 1
+    except (tarfile.TarError, OSError, ValueError, EOFError) as error:
+        raise DataError(
+            f"'{shown(file)}' is no whole tar file without compression ({error}): copy it again, or unpack it."
+        ) from error
+    if not labels:  # class folders inside
+        labels = {key: key.rpartition("/")[0].rpartition("/")[2] for key in pictures}
+    unlabelled = [key for key in pictures if not labels.get(key)]
+    bad += [(pictures[key].name, "has no label") for key in unlabelled]
+    return [(picture, labels[key]) for key, picture in pictures.items() if labels.get(key)], others
+
+
+def _label(content: bytes, kind: str) -> str:
+    text = content.decode("utf-8", "surrogateescape").strip()
+    if kind != "json":
+        return text
+    try:
+        row = json.loads(text)
+    except (ValueError, RecursionError):
+        return ""
+    if isinstance(row, dict):
+        return next((text_of(row[name]) for name in ("label", "cls", "class", "class_name") if name in row), "")
+    return text_of(row) if isinstance(row, int | str) else ""
+
+
+def _opener(file: Path, start: int, size: int):  # type: ignore[no-untyped-def]
+    def read() -> BinaryIO:
+        with file.open("rb") as stream:
+            stream.seek(start)
+            return io.BytesIO(stream.read(size))
+
+    return read
+
+
+def _split(file: Path, root: Path) -> str:
+    """The split that a shard's name or folder says (`train-000.tar`, `val/000.tar`); train where neither does."""
+    said = split_of(file.parent.name) if file.parent != root and root.is_dir() else None
+    return said or split_of(re.split(r"[-_.\d]", file.stem)[0]) or "train"
