@@ -220,11 +220,14 @@ def test_knas_code_is_a_covariance_of_halves() -> None:
         x, y = network.inputs(4, number)
         weights = [p for p in network.network.parameters() if p.numel() >= 50][:11]
         found = torch.autograd.grad(nn.functional.cross_entropy(network.network(x), y), weights)
-        series.append(torch.cat([g.flatten()[:100] for g in found])[:50].numpy())
-    first, second = np.array(series[:25]), np.array(series[25:])
-    expected = sum(
-        float((first[:, k] - first[:, k].mean()) @ (second[:, k] - second[:, k].mean())) / 2500 for k in range(50)
-    )
+        series.append([[float(g.flatten()[k]) for k in range(50)] for g in found])
+    assert len(series[0]) == 11, "50 entries of each of 11 tensors, not of the first alone"
+    expected = 0.0
+    for tensor in range(11):
+        for k in range(50):
+            first = np.array([series[number][tensor][k] for number in range(25)])
+            second = np.array([series[number][tensor][k] for number in range(25, 50)])
+            expected += float((first - first.mean()) @ (second - second.mean())) / 2500
     assert value("knas_code:batch=4") == pytest.approx(expected, rel=1e-3)
 
 

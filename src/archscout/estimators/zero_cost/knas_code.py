@@ -13,19 +13,21 @@ from archscout.estimators.zero_cost.harness import Score, Subject, check_batch
 from archscout.estimators.zero_cost.recomputing import recomputing
 
 _BATCHES = 50
-_TENSORS, _ENTRIES, _USED = 11, 100, 50
+_TENSORS, _USED = 11, 50
 
 
 @register("estimator", "knas_code")
 class KnasCode(Score):
     """KNAS, as its code computes it: covariance of gradients in two halves of 50 batches (50 passes, labels).
 
-    Of the first 11 parameters with at least 50 entries the first 100 entries of the gradient are kept, for each of 50
-    mini-batches. For each of the first 50 of these coordinates the series of batches 1 to 25 and that of batches 26
-    to 50 are centred and multiplied: score = sum over coordinates of their dot product / 2500.
+    Of each of the first 11 parameters with at least 50 entries the first 50 entries of the gradient are followed over
+    50 mini-batches. For each of these up to 550 coordinates the series of batches 1 to 25 and that of batches 26 to 50
+    are centred and multiplied: score = sum over coordinates of their dot product / 2500.
 
     Source: the code of Xu et al. 2021, arXiv 2111.13293. The batches are random, so this estimates the covariance of
-    independent noise, whose mean is zero: expect no stable order. It stands here because published results rest on it.
+    independent noise, whose mean is zero: expect no stable order. (That code keeps gradients in memory that the next
+    batch writes into, so that all 50 it compares are the last one, and what it sums is rounding noise.) It stands here
+    because published results rest on it.
 
     Args:
         batch: examples of each of the 50 batches.
@@ -39,7 +41,7 @@ class KnasCode(Score):
 
     def score(self, subject: Subject) -> float:
         network, task = subject.network, subject.setting.task
-        chosen = list(islice((p for p in network.parameters() if p.numel() >= _ENTRIES // 2), _TENSORS))
+        chosen = list(islice((p for p in network.parameters() if p.numel() >= _USED), _TENSORS))
         if not chosen:
             raise UndefinedScore("no parameter has 50 entries")
         subject.apart(self.size, 1)
@@ -53,6 +55,6 @@ class KnasCode(Score):
                     raise UndefinedScore("no weight has a part in the outputs")
                 loss = task.loss(outputs, y)
                 found = torch.autograd.grad(loss, chosen, allow_unused=True, materialize_grads=True)
-            series.append(torch.cat([gradient.flatten()[:_ENTRIES] for gradient in found])[:_USED].double())
+            series.append(torch.cat([gradient.flatten()[:_USED] for gradient in found]).double())
         first, second = torch.stack(series).chunk(2)
         return float(((first - first.mean(0)) * (second - second.mean(0))).sum()) / _BATCHES**2
