@@ -106,8 +106,8 @@ def main() -> None:
     before = readme.read_text(encoding="utf-8")
     after = current(before)
     if options.check:
-        wrong = [f"{a[1]}: {a[2]} in README.md, {b[2]} in the results"
-                 for a, b in zip(_FIGURE.finditer(before), _FIGURE.finditer(after), strict=True) if a[2] != b[2]]  # fmt: skip
+        pairs = zip(_FIGURE.finditer(before), _FIGURE.finditer(after), strict=True)
+        wrong = [f"{a[1]}: {a[2]} in README.md, {b[2]} in the results" for a, b in pairs if a[2] != b[2]]
         sys.exit("\n".join(wrong) or 0)
     readme.write_text(after, encoding="utf-8")
 
