@@ -241,6 +241,8 @@ def test_the_space_within_a_table_has_only_its_networks(table, sparse):
         assert space.size() == len(which.first_rows)
         assert all(other in which for other in space.neighbours(sampled))
         assert all(end in which for end in space.extremes())
+        designs = which.space.references()
+        assert space.references() == {name: design for name, design in designs.items() if design in which}
         again = cloudpickle.loads(cloudpickle.dumps(space))
         assert again.sample(stream(1)) == space.sample(stream(1))
 

@@ -269,3 +269,13 @@ def test_a_mixture_is_cut_down_to_the_two_strongest_edges_of_each_node():
             best = max(SPACE._node_terms(node), key=total)
             taken = [(i, found[f"{cell} {i}->{node}"]) for i in range(node) if found[f"{cell} {i}->{node}"] != "none"]
             assert taken == list(best)
+
+
+def test_references_have_the_published_parameters():
+    """In millions, as the publications list them for CIFAR-10: 3.3, 3.3 and 3.6."""
+    space, task = DARTS(36, 20), tiny_task((3, 32, 32), classes=10, examples=10)
+    published = {"darts_first_order": 3.3, "darts": 3.3, "pc_darts": 3.6}
+    sizes = {}
+    for name, architecture in space.references().items():
+        sizes[name] = sum(p.numel() for p in build(space, architecture, task, device="meta").parameters()) / 1e6
+    assert sizes == pytest.approx(published, abs=0.2)

@@ -267,3 +267,17 @@ def test_a_size_that_makes_no_network_is_refused(parameters):
 
 def test_edges_are_numbered_as_published():
     assert EDGES[:6] == ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+
+
+def test_references_are_cells_of_their_shape():
+    references = NASBench101().references()
+    resnet, inception = references["resnet"], references["inception"]
+    assert {name for name, there in resnet.items() if there == 1} == {
+        "edge 0->1",
+        "edge 1->2",
+        "edge 2->6",
+        "edge 0->6",
+    }
+    kinds = [inception[f"vertex {i}"] for i in range(1, 6)]
+    assert (kinds.count("conv3x3-bn-relu"), kinds.count("conv1x1-bn-relu"), kinds.count("maxpool3x3")) == (3, 1, 1)
+    assert sum(inception[name] for name in inception if name.startswith("edge")) == 9

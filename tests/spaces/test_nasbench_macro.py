@@ -100,3 +100,13 @@ def test_sizes_are_checked():
         NASBenchMacro(width=0)
     with pytest.raises(UsageError, match="at least 4 x 4"):
         SPACE.check_task(tiny_task((1, 3, 8)))
+
+
+def test_references_have_the_published_parameters():
+    """As the table lists them for CIFAR-10."""
+    space, task = NASBenchMacro(32), tiny_task((3, 32, 32), classes=10, examples=10)
+    sizes = {
+        name: sum(p.numel() for p in build(space, a, task, device="meta").parameters())
+        for name, a in space.references().items()
+    }
+    assert sizes == {"all_mb3_k3": 1588874, "best_cifar10": 1985514, "all_mb6_k5": 2932586}

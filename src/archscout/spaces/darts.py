@@ -52,6 +52,25 @@ _EXAMPLE = (
 )
 
 
+REFERENCES: Mapping[str, str] = {
+    "darts_first_order": "Genotype(normal=[('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('skip_connect', 0), "
+    "('sep_conv_3x3', 1), ('skip_connect', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('skip_connect', 2)], "
+    "normal_concat=range(2, 6), reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1), ('skip_connect', 2), "
+    "('max_pool_3x3', 0), ('max_pool_3x3', 0), ('skip_connect', 2), ('skip_connect', 2), ('avg_pool_3x3', 0)], "
+    "reduce_concat=range(2, 6))",
+    "darts": "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('sep_conv_3x3', 1), "
+    "('sep_conv_3x3', 1), ('skip_connect', 0), ('skip_connect', 0), ('dil_conv_3x3', 2)], normal_concat=range(2, 6), "
+    "reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1), ('skip_connect', 2), ('max_pool_3x3', 1), ('max_pool_3x3', 0), "
+    "('skip_connect', 2), ('skip_connect', 2), ('max_pool_3x3', 1)], reduce_concat=range(2, 6))",
+    "pc_darts": "Genotype(normal=[('sep_conv_3x3', 1), ('skip_connect', 0), ('sep_conv_3x3', 0), ('dil_conv_3x3', 1), "
+    "('sep_conv_5x5', 0), ('sep_conv_3x3', 1), ('avg_pool_3x3', 0), ('dil_conv_3x3', 1)], normal_concat=range(2, 6), "
+    "reduce=[('sep_conv_5x5', 1), ('max_pool_3x3', 0), ('sep_conv_5x5', 1), ('sep_conv_5x5', 2), ('sep_conv_3x3', 0), "
+    "('sep_conv_3x3', 3), ('sep_conv_3x3', 1), ('sep_conv_3x3', 2)], reduce_concat=range(2, 6))",
+}
+"""The published genotypes for CIFAR-10 of DARTS (first and second order) and PC-DARTS (Xu et al. 2020, arXiv
+1907.05737)."""
+
+
 @register("space", "darts")
 class DARTS(Space):
     """Normal and reduction cells of 14 edges with 7 operations, two edges into each node: 1.08 x 10^18 architectures.
@@ -319,6 +338,9 @@ class DARTS(Space):
             nodes.append(Node("concat", group=cell))
         edges += [(end, len(nodes)) for end in ends]
         return Graph((*nodes, Node("output")), tuple(sorted(edges)))
+
+    def references(self) -> Mapping[str, Architecture]:
+        return {name: self.parse(text) for name, text in REFERENCES.items()}
 
     # -- network --------------------------------------------------------------------------------------------------
 

@@ -42,6 +42,14 @@ Cell = tuple[int, int, tuple[int, ...]]
 """The number of vertices; the edges, as the number that their bits make; the operations, as places in OPERATIONS."""
 
 
+REFERENCES: Mapping[str, str] = {
+    "resnet": "0101001000010000:conv3x3-bn-relu,conv3x3-bn-relu",
+    "inception": "0111010000000100000010000100000000100000010000000:"
+    "conv1x1-bn-relu,conv3x3-bn-relu,conv3x3-bn-relu,conv3x3-bn-relu,maxpool3x3",
+}
+"""A residual block of two convolutions, and the cell like Inception's that the publication shows."""
+
+
 @register("space", "nasbench101")
 class NASBench101(Space):
     """Cells of up to 7 vertices and 9 edges with 3 operations: 423,624 different networks.
@@ -179,6 +187,9 @@ class NASBench101(Space):
         edges, vertices = architecture.values_by_name[: len(EDGES)], architecture.values_by_name[len(EDGES) :]
         interior = tuple(_NODES[name, str(operation)] for name, operation in vertices if operation != ABSENT)
         return Graph((_INPUT, *interior, _OUTPUT), _drawn(edges, len(interior)))
+
+    def references(self) -> Mapping[str, Architecture]:
+        return {name: self.parse(text) for name, text in REFERENCES.items()}
 
     # -- network --------------------------------------------------------------------------------------------------
 

@@ -27,6 +27,10 @@ FIRST = frozenset(itertools.accumulate(STAGES[:-1], initial=0))
 """The places of the layers that are the first of their stage."""
 
 
+REFERENCES: Mapping[str, str] = {"all_mb3_k3": "11111111", "best_cifar10": "22212220", "all_mb6_k5": "22222222"}
+"""The networks of one block alone, and the one with the best published accuracy."""
+
+
 @register("space", "nasbench_macro")
 class NASBenchMacro(Space):
     """Eight layers with 3 blocks: 6,561 architectures, 3,969 different networks.
@@ -86,6 +90,9 @@ class NASBenchMacro(Space):
         """The chain of layers."""
         layers = (Node(str(option), group=name) for name, option in architecture.items())
         return Graph((Node("input"), *layers, Node("output")), tuple((i, i + 1) for i in range(len(LAYERS) + 1)))
+
+    def references(self) -> Mapping[str, Architecture]:
+        return {name: self.parse(text) for name, text in REFERENCES.items()}
 
     # -- network --------------------------------------------------------------------------------------------------
 

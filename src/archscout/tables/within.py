@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -130,6 +130,10 @@ class _Within(Space):
 
     def extremes(self) -> Iterator[Architecture]:
         return (end for end in super().extremes() if self._has(end))
+
+    def references(self) -> Mapping[str, Architecture]:
+        """Those of the whole space that the table has."""
+        return {name: design for name, design in super().references().items() if self._has(design)}
 
     def _has(self, architecture: Architecture) -> bool:
         return self._table.numbers.get(self.canonical(architecture), -1) in self._place
