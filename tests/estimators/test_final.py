@@ -10,9 +10,11 @@ import torch
 from archscout.core.estimator import Setting
 from archscout.core.registry import create
 from archscout.estimators import final
-from archscout.estimators.final import FinalTraining, final_weights, widened
+from archscout.estimators.final import FinalTraining, final_weights, parted
+from archscout.networks.pick import build
 from archscout.testing import tiny_task
 from archscout.training import checkpoint
+from archscout.training.trainer import predict
 
 SPACE = create("space", "nasbench201:width=4,cells=1")
 ARCHITECTURE = SPACE.parse("|nor_conv_3x3~0|+|skip_connect~0|none~1|+|none~0|none~1|nor_conv_3x3~2|")
@@ -24,26 +26,29 @@ def task():
 
 
 def test_what_is_held_out_is_learned_from_by_nobody_and_nothing_is_lost(task):
-    wide = widened(task, seed=3)
+    wide, held = parted(task, seed=3)
     count = len(task.valid)
-    assert len(wide.valid) == round(0.2 * count)
-    assert len(wide.train) == len(task.train) + count - len(wide.valid)
-    everything = np.concatenate([task.train.x, task.valid.x]).sum(dtype=np.int64)
-    assert np.concatenate([wide.train.x, wide.valid.x]).sum(dtype=np.int64) == everything
-    learned = {image.tobytes() for image in wide.train.x}
-    assert not any(image.tobytes() in learned for image in wide.valid.x)
+    assert len(held) == round(0.2 * count)
+    assert len(wide.valid) == count - len(held)
+    everything = task.valid.x.sum(dtype=np.int64)
+    assert np.concatenate([wide.valid.x, held.x]).sum(dtype=np.int64) == everything
+    learned = {image.tobytes() for image in wide.valid.x}
+    assert not any(image.tobytes() in learned for image in held.x)
     assert (wide.mean, wide.std) == (task.mean, task.std), "the network is fed as before"
-    assert wide.test is task.test
+    assert wide.train is task.train and wide.test is task.test
 
 
 def test_it_trains_as_long_as_was_planned_and_keeps_the_weights(task, tmp_path):
     setting = Setting(SPACE, task, seed=1, folder=tmp_path)
     (estimate,) = FinalTraining(everything=True).estimate([ARCHITECTURE], setting, fidelity=3)
     assert [row["epoch"] for row in estimate.curve] == [1, 2, 3]
-    assert estimate.extra["examples"] == len(widened(task, 1).train)
-    assert estimate.extra["valid_examples"] == len(widened(task, 1).valid)
-    weights = checkpoint.read(final_weights(tmp_path, SPACE.canonical(ARCHITECTURE), 3))
-    assert weights is not None
+    wide, held = parted(task, 1)
+    assert estimate.extra["examples"] == len(wide.train) + len(wide.valid)
+    assert estimate.extra["valid_examples"] == len(held)
+    weights, _ = checkpoint.read(final_weights(tmp_path, SPACE.canonical(ARCHITECTURE), 3))
+    network = build(SPACE, ARCHITECTURE, task)
+    network.load_state_dict(weights)
+    assert estimate.value == pytest.approx(task.measure(predict(network, task, held), torch.as_tensor(held.y)))
     (again,) = FinalTraining(everything=True).estimate([ARCHITECTURE], setting, fidelity=3)
     assert again == estimate, "asked again, it answers from what it kept"
 

@@ -29,6 +29,8 @@ HELD_OUT = 0.2
 LATE = 1.03
 """By what factor a training may be slower than was planned before its schedule is shortened."""
 
+_HELD = "held_out"
+
 FINAL = "final training"
 """The name that trials of it carry."""
 
@@ -56,12 +58,15 @@ class FinalTraining(Estimator):
     def estimate(
         self, architectures: Sequence[Architecture], setting: Setting, *, fidelity: int | None = None
     ) -> list[Estimate]:
-        task = widened(setting.task, setting.seed) if self.everything else setting.task
-        return [self._train(architecture, task, setting, fidelity or 1) for architecture in architectures]
+        return [self._train(architecture, setting, fidelity or 1) for architecture in architectures]
 
-    def _train(self, architecture: Architecture, task: Task, setting: Setting, epochs: int) -> Estimate:
+    def _train(self, architecture: Architecture, setting: Setting, epochs: int) -> Estimate:
         canonical = setting.space.canonical(architecture)
+        task, held = parted(setting.task, setting.seed) if self.everything else (setting.task, None)
         recipe = Recipe.default(task, epochs)
+        if held is not None:
+            # Nothing chooses the epoch then: the last one is kept.
+            recipe = dataclasses.replace(recipe, fit_on="train+valid")
         seed = derive(setting.seed, "final training", canonical)
         network = build(setting.space, architecture, task, seed=seed, device=setting.device)
         folder = None
@@ -70,23 +75,31 @@ class FinalTraining(Estimator):
             folder = file.with_suffix("")
             finished = checkpoint.read(file)
             if finished is not None:
-                return _estimate(finished[1]["outcome"], finished[1]["done"])
-        outcome = self._paced(network, task, recipe, seed, setting.device, folder)
+                return _estimate(finished[1]["outcome"], finished[1]["done"], task)
+        outcome = self._paced(network, task, held, recipe, seed, setting.device, folder)
         done = {
             "planned_epochs": epochs,
             "epochs": len(outcome["curve"]),
-            "examples": len(task.train),
-            "valid_examples": len(task.valid),
+            "examples": len(task.train) + (0 if held is None else len(task.valid)),
+            "valid_examples": len(task.valid if held is None else held),
         }
         if setting.folder is not None and outcome["best_epoch"]:
             notes = {"outcome": outcome, "done": done}
             checkpoint.write(final_weights(setting.folder, canonical, epochs), network.state_dict(), notes)
-        return _estimate(outcome, done)
+        return _estimate(outcome, done, task)
 
     def _paced(
-        self, network: nn.Module, task: Task, recipe: Recipe, seed: int, device: str, folder: Path | None
+        self,
+        network: nn.Module,
+        task: Task,
+        held: Split | None,
+        recipe: Recipe,
+        seed: int,
+        device: str,
+        folder: Path | None,
     ) -> dict[str, Any]:
         """Train as planned; where that would take too long, end with a shorter schedule from where the training is."""
+        measured = {} if held is None else {_HELD: held}
         shortened = None if folder is None else folder / "shortened.json"
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -98,30 +111,36 @@ class FinalTraining(Estimator):
             return row["seconds"] / row["epoch"] * recipe.epochs > LATE * self.seconds
 
         if shortened is None or not shortened.is_file():
-            outcome = train(network, task, recipe, seed=seed, device=device, folder=folder, on_epoch=late)
+            outcome = train(
+                network, task, recipe, seed=seed, device=device, folder=folder, on_epoch=late, measured=measured
+            )
             done = len(outcome.curve)
             if outcome.diverged or done >= recipe.epochs or not done:
-                return dataclasses.asdict(outcome)
+                return _plain(outcome)
             pace = outcome.curve[-1]["seconds"] / done
             remaining = int((self.seconds - outcome.curve[-1]["seconds"]) / pace)
             if remaining < 1:
-                return dataclasses.asdict(outcome)
-            plan: dict[str, Any] = {
-                "epochs": remaining,
-                "rate": max(recipe.rate(done, 1), 1e-6),
-                "before": _plain(outcome),
-            }
+                return _plain(outcome)
+            plan: dict[str, Any] = {"epochs": remaining, "share": recipe.rate(done, 1) / recipe.learning_rate}
+            plan["before"] = _plain(outcome)
+            weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
             if shortened is not None:
-                checkpoint.write(shortened.with_suffix(".safetensors"), network.state_dict(), {})
+                checkpoint.write(shortened.with_suffix(".safetensors"), weights, {})
                 shortened.write_text(json.dumps(plan), encoding="utf-8")
         else:
             plan = json.loads(shortened.read_text(encoding="utf-8"))
             kept = checkpoint.read(shortened.with_suffix(".safetensors"), device)
-            if kept is not None:
-                network.load_state_dict(kept[0])
-        rest = dataclasses.replace(recipe, epochs=plan["epochs"], learning_rate=plan["rate"], warmup_epochs=0.0)
+            weights = dict(kept[0]) if kept is not None else {}
+        share = max(plan["share"], 1e-3)
+        rest = dataclasses.replace(
+            recipe,
+            epochs=plan["epochs"],
+            warmup_epochs=0.0,
+            learning_rate=share * recipe.learning_rate,
+            sgd_learning_rate=share * recipe.sgd_learning_rate,
+        )
         ending = train(
-            network, task, rest, seed=derive(seed, "shortened"), device=device,
+            network, task, rest, seed=derive(seed, "shortened"), device=device, measured=measured, start=weights,
             folder=None if folder is None else folder / "shortened",
         )  # fmt: skip
         return _joined(plan["before"], _plain(ending))
@@ -132,28 +151,31 @@ def final_weights(folder: Path, canonical: str, epochs: int) -> Path:
     return weights_file(folder, f"{FINAL}|{canonical}", epochs)
 
 
-def widened(task: Task, seed: int) -> Task:
-    """The task with most of its validation examples among the training examples; the rest stays for validation.
+def parted(task: Task, seed: int) -> tuple[Task, Split | None]:
+    """The task with those of its validation examples that are learned from, and those that stay apart.
 
-    Inputs are normalised as before: the network is the same.
+    Where there are too few to part, the task as it is.
     """
     count = len(task.valid)
     apart = max(1, round(HELD_OUT * count))
     order = stream(seed, "held out").permutation(count)
     held, learned = np.sort(order[:apart]), np.sort(order[apart:])
     if not len(learned):
-        return task
-    train_split = Split(
-        np.concatenate([task.train.x, task.valid.x[learned]]), np.concatenate([task.train.y, task.valid.y[learned]])
-    )
-    changes: dict[str, Any] = {"train": train_split, "valid": Split(task.valid.x[held], task.valid.y[held])}
-    if hasattr(task, "statistics"):
-        changes["statistics"] = (task.mean, task.std)  # type: ignore[attr-defined]
-    return dataclasses.replace(task, **changes)
+        return task, None
+    valid = Split(task.valid.x[learned], task.valid.y[learned])
+    return dataclasses.replace(task, valid=valid), Split(task.valid.x[held], task.valid.y[held])
 
 
 def _plain(outcome: Outcome) -> dict[str, Any]:
-    return {**dataclasses.asdict(outcome), "curve": [dict(row) for row in outcome.curve]}
+    """As JSON; what was measured on the examples that stayed apart is what validation says."""
+    rows = [{name.replace(_HELD, "valid"): value for name, value in row.items()} for row in outcome.curve]
+    return {
+        "curve": rows,
+        "best_epoch": outcome.best_epoch,
+        "valid_metric": outcome.valid_metric,
+        "seconds": outcome.seconds,
+        "reason": outcome.reason,
+    }
 
 
 def _joined(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
@@ -168,12 +190,16 @@ def _joined(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _estimate(outcome: dict[str, Any], done: dict[str, Any]) -> Estimate:
-    value, reason = outcome["valid_metric"], outcome["reason"]
+def _estimate(outcome: dict[str, Any], done: dict[str, Any], task: Task) -> Estimate:
+    curve, best, reason = outcome["curve"], outcome["best_epoch"], outcome["reason"]
+    value = outcome["valid_metric"]
+    if math.isnan(value) and best:
+        value = curve[best - 1][f"valid_{task.metric}"]
+    value = task.metric.oriented(value)
     return Estimate(
         value=value,
         seconds=outcome["seconds"],
-        curve=tuple(outcome["curve"]),
-        extra={"best_epoch": outcome["best_epoch"], **done},
+        curve=tuple(curve),
+        extra={"best_epoch": best, **done},
         reason=f"the training diverged: {reason}." if math.isnan(value) else "",
     )
