@@ -139,11 +139,14 @@ def _with_page(result: Result) -> Result:
     return result
 
 
-def load(run: str | Path, *, space: Space | nn.Module | str | None = None, folded: bool = False) -> nn.Module:
+def load(
+    run: str | Path, *, space: Space | nn.Module | str | None = None, task: Task | None = None, folded: bool = False
+) -> nn.Module:
     """The trained network of a run's folder, ready to use: as it was trained, or `folded` into its deployed form.
 
     It takes images as they are stored (float32, N x C x H x W, 0 to 255 where they were uint8) and returns one output a
-    class; `load(run).classes` names the classes. A run whose space was a module of your own needs it again, as `space`.
+    class (or whatever else the kind of its task gives); `load(run).classes` names the classes. A run whose space was a
+    module of your own needs it again, as `space`; one whose task is of a kind that is not registered needs the task.
 
     Raises `UsageError` where there is no such run or space, `DataError` where its files are damaged.
     """
@@ -159,7 +162,7 @@ def load(run: str | Path, *, space: Space | nn.Module | str | None = None, folde
     if not network_file.is_file():
         raise UsageError(f"'{folder}' holds no trained network (network.safetensors): finish its search first.")
     searched = _space_of(saved, folder, space)
-    described = undescribe(saved["task"])
+    described = undescribe(saved["task"]) if task is None else task
     network: nn.Module = described.deploy(build(searched, searched.parse(saved["architecture"]), described))
     try:
         network.load_state_dict(load_file(network_file))

@@ -9,7 +9,7 @@ import pytest
 
 from archscout.core import registry
 from archscout.core.errors import UsageError
-from archscout.core.registry import ROOMS, create, entries, factory, names, parse_name, register
+from archscout.core.registry import FOLDERS, ROOMS, create, entries, factory, names, parse_name, register
 from archscout.core.space import Space
 
 SOURCE = Path(registry.__file__).parents[1]
@@ -31,7 +31,7 @@ def test_the_spaces_are_listed_by_name_with_a_summary():
 
 def test_a_list_loads_no_torch_and_no_room():
     code = (
-        "import sys; from archscout.core.registry import ROOMS, entries;"
+        "import sys; from archscout.core.registry import FOLDERS, ROOMS, entries;"
         "found = [e for kind in ROOMS for e in entries(kind)]; assert len(found) > 3;"
         "print([m for m in sys.modules if m.split('.')[0] == 'torch' or m.startswith('archscout.spaces')])"
     )
@@ -43,7 +43,7 @@ def test_every_decorator_in_the_source_is_found_and_names_what_it_stands_on():
     for kind, room in ROOMS.items():
         written = sum(
             line.startswith(f'@register("{kind}", ')
-            for file in (SOURCE / room).rglob("*.py")
+            for file in (SOURCE / FOLDERS[kind]).rglob("*.py")
             for line in file.read_text(encoding="utf-8").splitlines()
         )
         built_in = [entry for entry in entries(kind) if entry.source == "archscout"]

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from archscout.core.errors import DataError, UsageError
-from archscout.tasks import nodes
 from archscout.tasks.digits_graph import digits_graph
 from archscout.tasks.load import load
 
@@ -57,9 +56,9 @@ def test_examples_are_numbers_of_nodes(task):
 
 
 def test_a_description_makes_the_task_again(task):
-    assert nodes.undescribe(task.describe()).digest == task.digest
+    assert type(task).from_description(task.describe()).digest == task.digest
     with pytest.raises(DataError, match="cannot be made again"):
-        nodes.undescribe({"name": "no such task"})
+        type(task).from_description({"name": "no such task"})
 
 
 @pytest.mark.parametrize("parameters", [{"train": 0}, {"train": 5}, {"train": 5000}, {"neighbours": 2000}])

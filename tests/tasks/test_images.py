@@ -14,7 +14,8 @@ from torch import nn
 
 from archscout.core.errors import DataError
 from archscout.core.task import Split
-from archscout.tasks.images import ImageClassification, undescribe
+from archscout.tasks.images import ImageClassification
+from archscout.tasks.load import undescribe
 from archscout.testing import tiny_task
 
 

@@ -217,3 +217,29 @@ def test_as_many_at_once_as_fit_the_caches() -> None:
 
 def test_no_networks_no_outcomes() -> None:
     assert train_many([], tiny_task(), RECIPES["sgd"], seeds=[]) == []
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskedTask(DoubleTask):
+    """Examples of class 0 do not count, which is decided by their values; augmentation changes targets too."""
+
+    def loss(self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+        counted = targets > 0
+        if not bool(counted.any()):
+            return outputs.sum() * 0.0
+        return torch.nn.functional.cross_entropy(outputs[counted], targets[counted], label_smoothing=smoothing)
+
+    def transform(self, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        turned = torch.rand(len(x), generator=generator) < 0.5
+        return torch.where(turned.view(-1, 1, 1, 1), x.flip(3), x), torch.where(turned, (y + 1) % self.outputs, y)
+
+
+def test_a_loss_that_masks_examples_and_targets_that_move_are_trained_in_stacks_as_alone(
+    task: ImageClassification, stacked_only: None
+) -> None:
+    masked = MaskedTask(**{f.name: getattr(task, f.name) for f in dataclasses.fields(task)})
+    recipe = Recipe(epochs=3, batch_size=16, learning_rate=0.1)
+    ours, theirs = networks(masked), networks(masked)
+    outcomes = train_many(ours, masked, recipe, seeds=range(len(ours)))
+    for seed, (outcome, network) in enumerate(zip(outcomes, theirs, strict=True)):
+        alike(outcome, train(network, masked, recipe, seed=seed), 1e-8)

@@ -24,6 +24,7 @@ from archscout.core.errors import UsageError, nearest
 ROOMS = {
     "space": "spaces",
     "task": "tasks",
+    "kind": "kinds",
     "estimator": "estimators",
     "strategy": "strategies",
     "cost": "costs",
@@ -31,6 +32,9 @@ ROOMS = {
     "method": "methods",
     "backbone": "backbones",
 }
+
+FOLDERS = ROOMS | {"kind": "tasks"}
+"""Where built-in names are: the room of what is registered. Kinds are the classes of tasks."""
 
 _DECORATOR = re.compile(
     r'^@register\("(?P<kind>\w+)", "(?P<name>[^"]+)"\)\n(?:@.*\n)*(?:class|def) [\s\S]*?:\n\s+r?"""(?P<summary>[^\n]*)',
@@ -76,7 +80,7 @@ def _built_in(kind: str) -> dict[str, Entry]:
     package = __name__.partition(".")[0]
     root = Path(__file__).parent.parent
     entries: dict[str, Entry] = {}
-    for file in sorted((root / ROOMS[kind]).rglob("*.py")):
+    for file in sorted((root / FOLDERS[kind]).rglob("*.py")):
         module = ".".join((package, *file.relative_to(root).with_suffix("").parts)).removesuffix(".__init__")
         for match in _DECORATOR.finditer(file.read_text(encoding="utf-8")):
             if match["kind"] == kind:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -12,7 +12,14 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from archscout.core.digest import digest
-from archscout.core.metric import ACCURACY, Metric
+from archscout.core.errors import DataError
+from archscout.core.metric import ACCURACY, Meter, Metric
+from archscout.core.panel import Panel
+
+SPLITS = ("train", "valid", "test")
+
+Answers = tuple[Any, Any, np.ndarray]
+"""Of a batch: outputs, targets (tensors, or tensors by name), and the inputs as they are stored."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,9 @@ class Task(ABC):
     drawn: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
     """Names of the splits that were drawn from the training examples, for the data came without them."""
 
+    kind: ClassVar[str] = ""
+    """The name under which the class is registered: `@register("kind", ...)`; then networks of its tasks load."""
+
     metric: ClassVar[Metric] = ACCURACY
     """What `measure` returns; a plain name means that higher is better."""
 
@@ -72,34 +82,98 @@ class Task(ABC):
     def tensors(self, split: Split, device: Any = "cpu") -> tuple[Any, Any]:
         """Inputs as the network takes them (float32, normalised with statistics of `train`) and targets, as tensors."""
 
-    @abstractmethod
     def augment(self, x: Any, generator: Any) -> Any:
-        """A randomly changed copy of a batch of inputs."""
+        """A randomly changed copy of a batch of inputs; as they are where nothing may change."""
+        return x
 
     def augment_each(self, parts: Sequence[Any], generators: Sequence[Any]) -> list[Any]:
         """What `augment` makes of each of several batches of one size, each with a generator of its own."""
         return [self.augment(part, generator) for part, generator in zip(parts, generators, strict=True)]
 
+    def transform(self, x: Any, y: Any, generator: Any) -> tuple[Any, Any]:
+        """A randomly changed copy of a batch of inputs and targets: for a task whose targets move with its inputs.
+
+        Where they do not, `augment` is all that there is to write.
+        """
+        return self.augment(x, generator), y
+
+    def transform_each(
+        self, inputs: Sequence[Any], targets: Sequence[Any], generators: Sequence[Any]
+    ) -> tuple[list[Any], list[Any]]:
+        """What `transform` makes of each of several batches of one size, each with a generator of its own."""
+        if type(self).transform is Task.transform:
+            return self.augment_each(inputs, generators), list(targets)
+        pairs = [self.transform(*each) for each in zip(inputs, targets, generators, strict=True)]
+        return [x for x, _ in pairs], [y for _, y in pairs]
+
     @abstractmethod
     def head(self, channels: Any) -> Any:
-        """The module from a feature map (N x channels x H x W) to the outputs."""
+        """The module from a feature map (N x channels x H x W) to the outputs: a tensor, or tensors by name."""
 
     @abstractmethod
     def loss(self, outputs: Any, targets: Any, smoothing: float = 0.0) -> Any:
-        """The mean loss of a batch, as a scalar tensor."""
+        """The mean loss of a batch, as a scalar tensor; outputs are what the head gives."""
 
-    @abstractmethod
+    def meter(self) -> Meter | None:
+        """A new meter of the metric, which adds up batch by batch; None for a metric that needs all outputs at once.
+
+        A task writes `meter`, or `measure`.
+        """
+        return None
+
     def measure(self, outputs: Any, targets: Any) -> float:
         """The metric over a whole split (accuracies are fractions), as it is: see `merit`."""
+        meter = self.meter()
+        if meter is None:
+            raise NotImplementedError(f"{type(self).__name__} has neither a meter nor a measure: write one of them.")
+        meter.update(outputs, targets)
+        return meter.value()
 
     def merit(self, outputs: Any, targets: Any) -> float:
         """The metric turned so that higher is better, as estimators and strategies want it."""
         return self.metric.oriented(self.measure(outputs, targets))
 
+    def review(self, answers: Iterable[Answers]) -> Sequence[Panel]:
+        """What the report says of the winner's answers to the test split, which come batch by batch."""
+        return ()
+
     @abstractmethod
     def deploy(self, network: Any) -> Any:
         """The network that takes inputs as they are stored (float32, N x C x H x W): normalisation, then `network`."""
 
-    @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """What it takes to use a network of this task without its data, as JSON."""
+        """What it takes to use a network of this task without its data, as JSON: all fields but the splits."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        fields = {name: value for name, value in fields.items() if name not in SPLITS}
+        return {"kind": self.kind, **fields, "stored": str(self.train.x.dtype), "example": list(self.train.x.shape[1:])}
+
+    @classmethod
+    def from_description(cls, description: Mapping[str, Any]) -> Self:
+        """The task that `describe` described, without examples. Raises `DataError` for what is no such description."""
+        try:
+            return cls(**cls.fields_of(description))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"the description of the task is damaged ({error!r}): write it again with describe()."
+            ) from error
+
+    @classmethod
+    def fields_of(cls, description: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of the class that a description holds; raises `KeyError`, `TypeError` or `ValueError`."""
+        input_shape = tuple(int(size) for size in description["input_shape"])
+        example = tuple(int(size) for size in description.get("example", input_shape))
+        nothing = Split(np.empty((0, *example), np.dtype(str(description["stored"]))), np.empty(0, np.int64))
+        others = {field.name for field in dataclasses.fields(cls)} - set(SPLITS)
+        return {name: _immutable(description[name]) for name in others if name in description} | {
+            "name": str(description["name"]),
+            "input_shape": input_shape,
+            "outputs": int(description["outputs"]),
+            "class_names": tuple(str(name) for name in description.get("class_names", ())),
+            **dict.fromkeys(SPLITS[:2], nothing),
+            "test": None,
+        }
+
+
+def _immutable(value: Any) -> Any:
+    """JSON with tuples for lists, as the fields of a task are."""
+    return tuple(map(_immutable, value)) if isinstance(value, list) else value

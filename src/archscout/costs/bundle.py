@@ -20,7 +20,7 @@ from archscout.core.registry import create
 from archscout.core.sheet import read_sheet
 from archscout.core.space import Space
 from archscout.networks.pick import build
-from archscout.tasks.images import undescribe
+from archscout.tasks.load import undescribe
 from archscout.training.export import to_int8, to_onnx
 
 FORMAT = 1

@@ -90,6 +90,7 @@ def render(report: dict[str, Any], trials: Sequence[TrialLike], *, folder: Path)
         tradeoff=sections.tradeoff(view),
         drawing=draw(view.winner.get("graph")),
         answers=sections.answers(view),
+        method_panels=sections.method_panels(view),
         training=sections.training(view),
         rungs=sections.rungs(view),
         untrained=sections.untrained(view),

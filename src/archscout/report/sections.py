@@ -6,13 +6,12 @@ holds one sentence that says why there is nothing to show.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from archscout.core.metric import ACCURACY, Metric
-from archscout.report import candidates, figures
+from archscout.report import candidates, figures, panels
 from archscout.report.candidates import Course, Network, TrialLike, level_name, rung_name
 from archscout.report.quantities import (
     NARROW,
@@ -38,8 +37,6 @@ _BUSY = {
     "derivation": "choosing architectures by inherited weights",
     "finish": "measuring again, testing, exporting",
 }
-_SPLIT_NAMES = 60
-"""More classes than this and the confusion matrix is told by its largest entries alone."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +155,7 @@ def _kept(view: View) -> str:
 
 def _interval(view: View) -> str:
     """How sure the test accuracy is, from the number of examples."""
-    right, total = _right(_matrix(view))
+    right, total = _right(panels.confusion_of(_written(view)))
     tested = finite(view.winner.get(f"test_{view.metric}"))
     if not total or tested is None or str(view.metric) != str(ACCURACY) or abs(right / total - tested) > 5e-4:
         return ""
@@ -169,11 +166,10 @@ def _interval(view: View) -> str:
     )
 
 
-def _matrix(view: View) -> list[list[int]]:
-    """The confusion matrix; empty where there is none."""
-    rows = view.report.get("confusion") or []
-    square = all(len(row) == len(rows) for row in rows)
-    return [[int(finite(count) or 0) for count in row] for row in rows] if square else []
+def _written(view: View) -> list[Any]:
+    """The panels of the task, also of a report that was written before there were any."""
+    written = view.report.get("panels")
+    return written if isinstance(written, list) else panels.of_older(view.report)
 
 
 def _right(confusion: Sequence[Sequence[int]]) -> tuple[int, int]:
@@ -256,33 +252,18 @@ def _shown(figure: figures.Figure, things: str, always: str) -> str:
 
 
 def answers(view: View) -> dict[str, Any] | None:
-    """What the winner gets wrong: confusion matrix, most frequent mix-ups, and some images."""
-    confusion, names = _matrix(view), [str(name) for name in view.report.get("class_names") or []]
-    mistakes = [_mistake(row) for row in view.report.get("mistakes") or []]
-    if not confusion and not mistakes:
+    """What the task says of the winner's answers: mistakes, scatter, classes one by one."""
+    shown = panels.show(_written(view))
+    if not shown:
         return None
-    pairs = [(count, i, j) for i, row in enumerate(confusion) for j, count in enumerate(row) if i != j and count]
-    worst = sorted(pairs, key=lambda pair: (-pair[0], pair[1:]))[:6]
-    called = [names[i] if i < len(names) else str(i) for i in range(len(confusion))]
-    right, total = _right(confusion)
-    return {
-        "figure": figures.confusion(confusion, called) if confusion and len(confusion) <= _SPLIT_NAMES else None,
-        "note": f"{right:,} of {total:,} test examples are right, {total - right:,} are wrong." if total else "",
-        "mixups": [f"{called[i]} taken for {called[j]}: {count:,}" for count, i, j in worst],
-        "mistakes": mistakes,
-    }
+    right, total = _right(panels.confusion_of(_written(view)))
+    note = f"{right:,} of {total:,} test examples are right, {total - right:,} are wrong." if total else ""
+    return {"panels": shown, "note": note}
 
 
-def _mistake(row: Mapping[str, Any]) -> dict[str, Any]:
-    image = row.get("image") or ""
-    safe = isinstance(image, str) and re.fullmatch(r"[A-Za-z0-9+/]+={0,2}", image)
-    sure = finite(row.get("confidence"))
-    return {
-        "image": f"data:image/png;base64,{image}" if safe else "",
-        "true": str(row.get("true")),
-        "predicted": str(row.get("predicted")),
-        "sure": f"{percent(sure, 0)} sure" if sure is not None else "",
-    }
+def method_panels(view: View) -> list[panels.Shown]:
+    """What the method noted to be shown."""
+    return panels.show((view.report.get("notes") or {}).get("panels"))
 
 
 def training(view: View) -> list[tuple[str, figures.Figure]]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import nn
 
 from archscout import __version__
 from archscout.core.cost import Measurement
 from archscout.core.errors import ArchscoutError
+from archscout.core.panel import Panel, Text
 from archscout.core.space import Space
-from archscout.core.task import Task
+from archscout.core.task import Answers, Task
 from archscout.core.trial import Trial
 from archscout.estimators.final import FINAL, final_weights
 from archscout.estimators.trained import weights_file
@@ -22,11 +21,10 @@ from archscout.networks.pick import build
 from archscout.networks.tracing import trace_architecture
 from archscout.search.result import Result, write_json
 from archscout.search.run import SearchRun
+from archscout.tasks.meters import meter_of
 from archscout.training import checkpoint
 from archscout.training.export import export_onnx
-from archscout.training.trainer import predict
-
-_MISTAKES = 12
+from archscout.training.trainer import answers
 
 
 def trained_network(space: Space, task: Task, trial: Trial, folder: Path) -> nn.Module:
@@ -72,7 +70,7 @@ def package(
         },
     )
     difference = export_onnx(deployed, task.input_shape, folder / "network.onnx")
-    tested = _test(task, network)
+    tested, panels = _test(task, network)
     graph = trace_architecture(space, winner.architecture, task)
     if run is not None:
         run.clock.write()
@@ -96,7 +94,7 @@ def package(
     metrics = {
         "architecture": winner.architecture.text,
         f"valid_{metric}": metric.oriented(winner.value),
-        f"test_{metric}": tested.get("value"),
+        f"test_{metric}": tested,
         "costs": costs,
         "spread": {key: measurement.spread for key, measurement in measured.items()},
         "cost_details": {key: dict(measurement.details) for key, measurement in measured.items()},
@@ -111,7 +109,7 @@ def package(
             "costs": costs,
             "spread": metrics["spread"],
             f"valid_{metric}": metric.oriented(winner.value),
-            f"test_{metric}": tested.get("value"),
+            f"test_{metric}": tested,
             "graph": {
                 "nodes": [{"label": n.label, "group": n.group, "size": n.size, "macs": n.macs} for n in graph.nodes],
                 "edges": [list(edge) for edge in graph.edges],
@@ -119,38 +117,33 @@ def package(
             "curve": [dict(row) for row in winner.curve],
         },
         "class_names": list(task.class_names),
-        "confusion": tested.get("confusion"),
-        "mistakes": tested.get("mistakes", []),
+        "panels": [panel.as_json() for panel in panels],
     }
     write_json(folder / "report.json", report)
     write_json(folder / "metrics.json", metrics)
     return Result.read(folder)
 
 
-def _test(task: Task, network: nn.Module) -> dict[str, Any]:
-    """The one look at the test split: the metric, and for classes the confusion matrix and the worst mistakes."""
-    if task.test is None or not len(task.test):
-        return {}
-    outputs = predict(network, task, task.test)
-    targets = torch.as_tensor(task.test.y)
-    result: dict[str, Any] = {"value": task.measure(outputs, targets)}
-    if not task.class_names or outputs.ndim != 2:
-        return result
-    probabilities = outputs.softmax(dim=1)
-    confidence, predicted = probabilities.max(dim=1)
-    confusion = np.zeros((task.outputs, task.outputs), dtype=int)
-    np.add.at(confusion, (targets.numpy(), predicted.numpy()), 1)
-    wrong = (predicted != targets).nonzero().flatten()
-    worst = wrong[confidence[wrong].argsort(descending=True)][:_MISTAKES].tolist()
-    picture = getattr(task, "picture", None)
-    result["confusion"] = confusion.tolist()
-    result["mistakes"] = [
-        {
-            "image": picture(task.test.x[i]) if picture else "",
-            "true": task.class_names[int(targets[i])],
-            "predicted": task.class_names[int(predicted[i])],
-            "confidence": float(confidence[i]),
-        }
-        for i in worst
-    ]
-    return result
+def _test(task: Task, network: nn.Module) -> tuple[float | None, list[Panel]]:
+    """The one look at the test split: the metric, and what the task says of the answers."""
+    test = task.test
+    if test is None or not len(test):
+        return None, []
+    meter = meter_of(task)
+
+    def measured() -> Iterator[Answers]:
+        for outputs, targets, stored in answers(network, task, test):
+            meter.update(outputs, targets)
+            yield outputs, targets, stored
+
+    batches = measured()
+    try:
+        panels = list(task.review(batches))
+    except Exception as error:  # a review may be anybody's code, and all has been paid for
+        said = f"What was to be said of the answers failed: {type(error).__name__}: {error}"
+        panels = [Text("The answers", [said])]
+        batches = measured()
+        meter = meter_of(task)
+    for _ in batches:
+        pass
+    return meter.value(), panels

@@ -19,7 +19,7 @@ class Batches:
         size: of a batch, in examples; the whole split where that has fewer.
         seed: of the order and of augmentation.
         name: of the stream of random numbers.
-        augment: whether batches are changed at random by `task.augment`.
+        augment: whether batches are changed at random by `task.transform`.
 
     Raises:
         UsageError: for a split of fewer than two examples, which batch normalisation cannot do with.
@@ -47,5 +47,5 @@ class Batches:
         x, y = self.x[rows], self.y[rows]
         if self.augment:
             generator = Generator(x.device).manual_seed(derive(self.seed, self.name, "augment", number))
-            x = self.task.augment(x, generator)
+            x, y = self.task.transform(x, y, generator)
         return x, y

@@ -52,10 +52,15 @@ def load(source: Any, *, watch: Watch | None = None, **parameters: Any) -> Task:
 
 def undescribe(description: Mapping[str, Any]) -> Task:
     """The task that `Task.describe` described, without its examples. Raises `DataError` for other descriptions."""
-    from archscout.tasks import images, nodes, text  # bring torch, which the names of tasks can do without
-
     kind = description.get("kind") if isinstance(description, Mapping) else None
-    return {nodes.KIND: nodes.undescribe, text.KIND: text.undescribe}.get(str(kind), images.undescribe)(description)
+    if not isinstance(kind, str):
+        raise DataError("the description of the task is damaged (it names no kind): write it again with describe().")
+    if kind not in registry.names("kind"):
+        raise DataError(
+            f"a task of kind '{kind}' is not known here ({', '.join(registry.names('kind'))} are): install or import "
+            "what registers it, or give the task itself."
+        )
+    return registry.factory("kind", kind).from_description(description)  # type: ignore[attr-defined, no-any-return]
 
 
 def _from_path(text: str, parameters: dict[str, Any], watch: Watch | None) -> Task:

@@ -8,24 +8,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from archscout.core.errors import DataError, UsageError
 from archscout.core.registry import register
 from archscout.core.task import Split, Task
 from archscout.networks.elastic import Number, linear
 from archscout.tasks import checks
+from archscout.tasks.meters import Hits
 
-KIND = "next character"
 UNKNOWN = "\ufffd"
 """Stands for every character that the training text does not have."""
 
 
+@register("kind", "next character")
 @dataclass(frozen=True)
 class NextCharacter(Task):
     """The next character at each place of a stretch of text; the metric is the fraction of them that are foreseen.
@@ -35,12 +36,10 @@ class NextCharacter(Task):
     the perplexity.
     """
 
+    kind: ClassVar[str] = "next character"
+
     def tensors(self, split: Split, device: Any = "cpu") -> tuple[Tensor, Tensor]:
         return torch.from_numpy(split.x.astype(np.float32)).to(device), torch.from_numpy(split.y).to(device)
-
-    def augment(self, x: Tensor, generator: Generator) -> Tensor:
-        """The text as it is: a changed letter makes another word."""
-        return x
 
     def head(self, channels: Number) -> nn.Module:
         """From features (N x channels x length) to outputs (N x characters x length)."""
@@ -49,14 +48,21 @@ class NextCharacter(Task):
     def loss(self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
         return F.cross_entropy(outputs, targets, label_smoothing=smoothing)
 
-    def measure(self, outputs: Tensor, targets: Tensor) -> float:
-        return float((outputs.argmax(1) == targets).double().mean())
+    def meter(self) -> Hits:
+        return Hits()
 
     def deploy(self, network: nn.Module) -> nn.Module:
         return network
 
     def describe(self) -> dict[str, Any]:
-        return {"kind": KIND, "name": self.name, "length": self.input_shape[0], "characters": "".join(self.class_names)}
+        characters = "".join(self.class_names)
+        return {"kind": self.kind, "name": self.name, "length": self.input_shape[0], "characters": characters}
+
+    @classmethod
+    def fields_of(cls, description: Mapping[str, Any]) -> dict[str, Any]:
+        length, characters = int(description["length"]), list(str(description["characters"]))
+        shape = {"input_shape": [length], "outputs": len(characters), "class_names": characters, "stored": "uint8"}
+        return super().fields_of({**description, **shape})
 
 
 class CharacterHead(nn.Module):
@@ -103,20 +109,6 @@ def text(*, file: str | None = None, length: int = 32, train: int | None = None)
             raise UsageError(f"train={train} is more than the {len(fit)} training examples of {source}.")
         fit = fit.head(train)
     return NextCharacter("text", (length,), len(characters), fit, valid, test, characters)
-
-
-def undescribe(description: Mapping[str, Any]) -> NextCharacter:
-    """The task that `describe` described, without examples. Raises `DataError` for what is no such description."""
-    try:
-        length, characters = int(description["length"]), tuple(str(description["characters"]))
-        nothing = Split(np.zeros((0, length), np.uint8), np.zeros((0, length), np.int64))
-        return NextCharacter(
-            str(description["name"]), (length,), len(characters), nothing, nothing, None, class_names=characters
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(
-            f"the description of the task is damaged ({error!r}): write it again with describe()."
-        ) from error
 
 
 def _descriptions() -> str:

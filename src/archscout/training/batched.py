@@ -165,7 +165,11 @@ def _together(
 def _losses(task: Task, outputs: Tensor, targets: Tensor, smoothing: float) -> Tensor:
     """The loss of each network, from their outputs and the targets for each or for all (1 x N)."""
     targets = targets.expand(len(outputs), *targets.shape[1:])
-    each: Tensor = torch.vmap(lambda o, y: task.loss(o, y, smoothing))(outputs, targets)
+    try:
+        each: Tensor = torch.vmap(lambda o, y: task.loss(o, y, smoothing))(outputs, targets)
+    except (RuntimeError, ValueError, TypeError):
+        # A loss that picks examples by a mask, or looks at a number, is not for many networks at once.
+        each = torch.stack([task.loss(o, y, smoothing) for o, y in zip(outputs, targets, strict=True)])
     return each
 
 
@@ -174,6 +178,7 @@ class _Many(Course):
 
     def __init__(self, stacked: Stack, *arguments: Any) -> None:
         self.stack = stacked
+        self._answered: list[tuple[Tensor, Tensor]] = []
         super().__init__(stacked, *arguments)
         self.weights = [(shared.whole, shared.owners.to(self.device)) for shared in stacked.shared
                         if isinstance(shared.whole, nn.Parameter) and shared.whole.requires_grad]  # fmt: skip
@@ -189,15 +194,25 @@ class _Many(Course):
         return self.stack.inputs(x)
 
     def draw(self, rows: Tensor, generators: Sequence[Generator]) -> Examples:
-        parts = [self.data.fitted.x[row] for row in rows]
+        parts, targets = ([part[row] for row in rows] for part in self.data.fitted)
         if self.recipe.augment:
-            parts = self.task.augment_each(parts, generators)
-        x = self.stack.inputs(parts[0] if len(parts) == 1 else torch.stack(parts))
-        return Examples(x, self.data.fitted.y[rows])
+            parts, targets = self.task.transform_each(parts, targets, generators)
+        x, y = (some[0][None] if len(some) == 1 else torch.stack(some) for some in (parts, targets))
+        return Examples(self.stack.inputs(x if len(x) > 1 else x[0]), y)
 
     def losses(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         outputs = self.stack(x)
         return _losses(self.task, outputs, y, self.recipe.label_smoothing), outputs
+
+    def answered(self, outputs: Any, y: Tensor) -> None:
+        # Together, in the end: a meter for each network would call as many operators as it saves.
+        self._answered.append((outputs, y))
+
+    def train_metrics(self) -> list[float]:
+        outputs, targets = (torch.cat(parts, 1) for parts in zip(*self._answered, strict=True))
+        self._answered = []
+        targets = targets.expand(len(outputs), *targets.shape[1:])
+        return [self.task.measure(*each) for each in zip(outputs, targets, strict=True)]
 
     def clip(self, longest: float) -> None:
         """Shorten the gradient of each network whose norm is above `longest`, as `clip_grad_norm_` does."""

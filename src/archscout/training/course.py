@@ -25,6 +25,7 @@ from torch import Generator, Tensor, nn
 from archscout.core.errors import UsageError
 from archscout.core.seeds import derive
 from archscout.core.task import Split, Task
+from archscout.networks.outputs import precise
 from archscout.training import checkpoint
 from archscout.training.contexts import evaluation, seed_modules
 from archscout.training.objective import Objective
@@ -147,11 +148,19 @@ class Course(ABC):
 
     @abstractmethod
     def draw(self, rows: Tensor, generators: Sequence[Generator]) -> Examples:
-        """A batch of inputs, augmented where the recipe says so, and its targets; `rows` has a line for each seed."""
+        """A batch of inputs and targets, transformed where the recipe says so; `rows` has a line for each seed."""
 
     @abstractmethod
-    def losses(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss of each network in a step of training (M), and the outputs (M x N x ...)."""
+    def losses(self, x: Tensor, y: Tensor) -> tuple[Tensor, Any]:
+        """The loss of each network in a step of training (M), and the outputs, as `answered` takes them."""
+
+    @abstractmethod
+    def answered(self, outputs: Any, y: Tensor) -> None:
+        """Remember, for the metric of the epoch, the outputs for a batch that was trained on and its targets."""
+
+    @abstractmethod
+    def train_metrics(self) -> list[float]:
+        """The metric of each network over all that was answered since the last call."""
 
     @abstractmethod
     def clip(self, longest: float) -> None:
@@ -239,7 +248,6 @@ class Course(ABC):
         order = torch.stack([torch.randperm(count, generator=g, device=self.device) for g in generators])
         side = recipe.side(self.epoch, self.smaller_side)
         losses: list[Tensor] = []
-        answers: list[Tensor] = []
         seed_modules(derive(self.seeds[0], "network", self.epoch), self.device)
         self.model.train()
         self.objective.train()
@@ -260,18 +268,16 @@ class Course(ABC):
             optimizer.step()
             self.objective.after_step()
             losses.append(loss.detach())
-            answers.append(outputs.detach())
+            self.answered(precise(outputs), y)
             if step % CHECKED_STEPS == 0 and not losses[-1].isfinite().any():
                 break
         sizes = [rows.shape[1] for rows in batches]
-        seen = torch.cat(answers, 1)
-        order = order[:, : seen.shape[1]].expand(len(seen), -1)
         results = []
-        for column, outputs, rows in zip(torch.stack(losses, 1).tolist(), seen, order, strict=True):
+        for column, metric in zip(torch.stack(losses, 1).tolist(), self.train_metrics(), strict=True):
             # Alone it would have ended here; what came afterwards is nobody's.
             end = next((s + 1 for s in range(0, len(column), CHECKED_STEPS) if not math.isfinite(column[s])), None)
             mean = sum(n * value for n, value in zip(sizes, column[:end], strict=False)) / count
-            results.append((mean, self.task.measure(outputs, data.fitted.y[rows])))
+            results.append((mean, metric))
         return results
 
     def outcomes(self) -> list[Outcome]:

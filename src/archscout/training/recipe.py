@@ -45,7 +45,7 @@ class Recipe:
         warmup_epochs: the learning rate rises linearly for so long.
         label_smoothing: probability that the loss takes from the true class for all.
         gradient_clip: the longest gradient (Euclidean norm over all parameters); 0 for no limit.
-        augment: whether batches are changed at random by `task.augment`.
+        augment: whether batches are changed at random by `task.transform`.
         norm_momentum: how fast the running statistics of batch normalisation follow, for the length of the training.
             With PyTorch's own 0.1 they are behind the weights at the end of a short one.
         smaller_side: the side of images in the first epochs, as a share of their own; 1 for none smaller. They grow to

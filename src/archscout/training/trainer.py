@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ import torch
 from torch import Generator, Tensor, nn
 
 from archscout.core.errors import UsageError
-from archscout.core.task import Split, Task
+from archscout.core.metric import Meter
+from archscout.core.task import Answers, Split, Task
+from archscout.networks.outputs import joined, precise
+from archscout.tasks.meters import meter_of
 from archscout.training import checkpoint as checkpoints
 from archscout.training.contexts import evaluation, norm_momentum, own_randomness
 from archscout.training.course import CHECKPOINT as CHECKPOINT
@@ -125,20 +129,34 @@ def _identity(start: Mapping[str, Tensor] | None) -> dict[str, Any]:
 
 def predict(
     network: nn.Module, task: Task, split: Split, *, device: str = "cpu", batch_size: int = EVALUATION_BATCH
-) -> Tensor:
+) -> Any:
     """The outputs for every example of a split, in order; every module is left in the mode it was in."""
     x, _ = task.tensors(split, device)
     with fast_layout(network.to(device), x[:2]) as layout:
         return _outputs(network, x.contiguous(memory_format=layout), batch_size)
 
 
-def _outputs(network: nn.Module, x: Tensor, batch_size: int = EVALUATION_BATCH) -> Tensor:
+def _outputs(network: nn.Module, x: Tensor, batch_size: int = EVALUATION_BATCH) -> Any:
     with evaluation(network):
-        return torch.cat([network(batch) for batch in torch.split(x, batch_size)])
+        return joined([network(batch) for batch in torch.split(x, batch_size)])
+
+
+def answers(network: nn.Module, task: Task, split: Split, *, batch_size: int = EVALUATION_BATCH) -> Iterator[Answers]:
+    """The outputs for a split with their targets and stored inputs, batch by batch, on the processor."""
+    network.to("cpu")
+    for start in range(0, len(split), batch_size):
+        part = Split(split.x[start : start + batch_size], split.y[start : start + batch_size])
+        x, y = task.tensors(part)
+        with evaluation(network):
+            outputs = network(x)
+        yield outputs, y, part.x
 
 
 class _Single(Course):
     """The course of one network."""
+
+    _meter: Meter | None = None
+    """Of the epoch that is under way."""
 
     def state(self) -> dict[str, Tensor]:
         return {name: tensor.detach() for name, tensor in self.model.state_dict().items()}
@@ -149,23 +167,37 @@ class _Single(Course):
     def draw(self, rows: Tensor, generators: Sequence[Generator]) -> Examples:
         x, y = self.data.fitted.x[rows[0]], self.data.fitted.y[rows[0]]
         if self.recipe.augment:
-            x = self.task.augment(x, generators[0])
+            x, y = self.task.transform(x, y, generators[0])
         return Examples(x.contiguous(memory_format=self.mode.memory_format), y)
 
-    def losses(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def losses(self, x: Tensor, y: Tensor) -> tuple[Tensor, Any]:
         outputs = self.model(x)
         loss = self.objective.loss(self.task, self.recipe.label_smoothing, Step(self.model, x, y, outputs))
-        return loss[None], outputs[None]
+        return loss[None], outputs
+
+    def answered(self, outputs: Any, y: Tensor) -> None:
+        self._meter = self._meter or meter_of(self.task)
+        self._meter.update(outputs, y)
+
+    def train_metrics(self) -> list[float]:
+        meter, self._meter = self._meter, None
+        return [math.nan if meter is None else meter.value()]
 
     def clip(self, longest: float) -> None:
         nn.utils.clip_grad_norm_(self.parameters, longest)
 
     def measure(self, examples: Examples, mode: Mode) -> list[tuple[float, float]]:
-        with mode.autocast(self.device):
-            outputs = _outputs(self.model, examples.x)
-        if mode.mixed:
-            outputs = outputs.float()
-        return [(float(self.task.loss(outputs, examples.y)), self.task.measure(outputs, examples.y))]
+        """Batch by batch, so that memory does not grow with the split."""
+        meter = meter_of(self.task)
+        loss = torch.zeros((), dtype=torch.float64, device=self.device)
+        with evaluation(self.model):
+            for x, y in zip(*(torch.split(part, EVALUATION_BATCH) for part in examples), strict=True):
+                with mode.autocast(self.device):
+                    outputs = self.model(x)
+                outputs = precise(outputs)
+                loss += self.task.loss(outputs, y).double() * len(x)
+                meter.update(outputs, y)
+        return [(float(loss) / len(examples.x), meter.value())]
 
     def keep_best(self, better: Sequence[bool]) -> None:
         if better[0]:

@@ -1,0 +1,35 @@
+"""What networks give: a tensor, or tensors by name where several heads share a body."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Outputs = Tensor | Mapping[str, Tensor]
+
+
+def each(outputs: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Outputs with every tensor changed."""
+    if isinstance(outputs, Mapping):
+        return {name: change(tensor) for name, tensor in outputs.items()}
+    return change(outputs)
+
+
+def precise(outputs: Any) -> Any:
+    """Outputs in single precision at least, without what gradients would need."""
+    return each(outputs, lambda x: x.detach().float() if x.dtype in (torch.bfloat16, torch.float16) else x.detach())
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """The outputs of several batches, as those of one."""
+    if isinstance(parts[0], Mapping):
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return torch.cat(list(parts))
+
+
+def named(outputs: Any) -> dict[str, Tensor]:
+    """Every tensor by its name; a single one is called `output`."""
+    return dict(outputs) if isinstance(outputs, Mapping) else {"output": outputs}

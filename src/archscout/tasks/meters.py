@@ -1,0 +1,97 @@
+"""Metrics that add up batch by batch: memory does not grow with the split, and nothing waits for the device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from archscout.core.metric import Meter
+from archscout.core.task import Task
+from archscout.networks.outputs import joined
+
+
+def meter_of(task: Task) -> Meter:
+    """A new meter of a task's metric; where the task has none, one that keeps all outputs."""
+    return task.meter() or Whole(task.measure)
+
+
+class Whole:
+    """Measures all outputs at once, in the end."""
+
+    def __init__(self, measure: Callable[[Any, Any], float]) -> None:
+        self.measure = measure
+        self.outputs: list[Any] = []
+        self.targets: list[Any] = []
+
+    def update(self, outputs: Any, targets: Any) -> None:
+        self.outputs.append(outputs)
+        self.targets.append(targets)
+
+    def value(self) -> float:
+        return self.measure(joined(self.outputs), joined(self.targets)) if self.outputs else math.nan
+
+
+class Hits:
+    """The share of places at which the class of the largest output is the right one (N x K x ... and N x ...)."""
+
+    def __init__(self) -> None:
+        self.right: Tensor | int = 0
+        self.total = 0
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        self.right = self.right + (outputs.argmax(1) == targets).sum()
+        self.total += targets.numel()
+
+    def value(self) -> float:
+        return float(self.right) / self.total if self.total else math.nan
+
+
+class MeanSquare:
+    """The root of the mean squared difference, over all examples and numbers; `scale` turns outputs into their unit."""
+
+    def __init__(self, scale: Tensor | float = 1.0) -> None:
+        self.scale = scale
+        self.squares: Tensor | float = 0.0
+        self.total = 0
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        scale = self.scale.to(outputs.device) if isinstance(self.scale, Tensor) else self.scale
+        self.squares = self.squares + ((outputs - targets) * scale).double().square().sum()
+        self.total += targets.numel()
+
+    def value(self) -> float:
+        return math.sqrt(float(self.squares) / self.total) if self.total else math.nan
+
+
+class Overlap:
+    """Counts of true and predicted classes, from which the mean intersection over union follows.
+
+    A class that is neither in the targets nor in the answers has no say; targets below zero are left out.
+    """
+
+    def __init__(self, classes: int) -> None:
+        self.classes = classes
+        self.counts: Tensor | None = None
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        known = targets >= 0
+        pairs = (targets * self.classes + outputs.argmax(1))[known]
+        counts = torch.bincount(pairs, minlength=self.classes**2).view(self.classes, self.classes)
+        self.counts = counts if self.counts is None else self.counts + counts
+
+    def each(self) -> list[float]:
+        """Intersection over union of each class; NaN where there is nothing to tell."""
+        if self.counts is None:
+            return [math.nan] * self.classes
+        counts = self.counts.double()
+        shared = counts.diagonal()
+        union = counts.sum(0) + counts.sum(1) - shared
+        return torch.where(union > 0, shared / union.clamp(min=1), math.nan).tolist()
+
+    def value(self) -> float:
+        known = [share for share in self.each() if not math.isnan(share)]
+        return sum(known) / len(known) if known else math.nan
