@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from archscout.core.errors import DataError, UsageError
+from archscout.core.options import check_names
 from archscout.core.registry import create, names, register
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from archscout.core.architecture import Architecture
     from archscout.core.cost import Cost
     from archscout.core.estimator import Estimator
     from archscout.core.method import Method
@@ -103,11 +107,15 @@ def search(space: Space | nn.Module | str, data: Task | Path | str, **options: A
     """
     from archscout.search.search import search as run_search
 
+    _known(options, run_search)
     return _with_page(run_search(space, data, **options))
 
 
 def simulate(
-    table: Table | str | Path, method: str = "cascade", budget: str = "200trials", **options: Any
+    table: Table | str | Path,
+    method: str | Method | Strategy = "cascade",
+    budget: Any = "200trials",
+    **options: Any,
 ) -> Trajectory:
     """A search of a table, whose trainings are looked up: how it went, and the regret after each of them.
 
@@ -120,14 +128,23 @@ def simulate(
     from archscout.tables.load import load as load_table
     from archscout.tables.table import Table
 
+    _known(options, run_simulation)
     return run_simulation(table if isinstance(table, Table) else load_table(table), method, budget, **options)
 
 
-def train(space: Space | nn.Module | str, architecture: str, data: Task | Path | str, **options: Any) -> Result:
+def train(
+    space: Space | nn.Module | str, architecture: Architecture | str, data: Task | Path | str, **options: Any
+) -> Result:
     """Train one architecture in full, export it, and write the page about it; see `archscout.search.search.train`."""
     from archscout.search.search import train as run_train
 
+    _known(options, run_train)
     return _with_page(run_train(space, architecture, data, **options))
+
+
+def _known(options: dict[str, Any], function: Callable[..., Any]) -> None:
+    """Raises `UsageError` for an option that there is none of."""
+    check_names(options, list(inspect.signature(function).parameters), f"archscout.{function.__name__}")
 
 
 def _with_page(result: Result) -> Result:

@@ -84,7 +84,7 @@ def make_run(folder, seed, trials):
     run = SearchRun(
         name="r", space=space, task=None, seed=seed, store=store, engine=engine, book=book, constraints=(),
         objectives=(), budget=Budget(trials=trials), clock=Clock(store, "r", time.monotonic()), progress=Silent(),
-        estimator="published", folder=folder, device="cpu", reserve=0.0,
+        estimator=create("estimator", "published"), folder=folder, device="cpu", reserve=0.0,
     )  # fmt: skip
     run.epochs = FULL
     return run

@@ -15,6 +15,7 @@ from archscout.core.choice import Choice
 from archscout.core.cost import Constraint, Cost, Measurement
 from archscout.core.errors import ArchscoutError
 from archscout.core.estimator import Estimator, Setting
+from archscout.core.registry import create
 from archscout.core.space import Space
 from archscout.core.strategy import Strategy
 from archscout.core.trial import Estimate
@@ -117,7 +118,7 @@ def make_run(tmp_path: Path, engine: Engine, *, trials=math.inf, seconds=math.in
     return SearchRun(
         name="r", space=engine.space, task=None, seed=3, store=store, engine=engine, book=book, constraints=constraints,
         objectives=(), budget=Budget(seconds=seconds, trials=trials), clock=Clock(store, "r", time.monotonic()),
-        progress=Silent(), estimator="trained", folder=tmp_path, device="cpu", reserve=0.0,
+        progress=Silent(), estimator=create("estimator", "trained"), folder=tmp_path, device="cpu", reserve=0.0,
     )  # fmt: skip
 
 

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+import archscout
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import Estimator
 from archscout.core.registry import create, register
 from archscout.core.trial import Estimate
 from archscout.networks import choices
+from archscout.search.budget import Budget
 from archscout.search.search import search, train
 from archscout.store.store import Store
 from archscout.testing import tiny_task
@@ -82,6 +84,55 @@ def test_a_finished_run_is_reported_and_not_redone(found, task):
     )  # fmt: skip
     assert again.metrics == found.metrics
     assert (found.folder / "metrics.json").stat().st_mtime_ns == before
+
+
+def test_objects_and_numbers_of_numpy_say_the_same_as_names(found, task):
+    again = search(
+        create("space", SPACE), task, method=create("method", "cascade"), estimator=create("estimator", "trained"),
+        maximum={create("cost", "params"): np.int64(12_000)}, budget=Budget(trials=12), workers=np.int64(0),
+        out=str(found.folder.parent), name="found", epochs=np.int32(4), seed=np.uint8(1), objectives=None,
+    )  # fmt: skip
+    assert again.metrics == found.metrics
+
+
+def test_an_estimator_of_ones_own_needs_no_name_that_is_registered(task, tmp_path):
+    class FewConvolutions(Estimator):
+        name = "few_convolutions"
+
+        def estimate(self, architectures, setting, *, fidelity=None):
+            return [Estimate(-float(each.text.count("conv"))) for each in architectures]
+
+    result = search(
+        SPACE, task, method=create("strategy", "random"), estimator=FewConvolutions(), objectives="params",
+        budget="20trials", workers=0, out=tmp_path, epochs=1,
+    )  # fmt: skip
+    assert result.metrics["estimator"] == "few_convolutions"
+    assert result.metrics["trials"] == 20
+
+
+def test_odd_arguments_are_refused_before_anything_is_written(task, tmp_path):
+    odd = [
+        {"seed": True}, {"seed": -1}, {"seed": 1.5}, {"epochs": 0}, {"epochs": False}, {"workers": -1},
+        {"budget": True},
+        {"budget": math.nan}, {"maximum": "params=1k"}, {"maximum": {"params": None}}, {"maximum": {"params": "1e999"}},
+        {"maximum": {3: 1}}, {"objectives": 3}, {"objectives": {"params": 1}}, {"method": 3}, {"method": None},
+        {"estimator": 3}, {"device": "raspi4"}, {"name": 3}, {"name": "a/b"}, {"name": "a\0b"}, {"out": 3},
+        {"store": 3}, {"engine": None}, {"times": "times.csv"},
+    ]  # fmt: skip
+    for options in odd:
+        with pytest.raises(UsageError) as caught:
+            search(SPACE, task, **{"out": tmp_path / "runs", "workers": 0, "budget": "3trials"} | options)
+        assert "\n" not in str(caught.value)
+    for options in ({"seed": None}, {"epochs": 0}, {"epochs": 2.0}, {"device": "cudaa"}, {"out": None}):
+        with pytest.raises(UsageError):
+            train(
+                SPACE, "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|", task, **{"out": tmp_path / "runs"} | options
+            )
+    with pytest.raises(UsageError):
+        train(SPACE, 3, task, out=tmp_path / "runs")
+    with pytest.raises(UsageError, match="did you mean 'budget'"):
+        archscout.search(SPACE, task, bugdet="5m")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_another_search_under_the_same_name_is_refused(found, task):

@@ -81,8 +81,8 @@ def test_it_decides_as_a_real_search_with_these_outcomes(table, strategy, tmp_pa
     real = SearchRun(
         name="r", space=space, task=None, seed=5, store=store, engine=engine,
         book=CostBook([], Setting(space, None), store, "r", engine), constraints=(), objectives=(),
-        budget=Budget(trials=60), clock=Clock(store, "r", time.monotonic()), progress=Silent(), estimator=name,
-        folder=tmp_path, device="cpu", reserve=0.0,
+        budget=Budget(trials=60), clock=Clock(store, "r", time.monotonic()), progress=Silent(),
+        estimator=create("estimator", name), folder=tmp_path, device="cpu", reserve=0.0,
     )  # fmt: skip
     expected = [(trial.architecture, trial.value) for trial in real.follow(strategy, name)]
     trajectory = simulate(table, strategy, "60trials", seed=5)

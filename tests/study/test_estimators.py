@@ -149,7 +149,7 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(small_table, tmp_path)
     refuse(UsageError, "did you mean 'score'", Plan(("scor",), (10,)))
     refuse(UsageError, "no metric 'vald'", Plan(("score",), (10,)), metric="vald")
     refuse(DataError, "has 5 architectures with a value of 'none'", Plan(("score",), (10,)), metric="none")
-    refuse(UsageError, "at least one repeat", Plan(("score",), (10,), repeats=0))
+    refuse(UsageError, "the number of repeats must be", Plan(("score",), (10,), repeats=0))
     refuse(UsageError, "there is no file", Plan(("score",), (10,)), scores=tmp_path / "no.csv")
     assert not (tmp_path / "refused").exists(), "nothing half-written"
     done = Plan(("score",), (10,), repeats=1)

@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from archscout.workers.cores import usable_cores
+from archscout.core.cores import usable_cores
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to a core")
 def test_a_process_that_is_bound_to_one_core_has_one():
     code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); " \
-           "from archscout.workers.cores import usable_cores; print(usable_cores())"  # fmt: skip
+           "from archscout.core.cores import usable_cores; print(usable_cores())"  # fmt: skip
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
     assert usable_cores() == len(os.sched_getaffinity(0))

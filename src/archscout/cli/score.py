@@ -9,6 +9,7 @@ import typer
 
 from archscout.cli import output
 from archscout.cli.options import Debug, Device, Json, Seed, SpaceName, Workers, split_names
+from archscout.core import options
 from archscout.core.errors import UsageError
 
 
@@ -49,9 +50,10 @@ def score(
         from archscout import api
         from archscout.cli.progress import progress
         from archscout.study import scoring
-        from archscout.workers.cores import usable_cores
+        from archscout.workers.device import check_device
         from archscout.workers.engines import engine
 
+        device = check_device(device)
         searched = api.space(space)
         for name in estimators:
             api.estimator(name)
@@ -60,7 +62,7 @@ def score(
         searched.check_task(task)
         shown = progress()
         try:
-            with engine("local", workers or usable_cores(), (searched, task, device), device=device) as pool:
+            with engine("local", options.workers(workers), (searched, task, device), device=device) as pool:
                 scores = scoring.score(
                     searched,
                     task,

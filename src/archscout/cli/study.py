@@ -11,7 +11,8 @@ import typer
 from archscout.cli import output
 from archscout.cli.options import Debug, Json, Seed, Workers, split_names
 from archscout.core.errors import UsageError
-from archscout.workers.cores import usable_cores
+from archscout.core.options import LONGEST, shown
+from archscout.core.options import workers as workers_of
 
 if TYPE_CHECKING:
     from archscout.tables.table import Table
@@ -90,7 +91,7 @@ def estimators(
         )  # fmt: skip
         folder = out or Path("runs") / f"study-estimators-{opened.name}"
         rows = compare(
-            opened, plan, folder, metric=metric, scores=scores, workers=_workers(workers), progress=_progress
+            opened, plan, folder, metric=metric, scores=scores, workers=workers_of(workers), progress=_progress
         )  # fmt: skip
         entries, won = summary.summary(rows), summary.winners(rows)
         (folder / "rows.csv").write_text(summary.as_csv(rows), encoding="utf-8")
@@ -150,7 +151,7 @@ def strategies(
         opened = api.table(table)
         races = study.Races(tuple(split_names([names])), budget, repeats, opened.metric(metric).name, seed)
         folder = out or Path("runs") / f"study-strategies-{opened.name}"
-        rows = study.race(opened, races, folder, workers=_workers(workers), progress=_progress)
+        rows = study.race(opened, races, folder, workers=workers_of(workers), progress=_progress)
         entries = study.summary(rows)
         (folder / "summary.csv").write_text(
             summary.as_csv([{k: v for k, v in entry.items() if k != "curves"} for entry in entries]), encoding="utf-8"
@@ -237,7 +238,7 @@ def supernets(
         task = load(data or opened.task).sealed()
         rows = study.compare(
             opened, api.space(space) if space else opened.space, task, plan, folder,
-            workers=_workers(workers), progress=_progress,
+            workers=workers_of(workers), progress=_progress,
         )  # fmt: skip
         entries = study.summary(rows)
         plain = [{key: value for key, value in entry.items() if key != "bias"} for entry in entries]
@@ -293,17 +294,11 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _count(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError as error:
+    if not (text.strip().isdecimal() and len(text) <= LONGEST):
         raise UsageError(
-            f"'{text}' is no whole number: write --train-sizes 10,50,100, and --test 1000 or all."
-        ) from error
-
-
-def _workers(given: int | None) -> int:
-    """One process a core, if nothing else is asked for."""
-    return given if given is not None else usable_cores()
+            f"{shown(text)} is no whole number: write --train-sizes 10,50,100, and --test or --sample 1000, or all."
+        )
+    return int(text)
 
 
 def _progress(done: int, total: int) -> None:

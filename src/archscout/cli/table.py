@@ -9,6 +9,7 @@ import typer
 
 from archscout.cli import output
 from archscout.cli.options import Data, Debug, Device, Json, Seed, Workers
+from archscout.core import options
 from archscout.core.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -65,15 +66,16 @@ def build_table(
         from archscout import api
         from archscout.cli.progress import progress
         from archscout.study import building
-        from archscout.workers.cores import usable_cores
+        from archscout.workers.device import check_device
         from archscout.workers.engines import engine
 
+        device = check_device(device)
         searched, task = api.space(space), api.task(data)
         searched.check_task(task)
         plan = building.Plan(epochs=epochs, seeds=seeds, several=several, networks=networks, seed=seed)
         shown = progress()
         try:
-            with engine("local", workers or usable_cores(), (searched, task, device), device=device) as pool:
+            with engine("local", options.workers(workers), (searched, task, device), device=device) as pool:
                 made = building.build_table(
                     searched, task, plan, file=out, engine=pool, name=name or "", source=source,
                     measured=measure or (), progress=shown,

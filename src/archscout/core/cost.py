@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from archscout.core import options
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError
 from archscout.core.estimator import Setting
+
+_QUANTITY = re.compile(r"((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\s*([A-Za-zµ]*)")
 
 
 @dataclass(frozen=True)
@@ -62,21 +66,27 @@ class Cost(ABC):
         return [self.measure(architecture, setting) for architecture in architectures]
 
     @classmethod
-    def quantity(cls, text: str, name: str) -> float:
-        """The number that a user wrote, in this cost's unit. Raises `UsageError`.
+    def quantity(cls, value: Any, name: str) -> float:
+        """The limit that a user gave, in this cost's unit: a number of it, or a text. Raises `UsageError`.
 
         >>> Cost.quantity("2.5M", "params")
         2500000.0
         """
-        match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-zµ]*)\s*", text)
-        unit = match.group(2).lower() if match else ""
-        if match is None or unit not in cls.units:
-            known = ", ".join(unit or "(none)" for unit in cls.units)
-            raise UsageError(f"'{text}' is not a limit for {name}: write a number and one of the units {known}.")
-        value = float(match.group(1)) * cls.units[unit]
-        if value <= 0:
-            raise UsageError(f"the limit {name}={text} must be above zero.")
-        return value
+        if isinstance(value, str):
+            match = _QUANTITY.fullmatch(value.strip()) if len(value) <= options.LONGEST else None
+            unit = match.group(2).lower() if match else ""
+            if match is None or unit not in cls.units:
+                known = ", ".join(unit or "(none)" for unit in cls.units)
+                raise UsageError(
+                    f"{options.shown(value)} is not a limit for {name}: write a number and one of the units {known}."
+                )
+            amount = float(match.group(1)) * cls.units[unit]
+        else:
+            amount = options.number(value, f"the limit for {name}")
+        if not 0 < amount < math.inf:
+            kind = "finite" if amount > 0 else "above zero"
+            raise UsageError(f"the limit {options.shown(value)} for {name} must be {kind}.")
+        return amount
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,8 @@ class Run(Protocol):
     """Keys of the costs to trade against the value; empty where the value alone counts."""
     estimator: str
     """The estimator that the budget's trials are counted in; real training unless the user says otherwise."""
+    trains: bool
+    """Whether that estimator is real training."""
     epochs: int
     """What full training means in this search, in epochs."""
     share: float

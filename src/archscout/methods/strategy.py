@@ -7,7 +7,6 @@ from bisect import bisect_right
 
 from archscout.core.errors import UsageError
 from archscout.core.method import Method, Run
-from archscout.core.registry import factory, parse_name
 from archscout.core.strategy import Strategy
 from archscout.core.trial import Trial
 
@@ -27,7 +26,7 @@ class StrategyMethod(Method):
         self.strategy = strategy
 
     def search(self, run: Run) -> list[Trial]:
-        if "training" in getattr(factory("estimator", parse_name(run.estimator)[0]), "needs", ()):
+        if run.trains:
             return ranked(run, run.follow(self.strategy, run.estimator, fidelity=run.epochs, phase="search"))
         seconds = run.seconds_left() * _SEARCH_SHARE
         deadline = run.decide("search seconds", lambda: seconds if math.isfinite(seconds) else None)
@@ -40,7 +39,7 @@ class StrategyMethod(Method):
 
 def check_trains(run: Run, name: str) -> None:
     """Raises `UsageError` where the run's estimator trains nothing, for methods that end in training."""
-    if "training" not in getattr(factory("estimator", parse_name(run.estimator)[0]), "needs", ()):
+    if not run.trains:
         raise UsageError(
             f"method '{name}' ends in real training: estimator '{run.estimator}' trains nothing; "
             "leave --estimator out, or take a strategy such as evolution."

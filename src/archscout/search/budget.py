@@ -5,10 +5,15 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
+from archscout.core import options
 from archscout.core.errors import UsageError
 
-_SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_MOST_SECONDS, _MOST_TRIALS = 100 * 365 * 86400.0, 10**12
+_FORM = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)\s*([a-z]*)")
 
 
 @dataclass(frozen=True)
@@ -18,27 +23,57 @@ class Budget:
     seconds: float = math.inf
     trials: float = math.inf
 
+    def __post_init__(self) -> None:
+        if not (self.seconds > 0 and self.trials > 0):  # NaN neither
+            raise UsageError("a budget must be above zero.")
+
+    @classmethod
+    def read(cls, value: Any, default: str = "5m") -> Budget:
+        """A budget in any natural form: text, a number of seconds, a `timedelta`, a `Budget`; None is the default.
+
+        Raises `UsageError`.
+
+        >>> Budget.read(90).seconds, Budget.read(None, "200trials").trials
+        (90.0, 200)
+        """
+        if isinstance(value, Budget):
+            return value
+        if value is None or isinstance(value, str):
+            return cls.parse(default if value is None else value)
+        if isinstance(value, timedelta):
+            value = value.total_seconds()
+        seconds = options.number(value, "the budget (a number is seconds; text such as '5m' or '200trials' is more)")
+        return cls(seconds=_within(seconds, _MOST_SECONDS, options.shown(value)))
+
     @classmethod
     def parse(cls, text: str) -> Budget:
-        """`5m`, `90s`, `1.5h`, `200trials`. Raises `UsageError`.
+        """`5m`, `90s`, `1.5h`, `60` (seconds), `200trials`. Raises `UsageError`.
 
         >>> Budget.parse("5m").seconds
         300.0
         """
-        match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-z]+)\s*", text.lower())
+        match = _FORM.fullmatch(text.strip().lower()) if len(text) <= options.LONGEST else None
         unit = match.group(2) if match else ""
         if match is None or unit not in {*_SECONDS, "trial", "trials"}:
-            raise UsageError(f"'{text}' is not a budget: write a time (90s, 5m, 1h) or a number of trials (200trials).")
+            raise UsageError(
+                f"{options.shown(text)} is not a budget: write a time (90s, 5m, 1h) or a number of trials (200trials)."
+            )
         amount = float(match.group(1))
-        if amount <= 0:
-            raise UsageError(f"the budget '{text}' must be above zero.")
         if unit.startswith("trial"):
             if amount != int(amount):
                 raise UsageError(f"the budget '{text}' must be a whole number of trials.")
-            return cls(trials=int(amount))
-        return cls(seconds=amount * _SECONDS[unit])
+            return cls(trials=int(_within(amount, _MOST_TRIALS, options.shown(text))))
+        return cls(seconds=_within(amount * _SECONDS[unit], _MOST_SECONDS, options.shown(text)))
 
     def __str__(self) -> str:
         if math.isfinite(self.trials):
             return f"{int(self.trials)} trials"
         return "without limit" if math.isinf(self.seconds) else f"{self.seconds:g} s"
+
+
+def _within(amount: float, most: float, shown: str) -> float:
+    if amount <= 0:
+        raise UsageError(f"the budget {shown} must be above zero.")
+    if amount > most:
+        raise UsageError(f"the budget {shown} is more than anybody waits for: give a smaller one.")
+    return amount

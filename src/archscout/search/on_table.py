@@ -14,19 +14,23 @@ import os
 import re
 import time
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from archscout import __version__
+from archscout.core import options
 from archscout.core.cost import Constraint, Cost
 from archscout.core.errors import UsageError, nearest
+from archscout.core.method import Method
 from archscout.core.registry import create, names
+from archscout.core.strategy import Strategy
 from archscout.core.task import Task
 from archscout.costs.latency import Latency
 from archscout.search.budget import Budget
 from archscout.search.progress import Progress, Silent
 from archscout.search.result import Result, write_json
-from archscout.search.search import prepare_folder, resolve_task
+from archscout.search.search import prepare_folder, resolve_method, resolve_task
 from archscout.search.simulated import UNDEFINED_SCORES, Trajectory, simulate
 from archscout.store.lock import run_lock
 from archscout.tables.load import load
@@ -38,10 +42,10 @@ def search_table(
     *,
     metric: str | None = None,
     data: str | Path | Task | None = None,
-    method: str = "cascade",
+    method: str | Method | Strategy = "cascade",
     maximum: Mapping[str, str | float] | None = None,
-    objectives: Sequence[str] = (),
-    budget: str = "200trials",
+    objectives: str | Sequence[str] = (),
+    budget: str | float | timedelta | Budget | None = "200trials",
     seed: int = 0,
     name: str | None = None,
     out: str | Path = "runs",
@@ -69,10 +73,15 @@ def search_table(
     """
     began = time.monotonic()
     watch = progress or Silent()
+    budget, seed, out = Budget.read(budget, "200trials"), options.seed(seed), options.path(out, "the folder of runs")
+    limits = options.mapping(maximum, "the limits", '{"params": "100k"}')
+    wanted = options.several(objectives, "objectives")
     opened = table if isinstance(table, Table) else load(table)
     searched = opened.metric(metric).name
-    constraints = [_limit(opened, text, str(limit)) for text, limit in (maximum or {}).items()]
-    keys = [_column(opened, text) for text in objectives if text not in ("accuracy", "value")]
+    constraints = [_limit(opened, options.text(cost, "a cost"), limit) for cost, limit in limits.items()]
+    keys = [_column(opened, text) for text in wanted if text not in ("accuracy", "value")]
+    resolved = resolve_method(method, keys)
+    method = method if isinstance(method, str) else resolved.name
     task = None if data is None else resolve_task(data)
     config = {
         "table": opened.name,
@@ -82,11 +91,11 @@ def search_table(
         "method": method,
         "maximum": {constraint.key: constraint.limit for constraint in constraints},
         "objectives": keys,
-        "budget": str(Budget.parse(budget)),
+        "budget": str(budget),
         "seed": seed,
     }
     default = re.sub(r"[^A-Za-z0-9._=-]+", "-", f"{opened.name}-{searched}-{method}-seed{seed}").strip("-")
-    folder = prepare_folder(Path(out), name or default)
+    folder = prepare_folder(out, name or default)
     with run_lock(folder):
         if _finished(folder, config):
             watch.say(
@@ -94,7 +103,7 @@ def search_table(
             )
             return Result.read(folder)
         trajectory = simulate(
-            opened, method, budget, seed, metric=searched, task=task, constraints=constraints, objectives=keys
+            opened, resolved, budget, seed, metric=searched, task=task, constraints=constraints, objectives=keys
         )
         undefined = trajectory.notes.get(UNDEFINED_SCORES, ())
         if undefined:
@@ -133,10 +142,10 @@ def _column(table: Table, cost: str) -> str:
     raise UsageError(f"table '{table.name}' has no column of the cost '{cost}': {nearest(cost, known)}")
 
 
-def _limit(table: Table, cost: str, text: str) -> Constraint:
+def _limit(table: Table, cost: str, limit: str | float) -> Constraint:
     key = _column(table, cost)
     quantity = Latency.quantity if key.endswith("_ms") else Cost.quantity
-    return Constraint(cost, key, quantity(text, cost))
+    return Constraint(cost, key, quantity(limit, cost))
 
 
 def _metrics(

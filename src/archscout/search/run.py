@@ -109,7 +109,7 @@ class SearchRun:
         budget: Budget,
         clock: Clock,
         progress: Progress,
-        estimator: str,
+        estimator: Estimator,
         folder: Path,
         device: str,
         reserve: float,
@@ -119,7 +119,8 @@ class SearchRun:
         self.constraints: Sequence[Constraint] = tuple(constraints)
         self.objectives: Sequence[str] = tuple(objectives)
         self.budget, self.reserve = budget, reserve
-        self.estimator, self.folder, self.device = estimator, folder, device
+        self.estimator, self.folder, self.device = estimator.name, folder, device
+        self.trains = "training" in estimator.needs
         self.setting = Setting(space, task, seed=seed, device=device)
         self.workers = max(1, engine.workers)
         self.final = 0.0
@@ -137,7 +138,7 @@ class SearchRun:
         self._decisions = store.decisions(name)
         self._paid: set[str] = set()
         self._best: float | None = None
-        self._estimators: dict[str, Estimator] = {}
+        self._estimators: dict[str, Estimator] = {estimator.name: estimator}
         self._pace = Pace()
         self._sizes: dict[str, int] = {}
         for trial in self._stored.values():

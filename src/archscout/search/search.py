@@ -8,16 +8,19 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from archscout.core import seeds
+from archscout.core import options, seeds
+from archscout.core.architecture import Architecture
 from archscout.core.cost import Constraint, Cost
 from archscout.core.errors import ArchscoutError, UsageError, nearest
-from archscout.core.estimator import Setting
+from archscout.core.estimator import Estimator, Setting
 from archscout.core.method import Method
 from archscout.core.registry import create, names
 from archscout.core.space import Space
+from archscout.core.strategy import Strategy
 from archscout.core.task import Task
 from archscout.methods.strategy import StrategyMethod
 from archscout.search import elsewhere, feasibility, planning
@@ -29,7 +32,7 @@ from archscout.search.progress import Progress, Silent
 from archscout.search.result import Result
 from archscout.search.run import CALIBRATION, BudgetTooSmall, SearchRun
 from archscout.store.store import Store, run_lock
-from archscout.workers.cores import usable_cores
+from archscout.workers.device import check_device
 from archscout.workers.engines import engine as make_engine
 
 AUTO = "auto"
@@ -45,16 +48,16 @@ def search(
     space: str | Space | Any,
     data: str | Path | Task,
     *,
-    method: str = "cascade",
-    estimator: str = "trained",
-    maximum: Mapping[str, str | float] | None = None,
-    objectives: Sequence[str] = (),
-    budget: str | Budget = "5m",
+    method: str | Method | Strategy = "cascade",
+    estimator: str | Estimator = "trained",
+    maximum: Mapping[str | Cost, str | float] | None = None,
+    objectives: str | Cost | Sequence[str | Cost] = (),
+    budget: str | float | timedelta | Budget | None = "5m",
     seed: int = 0,
     workers: int | None = None,
     engine: str = "local",
     device: str = "cpu",
-    store: str | None = None,
+    store: str | Path | None = None,
     name: str | None = None,
     out: str | Path = "runs",
     epochs: int | None = None,
@@ -67,11 +70,11 @@ def search(
         space: a registered name (`nasbench201`, `mobile:width=16`), a `Space`, or a module of your own with choices;
             `auto` takes the space that trains best in little time on such data.
         data: a registered task, a path (`.npz`, a folder of class folders), or a `Task`.
-        method: a registered method, or a strategy (which then proposes what is trained).
-        estimator: what a strategy's proposals are judged by.
+        method: a registered method, or a strategy (which then proposes what is trained); or an object of these.
+        estimator: what a strategy's proposals are judged by, by name or as an object.
         maximum: limits by cost: `{"latency": "2ms", "params": "100k"}`; kept by every winner.
         objectives: costs to trade against accuracy; without any, accuracy alone counts.
-        budget: wall-clock time with everything included (`5m`), or trainings (`200trials`).
+        budget: wall-clock time with everything included (`5m`, or a number of seconds), or trainings (`200trials`).
         seed: one seed, one search.
         workers: worker processes; by default one a core. 0 works in this process.
         engine: `local` or `ray`.
@@ -91,28 +94,31 @@ def search(
     """
     began = time.monotonic()
     watch = progress or Silent()
-    budget = Budget.parse(budget) if isinstance(budget, str) else budget
+    budget = Budget.read(budget)
+    seed, epochs, workers = options.seed(seed), options.epochs(epochs), options.workers(workers)
+    device, out = check_device(device), options.path(out, "the folder of runs")
+    options.text(engine, "the engine")
+    store = store if store is None or isinstance(store, Path) else options.text(store, "the store")
+    times = options.mapping(times, "the times of finalists", '{"board": "times.csv"}')
+    costs, constraints, keys = _limits(maximum, objectives)
+    judge = resolve_estimator(estimator)
     task = resolve_task(data, watch)
     the_space = automatic_space(task) if isinstance(space, str) and space == AUTO else resolve_space(space)
     the_space.check_task(task)
-    costs, constraints, keys = _limits(maximum or {}, objectives)
     for cost in costs:
         cost.check(Setting(the_space, task.sealed(), seed=seed, device=device))
     the_method = resolve_method(method, keys)
-    create("estimator", estimator)
+    method = method if isinstance(method, str) else the_method.name
     name = name or default_name(the_space, task, method, seed)
-    if times and not (Path(out) / name / "metrics.json").is_file():
+    if times and not (out / name / "metrics.json").is_file():
         raise UsageError(f"there is no finished run '{name}' in '{out}' whose finalists have times: search first.")
-    folder = prepare_folder(Path(out), name)
-    workers = usable_cores() if workers is None else workers
-    if workers < 0:
-        raise UsageError(f"the number of workers must be 0 or more, not {workers}.")
+    folder = prepare_folder(out, name)
     config = {
         "space": the_space.name,
         "task": task.name,
         "data": task.digest,
         "method": method,
-        "estimator": estimator,
+        "estimator": judge.name,
         "maximum": {c.key: c.limit for c in constraints},
         "objectives": list(keys),
         "budget": str(budget),
@@ -149,7 +155,7 @@ def search(
             budget=budget,
             clock=clock,
             progress=watch,
-            estimator=estimator,
+            estimator=judge,
             folder=folder / "work",
             device=device,
             reserve=min(_RESERVE_SHARE * budget.seconds, _RESERVE_MOST) if math.isfinite(budget.seconds) else 0.0,
@@ -179,7 +185,7 @@ def search(
 
 def train(
     space: str | Space | Any,
-    architecture: str,
+    architecture: str | Architecture,
     data: str | Path | Task,
     *,
     epochs: int | None = None,
@@ -190,11 +196,15 @@ def train(
     progress: Progress | None = None,
 ) -> Result:
     """Train one architecture fully, and measure, export and report it as a search does."""
+    seed, epochs, device = options.seed(seed), options.epochs(epochs), check_device(device)
+    out = options.path(out, "the folder of runs")
     the_space, task = resolve_space(space), resolve_task(data, progress)
     the_space.check_task(task)
-    parsed = the_space.parse(architecture)
+    parsed = the_space.parse(
+        architecture.text if isinstance(architecture, Architecture) else options.text(architecture, "the architecture")
+    )
     name = name or default_name(the_space, task, "train", seed)
-    folder = prepare_folder(Path(out), name)
+    folder = prepare_folder(out, name)
     with run_lock(folder):
         return train_alone(the_space, parsed, task, folder, name, epochs, seed, device, progress or Silent())
 
@@ -235,8 +245,24 @@ def resolve_task(data: Any, progress: Progress | None = None) -> Task:
     return load(data, watch=lambda done, total: watch.update("reading images", done, total, None, None))
 
 
-def resolve_method(text: str, objectives: Sequence[str]) -> Method:
-    """A registered method, or a registered strategy over the run's estimator. Raises `UsageError`."""
+def resolve_estimator(estimator: str | Estimator) -> Estimator:
+    """An estimator by name, or as it is. Raises `UsageError`."""
+    if isinstance(estimator, Estimator):
+        return estimator
+    made: Estimator = create("estimator", options.text(estimator, "the estimator"))
+    return made
+
+
+def resolve_method(method: str | Method | Strategy, objectives: Sequence[str]) -> Method:
+    """A registered method, or a registered strategy over the run's estimator; or an object of these, as it is.
+
+    Raises `UsageError`.
+    """
+    if isinstance(method, Method):
+        return method
+    if isinstance(method, Strategy):
+        return StrategyMethod(method)
+    text = options.text(method, "the method")
     name = text.partition(":")[0]
     if name in names("method"):
         made: Method = create("method", text)
@@ -253,8 +279,8 @@ def default_name(space: Space, task: Task, method: str, seed: int) -> str:
 
 def prepare_folder(out: Path, name: str) -> Path:
     """The run's folder, made if need be. Raises `UsageError` where it cannot be written."""
-    if not name or Path(name).name != name or name in (".", ".."):
-        raise UsageError(f"'{name}' cannot be the name of a run: use letters, digits, dots and dashes.")
+    if not isinstance(name, str) or not name.isprintable() or Path(name).name != name or name in ("", ".", ".."):
+        raise UsageError(f"{options.shown(name)} cannot be the name of a run: use letters, digits, dots and dashes.")
     folder = out / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -269,16 +295,21 @@ def prepare_folder(out: Path, name: str) -> Path:
 
 
 def _limits(
-    maximum: Mapping[str, str | float], objectives: Sequence[str]
+    maximum: Mapping[str | Cost, str | float] | None, objectives: str | Cost | Sequence[str | Cost]
 ) -> tuple[list[Cost], list[Constraint], list[str]]:
     costs: dict[str, Cost] = {}
+
+    def known(given: str | Cost) -> Cost:
+        text = options.name_of(given, "a cost", Cost)
+        return costs.setdefault(text, given if isinstance(given, Cost) else create("cost", text))
+
     constraints = []
-    for text, limit in maximum.items():
-        cost: Cost = costs.setdefault(text, create("cost", text))
-        value = cost.quantity(str(limit), text)
-        constraints.append(Constraint(text, cost.key, value))
-    wanted = [text for text in objectives if text not in ("accuracy", "value")]
-    keys = [costs.setdefault(text, create("cost", text)).key for text in wanted]
+    for given, limit in options.mapping(maximum, "the limits", '{"params": "100k"}').items():
+        cost = known(given)
+        name = options.name_of(given, "a cost", Cost)
+        constraints.append(Constraint(name, cost.key, cost.quantity(limit, name)))
+    wanted = [each for each in options.several(objectives, "objectives", Cost) if each not in ("accuracy", "value")]
+    keys = [known(each).key for each in wanted]
     return list(costs.values()), constraints, keys
 
 
@@ -298,8 +329,6 @@ def _feasible(run: SearchRun) -> dict[str, Any]:
 
 def _plan(run: SearchRun, wished: int | None, method: Method) -> None:
     """What full training is in this search, and what is kept for the winner's final training."""
-    if wished is not None and wished < 1:
-        raise UsageError(f"the number of epochs must be 1 or more, not {wished}.")
     if wished is None and math.isfinite(run.budget.seconds):
         run.clock.enter("timing")
         planned = planning.plan(run, method.plans_final)

@@ -11,13 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from archscout.core import seeds
+from archscout.core import options, seeds
 from archscout.core.architecture import Architecture
 from archscout.core.cost import Constraint
 from archscout.core.errors import ArchscoutError, DataError, UsageError
@@ -27,7 +28,6 @@ from archscout.core.registry import create
 from archscout.core.strategy import Strategy
 from archscout.core.task import Task
 from archscout.core.trial import Estimate, History, Trial
-from archscout.methods.strategy import StrategyMethod
 from archscout.search.budget import Budget
 from archscout.tables.table import Table
 from archscout.tables.within import within
@@ -79,7 +79,7 @@ class Trajectory:
 def simulate(
     table: Table,
     method: str | Method | Strategy = "cascade",
-    budget: str | Budget = "200trials",
+    budget: str | float | timedelta | Budget | None = "200trials",
     seed: int = 0,
     *,
     metric: str | None = None,
@@ -92,7 +92,8 @@ def simulate(
     Args:
         table: the ground truth.
         method: a method or a strategy, by name or made.
-        budget: so many trainings (`200trials`), or simulated time (`10h`) where the table has the seconds.
+        budget: so many trainings (`200trials`), or simulated time (`10h`, or a number of seconds) where the table has
+            the seconds.
         seed: one seed, one trajectory.
         metric: what is searched for, and what regret is about; the table's default metric if not given.
         task: what zero-cost scores that the table does not have are computed on; without it they are undefined.
@@ -108,22 +109,20 @@ def simulate(
     >>> simulate(table, "evolution", "200trials", seed=0).regret[-1]         # doctest: +SKIP
     0.0012
     """
-    budget = Budget.parse(budget) if isinstance(budget, str) else budget
+    budget, seed = Budget.read(budget, "200trials"), options.seed(seed)
     run = SimulatedRun(table, budget, seed, metric=metric, task=task, constraints=constraints, objectives=objectives)
-    if isinstance(method, str):
-        from archscout.search.search import resolve_method
+    from archscout.search.search import resolve_method
 
-        method = resolve_method(method, objectives)
-    elif isinstance(method, Strategy):
-        method = StrategyMethod(method)
-    candidates = method.search(run)
-    return run.trajectory(method.name, candidates)
+    resolved = resolve_method(method, objectives)
+    candidates = resolved.search(run)
+    return run.trajectory(resolved.name, candidates)
 
 
 class SimulatedRun:
     """Implements `archscout.core.method.Run` over a table: every evaluation is looked up."""
 
     estimator = "trained"
+    trains = True
     workers = 1
     device = "cpu"
     candidates: Sequence[Candidate] = ()

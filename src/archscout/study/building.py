@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from archscout.core import options
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError
 from archscout.core.estimator import Setting
@@ -69,6 +70,16 @@ class Plan:
     networks: int | None = None
     seed: int = 0
 
+    def checked(self) -> Plan:
+        """The plan in plain numbers. Raises `UsageError` where one makes no sense."""
+        return Plan(
+            epochs=options.epochs(self.epochs) or 12,
+            seeds=options.whole(self.seeds, "the number of training seeds", 1),
+            several=options.whole(self.several, "the number of networks trained several times"),
+            networks=None if self.networks is None else options.whole(self.networks, "the number of networks", 1),
+            seed=options.seed(self.seed),
+        )
+
 
 @dataclass(frozen=True)
 class Job:
@@ -113,7 +124,7 @@ def build_table(
         UsageError: a folder of parts that belongs to another plan, or one that cannot be written; a space too large to
             be listed where the plan does not say how many networks.
     """
-    watch = progress or Silent()
+    watch, plan = progress or Silent(), plan.checked()
     parts = file.with_name(file.name + ".parts")
     _claim(parts, file, space, task, plan)
     before = _rows_of(file, space, task) if file.is_file() else {}

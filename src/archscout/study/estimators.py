@@ -11,13 +11,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+from archscout.core import options
 from archscout.core.errors import UsageError
 from archscout.core.seeds import derive, stream
 from archscout.estimators.curves.features import finite
@@ -93,6 +94,7 @@ def compare(
     Raises:
         UsageError: fewer than 3 to learn from, more than half the table, unknown names, or a folder of another study.
     """
+    plan, workers = _plain(plan), options.workers(workers)
     about = problem(table, plan.contenders, metric=metric, scores=scores)
     _check(plan, about)
     setting = {
@@ -110,6 +112,19 @@ def compare(
     return [row for job in sorted(jobs, key=lambda job: plan.contenders.index(job[0])) for row in record.done[job]]
 
 
+def _plain(plan: Plan) -> Plan:
+    """The plan in plain numbers and names. Raises `UsageError` where one is none."""
+    return replace(
+        plan,
+        contenders=tuple(options.several(plan.contenders, "estimators")),
+        sizes=options.wholes(plan.sizes, "a number of networks to learn from", 1),
+        repeats=options.whole(plan.repeats, "the number of repeats", 1),
+        test=None if plan.test is None else options.whole(plan.test, "the number of networks to predict", 2),
+        seed=options.seed(plan.seed),
+        epochs=None if plan.epochs is None else options.wholes(plan.epochs, "a number of epochs", 1),
+    )
+
+
 def _check(plan: Plan, about: Problem) -> None:
     if not plan.contenders:
         raise UsageError("nothing is compared: name estimators (--with scout,random_forest).")
@@ -120,8 +135,6 @@ def _check(plan: Plan, about: Problem) -> None:
             f"{max(plan.sizes)} networks to learn from are more than half of the {len(about)} in table "
             f"'{about.table}': give --train-sizes up to {len(about) // 2}."
         )
-    if plan.repeats < 1 or (plan.test is not None and plan.test < 2):
-        raise UsageError("a comparison needs at least one repeat and two networks to predict.")
     if plan.mutants and (plan.test is None or not plan.clean):
         raise UsageError("mutants are predicted in a number (--test 200), and never those that were learned from.")
 

@@ -22,6 +22,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from archscout.core import options
 from archscout.core.architecture import Architecture
 from archscout.core.errors import ArchscoutError, DataError, UsageError
 from archscout.core.estimator import Estimator, Setting
@@ -33,6 +34,7 @@ from archscout.core.task import Task
 from archscout.core.trial import Estimate
 from archscout.estimators.zero_cost import harness
 from archscout.search.progress import Progress, Silent
+from archscout.workers.device import check_device
 
 if TYPE_CHECKING:
     from archscout.workers.engines import Engine
@@ -90,6 +92,11 @@ def score(
     """
     began = time.monotonic()
     watch = progress or Silent()
+    seed, device = options.seed(seed), check_device(device)
+    batch = None if batch is None else options.whole(batch, "the batch", 1)
+    estimators, file = options.several(estimators, "estimators"), options.path(file, "the file of scores")
+    if not estimators:
+        raise UsageError("nothing is scored: name estimators (--with naswot,params).")
     for name in estimators:
         made = _made(name, batch)
         if "history" in made.needs:
@@ -135,6 +142,7 @@ def sample(space: Space, count: int, seed: int) -> list[Architecture]:
 
     Raises `UsageError` where the space has fewer.
     """
+    count, seed = options.whole(count, "the number of architectures to sample", 1), options.seed(seed)
     if space.size() < count:
         raise UsageError(
             f"space '{space.name}' has {space.size():,} architectures, not {count}: sample at most so many."

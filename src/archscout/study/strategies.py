@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from archscout.core import options
 from archscout.core.errors import UsageError
 from archscout.core.seeds import derive
 from archscout.search.budget import Budget
@@ -59,11 +60,20 @@ def race(
 
     Raises `UsageError` for unknown names and for a folder of another study.
     """
+    workers = options.workers(workers)
+    races = replace(
+        races,
+        contenders=tuple(options.several(races.contenders, "strategies or methods")),
+        repeats=options.whole(races.repeats, "the number of repeats", 1),
+        seed=options.seed(races.seed),
+    )
     if not races.contenders:
         raise UsageError("nothing is compared: name strategies or methods (--with random,evolution).")
     for name in races.contenders:
         resolve_method(name, ())
-    SimulatedRun(table, Budget.parse(races.budget), metric=races.metric)  # before anything is written: can it be?
+    SimulatedRun(
+        table, Budget.read(races.budget, "200trials"), metric=races.metric
+    )  # before anything is written: can it be?
     setting = {
         "study": "strategies", "table": table.name, "metric": races.metric, "budget": races.budget, "seed": races.seed,
     }  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from archscout.core import options
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError, nearest
 from archscout.core.seeds import derive, stream
@@ -99,6 +100,18 @@ def compare(
     Raises:
         UsageError: for unknown paths, a space without the table's architectures, and a folder of another study.
     """
+    workers = options.workers(workers)
+    plan = replace(
+        plan,
+        paths=tuple(options.several(plan.paths, "paths")),
+        passes=options.whole(plan.passes, "the number of passes", 1),
+        batch=options.whole(plan.batch, "the batch", 2),
+        repeats=options.whole(plan.repeats, "the number of repeats", 1),
+        sample=None if plan.sample is None else options.whole(plan.sample, "the number of networks to rank", 3),
+        seed=options.seed(plan.seed),
+    )
+    if not plan.paths:
+        raise UsageError("nothing is compared: name paths (--with uniform,fair).")
     for name in plan.paths:
         if name not in PATHS:
             raise UsageError(f"paths of a supernet cannot be '{name}': {nearest(name, PATHS)}")

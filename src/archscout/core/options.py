@@ -1,0 +1,151 @@
+"""How the options of searches, trainings, scorings and studies are read, for Python and for the command line alike.
+
+Three rules hold for all: what Python and NumPy count as a number is one, truth values are not; every number has ends
+beyond which it is refused; and a refusal is one sentence that says what was given and what to give.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+from archscout.core.cores import usable_cores
+from archscout.core.errors import UsageError, nearest
+
+LONGEST = 64
+"""Characters of a number as text; longer ones are refused unread."""
+
+MOST_SEED = 2**63 - 1
+MOST_EPOCHS = 1_000_000
+MOST_WORKERS = 4_096
+_SHOWN = 40
+_LONGEST_TEXT = 1_000
+
+
+def whole(value: Any, what: str, least: int = 0, most: int = 2**31 - 1) -> int:
+    """A whole number, also one of NumPy. Raises `UsageError` for any other type, and outside of [least, most].
+
+    >>> whole(5, "seed")
+    5
+    """
+    limits = f"of {least} or more"
+    if not _is_truth(value):
+        try:
+            number = operator.index(value)
+        except TypeError:
+            pass
+        else:
+            if least <= number <= most:
+                return number
+            limits = limits if number < least else f"up to {most}"
+    raise UsageError(f"{what} must be a whole number {limits}, not {shown(value)}.")
+
+
+def number(value: Any, what: str) -> float:
+    """A finite number, also one of NumPy. Raises `UsageError` for anything else."""
+    if not _is_truth(value) and (isinstance(value, Real) or getattr(value, "ndim", None) == 0):
+        try:
+            plain = float(value)
+        except (TypeError, ValueError, OverflowError):
+            plain = math.nan
+        if math.isfinite(plain):
+            return plain
+    raise UsageError(f"{what} must be a finite number, not {shown(value)}.")
+
+
+def seed(value: Any) -> int:
+    """The seed of all random decisions. Raises `UsageError`."""
+    return whole(value, "the seed", most=MOST_SEED)
+
+
+def epochs(value: Any) -> int | None:
+    """A length of training; None where it is not given. Raises `UsageError`."""
+    return None if value is None else whole(value, "the number of epochs", 1, MOST_EPOCHS)
+
+
+def workers(value: Any) -> int:
+    """The number of worker processes, by default one a core; 0 works in this process. Raises `UsageError`."""
+    return usable_cores() if value is None else whole(value, "the number of workers", 0, MOST_WORKERS)
+
+
+def text(value: Any, what: str) -> str:
+    """A text of one line. Raises `UsageError`."""
+    if not isinstance(value, str) or not value.strip():
+        raise UsageError(f"{what} must be a text, not {shown(value)}.")
+    if len(value) > _LONGEST_TEXT or not value.isprintable():
+        raise UsageError(
+            f"{what} must be one line of printable characters, {_LONGEST_TEXT:,} at most, not {shown(value)}."
+        )
+    return value
+
+
+def name_of(value: Any, what: str, kind: type) -> str:
+    """A name: a text as it is, or that of an object of a class. Raises `UsageError`."""
+    return text(getattr(value, "name", None) if isinstance(value, kind) else value, what)
+
+
+def several(value: Any, what: str, kinds: type | tuple[type, ...] = ()) -> list[Any]:
+    """Names, or objects of these classes, in a list; one alone is a list of one. Raises `UsageError`."""
+    if isinstance(value, (str, kinds)):
+        return several([value], what, kinds)
+    if value is None:
+        return []
+    if not isinstance(value, Iterable) or isinstance(value, (bytes, Mapping)):
+        raise UsageError(f"{what} must be names, not {shown(value)}.")
+    return [each if isinstance(each, kinds) else text(each, what) for each in value]
+
+
+def wholes(value: Any, what: str, least: int = 0) -> tuple[int, ...]:
+    """Whole numbers, also in an array; one alone is a tuple of one. Raises `UsageError`."""
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        value = [value]
+    return tuple(whole(each, what, least) for each in value)
+
+
+def path(value: Any, what: str) -> Path:
+    """A file or folder. Raises `UsageError`."""
+    if not isinstance(value, str | os.PathLike) or "\0" in str(value) or not str(value):
+        raise UsageError(f"{what} must be a path, not {shown(value)}.")
+    return Path(value)
+
+
+def mapping(value: Any, what: str, example: str) -> dict[Any, Any]:
+    """A dict; an empty one where it is not given. Raises `UsageError`."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise UsageError(f"{what} must be a dict such as {example}, not {shown(value)}.")
+    return dict(value)
+
+
+def check_names(given: Iterable[str], known: Sequence[str], what: str) -> None:
+    """Raises `UsageError` for the first option that there is none of, with the nearest known one."""
+    for name in given:
+        if name not in known:
+            raise UsageError(f"{what} has no option '{name}': {nearest(name, known)}")
+
+
+def shown(value: Any) -> str:
+    """A value as an error shows it: on one line, and never longer than some words.
+
+    >>> shown("x" * 100)
+    "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx ...'"
+    """
+    if isinstance(value, str):
+        return repr(value if len(value) <= _SHOWN else value[: _SHOWN - 2] + " ...")
+    if isinstance(value, int) and value.bit_length() > 200:  # Python refuses to write the longest ones
+        return "a number of more than 60 digits"
+    try:
+        written = " ".join(repr(value).split())
+    except Exception:
+        written = f"a {type(value).__name__}"
+    return written if len(written) <= _SHOWN else f"a {type(value).__name__}"
+
+
+def _is_truth(value: Any) -> bool:
+    return isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")
