@@ -229,13 +229,12 @@ def train_reference(cell: Cell, name: str, seed: int, task: Any) -> dict[str, An
 
 
 def search(cell: Cell, name: str, limit: str, seed: int, task: Any, work: Path) -> dict[str, Any]:
-    """`archscout search` with one worker; with no space and method named but for the controls, as a user types it."""
+    """`archscout search` with one worker; no space is named, and a method only for the controls: as a user types it."""
     import archscout
 
     options: dict[str, Any] = {} if name == "search" else {"method": name}
-    space = "classic"
     result = archscout.search(
-        space, task, budget=cell.budget, seed=seed, workers=1, out=work, maximum={"latency": limit} if limit else {},
+        "auto", task, budget=cell.budget, seed=seed, workers=1, out=work, maximum={"latency": limit} if limit else {},
         name=f"{cell.name}-{name}-{limit}-{seed}".replace("@", "-"), **options,
     )  # fmt: skip
     metrics = result.metrics
