@@ -235,3 +235,19 @@ def test_wrong_choices_are_refused(choices, message):
 def test_a_space_without_a_graph_says_so():
     with pytest.raises(UsageError, match="space 'toy' has no graph of its own: trace its network"):
         DEEP.graph(DEEP.sample(stream(0)))
+
+
+class Designed(Toy):
+    def references(self):
+        return {"small_one": self.parse("depth=1,one=a"), "large": self.parse("depth=2,one=c,two=a")}
+
+
+def test_a_reference_goes_by_its_name():
+    space = Designed(*DEEP.choices)
+    assert space.named("large") == space.named(" depth=2,one=c,two=a\n") == space.parse("depth=2,one=c,two=a")
+    with pytest.raises(UsageError, match=r"no reference design 'smal_one': did you mean 'small_one'\?"):
+        space.named("smal_one")
+    with pytest.raises(UsageError, match="is not of the form choice=option"):
+        space.named("something else")
+    with pytest.raises(UsageError, match="is not of the form choice=option"):
+        DEEP.named("smal_one")

@@ -51,7 +51,7 @@ def measure(
             home = "cpu"
         costs = [api.cost(name) for name in names]
         searched = api.space(space)
-        architecture = searched.parse(arch)
+        architecture = searched.named(arch)
         task = api.task(data).sealed()
         searched.check_task(task)
         setting = Setting(searched, task, seed=seed, device=home)

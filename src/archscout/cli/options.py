@@ -14,7 +14,12 @@ SpaceName = Annotated[
     str, typer.Argument(metavar="SPACE", help="A search space ('archscout list spaces').", show_default=False)
 ]
 ArchitectureText = Annotated[
-    str, typer.Argument(metavar="ARCH", help="An architecture as text, in quotes.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="ARCH",
+        help="An architecture as text, in quotes, or the name of a reference design, as 'resnet8' of space classic.",
+        show_default=False,
+    ),
 ]
 Data = Annotated[
     str,

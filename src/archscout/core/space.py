@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -313,6 +314,21 @@ class Space(ABC):
         They are worth trying first. Empty where there is no design in this space that is known to be good.
         """
         return {}
+
+    def named(self, text: str) -> Architecture:
+        """The reference of that name, or the architecture that a text describes. Raises `UsageError`."""
+        references = self.references()
+        if text.strip() in references:
+            return references[text.strip()]
+        try:
+            return self.parse(text)
+        except UsageError:
+            # What is nearly a name was meant as one.
+            if references and text.strip().replace("_", "").isalnum() and get_close_matches(text.strip(), references):
+                raise UsageError(
+                    f"space '{self.name}' has no reference design '{text.strip()}': {nearest(text.strip(), references)}"
+                ) from None
+            raise
 
     def check_task(self, task: Task) -> None:  # noqa: B027 - optional
         """Raises `UsageError` where the network cannot take this task's input."""

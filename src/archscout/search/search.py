@@ -195,12 +195,12 @@ def train(
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> Result:
-    """Train one architecture fully, and measure, export and report it as a search does."""
+    """Train one architecture (its text, or the name of a reference) fully, and measure, export and report it."""
     seed, epochs, device = options.seed(seed), options.epochs(epochs), check_device(device)
     out = options.path(out, "the folder of runs")
     the_space, task = resolve_space(space), resolve_task(data, progress)
     the_space.check_task(task)
-    parsed = the_space.parse(
+    parsed = the_space.named(
         architecture.text if isinstance(architecture, Architecture) else options.text(architecture, "the architecture")
     )
     name = name or default_name(the_space, task, "train", seed)
