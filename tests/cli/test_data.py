@@ -78,3 +78,13 @@ def test_what_cannot_be_read_ends_in_a_sentence(archscout: Call, tmp_path: Path)
         done = archscout("data", "check", *arguments)
         assert (done.code, done.out) == (2, "")
         assert expected in done.sentence
+
+
+def test_the_cache_is_shown_and_removed(archscout: Call, pets: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("ARCHSCOUT_CACHE", str(tmp_path / "cache"))
+    archscout("data", "check", f"{pets}:cache=true")
+    before = json.loads(archscout("data", "cache", "--json").out)
+    assert (before["folder"], before["removed_bytes"]) == (str(tmp_path / "cache"), 0)
+    assert before["bytes"] > 36 * 8 * 8 * 3
+    assert archscout("data", "cache", "--clear").out.startswith(f"{tmp_path / 'cache'}: 0.0 MB, after ")
+    assert list((tmp_path / "cache").iterdir()) == []

@@ -46,3 +46,22 @@ def check(
     )
     output.print_table(("class", *found.splits), survey.lines(found))
     output.print_text("\n".join(f"- {oddity}" for oddity in found.oddities) or "Nothing is odd about them.")
+
+
+@app.command("cache")
+def cached(
+    clear: Annotated[bool, typer.Option("--clear", help="Remove all of it; nothing must be running.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Where decoded images are kept for data larger than memory, and how much of the disk they take."""
+    with output.only_the_answer():
+        from archscout.tasks import cache
+
+        removed = cache.clear() if clear else 0
+        size = sum(file.stat().st_size for file in cache.files())
+    if as_json:
+        output.print_json({"folder": str(cache.folder()), "bytes": size, "removed_bytes": removed})
+    else:
+        said = f", after {removed / 2**20:,.1f} MB were removed" if clear else ""
+        output.print_text(f"{cache.folder()}: {size / 2**20:,.1f} MB{said}")

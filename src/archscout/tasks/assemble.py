@@ -30,6 +30,7 @@ def check_options(
     background: str = "white",
     channels: int | None = None,
     skip_bad: bool = False,
+    cache: bool | None = None,
     links: bool = False,
     path: str | None = None,
     label: str | None = None,
@@ -40,7 +41,7 @@ def check_options(
     for name, count in (("train", train), ("size", size)):
         if count is not None:
             checks.count(count, name)
-    for name, switch in (("flip", flip), ("skip_bad", skip_bad), ("links", links)):
+    for name, switch in (("flip", flip), ("skip_bad", skip_bad), ("cache", cache), ("links", links)):
         if switch not in (None, True, False):
             raise UsageError(f"the parameter {name} of a task must be true or false, not {switch!r}.")
     for name, column in (("path", path), ("label", label), ("split", split), ("group", group)):
@@ -58,6 +59,7 @@ def assemble(
     flip: bool | None = None,
     drawn: Mapping[str, int] | None = None,
     skip_bad: bool = False,
+    cache: bool | None = None,
     watch: Watch | None = None,
     **reading_options: Any,
 ) -> ImageClassification:
@@ -72,6 +74,7 @@ def assemble(
             which may be, and grey ones for signs, which may not. Colour images get cutout too.
         drawn: how many examples a split has that is drawn from `train`; a fifth of them where not given.
         skip_bad: whether unreadable pictures are left out, and told, instead of refused.
+        cache: whether decoded pictures are kept on the disk; where None, if they are much for this machine's memory.
         watch: is told how many pictures are decoded.
         reading_options: `size`, `fit`, `background`, `channels`, as `check_options` takes them.
 
@@ -81,7 +84,7 @@ def assemble(
 
     What is read otherwise than it is written is told by `DataNotice` warnings.
     """
-    reading = check_options(train=train, flip=flip, skip_bad=skip_bad, **reading_options)
+    reading = check_options(train=train, flip=flip, skip_bad=skip_bad, cache=cache, **reading_options)
     for key, count in (drawn or {}).items():
         checks.count(count, key)
     contents = contents if isinstance(contents, Contents) else Contents(contents)
@@ -114,7 +117,7 @@ def assemble(
             encoded[key] = x if part.rows is None else [x[row] for row in part.rows]
     notices = list(contents.notices)
     if encoded or contents.bad:
-        decoded = decode_all(encoded, reading, bad=contents.bad, skip_bad=skip_bad, watch=watch)
+        decoded = decode_all(encoded, reading, bad=contents.bad, skip_bad=skip_bad, cached=cache, watch=watch)
         reading = decoded.reading
         notices += decoded.notices
         data |= {key: Split(decoded.images[key], targets[key][decoded.rows[key]]) for key in encoded}

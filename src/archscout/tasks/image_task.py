@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Generator, Tensor, nn
 
 from archscout.core.task import Split, Task
 from archscout.tasks import augmentation
+from archscout.tasks.mapped import Streamed, is_streamed
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,16 @@ class ImageTask(Task):
         return channel_statistics(self.train.x)
 
     def tensors(self, split: Split, device: Any = "cpu") -> tuple[Tensor, Tensor]:
-        stored = torch.from_numpy(split.x).to(device)
+        targets = torch.from_numpy(split.y).to(device)
+        if is_streamed(split.x):
+            return cast(Tensor, Streamed([split.x], self._inputs, device)), targets
+        return self._inputs(split.x, device), targets
+
+    def _inputs(self, images: np.ndarray, device: Any = "cpu") -> Tensor:
+        stored = torch.from_numpy(images if images.flags.writeable else np.array(images)).to(device)
         x = stored.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format, copy=True)
         mean, std = self.colours(x)
-        return x.sub_(mean.view(-1, 1, 1)).div_(std.view(-1, 1, 1)), torch.from_numpy(split.y).to(device)
+        return x.sub_(mean.view(-1, 1, 1)).div_(std.view(-1, 1, 1))
 
     def colours(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each channel, where and as precise as a tensor is."""
@@ -151,7 +158,7 @@ def channel_statistics(x: np.ndarray) -> tuple[tuple[float, ...], tuple[float, .
     count = x.size // x.shape[-1]
     mean = x.sum((0, 1, 2), dtype=np.float64) / count
     # In blocks, so that a large uint8 set is never held in double precision.
-    squares = sum(((block - mean) ** 2).sum((0, 1, 2)) for block in np.array_split(x, max(1, x.nbytes // 2**24)))
+    squares = sum(((block - mean) ** 2).sum((0, 1, 2)) for block in np.array_split(x, max(1, x.nbytes // 2**21)))
     std = np.sqrt(squares / count)
     std[std < 1e-8] = 1.0
     return tuple(mean.tolist()), tuple(std.tolist())

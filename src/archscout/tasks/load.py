@@ -72,7 +72,7 @@ def _from_path(text: str, parameters: dict[str, Any], watch: Watch | None) -> Ta
 
     options, door = _options(parameters)
     contents = open_path(path, links=door.pop("links", False), columns=door)
-    name = registry.full_name(path.resolve().name, parameters)
+    name = registry.full_name(path.resolve().name, _naming(parameters))
     return assemble(name, f"'{shown(path)}'", contents, watch=watch, **options)
 
 
@@ -83,7 +83,12 @@ def _from_object(data: Any, parameters: dict[str, Any], watch: Watch | None) -> 
     name = parameters.pop("name", "data")
     options, door = _options(parameters)
     contents = open_object(data, door)
-    return assemble(registry.full_name(str(name), parameters), "the data", contents, watch=watch, **options)
+    return assemble(registry.full_name(str(name), _naming(parameters)), "the data", contents, watch=watch, **options)
+
+
+def _naming(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that belong to the name of a task: where its pixels are kept makes it no other."""
+    return {key: value for key, value in parameters.items() if key != "cache"}
 
 
 def _options(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

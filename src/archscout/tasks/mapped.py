@@ -1,24 +1,30 @@
-"""An array that stays on the disk: sent to a worker, it is its file's name, not its bytes."""
+"""Arrays that stay on the disk: sent to a worker, one is its file's name; to a network, it goes batch by batch."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import torch
+from torch import Tensor
+
+IN_MEMORY = 2**28
+"""An array of fewer bytes is no burden: networks get it as a tensor, whole."""
 
 
 class Mapped(np.ndarray):
-    """A view of a file, as `numpy.memmap` is one; pages that are written to are this process's own.
+    """A view of a file, as `numpy.memmap` is one, that cannot be written to.
 
-    Only a whole `Mapped` travels as a name: what was cut out of one is an array like any other.
+    Only a whole `Mapped` travels as a name: what was cut or copied out of one is an array like any other.
     """
 
     origin: tuple[str, tuple[int, ...], str, int] | None
 
     @classmethod
     def open(cls, path: Path, shape: tuple[int, ...], dtype: np.dtype, offset: int = 0) -> Self:
-        array: Self = np.memmap(path, dtype, "c", offset, shape).view(cls)
+        array: Self = np.memmap(path, dtype, "r", offset, shape).view(cls)
         array.origin = (str(path.resolve()), shape, np.dtype(dtype).str, offset)
         return array
 
@@ -31,3 +37,75 @@ class Mapped(np.ndarray):
 
 def _open(path: str, shape: tuple[int, ...], dtype: str, offset: int) -> Mapped:
     return Mapped.open(Path(path), shape, np.dtype(dtype), offset)
+
+
+def is_streamed(array: np.ndarray) -> bool:
+    """Whether an array is one to be given to networks batch by batch."""
+    return isinstance(array, Mapped) and array.origin is not None and array.nbytes >= IN_MEMORY
+
+
+class Streamed:
+    """Stands for the tensor of all inputs of a split, of which no more than a batch is ever in memory.
+
+    It can do what training does with such a tensor: rows of it, parts of it one after the other, another memory layout,
+    several joined. A batch is to the bit the one that would be cut out of the tensor.
+
+    Args:
+        arrays: what lies on the disk, one behind the other.
+        convert: from some rows of an array (copied) to inputs as the network takes them.
+        device: where batches go.
+    """
+
+    def __init__(
+        self,
+        arrays: Sequence[np.ndarray],
+        convert: Callable[[np.ndarray], Tensor],
+        device: Any = "cpu",
+        memory_format: torch.memory_format = torch.contiguous_format,
+    ) -> None:
+        self.arrays, self.convert, self.device = list(arrays), convert, torch.device(device)
+        self.memory_format = memory_format
+        self._ends = np.cumsum([len(array) for array in arrays])
+        self.shape = torch.Size([len(self), *self[:1].shape[1:]])
+        self.ndim = len(self.shape)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, rows: Any) -> Tensor:
+        """The inputs of some rows: a slice, a list or tensor of row numbers (of any shape), or one number."""
+        if isinstance(rows, slice):
+            wanted = np.arange(*rows.indices(len(self)))
+        else:
+            wanted = rows.cpu().numpy() if isinstance(rows, Tensor) else np.asarray(rows)
+        flat = wanted.reshape(-1)
+        where = np.searchsorted(self._ends, flat, side="right")
+        starts = self._ends - [len(array) for array in self.arrays]
+        stored = np.empty((len(flat), *self.arrays[0].shape[1:]), self.arrays[0].dtype)
+        for place, array in enumerate(self.arrays):
+            chosen = np.flatnonzero(where == place)
+            if len(chosen):
+                # In the order of the file, which is the order that a disk reads fastest.
+                order = chosen[np.argsort(flat[chosen], kind="stable")]
+                stored[order] = array[flat[order] - starts[place]]
+        inputs = self.convert(stored).to(self.device)
+        if inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=self.memory_format)
+        return inputs.reshape(*wanted.shape, *inputs.shape[1:]) if wanted.ndim != 1 else inputs
+
+    def contiguous(self, memory_format: torch.memory_format = torch.contiguous_format) -> Streamed:
+        return Streamed(self.arrays, self.convert, self.device, memory_format)
+
+    def split(self, size: int) -> Any:
+        """Batches of this size, in order, each made when it is asked for."""
+        return (self[start : start + size] for start in range(0, len(self), size))
+
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function is torch.split:
+            return args[0].split(args[1])
+        if function is torch.cat and all(isinstance(part, Streamed) for part in args[0]):
+            first = args[0][0]
+            arrays = [array for part in args[0] for array in part.arrays]
+            return Streamed(arrays, first.convert, first.device, first.memory_format)
+        return NotImplemented

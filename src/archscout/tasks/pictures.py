@@ -6,11 +6,14 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from archscout.core.errors import DataError
+from archscout.tasks import cache
 from archscout.tasks.contents import Source
 from archscout.tasks.decode import TRAITS, BadPicture, Reading, decode, header, quiet
 
@@ -39,12 +42,22 @@ class Decoded:
     notices: list[str]
 
 
+@dataclass
+class _Pass:
+    """One way through all pictures: what each was like, and where the pixels of those that are readable went."""
+
+    results: list[frozenset[str] | BadPicture]
+    memory: np.ndarray
+    writer: cache.Writer | None = None
+
+
 def decode_all(
     splits: Mapping[str, Sequence[Source]],
     reading: Reading,
     *,
     bad: Sequence[tuple[str, str]] = (),
     skip_bad: bool = False,
+    cached: bool | None = None,
     watch: Watch | None = None,
 ) -> Decoded:
     """Every picture of every split, by the same reading.
@@ -54,78 +67,122 @@ def decode_all(
         reading: how; where it leaves shape or channels open and the pictures differ, both are chosen for all, and told.
         bad: what is known to be unreadable already.
         skip_bad: whether unreadable pictures are left out, and told.
+        cached: whether the pixels are kept on the disk (`cache.py`); where None, if memory is small for them.
         watch: is told how far it is.
 
     Raises `DataError` for unreadable pictures, all of them named.
     """
     sources = [source for part in splits.values() for source in part]
+    key = cache.name([f"{split} {source.stamp}" for split, part in splits.items() for source in part], reading)
+    known = None if cached is False else cache.read(key)
+    if known is not None and (skip_bad or not (bad or known[1]["bad"])):
+        return _from_cache(splits, bad, *known)
     told: list[str] = []
     asked = reading.channels
     with quiet(), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        way = _Way(sources, pool, key, cached, watch)
         if reading.shape is None or reading.channels is None:
             # Most sets are alike, and are decoded without having been looked through for shapes and colours before.
             try:
-                images, results = _decode(sources, reading, pool, watch, alike=True)
+                done = way.go(reading, alike=True)
             except _Different:
                 reading, told = _survey(sources, reading, pool)
-                images, results = _decode(sources, reading, pool, watch)
+                done = way.go(reading)
         else:
-            images, results = _decode(sources, reading, pool, watch)
-    found = [(source.name, str(result)) for source, result in zip(sources, results, strict=True)
+            done = way.go(reading)
+    found = [(source.name, str(result)) for source, result in zip(sources, done.results, strict=True)
              if isinstance(result, BadPicture)]  # fmt: skip
-    told += _refused([*bad, *found], len(sources) + len(bad), skip_bad)
-    traits = Counter(trait for result in results if not isinstance(result, BadPicture) for trait in result)
+    try:
+        left_out = _refused([*bad, *found], len(sources) + len(bad), skip_bad)
+    except DataError:
+        if done.writer is not None:
+            done.writer.drop()
+        raise
+    traits = Counter(trait for result in done.results if not isinstance(result, BadPicture) for trait in result)
     for trait, text in TRAITS.items():
         if traits[trait] and not (trait == "grey" and asked is not None):
             told.append(f"{_number(traits[trait])} {text.format(background=reading.background)}.")
-    readable = np.asarray([not isinstance(result, BadPicture) for result in results], bool)
-    decoded = Decoded({}, {}, reading, told)
-    start = 0
-    for split, part in splits.items():
-        end = start + len(part)
-        kept = np.flatnonzero(readable[start:end])
-        decoded.rows[split] = kept
-        whole = images[start:end]
-        decoded.images[split] = whole if len(kept) == len(part) else whole[kept]
-        start = end
-    return decoded
+    readable = np.asarray([not isinstance(result, BadPicture) for result in done.results], bool)
+    ends = np.cumsum([len(part) for part in splits.values()])[:-1]
+    rows = {split: np.flatnonzero(kept) for split, kept in zip(splits, np.split(readable, ends), strict=True)}
+    counts = {split: len(kept) for split, kept in rows.items()}
+    if done.writer is None:
+        places = np.cumsum([0, *counts.values()])
+        images = {split: done.memory[places[i] : places[i + 1]] for i, split in enumerate(splits)}
+    else:
+        shape = [sum(counts.values()), *done.memory.shape[1:]]
+        missing = np.flatnonzero(~readable).tolist()
+        bad_rows = {str(row): str(done.results[row]) for row in missing}
+        notes = {"shape": shape, "counts": counts, "bad": bad_rows, "told": told, "reading": asdict(reading)}
+        images = cache.parts(done.writer.finish(notes), shape, counts)
+    return Decoded(images, rows, reading, [*told, *left_out])
 
 
-def _decode(
-    sources: Sequence[Source], reading: Reading, pool: ThreadPoolExecutor, watch: Watch | None, *, alike: bool = False
-) -> tuple[np.ndarray, list[frozenset[str] | BadPicture]]:
-    """All pictures, and of each its traits or what is wrong with it. Raises `_Different`, with `alike`."""
-    results: list[frozenset[str] | BadPicture] = []
-    images = np.empty((0, 0, 0, 0), np.uint8)
-    first = 0
-    while first < len(sources) and not images.size:
-        # The first readable picture has the shape of all.
+def _from_cache(
+    splits: Mapping[str, Sequence[Source]], bad: Sequence[tuple[str, str]], pixels: Path, notes: dict[str, Any]
+) -> Decoded:
+    sources = [source for part in splits.values() for source in part]
+    found = [(sources[int(row)].name, reason) for row, reason in notes["bad"].items()]
+    readable = np.ones(len(sources), bool)
+    readable[[int(row) for row in notes["bad"]]] = False
+    ends = np.cumsum([len(part) for part in splits.values()])[:-1]
+    rows = {split: np.flatnonzero(kept) for split, kept in zip(splits, np.split(readable, ends), strict=True)}
+    reading = Reading(**(notes["reading"] | {"shape": tuple(notes["reading"]["shape"] or ()) or None}))
+    left_out = _refused([*bad, *found], len(sources) + len(bad), True)
+    return Decoded(cache.parts(pixels, notes["shape"], notes["counts"]), rows, reading, [*notes["told"], *left_out])
+
+
+class _Way:
+    """How to go through all pictures."""
+
+    def __init__(
+        self, sources: Sequence[Source], pool: ThreadPoolExecutor, key: str, cached: bool | None, watch: Watch | None
+    ) -> None:
+        self.sources, self.pool, self.key, self.cached, self.watch = sources, pool, key, cached, watch
+
+    def go(self, reading: Reading, *, alike: bool = False) -> _Pass:
+        """Decode all. Raises `_Different` where one has another shape than the first, which `alike` expects of none."""
+        done = _Pass([], np.empty((0, 0, 0, 0), np.uint8))
         try:
-            pixels, traits = decode(sources[first], reading)
-            if alike and reading.shape is None and min(pixels.shape[:2]) > LARGE:
+            self._go(reading, alike, done)
+        except BaseException:
+            if done.writer is not None:
+                done.writer.drop()
+            raise
+        return done
+
+    def _go(self, reading: Reading, alike: bool, done: _Pass) -> None:
+        shape: tuple[int, ...] = ()
+        filled = 0
+        for start in range(0, len(self.sources), _BLOCK):
+            block = range(start, min(start + _BLOCK, len(self.sources)))
+            decoded = list(self.pool.map(lambda row: _one(self.sources[row], reading), block))
+            good = [result[0] for result in decoded if not isinstance(result, BadPicture)]
+            if good and not shape:
+                # The first readable picture has the shape of all.
+                shape = good[0].shape
+                if alike and reading.shape is None and min(shape[:2]) > LARGE:
+                    raise _Different
+                on_disk = cache.too_large(len(self.sources), shape) if self.cached is None else self.cached
+                done.writer = cache.Writer(self.key) if on_disk else None
+                done.memory = np.empty((0 if on_disk else len(self.sources), *shape), np.uint8)
+            if any(pixels.shape != shape for pixels in good):
                 raise _Different
-            images = np.empty((len(sources), *pixels.shape), np.uint8)
-            images[first] = pixels
-            results.append(traits)
-        except BadPicture as error:
-            results.append(error)
-        first += 1
+            if good and done.writer is not None:
+                done.writer.add(np.stack(good))
+            elif good:
+                np.stack(good, out=done.memory[filled : filled + len(good)])
+            filled += len(good)
+            done.results += [result if isinstance(result, BadPicture) else result[1] for result in decoded]
+            if self.watch is not None:
+                self.watch(len(done.results), len(self.sources))
 
-    def one(row: int) -> frozenset[str] | BadPicture:
-        try:
-            pixels, traits = decode(sources[row], reading)
-        except BadPicture as error:
-            return error
-        if pixels.shape != images.shape[1:]:
-            raise _Different
-        images[row] = pixels
-        return traits
 
-    for start in range(first, len(sources), _BLOCK):
-        results += pool.map(one, range(start, min(start + _BLOCK, len(sources))))
-        if watch is not None:
-            watch(len(results), len(sources))
-    return images, results
+def _one(source: Source, reading: Reading) -> tuple[np.ndarray, frozenset[str]] | BadPicture:
+    try:
+        return decode(source, reading)
+    except BadPicture as error:
+        return error
 
 
 def _survey(sources: Sequence[Source], reading: Reading, pool: ThreadPoolExecutor) -> tuple[Reading, list[str]]:
