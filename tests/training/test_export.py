@@ -1,6 +1,7 @@
 """ONNX files against the PyTorch networks that they came from."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -103,13 +104,13 @@ def test_both_exporters_give_the_same_answers() -> None:
 
 
 def test_where_one_exporter_fails_the_other_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def fails(module: nn.Module, example: Tensor) -> None:
+    def fails(module: nn.Module, example: Tensor, any_batch: bool) -> None:
         raise ValueError("not today")
 
     monkeypatch.setattr(export, "_by_graph", fails)
     check(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), (1, 2, 2), tmp_path / "network.onnx")
     monkeypatch.setattr(export, "_by_script", fails)
-    with pytest.raises(ArchscoutError, match="ValueError: not today; ValueError: not today"):
+    with pytest.raises(ArchscoutError, match=r"as ONNX \(ValueError: not today\)"):
         export_onnx(nn.Linear(4, 2), (4,), tmp_path / "other.onnx")
 
 
@@ -151,6 +152,36 @@ def test_an_answer_that_is_not_pytorchs(module: nn.Module, words: str, tmp_path:
     with pytest.raises(ArchscoutError, match=words):
         export_onnx(module, (4,), tmp_path / "network.onnx")
     assert not list(tmp_path.iterdir())
+
+
+class Called(nn.Module):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+BY_BATCH = {
+    "len": lambda x: x.view(len(x), -1),
+    "int": lambda x: x.reshape(int(x.shape[0]), -1),
+    "loop": lambda x: torch.stack([row.flatten() for row in x]),
+    "range": lambda x: torch.cat([x[i : i + 1].flatten(1) for i in range(x.shape[0])]),
+    "value": lambda x: (x / max(float(x.abs().max().item()), 1e9)).flatten(1),
+}
+
+
+@pytest.mark.parametrize("name", BY_BATCH)
+def test_code_that_takes_the_batch_as_a_number_is_right_for_any_batch(name: str, tmp_path: Path) -> None:
+    layers = nn.Conv2d(3, 4, 3, padding=1), Called(BY_BATCH[name]), nn.Linear(256, 10)
+    network = nn.Sequential(*layers).eval()
+    export_onnx(network, (3, 8, 8), tmp_path / "network.onnx")
+    runtime = export.session((tmp_path / "network.onnx").read_bytes())
+    for batch in (1, 3, 64):
+        x = torch.rand(batch, 3, 8, 8)
+        (found,) = runtime.run(None, {"input": x.numpy()})
+        np.testing.assert_allclose(found, network(x).detach().numpy(), atol=1e-5)
 
 
 def test_a_failed_write_leaves_the_old_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

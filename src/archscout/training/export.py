@@ -7,7 +7,7 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from archscout.core.errors import ArchscoutError
-from archscout.deploy.form import form
 
 TOLERANCE = 1e-4
 _OPSET = 18  # the lowest that both exporters write, for the sake of older runtimes
@@ -37,20 +36,13 @@ def export_onnx(module: nn.Module, input_shape: Sequence[int], path: Path | str)
     Raises:
         ArchscoutError: the network cannot be written as ONNX, or answers differently.
     """
-    path = Path(path)
-    content = to_onnx(module, input_shape)
-    difference = _difference(module, input_shape, content)
-    if not difference <= TOLERANCE:
-        raise ArchscoutError(
-            f"the ONNX network for '{path}' differs from the PyTorch network by {difference:.2g}, above {TOLERANCE:g}: "
-            "look for code that depends on the values of its inputs."
-        )
-    _write(path, content)
+    content, difference = _written(module, input_shape, (_by_graph, _by_script), _BATCHES)
+    _write(Path(path), content)
     return difference
 
 
 def to_onnx(module: nn.Module, input_shape: Sequence[int], *, quick: bool = False) -> bytes:
-    """The deployed form of a network as the bytes of an ONNX file, checked for form but not yet for its answers.
+    """A network as the bytes of an ONNX file that answers as PyTorch does.
 
     PyTorch has two exporters. The one that it maintains takes a second even for the smallest network; `quick` tries
     first the old one, which takes a thirtieth of that and gives a graph of the same speed. Where one fails, the other
@@ -59,20 +51,84 @@ def to_onnx(module: nn.Module, input_shape: Sequence[int], *, quick: bool = Fals
     Raises:
         ArchscoutError: neither can write the network.
     """
+    exporters = (_by_script, _by_graph) if quick else (_by_graph, _by_script)
+    return _written(module, input_shape, exporters, _BATCHES[:2] if quick else _BATCHES)[0]
+
+
+Exporter = Callable[[nn.Module, Tensor, bool], Any]
+
+
+def _written(
+    module: nn.Module, input_shape: Sequence[int], exporters: Sequence[Exporter], batches: Sequence[int]
+) -> tuple[bytes, float]:
+    """The bytes of the first form that answers as PyTorch does, and how far its answers are off.
+
+    Code that takes the size of a batch as a Python number (`x.view(len(x), -1)`, a loop over examples) is written by
+    exporters for the one size that they have seen. Such a network is written for one example, and a loop of ONNX (Scan)
+    runs it for each of a batch.
+    """
     import onnx
 
-    failures = []
-    network = form(module, input_shape)
-    for exporter in (_by_script, _by_graph) if quick else (_by_graph, _by_script):
-        try:
-            with _silence():
-                model = exporter(network, torch.ones(2, *input_shape, device=_device(module)))
-                onnx.checker.check_model(model)
-            content: bytes = _bare(model).SerializeToString()
-            return content
-        except Exception as error:  # exporters fail in countless ways, all of which are reported
-            failures.append(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}")
-    raise ArchscoutError(f"the network cannot be written as ONNX ({'; '.join(failures)}).")
+    expected = _answers(module, input_shape, batches)
+    failures: list[str] = []
+    with _as_deployed(module), _silence():
+        for one_by_one in (False, True):
+            for exporter in exporters:
+                example = torch.ones(1 if one_by_one else 2, *input_shape, device=_device(module))
+                try:
+                    model = exporter(module, example, not one_by_one)
+                    model = _for_each(model, input_shape) if one_by_one else model
+                    onnx.checker.check_model(model)
+                    content: bytes = _bare(model).SerializeToString()
+                    difference = _difference(content, expected)
+                except Exception as error:  # exporters and ONNX Runtime fail in countless ways, all of which are told
+                    failures.append(_first_line(error))
+                    continue
+                if difference <= TOLERANCE:
+                    return content, difference
+                failures.append(
+                    f"the ONNX network differs from the PyTorch network by {difference:.2g}, above {TOLERANCE:g}"
+                )
+    told = "; ".join(dict.fromkeys(failures))
+    raise ArchscoutError(
+        f"the network cannot be written as ONNX ({told}): look for code that depends on the values of its inputs."
+    )
+
+
+def _for_each(model: Any, input_shape: Sequence[int]) -> Any:
+    """A network for one example, run for each example of a batch."""
+    from onnx import TensorProto, compose, helper
+
+    inner = compose.add_prefix(model, "each/")
+    graph = inner.graph
+    dimensions = [dimension.dim_value for dimension in graph.output[0].type.tensor_type.shape.dim][1:]
+    source, target = graph.input[0].name, graph.output[0].name
+    axes = helper.make_tensor("each/axes", TensorProto.INT64, [1], [0])
+    nodes = [
+        helper.make_node("Unsqueeze", ["each/row", "each/axes"], [source]),
+        *graph.node,
+        helper.make_node("Squeeze", [target, "each/axes"], ["each/answer"]),
+    ]
+    row = helper.make_tensor_value_info("each/row", TensorProto.FLOAT, list(input_shape))
+    answer = helper.make_tensor_value_info("each/answer", TensorProto.FLOAT, dimensions)
+    body = helper.make_graph(nodes, "each", [row], [answer], initializer=[*graph.initializer, axes])
+    scan = helper.make_node("Scan", ["input"], ["output"], num_scan_inputs=1, body=body)
+    whole = helper.make_graph(
+        [scan],
+        "batch",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", *input_shape])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["batch", *dimensions])],
+    )
+    return helper.make_model(
+        whole, opset_imports=inner.opset_import, ir_version=inner.ir_version, functions=inner.functions
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    if isinstance(error, ArchscoutError) and lines:
+        return lines[0].rstrip(".")
+    return f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": ")
 
 
 def to_int8(content: bytes, examples: np.ndarray) -> bytes:
@@ -116,11 +172,11 @@ def session(content: bytes, *, threads: int = 1) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what fails is raised
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
-def _by_graph(module: nn.Module, example: Tensor) -> Any:
+def _by_graph(module: nn.Module, example: Tensor, any_batch: bool) -> Any:
     """The maintained exporter."""
     program = torch.onnx.export(
         module,
@@ -130,13 +186,13 @@ def _by_graph(module: nn.Module, example: Tensor) -> Any:
         opset_version=_OPSET,
         input_names=["input"],
         output_names=["output"],
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        dynamic_shapes=({0: torch.export.Dim("batch")},) if any_batch else None,
     )
     assert program is not None
     return program.model_proto
 
 
-def _by_script(module: nn.Module, example: Tensor) -> Any:
+def _by_script(module: nn.Module, example: Tensor, any_batch: bool) -> Any:
     """The old exporter, by TorchScript."""
     import onnx
 
@@ -149,7 +205,7 @@ def _by_script(module: nn.Module, example: Tensor) -> Any:
         opset_version=_OPSET,
         input_names=["input"],
         output_names=["output"],
-        dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}},
+        dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}} if any_batch else None,
     )
     return onnx.load_from_string(buffer.getvalue())
 
@@ -163,28 +219,36 @@ def _bare(model: Any) -> Any:
     return model
 
 
-def _difference(module: nn.Module, input_shape: Sequence[int], content: bytes) -> float:
-    runtime = session(content)
-    device = _device(module)
+def _answers(module: nn.Module, input_shape: Sequence[int], batches: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+    """Random inputs of several sizes, and what PyTorch answers. Raises `ArchscoutError` where that is not finite."""
     generator = torch.Generator().manual_seed(0)
-    largest = 0.0
+    pairs = []
     with _as_deployed(module), torch.inference_mode():
-        for batch in _BATCHES:
+        for batch in batches:
             for scale in _SCALES:
                 x = torch.rand(batch, *input_shape, generator=generator) * scale
-                expected = module(x.to(device)).cpu()
-                found = torch.from_numpy(runtime.run(None, {"input": x.numpy()})[0])
-                if found.shape != expected.shape:
-                    raise ArchscoutError(
-                        f"the ONNX network gives outputs of shape {tuple(found.shape)} where the PyTorch network gives "
-                        f"{tuple(expected.shape)} for a batch of {batch}."
-                    )
-                if not bool(torch.isfinite(expected).all()):
+                answer = module(x.to(_device(module))).cpu()
+                if not bool(torch.isfinite(answer).all()):
                     raise ArchscoutError(
                         "the network gives outputs that are not finite, so its ONNX form is not written."
                     )
-                difference = (found - expected).abs().max() / expected.abs().max().clamp(min=1.0)
-                largest = max(largest, float(difference)) if bool(torch.isfinite(difference)) else float("nan")
+                pairs.append((x, answer))
+    return pairs
+
+
+def _difference(content: bytes, expected: Sequence[tuple[Tensor, Tensor]]) -> float:
+    """The largest difference of ONNX Runtime's answers, as a share of the largest answer (of 1, where larger)."""
+    runtime = session(content)
+    largest = 0.0
+    for x, answer in expected:
+        found = torch.from_numpy(runtime.run(None, {"input": x.numpy()})[0])
+        if found.shape != answer.shape:
+            raise ArchscoutError(
+                f"the ONNX network gives outputs of shape {tuple(found.shape)} where the PyTorch network gives "
+                f"{tuple(answer.shape)} for a batch of {len(x)}."
+            )
+        difference = (found - answer).abs().max() / answer.abs().max().clamp(min=1.0)
+        largest = max(largest, float(difference)) if bool(torch.isfinite(difference)) else float("nan")
     return largest
 
 
