@@ -84,6 +84,8 @@ def render(report: dict[str, Any], trials: Sequence[TrialLike], *, folder: Path)
         run=report.get("run") or folder.name,
         place=f"{folder.resolve().parent.name}/{folder.resolve().name}",
         files=[(name, what) for name, what in _FILES if (folder / name).is_file()],
+        missing=sorted((report.get("missing") or {}).items()),
+        own_module=(report.get("space") or "Net") if report.get("own_module") else "",
         architecture=view.winner.get("architecture"),
         headline=sections.headline(view),
         search=sections.search(view),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from archscout.estimators.final import FINAL
 from archscout.estimators.trained import weights_file
 from archscout.search import elsewhere
 from archscout.search.costs import meets
+from archscout.search.rehearsal import reason_of
 from archscout.search.run import SearchRun
 
 REPORTED = ("params", "macs", "latency", "peak_memory")
@@ -96,9 +97,25 @@ def choose(
             + ", ".join(f"{c.key} = {closest['costs'][c.key]:.4g}" for c in run.constraints)
             + (": raise the limit, or repeat on a quieter machine." if not times else ": search under a lower limit.")
         )
-    missing = [cost for cost in map(named_cost, REPORTED) if cost.key not in found]
-    found = found | {k: m for k, m in run.book.measured(winner.architecture, missing).items() if k not in found}
-    return winner, finalists, found
+    wanted = [cost for cost in map(named_cost, REPORTED) if cost.key not in found]
+    more, missing = measure_each(wanted, lambda cost: run.book.measured(winner.architecture, [cost])[cost.key])
+    if missing:
+        run.note("missing", missing)
+    return winner, finalists, found | more
+
+
+def measure_each(
+    costs: Sequence[Cost], measure: Callable[[Cost], Measurement]
+) -> tuple[dict[str, Measurement], dict[str, str]]:
+    """What can be measured, by key, and why the others cannot: nobody asked for these, so that they may be missing."""
+    found: dict[str, Measurement] = {}
+    missing: dict[str, str] = {}
+    for cost in costs:
+        try:
+            found[cost.key] = measure(cost)
+        except Exception as error:  # a user's module fails in any way
+            missing[cost.key] = reason_of(error)
+    return found, missing
 
 
 def no_network(run: SearchRun) -> str:

@@ -23,7 +23,16 @@ from archscout.costs.machine import processor
 from archscout.estimators.trained import weights_file
 from archscout.search import elsewhere
 from archscout.search.budget import Budget
-from archscout.search.choose import REPORTED, choose, counts, named_cost, no_network, train_some, trained_networks
+from archscout.search.choose import (
+    REPORTED,
+    choose,
+    counts,
+    measure_each,
+    named_cost,
+    no_network,
+    train_some,
+    trained_networks,
+)
 from archscout.search.final import train_winner, training_summary
 from archscout.search.package import package, trained_network
 from archscout.search.progress import Progress
@@ -69,7 +78,13 @@ def deliver(ending: Ending, candidates: Sequence[Trial], folder: Path) -> Result
     network = trained_network(run.space, ending.task, winner, run.folder).eval()
     # Something to set accuracy against, also where no cost was asked for.
     counted = [] if run.book.costs else [create("cost", "macs")]
-    rows = run.book.screened([trial.architecture for trial in trained], counted)
+    try:
+        rows = run.book.screened([trial.architecture for trial in trained], counted)
+    except ArchscoutError:
+        if not counted:
+            raise
+        counted = [create("cost", "params")]
+        rows = run.book.screened([trial.architecture for trial in trained], counted)
     everything = [replace(trial, costs=row) for trial, row in zip(trained, rows, strict=True)]
     waiting = run.store.notes(run.name).get("measure_next", [])
     if ending.times:
@@ -82,7 +97,7 @@ def deliver(ending: Ending, candidates: Sequence[Trial], folder: Path) -> Result
         kept, waiting = elsewhere.write(run, trained, winner, folder)
     if waiting or ending.times:
         run.note("measure_next", waiting)
-    axes = list(run.objectives) or [c.key for c in run.constraints] or ["macs"]
+    axes = list(run.objectives) or [c.key for c in run.constraints] or [cost.key for cost in counted]
     extra = {
         "run": run.name,
         "method": ending.method,
@@ -103,7 +118,8 @@ def deliver(ending: Ending, candidates: Sequence[Trial], folder: Path) -> Result
         **counts(run),
         "rejected": run.rejected,
         "feasibility": run.store.decisions(run.name).get("feasibility"),
-        "notes": run.store.notes(run.name),
+        "notes": (notes := run.store.notes(run.name)),
+        "missing": notes.get("missing", {}),
     }
     result = package(folder, run.space, ending.task, winner, network, measured, run.seed, extra, run)
     run.note("finished", True)
@@ -154,12 +170,13 @@ def train_alone(
     if not trial.defined:
         raise ArchscoutError(f"the network could not be trained: {estimate.reason}")
     network = trained_network(space, task, trial, work).eval()
-    measured = {cost.key: cost.measure(architecture, setting) for cost in map(named_cost, REPORTED)}
+    wanted = [named_cost(cost) for cost in REPORTED]
+    measured, missing = measure_each(wanted, lambda cost: cost.measure(architecture, setting))
     extra = {
         "run": name, "method": "train", "estimator": "trained", "objectives": [str(task.metric)], "constraints": [],
         "budget": "", "epochs": epochs, "conditions": conditions(1, device), "finalists": [], "pareto": [],
         "trials": 1, "failed_trials": 0, "scored": 0, "failures": [], "rejected": 0, "feasibility": None, "notes": {},
-        "seconds": {"final training": seconds},
+        "seconds": {"final training": seconds}, "missing": missing,
     }  # fmt: skip
     result = package(folder, space, task, trial, network, measured, seed, extra, None)
     shutil.rmtree(work, ignore_errors=True)

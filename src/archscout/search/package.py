@@ -11,6 +11,7 @@ from torch import nn
 from archscout import __version__
 from archscout.core.cost import Measurement
 from archscout.core.errors import ArchscoutError
+from archscout.core.graph import Graph
 from archscout.core.panel import Panel, Text
 from archscout.core.space import Space
 from archscout.core.task import Answers, Task
@@ -19,8 +20,10 @@ from archscout.estimators.final import FINAL, final_weights
 from archscout.estimators.trained import weights_file
 from archscout.networks.pick import build
 from archscout.networks.tracing import trace_architecture
+from archscout.search.rehearsal import reason_of
 from archscout.search.result import Result, write_json
 from archscout.search.run import SearchRun
+from archscout.spaces.model import ModelSpace
 from archscout.tasks.meters import meter_of
 from archscout.training import checkpoint
 from archscout.training.export import export_onnx
@@ -69,9 +72,20 @@ def package(
             "version": __version__,
         },
     )
-    difference = export_onnx(deployed, task.input_shape, folder / "network.onnx")
+    # A module of the user's own may do what ONNX or the tracing cannot: that takes away the file, not the result.
+    missing = dict(extra.get("missing", {}))
+    difference: float | None = None
+    try:
+        difference = export_onnx(deployed, task.input_shape, folder / "network.onnx")
+    except ArchscoutError as error:
+        missing["network.onnx"] = reason_of(error)
+        (folder / "network.onnx").unlink(missing_ok=True)
     tested, panels = _test(task, network)
-    graph = trace_architecture(space, winner.architecture, task)
+    try:
+        graph = trace_architecture(space, winner.architecture, task)
+    except ArchscoutError as error:
+        missing["graph"] = reason_of(error)
+        graph = Graph((), ())
     if run is not None:
         run.clock.write()
         seconds = dict(run.store.spent(run.name))
@@ -90,6 +104,8 @@ def package(
         "seed": seed,
         "seconds": seconds,
         "version": __version__,
+        "missing": missing,
+        "own_module": isinstance(space, ModelSpace),
     }
     metrics = {
         "architecture": winner.architecture.text,

@@ -48,7 +48,7 @@ class Result:
         if self.metrics.get("simulated"):
             return self._simulated()
         metric = self.metric
-        costs = self.metrics["costs"]
+        costs, missing = self.metrics["costs"], self.metrics.get("missing", {})
         lines = [
             f"{self.metrics['architecture']}",
             f"{metric.title} {metric.text(self.metrics[f'valid_{metric}'])} on validation"
@@ -59,9 +59,15 @@ class Result:
             *self._training(),
             f"{self.metrics['trials']} trained, {self.metrics['rejected']} rejected for their cost, "
             f"{self.metrics['failed_trials']} failed, in {self.metrics['seconds']['total']:.0f} s",
-            f"in {self.folder}: network.onnx, network.safetensors, report.html",
+            *self._missing(),
+            f"in {self.folder}: "
+            + ", ".join(file for file in ("network.onnx", "network.safetensors", "report.html") if file not in missing),
         ]
         return "\n".join([*lines, *self._predicted()])
+
+    def _missing(self) -> list[str]:
+        """What the network cannot do, and the result therefore has not."""
+        return [f"no {what}: {reason}" for what, reason in self.metrics.get("missing", {}).items()]
 
     def _training(self) -> list[str]:
         """How the network was trained, and whether longer is expected to pay."""

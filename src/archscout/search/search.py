@@ -29,6 +29,7 @@ from archscout.search.clock import Clock
 from archscout.search.costs import CostBook
 from archscout.search.finish import Ending, conditions, deliver, train_alone
 from archscout.search.progress import Progress, Silent
+from archscout.search.rehearsal import rehearse
 from archscout.search.result import Result
 from archscout.search.run import CALIBRATION, BudgetTooSmall, SearchRun
 from archscout.store.store import Store, run_lock
@@ -166,6 +167,10 @@ def search(
             ending = Ending(run, task, method, budget, conditions(workers, device), found_there)
             return deliver(ending, [], folder)
         (folder / "work").mkdir(exist_ok=True)
+        if not clock.before:
+            clock.enter("rehearsal")
+            for sentence in rehearse(the_space, sealed, seed=seed, device=device, costs=costs, workers=workers):
+                watch.say(sentence)
         if constraints:
             clock.enter("feasibility")
             found = run.decide("feasibility", lambda: _feasible(run))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,9 @@ from archscout.networks.choices import Use, declare, resolve
 from archscout.networks.initialisation import adopt, draw, looks_drawn
 from archscout.networks.pick import ArchitecturePick
 from archscout.networks.structure import structure
+
+_TRIED = 6
+"""Architectures that are run before a module is taken for a space of networks for a task."""
 
 
 class ModelSpace(Space):
@@ -45,7 +49,20 @@ class ModelSpace(Space):
         if not isinstance(module, nn.Module):
             raise UsageError(f"a space is made of a torch.nn.Module, not of {type(module).__name__} '{module}'.")
         self.name = name or type(module).__name__
-        self._adopted = adopt(module)
+        for path, part in module.named_modules():
+            if type(part).get_extra_state is not nn.Module.get_extra_state:
+                raise UsageError(
+                    f"part '{path or self.name}' of module '{self.name}' has a state beside its tensors "
+                    "(get_extra_state), which cannot be kept safely: keep it in buffers instead."
+                )
+        try:
+            self._adopted = adopt(module)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            raise UsageError(
+                f"module '{self.name}' cannot be copied ({reason}): keep open files, locks and computed tensors "
+                "out of it."
+            ) from error
         self.module = self._adopted.module.eval()
         self._uses = declare(self.module)
         if not self._uses:
@@ -107,7 +124,37 @@ class ModelSpace(Space):
     # -- network --------------------------------------------------------------------------------------------------
 
     def check_task(self, task: Task) -> None:
-        self._check_outputs(self.module, task)
+        """Raises `UsageError` where the module does not run, or most of the space does not."""
+        self._check_outputs(copy.deepcopy(self.module), task)  # a lazy layer takes a size when it runs
+        tried = self._spread()
+        broken = self.broken(task)
+        if len(broken) > len(tried) / 2:
+            text, reason = next(iter(broken.items()))
+            raise UsageError(
+                f"{len(broken)} of {len(tried)} architectures of module '{self.name}' that were tried do not run, the "
+                f"first '{text}': {reason.removesuffix('.')}: make every layer follow the choices before it."
+            )
+
+    def broken(self, task: Task) -> dict[str, str]:
+        """Of a few architectures that differ in every choice, those that do not run, and why."""
+        reasons = {}
+        for architecture in self._spread():
+            try:
+                with torch.random.fork_rng(devices=[]):
+                    self.network(task, ArchitecturePick(architecture))
+            except Exception as error:
+                reasons[architecture.text] = str(error).strip().partition("\n")[0] or type(error).__name__
+        return reasons
+
+    def _spread(self) -> list[Architecture]:
+        """Each option of each choice once, at most in so many architectures: all first options, all second ones, ..."""
+        rows = min(_TRIED, max(len(choice.options) for choice in self.choices))
+        spread: dict[str, Architecture] = {}
+        for row in range(rows):
+            values = {c.name: c.options[row * len(c.options) // rows] for c in self.choices}
+            architecture = self.simplify(self.architecture(values))
+            spread.setdefault(architecture.text, architecture)
+        return list(spread.values())
 
     def network(self, task: Task, pick: Pick) -> nn.Module:
         given = {id(tensor): self._adopted.given[path] for path, tensor in self._adopted.tensors().items()}

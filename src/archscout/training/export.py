@@ -286,6 +286,8 @@ def _as_deployed(module: nn.Module) -> Iterator[None]:
 def _silence() -> Iterator[None]:
     """The exporters tell of themselves by warnings and by log records; neither is news to who exports."""
     before = logging.root.manager.disable
+    log = torch._C._jit_onnx_log  # prints the graph that the old exporter stumbled over
+    torch._C._jit_onnx_log = lambda *_: None
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
@@ -293,3 +295,4 @@ def _silence() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+        torch._C._jit_onnx_log = log
