@@ -97,20 +97,30 @@ class Calls:
 def following(network: nn.Module, *, norms: bool = False) -> Iterator[Calls]:
     """Keep the inputs and outputs of weighted layers, and of batch normalisation with `norms`, within the block.
 
+    What works in place would change what is kept: layers that do so by themselves (`ReLU(inplace=True)`) are told not
+    to, and code of a user's own gets copies.
+
     Raises `UndefinedScore` for a network with three-dimensional convolutions, whose patches are not taken here.
     """
     if any(isinstance(module, nn.Conv3d) for module in network.modules()):
         raise UndefinedScore("gradients of single examples are not made for three-dimensional convolutions")
     calls = Calls()
     kinds = (*WEIGHTED, _BatchNorm) if norms else WEIGHTED
+    safe = familiar(network)
 
-    def hook(module: nn.Module, inputs: tuple[Any, ...], y: Tensor) -> None:
-        calls.made.append((module, inputs[0], y))
+    def hook(module: nn.Module, inputs: tuple[Any, ...], y: Tensor) -> Tensor | None:
+        calls.made.append((module, inputs[0] if safe else inputs[0].clone(), y))
+        return None if safe else y.clone()
 
     handles = [m.register_forward_hook(hook) for m in network.modules() if isinstance(m, kinds)]
+    in_place: list[Any] = [m for m in network.modules() if getattr(m, "inplace", False) is True]
+    for module in in_place:
+        module.inplace = False
     try:
         yield calls
     finally:
+        for module in in_place:
+            module.inplace = True
         for handle in handles:
             handle.remove()
 

@@ -40,8 +40,8 @@ class Near(Score):
     matrix places x channels of what the module returns, cut to a square and normalised to the sum 1.
 
     Source: Husistein, Reiher, Eckhoff 2024, "NEAR: A Training-Free Pre-Estimator of Machine Learning Model
-    Performance", arXiv 2408.08776. Activations that are function calls and no modules are not seen, as in their code.
-    They average over initialisations: average over seeds.
+    Performance", arXiv 2408.08776. Activations that a user's code calls as functions count as modules do, which
+    their code does not see. They average over initialisations: average over seeds.
 
     Args:
         batch: examples, of which as many are used as make the matrix square.
