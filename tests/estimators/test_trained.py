@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from archscout.core.architecture import Architecture
-from archscout.core.errors import UsageError
+from archscout.core.errors import DataError, UsageError
 from archscout.core.estimator import Setting
 from archscout.core.registry import create
 from archscout.core.seeds import derive
@@ -116,7 +117,8 @@ def test_impossible_epochs_are_refused(epochs: object) -> None:
 def test_the_best_weights_are_kept_for_the_stand_alone_network(tmp_path: Path) -> None:
     where = setting(tmp_path)
     estimate = Trained().estimate([CONV], where, fidelity=3)[0]
-    file = weights_file(tmp_path, SPACE.canonical(CONV), 3)
+    file = weights_file(tmp_path, estimate)
+    assert file is not None
     assert list(tmp_path.iterdir()) == [file]
     network = build(SPACE, CONV, where.task)
     network.load_state_dict(load_file(file))
@@ -137,6 +139,28 @@ def test_a_finished_training_answers_from_its_file(tmp_path: Path, monkeypatch: 
             Trained().estimate([CONV], other, fidelity=2)
     with pytest.raises(AssertionError, match="repeated"):
         Trained().estimate([CONV], setting(tmp_path), fidelity=3)
+
+
+def test_a_recipe_by_name_and_a_start_are_other_trainings(tmp_path: Path) -> None:
+    where = setting(tmp_path)
+    first = Trained().estimate([CONV], where, fidelity=2)[0]
+    file = weights_file(tmp_path, first)
+    assert file is not None
+    start = tmp_path / "start.safetensors"
+    shutil.copy(file, start)
+    fine = create("estimator", f"trained:recipe=finetune,start={start}")
+    second = fine.estimate([CONV], where, fidelity=2)[0]
+    network = build(SPACE, CONV, where.task, seed=0)
+    seed = derive(0, "trained", SPACE.canonical(CONV))
+    recipe = Recipe.named("finetune", where.task, 2)
+    curve = train(network, where.task, recipe, seed=seed, start=load_file(file)).curve
+    assert [row["train_loss"] for row in second.curve] == [row["train_loss"] for row in curve]
+    assert len({weights_file(tmp_path, one) for one in (first, second)}) == 2
+    assert fine.estimate([CONV], where, fidelity=2) == [second]  # from its file
+    with pytest.raises(UsageError, match=r"there is no recipe 'finetun'.*finetune"):
+        Trained(recipe="finetun")
+    with pytest.raises(DataError, match="cannot be read from 'nothing'"):
+        Trained(start="nothing").estimate([CONV], where, fidelity=1)
 
 
 def test_an_interrupted_training_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from archscout.cli.options import (
     split_names,
 )
 from archscout.core.errors import UsageError
+from archscout.core.estimator import TRAINING
 
 
 def search(
@@ -62,7 +63,7 @@ def search(
     ] = "cascade",
     estimator: Annotated[
         str, typer.Option("--estimator", metavar="NAME", help="What the search believes in the end.")
-    ] = "trained",
+    ] = TRAINING,
     maximum: Annotated[
         list[str] | None,
         typer.Option(
@@ -129,7 +130,7 @@ def search(
     objectives = split_names(objective or ())
     if table is not None:
         unused = {
-            "--space": space is not None, "--estimator": estimator != "trained", "--workers": workers is not None,
+            "--space": space is not None, "--estimator": estimator != TRAINING, "--workers": workers is not None,
             "--engine": engine != "local", "--device": device != "cpu", "--store": store is not None,
             "--epochs": epochs is not None, "--times": bool(times),
         }  # fmt: skip

@@ -28,6 +28,19 @@ class Setting:
     folder: Path | None = None
 
 
+TRAINING = "trained"
+"""The name of real training, by which all else is judged."""
+
+
+def is_training(name: str) -> bool:
+    """Whether an estimator of this name, parameters included, is real training of single networks.
+
+    >>> is_training("trained"), is_training("trained:epochs=3"), is_training("naswot")
+    (True, True, False)
+    """
+    return name.partition(":")[0] == TRAINING
+
+
 class Estimator(ABC):
     """One interface for a zero-cost score, a predictor, a learning curve, a supernet, a table and real training.
 

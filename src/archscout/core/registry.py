@@ -31,9 +31,10 @@ ROOMS = {
     "table": "tables",
     "method": "methods",
     "backbone": "backbones",
+    "recipe": "recipes",
 }
 
-FOLDERS = ROOMS | {"kind": "tasks"}
+FOLDERS = ROOMS | {"kind": "tasks", "recipe": "training"}
 """Where built-in names are: the room of what is registered. Kinds are the classes of tasks."""
 
 _DECORATOR = re.compile(

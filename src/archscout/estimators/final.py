@@ -13,11 +13,11 @@ import numpy as np
 from torch import nn
 
 from archscout.core.architecture import Architecture
+from archscout.core.digest import digest
 from archscout.core.estimator import Estimator, Setting
 from archscout.core.seeds import derive, stream
 from archscout.core.task import Split, Task
 from archscout.core.trial import Estimate
-from archscout.estimators.trained import weights_file
 from archscout.networks.pick import build
 from archscout.training import checkpoint
 from archscout.training.recipe import Recipe
@@ -148,7 +148,7 @@ class FinalTraining(Estimator):
 
 def final_weights(folder: Path, canonical: str, epochs: int) -> Path:
     """Where the weights of a final training lie, apart from those of the search."""
-    return weights_file(folder, f"{FINAL}|{canonical}", epochs)
+    return folder / f"{digest(FINAL, canonical, epochs)}.safetensors"
 
 
 def parted(task: Task, seed: int) -> tuple[Task, Split | None]:

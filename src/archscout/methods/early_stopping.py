@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from archscout.core.architecture import Architecture
-from archscout.core.estimator import Setting
+from archscout.core.estimator import TRAINING, Setting
 from archscout.core.method import Method, Run
 from archscout.core.registry import create, register
 from archscout.core.strategy import unseen
@@ -41,7 +41,7 @@ class EarlyStopping(Method):
     def search(self, run: Run) -> list[Trial]:
         most = run.trials_left()
         first = int(min(self.whole, most))
-        trials = run.follow(self.strategy, "trained", fidelity=run.epochs, phase="whole trainings", trials=first)
+        trials = run.follow(self.strategy, TRAINING, fidelity=run.epochs, phase="whole trainings", trials=first)
         rule = Stopped(self.sure, epochs=run.epochs, linear=self.linear)
         setting = Setting(run.space, run.task, run.seed, run.device)
         history = History(trials)

@@ -6,6 +6,7 @@ import math
 from bisect import bisect_right
 
 from archscout.core.errors import UsageError
+from archscout.core.estimator import TRAINING
 from archscout.core.method import Method, Run
 from archscout.core.strategy import Strategy
 from archscout.core.trial import Trial
@@ -34,7 +35,7 @@ class StrategyMethod(Method):
             self.strategy, run.estimator, phase="search", seconds=math.inf if deadline is None else deadline
         )
         best = [trial.architecture for trial in ranked(run, trials)[: 2 * FINALISTS]]
-        return ranked(run, run.evaluate(best, "trained", fidelity=run.epochs, phase="final training"))
+        return ranked(run, run.evaluate(best, TRAINING, fidelity=run.epochs, phase="final training"))
 
 
 def check_trains(run: Run, name: str) -> None:

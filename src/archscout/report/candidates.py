@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from archscout.core.errors import UsageError
+from archscout.core.estimator import TRAINING, is_training
 from archscout.core.metric import Metric
 from archscout.core.seeds import stream
 from archscout.report.quantities import finite
@@ -94,7 +95,7 @@ def level_name(estimator: str, fidelity: float | None, full: int | None = None) 
     ('6 epochs of training', 'full training (18 epochs)', 'naswot')
     """
     endless = fidelity is None or math.isinf(fidelity)
-    if estimator.partition(":")[0] != "trained":
+    if not is_training(estimator):
         return estimator if endless else f"{estimator} at {fidelity:g}"
     if endless:
         return "full training"
@@ -214,7 +215,7 @@ def networks(trials: Sequence[TrialLike], report: Mapping[str, Any], estimator: 
         network.costs.update({key: cost for key, cost in costs.items() if finite(cost) is not None})
         if not math.isfinite(network.value) and value is not None:
             network.value, network.rank = value, math.inf if full is None else float(full)
-            network.level = level_name("trained", full, full)
+            network.level = level_name(TRAINING, full, full)
     return [network for network in found.values() if math.isfinite(network.value)]
 
 

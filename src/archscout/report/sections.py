@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from archscout.core.estimator import is_training
 from archscout.core.metric import ACCURACY, Metric
 from archscout.report import candidates, figures, panels
 from archscout.report.candidates import Course, Network, TrialLike, level_name, rung_name
@@ -71,7 +72,7 @@ class View:
 
     @property
     def value_title(self) -> str:
-        trained = self.estimator.partition(":")[0] in ("trained", "")
+        trained = not self.estimator or is_training(self.estimator)
         return (
             f"{self.metric.title} on the validation data"
             if trained
@@ -81,7 +82,7 @@ class View:
     @property
     def value_metric(self) -> Metric:
         """How values of trials are written: other estimators than training give plain numbers."""
-        return self.metric if self.estimator.partition(":")[0] in ("trained", "") else Metric("score")
+        return self.metric if (not self.estimator or is_training(self.estimator)) else Metric("score")
 
 
 def headline(view: View) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from typing import Any
 from archscout.core.architecture import Architecture
 from archscout.core.cost import Cost, Measurement
 from archscout.core.errors import ArchscoutError
-from archscout.core.registry import create, parse_name
+from archscout.core.estimator import TRAINING, is_training
+from archscout.core.registry import create
 from archscout.core.trial import Trial
 from archscout.estimators.final import FINAL
-from archscout.estimators.trained import weights_file
 from archscout.search import elsewhere
 from archscout.search.costs import meets
 from archscout.search.rehearsal import reason_of
@@ -42,7 +42,7 @@ def trained_networks(run: SearchRun, candidates: Sequence[Trial] = ()) -> list[T
         for row in run.store.trials(run.name)
         if row.status == "completed"
         and row.estimator != FINAL
-        and (_is_training(row.estimator) or weights_file(run.folder, row.canonical, row.fidelity or 0).is_file())
+        and (is_training(row.estimator) or row.extra.get("weights"))
     ]
     unread = [row.trial(Architecture(row.architecture, ())) for row in rows]
     places = {(trial.canonical, trial.fidelity): place for place, trial in reversed(list(enumerate(candidates)))}
@@ -61,7 +61,7 @@ def trained_networks(run: SearchRun, candidates: Sequence[Trial] = ()) -> list[T
 def train_some(run: SearchRun, candidates: Sequence[Trial]) -> list[Trial]:
     """Where a search ended before anything was trained: the best of what it found, as long as time allows."""
     best = [trial.architecture for trial in candidates[: run.workers]]
-    return [t for t in run.evaluate(best, "trained", fidelity=run.epochs, phase="final training") if t.defined]
+    return [t for t in run.evaluate(best, TRAINING, fidelity=run.epochs, phase="final training") if t.defined]
 
 
 def choose(
@@ -142,7 +142,3 @@ def named_cost(name: str) -> Cost:
     """A cost by its registered name."""
     cost: Cost = create("cost", name)
     return cost
-
-
-def _is_training(estimator: str) -> bool:
-    return parse_name(estimator)[0] == "trained"

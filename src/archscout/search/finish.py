@@ -14,7 +14,7 @@ import torch
 
 from archscout.core.architecture import Architecture
 from archscout.core.errors import ArchscoutError
-from archscout.core.estimator import Setting
+from archscout.core.estimator import TRAINING, Setting
 from archscout.core.registry import create
 from archscout.core.space import Space
 from archscout.core.task import Task
@@ -123,11 +123,11 @@ def deliver(ending: Ending, candidates: Sequence[Trial], folder: Path) -> Result
     }
     result = package(folder, run.space, ending.task, winner, network, measured, run.seed, extra, run)
     run.note("finished", True)
-    _clear(run.folder, {weights_file(run.folder, trial.canonical, trial.fidelity or 0) for trial in kept})
+    _clear(run.folder, {weights_file(run.folder, trial) for trial in kept})
     return result
 
 
-def _clear(folder: Path, kept: set[Path]) -> None:
+def _clear(folder: Path, kept: set[Path | None]) -> None:
     """Delete what a search leaves, but the weights of those that are to be measured elsewhere and may win yet."""
     for path in folder.iterdir():
         if path.is_dir():
@@ -161,11 +161,12 @@ def train_alone(
     work.mkdir(exist_ok=True)
     setting = Setting(space, task.sealed(), seed=seed, device=device, folder=work)
     progress.say(f"training for {epochs} epochs.")
-    estimate = create("estimator", "trained").estimate([architecture], setting, fidelity=epochs)[0]
+    estimate = create("estimator", TRAINING).estimate([architecture], setting, fidelity=epochs)[0]
     seconds = time.monotonic() - began
     trial = Trial(
-        number=0, architecture=architecture, canonical=space.canonical(architecture), estimator="trained",
+        number=0, architecture=architecture, canonical=space.canonical(architecture), estimator=TRAINING,
         fidelity=epochs, status="completed", value=estimate.value, seconds=seconds, curve=estimate.curve, seed=seed,
+        extra=estimate.extra,
     )  # fmt: skip
     if not trial.defined:
         raise ArchscoutError(f"the network could not be trained: {estimate.reason}")
@@ -173,7 +174,7 @@ def train_alone(
     wanted = [named_cost(cost) for cost in REPORTED]
     measured, missing = measure_each(wanted, lambda cost: cost.measure(architecture, setting))
     extra = {
-        "run": name, "method": "train", "estimator": "trained", "objectives": [str(task.metric)], "constraints": [],
+        "run": name, "method": "train", "estimator": TRAINING, "objectives": [str(task.metric)], "constraints": [],
         "budget": "", "epochs": epochs, "conditions": conditions(1, device), "finalists": [], "pareto": [],
         "trials": 1, "failed_trials": 0, "scored": 0, "failures": [], "rejected": 0, "feasibility": None, "notes": {},
         "seconds": {"final training": seconds}, "missing": missing,

@@ -34,11 +34,12 @@ def trained_network(space: Space, task: Task, trial: Trial, folder: Path) -> nn.
     """The trained network of a trial, from the weights that its training kept."""
     from safetensors.torch import load_file
 
-    place = final_weights if trial.estimator == FINAL else weights_file
-    file = place(folder, trial.canonical, trial.fidelity or 0)
-    if not file.is_file():
+    file = weights_file(folder, trial)
+    if trial.estimator == FINAL:
+        file = final_weights(folder, trial.canonical, trial.fidelity or 0)
+    if file is None or not file.is_file():
         raise ArchscoutError(
-            f"the weights of the winner are gone: '{file}' is missing; delete the run and search again."
+            f"the weights of the winner are gone: '{file or folder}' is missing; delete the run and search again."
         )
     network = build(space, trial.architecture, task)
     network.load_state_dict(load_file(file))

@@ -16,7 +16,7 @@ from archscout.core import options, seeds
 from archscout.core.architecture import Architecture
 from archscout.core.cost import Constraint, Cost
 from archscout.core.errors import ArchscoutError, UsageError, nearest
-from archscout.core.estimator import Estimator, Setting
+from archscout.core.estimator import TRAINING, Estimator, Setting
 from archscout.core.method import Method
 from archscout.core.registry import create, names
 from archscout.core.space import Space
@@ -50,7 +50,7 @@ def search(
     data: str | Path | Task,
     *,
     method: str | Method | Strategy = "cascade",
-    estimator: str | Estimator = "trained",
+    estimator: str | Estimator = TRAINING,
     maximum: Mapping[str | Cost, str | float] | None = None,
     objectives: str | Cost | Sequence[str | Cost] = (),
     budget: str | float | timedelta | Budget | None = "5m",
@@ -352,10 +352,10 @@ def _calibrate(run: SearchRun) -> None:
     """Learn how long a training takes here. Raises `BudgetTooSmall` where none fits."""
     rng = run.rng("calibration")
     probes = run.admit((run.space.sample(rng) for _ in range(1000)), run.workers)
-    trials = run.evaluate(probes, "trained", fidelity=2, phase=CALIBRATION) if probes else []
+    trials = run.evaluate(probes, TRAINING, fidelity=2, phase=CALIBRATION) if probes else []
     if trials and not any(trial.status == "completed" for trial in trials):
         raise ArchscoutError(f"the first networks could not be trained: {trials[0].reason}")
-    epoch = run.expected_seconds("trained", 1) if trials else math.inf
+    epoch = run.expected_seconds(TRAINING, 1) if trials else math.inf
     if not trials or run.seconds_left() < 1.5 * epoch:
         needed = run.clock.elapsed() + run.reserve + 3 * (epoch if trials else run.budget.seconds)
         raise BudgetTooSmall(

@@ -22,7 +22,7 @@ from archscout.core import options, seeds
 from archscout.core.architecture import Architecture
 from archscout.core.cost import Constraint
 from archscout.core.errors import ArchscoutError, DataError, UsageError
-from archscout.core.estimator import Estimator, Setting
+from archscout.core.estimator import TRAINING, Estimator, Setting
 from archscout.core.method import Candidate, Method
 from archscout.core.registry import create
 from archscout.core.strategy import Strategy
@@ -121,7 +121,7 @@ def simulate(
 class SimulatedRun:
     """Implements `archscout.core.method.Run` over a table: every evaluation is looked up."""
 
-    estimator = "trained"
+    estimator = TRAINING
     trains = True
     workers = 1
     device = "cpu"

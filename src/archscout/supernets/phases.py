@@ -10,8 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,8 @@ from archscout.supernets.terms import Mean, Objective
 from archscout.supernets.updates import Update
 from archscout.supernets.weights import WeightRule, everything
 from archscout.training import checkpoint
+from archscout.training.contexts import own_randomness
+from archscout.training.optimizers import restore_optimizer
 
 Row = dict[str, Any]
 
@@ -139,7 +140,7 @@ def fit(
         ArchscoutError: if the loss or the distribution is no longer finite; the last checkpoint is left as it was.
     """
     training = _Training(supernet.to(device), distribution.to(device), phases, settings, seed, device)
-    with _own_randomness(device):
+    with own_randomness(device):
         if file is not None:
             training.restore(file)
         supernet.train()
@@ -344,12 +345,9 @@ class _Training:
         self.supernet.load_state_dict(checkpoint.part(tensors, "supernet"))
         self.distribution.load_state_dict(checkpoint.part(tensors, "distribution"))
         for name, optimizer in (("weights", self.optimizer), ("architecture", self.arch_optimizer)):
-            states: dict[int, dict[str, Tensor]] = {}
-            for path, tensor in checkpoint.part(tensors, name).items():
-                position, _, key = path.partition(".")
-                states.setdefault(int(position), {})[key] = tensor
-            if optimizer is not None and states:
-                optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+            state = checkpoint.part(tensors, name)
+            if optimizer is not None and state:
+                restore_optimizer(optimizer, state)
         self.history, self.paths, self.since = notes["history"], notes["paths"], notes["since"]
         self.seconds = notes["seconds"]
 
@@ -391,11 +389,3 @@ def _ends(shares: Sequence[float], steps: int) -> list[int]:
         done += share
         ends.append(round(steps * done / total))
     return ends
-
-
-@contextmanager
-def _own_randomness(device: str) -> Iterator[None]:
-    """Leave the global generators as they were."""
-    devices = [torch.device(device)] if torch.device(device).type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        yield

@@ -26,7 +26,7 @@ from archscout.training.course import CHECKPOINT, Course, Data, Examples, Outcom
 from archscout.training.objective import Objective
 from archscout.training.recipe import Recipe
 from archscout.training.speed import Mode, choose, laid_out
-from archscout.training.trainer import train
+from archscout.training.trainer import load_start, train, weights_digest
 
 LEAST = 3
 """Fewer networks than these are no faster together."""
@@ -50,6 +50,7 @@ def train_many(
     device: str = "cpu",
     folder: Path | None = None,
     measured: Mapping[str, Split] | None = None,
+    start: Mapping[str, Tensor] | None = None,
 ) -> list[Outcome]:
     """Train networks in place, many at once; each ends with the weights of its best epoch, as `trainer.train` has it.
 
@@ -66,6 +67,7 @@ def train_many(
             training continues.
         measured: further splits to measure after each epoch; the rows of the curve get `<name>_loss` and
             `<name>_<metric>`.
+        start: weights that all start from, see `trainer.train`.
 
     Returns:
         An outcome a network; `seconds` is its share of the time.
@@ -75,10 +77,10 @@ def train_many(
     """
     outcomes: list[Outcome] = []
     size = _largest_stack(networks[0].to(device), task, recipe) if networks else 1
-    for start in range(0, len(networks), size):
-        some = [network.to(device) for network in networks[start : start + size]]
-        own = None if folder is None else folder / str(start)
-        outcomes += _together(some, task, recipe, seeds[start : start + size], device, own, measured or {})
+    for first in range(0, len(networks), size):
+        some = [network.to(device) for network in networks[first : first + size]]
+        own = None if folder is None else folder / str(first)
+        outcomes += _together(some, task, recipe, seeds[first : first + size], device, own, measured or {}, start)
     return outcomes
 
 
@@ -123,17 +125,21 @@ def _together(
     device: str,
     folder: Path | None,
     measured: Mapping[str, Split],
+    start: Mapping[str, Tensor] | None,
 ) -> list[Outcome]:
     started = time.perf_counter()
     data = Data(task, recipe, device, measured)
     try:
         if len(networks) < LEAST:
             raise Unstackable("they are too few.")
+        if start is not None:
+            for network in networks:
+                load_start(network, start)
         stacked = stack(networks, data.fitted.x[:2])
     except Unstackable:
         return [
             train(network, task, recipe, seed=seed, device=device, folder=None if folder is None else folder / str(i),
-                  measured=measured)
+                  measured=measured, start=start)
             for i, (network, seed) in enumerate(zip(networks, seeds, strict=True))
         ]  # fmt: skip
     path = None if folder is None else folder / CHECKPOINT
@@ -152,7 +158,17 @@ def _together(
                 layout=recipe.layout,
             )
         with laid_out(stacked, mode.memory_format):
-            course = _Many(stacked, task, recipe, seeds, device, data, mode, Objective(), {})
+            course = _Many(
+                stacked,
+                task,
+                recipe,
+                seeds,
+                device,
+                data,
+                mode,
+                Objective(),
+                {"start": start and weights_digest(start)},
+            )
             before = 0.0 if path is None or checkpoint is None else course.restore(path, *checkpoint)
             course.run(path, before, started)
             course.load_best()

@@ -1,4 +1,4 @@
-"""How a network is trained: everything but the network, the data and the seed."""
+"""How a network is trained: everything but the network, the data and the seed. `recipes.py` has those with a name."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from archscout.core import registry
 from archscout.core.errors import UsageError
 from archscout.core.task import Task
-
-AUGMENTED_EPOCHS = 10
-"""From how many epochs on a training augments its examples, unless told otherwise."""
-
 
 _OPTIONS = {
     "optimizer": ("sgd", "adamw", "muon"),
@@ -98,14 +95,14 @@ class Recipe:
 
     @classmethod
     def default(cls, task: Task, epochs: int) -> Recipe:
-        """The recipe for a task; `benchmarks/recipe.py` measures it against others.
+        """The recipe `default` for a task."""
+        return cls.named("default", task, epochs)
 
-        Short trainings see the examples as they are: augmentation pays only where each is seen often. Few examples come
-        in small batches, for what counts then is the number of steps.
-        """
-        examples = len(task.train)
-        batch_size = 32 if examples < 5_000 else 64 if examples < 20_000 else 128
-        return cls(epochs, batch_size, learning_rate=0.2, augment=epochs >= AUGMENTED_EPOCHS)
+    @classmethod
+    def named(cls, name: str, task: Task, epochs: int) -> Recipe:
+        """A registered recipe for a task. Raises `UsageError` for an unknown name, with the nearest known one."""
+        recipe: Recipe = registry.factory("recipe", name)(task, epochs)
+        return recipe
 
     def side(self, epoch: int, smallest: float) -> float:
         """The side of images in an epoch, counted from 0, as a share of their own, where `smallest` is the first."""

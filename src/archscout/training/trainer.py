@@ -93,7 +93,17 @@ def train(
         with laid_out(network, mode.memory_format):
             data.lay_out(mode.memory_format)
             with objective.attached(network, data.fitted.x[:2], device):
-                course = _Single(network, task, recipe, [seed], device, data, mode, objective, _identity(start))
+                course = _Single(
+                    network,
+                    task,
+                    recipe,
+                    [seed],
+                    device,
+                    data,
+                    mode,
+                    objective,
+                    {"start": start and weights_digest(start)},
+                )
                 before = 0.0 if path is None or checkpoint is None else course.restore(path, *checkpoint)
                 course.run(path, before, started, on_epoch)
                 course.load_best()
@@ -114,17 +124,15 @@ def load_start(network: nn.Module, start: Mapping[str, Tensor]) -> None:
     network.load_state_dict(fitting, strict=False)
 
 
-def weights_digest(weights: Mapping[str, Tensor]) -> str:
-    """A hash of tensors and their names."""
+def weights_digest(weights: Mapping[str, Tensor] | None) -> str | None:
+    """A hash of tensors and their names; None of none."""
+    if weights is None:
+        return None
     sha = hashlib.sha256()
     for name, tensor in sorted(weights.items()):
         sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         sha.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return sha.hexdigest()[:16]
-
-
-def _identity(start: Mapping[str, Tensor] | None) -> dict[str, Any]:
-    return {"start": None if start is None else weights_digest(start)}
 
 
 def predict(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -99,8 +100,9 @@ def begun(
         stop: asked after each epoch, with the curve so far, whether to leave it now.
         final: what full training means, in epochs; the default of the task if None.
     """
-    from archscout.estimators.trained import keep_weights
+    from archscout.estimators.trained import file_name
     from archscout.networks.pick import build
+    from archscout.training import checkpoint
     from archscout.training.recipe import Recipe
     from archscout.training.trainer import train
 
@@ -120,14 +122,14 @@ def begun(
             return len(rows) >= most or stop(rows)
 
         outcome = train(network, setting.task, recipe, seed=seed, device=setting.device, on_epoch=enough)
+        extra: dict[str, Any] = {"epochs": len(outcome.curve)}
         if setting.folder is not None and len(outcome.curve) == final and outcome.best_epoch:
-            keep_weights(setting.folder, setting.space.canonical(architecture), final, network)
+            extra["weights"] = file_name(setting, setting.space.canonical(architecture), recipe, seed)
+            notes = {"outcome": dataclasses.asdict(outcome)}
+            checkpoint.write(setting.folder / extra["weights"], network.state_dict(), notes)
         reason = f"the training diverged: {outcome.reason}." if math.isnan(outcome.valid_metric) else ""
         value = setting.task.metric.oriented(outcome.valid_metric)
-        found.append(
-            Estimate(value, seconds=outcome.seconds, curve=outcome.curve, reason=reason,
-                     extra={"epochs": len(outcome.curve)})
-        )  # fmt: skip
+        found.append(Estimate(value, seconds=outcome.seconds, curve=outcome.curve, reason=reason, extra=extra))
     return found
 
 

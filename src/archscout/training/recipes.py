@@ -1,0 +1,42 @@
+"""The recipes that have a name: functions of a task and a number of epochs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from archscout.core.registry import register
+from archscout.core.task import Task
+from archscout.training.recipe import Recipe
+
+AUGMENTED_EPOCHS = 10
+"""From how many epochs on a training augments its examples, unless told otherwise."""
+
+
+@register("recipe", "default")
+def default(task: Task, epochs: int) -> Recipe:
+    """For a network that starts from random weights; `benchmarks/recipe.py` measures it against others."""
+    return sgd(task, epochs)
+
+
+@register("recipe", "sgd")
+def sgd(task: Task, epochs: int) -> Recipe:
+    """SGD with Nesterov momentum along a cosine.
+
+    Short trainings see the examples as they are: augmentation pays only where each is seen often. Few examples come
+    in small batches, for what counts then is the number of steps.
+    """
+    examples = len(task.train)
+    batch_size = 32 if examples < 5_000 else 64 if examples < 20_000 else 128
+    return Recipe(epochs, batch_size, learning_rate=0.2, augment=epochs >= AUGMENTED_EPOCHS)
+
+
+@register("recipe", "muon")
+def muon(task: Task, epochs: int) -> Recipe:
+    """Muon for the matrices of a network, SGD for the rest."""
+    return dataclasses.replace(sgd(task, epochs), optimizer="muon", learning_rate=0.1, sgd_learning_rate=0.1)
+
+
+@register("recipe", "finetune")
+def finetune(task: Task, epochs: int) -> Recipe:
+    """For a network that was trained before: a tenth of the learning rate, so that what it knows is kept."""
+    return dataclasses.replace(sgd(task, epochs), learning_rate=0.02, warmup_epochs=0.5)
