@@ -35,7 +35,7 @@ class TestPostgres(StoreConformance):
 
         url = os.environ["ARCHSCOUT_TEST_POSTGRES"]
         with psycopg.connect(url) as connection:
-            for table in ("trials", "costs", "decisions", "notes", "spent", "runs", "meta"):
+            for table in ("leases", "trials", "costs", "decisions", "notes", "spent", "runs", "meta"):
                 connection.execute(f"DROP TABLE IF EXISTS archscout_{table}")
         return url
 

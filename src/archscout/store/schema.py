@@ -85,3 +85,13 @@ spent = sa.Table(
     sa.Column("phase", sa.Text, primary_key=True),
     sa.Column("seconds", sa.Double, nullable=False),
 )
+leases = sa.Table(
+    "archscout_leases",
+    tables,
+    _of_run(primary_key=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("process", sa.BigInteger, nullable=False),
+    sa.Column("beat", sa.Double, nullable=False),
+)
+"""Who writes to a run; made when the first one does, so that a store of an earlier version stays readable by it."""

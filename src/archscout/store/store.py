@@ -8,7 +8,7 @@ hundred thousand trials load in seconds, which is why rows are plain records and
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,6 +81,8 @@ class Store:
         self._engine = engine
         self._writer = engine.execution_options(archscout_write=True)
         self.place = place
+        self.lost: dict[str, str] = {}
+        """Runs whose lease another process has taken (`archscout.store.lease`), and what is to be said of it."""
 
     @classmethod
     def open(cls, place: str | Path, create: bool = True) -> Self:
@@ -143,6 +145,24 @@ class Store:
             stored = connection.scalar(sa.select(schema.runs.c.config).where(schema.runs.c.name == run))
         return cast(dict[str, Any], strict.loads(cast(str, stored)))
 
+    def configure(self, run: str, config: Mapping[str, Any], forget: Iterable[str] = ()) -> None:
+        """Go on with a run under another configuration, and forget decisions that hung on the first one, by key."""
+        with self._writing() as connection:
+            number = self._id(connection, run)
+            changed = sa.update(schema.runs).where(schema.runs.c.id == number)
+            connection.execute(changed.values(config=strict.dumps(config)))
+            for key in forget:
+                of_run = (schema.decisions.c.run == number, schema.decisions.c.key == key)
+                connection.execute(sa.delete(schema.decisions).where(*of_run))
+
+    def rename(self, run: str, name: str) -> None:
+        """Give a run another name. Raises `UsageError` where the store has a run of that name."""
+        with self._writing() as connection:
+            number = self._id(connection, run)
+            if connection.scalar(sa.select(schema.runs.c.id).where(schema.runs.c.name == name)) is not None:
+                raise UsageError(f"{self.place} has a run '{name}' already: choose another name.")
+            connection.execute(sa.update(schema.runs).where(schema.runs.c.id == number).values(name=name))
+
     def delete(self, run: str) -> None:
         """Forget a run with all that belongs to it."""
         with self._writing() as connection:
@@ -155,6 +175,8 @@ class Store:
 
         Raises `ArchscoutError` if the run has a trial of the same key already.
         """
+        if run in self.lost:
+            raise ArchscoutError(self.lost[run])
         if not trials:
             return
         rows = [_row(trial) for trial in trials]

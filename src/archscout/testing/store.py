@@ -125,6 +125,8 @@ class StoreConformance:
             lambda: store.spend("frist", "p", 1.0),
             lambda: store.spent("frist"),
             lambda: store.delete("frist"),
+            lambda: store.configure("frist", {}),
+            lambda: store.rename("frist", "second"),
         ]
         for call in calls:
             with pytest.raises(UsageError, match=r"frist.*did you mean 'first'"):
@@ -145,6 +147,25 @@ class StoreConformance:
         store.begin("first", {"again": True})
         assert (store.config("first"), store.trials("first"), store.costs("first")) == ({"again": True}, [], {})
         assert (store.decisions("first"), store.notes("first"), store.spent("first")) == ({}, {}, {})
+
+    def test_a_run_is_renamed_with_all_that_belongs_to_it(self, store: Store) -> None:
+        store.add("first", [plain_trial(0)])
+        store.begin("other", {})
+        with pytest.raises(UsageError, match="has a run 'other' already"):
+            store.rename("first", "other")
+        store.rename("first", "second")
+        assert store.runs() == ["second", "other"]
+        assert (store.config("second"), store.count("second")) == ({"seed": 0}, 1)
+        assert store.begin("first", {"seed": 1}) == {"seed": 1}
+
+    def test_a_run_goes_on_under_another_configuration_without_some_decisions(self, store: Store) -> None:
+        store.add("first", [plain_trial(0)])
+        for key in ("epochs", "feasibility", "stage"):
+            store.decide("first", key, 1)
+        store.configure("first", {"seed": 0, "budget": 2}, forget=("epochs", "stage", "never made"))
+        assert store.begin("first", {}) == {"seed": 0, "budget": 2}
+        assert (store.decisions("first"), store.count("first")) == ({"feasibility": 1}, 1)
+        assert store.decide("first", "epochs", 2) == 2
 
     # -- trials ---------------------------------------------------------------------------------------------------
 
