@@ -182,7 +182,6 @@ def test_limits_objectives_and_simulated_time(archscout: Call, table: str) -> No
         (("--table", "t.parquet", "--max", "macs=3"), "has no column of the cost 'macs'"),
         (("--table", "t.parquet", "--max", "params=3kg"), "3kg"),
         (("--table", "t.parquet", "--budget", "5 minutes"), "5 minutes"),
-        (("--data", "digits"), "with --space and --data; or search a tabular benchmark, with --table"),
         (("--space", "nasbench201", "--data", "digits", "--metric", "valid"), "--metric is for searches of a table"),
     ],
 )
@@ -197,11 +196,11 @@ def test_search_refuses(archscout: Call, table: str, tmp_path: Path, more: tuple
 def test_a_folder_of_another_search_is_left_alone(archscout: Call, table: str, tmp_path: Path) -> None:
     command = ("search", "--table", table, "--method", "random", "--budget", "5trials", "--name", "r")
     assert archscout(*command).code == 0
-    assert "was made with seed = 0, not 1" in archscout(*command, "--seed", 1).sentence
+    assert "was started with seed 0, not 1" in archscout(*command, "--seed", 1).sentence
     folder = tmp_path / "runs" / "trained"
     folder.mkdir()
     (folder / "search.sqlite").touch()
-    assert "is a search that trains" in archscout(*command[:-1], "trained").sentence
+    assert "is the run of a search, not of a search of a table" in archscout(*command[:-1], "trained").sentence
 
 
 def test_build_trains_and_goes_on(archscout: Call, data: Path, tmp_path: Path) -> None:
@@ -220,4 +219,4 @@ def test_build_trains_and_goes_on(archscout: Call, data: Path, tmp_path: Path) -
     assert archscout("table", "check", "mine.parquet").code == 0
     refused = archscout(*command, "--seed", 1)
     assert refused.code == 2
-    assert "of a table with another seed" in refused.err
+    assert "was begun with seed " in refused.err

@@ -136,7 +136,7 @@ def test_odd_arguments_are_refused_before_anything_is_written(task, tmp_path):
 
 
 def test_another_search_under_the_same_name_is_refused(found, task):
-    with pytest.raises(UsageError, match="started with seed = 1, not 2"):
+    with pytest.raises(UsageError, match="started with seed 1, not 2"):
         search(SPACE, task, budget="12trials", maximum={"params": "12k"}, out=found.folder.parent, name="found",
                epochs=4, seed=2, workers=0)  # fmt: skip
 

@@ -139,7 +139,7 @@ def test_the_table_alone_is_enough_to_go_on(tmp_path: Path, monkeypatch: pytest.
 
 def test_parts_of_another_plan_are_left_alone(tmp_path: Path) -> None:
     made(tmp_path / "t.parquet")
-    with pytest.raises(UsageError, match="another epochs: delete it"):
+    with pytest.raises(UsageError, match="begun with epochs 2, not 3: delete it"):
         made(tmp_path / "t.parquet", dataclasses.replace(PLAN, epochs=3))
 
 

@@ -136,12 +136,44 @@ def test_an_interrupted_scoring_goes_on_to_the_same_file(task: Task, tmp_path: P
     lines = whole.splitlines(keepends=True)
     file = tmp_path / "cut.csv"
     file.write_text("".join(lines[: 1 + cut]) + lines[1 + cut][:9], encoding="utf-8")
+    (tmp_path / "cut.csv.json").write_bytes((tmp_path / "whole.csv.json").read_bytes())
     Convolutions.asked.clear()
     scores = score(task, file, sample)
     assert file.read_text(encoding="utf-8") == whole
     assert (scores.rows, scores.added) == (10, 10 - cut)
     assert scores.undefined["convolutions"] == sum("pool" in architecture.text for architecture in sample)
     assert set(Convolutions.asked) == {architecture.text for architecture in sample[cut:]}
+
+
+def test_scores_without_their_settings_are_never_gone_on_with(task: Task, tmp_path: Path) -> None:
+    """They may be of another seed or other data, and nothing tells."""
+    sample, file = scoring.sample(SPACE, 4, seed=0), tmp_path / "s.csv"
+    score(task, file, sample)
+    before = file.read_bytes()
+    settings = tmp_path / "s.csv.json"
+    for damage, words in ((None, "is gone"), (b"[1, 2", "is damaged"), (b"[1]", "is damaged")):
+        settings.unlink(missing_ok=True)
+        if damage is not None:
+            settings.write_bytes(damage)
+        with pytest.raises(UsageError, match=words):
+            score(task, file, sample)
+        assert file.read_bytes() == before
+    file.write_bytes(before.splitlines(keepends=True)[0])  # a file without a score may be of anything
+    settings.unlink()
+    score(task, file, sample)
+    assert settings.is_file()
+
+
+def test_afresh_sets_the_file_and_its_settings_aside(task: Task, tmp_path: Path) -> None:
+    sample, file = scoring.sample(SPACE, 3, seed=0), tmp_path / "s.csv"
+    score(task, file, sample)
+    before = file.read_bytes()
+    with pytest.raises(UsageError, match="another list"):
+        score(task, file, sample[::-1])
+    assert score(task, file, sample[::-1], fresh=True).added == 3
+    assert (tmp_path / "s.csv.old1").read_bytes() == before
+    assert (tmp_path / "s.csv.old1.json").read_bytes() == (tmp_path / "s.csv.json").read_bytes()
+    assert file.read_bytes() != before
 
 
 def test_a_finished_file_is_left_alone(task: Task, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_a_study_goes_on_and_refuses_another_setting(rows, small_table, monkeypa
     folder, found = rows
     monkeypatch.setattr(study, "measure", None)
     assert study.compare(small_table, SPACE, tiny_task(), plan(), folder) == found
-    with pytest.raises(UsageError, match="another setting"):
+    with pytest.raises(UsageError, match="begun with "):
         study.compare(small_table, SPACE, tiny_task(), plan(passes=4), folder)
     with pytest.raises(UsageError, match="did you mean 'uniform'"):
         study.compare(small_table, SPACE, tiny_task(), plan(paths=("unifrom",)), folder)

@@ -42,6 +42,9 @@ Device = Annotated[str, typer.Option("--device", metavar="NAME", help="Where net
 Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON, and nothing else, on stdout.")]
 # Commands take it so that their help has it; `archscout.cli.main.run` is who acts on it.
 Debug = Annotated[bool, typer.Option("--debug", help="After a failure, print the traceback.")]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Set aside what lies there already, as NAME.old1 and so on, and begin anew.")
+]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder that the run's own folder lies in.")]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from archscout.cli import output
-from archscout.cli.options import Debug, Device, Json, Seed, SpaceName, Workers, split_names
+from archscout.cli.options import Debug, Device, Fresh, Json, Seed, SpaceName, Workers, split_names
 from archscout.core import options
 from archscout.core.errors import UsageError
 
@@ -39,6 +39,7 @@ def score(
     workers: Workers = None,
     device: Device = "cpu",
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The CSV file.")] = Path("scores.csv"),
+    fresh: Fresh = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -73,6 +74,7 @@ def score(
                     seed=seed,
                     batch=batch,
                     device=device,
+                    fresh=fresh,
                     progress=shown,
                 )
         finally:

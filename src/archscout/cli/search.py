@@ -11,6 +11,7 @@ from archscout.cli import output
 from archscout.cli.options import (
     Debug,
     Device,
+    Fresh,
     Json,
     Out,
     Seed,
@@ -114,12 +115,14 @@ def search(
             "wins. Repeatable.",
         ),
     ] = None,
+    fresh: Fresh = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Search a space for the best network for your data within your limits.
 
-    The same command goes on where a run was stopped, and reports a run that is finished.
+    The same command goes on where a run was stopped, and reports a run that is finished; with a larger budget it goes
+    on from what was paid for.
 
     Under a limit on a device of your own that is elsewhere, the run's folder ends with the finalists to be measured
     there (finalists-DEVICE); the same command with --times DEVICE=times.csv then picks the winner.
@@ -137,7 +140,9 @@ def search(
         for option, given in unused.items():
             if given:
                 raise UsageError(f"{option} has no meaning with --table, where nothing is trained: leave it out.")
-        _simulate(table, metric, data, method, constraints, objectives, budget or "200trials", seed, name, out, as_json)
+        _simulate(
+            table, metric, data, method, constraints, objectives, budget or "200trials", seed, name, out, fresh, as_json
+        )
         return
     if data is None:
         raise UsageError("say what to learn from, with --data; or search a tabular benchmark, with --table.")
@@ -166,6 +171,7 @@ def search(
                 out=out,
                 epochs=epochs,
                 times=by_device(times or ()),
+                fresh=fresh,
                 progress=shown,
             )
         finally:
@@ -187,6 +193,7 @@ def _simulate(
     seed: int,
     name: str | None,
     out: Path,
+    fresh: bool,
     as_json: bool,
 ) -> None:
     with output.only_the_answer(), output.resumable("the same command begins again and ends the same."):
@@ -206,6 +213,7 @@ def _simulate(
                 seed=seed,
                 name=name,
                 out=out,
+                fresh=fresh,
                 progress=shown,
             )
         finally:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from archscout.cli import output
-from archscout.cli.options import Debug, Json, Seed, Workers, split_names
+from archscout.cli.options import Debug, Fresh, Json, Seed, Workers, split_names
 from archscout.core.errors import UsageError
 from archscout.core.options import LONGEST, shown
 from archscout.core.options import workers as workers_of
@@ -69,6 +69,7 @@ def estimators(
     seed: Seed = 0,
     workers: Workers = None,
     out: StudyOut = None,
+    fresh: Fresh = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -91,7 +92,8 @@ def estimators(
         )  # fmt: skip
         folder = out or Path("runs") / f"study-estimators-{opened.name}"
         rows = compare(
-            opened, plan, folder, metric=metric, scores=scores, workers=workers_of(workers), progress=_progress
+            opened, plan, folder, metric=metric, scores=scores, workers=workers_of(workers), fresh=fresh,
+            progress=_progress,
         )  # fmt: skip
         entries, won = summary.summary(rows), summary.winners(rows)
         (folder / "rows.csv").write_text(summary.as_csv(rows), encoding="utf-8")
@@ -134,6 +136,7 @@ def strategies(
     seed: Seed = 0,
     workers: Workers = None,
     out: StudyOut = None,
+    fresh: Fresh = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -151,7 +154,7 @@ def strategies(
         opened = api.table(table)
         races = study.Races(tuple(split_names([names])), budget, repeats, opened.metric(metric).name, seed)
         folder = out or Path("runs") / f"study-strategies-{opened.name}"
-        rows = study.race(opened, races, folder, workers=workers_of(workers), progress=_progress)
+        rows = study.race(opened, races, folder, workers=workers_of(workers), fresh=fresh, progress=_progress)
         entries = study.summary(rows)
         (folder / "summary.csv").write_text(
             summary.as_csv([{k: v for k, v in entry.items() if k != "curves"} for entry in entries]), encoding="utf-8"
@@ -213,6 +216,7 @@ def supernets(
     seed: Seed = 0,
     workers: Workers = None,
     out: StudyOut = None,
+    fresh: Fresh = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -238,7 +242,7 @@ def supernets(
         task = load(data or opened.task).sealed()
         rows = study.compare(
             opened, api.space(space) if space else opened.space, task, plan, folder,
-            workers=workers_of(workers), progress=_progress,
+            workers=workers_of(workers), fresh=fresh, progress=_progress,
         )  # fmt: skip
         entries = study.summary(rows)
         plain = [{key: value for key, value in entry.items() if key != "bias"} for entry in entries]

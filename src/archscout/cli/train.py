@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 
 from archscout.cli import output
-from archscout.cli.options import ArchitectureText, Data, Debug, Device, Json, Out, Seed, SkipBad, SpaceName, readable
+from archscout.cli.options import (
+    ArchitectureText,
+    Data,
+    Debug,
+    Device,
+    Fresh,
+    Json,
+    Out,
+    Seed,
+    SkipBad,
+    SpaceName,
+    readable,
+)
 
 
 def train(
@@ -26,6 +38,7 @@ def train(
         str | None, typer.Option("--name", metavar="RUN", help="The run's name; made from the rest if not given.")
     ] = None,
     out: Out = Path("runs"),
+    fresh: Fresh = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -45,6 +58,7 @@ def train(
                 out=out,
                 name=name,
                 device=device,
+                fresh=fresh,
                 progress=shown,
             )
         finally:

@@ -7,7 +7,7 @@ one that it was made with; whoever goes on with it brings another, and is refuse
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ _PARTS = {
 }
 """Words for the parts of a space's identity; the others are called what they are."""
 
-_SPACE, _DATA = "space_parts", "data"
+_SPACE, _DATA, _CONTENT, _OBJECTS = "space_parts", "data", "content", "objects"
 
 
 def identity(space: Space, task: Task, **asked: Any) -> dict[str, Any]:
@@ -41,6 +41,11 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         if key == _SPACE:
             if before.get("space") == now.get("space"):
                 found.append(f"another space '{now.get('space')}'{_changed(old, new)}")
+        elif key == _CONTENT:
+            if before.get("table") == now.get("table"):
+                found.append(f"another content of table '{now.get('table')}'")
+        elif key == _OBJECTS:
+            found.append("another object as method or estimator")
         elif key == _DATA:
             if before.get("task") == now.get("task"):
                 found.append(f"other data '{now.get('task')}' (examples, labels or class names have changed)")
@@ -74,10 +79,10 @@ def _words(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def set_aside(path: Path) -> Path:
+def set_aside(path: Path, taken: Collection[str] = ()) -> Path:
     """Rename a file or folder out of the way, to the first of `NAME.old1`, `NAME.old2`, ... that is free."""
     number = 1
-    while (aside := path.with_name(f"{path.name}.old{number}")).exists():
+    while (aside := path.with_name(f"{path.name}.old{number}")).exists() or aside.name in taken:
         number += 1
     path.rename(aside)
     return aside

@@ -102,7 +102,7 @@ class WeightSharing(Method):
             self._settings(steps),
             seed=seed,
             device=run.device,
-            file=run.folder / "supernet.safetensors",
+            file=run.folder / f"supernet-{steps}.safetensors",
             watch=watch,
         )
         return supernet, trained

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from archscout.core.architecture import Architecture
 from archscout.core.errors import ArchscoutError
@@ -20,6 +21,7 @@ from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.core.trial import Trial
 from archscout.costs.machine import processor
+from archscout.estimators.final import FINAL, FinalTraining
 from archscout.estimators.trained import weights_file
 from archscout.search import elsewhere
 from archscout.search.budget import Budget
@@ -34,7 +36,7 @@ from archscout.search.choose import (
     trained_networks,
 )
 from archscout.search.final import train_winner, training_summary
-from archscout.search.package import package, trained_network
+from archscout.search.package import earlier_network, package, trained_network, trained_weights
 from archscout.search.progress import Progress
 from archscout.search.result import Result
 from archscout.search.run import SearchRun
@@ -75,7 +77,7 @@ def deliver(ending: Ending, candidates: Sequence[Trial], folder: Path) -> Result
         # Once times have come back from a device, what wins has been measured there.
         timed = [trial for trial in trained if trial.canonical in ending.times]
         winner, finalists, measured = choose(run, timed if ending.times else trained, ending.times)
-    network = trained_network(run.space, ending.task, winner, run.folder).eval()
+    network = _winning_network(ending, winner, folder).eval()
     # Something to set accuracy against, also where no cost was asked for.
     counted = [] if run.book.costs else [create("cost", "macs")]
     try:
@@ -125,6 +127,25 @@ def deliver(ending: Ending, candidates: Sequence[Trial], folder: Path) -> Result
     run.note("finished", True)
     _clear(run.folder, {weights_file(run.folder, trial) for trial in kept})
     return result
+
+
+def _winning_network(ending: Ending, winner: Trial, folder: Path) -> nn.Module:
+    """The winner's network: as its training kept it, as an earlier result of the run has it, or trained again.
+
+    A run that has ended keeps the network that it delivered alone; with a larger budget it may go on nevertheless.
+    """
+    run = ending.run
+    file = trained_weights(winner, run.folder)
+    if file is None or not file.is_file():
+        earlier = earlier_network(folder, run.space, ending.task, winner)
+        if earlier is not None:
+            return earlier
+        run.say(f"'{winner.architecture}' is trained again, for its weights were not kept.")
+        setting = replace(run.setting, folder=run.folder)
+        estimator = FinalTraining(everything="valid" in run.task.drawn) if winner.estimator == FINAL else None
+        again = estimator or create("estimator", winner.estimator)
+        again.estimate([winner.architecture], setting, fidelity=winner.fidelity)
+    return trained_network(run.space, ending.task, winner, run.folder)
 
 
 def _clear(folder: Path, kept: set[Path | None]) -> None:

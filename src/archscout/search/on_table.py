@@ -7,7 +7,6 @@ one that is finished is reported.
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import math
 import os
@@ -28,11 +27,11 @@ from archscout.core.strategy import Strategy
 from archscout.core.task import Task
 from archscout.costs.latency import Latency
 from archscout.search.budget import Budget
+from archscout.search.continuing import SIMULATION, claimed, grows, start_afresh
 from archscout.search.progress import Progress, Silent
 from archscout.search.result import Result, write_json
 from archscout.search.search import prepare_folder, resolve_method, resolve_task
 from archscout.search.simulated import UNDEFINED_SCORES, Trajectory, simulate
-from archscout.store.lock import run_lock
 from archscout.tables.load import load
 from archscout.tables.table import Table
 
@@ -49,6 +48,7 @@ def search_table(
     seed: int = 0,
     name: str | None = None,
     out: str | Path = "runs",
+    fresh: bool = False,
     progress: Progress | None = None,
 ) -> Result:
     """Search a table instead of training; writes `metrics.json` and `trials.csv` into the run's folder.
@@ -64,6 +64,7 @@ def search_table(
         seed: one seed, one search.
         name: of the run; by default made of table, metric, method and seed.
         out: the folder that the run's folder lies in.
+        fresh: whether a run of this name that is there is set aside, under another name.
         progress: who is told how it goes.
 
     Raises:
@@ -85,7 +86,7 @@ def search_table(
     task = None if data is None else resolve_task(data)
     config = {
         "table": opened.name,
-        "content": hashlib.sha256(opened.path.read_bytes()).hexdigest()[:16],
+        "content": opened.digest,
         "metric": searched,
         "data": task.digest if task else None,
         "method": method,
@@ -96,11 +97,13 @@ def search_table(
     }
     default = re.sub(r"[^A-Za-z0-9._=-]+", "-", f"{opened.name}-{searched}-{method}-seed{seed}").strip("-")
     folder = prepare_folder(out, name or default)
-    with run_lock(folder):
+    if fresh:
+        start_afresh(folder, folder.name, None, watch)
+        prepare_folder(out, folder.name)
+    # What it simulates takes moments, so that a larger budget begins anew and comes by what the smaller one found.
+    with claimed(folder, SIMULATION, {**config, "budget": None}):
         if _finished(folder, config):
-            watch.say(
-                f"run '{folder.name}' is finished: this is its result (another --name or --seed starts a new one)."
-            )
+            watch.say(f"run '{folder.name}' is finished: this is its result (--fresh begins anew).")
             return Result.read(folder)
         trajectory = simulate(
             opened, resolved, budget, seed, metric=searched, task=task, constraints=constraints, objectives=keys
@@ -115,19 +118,16 @@ def search_table(
 
 
 def _finished(folder: Path, config: Mapping[str, Any]) -> bool:
-    """Whether this very search has been made. Raises `UsageError` where the folder is another's."""
-    another = "start another with --name"
+    """Whether this very search has been made. Raises `UsageError` where it was made with a larger budget."""
     if not (folder / "metrics.json").is_file():
-        if (folder / "search.sqlite").exists():
-            raise UsageError(f"run '{folder.name}' is a search that trains, not a simulated one: {another}.")
         return False
-    stored = Result.read(folder).metrics.get("config")
-    if stored is None:
-        raise UsageError(f"run '{folder.name}' is a search that trains, not a simulated one: {another}.")
-    for key, value in config.items():
-        if stored.get(key) != value:
-            raise UsageError(f"run '{folder.name}' was made with {key} = {stored.get(key)}, not {value}: {another}.")
-    return True
+    before, now = (str(each["budget"]) for each in (Result.read(folder).metrics["config"], config))
+    if before != now and not grows(before, now):
+        raise UsageError(
+            f"run '{folder.name}' has had a budget of {before}, and {now} is no more than that: give more, another "
+            "--name, or --fresh to set it aside."
+        )
+    return before == now
 
 
 def _column(table: Table, cost: str) -> str:

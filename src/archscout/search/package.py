@@ -34,15 +34,37 @@ def trained_network(space: Space, task: Task, trial: Trial, folder: Path) -> nn.
     """The trained network of a trial, from the weights that its training kept."""
     from safetensors.torch import load_file
 
-    file = weights_file(folder, trial)
-    if trial.estimator == FINAL:
-        file = final_weights(folder, trial.canonical, trial.fidelity or 0)
+    file = trained_weights(trial, folder)
     if file is None or not file.is_file():
         raise ArchscoutError(
             f"the weights of the winner are gone: '{file or folder}' is missing; delete the run and search again."
         )
     network = build(space, trial.architecture, task)
     network.load_state_dict(load_file(file))
+    return network
+
+
+def trained_weights(trial: Trial, folder: Path) -> Path | None:
+    """Where the training of a trial keeps its weights; None where it keeps none."""
+    if trial.estimator == FINAL:
+        return final_weights(folder, trial.canonical, trial.fidelity or 0)
+    return weights_file(folder, trial)
+
+
+def earlier_network(folder: Path, space: Space, task: Task, trial: Trial) -> nn.Module | None:
+    """The network of a trial from the result that lies in a folder; None where that is of another trial, or none."""
+    from safetensors.torch import load_file
+
+    if not (folder / "metrics.json").is_file() or not (folder / "network.safetensors").is_file():
+        return None
+    metrics = Result.read(folder).metrics
+    if (metrics["architecture"], metrics.get(f"valid_{task.metric}")) != (
+        trial.architecture.text,
+        task.metric.oriented(trial.value),
+    ):
+        return None
+    network = build(space, trial.architecture, task)
+    task.deploy(network).load_state_dict(load_file(folder / "network.safetensors"))
     return network
 
 

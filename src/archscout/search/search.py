@@ -15,8 +15,10 @@ from typing import Any
 from archscout.core import options, seeds
 from archscout.core.architecture import Architecture
 from archscout.core.cost import Constraint, Cost
+from archscout.core.digest import digest
 from archscout.core.errors import ArchscoutError, UsageError, nearest
 from archscout.core.estimator import TRAINING, Estimator, Setting
+from archscout.core.identity import identity
 from archscout.core.method import Method
 from archscout.core.registry import create, names
 from archscout.core.space import Space
@@ -26,12 +28,24 @@ from archscout.methods.strategy import StrategyMethod
 from archscout.search import elsewhere, feasibility, planning
 from archscout.search.budget import Budget
 from archscout.search.clock import Clock
+from archscout.search.continuing import (
+    SEARCH,
+    SINGLE,
+    STORE,
+    claim,
+    claimed,
+    go_on,
+    refusals_noted,
+    start_afresh,
+)  # fmt: skip
 from archscout.search.costs import CostBook
 from archscout.search.finish import Ending, conditions, deliver, train_alone
 from archscout.search.progress import Progress, Silent
 from archscout.search.rehearsal import rehearse
 from archscout.search.result import Result
 from archscout.search.run import CALIBRATION, BudgetTooSmall, SearchRun
+from archscout.store import database
+from archscout.store.lease import run_lease
 from archscout.store.store import Store, run_lock
 from archscout.workers.device import check_device
 from archscout.workers.engines import engine as make_engine
@@ -63,9 +77,13 @@ def search(
     out: str | Path = "runs",
     epochs: int | None = None,
     times: Mapping[str, str | Path] | None = None,
+    fresh: bool = False,
     progress: Progress | None = None,
 ) -> Result:
     """Find, train, measure and export a network. The same call resumes a search that was interrupted.
+
+    With a larger budget it goes on from what was paid for. A run that was started with another space, task, seed, limit
+    or method is refused.
 
     Args:
         space: a registered name (`nasbench201`, `mobile:width=16`), a `Space`, or a module of your own with choices;
@@ -87,6 +105,7 @@ def search(
         times: of a finished run: CSV files of what its finalists took, by device of your own that is elsewhere
             (`finalists-DEVICE/` in the run's folder is what is measured there); the best of them that keeps every
             limit wins.
+        fresh: whether a run of this name that is there is set aside, under another name, for this one to begin anew.
         progress: who is told how it goes.
 
     Raises:
@@ -109,30 +128,38 @@ def search(
     for cost in costs:
         cost.check(Setting(the_space, task.sealed(), seed=seed, device=device))
     the_method = resolve_method(method, keys)
+    objects = [digest(each) for each in (method, estimator) if not isinstance(each, str)]
     method = method if isinstance(method, str) else the_method.name
     name = name or default_name(the_space, task, method, seed)
     if times and not (out / name / "metrics.json").is_file():
         raise UsageError(f"there is no finished run '{name}' in '{out}' whose finalists have times: search first.")
     folder = prepare_folder(out, name)
-    config = {
-        "space": the_space.name,
-        "task": task.name,
-        "data": task.digest,
-        "method": method,
-        "estimator": judge.name,
-        "maximum": {c.key: c.limit for c in constraints},
-        "objectives": list(keys),
-        "budget": str(budget),
-        "seed": seed,
-        "epochs": epochs,
-    }
+    config = identity(
+        the_space,
+        task,
+        method=method,
+        estimator=judge.name,
+        maximum={c.key: c.limit for c in constraints},
+        objectives=list(keys),
+        budget=str(budget),
+        seed=seed,
+        epochs=epochs,
+        objects=objects,
+    )
+    if fresh:
+        start_afresh(folder, name, store, watch)
+        prepare_folder(out, name)
 
     with ExitStack() as stack:
         stack.enter_context(run_lock(folder))
-        kept = stack.enter_context(Store.open(store or folder / "search.sqlite"))
-        _same_search(kept.begin(name, config), config, name)
+        claim(folder, SEARCH, {"store": "in its own folder" if store is None else database.shown(store)})
+        kept = stack.enter_context(Store.open(store or folder / STORE))
+        kept.begin(name, config)
+        stack.enter_context(run_lease(kept, name))
+        go_on(kept, name, config, watch)
+        stack.enter_context(refusals_noted(kept, name))
         if kept.notes(name).get("finished") and (folder / "metrics.json").is_file() and not times:
-            watch.say(f"run '{name}' is finished: this is its result (another --name or --seed starts a new one).")
+            watch.say(f"run '{name}' is finished: this is its result (a larger --budget goes on; --fresh starts anew).")
             return Result.read(folder)
         clock = Clock(kept, name, since=began)
         if clock.before:
@@ -198,20 +225,32 @@ def train(
     out: str | Path = "runs",
     name: str | None = None,
     device: str = "cpu",
+    fresh: bool = False,
     progress: Progress | None = None,
 ) -> Result:
-    """Train one architecture (its text, or the name of a reference) fully, and measure, export and report it."""
+    """Train one architecture (its text, or the name of a reference) fully, and measure, export and report it.
+
+    The same call goes on with a training that was interrupted, and reports one that is finished; `fresh` sets a run of
+    this name aside first. Raises `UsageError` where a run of this name is another one.
+    """
     seed, epochs, device = options.seed(seed), options.epochs(epochs), check_device(device)
-    out = options.path(out, "the folder of runs")
+    out, watch = options.path(out, "the folder of runs"), progress or Silent()
     the_space, task = resolve_space(space), resolve_task(data, progress)
     the_space.check_task(task)
     parsed = the_space.named(
         architecture.text if isinstance(architecture, Architecture) else options.text(architecture, "the architecture")
     )
-    name = name or default_name(the_space, task, "train", seed)
+    name = name or default_name(the_space, task, f"train-{digest(the_space.canonical(parsed))[:6]}", seed)
     folder = prepare_folder(out, name)
-    with run_lock(folder):
-        return train_alone(the_space, parsed, task, folder, name, epochs, seed, device, progress or Silent())
+    if fresh:
+        start_afresh(folder, name, None, watch)
+        prepare_folder(out, name)
+    asked = identity(the_space, task, architecture=parsed.text, epochs=epochs, seed=seed)
+    with claimed(folder, SINGLE, asked) as there:
+        if there and (folder / "metrics.json").is_file():
+            watch.say(f"run '{name}' is finished: this is its result (--fresh trains anew).")
+            return Result.read(folder)
+        return train_alone(the_space, parsed, task, folder, name, epochs, seed, device, watch)
 
 
 def automatic_space(task: Task) -> Space:
@@ -316,15 +355,6 @@ def _limits(
     wanted = [each for each in options.several(objectives, "objectives", Cost) if each not in ("accuracy", "value")]
     keys = [known(each).key for each in wanted]
     return list(costs.values()), constraints, keys
-
-
-def _same_search(stored: Mapping[str, Any], config: Mapping[str, Any], name: str) -> None:
-    for key, value in config.items():
-        if stored.get(key) != value:
-            raise UsageError(
-                f"run '{name}' was started with {key} = {stored.get(key)}, not {value}: "
-                "repeat the first command to resume it, or start another with --name."
-            )
 
 
 def _feasible(run: SearchRun) -> dict[str, Any]:

@@ -44,6 +44,14 @@ def parse(place: str | Path) -> sa.URL:
     return url
 
 
+def shown(place: str | Path) -> str:
+    """A place as people may see it: the path of a file, or the URL without its password."""
+    url = parse(place)
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    return url.render_as_string(hide_password=True)
+
+
 def make_room(file: Path, create: bool) -> bool:
     """Make the folder of a file; whether the file is still to be made."""
     if file.is_dir():

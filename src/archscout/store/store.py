@@ -99,9 +99,8 @@ class Store:
         """
         url = database.parse(place)
         file = Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
-        shown = str(file) if file else url.render_as_string(hide_password=True)
         is_new = file is not None and database.make_room(file, create)
-        store = cls(database.connect(url), shown)
+        store = cls(database.connect(url), database.shown(place))
         try:
             store._prepare(create)
         except BaseException as error:
@@ -162,6 +161,13 @@ class Store:
             if connection.scalar(sa.select(schema.runs.c.id).where(schema.runs.c.name == name)) is not None:
                 raise UsageError(f"{self.place} has a run '{name}' already: choose another name.")
             connection.execute(sa.update(schema.runs).where(schema.runs.c.id == number).values(name=name))
+
+    def clear(self, run: str) -> None:
+        """Forget all that a run has found and decided; it has begun nevertheless."""
+        with self._writing() as connection:
+            number = self._id(connection, run)
+            for table in (schema.trials, schema.costs, schema.decisions, schema.notes, schema.spent):
+                connection.execute(sa.delete(table).where(table.c.run == number))
 
     def delete(self, run: str) -> None:
         """Forget a run with all that belongs to it."""

@@ -26,6 +26,7 @@ from archscout.core import options
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError
 from archscout.core.estimator import Setting
+from archscout.core.identity import differences, identity, sentence
 from archscout.core.registry import create
 from archscout.core.seeds import derive, stream
 from archscout.core.space import Space
@@ -256,7 +257,7 @@ def schedule(architectures: Sequence[Architecture], plan: Plan) -> list[Job]:
 
 
 def _identity(space: Space, task: Task, plan: Plan) -> dict[str, Any]:
-    return {"space": space.name, "task": task.name, "data": task.digest, **asdict(plan)}
+    return identity(space, task, **asdict(plan))
 
 
 def _claim(parts: Path, file: Path, space: Space, task: Task, plan: Plan) -> None:
@@ -268,8 +269,9 @@ def _claim(parts: Path, file: Path, space: Space, task: Task, plan: Plan) -> Non
         found[parts] = json.loads(note.read_text())
     for place, other in found.items():
         if other != mine:
-            differ = ", ".join(key for key in mine if other.get(key) != mine[key])
-            raise UsageError(f"'{place}' is of a table with another {differ}: delete it, or name another --out.")
+            raise UsageError(
+                f"'{place}' was begun with {sentence(differences(other, mine))}: delete it, or name another --out."
+            )
     try:
         parts.mkdir(parents=True, exist_ok=True)
         _keep(note, mine)

@@ -74,6 +74,7 @@ def compare(
     metric: str | None = None,
     scores: Path | None = None,
     workers: int = 0,
+    fresh: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Row]:
     """Carry out a comparison, in `folder`; the same call again goes on where it was stopped.
@@ -86,6 +87,7 @@ def compare(
         scores: a file of `archscout score` with scores that the table does not have.
         workers: processes that share the jobs; 0 does them in this one. The rows do not depend on it, but their
             wall-clock does.
+        fresh: whether a study that the folder holds is set aside, for this one to begin anew.
         progress: told how many jobs are done, of how many.
 
     Returns:
@@ -106,7 +108,7 @@ def compare(
         setting["mutants"] = True
     if plan.epochs is not None:
         setting["epochs"] = list(plan.epochs)
-    record = Record(folder, setting)
+    record = Record(folder, setting, fresh)
     jobs = [(name, repeat) for repeat in range(plan.repeats) for name in plan.contenders]
     carry_out(record, jobs, (about, plan), measure, workers, progress)
     return [row for job in sorted(jobs, key=lambda job: plan.contenders.index(job[0])) for row in record.done[job]]

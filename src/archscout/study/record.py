@@ -12,17 +12,21 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from archscout.core.errors import ArchscoutError, DataError, UsageError
+from archscout.core.identity import differences, sentence, set_aside
 from archscout.workers.engines import engine
 
 
 class Record:
     """The finished jobs of a study: `rows.jsonl` in its folder, and `study.json`, which says what was asked.
 
-    A line that was cut off when a study was stopped is done again. Raises `UsageError` for a folder that holds another
-    study, `DataError` for one whose files are damaged.
+    A line that was cut off when a study was stopped is done again. With `fresh`, a study that the folder holds is set
+    aside first. Raises `UsageError` for a folder that holds another study, `DataError` for one whose files are damaged.
     """
 
-    def __init__(self, folder: Path, setting: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, setting: Mapping[str, Any], fresh: bool = False) -> None:
+        if fresh and (folder / "study.json").is_file():
+            set_aside(folder)
+        setting = json.loads(json.dumps(setting))
         self.file = folder / "rows.jsonl"
         self.done: dict[tuple[str, int], list[dict[str, Any]]] = {}
         folder.mkdir(parents=True, exist_ok=True)
@@ -33,9 +37,10 @@ class Record:
             except ValueError as error:
                 raise DataError(f"'{begun}' is damaged ({error}): give another --out.") from error
             if before != setting:
-                keys = sorted({*before, *setting})
-                changed = ", ".join(key for key in keys if before.get(key) != setting.get(key))
-                raise UsageError(f"'{folder}' holds a study of another setting ({changed}): give another --out.")
+                raise UsageError(
+                    f"'{folder}' holds a study that was begun with {sentence(differences(before, setting))}: give "
+                    "another --out, or --fresh to set it aside."
+                )
         else:
             begun.write_text(json.dumps(setting, indent=2) + "\n", encoding="utf-8")
         self._read()

@@ -26,6 +26,7 @@ from archscout.core import options
 from archscout.core.architecture import Architecture
 from archscout.core.errors import ArchscoutError, DataError, UsageError
 from archscout.core.estimator import Estimator, Setting
+from archscout.core.identity import differences, identity, sentence, set_aside
 from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.core.sheet import read_sheet
@@ -34,6 +35,7 @@ from archscout.core.task import Task
 from archscout.core.trial import Estimate
 from archscout.estimators.zero_cost import harness
 from archscout.search.progress import Progress, Silent
+from archscout.search.result import write_json
 from archscout.workers.device import check_device
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 
 _CHUNK = 8
 """Architectures a job: enough to make the way to a worker cheap, few enough to lose little when stopped."""
+
+_ANOTHER = "name another file with --out, or give --fresh to set this one aside"
 
 Row = tuple[Estimate, ...]
 
@@ -71,6 +75,7 @@ def score(
     seed: int = 0,
     batch: int | None = None,
     device: str = "cpu",
+    fresh: bool = False,
     progress: Progress | None = None,
 ) -> Scores:
     """Score every architecture with every estimator, into `file`.
@@ -85,6 +90,7 @@ def score(
         seed: of the weights and the batch.
         batch: examples that a score looks at; by the estimators' own choice where None.
         device: where networks run.
+        fresh: whether a file that is there is set aside, for this one to begin anew.
         progress: who is told how it goes.
 
     Raises:
@@ -103,16 +109,8 @@ def score(
             raise UsageError(
                 f"estimator '{name}' learns from finished trials, which a scoring has none of: leave it out."
             )
-    made_by = {
-        "space": space.name,
-        "task": task.name,
-        "data": task.digest,
-        "estimators": list(estimators),
-        "seed": seed,
-        "batch": batch,
-        "device": device,
-    }
-    with ScoreFile.open(file, estimators, made_by) as kept:
+    made_by = identity(space, task, estimators=list(estimators), seed=seed, batch=batch, device=device)
+    with ScoreFile.open(file, estimators, made_by, fresh) as kept:
         finished = kept.finished([architecture.text for architecture in architectures])
         if finished:
             watch.say(f"'{file}' has {finished} of {len(architectures)} rows already.")
@@ -291,14 +289,23 @@ class ScoreFile:
 
     @classmethod
     @contextmanager
-    def open(cls, file: Path, estimators: Sequence[str], made_by: Mapping[str, Any]) -> Iterator[ScoreFile]:
-        """The file, for this process alone while the block runs. Raises `UsageError` for a file that does not fit."""
+    def open(
+        cls, file: Path, estimators: Sequence[str], made_by: Mapping[str, Any], fresh: bool = False
+    ) -> Iterator[ScoreFile]:
+        """The file, for this process alone while the block runs. Raises `UsageError` for a file that does not fit.
+
+        With `fresh`, one that is there is set aside, with its settings.
+        """
         from filelock import FileLock, Timeout
 
         lock = Path(f"{file}.lock")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(lock, timeout=0):
+                if fresh and file.exists():
+                    aside, settings = set_aside(file), Path(f"{file}.json")
+                    if settings.exists():
+                        settings.replace(f"{aside}.json")
                 kept = cls(file, estimators, made_by)
                 try:
                     yield kept
@@ -316,7 +323,7 @@ class ScoreFile:
             if row[0] != text:
                 raise UsageError(
                     f"line {number} of '{self.file}' is of architecture '{row[0]}', not of '{text}': the file is of "
-                    "another list; name another file with --out, or remove this one."
+                    f"another list; {_ANOTHER}."
                 )
         for row in self._rows[: len(texts)]:
             for name, value in zip(self.estimators, row[1::2], strict=True):
@@ -337,8 +344,7 @@ class ScoreFile:
         self._stream.flush()
 
     def _begin(self) -> None:
-        settings = Path(f"{self.file}.json")
-        settings.write_text(json.dumps(self.made_by, indent=1) + "\n", encoding="utf-8")
+        self._note_settings()
         with self.file.open("w", encoding="utf-8", newline="") as stream:
             csv.writer(stream, lineterminator="\n").writerow(self.columns)
 
@@ -352,11 +358,11 @@ class ScoreFile:
             raise UsageError(f"'{self.file}' is no file of scores: name another with --out.") from error
         if not lines or lines[0] != self.columns:
             found = ", ".join(lines[0]) if lines else "none"
-            raise UsageError(
-                f"'{self.file}' has the columns {found}, not {', '.join(self.columns)}: name another file with "
-                "--out, or remove this one."
-            )
-        self._check_settings()
+            raise UsageError(f"'{self.file}' has the columns {found}, not {', '.join(self.columns)}: {_ANOTHER}.")
+        if lines[1:]:
+            self._check_settings()
+        else:
+            self._note_settings()
         for number, line in enumerate(lines[1:], start=2):
             if len(line) != len(self.columns) or not all(_is_number(cell) for cell in line[1:]):
                 raise UsageError(
@@ -366,23 +372,22 @@ class ScoreFile:
             os.truncate(self.file, whole)
         return lines[1:]
 
+    def _note_settings(self) -> None:
+        write_json(Path(f"{self.file}.json"), self.made_by)
+
     def _check_settings(self) -> None:
         settings = Path(f"{self.file}.json")
         if not settings.is_file():
-            return
-        try:
-            before = json.loads(settings.read_text(encoding="utf-8"))
-            differing = [key for key, value in self.made_by.items() if before[key] != value]
-        except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
             raise UsageError(
-                f"'{settings}' is damaged: remove it and '{self.file}', or name another with --out."
-            ) from error
-        if differing:
-            key = differing[0]
-            raise UsageError(
-                f"'{self.file}' was made with {key} {before[key]}, not {self.made_by[key]}: name another file "
-                "with --out, or remove this one."
+                f"'{self.file}' has scores in it, and '{settings}', which says how they were made, is gone: {_ANOTHER}."
             )
+        try:
+            before = dict(json.loads(settings.read_text(encoding="utf-8")))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise UsageError(f"'{settings}', which says how '{self.file}' was made, is damaged: {_ANOTHER}.") from error
+        differing = differences(before, self.made_by)
+        if differing:
+            raise UsageError(f"'{self.file}' was made with {sentence(differing)}: {_ANOTHER}.")
 
 
 def _is_number(text: str) -> bool:

@@ -49,6 +49,7 @@ def race(
     folder: Path,
     *,
     workers: int = 0,
+    fresh: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[dict[str, Any]]:
     """Simulate every search, in `folder`; the same call again goes on where it was stopped.
@@ -75,9 +76,10 @@ def race(
         table, Budget.read(races.budget, "200trials"), metric=races.metric
     )  # before anything is written: can it be?
     setting = {
-        "study": "strategies", "table": table.name, "metric": races.metric, "budget": races.budget, "seed": races.seed,
+        "study": "strategies", "table": table.name, "content": table.digest,
+        "metric": races.metric, "budget": races.budget, "seed": races.seed,
     }  # fmt: skip
-    record = Record(folder, setting)
+    record = Record(folder, setting, fresh)
     jobs = [(name, repeat) for repeat in range(races.repeats) for name in races.contenders]
     carry_out(record, jobs, (table, races), measure, workers, progress)
     return [row for name in races.contenders for repeat in range(races.repeats) for row in record.done[name, repeat]]

@@ -15,6 +15,7 @@ import torch
 from archscout.core import options
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError, nearest
+from archscout.core.identity import identity
 from archscout.core.seeds import derive, stream
 from archscout.core.space import Space
 from archscout.core.task import Task
@@ -79,6 +80,7 @@ def compare(
     folder: Path,
     *,
     workers: int = 0,
+    fresh: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[dict[str, Any]]:
     """Train and rank every supernet, in `folder`; the same call again goes on where it was stopped.
@@ -91,6 +93,7 @@ def compare(
         plan: what is compared.
         folder: of the study.
         workers: processes; 0 for this one.
+        fresh: whether a study that the folder holds is set aside, for this one to begin anew.
         progress: told how many supernets of how many are done.
 
     Returns:
@@ -118,9 +121,10 @@ def compare(
     space.check_task(task)
     texts, _ = ranked_networks(table, plan)
     space.parse(texts[0])
-    setting = asdict(plan) | {"study": "supernets", "table": table.name, "task": task.digest, "paths": []}
+    setting = identity(space, task, **asdict(plan) | {"study": "supernets", "table": table.name, "paths": []})
+    setting["content"] = table.digest
     setting.pop("repeats")
-    record = Record(folder, setting)
+    record = Record(folder, setting, fresh)
     jobs = [(name, repeat) for repeat in range(plan.repeats) for name in plan.paths]
     jobs += [(name, 0) for name in CONTROLS]
     carry_out(record, jobs, (table, space, task, plan), measure, workers, progress)

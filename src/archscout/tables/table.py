@@ -26,6 +26,7 @@ that have a value. Rows are counted from 0.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -188,6 +189,12 @@ class Table:
             if not text:
                 raise DataError(f"row {row} of '{self.path}' has no architecture: fill its column 'architecture'.")
         return texts  # type: ignore[return-value]
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of the whole file: two tables with one digest say the same of the same networks."""
+        with self.path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
     @cached_property
     def canonical(self) -> list[str]:
