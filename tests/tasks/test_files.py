@@ -790,9 +790,12 @@ def test_wrong_parameters_are_refused(tmp_path: Path, parameters: dict[str, obje
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "data.csv").write_text("1,2\n")
-    with pytest.raises(DataError, match=r"data.csv' is neither an .npz archive nor a folder"):
-        load(tmp_path / "data.csv")
+    (tmp_path / "data.doc").write_text("1,2\n")
+    with pytest.raises(DataError, match=r"data.doc' is neither an .npz archive, a list of pictures"):
+        load(tmp_path / "data.doc")
+    np.save(tmp_path / "x_train.npy", np.zeros(3))
+    with pytest.raises(DataError, match=r"x_train.npy' is a single array: put x_train.npy and y_train.npy into"):
+        load(tmp_path / "x_train.npy")
 
 
 def test_a_single_image_is_read_as_a_network_takes_it(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import math
 import os
 import stat
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Self, TypeVar, cast
@@ -20,11 +19,6 @@ from numpy.lib import format as npy
 
 from archscout.core.errors import DataError
 from archscout.tasks.decode import shown
-
-_DAMAGED = (
-    ValueError, OSError, EOFError, KeyError, SyntaxError, RuntimeError, NotImplementedError, zlib.error,
-    zipfile.BadZipFile, OverflowError, TypeError, UnicodeDecodeError,
-)  # fmt: skip
 
 _BOMB_BYTES, _BOMB_RATIO = 2**28, 200
 """An array of more bytes that is packed so many times smaller holds nothing: pictures are packed tens of times."""
@@ -53,7 +47,7 @@ class Archive:
             raise
         except PermissionError as error:
             raise DataError(f"'{shown(path)}' cannot be read: {error.strerror}.") from error
-        except _DAMAGED as error:
+        except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
             raise DataError(
                 f"'{shown(path)}' is not a readable .npz archive: it is damaged, or of another kind."
             ) from error
@@ -186,5 +180,5 @@ def _guarded(called: str, action: Callable[[], T]) -> T:
         raise
     except MemoryError as error:
         raise DataError(f"{called} does not fit into memory: give .npy files, or fewer or smaller pictures.") from error
-    except _DAMAGED as error:
+    except Exception as error:  # whatever a parser trips over in damaged bytes: errors of a tokenizer, of zlib, ...
         raise DataError(f"{called} is damaged: copy or make the file again.") from error

@@ -246,7 +246,7 @@ def _parquet(file: Path) -> Columns:
 
     try:
         return pq.read_table(file).to_pydict()  # type: ignore[no-any-return]
-    except (pa.ArrowException, OSError, MemoryError) as error:
+    except (pa.ArrowException, OSError, MemoryError, ValueError, TypeError, NotImplementedError) as error:
         raise DataError(f"'{shown(file)}' is no readable Parquet file: copy or make it again.") from error
 
 
