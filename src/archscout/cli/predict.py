@@ -49,22 +49,27 @@ def predict(
         import torch
 
         from archscout import api
-        from archscout.tasks.images import ImageClassification
+        from archscout.tasks.image_task import ImageTask
 
         torch.set_num_threads(1)
         network = api.load(folder)
-        if not isinstance(network.task, ImageClassification):
-            raise UsageError(f"the network of '{folder}' labels no images: load it with archscout.load.")
+        if not isinstance(network.task, ImageTask):
+            raise UsageError(f"the network of '{folder}' takes no images: load it with archscout.load.")
         answers = [answer for names, block in _batches(network.task, files, skip_bad)
                    for answer in _label(network, names, block, top)]  # fmt: skip
+    headings, rows = _cells(answers, top)
     if csv_file is not None:
-        _write(csv_file, answers, top)
+        _write(csv_file, headings, rows)
     if as_json:
         output.print_json(answers)
     elif csv_file is not None:
         output.print_text(str(csv_file))
     else:
-        output.print_table(_headings(top, " "), [_row(answer, lambda p: f"{p:.1%}") for answer in answers])
+        output.print_table(
+            [heading.replace("_", " ") for heading in headings],
+            [[f"{cell:.1%}" if heading.startswith("probability") else _text(cell)
+              for heading, cell in zip(headings, row, strict=True)] for row in rows],
+        )  # fmt: skip
 
 
 def _files(named: Path) -> list[Path]:
@@ -116,30 +121,45 @@ def _batches(task: Any, files: Sequence[Path], skip_bad: bool) -> Iterator[tuple
 def _label(network: Any, names: Sequence[str], images: np.ndarray, top: int) -> Iterator[dict[str, Any]]:
     import torch
 
+    from archscout.networks.outputs import named
+
     with torch.no_grad():
         outputs = network(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous())
-    probabilities, labels = outputs.softmax(1).topk(min(top, outputs.shape[1]))
-    if not probabilities.isfinite().all():
+    if not all(output.isfinite().all() for output in named(outputs).values()):
         raise ArchscoutError(
             f"the network gives no finite answer for '{names[0]}' or an image after it: train it again."
         )
-    for name, some, likely in zip(names, labels.tolist(), probabilities.tolist(), strict=True):
-        likeliest = [{"label": network.classes[label], "probability": p} for label, p in zip(some, likely, strict=True)]
-        yield {"image": name, **likeliest[0]} | ({"top": likeliest} if top > 1 else {})
+    for name, said in zip(names, network.task.tell(outputs, top), strict=True):
+        yield {"image": name, **said}
 
 
-def _headings(top: int, between: str) -> list[str]:
-    return ["image", "label", "probability"] + [
-        f"{word}{between}{place}" for place in range(2, top + 1) for word in ("label", "probability")
+def _cells(answers: Sequence[dict[str, Any]], top: int) -> tuple[list[str], list[list[Any]]]:
+    """What was said of each image as a table: of a class the likeliest labels, else a column for each thing said."""
+    if "label" not in answers[0]:
+        flat = [dict(_flat(answer)) for answer in answers]
+        return list(flat[0]), [list(row.values()) for row in flat]
+    headings = ["image", "label", "probability"] + [
+        f"{word}_{place}" for place in range(2, top + 1) for word in ("label", "probability")
+    ]
+    return headings, [
+        [answer["image"], *(one[key] for one in answer.get("top", [answer]) for key in ("label", "probability"))]
+        for answer in answers
     ]
 
 
-def _row(answer: dict[str, Any], written: Any) -> list[Any]:
-    likeliest = answer.get("top", [answer])
-    return [answer["image"], *(cell for one in likeliest for cell in (one["label"], written(one["probability"])))]
+def _flat(said: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in said.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", " ".join(value) if isinstance(value, list) else value
 
 
-def _write(file: Path, answers: Sequence[dict[str, Any]], top: int) -> None:
+def _text(cell: Any) -> str:
+    return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
+
+
+def _write(file: Path, headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """The answers as CSV; whole or not at all."""
     from archscout.core.cells import cell
 
@@ -147,8 +167,8 @@ def _write(file: Path, answers: Sequence[dict[str, Any]], top: int) -> None:
     try:
         with beside.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(_headings(top, "_"))
-            writer.writerows([cell(value) for value in _row(answer, float)] for answer in answers)
+            writer.writerow([cell(heading) for heading in headings])
+            writer.writerows([cell(value) for value in row] for row in rows)
         beside.replace(file)
     except OSError as error:
         beside.unlink(missing_ok=True)

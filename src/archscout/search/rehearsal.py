@@ -12,6 +12,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cloudpickle
 import torch
@@ -24,6 +25,7 @@ from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import Setting
 from archscout.core.space import Space
 from archscout.core.task import Task
+from archscout.networks.outputs import named
 from archscout.networks.pick import build
 from archscout.networks.tracing import trace_architecture
 from archscout.spaces.model import ModelSpace
@@ -134,11 +136,16 @@ def _step(network: nn.Module, task: Task, space: Space, device: str) -> None:
         ) from error
 
 
+def _flat(outputs: Any) -> torch.Tensor:
+    """All numbers of all outputs."""
+    return torch.cat([output.flatten() for output in named(outputs).values()])
+
+
 def _save_and_load(network: nn.Module, space: Space, architecture: Architecture, task: Task) -> list[str]:
     """Whether weights that were saved give the same answers in a new network."""
     x, _ = task.tensors(task.train.head(min(_EXAMPLES, len(task.train))), "cpu")
     with torch.no_grad():
-        first, second = network(x), network(x)
+        first, second = _flat(network(x)), _flat(network(x))
     if not torch.allclose(first, second, rtol=_CLOSE, atol=_CLOSE, equal_nan=True):
         return [f"networks of space '{space.name}' answer differently each time, also in evaluation mode."]
     with tempfile.TemporaryDirectory() as folder:
@@ -149,7 +156,7 @@ def _save_and_load(network: nn.Module, space: Space, architecture: Architecture,
             other = build(space, architecture, task, seed=1).eval()
             other.load_state_dict(kept[0] if kept else {})
             with torch.no_grad():
-                loaded = other(x)
+                loaded = _flat(other(x))
         except Exception as error:
             raise UsageError(
                 f"the weights of a network of space '{space.name}' cannot be saved and loaded ({reason_of(error)})."

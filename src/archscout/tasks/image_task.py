@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
+from archscout.core.errors import UsageError
 from archscout.core.task import Split, Task
 from archscout.tasks import augmentation
 from archscout.tasks.mapped import Streamed, is_streamed
@@ -106,6 +107,15 @@ class ImageTask(Task):
         buffer = io.BytesIO()
         Image.fromarray(shown).save(buffer, format="PNG")
         return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+    def tell(self, outputs: Any, top: int = 1) -> list[dict[str, Any]]:
+        """What is said of each image, as JSON, from the outputs of the deployed network; the `top` likeliest of each.
+
+        Raises `UsageError` for a kind that does not say.
+        """
+        raise UsageError(
+            f"the network of a task of kind '{self.kind}' says nothing of single images: use archscout.load."
+        )
 
     def describe(self) -> dict[str, Any]:
         described = super().describe()

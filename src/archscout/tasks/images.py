@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -36,6 +36,14 @@ class ImageClassification(ImageTask):
 
     def meter(self) -> Hits:
         return Hits()
+
+    def tell(self, outputs: Tensor, top: int = 1) -> list[dict[str, Any]]:
+        probabilities, labels = outputs.softmax(1).topk(min(top, outputs.shape[1]))
+        rows = []
+        for some, likely in zip(labels.tolist(), probabilities.tolist(), strict=True):
+            likeliest = [{"label": self.class_names[i], "probability": p} for i, p in zip(some, likely, strict=True)]
+            rows.append({**likeliest[0], **({"top": likeliest} if top > 1 else {})})
+        return rows
 
     def review(self, answers: Iterable[Answers]) -> Sequence[Panel]:
         """The confusion matrix, and the most confident mistakes with their images."""

@@ -95,3 +95,39 @@ class Overlap:
     def value(self) -> float:
         known = [share for share in self.each() if not math.isnan(share)]
         return sum(known) / len(known) if known else math.nan
+
+
+class AveragePrecision:
+    """The mean over labels of the average precision (N x K outputs and targets of 0 and 1).
+
+    Precision at each example that has the label, over those with at least its output. Exact, so all outputs are kept:
+    2 K numbers an example. A label that no example has, has no say.
+    """
+
+    def __init__(self) -> None:
+        self.outputs: list[Tensor] = []
+        self.targets: list[Tensor] = []
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        self.outputs.append(outputs)
+        self.targets.append(targets)
+
+    def each(self) -> list[float]:
+        """The average precision of each label; NaN where no example has it."""
+        outputs, targets = torch.cat(self.outputs).double(), torch.cat(self.targets).double()
+        count = len(outputs)
+        ordered, order = outputs.sort(0, descending=True)
+        hits = targets.gather(0, order)
+        # Examples of one output come together: what counts is where the last of them stands.
+        last = torch.ones_like(ordered, dtype=torch.bool)
+        last[:-1] = ordered[:-1] != ordered[1:]
+        places = torch.arange(count, device=outputs.device)[:, None]
+        ends = torch.where(last, places, count).flip(0).cummin(0).values.flip(0)
+        precision = hits.cumsum(0).gather(0, ends) / (ends + 1)
+        positives = hits.sum(0)
+        shares = (hits * precision).sum(0) / positives.clamp(min=1)
+        return torch.where(positives > 0, shares, math.nan).tolist()
+
+    def value(self) -> float:
+        known = [share for share in self.each() if not math.isnan(share)] if self.outputs else []
+        return sum(known) / len(known) if known else math.nan

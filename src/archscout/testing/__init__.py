@@ -23,7 +23,12 @@ _HOMES = {
     "CostConformance": "cost",
     "StrategyConformance": "strategy",
     "StoreConformance": "store",
+    "TaskConformance": "task",
     "tiny_task": "tasks",
+    "tiny_multilabel": "tasks",
+    "tiny_regression": "tasks",
+    "tiny_segmentation": "tasks",
+    "tiny_heads": "tasks",
 }
 
 __all__ = sorted(_HOMES)

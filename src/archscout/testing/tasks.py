@@ -1,4 +1,4 @@
-"""A tiny task that needs no file: patterns with noise, for tests."""
+"""Tiny tasks of every kind that need no file: patterns with noise, for tests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import numpy as np
 
 from archscout.core.seeds import stream
 from archscout.core.task import Split
+from archscout.tasks.heads import Head, SeveralHeads
 from archscout.tasks.images import ImageClassification
+from archscout.tasks.multilabel import MultiLabel
+from archscout.tasks.regression import ImageRegression
+from archscout.tasks.segmentation import Segmentation
 
 
 def tiny_task(
@@ -31,3 +35,71 @@ def tiny_task(
 
     names = tuple(f"pattern {number}" for number in range(classes))
     return ImageClassification(f"tiny{height}x{width}", shape, classes, split(), split(), split(), names)
+
+
+def tiny_multilabel(examples: int = 48, seed: int = 0) -> MultiLabel:
+    """Grey images of 8 x 8 pixels with any of three bright corners, whose labels they are."""
+
+    def split(name: str) -> Split:
+        rng = stream(seed, "tiny labels", name)
+        y = (rng.random((examples, 3)) < 0.5).astype(np.int64)
+        x = rng.normal(60, 20, (examples, 8, 8, 1))
+        for label, (row, column) in enumerate(((0, 0), (0, 5), (5, 0))):
+            x[:, row : row + 3, column : column + 3, 0] += 120 * y[:, label, None, None]
+        return Split(x.clip(0, 255).round().astype(np.uint8), y)
+
+    names = ("top left", "top right", "bottom left")
+    return MultiLabel("tiny labels", (1, 8, 8), 3, split("train"), split("valid"), split("test"), names, shift=0)
+
+
+def tiny_regression(examples: int = 48, seed: int = 0) -> ImageRegression:
+    """Grey images of 8 x 8 pixels with a number between 100 and 300, which follows from how bright they are."""
+
+    def split(name: str) -> Split:
+        rng = stream(seed, "tiny numbers", name)
+        bright = rng.random(examples)
+        x = 40 + 160 * bright[:, None, None, None] + rng.normal(0, 10, (examples, 8, 8, 1))
+        return Split(x.clip(0, 255).round().astype(np.uint8), (100 + 200 * bright[:, None]).astype(np.float32))
+
+    return ImageRegression("tiny numbers", (1, 8, 8), 1, split("train"), split("valid"), split("test"), ("brightness",))
+
+
+def tiny_segmentation(examples: int = 48, seed: int = 0) -> Segmentation:
+    """Grey images of 8 x 8 pixels with a bright square on dark ground; a stripe of pixels has no class."""
+
+    def split(name: str) -> Split:
+        rng = stream(seed, "tiny masks", name)
+        y = np.zeros((examples, 8, 8), np.int64)
+        for mask, (row, column) in zip(y, rng.integers(0, 5, (examples, 2)), strict=True):
+            mask[row : row + 4, column : column + 4] = 1
+        x = 50 + 130 * y[..., None] + rng.normal(0, 15, (examples, 8, 8, 1))
+        y[:, :, 7] = -1
+        return Split(x.clip(0, 255).round().astype(np.uint8), y)
+
+    names = ("ground", "square")
+    return Segmentation(
+        "tiny masks", (1, 8, 8), 2, split("train"), split("valid"), split("test"), names, flip=True, shift=1
+    )
+
+
+def tiny_heads(examples: int = 48, seed: int = 0) -> SeveralHeads:
+    """The three tasks of `tiny_task`, `tiny_multilabel` and `tiny_regression`, asked of one image."""
+    heads = (
+        Head("side", "class", ("left", "right")),
+        Head("marks", "labels", ("top", "bottom")),
+        Head("brightness", "numbers", ("brightness",)),
+    )
+
+    def split(name: str) -> Split:
+        rng = stream(seed, "tiny heads", name)
+        side, bright = rng.integers(0, 2, examples), rng.random(examples)
+        marks = (rng.random((examples, 2)) < 0.5).astype(float)
+        x = 40 + 80 * bright[:, None, None, None] + rng.normal(0, 8, (examples, 8, 8, 1))
+        x[np.arange(examples), 3:5, np.where(side == 0, 0, 7)] += 100
+        x[:, 0, 3:5, 0] += 100 * marks[:, :1]
+        x[:, 7, 3:5, 0] += 100 * marks[:, 1:]
+        y = np.column_stack([side, marks, 100 + 200 * bright])
+        return Split(x.clip(0, 255).round().astype(np.uint8), y)
+
+    splits = split("train"), split("valid"), split("test")
+    return SeveralHeads("tiny heads", (1, 8, 8), 5, *splits, shift=0, heads=heads)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from archscout.core.errors import ArchscoutError
+from archscout.networks.outputs import named
 
 TOLERANCE = 1e-4
 _OPSET = 18  # the lowest that both exporters write, for the sake of older runtimes
@@ -26,6 +27,8 @@ _SCALES = (1.0, 255.0)  # inputs may be normalised numbers or pixels
 
 def export_onnx(module: nn.Module, input_shape: Sequence[int], path: Path | str) -> float:
     """Write a network as a single ONNX file (input `input`, output `output`, any batch size) and check it.
+
+    Outputs that have names keep them.
 
     ONNX Runtime must give PyTorch's outputs for random batches of several sizes, to 1e-4 of the largest output (of 1,
     where that is larger). The file appears whole or not at all.
@@ -101,6 +104,8 @@ def _for_each(model: Any, input_shape: Sequence[int]) -> Any:
 
     inner = compose.add_prefix(model, "each/")
     graph = inner.graph
+    if len(graph.output) > 1:
+        raise ArchscoutError("a network with several outputs is not run for one example at a time.")
     dimensions = [dimension.dim_value for dimension in graph.output[0].type.tensor_type.shape.dim][1:]
     source, target = graph.input[0].name, graph.output[0].name
     axes = helper.make_tensor("each/axes", TensorProto.INT64, [1], [0])
@@ -185,11 +190,16 @@ def _by_graph(module: nn.Module, example: Tensor, any_batch: bool) -> Any:
         verbose=False,
         opset_version=_OPSET,
         input_names=["input"],
-        output_names=["output"],
+        output_names=_output_names(module, example),
         dynamic_shapes=({0: torch.export.Dim("batch")},) if any_batch else None,
     )
     assert program is not None
     return program.model_proto
+
+
+def _output_names(module: nn.Module, example: Tensor) -> list[str]:
+    with torch.no_grad():
+        return list(named(module(example)))
 
 
 def _by_script(module: nn.Module, example: Tensor, any_batch: bool) -> Any:
@@ -197,6 +207,7 @@ def _by_script(module: nn.Module, example: Tensor, any_batch: bool) -> Any:
     import onnx
 
     buffer = io.BytesIO()
+    names = _output_names(module, example)
     torch.onnx.export(
         module,
         (example,),
@@ -204,8 +215,8 @@ def _by_script(module: nn.Module, example: Tensor, any_batch: bool) -> Any:
         dynamo=False,
         opset_version=_OPSET,
         input_names=["input"],
-        output_names=["output"],
-        dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}} if any_batch else None,
+        output_names=names,
+        dynamic_axes={name: {0: "batch"} for name in ("input", *names)} if any_batch else None,
     )
     return onnx.load_from_string(buffer.getvalue())
 
@@ -219,7 +230,11 @@ def _bare(model: Any) -> Any:
     return model
 
 
-def _answers(module: nn.Module, input_shape: Sequence[int], batches: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+Answer = tuple[Tensor, dict[str, Tensor]]
+"""Inputs, and the outputs for them by name."""
+
+
+def _answers(module: nn.Module, input_shape: Sequence[int], batches: Sequence[int]) -> list[Answer]:
     """Random inputs of several sizes, and what PyTorch answers. Raises `ArchscoutError` where that is not finite."""
     generator = torch.Generator().manual_seed(0)
     pairs = []
@@ -227,28 +242,29 @@ def _answers(module: nn.Module, input_shape: Sequence[int], batches: Sequence[in
         for batch in batches:
             for scale in _SCALES:
                 x = torch.rand(batch, *input_shape, generator=generator) * scale
-                answer = module(x.to(_device(module))).cpu()
-                if not bool(torch.isfinite(answer).all()):
+                answers = {name: output.cpu() for name, output in named(module(x.to(_device(module)))).items()}
+                if not all(bool(torch.isfinite(answer).all()) for answer in answers.values()):
                     raise ArchscoutError(
                         "the network gives outputs that are not finite, so its ONNX form is not written."
                     )
-                pairs.append((x, answer))
+                pairs.append((x, answers))
     return pairs
 
 
-def _difference(content: bytes, expected: Sequence[tuple[Tensor, Tensor]]) -> float:
+def _difference(content: bytes, expected: Sequence[Answer]) -> float:
     """The largest difference of ONNX Runtime's answers, as a share of the largest answer (of 1, where larger)."""
     runtime = session(content)
     largest = 0.0
-    for x, answer in expected:
-        found = torch.from_numpy(runtime.run(None, {"input": x.numpy()})[0])
-        if found.shape != answer.shape:
-            raise ArchscoutError(
-                f"the ONNX network gives outputs of shape {tuple(found.shape)} where the PyTorch network gives "
-                f"{tuple(answer.shape)} for a batch of {len(x)}."
-            )
-        difference = (found - answer).abs().max() / answer.abs().max().clamp(min=1.0)
-        largest = max(largest, float(difference)) if bool(torch.isfinite(difference)) else float("nan")
+    for x, answers in expected:
+        written = runtime.run(list(answers), {"input": x.numpy()})
+        for found, answer in zip(map(torch.from_numpy, written), answers.values(), strict=True):
+            if found.shape != answer.shape:
+                raise ArchscoutError(
+                    f"the ONNX network gives outputs of shape {tuple(found.shape)} where the PyTorch network gives "
+                    f"{tuple(answer.shape)} for a batch of {len(x)}."
+                )
+            difference = (found - answer).abs().max() / answer.abs().max().clamp(min=1.0)
+            largest = max(largest, float(difference)) if bool(torch.isfinite(difference)) else float("nan")
     return largest
 
 

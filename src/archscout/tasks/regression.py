@@ -1,0 +1,112 @@
+"""Images to numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from archscout.core.metric import Metric
+from archscout.core.panel import Lines, Panel
+from archscout.core.registry import register
+from archscout.core.task import Answers, Split
+from archscout.networks.elastic import Number
+from archscout.networks.operations import ClassifierHead
+from archscout.tasks.image_task import Deployed, ImageTask
+from archscout.tasks.meters import MeanSquare
+
+SHOWN = 500
+"""Examples of a scatter of answers, at most."""
+
+Scale = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+@register("kind", "image regression")
+@dataclass(frozen=True)
+class ImageRegression(ImageTask):
+    """Numbers for each image; the metric is the root mean squared error in the numbers' own unit, and lower is better.
+
+    `y` is N x K floats, `class_names` what they are. A network is trained on standardised numbers; deployed, it answers
+    in their own unit. Images are not changed at random unless asked, for what is measured may change with them.
+
+    Args:
+        scale: mean and standard deviation of each number; those of `train` where None.
+    """
+
+    kind: ClassVar[str] = "image regression"
+    metric: ClassVar[Metric] = Metric("root_mean_squared_error", "lower", digits=4)
+
+    shift: int = 0
+    scale: Scale | None = None
+
+    @cached_property
+    def target_scale(self) -> Scale:
+        return self.scale or number_scale(self.train.y)
+
+    def tensors(self, split: Split, device: Any = "cpu") -> tuple[Tensor, Tensor]:
+        x, y = super().tensors(split, device)
+        mean, std = (y.new_tensor(numbers) for numbers in self.target_scale)
+        return x, ((y - mean) / std).float()
+
+    def head(self, channels: Number) -> nn.Module:
+        return ClassifierHead(channels, self.outputs)
+
+    def loss(self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+        return F.mse_loss(outputs, targets)
+
+    def meter(self) -> MeanSquare:
+        return MeanSquare(torch.tensor(self.target_scale[1]))
+
+    def deploy(self, network: nn.Module) -> nn.Module:
+        return Deployed(nn.Sequential(network, Rescale(*self.target_scale)), self.mean, self.std)
+
+    def review(self, answers: Iterable[Answers]) -> Sequence[Panel]:
+        """What was answered against what is true, for each number."""
+        mean, std = (np.asarray(numbers) for numbers in self.target_scale)
+        points: dict[str, list[tuple[float, float]]] = {name: [] for name in self.class_names}
+        for outputs, targets, _ in answers:
+            said, true = (tensor.cpu().numpy() * std + mean for tensor in (outputs, targets))
+            for place, name in enumerate(self.class_names):
+                room = SHOWN - len(points[name])
+                points[name] += list(zip(true[:room, place].tolist(), said[:room, place].tolist(), strict=True))
+        return [Lines("Answers against the truth", "true", "answered", points, joined=False)]
+
+    def tell(self, outputs: Tensor, top: int = 1) -> list[dict[str, Any]]:
+        return [dict(zip(self.class_names, row, strict=True)) for row in outputs.tolist()]
+
+    def describe(self) -> dict[str, Any]:
+        return super().describe() | {"scale": [list(numbers) for numbers in self.target_scale]}
+
+    @classmethod
+    def fields_of(cls, description: Mapping[str, Any]) -> dict[str, Any]:
+        mean, std = (tuple(float(number) for number in numbers) for numbers in description["scale"])
+        return super().fields_of(description) | {"scale": (mean, std)}
+
+
+class Rescale(nn.Module):
+    """From standardised numbers to their own unit."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("std", torch.tensor(std))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.std + self.mean
+
+
+def number_scale(y: np.ndarray) -> Scale:
+    """Mean and standard deviation of each column (1 for one that never changes), in double precision."""
+    y = y.astype(np.float64)
+    std = y.std(0)
+    std[std < 1e-12] = 1.0
+    return tuple(y.mean(0).tolist()), tuple(std.tolist())

@@ -1,0 +1,107 @@
+"""Semantic segmentation: one class for each pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from archscout.core.metric import Metric
+from archscout.core.panel import Panel, Pictures, Table
+from archscout.core.registry import register
+from archscout.core.task import Answers
+from archscout.networks.decoder import Decoder
+from archscout.networks.elastic import Number
+from archscout.tasks import augmentation
+from archscout.tasks.image_task import ImageTask
+from archscout.tasks.meters import Overlap
+
+SHOWN = 4
+UNKNOWN = -1
+"""The class of a pixel that has none: it is neither trained on nor measured."""
+
+
+@register("kind", "image segmentation")
+@dataclass(frozen=True)
+class Segmentation(ImageTask):
+    """One class for each pixel; the metric is the mean intersection over union of the classes.
+
+    `y` is N x H x W, int64, -1 for a pixel without a class; outputs are N x K x H x W. A shift or a flip moves the mask
+    with its image.
+    """
+
+    kind: ClassVar[str] = "image segmentation"
+    metric: ClassVar[Metric] = Metric("mean_intersection_over_union", unit="share", digits=2)
+
+    def head(self, channels: Number) -> nn.Module:
+        return Decoder([channels], self.outputs, self.input_shape[1:])
+
+    def tapped_head(self, channels: Sequence[Number]) -> nn.Module:
+        return Decoder(channels, self.outputs, self.input_shape[1:])
+
+    def loss(self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+        each = F.cross_entropy(outputs, targets, ignore_index=UNKNOWN, label_smoothing=smoothing, reduction="sum")
+        # No labelled pixel in a batch: nothing to learn, where a mean would be undefined.
+        return each / (targets != UNKNOWN).sum().clamp(min=1)
+
+    def meter(self) -> Overlap:
+        return Overlap(self.outputs)
+
+    def transform(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Shift and flip of image and mask together, then cutout of the image."""
+        mean, std = self.colours(x)
+        both = torch.cat([x, (y[:, None] - UNKNOWN).to(x.dtype)], 1)
+        if self.shift:
+            both = augmentation.shift(both, self.shift, torch.cat([-mean / std, mean.new_zeros(1)]), generator)
+        if self.flip:
+            both = augmentation.flip(both, generator)
+        x, y = both[:, :-1], both[:, -1].round().long() + UNKNOWN
+        if self.cutout:
+            x = augmentation.cutout(x, self.cutout, torch.zeros_like(mean), generator)
+        return x, y
+
+    def review(self, answers: Iterable[Answers]) -> Sequence[Panel]:
+        """Intersection over union of each class, and some images with their true and answered masks."""
+        meter = self.meter()
+        shown: list[tuple[str, str]] = []
+        for outputs, targets, stored in answers:
+            meter.update(outputs, targets)
+            for i in range(min(SHOWN - len(shown), len(stored))):
+                masks = [_coloured(mask, self.outputs) for mask in (targets[i], outputs[i].argmax(0))]
+                picture = np.concatenate([_as_colour(stored[i]), *masks], 1)
+                shown.append((self.picture(picture), "image, true mask, answered mask"))
+        rows: list[list[str | float]] = [
+            [name, share] for name, share in zip(self.class_names, meter.each(), strict=True)
+        ]
+        return [
+            Table("How well each class is found", ["class", "intersection over union"], rows),
+            Pictures("Some test images", shown),
+        ]
+
+    def tell(self, outputs: Tensor, top: int = 1) -> list[dict[str, Any]]:
+        masks = outputs.argmax(1)
+        shares = F.one_hot(masks, self.outputs).double().mean((1, 2)).tolist()
+        return [{"shares": dict(zip(self.class_names, row, strict=True))} for row in shares]
+
+
+def _coloured(mask: Tensor, classes: int) -> np.ndarray:
+    """A mask (H x W) as a picture: each class a colour, what has none black."""
+    import colorsys
+
+    palette = [colorsys.hsv_to_rgb(number / classes, 0.65, 0.95) for number in range(classes)]
+    colours = np.asarray([(0.0, 0.0, 0.0), *palette]) * 255
+    picture: np.ndarray = colours[mask.cpu().numpy() - UNKNOWN].round().astype(np.uint8)
+    return picture
+
+
+def _as_colour(image: np.ndarray) -> np.ndarray:
+    """A stored image (H x W x C) with three channels of 0 to 255."""
+    if image.dtype != np.uint8:
+        low, high = float(image.min()), float(image.max())
+        image = ((image - low) * (255 / max(high - low, 1e-12))).round().astype(np.uint8)
+    return image if image.shape[2] == 3 else np.repeat(image[..., :1], 3, 2)

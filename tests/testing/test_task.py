@@ -1,0 +1,36 @@
+"""Every kind of task that is built in keeps the contract of tasks."""
+
+from archscout.core.task import Task
+from archscout.testing import (
+    TaskConformance,
+    tiny_heads,
+    tiny_multilabel,
+    tiny_regression,
+    tiny_segmentation,
+    tiny_task,
+)
+
+
+class TestImages(TaskConformance):
+    def task(self) -> Task:
+        return tiny_task()
+
+
+class TestMultiLabel(TaskConformance):
+    def task(self) -> Task:
+        return tiny_multilabel()
+
+
+class TestRegression(TaskConformance):
+    def task(self) -> Task:
+        return tiny_regression()
+
+
+class TestSegmentation(TaskConformance):
+    def task(self) -> Task:
+        return tiny_segmentation()
+
+
+class TestSeveralHeads(TaskConformance):
+    def task(self) -> Task:
+        return tiny_heads()
