@@ -25,16 +25,36 @@ if TYPE_CHECKING:
         table,
         task,
     )
-    from archscout.networks.choices import BatchNorm2d, Conv2d, Depth, Kernel, Linear, OneOf, Width
+    from archscout.networks.choices import (
+        BatchNorm2d,
+        Conv1d,
+        Conv2d,
+        ConvTranspose2d,
+        Depth,
+        Embedding,
+        GroupNorm,
+        Kernel,
+        LayerNorm,
+        Linear,
+        OneOf,
+        Value,
+        Width,
+    )
     from archscout.search.search import search, train
 
 __all__ = [
     "BatchNorm2d",
+    "Conv1d",
     "Conv2d",
+    "ConvTranspose2d",
     "Depth",
+    "Embedding",
+    "GroupNorm",
     "Kernel",
+    "LayerNorm",
     "Linear",
     "OneOf",
+    "Value",
     "Width",
     "cost",
     "estimator",

@@ -18,11 +18,11 @@ layers included, ends at the same new module, and options that are not taken are
 from __future__ import annotations
 
 import copy
-import operator
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from numbers import Integral
 from typing import Any, TypeVar
 
 import torch
@@ -31,10 +31,17 @@ from torch import Tensor, nn
 from archscout.core.choice import Option
 from archscout.core.errors import UsageError
 from archscout.core.space import Pick
-from archscout.networks.elastic import batch_norm, compute, conv2d, linear
+from archscout.networks.elastic import batch_norm, conv2d, linear
+from archscout.networks.elastic_layer import elastic_layer
+from archscout.networks.initialisation import lazy_copies
+from archscout.networks.numbers import RESOLVER, TAKEN, NumberChoice, Plain, TextValue, Undecided, same_number
+from archscout.networks.numbers import Computed as Computed
+from archscout.networks.numbers import Kernel as Kernel
+from archscout.networks.numbers import Value as Value
+from archscout.networks.numbers import Width as Width
+from archscout.networks.pick import Following, SupernetPick, follow
 
-_RESOLVER = "archscout resolver"
-T = TypeVar("T", bound="Undecided | ChoiceLayer")
+T = TypeVar("T", bound="ChoiceLayer")
 
 
 @dataclass(frozen=True)
@@ -51,8 +58,14 @@ class Resolver:
         """What a number becomes: an integer in a stand-alone network, an `Elastic` in a supernet."""
         return number.resolve(self.number_of) if isinstance(number, Undecided) else number
 
-    def number_of(self, choice: NumberChoice) -> Any:
+    def number_of(self, choice: NumberChoice | Plain) -> Any:
         return self.pick.number(_named(choice))
+
+    def value(self, value: Plain) -> Any:
+        """What a plain value becomes: an option, or in a supernet something that follows the selection."""
+        if isinstance(self.pick, SupernetPick):
+            return Following(_named(value), value.options, self.pick.selection)
+        return self.pick.number(_named(value))
 
 
 def resolve(
@@ -71,112 +84,20 @@ def resolve(
         The copy, and the tensors in it that stand for a given one of the same shape, each with that one.
     """
     resolver = Resolver(pick, given or {})
-    memo: dict[Any, Any] = {_RESOLVER: resolver}
+    memo: dict[Any, Any] = {RESOLVER: resolver, **lazy_copies(module)}
     if torch.empty(0).device.type == "meta":
         # One new tensor for each old one keeps tied weights tied, which `Module.to` would not.
-        for parameter in module.parameters():
-            bare = torch.empty_like(parameter, device="meta")
-            memo[id(parameter)] = nn.Parameter(bare, requires_grad=parameter.requires_grad)
-        memo |= {id(buffer): torch.empty_like(buffer, device="meta") for buffer in module.buffers()}
+        for tensor in (*module.parameters(), *module.buffers()):
+            if id(tensor) not in memo:
+                bare = torch.empty_like(tensor, device="meta")
+                parameter = isinstance(tensor, nn.Parameter)
+                memo[id(tensor)] = nn.Parameter(bare, tensor.requires_grad) if parameter else bare
     network = copy.deepcopy(module, memo)
+    for part in network.modules():
+        follow(part)
     originals = [t for t in (*module.parameters(), *module.buffers()) if id(t) in resolver.given]
     copied = [(memo[id(t)], t) for t in originals if isinstance(memo.get(id(t)), Tensor)]
     return network, [*copied, *resolver.replaced]
-
-
-# -- numbers ------------------------------------------------------------------------------------------------------
-
-
-class Undecided:
-    """A number that is a choice, or computed from choices by `+`, `-`, `*` and `//`."""
-
-    @abstractmethod
-    def resolve(self, decide: Callable[[NumberChoice], Any]) -> Any:
-        """The number, given the number of each choice in it."""
-
-    @abstractmethod
-    def choices(self) -> Iterator[NumberChoice]:
-        """The choices in it."""
-
-    def largest(self) -> int:
-        """Its value where every choice in it is at its largest."""
-        return int(self.resolve(lambda choice: max(choice.options)))
-
-    def __index__(self) -> int:
-        return self.largest()
-
-    def __add__(self, other: int | Undecided) -> Undecided:
-        return Computed(operator.add, (self, other))
-
-    def __radd__(self, other: int) -> Undecided:
-        return Computed(operator.add, (other, self))
-
-    def __sub__(self, other: int | Undecided) -> Undecided:
-        return Computed(operator.sub, (self, other))
-
-    def __mul__(self, other: int | Undecided) -> Undecided:
-        return Computed(operator.mul, (self, other))
-
-    def __rmul__(self, other: int) -> Undecided:
-        return Computed(operator.mul, (other, self))
-
-    def __floordiv__(self, other: int | Undecided) -> Undecided:
-        return Computed(operator.floordiv, (self, other))
-
-    def __deepcopy__(self, memo: dict[Any, Any]) -> Any:
-        resolver = memo.get(_RESOLVER)
-        return _plain_copy(self, memo) if resolver is None else resolver.number(self)
-
-
-class Computed(Undecided):
-    """A function of numbers of which some are undecided."""
-
-    def __init__(self, function: Callable[..., int], numbers: tuple[Any, ...]) -> None:
-        self.function, self.numbers = function, numbers
-
-    def resolve(self, decide: Callable[[NumberChoice], Any]) -> Any:
-        parts = (part.resolve(decide) if isinstance(part, Undecided) else part for part in self.numbers)
-        return compute(self.function, *parts)
-
-    def choices(self) -> Iterator[NumberChoice]:
-        for part in self.numbers:
-            if isinstance(part, Undecided):
-                yield from part.choices()
-
-    def __repr__(self) -> str:
-        return f"{self.function.__name__}{self.numbers}"
-
-
-class NumberChoice(Undecided):
-    """One of several numbers. The same object in several layers is one choice, and so is the same name."""
-
-    def __init__(self, *options: int, name: str | None = None) -> None:
-        wrong = [o for o in options if not isinstance(o, int) or isinstance(o, bool) or o < 1]
-        if not options or wrong or len(set(options)) != len(options):
-            raise UsageError(f"{type(self).__name__}{options} must be given different whole numbers above zero.")
-        self.options, self.name = options, name
-
-    def resolve(self, decide: Callable[[NumberChoice], Any]) -> Any:
-        return decide(self)
-
-    def choices(self) -> Iterator[NumberChoice]:
-        yield self
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}{self.options}"
-
-
-class Width(NumberChoice):
-    """A number of channels or features: `Width(8, 16, 32)`; a narrower layer uses the first of a wider one's."""
-
-
-class Kernel(NumberChoice):
-    """A size of kernel: `Kernel(3, 5, 7)`; a smaller one is the centre of a larger one."""
-
-    def __init__(self, *options: int, name: str | None = None) -> None:
-        super().__init__(*options, name=name)
-        if any(option % 2 == 0 for option in options):
-            raise UsageError(f"Kernel{options} must be given odd numbers, which alone keep an image's size.")
 
 
 # -- layers -------------------------------------------------------------------------------------------------------
@@ -190,30 +111,38 @@ class ChoiceLayer(nn.Module):
         """What stands in its place."""
 
     def __deepcopy__(self, memo: dict[Any, Any]) -> Any:
-        resolver = memo.get(_RESOLVER)
+        resolver = memo.get(RESOLVER)
         return _plain_copy(self, memo) if resolver is None else self.build(resolver, memo)
 
 
 class OneOf(ChoiceLayer):
-    """One of several modules: `OneOf({"relu": nn.ReLU(), "gelu": nn.GELU()})`.
+    """One of several modules: `OneOf({"relu": nn.ReLU(), "gelu": nn.GELU()})`, or `OneOf([nn.ReLU(), nn.GELU()])`.
 
     Args:
-        options: a module for each option; an option is a text, number or truth value.
+        options: a module for each option; an option is a text, number or truth value. Those of a list are called after
+            their class, with their place where two are of one class. None is a layer that returns what it is given.
         name: of the choice; where None, the path of this layer in the whole module.
     """
 
-    def __init__(self, options: Mapping[Any, nn.Module], name: str | None = None) -> None:
+    def __init__(
+        self, options: Mapping[Any, nn.Module | None] | Sequence[nn.Module | None], name: str | None = None
+    ) -> None:
         super().__init__()
-        if not options:
-            raise UsageError("OneOf was given no option: give it a dictionary of modules.")
-        for option, module in options.items():
+        if isinstance(options, Sequence) and not isinstance(options, str):
+            kinds = ["none" if module is None else type(module).__name__ for module in options]
+            names = [kind if kinds.count(kind) == 1 else f"{kind}{place}" for place, kind in enumerate(kinds)]
+            options = dict(zip(names, options, strict=True))
+        if not isinstance(options, Mapping) or not options:
+            raise UsageError(f"OneOf was given no option ({options!r}): give it a dictionary or a list of modules.")
+        modules = {option: nn.Identity() if module is None else module for option, module in options.items()}
+        for option, module in modules.items():
             if not isinstance(option, str | int | float) or not isinstance(module, nn.Module):
                 raise UsageError(
                     f"OneOf was given {module!r} as option {option!r}: give it texts or numbers, each with its module."
                 )
         self.name = name
-        self.options: tuple[Option, ...] = tuple(options)
-        self.candidates = nn.ModuleList(options.values())
+        self.options: tuple[Option, ...] = tuple(modules)
+        self.candidates = nn.ModuleList(modules.values())
 
     def build(self, resolver: Resolver, memo: dict[Any, Any]) -> nn.Module:
         builders = {o: partial(copy.deepcopy, m, memo) for o, m in zip(self.options, self.candidates, strict=True)}
@@ -253,21 +182,23 @@ class Depth(ChoiceLayer):
 
 
 class NumberLayer(ChoiceLayer):
-    """A torch layer of which some numbers may be undecided; `largest` is the layer with all at their largest."""
+    """A torch layer of which some numbers may be undecided; `largest` is the layer as it stands."""
 
     def __init__(self, make: Callable[..., nn.Module], numbers: Mapping[str, Any]) -> None:
         super().__init__()
         for role, number in numbers.items():
-            if not isinstance(number, int | Undecided):
+            if isinstance(number, bool) or not isinstance(number, Integral | Undecided):
                 raise UsageError(
-                    f"{type(self).__name__} needs a whole number, Width or Kernel as {role}, not {number!r}."
+                    f"{type(self).__name__} needs a whole number, Width, Kernel or Value as {role}, not {number!r}."
                 )
         self.make = make
-        self.numbers = dict(numbers)
-        self.largest = make(*(n.largest() if isinstance(n, Undecided) else n for n in numbers.values()))
+        self.numbers = {role: n if isinstance(n, Undecided) else int(n) for role, n in numbers.items()}
+        self.largest = make(
+            **{role: n.largest() if isinstance(n, Undecided) else n for role, n in self.numbers.items()}
+        )
 
     def build(self, resolver: Resolver, memo: dict[Any, Any]) -> nn.Module:
-        layer = self.make(*(resolver.number(number) for number in self.numbers.values()))
+        layer = self.make(**{role: resolver.number(number) for role, number in self.numbers.items()})
         tensors = dict(layer.named_parameters()) | dict(layer.named_buffers())
         for name, original in (*self.largest.named_parameters(), *self.largest.named_buffers()):
             # A narrower layer is another one: it begins anew, and learns even where the widest was frozen.
@@ -276,8 +207,8 @@ class NumberLayer(ChoiceLayer):
                 resolver.replaced.append((tensors[name], original))
         return layer
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.largest(x)  # type: ignore[no-any-return]
+    def forward(self, x: Tensor, *more: Any) -> Tensor:
+        return self.largest(x, *more)  # type: ignore[no-any-return]
 
 
 class Conv2d(NumberLayer):
@@ -288,6 +219,9 @@ class Conv2d(NumberLayer):
         outputs: channels that go out.
         kernel: its size, in pixels a side.
         stride: in pixels.
+        padding: zeros on each side; what keeps the image's size where None.
+        dilation: pixels from one place of the kernel to the next.
+        groups: parts of the channels that are filtered by themselves.
         depthwise: whether each channel is filtered by itself; `outputs` is then the same number as `inputs`.
         bias: whether a bias is added.
     """
@@ -299,13 +233,22 @@ class Conv2d(NumberLayer):
         kernel: int | Undecided,
         stride: int = 1,
         *,
+        padding: int | Undecided | None = None,
+        dilation: int | Undecided = 1,
+        groups: int | Undecided = 1,
         depthwise: bool = False,
         bias: bool = True,
     ) -> None:
-        if depthwise and inputs is not outputs and inputs != outputs:
+        if depthwise and not same_number(inputs, outputs):
             raise UsageError(f"a depthwise Conv2d has as many outputs as inputs, not {inputs} and {outputs}.")
-        make = partial(conv2d, stride=stride, depthwise=depthwise, bias=bias)
-        super().__init__(make, {"inputs": inputs, "outputs": outputs, "kernel": kernel})
+        numbers = {"inputs": inputs, "outputs": outputs, "kernel": kernel}
+        usual = padding is None and type(dilation) is int and type(groups) is int and dilation == groups == 1
+        if usual:
+            super().__init__(partial(conv2d, stride=stride, depthwise=depthwise, bias=bias), numbers)
+            return
+        numbers |= {"dilation": dilation, "groups": inputs if depthwise else groups}
+        numbers |= {} if padding is None else {"padding": padding}
+        super().__init__(partial(_layer, partial(_convolution, nn.Conv2d, stride=stride, bias=bias)), numbers)
 
 
 class BatchNorm2d(NumberLayer):
@@ -320,6 +263,118 @@ class Linear(NumberLayer):
 
     def __init__(self, inputs: int | Undecided, outputs: int | Undecided, *, bias: bool = True) -> None:
         super().__init__(partial(linear, bias=bias), {"inputs": inputs, "outputs": outputs})
+
+
+class Conv1d(NumberLayer):
+    """A convolution along one dimension (N x channels x length); numbers as for `Conv2d`."""
+
+    def __init__(
+        self,
+        inputs: int | Undecided,
+        outputs: int | Undecided,
+        kernel: int | Undecided,
+        stride: int = 1,
+        *,
+        padding: int | Undecided | None = None,
+        dilation: int | Undecided = 1,
+        groups: int | Undecided = 1,
+        bias: bool = True,
+    ) -> None:
+        numbers = {"inputs": inputs, "outputs": outputs, "kernel": kernel, "dilation": dilation, "groups": groups}
+        numbers |= {} if padding is None else {"padding": padding}
+        super().__init__(partial(_layer, partial(_convolution, nn.Conv1d, stride=stride, bias=bias)), numbers)
+
+
+class ConvTranspose2d(NumberLayer):
+    """A transposed convolution whose channels and kernel may be choices.
+
+    Args:
+        inputs: channels that come in.
+        outputs: channels that go out.
+        kernel: its size, in pixels a side; equal to `stride`, or odd where padding is None.
+        stride: how many times larger the image becomes.
+        padding: what is taken off each side; so much that the image is exactly `stride` times as large where None.
+        groups: parts of the channels that are filtered by themselves.
+        bias: whether a bias is added.
+    """
+
+    def __init__(
+        self,
+        inputs: int | Undecided,
+        outputs: int | Undecided,
+        kernel: int | Undecided,
+        stride: int = 1,
+        *,
+        padding: int | Undecided | None = None,
+        groups: int | Undecided = 1,
+        bias: bool = True,
+    ) -> None:
+        numbers = {"inputs": inputs, "outputs": outputs, "kernel": kernel, "groups": groups}
+        numbers |= {} if padding is None else {"padding": padding}
+        super().__init__(partial(_layer, partial(_transposed, stride=stride, bias=bias)), numbers)
+
+
+class GroupNorm(NumberLayer):
+    """Normalisation over groups of the channels."""
+
+    def __init__(self, groups: int | Undecided, channels: int | Undecided) -> None:
+        super().__init__(partial(_layer, _group_norm), {"groups": groups, "channels": channels})
+
+
+class LayerNorm(NumberLayer):
+    """Normalisation over the last dimensions, of these sizes: `LayerNorm(width)`, `LayerNorm([width, 8, 8])`."""
+
+    def __init__(self, sizes: int | Undecided | Sequence[int | Undecided]) -> None:
+        several = list(sizes) if isinstance(sizes, Sequence) else [sizes]
+        super().__init__(partial(_layer, _layer_norm), {f"size{place}": size for place, size in enumerate(several)})
+
+
+class Embedding(NumberLayer):
+    """A vector for each of several words."""
+
+    def __init__(self, words: int | Undecided, features: int | Undecided) -> None:
+        super().__init__(partial(_layer, _embedding), {"words": words, "features": features})
+
+
+def _layer(make: Callable[..., nn.Module], **numbers: Any) -> nn.Module:
+    return elastic_layer(make, numbers)
+
+
+def _convolution(
+    kind: type[nn.Module],
+    inputs: int,
+    outputs: int,
+    kernel: int,
+    dilation: int,
+    groups: int,
+    padding: int | None = None,
+    *,
+    stride: int,
+    bias: bool,
+) -> nn.Module:
+    padding = dilation * (kernel // 2) if padding is None else padding
+    return kind(inputs, outputs, kernel, stride, padding, dilation, groups, bias)
+
+
+def _transposed(
+    inputs: int, outputs: int, kernel: int, groups: int, padding: int | None = None, *, stride: int, bias: bool
+) -> nn.Module:
+    spare = max(0, kernel - stride)
+    before = (spare + 1) // 2 if padding is None else padding
+    after = 2 * before - spare if padding is None else 0
+    return nn.ConvTranspose2d(inputs, outputs, kernel, stride, before, after, groups, bias)
+
+
+def _group_norm(groups: int, channels: int) -> nn.Module:
+    return nn.GroupNorm(groups, channels)
+
+
+def _layer_norm(**sizes: int) -> nn.Module:
+    return nn.LayerNorm(list(sizes.values()))
+
+
+def _embedding(words: int, features: int) -> nn.Module:
+    return nn.Embedding(words, features)
 
 
 # -- what a module declares ---------------------------------------------------------------------------------------
@@ -337,42 +392,96 @@ class Use:
 
 
 def declare(module: nn.Module) -> list[Use]:
-    """Every use of a choice in a module, outer ones before those inside; choices without a name get their path."""
-    return list(_uses(module, "", {}))
+    """Every use of a choice in a module, outer ones before those inside; choices without a name get their path.
+
+    Raises `UsageError` where a number that is a choice was taken as a plain one.
+    """
+    uses = list(_uses(module, "", {}))
+    named = {use.name for use in uses}
+    # What only code reads, in attributes: plain values, and widths that no layer has.
+    return uses + [use for use in _attributes(module, "", {}) if use.kind == "Value" or use.name not in named]
+
+
+def _parts(
+    module: nn.Module, path: str, context: Mapping[str, frozenset[Option]]
+) -> Iterator[tuple[nn.Module, str, Mapping[str, frozenset[Option]]]]:
+    """What is in a module, each with its path and what must be chosen for it to be built."""
+    if isinstance(module, OneOf):
+        for option, candidate in zip(module.options, module.candidates, strict=True):
+            yield candidate, _join(path, str(option)), _narrow(context, module, frozenset([option]))
+    elif isinstance(module, Depth):
+        for position, block in enumerate(module.blocks):
+            runs = frozenset(option for option in module.options if int(option) > position)
+            yield block, _join(path, str(position)), _narrow(context, module, runs)
+    elif not isinstance(module, NumberLayer):
+        for name, child in module._modules.items():
+            if child is not None:
+                yield child, _join(path, name), context
+
+
+def _attributes(module: nn.Module, path: str, context: Mapping[str, frozenset[Option]]) -> Iterator[Use]:
+    if not isinstance(module, ChoiceLayer):
+        for name, value in vars(module).items():
+            for number in _undecided(value):
+                for choice in number.choices():
+                    kind = "Value" if isinstance(choice, Plain) else type(choice).__name__
+                    ordinal = not isinstance(choice, TextValue)
+                    yield Use(_name(choice, _join(path, name)), kind, choice.options, ordinal, context)
+    for part, place, inner in _parts(module, path, context):
+        yield from _attributes(part, place, inner)
+
+
+def _undecided(value: Any) -> Iterator[Undecided | Plain]:
+    if isinstance(value, Undecided | Plain):
+        yield value
+    elif type(value) in (list, tuple):
+        for each in value:
+            yield from _undecided(each)
+    elif type(value) is dict:
+        yield from _undecided(list(value.values()))
 
 
 def _uses(module: nn.Module, path: str, context: Mapping[str, frozenset[Option]]) -> Iterator[Use]:
     if isinstance(module, OneOf | Depth):
         ordinal = isinstance(module, Depth)
         yield Use(_name(module, path), type(module).__name__, module.options, ordinal, context)
-    if isinstance(module, OneOf):
-        for option, candidate in zip(module.options, module.candidates, strict=True):
-            yield from _uses(candidate, _join(path, str(option)), _narrow(context, module, frozenset([option])))
-    elif isinstance(module, Depth):
-        for position, block in enumerate(module.blocks):
-            runs = frozenset(option for option in module.options if int(option) > position)
-            yield from _uses(block, _join(path, str(position)), _narrow(context, module, runs))
-    elif isinstance(module, NumberLayer):
+    if isinstance(module, NumberLayer):
         for role, number in module.numbers.items():
             choices = list(number.choices()) if isinstance(number, Undecided) else []
             for position, choice in enumerate(choices):
                 place = role if len(choices) == 1 else f"{role}.{position}"
-                yield Use(_name(choice, _join(path, place)), type(choice).__name__, choice.options, True, context)
-    else:
+                kind = "Value" if isinstance(choice, Plain) else type(choice).__name__
+                yield Use(_name(choice, _join(path, place)), kind, choice.options, True, context)
+    elif not isinstance(module, ChoiceLayer):
         _refuse_numbers(module, path)
-        for name, child in module._modules.items():
-            if child is not None:
-                yield from _uses(child, _join(path, name), context)
+    for part, place, inner in _parts(module, path, context):
+        yield from _uses(part, place, inner)
+
+
+_FREE = frozenset({"num_heads", "head_dim"})
+"""Whole numbers of torch's layers that no size of a weight depends on."""
 
 
 def _refuse_numbers(module: nn.Module, path: str) -> None:
-    """A torch layer would take the largest value of an undecided number for good."""
-    for number in vars(module).values():
-        if isinstance(number, Undecided) and type(module).__module__.startswith("torch."):
-            kind = type(module).__name__
-            raise UsageError(
-                f"torch's {kind} ('{path}') was given {number!r}: use archscout's own {kind} if there is one."
-            )
+    """A layer would keep for good what it took as a plain number."""
+    kind = type(module).__name__
+    of_torch = type(module).__module__.startswith("torch.")
+    taken = vars(module).get(TAKEN, [])
+    sized = [
+        repr(number)
+        for name, value in vars(module).items()
+        for number in _undecided(value)
+        if name not in _FREE and isinstance(number, Undecided) and module._parameters
+    ]
+    if of_torch and (taken or sized):
+        number = taken[0][0] if taken else sized[0]
+        raise UsageError(f"torch's {kind} ('{path}') was given {number}: use archscout's own {kind} if there is one.")
+    if taken:
+        number, place = taken[0]
+        raise UsageError(
+            f"{number} was taken as a plain number where {kind} ('{path}') is made ({place}), and would stay so: "
+            "give it to archscout's layers, or keep it as an attribute for the forward pass."
+        )
 
 
 def _narrow(
@@ -384,13 +493,13 @@ def _narrow(
     return {**context, name: context.get(name, everything) & values}
 
 
-def _name(choice: OneOf | Depth | NumberChoice, path: str) -> str:
+def _name(choice: OneOf | Depth | NumberChoice | Plain, path: str) -> str:
     if choice.name is None:
         choice.name = path or type(choice).__name__
     return choice.name
 
 
-def _named(choice: OneOf | Depth | NumberChoice) -> str:
+def _named(choice: OneOf | Depth | NumberChoice | Plain) -> str:
     if choice.name is None:
         raise UsageError(
             f"{choice!r} is in no registered layer of the module: assign layers to attributes, or put them in "

@@ -106,6 +106,31 @@ class Elastic:
     def __index__(self) -> int:
         return int(self.now)
 
+    # In the forward pass of a user's own code: `x.view(len(x), self.width // 2, -1)`.
+    def __add__(self, other: int) -> int:
+        return int(self.now) + other
+
+    def __sub__(self, other: int) -> int:
+        return int(self.now) - other
+
+    def __mul__(self, other: int) -> int:
+        return int(self.now) * other
+
+    def __floordiv__(self, other: int) -> int:
+        return int(self.now) // other
+
+    def __radd__(self, other: int) -> int:
+        return other + int(self.now)
+
+    def __rsub__(self, other: int) -> int:
+        return other - int(self.now)
+
+    def __rmul__(self, other: int) -> int:
+        return other * int(self.now)
+
+    def __rfloordiv__(self, other: int) -> int:
+        return other // int(self.now)
+
 
 class ElasticChoice(Elastic):
     """A number that is itself a choice; its first option where the choice is not active, and nothing depends on it."""

@@ -60,7 +60,7 @@ def adopt(module: nn.Module) -> Adopted:
     Weight and spectral normalisation of the old kind (hooks), which cannot be copied once they have run, become
     parametrizations in the copy.
     """
-    memo: dict[int, Any] = {}
+    memo: dict[int, Any] = dict(lazy_copies(module))
     for part in module.modules():
         for value in vars(part).values():
             if isinstance(value, Tensor) and not value.is_leaf:
@@ -81,6 +81,13 @@ def draw(network: nn.Module) -> None:
             _draw_parametrized(part)
         else:
             _reset(part)
+
+
+def lazy_copies(module: nn.Module) -> dict[int, Tensor]:
+    """The memo of a deep copy for tensors that have no size yet, which do not copy themselves."""
+    lazy = [t for t in (*module.parameters(), *module.buffers()) if nn.parameter.is_lazy(t)]
+    device = torch.empty(0).device
+    return {id(t): type(t)(device=device, dtype=t.dtype) for t in lazy}  # type: ignore[call-arg]
 
 
 def looks_drawn(tensor: Tensor) -> bool:
@@ -169,10 +176,10 @@ def _modernise(part: nn.Module) -> None:
 def _given(module: nn.Module, written: dict[int, int]) -> dict[str, str]:
     """Why each given tensor counts as such, by path. `written`: how often the original of each was written to."""
     draws: list[dict[str, Tensor]] = []
-    fresh = copy.deepcopy(module)
+    fresh = copy.deepcopy(module, dict(lazy_copies(module)))
     before = {path: tensor._version for path, tensor in _tensors(fresh)}
     with torch.random.fork_rng(devices=[]):
-        size = sum(tensor.numel() for _, tensor in _tensors(fresh) if not nn.parameter.is_lazy(tensor))
+        size = sum(tensor.numel() for _, tensor in _tensors(fresh))
         for seed in range(max(2, min(_DRAWS, _DRAWN // max(1, size)))):
             torch.default_generator.manual_seed(seed)
             draw(fresh)
@@ -182,8 +189,6 @@ def _given(module: nn.Module, written: dict[int, int]) -> dict[str, str]:
     given: dict[str, str] = {}
     layers: dict[str, list[str]] = {}
     for path, tensor in _tensors(module):
-        if nn.parameter.is_lazy(tensor):
-            continue
         parameter = isinstance(tensor, nn.Parameter)
         if parameter and not tensor.requires_grad:
             given[path] = "frozen"
@@ -206,7 +211,7 @@ def _given(module: nn.Module, written: dict[int, int]) -> dict[str, str]:
             given |= dict.fromkeys(paths, "set")
     with_weights = {_layer(module, path) for path in given}
     for path, tensor in _tensors(module):
-        if isinstance(tensor, nn.Parameter) or not writes.get(path) or nn.parameter.is_lazy(tensor):
+        if isinstance(tensor, nn.Parameter) or not writes.get(path):
             continue
         layer = _layer(module, path)
         if layer in with_weights or (
@@ -248,9 +253,10 @@ def _sample(tensor: Tensor) -> np.ndarray:
 
 
 def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Parameters and buffers by path; tied ones once."""
-    yield from module.named_parameters()
-    yield from module.named_buffers()
+    """Parameters and buffers by path; tied ones once, and those whose size is not known yet not at all."""
+    for path, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if not nn.parameter.is_lazy(tensor):
+            yield path, tensor
 
 
 def _layer(module: nn.Module, path: str) -> str:

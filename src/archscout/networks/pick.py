@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from archscout.core.architecture import Architecture
 from archscout.core.choice import Choice, Option
+from archscout.core.errors import UsageError
 from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.networks.elastic import Elastic, Selection
@@ -80,6 +81,42 @@ class MixedOp(nn.Module):
         if gate is None:
             return self.chosen()(*inputs, **named)
         return gate.mix(list(self.options.values()), *inputs, **named)
+
+
+class Following:
+    """A plain value of a supernet that follows the selection; see `follow`."""
+
+    def __init__(self, choice: str, options: Sequence[Option], selection: Selection) -> None:
+        self.choice, self.options, self.selection = choice, tuple(options), selection
+
+    @property
+    def now(self) -> Option:
+        if self.choice in self.selection.gates:
+            raise UsageError(f"value '{self.choice}' cannot be mixed: search with a method that runs single paths.")
+        return self.selection.values.get(self.choice, self.options[0])
+
+
+def follow(module: nn.Module) -> None:
+    """Have the values and numbers in attributes of a module set to what is selected, each time before it runs.
+
+    Layers of this package follow by themselves; torch's and a user's own read plain values.
+    """
+    if type(module).__module__.startswith("archscout."):
+        return
+    values = {name: value for name, value in vars(module).items() if isinstance(value, Following | Elastic)}
+    if values:
+        vars(module).update({n: v.options[0] if isinstance(v, Following) else v.maximum for n, v in values.items()})
+        module.register_forward_pre_hook(_SetValues(values))
+
+
+class _SetValues:
+    """A hook; a class, so that it can be copied and sent."""
+
+    def __init__(self, values: Mapping[str, Following | Elastic]) -> None:
+        self.values = dict(values)
+
+    def __call__(self, module: nn.Module, _: Any) -> None:
+        vars(module).update({name: value.now for name, value in self.values.items()})
 
 
 class ElasticDepth(nn.ModuleList):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -125,7 +124,7 @@ class ModelSpace(Space):
 
     def check_task(self, task: Task) -> None:
         """Raises `UsageError` where the module does not run, or most of the space does not."""
-        self._check_outputs(copy.deepcopy(self.module), task)  # a lazy layer takes a size when it runs
+        self._check_outputs(self._standing(), task)
         tried = self._spread()
         broken = self.broken(task)
         if len(broken) > len(tried) / 2:
@@ -134,6 +133,13 @@ class ModelSpace(Space):
                 f"{len(broken)} of {len(tried)} architectures of module '{self.name}' that were tried do not run, the "
                 f"first '{text}': {reason.removesuffix('.')}: make every layer follow the choices before it."
             )
+
+    def _standing(self) -> nn.Module:
+        """The network of first options and largest numbers: what the module is as it stands."""
+        kinds = {use.name: use.kind for use in self._uses}
+        numbers = ("Width", "Kernel", "Depth")
+        values = {c.name: max(c.options, key=float) if kinds[c.name] in numbers else c.options[0] for c in self.choices}
+        return resolve(self.module, ArchitecturePick(values))[0].eval()
 
     def broken(self, task: Task) -> dict[str, str]:
         """Of a few architectures that differ in every choice, those that do not run, and why."""
@@ -159,19 +165,29 @@ class ModelSpace(Space):
     def network(self, task: Task, pick: Pick) -> nn.Module:
         given = {id(tensor): self._adopted.given[path] for path, tensor in self._adopted.tensors().items()}
         network, kept = resolve(self.module, pick, given)
+        if any(map(nn.parameter.is_lazy, network.parameters())):
+            if not isinstance(pick, ArchitecturePick):
+                raise UsageError(
+                    f"module '{self.name}' has lazy layers, whose weights cannot be shared: use archscout's layers."
+                )
+            self._run(network.eval(), task)  # it learns its sizes
         draw(network)
         with torch.no_grad():
             for tensor, original in kept:
                 if not tensor.is_meta:
                     tensor.copy_(original)
         if not any(parameter.is_meta for parameter in network.parameters()):
-            self._check_outputs(network.eval() if isinstance(pick, ArchitecturePick) else self.module, task)
+            self._check_outputs(network.eval() if isinstance(pick, ArchitecturePick) else self._standing(), task)
         return network.train()
+
+    def _run(self, network: nn.Module, task: Task) -> Any:
+        meta = any(parameter.is_meta for parameter in network.parameters())
+        with torch.no_grad():
+            return network(torch.zeros(2, *task.input_shape, device="meta" if meta else "cpu"))
 
     def _check_outputs(self, network: nn.Module, task: Task) -> None:
         try:
-            with torch.no_grad():
-                outputs = network(torch.zeros(2, *task.input_shape))
+            outputs = self._run(network, task)
         except Exception as error:
             reason = str(error).strip().partition("\n")[0].rstrip(".")
             raise UsageError(
