@@ -125,6 +125,7 @@ def search(
     task = resolve_task(data, watch)
     the_space = automatic_space(task) if isinstance(space, str) and space == AUTO else resolve_space(space)
     the_space.check_task(task)
+    try_task(the_space, task, seed)
     for cost in costs:
         cost.check(Setting(the_space, task.sealed(), seed=seed, device=device))
     the_method = resolve_method(method, keys)
@@ -237,6 +238,7 @@ def train(
     out, watch = options.path(out, "the folder of runs"), progress or Silent()
     the_space, task = resolve_space(space), resolve_task(data, progress)
     the_space.check_task(task)
+    try_task(the_space, task, seed)
     parsed = the_space.named(
         architecture.text if isinstance(architecture, Architecture) else options.text(architecture, "the architecture")
     )
@@ -265,6 +267,18 @@ def automatic_space(task: Task) -> Space:
         else:
             return space
     raise UsageError(f"no space is known for task '{task.name}': name one with --space ({reasons[0]})")
+
+
+def try_task(space: Space, task: Task, seed: int) -> None:
+    """Try the task on two examples with an untrained network. Raises `UsageError` for what it cannot do."""
+    from archscout.networks.pick import build
+    from archscout.tasks.attempt import attempt
+
+    try:
+        network = build(space, space.sample(seeds.stream(seed, "attempt")), task)
+    except Exception:  # modules of one's own are rehearsed, architecture by architecture
+        return
+    attempt(task, network, space.name)
 
 
 def resolve_space(space: str | Space | Any) -> Space:

@@ -35,6 +35,16 @@ class Whole:
         return self.measure(joined(self.outputs), joined(self.targets)) if self.outputs else math.nan
 
 
+def _fit(outputs: Tensor, targets: Tensor, *, classes: bool) -> None:
+    """Raise `ValueError` where outputs do not fit targets, which broadcasting would hide."""
+    answered = (*outputs.shape[:1], *outputs.shape[2:]) if classes else tuple(outputs.shape)
+    if answered != tuple(targets.shape) or (classes and outputs.ndim < 2):
+        wanted = "one output a class for each target" if classes else "as many outputs as targets"
+        raise ValueError(
+            f"outputs of shape {tuple(outputs.shape)} for targets of shape {tuple(targets.shape)}: {wanted}"
+        )
+
+
 class Hits:
     """The share of places at which the class of the largest output is the right one (N x K x ... and N x ...)."""
 
@@ -43,6 +53,7 @@ class Hits:
         self.total = 0
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
+        _fit(outputs, targets, classes=True)
         self.right = self.right + (outputs.argmax(1) == targets).sum()
         self.total += targets.numel()
 
@@ -59,6 +70,7 @@ class MeanSquare:
         self.total = 0
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
+        _fit(outputs, targets, classes=False)
         scale = self.scale.to(outputs.device) if isinstance(self.scale, Tensor) else self.scale
         self.squares = self.squares + ((outputs - targets) * scale).double().square().sum()
         self.total += targets.numel()
@@ -78,6 +90,7 @@ class Overlap:
         self.counts: Tensor | None = None
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
+        _fit(outputs, targets, classes=True)
         known = targets >= 0
         pairs = (targets * self.classes + outputs.argmax(1))[known]
         counts = torch.bincount(pairs, minlength=self.classes**2).view(self.classes, self.classes)
@@ -109,6 +122,7 @@ class AveragePrecision:
         self.targets: list[Tensor] = []
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
+        _fit(outputs, targets, classes=False)
         self.outputs.append(outputs)
         self.targets.append(targets)
 
