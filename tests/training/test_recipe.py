@@ -56,9 +56,23 @@ def test_impossible_recipes_are_refused(field: str, value: object) -> None:
         dataclasses.replace(Recipe(epochs=1), **{field: value})
 
 
-def task_of(examples: int) -> ImageClassification:
-    split = Split(np.zeros((examples, 8, 8, 1), np.uint8), np.arange(examples) % 2)
-    return ImageClassification("made", (1, 8, 8), 2, split, split, None)
+def task_of(examples: int, side: int = 8) -> ImageClassification:
+    split = Split(np.zeros((examples, side, side, 1), np.uint8), np.arange(examples) % 2)
+    return ImageClassification("made", (1, side, side), 2, split, split, None)
+
+
+def test_the_default_goes_by_the_size_of_images() -> None:
+    tiny, small = (Recipe.default(task_of(100, side), 5) for side in (8, 32))
+    assert tiny == Recipe.named("sgd", task_of(100), 5)
+    assert small == dataclasses.replace(Recipe.named("muon", task_of(100, 32), 5), smaller_side=0.6)
+    with pytest.raises(UsageError, match=r"no recipe 'mun'.*muon"):
+        Recipe.named("mun", task_of(100), 5)
+
+
+@pytest.mark.parametrize(("field", "value"), [("smaller_side", 0.05), ("smaller_side", 1.5), ("smaller_epochs", -0.1)])
+def test_impossible_sizes_are_refused(field: str, value: float) -> None:
+    with pytest.raises(UsageError, match=f"{field} of a training must be from"):
+        dataclasses.replace(Recipe(epochs=1), **{field: value})
 
 
 def test_more_examples_come_in_larger_batches_for_fewer_epochs() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.sgd import sgd
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the Newton-Schulz step: they raise small singular values fastest, and leave all of them between .7 and 1.2."""
@@ -59,23 +60,27 @@ class Muon(Optimizer):
 
     def _directions(self, group: dict[str, Any], parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
         """Nesterov's: the gradients, plus momentum times what has gathered of them."""
+        momenta = self._momenta(parameters)
+        torch._foreach_mul_(momenta, group["momentum"])
+        torch._foreach_add_(momenta, gradients)
+        return list(torch._foreach_add(gradients, momenta, alpha=group["momentum"]))
+
+    def _momenta(self, parameters: list[Tensor]) -> list[Tensor]:
         momenta: list[Tensor] = []
         for parameter in parameters:
             state = self.state[parameter]
             if "momentum_buffer" not in state:
                 state["momentum_buffer"] = torch.zeros_like(parameter)
             momenta.append(state["momentum_buffer"])
-        torch._foreach_mul_(momenta, group["momentum"])
-        torch._foreach_add_(momenta, gradients)
-        return list(torch._foreach_add(gradients, momenta, alpha=group["momentum"]))
+        return momenta
 
     def _plain_step(self, group: dict[str, Any], places: list[int]) -> None:
         parameters = [group["params"][i] for i in places]
-        gradients = [parameter.grad for parameter in parameters]
-        if group["weight_decay"]:
-            gradients = list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))
-        directions = self._directions(group, parameters, gradients)
-        torch._foreach_add_(parameters, directions, alpha=-group["lr"] * group["rate"])
+        sgd(
+            parameters, [parameter.grad for parameter in parameters], [*self._momenta(parameters)],
+            weight_decay=group["weight_decay"], momentum=group["momentum"], lr=group["lr"] * group["rate"],
+            dampening=0.0, nesterov=group["momentum"] > 0, maximize=False, fused=True,
+        )  # fmt: skip
 
     def _orthogonal_step(self, group: dict[str, Any], places: list[int]) -> None:
         parameters = [group["params"][i] for i in places]
