@@ -195,6 +195,32 @@ def load(
     return network.eval()
 
 
+def load_for_answers(run: str | Path) -> nn.Module:
+    """The network of a run for its answers alone: where its space was a module of a user's own, from its ONNX file.
+
+    Raises as `load` does, and `UsageError` where such a run has no ONNX file.
+    """
+    from archscout.training.onnx_network import OnnxNetwork
+
+    folder = Path(run)
+    saved = _read(folder / "architecture.json")
+    if str(saved["space"]).partition(":")[0] in names("space"):
+        return load(folder)
+    file = folder / "network.onnx"
+    if not file.is_file():
+        raise UsageError(
+            f"run '{folder}' searched a module of your own and has no network.onnx: load it in Python, with "
+            "archscout.load(run, space=...)."
+        )
+    from archscout.tasks.load import undescribe
+
+    described = undescribe(saved["task"])
+    network: nn.Module = OnnxNetwork(file)
+    network.classes = described.class_names  # type: ignore[assignment]
+    network.task = described  # type: ignore[assignment]
+    return network.eval()
+
+
 def _read(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise UsageError(f"'{file.parent}' is no finished run: it has no {file.name}; search or train first.")

@@ -52,7 +52,7 @@ def predict(
         from archscout.tasks.image_task import ImageTask
 
         torch.set_num_threads(1)
-        network = api.load(folder)
+        network = api.load_for_answers(folder)
         if not isinstance(network.task, ImageTask):
             raise UsageError(f"the network of '{folder}' takes no images: load it with archscout.load.")
         answers = [answer for names, block in _batches(network.task, files, skip_bad)
