@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from archscout.core.errors import DataError, UsageError
+from archscout.core.files import read_json
 from archscout.core.options import check_names
 from archscout.core.registry import create, names, register
 
@@ -224,15 +224,15 @@ def load_for_answers(run: str | Path) -> nn.Module:
 def _read(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise UsageError(f"'{file.parent}' is no finished run: it has no {file.name}; search or train first.")
+    saved = read_json(file, "run the search again.")
     try:
-        saved = json.loads(file.read_text(encoding="utf-8"))
         version = saved["format"]
         if version != 1:
             raise DataError(f"'{file}' was written by a newer version (format {version}): upgrade archscout.")
         if not all(isinstance(saved[key], str) for key in ("space", "architecture")):
             raise TypeError("its space and architecture must be text")
         saved["task"]
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise DataError(f"'{file}' is damaged ({error}): run the search again.") from error
     return cast("dict[str, Any]", saved)
 

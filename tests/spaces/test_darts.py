@@ -1,12 +1,14 @@
 """DARTS, against its published count, its published network and two published sets of genotypes."""
 
 import itertools
+import time
 
 import pytest
 import torch
 from torch import nn
 
 from archscout.core.errors import UsageError
+from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.networks.pick import build
 from archscout.spaces.darts import CELLS, DARTS, NODES, OPERATIONS
@@ -279,3 +281,22 @@ def test_references_have_the_published_parameters():
     for name, architecture in space.references().items():
         sizes[name] = sum(p.numel() for p in build(space, architecture, task, device="meta").parameters()) / 1e6
     assert sizes == pytest.approx(published, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Genotype(normal=[" + "],normal_concat=" * 2000,
+        "Genotype(normal=[" + "]" * 3000,
+        "Genotype(normal=[],normal_concat=" + ",reduce=[" * 400,
+        "[[" + "(0,1)," * 5000,
+        "G" * 10**6,
+    ],
+    ids=["concat", "brackets", "reduce", "code", "long"],
+)
+def test_long_texts_are_refused_at_once(text: str) -> None:
+    began = time.process_time()
+    with pytest.raises(UsageError) as caught:
+        create("space", "darts").parse(text)
+    assert time.process_time() - began < 0.5
+    assert len(str(caught.value)) < 500

@@ -334,3 +334,40 @@ def test_the_file_that_another_fills_is_left_alone(tmp_path: Path, monkeypatch: 
         assert file.is_file()
     with Store.open(file) as store:
         assert store.runs() == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://joe:sEcReT@host/db",
+        "postgresql://joe@host/db?password=sEcReT",
+        "postgresql://joe@host/db?sslpassword=sEcReT&application_name=x",
+        "postgresql://joe@host/db?passfile=sEcReT",
+    ],
+)
+def test_no_message_shows_a_secret_of_the_url(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sqlalchemy
+
+    monkeypatch.setattr(database, "connect", lambda url: sqlalchemy.create_engine("sqlite:////nonexistent/x.db"))
+    with pytest.raises(ArchscoutError) as caught:
+        Store.open(url)
+    assert "host/db" in str(caught.value)
+    assert "sEcReT" not in str(caught.value)
+
+
+@pytest.mark.parametrize("cell", ["[" * 100_000, '{"a":', "1" * 5000, '{"$float": "x"}', '{"$float": []}', ""])
+@pytest.mark.parametrize(("table", "column"), [("trials", "costs"), ("decisions", "value"), ("runs", "config")])
+def test_a_damaged_cell_is_told_in_a_sentence(tmp_path: Path, cell: str, table: str, column: str) -> None:
+    file = tmp_path / "search.sqlite"
+    with Store.open(file) as store:
+        store.begin("run", {"seed": 0})
+        store.add("run", [plain_trial(0, costs={"params": 1.0})])
+        store.decide("run", "epochs", 3)
+    with sqlite3.connect(file) as connection:
+        connection.execute(f"UPDATE archscout_{table} SET {column} = ?", (cell,))
+    connection.close()
+    with Store.open(file) as store:
+        read = {"trials": store.trials, "decisions": store.decisions, "runs": store.config}[table]
+        with pytest.raises(DataError, match="damaged") as caught:
+            read("run")
+        assert one_sentence(caught.value)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, wait
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -402,3 +403,25 @@ def test_ray_without_its_package_names_the_extra(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"archscout\[ray\]"):
         engine("ray", 1, None)
+
+
+def die_the_first_time(payload: object, mark: str) -> str:
+    file = Path(mark)
+    if not file.exists():
+        file.write_text("")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "done"
+
+
+def count_and_die(payload: object, mark: str) -> None:
+    with Path(mark).open("a") as stream:
+        stream.write("x")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_job_whose_worker_was_killed_is_tried_once_again(two: Engine, tmp_path: Path) -> None:
+    assert two.submit(die_the_first_time, str(tmp_path / "mark")).result() == "done"
+    with pytest.raises(WorkerDied):
+        two.submit(count_and_die, str(tmp_path / "count")).result()
+    assert (tmp_path / "count").read_text() == "xx"
+    all_well(two)

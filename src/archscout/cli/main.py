@@ -68,6 +68,7 @@ def options(
 
 def main() -> None:
     """The console script."""
+    output.complete()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -82,7 +83,8 @@ def run(arguments: Sequence[str]) -> int:
         try:
             command = typer.main.get_command(app)
             code = command.main(list(arguments) or ["--help"], prog_name="archscout", standalone_mode=False)
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
         except BrokenPipeError:
             # Whoever read our output has gone (`archscout list | head`); nothing is left to say, also not at exit.
             sys.stdout = None
@@ -93,7 +95,7 @@ def run(arguments: Sequence[str]) -> int:
 
                 traceback.print_exception(error)
             message, code = explain(error)
-            output.say(f"Error: {message}" + ("" if message.endswith((".", "?", "!")) else "."))
+            output.say("Error: " + output.shortened(message + ("" if message.endswith((".", "?", "!")) else ".")))
             return code
     if code == INTERRUPTED:
         output.say("Error: stopped before it was done.")
@@ -129,7 +131,8 @@ def explain(error: BaseException) -> tuple[str, int]:
             place = f"'{error.filename}': " if error.filename else ""
             return f"{place}{error.strerror}; name another file or folder, or free this one.", FAILED
         case MemoryError():
-            return "out of memory: use fewer --workers, or smaller networks and batches.", FAILED
+            said = f" ({error})" if str(error) else ""
+            return f"out of memory{said}: use smaller data, networks or batches, or fewer --workers.", FAILED
     name = type(error).__name__
     return f"unexpected {name} ({error}): run the same command with --debug and report what it prints.", FAILED
 

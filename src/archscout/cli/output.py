@@ -18,6 +18,40 @@ class Stopped(ArchscoutError):  # noqa: N818 - the user's wish, not a fault
     """The user stopped a command (Ctrl-C or SIGTERM); exit code 130."""
 
 
+_LONGEST = 1_000
+"""Characters of an error; what it quotes may be as long as a file."""
+
+
+def complete() -> None:
+    """Have three standard streams that take any text, whatever the process was started with.
+
+    A closed one would give its number to the next file that is opened, and what is printed would end in that file.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free, which is this one
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal of ASCII gets "\\u00e9", not a traceback
+            stream.reconfigure(errors="backslashreplace")
+
+
+def shortened(text: str) -> str:
+    """A message of a length that can be read; the end, which says what to do, stays.
+
+    >>> len(shortened("x" * 10**6)) < 1_100
+    True
+    """
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[: _LONGEST // 2]} [... {len(text) - _LONGEST:,} characters ...] {text[-_LONGEST // 2 :]}"
+
+
 def say(text: str) -> None:
     """One line on stderr."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201

@@ -12,6 +12,7 @@ import typer
 from archscout.cli import output
 from archscout.cli.options import Debug, Json, run_folder
 from archscout.core.errors import ArchscoutError, DataError, UsageError
+from archscout.core.files import replacing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -163,13 +164,10 @@ def _write(file: Path, headings: Sequence[str], rows: Sequence[Sequence[Any]]) -
     """The answers as CSV; whole or not at all."""
     from archscout.core.cells import cell
 
-    beside = file.with_name(f".{file.name}.part")
     try:
-        with beside.open("w", encoding="utf-8", newline="") as stream:
+        with replacing(file) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow([cell(heading) for heading in headings])
             writer.writerows([cell(value) for value in row] for row in rows)
-        beside.replace(file)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise UsageError(f"cannot write '{file}': {error.strerror}; name another file with --csv.") from error

@@ -11,7 +11,8 @@ import typer
 from archscout.cli import output
 from archscout.cli.options import Debug, Fresh, Json, Seed, Workers, split_names
 from archscout.core.errors import UsageError
-from archscout.core.options import LONGEST, shown
+from archscout.core.files import write_text
+from archscout.core.options import LONGEST, folder_name, shown
 from archscout.core.options import workers as workers_of
 
 if TYPE_CHECKING:
@@ -90,14 +91,14 @@ def estimators(
         plan = Plan(
             tuple(contenders), sizes, repeats, None if test == "all" else _count(test), not everything, seed, mutants
         )  # fmt: skip
-        folder = out or Path("runs") / f"study-estimators-{opened.name}"
+        folder = out or Path("runs") / folder_name(f"study-estimators-{opened.name}")
         rows = compare(
             opened, plan, folder, metric=metric, scores=scores, workers=workers_of(workers), fresh=fresh,
             progress=_progress,
         )  # fmt: skip
         entries, won = summary.summary(rows), summary.winners(rows)
-        (folder / "rows.csv").write_text(summary.as_csv(rows), encoding="utf-8")
-        (folder / "summary.csv").write_text(summary.as_csv(entries), encoding="utf-8")
+        write_text(folder / "rows.csv", summary.as_csv(rows))
+        write_text(folder / "summary.csv", summary.as_csv(entries))
         about = _about(
             opened, metric, repeats, seed, test=f"{test} mutants of good architectures" if mutants else test,
             isomorphs="predicted too" if everything else "left out",
@@ -153,12 +154,11 @@ def strategies(
 
         opened = api.table(table)
         races = study.Races(tuple(split_names([names])), budget, repeats, opened.metric(metric).name, seed)
-        folder = out or Path("runs") / f"study-strategies-{opened.name}"
+        folder = out or Path("runs") / folder_name(f"study-strategies-{opened.name}")
         rows = study.race(opened, races, folder, workers=workers_of(workers), fresh=fresh, progress=_progress)
         entries = study.summary(rows)
-        (folder / "summary.csv").write_text(
-            summary.as_csv([{k: v for k, v in entry.items() if k != "curves"} for entry in entries]), encoding="utf-8"
-        )
+        plain_entries = [{k: v for k, v in entry.items() if k != "curves"} for entry in entries]
+        write_text(folder / "summary.csv", summary.as_csv(plain_entries))
         about = _about(opened, metric, repeats, seed, budget=budget)
         written = page.write_strategies(folder, about=about, entries=entries, version=archscout.__version__)
     if as_json:
@@ -238,7 +238,7 @@ def supernets(
             tuple(split_names([paths])), passes, batch, repeats, opened.metric(metric).name,
             None if sample == "all" else _count(sample), seed=seed,
         )  # fmt: skip
-        folder = out or Path("runs") / f"study-supernets-{opened.name}"
+        folder = out or Path("runs") / folder_name(f"study-supernets-{opened.name}")
         task = load(data or opened.task).sealed()
         rows = study.compare(
             opened, api.space(space) if space else opened.space, task, plan, folder,
@@ -246,9 +246,9 @@ def supernets(
         )  # fmt: skip
         entries = study.summary(rows)
         plain = [{key: value for key, value in entry.items() if key != "bias"} for entry in entries]
-        (folder / "summary.csv").write_text(summary.as_csv(plain), encoding="utf-8")
+        write_text(folder / "summary.csv", summary.as_csv(plain))
         bias = [{"paths": entry["paths"]} | entry["bias"] for entry in entries]
-        (folder / "bias.csv").write_text(summary.as_csv(bias), encoding="utf-8")
+        write_text(folder / "bias.csv", summary.as_csv(bias))
         about = _about(opened, metric, repeats, seed, data=task.name, passes=passes, batch=batch, sample=sample)
     if as_json:
         output.print_json({"out": folder, **about, "summary": entries})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import operator
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
@@ -112,6 +113,15 @@ def path(value: Any, what: str) -> Path:
     if not isinstance(value, str | os.PathLike) or "\0" in str(value) or not str(value):
         raise UsageError(f"{what} must be a path, not {shown(value)}.")
     return Path(value)
+
+
+def folder_name(text: str) -> str:
+    """A text as the name of one folder, whatever characters it has: never a path, nor hidden.
+
+    >>> folder_name("study-../../my table")
+    'study-..-..-my-table'
+    """
+    return re.sub(r"[^A-Za-z0-9._=-]+", "-", text).strip("-.")[:200] or "unnamed"
 
 
 def mapping(value: Any, what: str, example: str) -> dict[Any, Any]:

@@ -18,6 +18,7 @@ from typing import Any
 from platformdirs import user_config_path
 
 from archscout.core.errors import DataError, UsageError, nearest
+from archscout.core.files import write_text
 
 FOLDER_VARIABLE = "ARCHSCOUT_DEVICES"
 FORMAT = 1
@@ -153,11 +154,8 @@ def save(
         "latency": [dict(entry) for entry in latency],
     }
     file = folder / f"{name}.json"
-    partial = folder / f".{name}.{os.getpid()}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        partial.replace(file)
+        write_text(file, json.dumps(content, indent=1) + "\n")
     except OSError as error:
         raise UsageError(
             f"cannot write to '{folder}': {error.strerror or error}; name another folder by {FOLDER_VARIABLE}."

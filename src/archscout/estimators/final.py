@@ -15,6 +15,7 @@ from torch import nn
 from archscout.core.architecture import Architecture
 from archscout.core.digest import digest
 from archscout.core.estimator import Estimator, Setting
+from archscout.core.files import write_text
 from archscout.core.seeds import derive, stream
 from archscout.core.task import Split, Task
 from archscout.core.trial import Estimate
@@ -126,7 +127,7 @@ class FinalTraining(Estimator):
             weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
             if shortened is not None:
                 checkpoint.write(shortened.with_suffix(".safetensors"), weights, {})
-                shortened.write_text(json.dumps(plan), encoding="utf-8")
+                write_text(shortened, json.dumps(plan))
         else:
             plan = json.loads(shortened.read_text(encoding="utf-8"))
             kept = checkpoint.read(shortened.with_suffix(".safetensors"), device)

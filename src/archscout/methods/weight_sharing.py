@@ -74,6 +74,7 @@ class WeightSharing(Method):
 
     def search(self, run: Run) -> list[Trial]:
         check_trains(run, self.name)
+        run.folder  # noqa: B018 - refused here, before anything is built, where no weights can be kept
         with one_thread():
             supernet, trained = self._train(run)
             run.show("derivation", 0)

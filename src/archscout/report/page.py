@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from archscout.core.errors import ArchscoutError, DataError, UsageError
+from archscout.core.files import read_json, write_text
 from archscout.report import sections
 from archscout.report.candidates import TrialLike
 from archscout.report.drawing import draw
@@ -56,12 +56,10 @@ def write(folder: Path, *, trials: Sequence[TrialLike] | None = None) -> Path:
     if trials is None:
         trials = _stored(folder / "search.sqlite", str(report.get("run")))
     text = render(report, trials, folder=folder)
-    page, partial = folder / "report.html", folder / f".report.html.{os.getpid()}"
+    page = folder / "report.html"
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(page)
+        write_text(page, text)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise ArchscoutError(
             f"cannot write the report '{page}': {error.strerror or error}; free some space or make the folder writable."
         ) from error
@@ -136,10 +134,7 @@ def _read(file: Path) -> dict[str, Any]:
         raise UsageError(
             f"'{file.parent}' holds no finished search: there is no {file.name} in it; let the search end first."
         )
-    try:
-        report = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"'{file}' cannot be read as JSON ({error}); run the search again to write it anew.") from error
+    report = read_json(file, "run the search again to write it anew.")
     if not isinstance(report, dict):
         raise DataError(f"'{file}' is not the report of a search; run the search again to write it anew.")
     return report

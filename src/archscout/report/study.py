@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
+from archscout.core.files import write_text
 from archscout.report.figures import DARK, LIGHT, Figure, clean, plain_axes
 from archscout.report.page import as_json, inert, only_these_scripts
 from archscout.study.metrics import LOWER
@@ -40,7 +41,7 @@ def write_estimators(
     names = list(dict.fromkeys(entry["estimator"] for entry in entries))
     colour = {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(names)}
     picture = winner_map(winners, colour)
-    (folder / "winners.svg").write_text(picture, encoding="utf-8")
+    write_text(folder / "winners.svg", picture)
     figures = [("quality", quality(entries, colour, "kendall"), BANDS)]
     return _write(
         folder,
@@ -191,7 +192,7 @@ def _write(folder: Path, *, rows: Sequence[Entry], heads: Sequence[str], version
         **page,
     )
     file = folder / "report.html"
-    file.write_text(text, encoding="utf-8")
+    write_text(file, text)
     return file
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
-import re
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -19,8 +17,10 @@ from typing import Any
 
 from archscout import __version__
 from archscout.core import options
+from archscout.core.cells import cell
 from archscout.core.cost import Constraint, Cost
 from archscout.core.errors import UsageError, nearest
+from archscout.core.files import write_text
 from archscout.core.method import Method
 from archscout.core.registry import create, names
 from archscout.core.strategy import Strategy
@@ -95,7 +95,7 @@ def search_table(
         "budget": str(budget),
         "seed": seed,
     }
-    default = re.sub(r"[^A-Za-z0-9._=-]+", "-", f"{opened.name}-{searched}-{method}-seed{seed}").strip("-")
+    default = options.folder_name(f"{opened.name}-{searched}-{method}-seed{seed}")
     folder = prepare_folder(out, name or default)
     if fresh:
         start_afresh(folder, folder.name, None, watch)
@@ -203,9 +203,6 @@ def _write_trials(folder: Path, trajectory: Trajectory) -> None:
     writer.writerow(("number", "architecture", "epochs", "value", "seconds", "best", "regret"))
     rows = zip(trajectory.trials, trajectory.seconds, trajectory.values, trajectory.regret, strict=True)
     for trial, seconds, best, regret in rows:
-        writer.writerow(
-            (trial.number, trial.architecture.text, trial.fidelity, repr(trial.value), f"{seconds:.6g}", best, regret)
-        )
-    partial = folder / f".trials.{os.getpid()}"
-    partial.write_text(stream.getvalue(), encoding="utf-8")
-    partial.replace(folder / "trials.csv")
+        text = cell(trial.architecture.text)
+        writer.writerow((trial.number, text, trial.fidelity, repr(trial.value), f"{seconds:.6g}", best, regret))
+    write_text(folder / "trials.csv", stream.getvalue())

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from archscout.core.errors import UsageError
+from archscout.core.errors import DataError, UsageError
+from archscout.core.files import read_json, write_text
 from archscout.core.metric import Metric
 
 
@@ -26,7 +26,10 @@ class Result:
         file = folder / "metrics.json"
         if not file.is_file():
             raise UsageError(f"'{folder}' holds no finished search: there is no metrics.json in it.")
-        return cls(folder, json.loads(file.read_text(encoding="utf-8")))
+        metrics = read_json(file, "remove this run's folder and search again, or restore it from a copy.")
+        if not isinstance(metrics, dict) or not isinstance(metrics.get("architecture"), str):
+            raise DataError(f"'{file}' is damaged (it names no architecture): restore it from a copy.")
+        return cls(folder, metrics)
 
     @property
     def architecture(self) -> str:
@@ -119,9 +122,7 @@ class Result:
 
 def write_json(file: Path, value: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never half of it. NaN becomes null."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
-    partial.write_text(json.dumps(_plain(value), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(file)
+    write_text(file, json.dumps(_plain(value), indent=1, allow_nan=False) + "\n")
 
 
 def _plain(value: Any) -> Any:

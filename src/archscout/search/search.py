@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -18,6 +16,7 @@ from archscout.core.cost import Constraint, Cost
 from archscout.core.digest import digest
 from archscout.core.errors import ArchscoutError, UsageError, nearest
 from archscout.core.estimator import TRAINING, Estimator, Setting
+from archscout.core.files import write_bytes
 from archscout.core.identity import identity
 from archscout.core.method import Method
 from archscout.core.registry import create, names
@@ -332,7 +331,7 @@ def resolve_method(method: str | Method | Strategy, objectives: Sequence[str]) -
 
 def default_name(space: Space, task: Task, method: str, seed: int) -> str:
     """A folder name that tells searches apart."""
-    return re.sub(r"[^A-Za-z0-9._=-]+", "-", f"{space.name}-{task.name}-{method}-seed{seed}").strip("-")
+    return options.folder_name(f"{space.name}-{task.name}-{method}-seed{seed}")
 
 
 def prepare_folder(out: Path, name: str) -> Path:
@@ -342,9 +341,8 @@ def prepare_folder(out: Path, name: str) -> Path:
     folder = out / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{os.getpid()}"
-        probe.write_text("x")
-        probe.unlink()
+        write_bytes(folder / ".probe", b"")
+        (folder / ".probe").unlink()
     except OSError as error:
         raise UsageError(
             f"cannot write to '{folder}': {error.strerror or error}; choose another folder with --out."

@@ -45,7 +45,8 @@ Genotype = tuple[Terms, ...]
 """The terms of the nodes of the normal cell, then of those of the reduction cell."""
 
 _CONCAT = ("range(2,6)", "[2,3,4,5]")
-_GENOTYPE = re.compile(r"Genotype\(normal=\[(.*?)\],normal_concat=(.*?),reduce=\[(.*?)\],reduce_concat=(.*?)\)")
+_GENOTYPE = re.compile(r"Genotype\(normal=\[([^\]]*)\],normal_concat=([^=]*),reduce=\[([^\]]*)\],reduce_concat=(.*)\)")
+_LONGEST = 4_000
 _CODE = re.compile(r"\[\[(\(\d,\d\)(?:,\(\d,\d\)){7})\],\[(\(\d,\d\)(?:,\(\d,\d\)){7})\]\]")
 _EXAMPLE = (
     "Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat=range(2, 6), reduce=[...], reduce_concat=range(2, 6))"
@@ -161,8 +162,10 @@ class DARTS(Space):
         return Architecture(_text(genotype), tuple(self._values(genotype)))
 
     def _parse(self, text: str) -> Genotype:
-        packed = "".join(text.split())
         short = text.strip() if len(text) <= 60 else text.strip()[:57] + "..."
+        if len(text) > _LONGEST:
+            raise UsageError(f"'{short}' is no genotype: it has {len(text):,} characters, and none has so many.")
+        packed = "".join(text.split())
         if match := _CODE.fullmatch(packed):
             pairs = [re.findall(r"\((\d),(\d)\)", part) for part in match.groups()]
             if any(int(o) >= len(OPERATIONS) for cell in pairs for _, o in cell):

@@ -45,11 +45,16 @@ def parse(place: str | Path) -> sa.URL:
 
 
 def shown(place: str | Path) -> str:
-    """A place as people may see it: the path of a file, or the URL without its password."""
+    """A place as people may see it: the path of a file, or the URL without its password, nor its query, where
+    secrets may stand too.
+
+    >>> shown("postgresql://joe:secret@host/db?sslpassword=secret")
+    'postgresql+psycopg://joe:***@host/db'
+    """
     url = parse(place)
     if url.get_backend_name() == "sqlite":
         return str(url.database)
-    return url.render_as_string(hide_password=True)
+    return url.set(query={}).render_as_string(hide_password=True)
 
 
 def make_room(file: Path, create: bool) -> bool:
@@ -114,6 +119,8 @@ def explained(place: str) -> Iterator[None]:
         yield
     except (DBAPIError, OverflowError, UnicodeError) as error:
         raise _explanation(error, place) from error
+    except TypeError as error:  # a driver that knows no such option, as the query of a URL may name
+        raise UsageError(f"{place} cannot be opened ({error}): check the options in its URL.") from error
 
 
 def _explanation(error: Exception, place: str) -> ArchscoutError:

@@ -12,7 +12,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from archscout.core.errors import UsageError
+from archscout.core import files
+from archscout.core.errors import DataError, UsageError
 
 _MARK = "$float"
 
@@ -35,10 +36,16 @@ def dumps(value: Any) -> str:
 
 
 def loads(text: str) -> Any:
-    """The value of a text that `dumps` wrote."""
-    if '"$' in text:
-        return json.loads(text, object_hook=_unmarked)
-    return json.loads(text)
+    """The value of a text that `dumps` wrote. Raises `DataError` for any other."""
+    try:
+        if '"$' in text:
+            return json.loads(text, object_hook=_unmarked)
+        return json.loads(text)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DataError(
+            f"the store is damaged ({files.what_is_wrong(error)}): restore it from a copy, or remove it and search "
+            "again."
+        ) from error
 
 
 def _scalar(value: Any) -> Any:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -24,8 +23,9 @@ import numpy as np
 
 from archscout.core import options
 from archscout.core.architecture import Architecture
-from archscout.core.errors import UsageError
+from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import Setting
+from archscout.core.files import read_json, write_text
 from archscout.core.identity import differences, identity, sentence
 from archscout.core.registry import create
 from archscout.core.seeds import derive, stream
@@ -33,6 +33,7 @@ from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.networks.pick import build
 from archscout.search.progress import Progress, Silent
+from archscout.store.lock import run_lock
 from archscout.tables.table import Metric, Table, write
 from archscout.training.batched import train_many
 from archscout.training.trainer import Recipe
@@ -127,7 +128,15 @@ def build_table(
     """
     watch, plan = progress or Silent(), plan.checked()
     parts = file.with_name(file.name + ".parts")
-    _claim(parts, file, space, task, plan)
+    with run_lock(parts, "build"):
+        _claim(parts, file, space, task, plan)
+        return _build(space, task, plan, parts, file, engine, name, source, measured, watch)
+
+
+def _build(
+    space: Space, task: Task, plan: Plan, parts: Path, file: Path, engine: Engine, name: str, source: str,
+    measured: Sequence[str], watch: Progress,
+) -> Table:  # fmt: skip
     before = _rows_of(file, space, task) if file.is_file() else {}
     watch.say(f"listing the networks of space '{space.name}' ...")
     whole = schedule(order_of(space, plan), plan)
@@ -138,6 +147,7 @@ def build_table(
     if already:
         watch.say(f"{already:,} of {total:,} trainings are there already.")
     flying: dict[Future[list[dict[str, Any]]], Job] = {}
+    failed: list[str] = []
     began = time.monotonic()
     try:
         while waiting or flying:
@@ -147,7 +157,12 @@ def build_table(
             finished, _ = wait(flying, timeout=1.0, return_when=FIRST_COMPLETED)
             for future in finished:
                 job = flying.pop(future)
-                _keep(parts / job.name, future.result())
+                try:
+                    _keep(parts / job.name, future.result())
+                except ArchscoutError as error:  # the others go on; what is missing is named at the end
+                    failed.append(f"{job.name} of {len(job.architectures)} networks ({error})")
+                    total -= len(job.architectures)
+                    continue
                 done += len(job.architectures)
             left = (time.monotonic() - began) / (done - already) * (total - done) if done > already else None
             watch.update("training", done, total, None, left)
@@ -156,8 +171,13 @@ def build_table(
     finally:
         for part in (parts / job.name for job in jobs):
             if part.is_file():
-                before |= {(row["architecture"], row["seed"]): row for row in json.loads(part.read_text())}
+                before |= {(row["architecture"], row["seed"]): row for row in _read(part)}
         table = _assemble(space, task, plan, list(before.values()), parts, file, name, source)
+    if failed:
+        raise ArchscoutError(
+            f"{len(failed)} jobs of the table failed, the first of them {failed[0].rstrip('.')}: '{file}' has all "
+            "others; the same command tries these again."
+        )
     if table is None:
         raise UsageError(f"space '{space.name}' has no network to train: ask for one at least.")
     return table
@@ -207,7 +227,7 @@ def _measure(
     """Measure a cost of each network, one at a time, and keep what is measured."""
     made = create("cost", cost)
     file = parts / f"cost-{made.key}.json"
-    known: dict[str, float] = json.loads(file.read_text()) if file.is_file() else {}
+    known: dict[str, float] = _read(file) if file.is_file() else {}
     texts = {architecture.text: architecture for stack in stacks for architecture in stack}
     waiting = [architecture for text, architecture in texts.items() if text not in known]
     setting = Setting(space, task, seed=plan.seed)
@@ -266,7 +286,7 @@ def _claim(parts: Path, file: Path, space: Space, task: Task, plan: Plan) -> Non
     note = parts / "plan.json"
     found = {file: Table.open(file, space).metadata.get("plan", {})} if file.is_file() else {}
     if note.is_file():
-        found[parts] = json.loads(note.read_text())
+        found[parts] = _read(note)
     for place, other in found.items():
         if other != mine:
             raise UsageError(
@@ -294,10 +314,12 @@ def _rows_of(file: Path, space: Space, task: Task) -> dict[tuple[str, int], dict
     return rows
 
 
+def _read(file: Path) -> Any:
+    return read_json(file, "remove it, and the same command makes it again.")
+
+
 def _keep(file: Path, content: Any) -> None:
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
-    partial.write_text(json.dumps(content))
-    partial.replace(file)
+    write_text(file, json.dumps(content))
 
 
 def _assemble(
@@ -326,7 +348,7 @@ def _assemble(
     ]
     metrics.append(Metric("seconds", kind="seconds", epochs=plan.epochs))
     costs: dict[str, Any] = {cost: [row[cost] for row in rows] for cost in COUNTED}
-    known = {file.stem.removeprefix("cost-"): json.loads(file.read_text()) for file in parts.glob("cost-*.json")}
+    known = {file.stem.removeprefix("cost-"): _read(file) for file in parts.glob("cost-*.json")}
     others = {key for row in rows for key in row} - {
         "architecture",
         "seed",

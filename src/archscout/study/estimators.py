@@ -108,10 +108,10 @@ def compare(
         setting["mutants"] = True
     if plan.epochs is not None:
         setting["epochs"] = list(plan.epochs)
-    record = Record(folder, setting, fresh)
-    jobs = [(name, repeat) for repeat in range(plan.repeats) for name in plan.contenders]
-    carry_out(record, jobs, (about, plan), measure, workers, progress)
-    return [row for job in sorted(jobs, key=lambda job: plan.contenders.index(job[0])) for row in record.done[job]]
+    with Record.open(folder, setting, fresh) as record:
+        jobs = [(name, repeat) for repeat in range(plan.repeats) for name in plan.contenders]
+        carry_out(record, jobs, (about, plan), measure, workers, progress)
+        return [row for job in sorted(jobs, key=lambda job: plan.contenders.index(job[0])) for row in record.done[job]]
 
 
 def _plain(plan: Plan) -> Plan:

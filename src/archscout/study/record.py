@@ -4,65 +4,84 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from threadpoolctl import threadpool_limits
 
 from archscout.core.errors import ArchscoutError, DataError, UsageError
+from archscout.core.files import append_line, read_json, write_text
 from archscout.core.identity import differences, sentence, set_aside
+from archscout.store.lock import run_lock
 from archscout.workers.engines import engine
 
 
 class Record:
     """The finished jobs of a study: `rows.jsonl` in its folder, and `study.json`, which says what was asked.
 
-    A line that was cut off when a study was stopped is done again. With `fresh`, a study that the folder holds is set
-    aside first. Raises `UsageError` for a folder that holds another study, `DataError` for one whose files are damaged.
+    A line that was cut off when a study was stopped is done again. Raises `UsageError` for a folder that holds another
+    study, `DataError` for one whose files are damaged.
     """
 
-    def __init__(self, folder: Path, setting: Mapping[str, Any], fresh: bool = False) -> None:
-        if fresh and (folder / "study.json").is_file():
-            set_aside(folder)
+    def __init__(self, folder: Path, setting: Mapping[str, Any]) -> None:
         setting = json.loads(json.dumps(setting))
         self.file = folder / "rows.jsonl"
         self.done: dict[tuple[str, int], list[dict[str, Any]]] = {}
-        folder.mkdir(parents=True, exist_ok=True)
+        self._read()
         begun = folder / "study.json"
+        before = None
         if begun.is_file():
             try:
-                before = json.loads(begun.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise DataError(f"'{begun}' is damaged ({error}): give another --out.") from error
-            if before != setting:
-                raise UsageError(
-                    f"'{folder}' holds a study that was begun with {sentence(differences(before, setting))}: give "
-                    "another --out, or --fresh to set it aside."
-                )
-        else:
-            begun.write_text(json.dumps(setting, indent=2) + "\n", encoding="utf-8")
-        self._read()
+                before = read_json(begun, "give another --out.")
+            except DataError:
+                if self.done:
+                    raise
+        if isinstance(before, dict) and before != setting:
+            raise UsageError(
+                f"'{folder}' holds a study that was begun with {sentence(differences(before, setting))}: give "
+                "another --out, or --fresh to set it aside."
+            )
+        if before != setting:  # none yet, or one that was cut off before any job was done
+            write_text(begun, json.dumps(setting, indent=2) + "\n")
+
+    @classmethod
+    @contextmanager
+    def open(cls, folder: Path, setting: Mapping[str, Any], fresh: bool = False) -> Iterator[Record]:
+        """The record in a folder, for this process alone while the block runs.
+
+        With `fresh`, a study that the folder holds is set aside first. Raises `ArchscoutError` where it cannot be
+        written any more; what is finished stays.
+        """
+        if fresh and (folder / "study.json").is_file():
+            with run_lock(folder, "study"):  # not while another writes to it
+                pass
+            set_aside(folder)
+        with run_lock(folder, "study"):
+            try:
+                yield cls(folder, setting)
+            except OSError as error:
+                raise ArchscoutError(
+                    f"the study in '{folder}' cannot be written ({error.strerror or error}): free some space; the same "
+                    "command goes on from the jobs that are finished."
+                ) from error
 
     def _read(self) -> None:
         if not self.file.is_file():
             return
-        whole = []
-        for line in self.file.read_text(encoding="utf-8").splitlines(keepends=True):
+        for line in self.file.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 name, repeat, rows = json.loads(line)
-            except ValueError:
+                self.done[name, repeat] = [{k: math.nan if v is None else v for k, v in row.items()} for row in rows]
+            except (ValueError, TypeError, AttributeError, RecursionError):  # cut off, or damaged: done again
                 continue
-            self.done[name, repeat] = [{k: math.nan if v is None else v for k, v in row.items()} for row in rows]
-            whole.append(line if line.endswith("\n") else line + "\n")
-        self.file.write_text("".join(whole), encoding="utf-8")
 
     def add(self, name: str, repeat: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Keep what a job found; it is in the file when this returns."""
+        """Keep what a job found; it is on the disk when this returns. Raises `OSError`."""
         plain = [{k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in r.items()} for r in rows]
-        with self.file.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps([name, repeat, plain]) + "\n")
+        append_line(self.file, json.dumps([name, repeat, plain]))
         self.done[name, repeat] = [dict(row) for row in rows]
 
 
@@ -81,17 +100,22 @@ def carry_out(
     missing = iter([job for job in jobs if job not in record.done])
     progress(sum(job in record.done for job in jobs), len(jobs))
     running: dict[Future[Any], tuple[str, int]] = {}
+    failed: ArchscoutError | None = None
     # One thread here too, as in the workers: sums of more threads are rounded otherwise.
     with threadpool_limits(1), engine("local", workers, payload) as pool:
         while True:
-            while len(running) < max(1, 2 * workers) and (job := next(missing, None)) is not None:
+            # After a failure nothing new is begun, but what others are about to finish is kept.
+            while not failed and len(running) < max(1, 2 * workers) and (job := next(missing, None)) is not None:
                 running[pool.submit(measure, *job)] = job
             if not running:
-                return
+                break
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 name, repeat = running.pop(future)
                 try:
                     record.add(name, repeat, future.result())
                 except ArchscoutError as error:
-                    raise ArchscoutError(f"'{name}' failed in repeat {repeat}: {error}") from error
+                    failed = failed or ArchscoutError(f"'{name}' failed in repeat {repeat}: {error}")
+                    failed.__cause__ = failed.__cause__ or error
                 progress(sum(job in record.done for job in jobs), len(jobs))
+    if failed:
+        raise failed

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import os
 import time
@@ -26,6 +25,7 @@ from archscout.core import options
 from archscout.core.architecture import Architecture
 from archscout.core.errors import ArchscoutError, DataError, UsageError
 from archscout.core.estimator import Estimator, Setting
+from archscout.core.files import read_json, write_text
 from archscout.core.identity import differences, identity, sentence, set_aside
 from archscout.core.registry import create
 from archscout.core.seeds import stream
@@ -345,8 +345,9 @@ class ScoreFile:
 
     def _begin(self) -> None:
         self._note_settings()
-        with self.file.open("w", encoding="utf-8", newline="") as stream:
-            csv.writer(stream, lineterminator="\n").writerow(self.columns)
+        heading = io.StringIO()
+        csv.writer(heading, lineterminator="\n").writerow(self.columns)
+        write_text(self.file, heading.getvalue())
 
     def _read(self) -> list[list[str]]:
         """The finished rows. Raises `UsageError` where the file was made otherwise."""
@@ -382,8 +383,8 @@ class ScoreFile:
                 f"'{self.file}' has scores in it, and '{settings}', which says how they were made, is gone: {_ANOTHER}."
             )
         try:
-            before = dict(json.loads(settings.read_text(encoding="utf-8")))
-        except (ValueError, TypeError, RecursionError) as error:
+            before = dict(read_json(settings, "remove it."))
+        except (ValueError, TypeError) as error:
             raise UsageError(f"'{settings}', which says how '{self.file}' was made, is damaged: {_ANOTHER}.") from error
         differing = differences(before, self.made_by)
         if differing:

@@ -79,10 +79,12 @@ def race(
         "study": "strategies", "table": table.name, "content": table.digest,
         "metric": races.metric, "budget": races.budget, "seed": races.seed,
     }  # fmt: skip
-    record = Record(folder, setting, fresh)
-    jobs = [(name, repeat) for repeat in range(races.repeats) for name in races.contenders]
-    carry_out(record, jobs, (table, races), measure, workers, progress)
-    return [row for name in races.contenders for repeat in range(races.repeats) for row in record.done[name, repeat]]
+    with Record.open(folder, setting, fresh) as record:
+        jobs = [(name, repeat) for repeat in range(races.repeats) for name in races.contenders]
+        carry_out(record, jobs, (table, races), measure, workers, progress)
+        return [
+            row for name in races.contenders for repeat in range(races.repeats) for row in record.done[name, repeat]
+        ]
 
 
 def measure(payload: tuple[Table, Races], name: str, repeat: int) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from archscout.core.cells import cell
 from archscout.study.metrics import LOWER
 
 DRAWS = 2000
@@ -125,6 +126,6 @@ def as_csv(entries: Sequence[Mapping[str, Any]]) -> str:
     writer.writeheader()
     for entry in entries:
         writer.writerow(
-            {k: "" if v is None or (isinstance(v, float) and math.isnan(v)) else v for k, v in entry.items()}
+            {k: "" if v is None or (isinstance(v, float) and math.isnan(v)) else cell(v) for k, v in entry.items()}
         )
     return stream.getvalue()

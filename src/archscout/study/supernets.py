@@ -124,11 +124,11 @@ def compare(
     setting = identity(space, task, **asdict(plan) | {"study": "supernets", "table": table.name, "paths": []})
     setting["content"] = table.digest
     setting.pop("repeats")
-    record = Record(folder, setting, fresh)
-    jobs = [(name, repeat) for repeat in range(plan.repeats) for name in plan.paths]
-    jobs += [(name, 0) for name in CONTROLS]
-    carry_out(record, jobs, (table, space, task, plan), measure, workers, progress)
-    return [row for job in jobs for row in record.done[job]]
+    with Record.open(folder, setting, fresh) as record:
+        jobs = [(name, repeat) for repeat in range(plan.repeats) for name in plan.paths]
+        jobs += [(name, 0) for name in CONTROLS]
+        carry_out(record, jobs, (table, space, task, plan), measure, workers, progress)
+        return [row for job in jobs for row in record.done[job]]
 
 
 def ranked_networks(table: Table, plan: Supernets) -> tuple[list[str], np.ndarray]:

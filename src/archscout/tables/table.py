@@ -29,7 +29,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -41,6 +40,7 @@ import numpy as np
 
 from archscout.core.architecture import Architecture
 from archscout.core.errors import DataError, UsageError, nearest
+from archscout.core.files import replacing
 from archscout.core.registry import create
 from archscout.core.space import Space
 
@@ -505,14 +505,13 @@ def write(
     arrays = {"architecture": pa.array(texts, pa.string()), "canonical": pa.array(forms, pa.string())}
     arrays |= {k: pa.array(v, from_pandas=True) for k, v in columns.items() if k not in arrays}
     content = pa.table(arrays).replace_schema_metadata({KEY: json.dumps(metadata).encode()})
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(content, partial, compression="zstd")
-        table = Table.open(partial, made)
-        for curve in table.curves:
-            table.curve_matrix(curve)
-        partial.replace(path)
+        with replacing(path) as partial:
+            pq.write_table(content, partial, compression="zstd")
+            table = Table.open(partial, made)
+            for curve in table.curves:
+                table.curve_matrix(curve)
     except OSError as error:
         raise UsageError(f"cannot write '{path}': {error.strerror or error}; name another file.") from error
     except DataError as error:

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from archscout.core.errors import DataNotice
+from archscout.core.files import replacing
 from archscout.core.task import Split, Task
 
 _SHEET = 12
@@ -76,9 +77,8 @@ def contact_sheet(task: Task, file: Path) -> None:
                 pixels = ((pixels - low) * (255 / max(high - low, 1e-12))).astype(np.uint8)
             top, left = row * (height + 2), column * (width + 2)
             sheet[top : top + height, left : left + width] = pixels
-    beside = file.with_name(f".{file.name}.part")
-    Image.fromarray(sheet).save(beside, format="PNG")
-    beside.replace(file)
+    with replacing(file) as partial:
+        Image.fromarray(sheet).save(partial, format="PNG")
 
 
 def _load(load: Any, source: Any, parameters: Mapping[str, Any]) -> Task:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from archscout.core.errors import ArchscoutError
+from archscout.core.files import write_bytes
 from archscout.networks.outputs import named
 
 TOLERANCE = 1e-4
@@ -40,7 +40,7 @@ def export_onnx(module: nn.Module, input_shape: Sequence[int], path: Path | str)
         ArchscoutError: the network cannot be written as ONNX, or answers differently.
     """
     content, difference = _written(module, input_shape, (_by_graph, _by_script), _BATCHES)
-    _write(Path(path), content)
+    write_bytes(Path(path), content)
     return difference
 
 
@@ -270,19 +270,6 @@ def _difference(content: bytes, expected: Sequence[Answer]) -> float:
 
 def _device(module: nn.Module) -> torch.device:
     return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Workers on a Ray cluster, or on this machine under Ray (the extra `ray`).
 
-A job is a Ray task of one processor that is never retried: what a lost job means is decided by the search. As many
+A job is a Ray task of one processor, which we try again ourselves where its worker is lost, as on this machine. As many
 tasks as there are workers are in flight, so that the time that a job takes is not the time it waits.
 """
 
@@ -19,7 +19,7 @@ from functools import partial, wraps
 from typing import Any
 
 from archscout.core.errors import ArchscoutError, UsageError
-from archscout.workers.engine import Engine, Job, TrialTimeout, WorkerDied, job_failed, packed
+from archscout.workers.engine import DEATHS, Engine, Job, TrialTimeout, WorkerDied, job_failed, packed
 from archscout.workers.worker import describe, outcome, prepare
 
 _unpacked: dict[str, Any] = {}
@@ -167,7 +167,11 @@ class RayEngine(Engine):
             except self._ray.exceptions.RayTaskError as error:
                 job.finish(error=job_failed(describe(error.cause or error)))
             except Exception as error:
-                job.finish(error=WorkerDied(f"its worker process ended: {describe(error).reason}"))
+                job.deaths += 1
+                if job.deaths < DEATHS:
+                    self._queue.appendleft(job)
+                else:
+                    job.finish(error=WorkerDied(f"its worker process ended: {describe(error).reason}"))
             else:
                 if went_well:
                     job.finish(result)

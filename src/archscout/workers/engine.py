@@ -17,6 +17,9 @@ from archscout.core.errors import ArchscoutError, UsageError
 from archscout.workers.pickling import dumps
 from archscout.workers.worker import Failure, describe
 
+DEATHS = 2
+"""After how many workers ended under it a job is given up: one may have been killed for another's sake."""
+
 
 class JobFailed(ArchscoutError):  # noqa: N818 - an outcome, not a fault
     """A job raised an error. `kind` is the name of its class, `traceback` its text where it was raised."""
@@ -29,7 +32,7 @@ class JobFailed(ArchscoutError):  # noqa: N818 - an outcome, not a fault
 
 
 class WorkerDied(ArchscoutError):  # noqa: N818
-    """The process that ran a job ended before the job did."""
+    """The process that ran a job ended before the job did, and so did the one that tried it again."""
 
 
 class TrialTimeout(ArchscoutError):  # noqa: N818
@@ -61,8 +64,8 @@ class Engine(ABC):
             timeout: seconds that the job may take, counted from its start, not from now.
 
         Returns:
-            A future of the result. It raises `JobFailed` if the job raised, `WorkerDied` if its process ended, and
-            `TrialTimeout` if it took too long. Cancelling it stops the job, also while it runs.
+            A future of the result. It raises `JobFailed` if the job raised, `WorkerDied` if its process ended twice,
+            and `TrialTimeout` if it took too long. Cancelling it stops the job, also while it runs.
         """
 
     @abstractmethod
@@ -83,7 +86,7 @@ class Job(Future[Any]):
         super().__init__()
         self.message = message
         self.timeout = timeout
-        self.tries = 0
+        self.tries = self.deaths = 0
         self._wake = wake
 
     def cancel(self) -> bool:

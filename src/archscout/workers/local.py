@@ -24,7 +24,7 @@ from multiprocessing.connection import Pipe, wait
 from typing import Any
 
 from archscout.core.errors import UsageError
-from archscout.workers.engine import Engine, Job, JobFailed, TrialTimeout, WorkerDied, job_failed, packed
+from archscout.workers.engine import DEATHS, Engine, Job, JobFailed, TrialTimeout, WorkerDied, job_failed, packed
 from archscout.workers.launch import Starter, main_hidden, starter
 from archscout.workers.signals import deaf
 from archscout.workers.worker import READY, STARTED, Failure, serve
@@ -235,11 +235,13 @@ class LocalEngine(Engine):
             self._start_failed(f"worker processes end before they begin ({_cause(code)})")
         if job is None:
             return
+        if worker.started:
+            job.deaths += 1
         job.tries += 1
-        if worker.started or job.tries >= _TRIES:
+        if job.deaths >= DEATHS or job.tries >= _TRIES:
             job.finish(error=WorkerDied(f"its worker process ended: {_cause(code)}."))
         else:
-            self._queue.appendleft(job)  # it was never begun
+            self._queue.appendleft(job)
 
     def _replace(self, worker: _Worker) -> int | None:
         self._crew.remove(worker)

@@ -1,0 +1,100 @@
+"""Files are written whole or not at all, and files that are damaged are told from files that are not there.
+
+Whatever a run, a study, a scoring or a table leaves goes through `replacing`: a temporary file beside it, handed to the
+disk, then renamed. Whoever reads sees the old file or the new one, and a full disk or a kill leaves the old one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from archscout.core.errors import DataError
+
+PARTIAL = ".partial"
+"""How the names of temporary files end; they begin with a dot."""
+
+MOST_JSON = 256 * 2**20
+"""Bytes of a JSON file that is read."""
+
+
+@contextlib.contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """A temporary file to write, which takes the place of `file` when the block ends; it is removed when that fails.
+
+    The folder is made if need be. Raises `OSError` where nothing can be written.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name[:200]}.{os.getpid()}{PARTIAL}")
+    try:
+        yield partial
+        with partial.open("rb") as stream:
+            os.fsync(stream.fileno())
+        partial.replace(file)
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def write_bytes(file: Path, content: bytes) -> None:
+    """Write a file whole or not at all. Raises `OSError`."""
+    with replacing(file) as partial:
+        partial.write_bytes(content)
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all. Raises `OSError`."""
+    write_bytes(file, text.encode("utf-8"))
+
+
+def append_line(file: Path, line: str) -> None:
+    """Add a line to a text file; it is on the disk when this returns. Raises `OSError`.
+
+    A line that was cut off before, by a kill or a full disk, is ended first: the file never becomes shorter.
+    """
+    with file.open("ab+") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        whole = True
+        if size:
+            stream.seek(size - 1)
+            whole = stream.read(1) == b"\n"
+        stream.write(("" if whole else "\n").encode() + line.encode("utf-8") + b"\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files that a killed process left in a folder; only for who holds its lock."""
+    with contextlib.suppress(OSError):
+        for partial in folder.glob(f".*{PARTIAL}"):
+            partial.unlink(missing_ok=True)
+
+
+def read_json(file: Path, advice: str) -> Any:
+    """The value in a JSON file.
+
+    Raises `DataError` for one that is damaged: cut off, no JSON, nested too deep, too long, or with endless numbers;
+    `advice` says what to do then. Raises `OSError` where it cannot be read.
+    """
+    if file.stat().st_size > MOST_JSON:
+        raise DataError(f"'{file}' is damaged (it is longer than any such file): {advice}")
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"'{file}' is damaged ({what_is_wrong(error)}): {advice}") from error
+
+
+def what_is_wrong(error: Exception) -> str:
+    """In some words, why a text is no JSON that we read."""
+    match error:
+        case RecursionError():
+            return "it is nested too deep"
+        case UnicodeDecodeError():
+            return "it is no text in UTF-8"
+        case json.JSONDecodeError():
+            return f"line {error.lineno}: {error.msg}"
+    return "it has a number of too many digits"
