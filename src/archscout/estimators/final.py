@@ -21,6 +21,7 @@ from archscout.core.task import Split, Task
 from archscout.core.trial import Estimate
 from archscout.networks.pick import build
 from archscout.training import checkpoint
+from archscout.training.course import takes_smaller
 from archscout.training.recipe import Recipe
 from archscout.training.trainer import Outcome, train
 
@@ -105,11 +106,15 @@ class FinalTraining(Estimator):
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
 
+        x, _ = task.tensors(task.train.head(2), device)
+        side = recipe.smaller_side if takes_smaller(network.to(device), x, recipe) else 1.0
+        whole = recipe.work(recipe.epochs, side)
+
         def late(row: dict[str, float]) -> bool:
             """Whether the epochs that are left would overrun: looked at after each epoch."""
             if math.isinf(self.seconds) or row["epoch"] >= recipe.epochs:
                 return False
-            return row["seconds"] / row["epoch"] * recipe.epochs > LATE * self.seconds
+            return row["seconds"] / recipe.work(int(row["epoch"]), side) * whole > LATE * self.seconds
 
         if shortened is None or not shortened.is_file():
             outcome = train(
@@ -118,7 +123,7 @@ class FinalTraining(Estimator):
             done = len(outcome.curve)
             if outcome.diverged or done >= recipe.epochs or not done:
                 return _plain(outcome)
-            pace = outcome.curve[-1]["seconds"] / done
+            pace = outcome.curve[-1]["seconds"] / recipe.work(done, side)
             remaining = int((self.seconds - outcome.curve[-1]["seconds"]) / pace)
             if remaining < 1:
                 return _plain(outcome)
@@ -137,6 +142,7 @@ class FinalTraining(Estimator):
             recipe,
             epochs=plan["epochs"],
             warmup_epochs=0.0,
+            smaller_side=1.0,
             learning_rate=share * recipe.learning_rate,
             sgd_learning_rate=share * recipe.sgd_learning_rate,
         )

@@ -217,6 +217,7 @@ def promising(macs: float, seconds: float, left: float, full: int) -> float:
 def time_job(payload: Any, architecture: Architecture, seed: int) -> float:
     """Runs in a worker: seconds that an epoch of training takes, from a few steps of it."""
     from archscout.networks.pick import build
+    from archscout.training.course import takes_smaller
     from archscout.training.recipe import Recipe
     from archscout.training.speed import choose
     from archscout.training.trainer import train
@@ -240,12 +241,15 @@ def time_job(payload: Any, architecture: Architecture, seed: int) -> float:
         precision=recipe.precision,
         layout=recipe.layout,
     )
+    # Epochs of smaller images take less; what is timed is one of full size.
+    side = recipe.smaller_side if takes_smaller(network, x[:2], recipe) else 1.0
+    share = recipe.work(recipe.epochs, side) / recipe.epochs
     recipe = replace(recipe, precision=mode.precision, layout=mode.layout)
     began = time.perf_counter()
     outcome = train(network, part, replace(recipe, epochs=2), seed=seed, device=device)
     marks = [row["seconds"] for row in outcome.curve]
     taken = marks[1] - marks[0] if len(marks) > 1 else time.perf_counter() - began
-    return taken * len(task.train) / examples
+    return share * taken * len(task.train) / examples
 
 
 def as_json(chosen: Plan) -> dict[str, Any]:

@@ -109,6 +109,14 @@ class Recipe:
         smaller = self.smaller_epochs * self.epochs
         return smallest + (1 - smallest) * epoch / smaller if epoch < smaller else 1.0
 
+    def work(self, epochs: int, smallest: float) -> float:
+        """What the first epochs take, in epochs of images of full size, where `smallest` is the first side.
+
+        >>> Recipe(10, smaller_epochs=0.5).work(10, 1.0)
+        10.0
+        """
+        return float(sum(self.side(epoch, smallest) ** 2 for epoch in range(epochs)))
+
     def rate(self, step: int, steps_per_epoch: int) -> float:
         """The learning rate of a step, counted from 0."""
         total = self.epochs * steps_per_epoch
