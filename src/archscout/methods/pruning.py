@@ -16,6 +16,7 @@ from scipy.stats import rankdata
 from archscout.core.architecture import Architecture
 from archscout.core.choice import Choice, Option
 from archscout.core.method import Run
+from archscout.core.subspace import SubSpace
 from archscout.networks.gate import Gate
 from archscout.supernets.derive import evolve, likeliest
 from archscout.supernets.distributions import Distribution, is_product
@@ -93,11 +94,13 @@ def preferred(run: Run, preference: Mapping[Pair, float], pick: Architecture) ->
     Options without a preference are never taken where choices are free.
     """
     if is_product(run.space):
-        distribution = Distribution(run.space)
-        least = min(preference.values()) - 1e3
+        alive: dict[str, list[Option]] = {}
+        for name, option in preference:
+            alive.setdefault(name, []).append(option)
+        distribution = Distribution(SubSpace(run.space, alive))
         for variable, logits in zip(distribution.variables, distribution.logits, strict=True):
             (choice,) = variable.choices
-            logits.data = torch.tensor([preference.get((choice.name, option), least) for option in choice.options])
+            logits.data = torch.tensor([preference.get((choice.name, option), 0.0) for option in choice.options])
         return likeliest(distribution, run.admit, ALTERNATIVES, run.rng("preferred"))
 
     def score(architectures: Sequence[Architecture]) -> list[float]:
