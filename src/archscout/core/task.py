@@ -110,6 +110,17 @@ class Task(ABC):
     def head(self, channels: Any) -> Any:
         """The module from a feature map (N x channels x H x W) to the outputs: a tensor, or tensors by name."""
 
+    def tapped_head(self, channels: Sequence[Any], strides: Sequence[int]) -> Any:
+        """The module from the feature maps at the ends of all stages of a network to the outputs.
+
+        None where the last map is enough, for which `head` is. A space without stages asks for `head` alone.
+
+        Args:
+            channels: of each map, the finest first.
+            strides: pixels of the input for each of a map, along one side.
+        """
+        return None
+
     @abstractmethod
     def loss(self, outputs: Any, targets: Any, smoothing: float = 0.0) -> Any:
         """The mean loss of a batch, as a scalar tensor; outputs are what the head gives."""

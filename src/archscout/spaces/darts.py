@@ -372,18 +372,28 @@ class Network(nn.Module):
         self.stem = nn.Sequential(nn.Conv2d(task.input_shape[0], last, 3, padding=1, bias=False), nn.BatchNorm2d(last))
         self.cells = nn.ModuleList()
         channels, halved = width, False
+        ends: list[tuple[int, int]] = []  # the last cell before each halving, and its channels
         for layer in range(layers):
             reduce = layers > 2 and layer in (layers // 3, 2 * layers // 3)
-            channels *= 2 if reduce else 1
+            if reduce:
+                ends.append((layer - 1, last))
+                channels *= 2
             self.cells.append(CellNetwork((before, last), channels, pick, slots, reduce=reduce, halved=halved))
             before, last, halved = last, len(NODES) * channels, reduce
-        self.head = task.head(last)
+        ends.append((layers - 1, last))
+        self.stages = [cell for cell, _ in ends]
+        tapped = task.tapped_head([count for _, count in ends], [2**stage for stage in range(len(ends))])
+        self.tapped = tapped is not None
+        self.head = tapped if self.tapped else task.head(last)
 
     def forward(self, x: Tensor) -> Tensor:
         before = last = self.stem(x)
-        for cell in self.cells:
+        maps = []
+        for place, cell in enumerate(self.cells):
             before, last = last, cell(before, last)
-        return self.head(last)  # type: ignore[no-any-return]
+            if self.tapped and place in self.stages:
+                maps.append(last)
+        return self.head(maps if self.tapped else last)  # type: ignore[no-any-return]
 
 
 class CellNetwork(nn.Module):

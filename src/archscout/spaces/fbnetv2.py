@@ -3,6 +3,8 @@ five choices a block, whose 23 options are 720 combinations, and split attention
 
 from __future__ import annotations
 
+import itertools
+import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from archscout.core.graph import Graph, Node
 from archscout.core.registry import register
 from archscout.core.space import Pick, Space
 from archscout.core.task import Task
+from archscout.networks.body import Body
 from archscout.networks.elastic import Number, compute, conv2d
 from archscout.networks.operations import ConvBNActivation
 from archscout.spaces.mobile import ACTIVATIONS, LETTERS, SqueezeExcitation
@@ -199,9 +202,11 @@ class FBNetV2(Space):
         halvings = max(0, (side // stem_stride).bit_length() - 3)
         strides = [2 if stage > 0 and stage >= 5 - halvings else 1 for stage in range(5)]
         inputs: Number = STEM * unit
-        body: list[nn.Module] = [
+        layers: list[nn.Module] = [
             ConvBNActivation(task.input_shape[0], STEM * unit, 3, stem_stride, activation=nn.Hardswish())
         ]
+        ends: list[int] = []
+        channels: list[Number] = []
         for stage, blocks in enumerate(self._about.blocks):
             for block in range(blocks):
                 name = self._group(stage, block)
@@ -211,12 +216,15 @@ class FBNetV2(Space):
                 builders: dict[int, Callable[[], nn.Module]] = {k: partial(made, kernel=k) for k in KERNELS if k}
                 same = block > 0 and self._about.shared
                 builders[0] = nn.Identity if same else partial(ConvBNActivation, inputs, outputs, 1, stride)
-                body.append(pick(f"{name}.kernel", builders))
+                layers.append(pick(f"{name}.kernel", builders))
                 inputs = outputs
+            ends.append(len(layers) - 1)
+            channels.append(inputs)
         tail = 16 * unit
-        return nn.Sequential(
-            *body, ConvBNActivation(inputs, tail, 1, activation=nn.Hardswish()), task.head(tail)
-        )  # fmt: skip
+        layers.append(ConvBNActivation(inputs, tail, 1, activation=nn.Hardswish()))
+        ends[-1], channels[-1] = len(layers) - 1, tail  # the last stage is read after the tail
+        each = itertools.accumulate(strides, operator.mul, initial=stem_stride)
+        return Body(layers, ends, channels, list(each)[1:]).with_head(task)
 
 
 class Block(nn.Module):

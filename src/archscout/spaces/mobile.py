@@ -5,6 +5,7 @@ width, kernels, expansions, squeeze-excitation and activations are choices, as i
 from __future__ import annotations
 
 import itertools
+import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
@@ -18,6 +19,7 @@ from archscout.core.graph import Graph, Node
 from archscout.core.registry import register
 from archscout.core.space import Pick, Space
 from archscout.core.task import Task
+from archscout.networks.body import Body
 from archscout.networks.elastic import Number, compute, conv2d
 from archscout.networks.operations import ConvBNActivation
 
@@ -182,7 +184,8 @@ class Mobile(Space):
         width = self.width or (8 if side < 32 else 16 if side < 128 else 24)
         stem_stride, strides = _strides(side, self.stages)
         stem = ConvBNActivation(task.input_shape[0], width, 3, stem_stride, activation=nn.Hardswish())
-        body: list[nn.Module] = []
+        layers: list[nn.Module] = [stem]
+        channels: list[Number] = []
         inputs: Number = width
         for stage, stride in enumerate(strides, start=1):
             full = 8 * round(width * GROWTH ** (stage - 1) / 8)
@@ -199,10 +202,13 @@ class Mobile(Space):
                 )
                 for block in range(1, self.depth + 1)
             ]
-            body.append(pick.depth(f"stage{stage}.depth", blocks))
+            layers.append(pick.depth(f"stage{stage}.depth", blocks))
+            channels.append(outputs)
             inputs = outputs
-        tail = ConvBNActivation(inputs, 2 * full, 1, activation=nn.Hardswish())
-        return nn.Sequential(stem, *body, tail, task.head(2 * full))
+        layers.append(ConvBNActivation(inputs, 2 * full, 1, activation=nn.Hardswish()))
+        ends = [*range(1, self.stages), len(layers) - 1]  # the last stage is read after the tail
+        each = itertools.accumulate(strides, operator.mul, initial=stem_stride)
+        return Body(layers, ends, [*channels[:-1], 2 * full], list(each)[1:]).with_head(task)
 
 
 class InvertedResidual(nn.Module):

@@ -19,6 +19,7 @@ from archscout.core.graph import Graph, Node
 from archscout.core.registry import register
 from archscout.core.space import Pick, Space
 from archscout.core.task import Task
+from archscout.networks.body import Body
 from archscout.networks.operations import ReLUConvBN, Zero
 
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
@@ -155,14 +156,17 @@ class NASBench201(Space):
         width = self.width or (8 if small else 16)
         cells = self.cells or (1 if small else 5)
         stem = nn.Sequential(nn.Conv2d(task.input_shape[0], width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
-        body: list[nn.Module] = []
+        layers: list[nn.Module] = [stem]
+        ends: list[int] = []
         for stage in range(3):
             channels = width * 2**stage
             if stage:
-                body.append(ReductionBlock(channels // 2, channels))
-            body += [Cell(channels, pick) for _ in range(cells)]
-        tail = nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU())
-        return nn.Sequential(stem, *body, tail, task.head(channels))
+                layers.append(ReductionBlock(channels // 2, channels))
+            layers += [Cell(channels, pick) for _ in range(cells)]
+            ends.append(len(layers) - 1)
+        layers.append(nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU()))
+        ends[-1] += 1  # the last stage is read after its normalisation
+        return Body(layers, ends, [width, 2 * width, 4 * width], [1, 2, 4]).with_head(task)
 
 
 class Cell(nn.Module):

@@ -16,6 +16,7 @@ from archscout.core.graph import Graph, Node
 from archscout.core.registry import register
 from archscout.core.space import Pick, Space
 from archscout.core.task import Task
+from archscout.networks.body import Body
 from archscout.networks.operations import ConvBNActivation
 
 STAGES = (2, 3, 3)
@@ -105,12 +106,17 @@ class NASBenchMacro(Space):
 
     def network(self, task: Task, pick: Pick) -> nn.Module:
         width = self.width or (8 if min(task.input_shape[1:]) < 32 else 32)
-        body: list[nn.Module] = [ConvBNActivation(task.input_shape[0], width, 3, activation=nn.ReLU())]
+        layers: list[nn.Module] = [ConvBNActivation(task.input_shape[0], width, 3, activation=nn.ReLU())]
         inputs = width
+        ends: list[int] = []
+        channels: list[int] = []
         for place, name in enumerate(LAYERS):
             stride = 2 if place in FIRST else 1
             outputs = inputs * stride
-            body.append(
+            if stride == 2:
+                ends.append(len(layers) - 1)
+                channels.append(inputs)
+            layers.append(
                 pick(
                     name,
                     {
@@ -123,8 +129,9 @@ class NASBenchMacro(Space):
                 )
             )
             inputs = outputs
-        tail = ConvBNActivation(inputs, 40 * width, 1, activation=nn.ReLU())
-        return nn.Sequential(*body, tail, task.head(40 * width))
+        layers.append(ConvBNActivation(inputs, 40 * width, 1, activation=nn.ReLU()))
+        ends, channels = [*ends, len(layers) - 1], [*channels, 40 * width]  # the last stage is read after the tail
+        return Body(layers, ends, channels, [2**stage for stage in range(len(ends))]).with_head(task)
 
     def extremes(self) -> Iterator[Architecture]:
         """All identities, all small blocks, all large blocks."""

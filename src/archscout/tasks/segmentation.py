@@ -41,7 +41,7 @@ class Segmentation(ImageTask):
     def head(self, channels: Number) -> nn.Module:
         return Decoder([channels], self.outputs, self.input_shape[1:])
 
-    def tapped_head(self, channels: Sequence[Number]) -> nn.Module:
+    def tapped_head(self, channels: Sequence[Number], strides: Sequence[int]) -> nn.Module:
         return Decoder(channels, self.outputs, self.input_shape[1:])
 
     def loss(self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
