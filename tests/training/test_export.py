@@ -126,6 +126,25 @@ def test_it_is_quiet_and_changes_nothing(tmp_path: Path, capfd: pytest.CaptureFi
     assert torch.equal(torch.random.get_rng_state(), random)
 
 
+class Asserting(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        assert torch.isfinite(x).all()
+        return super().forward(x)
+
+
+@pytest.mark.parametrize(
+    "module", [Asserting(4, 2), nn.Sequential(nn.Unflatten(1, (1, 2, 2)), nn.AdaptiveMaxPool2d(3))]
+)
+def test_it_is_quiet_about_what_an_exporter_cannot_write(
+    module: nn.Module, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        export_onnx(module.eval(), (4,), tmp_path / "network.onnx")
+    except ArchscoutError as error:
+        assert len(str(error).splitlines()) == 1
+    assert capfd.readouterr() == ("", "")
+
+
 def test_the_file_tells_nothing_of_this_machine(tmp_path: Path) -> None:
     export_onnx(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten()), (1, 8, 8), tmp_path / "network.onnx")
     content = (tmp_path / "network.onnx").read_bytes()

@@ -7,7 +7,7 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -293,7 +293,8 @@ def _silence() -> Iterator[None]:
     torch._C._jit_onnx_log = lambda *_: None
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
+        # Of a module that looks at numbers, PyTorch prints the whole program up to there.
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
