@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         Width,
     )
     from archscout.search.search import search, train
+    from archscout.shrink.run import shrink
 
 __all__ = [
     "BatchNorm2d",
@@ -63,6 +64,7 @@ __all__ = [
     "names",
     "register",
     "search",
+    "shrink",
     "simulate",
     "space",
     "strategy",
@@ -82,17 +84,19 @@ def __getattr__(name: str) -> Any:
 
 
 class _CallablePackage(types.ModuleType):
-    """`archscout.search(...)` is the search.
+    """`archscout.search(...)` is the search, `archscout.shrink(...)` shrinks a trained network.
 
     A function of that name here would be replaced by the package `archscout.search` as soon as anything imports it, so
     the package itself can be called.
     """
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        return importlib.import_module("archscout.api").search(*arguments, **options)
+        function = getattr(importlib.import_module("archscout.api"), self.__name__.rpartition(".")[2])
+        return function(*arguments, **options)
 
 
-importlib.import_module("archscout.search").__class__ = _CallablePackage
+for _package in ("search", "shrink"):
+    importlib.import_module(f"archscout.{_package}").__class__ = _CallablePackage
 
 
 def __dir__() -> list[str]:

@@ -34,6 +34,7 @@ __all__ = [
     "names",
     "register",
     "search",
+    "shrink",
     "simulate",
     "space",
     "strategy",
@@ -111,6 +112,19 @@ def search(space: Space | nn.Module | str, data: Task | Path | str, **options: A
     return _with_page(run_search(space, data, **options))
 
 
+def shrink(network: nn.Module | str | Any, data: Task | Path | str, **options: Any) -> Result:
+    """A trained network made to keep measured limits: transferred to the data, cut where that harms least, recovered.
+
+    `network` is a module, a backbone by name, or `package.module:factory`; the same call resumes.
+    `archscout.shrink.run.shrink` says what the options are.
+
+    >>> shrink("efficientnet_lite0", "photos/", maximum={"latency": "10ms"}, budget="10m")      # doctest: +SKIP
+    """
+    from archscout.shrink.run import shrink as run_shrink
+
+    return _with_page(run_shrink(network, data, **options))
+
+
 def simulate(
     table: Table | str | Path,
     method: str | Method | Strategy = "cascade",
@@ -178,8 +192,8 @@ def load(
     network_file = folder / "network.safetensors"
     if not network_file.is_file():
         raise UsageError(f"'{folder}' holds no trained network (network.safetensors): finish its search first.")
-    searched = _space_of(saved, folder, space)
     described = undescribe(saved["task"]) if task is None else task
+    searched = _space_of(saved, folder, space, described)
     network: nn.Module = described.deploy(build(searched, searched.parse(saved["architecture"]), described))
     try:
         network.load_state_dict(load_file(network_file))
@@ -237,9 +251,13 @@ def _read(file: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", saved)
 
 
-def _space_of(saved: dict[str, Any], folder: Path, given: Space | nn.Module | str | None) -> Space:
+def _space_of(saved: dict[str, Any], folder: Path, given: Space | nn.Module | str | None, task: Task) -> Space:
     from archscout.core.space import Space
 
+    if str(saved["space"]).startswith("trained:") and not isinstance(given, Space | str):
+        from archscout.spaces.trained import space_of_run
+
+        return space_of_run(str(saved["space"]), task.input_shape, given)
     if given is not None:
         return given if isinstance(given, Space) else space(given)
     name = str(saved["space"])

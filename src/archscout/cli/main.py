@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from archscout.cli import data, device, measure, output, predict, report, score, search, study, table, train
+from archscout.cli import data, device, measure, output, predict, report, score, search, shrink, study, table, train
 from archscout.cli import list as list_command
 from archscout.core.errors import ArchscoutError, DataError, DataNotice, UsageError, nearest
 
@@ -37,6 +37,7 @@ for name, function, summary in (
     ("list", list_command.list_names, "What there is: spaces, tasks, methods, ..."),
     ("search", search.search, "Find a network for your data within your limits."),
     ("score", score.score, "Score many architectures without training them."),
+    ("shrink", shrink.shrink, "Make a trained network keep your limits, on your data."),
     ("train", train.train, "Train one architecture in full, and export it."),
     ("measure", measure.measure, "What one architecture costs, before any training."),
     ("report", report.report, "The page about a run."),

@@ -139,9 +139,10 @@ def create(kind: str, text: str, **defaults: Any) -> Any:
 
     Raises `UsageError` for an unknown name or parameter. The object's `name` becomes the text, its parameters sorted.
     """
-    name, parameters = parse_name(text)
+    name = text.strip().partition(":")[0]
     base, at, device = name.partition("@")
     make = factory(kind, f"{base}@DEVICE" if device else name)
+    parameters = parse_name(text, first="source" if "source" in inspect.signature(make).parameters else "")[1]
     given = dict(parameters) | ({"device": device} if at else {})
     accepted = inspect.signature(make).parameters
     free = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values())
@@ -163,12 +164,17 @@ def full_name(name: str, parameters: Mapping[str, Any]) -> str:
     >>> full_name("digits", {"train": 500, "flip": False})
     'digits:flip=false,train=500'
     """
-    written = (f"{key}={str(v).lower() if isinstance(v, bool) else v}" for key, v in sorted(parameters.items()))
-    return name + ":" * bool(parameters) + ",".join(written)
+    first = [str(parameters["source"])] if "source" in parameters else []
+    written = [
+        f"{key}={str(v).lower() if isinstance(v, bool) else v}"
+        for key, v in sorted(parameters.items())
+        if key != "source"
+    ]
+    return name + ":" * bool(parameters) + ",".join(first + written)
 
 
-def parse_name(text: str) -> tuple[str, dict[str, Any]]:
-    """A name and its parameters.
+def parse_name(text: str, first: str = "") -> tuple[str, dict[str, Any]]:
+    """A name and its parameters; the first one may be bare where it has a name, `first`.
 
     >>> parse_name("nasbench201:width=16,cells=5")
     ('nasbench201', {'width': 16, 'cells': 5})
@@ -176,8 +182,10 @@ def parse_name(text: str) -> tuple[str, dict[str, Any]]:
     name, colon, rest = text.strip().partition(":")
     parameters: dict[str, Any] = {}
     if colon:
-        for part in rest.split(","):
+        for place, part in enumerate(rest.split(",")):
             key, sign, value = part.partition("=")
+            if first and not place and not sign and part.strip():
+                key, sign, value = first, "=", part
             if not sign or not key.strip():
                 raise UsageError(f"'{part}' in '{text}' is not of the form parameter=value.")
             parameters[key.strip()] = _value(value.strip())

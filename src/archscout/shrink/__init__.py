@@ -1,0 +1,1 @@
+"""A trained network for the user's data and limits: transfer, cut by measured harm and cost, recover."""

@@ -1,0 +1,492 @@
+"""A run that begins with a trained network: transfer, measure, cut, recover, measure again, deliver."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import re
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from archscout.backbones.adapted import Adapted
+from archscout.backbones.base import fill, read_weights
+from archscout.core.architecture import Architecture
+from archscout.core.cost import Constraint, Cost, Measurement
+from archscout.core.errors import ArchscoutError, UsageError
+from archscout.core.estimator import Setting
+from archscout.core.registry import create, names
+from archscout.core.task import Task
+from archscout.core.trial import Trial
+from archscout.costs.latency import Latency, measure_module, until_trusted
+from archscout.deploy.form import form
+from archscout.search.budget import Budget
+from archscout.search.choose import REPORTED
+from archscout.search.finish import conditions
+from archscout.search.package import package
+from archscout.search.progress import Progress, Silent
+from archscout.search.result import Result, write_json
+from archscout.search.search import prepare_folder, resolve_task
+from archscout.shrink import rating
+from archscout.shrink.engine import plan
+from archscout.shrink.transfer import Clock, fine_tune, probe, size_for
+from archscout.spaces.trained import BackboneSpace, TrainedSpace, from_factory
+from archscout.store.lock import run_lock
+from archscout.training import checkpoint
+from archscout.training.trainer import predict
+
+CALIBRATION = 64
+"""Examples that cuts are rated on."""
+
+_RESERVE_SHARE, _RESERVE_MOST = 0.15, 15.0
+_TRANSFER_SHARE = 0.4
+"""Of the time, what goes to fine-tuning before anything is cut, where the head is new."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a network comes from, as text and as a space for a task."""
+
+    name: str
+    make: Callable[[Task, float], TrainedSpace]
+    is_backbone: bool
+
+
+def shrink(
+    network: nn.Module | str | Any,
+    data: Task | Path | str,
+    *,
+    maximum: Mapping[str, str | float] | None = None,
+    budget: str | Budget = "10m",
+    weights: str | Path | None = None,
+    size: int | None = None,
+    only: Sequence[str] = (),
+    keep: Sequence[str] = (),
+    labels: bool = True,
+    seed: int = 0,
+    device: str = "cpu",
+    name: str | None = None,
+    out: str | Path = "runs",
+    progress: Progress | None = None,
+    clock: Clock = time.monotonic,
+) -> Result:
+    """Make a trained network small enough for measured limits, at the least loss; the same call resumes.
+
+    A backbone first gets a head for the data and is fine-tuned. What breaks a limit is cut where that harms least
+    (`archscout.shrink.engine`), learns from the data and from the original, and is measured again.
+
+    Args:
+        network: a trained `nn.Module`, an `ExportedProgram`, the name of a backbone, or `package.module:factory`.
+        data: a registered task, a path (`.npz`, a folder of class folders), or a `Task`.
+        maximum: limits by cost, absolute or as a share of the original: `{"latency": "10ms", "params": "60%"}`.
+        budget: of time, everything included.
+        weights: a file of weights (`.safetensors`, `.pth` of tensors) for the network.
+        size: height and width that a backbone gets its images at; by default by time and limits.
+        only: layers (or beginnings of their names) that may be cut; all where empty.
+        keep: layers that may not be cut.
+        labels: whether the labels of the data count in recovery; otherwise the original alone teaches.
+        seed: one seed, one run.
+        device: where it is trained.
+        name: of the run; by default made of network, data and seed.
+        out: the folder that the run's folder lies in.
+        progress: who is told how it goes.
+        clock: tells the time in seconds that the budget is of.
+
+    Raises:
+        UsageError: a wrong name or value, a limit that no cut keeps, weights that do not fit.
+        ArchscoutError: the limits are not kept when the recovered network is measured again.
+    """
+    began = clock()
+    watch = progress or Silent()
+    budget = Budget.parse(budget) if isinstance(budget, str) else budget
+    if math.isinf(budget.seconds):
+        raise UsageError("shrink takes a budget of time: write, say, 10m.")
+    task = resolve_task(data)
+    source = _source(network, weights, size, only, keep)
+    costs = {text: create("cost", text) for text in maximum or {}}
+    name = name or re.sub(r"[^A-Za-z0-9._=-]+", "-", f"shrink-{source.name}-{task.name}-seed{seed}").strip("-")
+    folder = prepare_folder(Path(out), name)
+    with run_lock(folder):
+        config = {
+            "network": source.name, "data": task.digest, "maximum": {k: str(v) for k, v in (maximum or {}).items()},
+            "budget": str(budget), "seed": seed, "size": size, "only": list(only), "keep": list(keep), "labels": labels,
+        }  # fmt: skip
+        _same(folder, config, name)
+        if (folder / "metrics.json").is_file():
+            watch.say(f"run '{name}' is finished: this is its result (another --name or --seed starts a new one).")
+            return Result.read(folder)
+        torch.set_num_threads(1)
+        reserve = min(_RESERVE_SHARE * budget.seconds, _RESERVE_MOST)
+        work = _Work(folder, task, seed, device, watch, clock, began + budget.seconds - reserve, began)
+        return work.run(source, costs, maximum or {}, labels, name, str(budget), budget.seconds - reserve)
+
+
+def _same(folder: Path, config: Mapping[str, Any], name: str) -> None:
+    """The run's folder is of this very call, or new."""
+    file = folder / "shrink.json"
+    if file.is_file():
+        before = json.loads(file.read_text(encoding="utf-8"))
+        for key, value in config.items():
+            if before.get(key) != value:
+                raise UsageError(
+                    f"run '{name}' was started with {key} = {before.get(key)}, not {value}: repeat the first command "
+                    "to resume it, or start another with --name."
+                )
+    elif (folder / "metrics.json").is_file():
+        raise UsageError(f"run '{name}' is of another command: choose another --name.")
+    write_json(file, config)
+
+
+def _source(
+    network: nn.Module | str | Any,
+    weights: str | Path | None,
+    size: int | None,
+    only: Sequence[str],
+    keep: Sequence[str],
+) -> Source:
+    if isinstance(network, str) and network in names("backbone"):
+        backbone = create("backbone", network)
+        if weights is None:
+            backbone.file()  # says what to install
+
+        def of_backbone(task: Task, seconds: float) -> TrainedSpace:
+            side = size or size_for(task, seconds)
+            space = BackboneSpace(backbone, side, only=only, keep=keep)
+            return space
+
+        return Source(network, of_backbone, True)
+    if isinstance(network, str):
+        module, colon, factory = network.partition(":")
+        if not colon:
+            raise UsageError(
+                f"there is no backbone '{network}': use one of {', '.join(names('backbone'))}, or write "
+                "package.module:factory."
+            )
+        made, text = from_factory(module, factory), f"trained:{network}"
+    elif isinstance(network, torch.export.ExportedProgram):
+        made, text = network.module(), "trained:ExportedProgram"
+    elif isinstance(network, nn.Module):
+        made, text = network, f"trained:{type(network).__name__}"
+    else:
+        raise UsageError(f"a trained network is a torch.nn.Module or a name, not a {type(network).__name__}.")
+    if weights is not None:
+        made = fill(made, read_weights(Path(weights)), f"'{weights}'")
+    if size is not None:
+        raise UsageError("the size of images is a choice for backbones alone: resize the data (size=N) for a network.")
+
+    def of_module(task: Task, seconds: float) -> TrainedSpace:
+        return TrainedSpace(made, text, input_shape=task.input_shape, only=only, keep=keep)
+
+    return Source(text.removeprefix("trained:"), of_module, False)
+
+
+class _Work:
+    """A run under way."""
+
+    def __init__(
+        self,
+        folder: Path,
+        task: Task,
+        seed: int,
+        device: str,
+        watch: Progress,
+        clock: Clock,
+        end: float,
+        began: float,
+    ) -> None:
+        self.folder, self.task, self.seed, self.device, self.watch = folder, task, seed, device, watch
+        self.clock, self.end, self.began = clock, end, began
+        self.files = folder / "work"
+        self.files.mkdir(exist_ok=True)
+        self.seconds: dict[str, float] = {}
+        self.steps: list[dict[str, Any]] = []
+        """Accuracy and costs after each step, for the report."""
+        spent = self._recall("spent", float)
+        if spent is not None:
+            self.end -= spent
+            self.began -= spent
+
+    # -- what is kept between sittings ----------------------------------------------------------------------------
+
+    def _recall(self, key: str, kind: Callable[[Any], Any] = lambda value: value) -> Any:
+        file = self.files / f"{key}.json"
+        return kind(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
+
+    def _once(self, key: str, make: Callable[[], Any]) -> Any:
+        """A JSON value that is made once, whatever the number of sittings."""
+        value = self._recall(key)
+        if value is None:
+            value = make()
+            write_json(self.files / f"{key}.json", value)
+            self._spent()
+        return value
+
+    def _spent(self) -> None:
+        write_json(self.files / "spent.json", self.clock() - self.began)
+
+    def _phase(self, name: str, since: float) -> None:
+        self.seconds[name] = self.seconds.get(name, 0.0) + self.clock() - since
+
+    def _weights(self, key: str, network: nn.Module, make: Callable[[], Any]) -> None:
+        """Weights that are made once: `make` changes the network in place, and what comes of it is kept."""
+        file = self.files / f"{key}.safetensors"
+        kept = checkpoint.read(file, self.device)
+        if kept is None:
+            make()
+            checkpoint.write(file, network.state_dict(), {})
+            self._spent()
+        else:
+            network.load_state_dict(kept[0])
+
+    # -- the run --------------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        source: Source,
+        costs: Mapping[str, Cost],
+        maximum: Mapping[str, str | float],
+        labels: bool,
+        name: str,
+        budget: str,
+        seconds: float,
+    ) -> Result:
+        task, sealed = self.task, self.task.sealed()
+        start = self.clock()
+        space = source.make(sealed, seconds)
+        space = self._fitting(source, space, costs, maximum)
+        space.check_task(task)
+        network = space.adapted(task)
+        new_head = source.is_backbone or _outputs_differ(network, space)
+        self._phase("tracing", start)
+        for layer, reason in list(space.channels.whole.items())[:3]:
+            self.watch.say(f"layer {layer} stays whole: {reason}.")
+        setting = Setting(space, sealed, seed=self.seed, device=self.device)
+        for cost in costs.values():
+            cost.check(setting)
+        original = {text: self._measure(cost, network, space.widest, setting) for text, cost in costs.items()}
+        limits = {text: _limit(costs[text], text, str(maximum[text]), original[text].value) for text in costs}
+        broken = [text for text, limit in limits.items() if original[text].at_most > limit]
+
+        if isinstance(network, Adapted):
+            start = self.clock()
+            head = space.backbone.head if isinstance(space, BackboneSpace) else ""
+            self._weights("probe", network, lambda: probe(network, head, sealed, device=self.device))
+            self._phase("probe", start)
+            self._step("head on fixed features", network, space.widest, original)
+        if new_head or not broken:
+            share = _TRANSFER_SHARE if broken else 1.0
+            self._train("fine-tuning", network, share * (self.end - self.clock()), None, True)
+            self._step("fine-tuned", network, space.widest, original)
+        elif not source.is_backbone:
+            self._step("original", network, space.widest, original)
+        value, curve = self._value, self._curve
+        architecture, measured = space.widest, original
+        report: dict[str, Any] = {}
+        if broken:
+            teacher = copy.deepcopy(network).eval().requires_grad_(False)
+            space.module.load_state_dict(rating.inner(network).state_dict()) if not new_head else None
+            cutting = self._cut(network, space, setting, costs, limits)
+            architecture = space.parse(cutting["architecture"])
+            report = dict(cutting)
+            smaller = self._smaller(network, space, architecture)
+            self._step("cut", smaller, architecture, original)
+            self._train("recovery", smaller, self.end - self.clock(), teacher, labels)
+            network, value, curve = smaller, self._value, self._curve
+            measured = {text: self._measure(cost, network, architecture, setting) for text, cost in costs.items()}
+            self._step("recovered", network, architecture, measured)
+        for text, limit in limits.items():
+            if measured[text].at_most > limit:
+                raise ArchscoutError(
+                    f"the recovered network has {costs[text].key} = {measured[text].at_most:.4g} when measured again, "
+                    f"above the limit of {limit:.4g}: raise the limit, or repeat on a quieter machine."
+                )
+        return self._deliver(
+            space, network, architecture, value, curve, costs, limits, measured, original, report, name, budget, source
+        )
+
+    def _fitting(
+        self, source: Source, space: TrainedSpace, costs: Mapping[str, Cost], maximum: Mapping[str, str | float]
+    ) -> TrainedSpace:
+        return space
+
+    def _measure(self, cost: Cost, network: nn.Module, architecture: Architecture, setting: Setting) -> Measurement:
+        """The cost of a network as it is: latency is that of its deployed form, all others follow its structure."""
+        if isinstance(cost, Latency) and type(cost).measure is Latency.measure:
+            shape = self.task.input_shape
+            deployed = form(self.task.deploy(copy.deepcopy(network)), shape)
+            return until_trusted(
+                lambda: measure_module(
+                    deployed, shape, runtime=cost.runtime, batch=cost.batch, threads=cost.threads,
+                    precision=cost.precision, device=self.device,
+                )
+            )  # fmt: skip
+        return until_trusted(lambda: cost.measure(architecture, setting))
+
+    def _smaller(self, network: nn.Module, space: TrainedSpace, architecture: Architecture) -> nn.Module:
+        from archscout.networks.cutting import cut
+
+        groups = list(space.groups.values())
+        whole = copy.deepcopy(network)
+        if isinstance(whole, Adapted):
+            whole.network = cut(whole.network, groups, space.cut_of(architecture))
+            return whole
+        return cut(whole, groups, space.cut_of(architecture))
+
+    def _cut(
+        self,
+        network: nn.Module,
+        space: TrainedSpace,
+        setting: Setting,
+        costs: Mapping[str, Cost],
+        limits: Mapping[str, float],
+    ) -> dict[str, Any]:
+        """What is cut: the architecture as text, its harm, the order of units, and how each choice was rated."""
+        start = self.clock()
+
+        def make() -> dict[str, Any]:
+            x, y = self.task.tensors(self.task.train.head(4 * CALIBRATION), self.device)
+            rating.order_by_importance(network, space, self.task, x, y, 16)
+            held = self.task.valid if len(self.task.valid) else self.task.train
+            calibration, _ = self.task.tensors(held.head(CALIBRATION), self.device)
+            harms = rating.harms(network, space, calibration)
+            known = rating.accounts(network, space, calibration[:1])
+            self.watch.say(f"{sum(len(row) - 1 for row in harms.values())} cuts are rated.")
+
+            def measure(architecture: Architecture) -> dict[str, float]:
+                smaller = self._smaller(network, space, architecture)
+                # A second measurement differs: what is chosen keeps the limit with a margin.
+                return {
+                    text: self._measure(cost, smaller, architecture, setting).at_most / cost.margin
+                    for text, cost in costs.items()
+                }
+
+            chosen = plan(network, space, known, harms, limits, measure, calibration, seed=self.seed)
+            return {
+                "architecture": chosen.architecture.text,
+                "harm": chosen.harm,
+                "rated": chosen.rated,
+                "order": space.order,
+                "harms": {name: row.tolist() for name, row in harms.items()},
+            }
+
+        cutting: dict[str, Any] = self._once("cut", make)
+        space.order.update(cutting["order"])
+        self._phase("choosing what to cut", start)
+        return cutting
+
+    def _train(self, phase: str, network: nn.Module, seconds: float, teacher: nn.Module | None, labels: bool) -> None:
+        start = self.clock()
+
+        def note(row: dict[str, float]) -> None:
+            metric = row.get(f"valid_{self.task.metric}")
+            self.watch.update(phase, row["epoch"], None, metric, max(0.0, self.end - self.clock()))
+            self._spent()
+
+        def make() -> None:
+            outcome = fine_tune(
+                network, self.task.sealed(), seconds, seed=self.seed, clock=self.clock, teacher=teacher, labels=labels,
+                folder=self.files / phase, device=self.device, on_epoch=note,
+                epochs=self._recall(f"{phase}-epochs"),
+            )  # fmt: skip
+            write_json(self.files / f"{phase}-curve.json", [dict(row) for row in outcome.curve])
+
+        self._weights(phase, network, make)
+        self._curve = self._recall(f"{phase}-curve") or []
+        self._phase(phase, start)
+
+    _curve: Sequence[Mapping[str, float]] = ()
+    _value: float = math.nan
+
+    def _step(
+        self, what: str, network: nn.Module, architecture: Architecture, measured: Mapping[str, Measurement]
+    ) -> None:
+        """Note what the network is worth on the validation split after a step."""
+        network.eval()
+        outputs = predict(network, self.task, self.task.valid, device=self.device)
+        self._value = self.task.measure(outputs, torch.as_tensor(self.task.valid.y))
+        self.steps.append(
+            {"step": what, f"valid_{self.task.metric}": self._value, "seconds": self.clock() - self.began}
+        )
+        self.watch.say(f"{what}: {self.task.metric} {self._value:.4g} on validation.")
+
+    def _deliver(
+        self,
+        space: TrainedSpace,
+        network: nn.Module,
+        architecture: Architecture,
+        value: float,
+        curve: Sequence[Mapping[str, float]],
+        costs: Mapping[str, Cost],
+        limits: Mapping[str, float],
+        measured: Mapping[str, Measurement],
+        original: Mapping[str, Measurement],
+        cutting: Mapping[str, Any],
+        name: str,
+        budget: str,
+        source: Source,
+    ) -> Result:
+        setting = Setting(space, self.task.sealed(), seed=self.seed, device=self.device)
+        by_key = {costs[text].key: measurement for text, measurement in measured.items()}
+        whole = {costs[text].key: measurement for text, measurement in original.items()}
+        for text in REPORTED:
+            cost: Cost = create("cost", text)
+            if cost.key not in by_key:
+                by_key[cost.key] = self._measure(cost, network, architecture, setting)
+            if cost.key not in whole:
+                same = architecture == space.widest
+                whole[cost.key] = by_key[cost.key] if same else cost.measure(space.widest, setting)
+        trial = Trial(
+            number=0, architecture=architecture, canonical=space.canonical(architecture), estimator="trained",
+            fidelity=len(curve), status="completed", value=self.task.metric.oriented(value), seconds=0.0,
+            curve=tuple(dict(row) for row in curve), seed=self.seed,
+        )  # fmt: skip
+        constraints = [Constraint(text, costs[text].key, limit) for text, limit in limits.items()]
+        extra = {
+            "run": name, "method": "shrink", "estimator": "trained", "objectives": [str(self.task.metric)],
+            "constraints": [{"name": c.cost, "key": c.key, "limit": c.limit} for c in constraints],
+            "budget": budget, "epochs": len(curve), "conditions": conditions(1, self.device), "finalists": [],
+            "pareto": [], "trials": 1, "failed_trials": 0, "scored": int(cutting.get("rated", 0)), "failures": [],
+            "rejected": 0, "feasibility": None, "notes": {}, "seconds": self.seconds,
+            "original": {
+                "network": source.name,
+                "costs": {key: measurement.value for key, measurement in whole.items()},
+                "steps": self.steps,
+                "whole": space.channels.whole,
+                "cuts": _cuts(space, architecture),
+                "harm": cutting.get("harm"),
+            },
+        }  # fmt: skip
+        result = package(self.folder, space, self.task, trial, network.eval(), by_key, self.seed, extra, None)
+        shutil.rmtree(self.files, ignore_errors=True)
+        return result
+
+
+def _cuts(space: TrainedSpace, architecture: Architecture) -> list[dict[str, Any]]:
+    """What an architecture takes away, choice by choice."""
+    return [
+        {"choice": choice.name, "before": choice.options[0], "after": architecture[choice.name]}
+        for choice in space.choices
+        if architecture[choice.name] != choice.options[0]
+    ]
+
+
+def _outputs_differ(network: nn.Module, space: TrainedSpace) -> bool:
+    ours = {name: tensor.shape for name, tensor in rating.inner(network).state_dict().items()}
+    return ours != {name: tensor.shape for name, tensor in space.module.state_dict().items()}
+
+
+def _limit(cost: Cost, text: str, limit: str, original: float) -> float:
+    """A limit in the cost's unit: absolute, or a share of what the original costs."""
+    if match := re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*%\s*", limit):
+        share = float(match[1]) / 100
+        if share <= 0:
+            raise UsageError(f"the limit {text}={limit} must be above zero.")
+        return share * original
+    return cost.quantity(limit, text)
