@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -123,6 +123,15 @@ def shrink(network: nn.Module | str | Any, data: Task | Path | str, **options: A
     from archscout.shrink.run import shrink as run_shrink
 
     return _with_page(run_shrink(network, data, **options))
+
+
+def shrink_front(
+    network: nn.Module | str | Any, data: Task | Path | str, limits: Sequence[str], **options: Any
+) -> list[Result]:
+    """One network for each limit of latency (`["5ms", "10ms"]`), from one transfer; see `shrink`."""
+    from archscout.shrink.run import shrink_front as run_front
+
+    return [_with_page(result) for result in run_front(network, data, limits, **options)]
 
 
 def simulate(

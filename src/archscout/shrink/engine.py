@@ -28,7 +28,7 @@ _CLOSE = 0.97
 
 @dataclass(frozen=True)
 class Plan:
-    """What is cut: the architecture, the harm before recovery (divergence), its costs, and how many were rated whole."""
+    """What is cut: the architecture, the harm before recovery (divergence), costs, how many were rated whole."""
 
     architecture: Architecture
     harm: float
@@ -72,7 +72,7 @@ def plan(
     with torch.no_grad():
         original = network(x)
     _check_smallest(space, harms, limits, measure)
-    weights = {name: 1.0 for name in harms}
+    weights = dict.fromkeys(harms, 1.0)
     rng = stream(seed, "shrink")
     best: Plan | None = None
     rated: dict[str, tuple[Architecture, float]] = {}
@@ -118,8 +118,8 @@ def _check_smallest(
     for name, limit in limits.items():
         if costs[name] > limit:
             raise UsageError(
-                f"no cut of this network keeps {name} <= {limit:.4g}: the smallest one has {costs[name]:.4g}; raise the "
-                "limit, give smaller images, or begin with a smaller network."
+                f"no cut of this network keeps {name} <= {limit:.4g}: the smallest one has {costs[name]:.4g}; raise "
+                "the limit, give smaller images, or begin with a smaller network."
             )
 
 
@@ -146,7 +146,7 @@ def _solve(
     choices = space.choices
     here = accounts.costs(around)
     tables: dict[str, list[np.ndarray]] = {name: [] for name in limits}
-    present = {name: 0.0 for name in limits}
+    present = dict.fromkeys(limits, 0.0)
     for choice in choices:
         rows = [accounts.costs({**around, choice.name: option}) for option in choice.options]
         for name in limits:

@@ -8,6 +8,7 @@ by an integer programme (HiGHS, through `scipy.optimize.milp`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -163,4 +164,4 @@ def _several(
         return None
     if found.x is None:
         raise ArchscoutError(f"the choice of options could not be made: {found.message}")
-    return [int(np.argmax(found.x[start:end])) for start, end in zip(starts[:-1], starts[1:], strict=True)]
+    return [int(np.argmax(found.x[start:end])) for start, end in pairwise(starts)]

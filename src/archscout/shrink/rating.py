@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +18,7 @@ from archscout.backbones.adapted import Adapted
 from archscout.core.choice import Option
 from archscout.core.task import Task
 from archscout.networks.cutting import Cut
-from archscout.spaces.trained import DROP, TrainedSpace
+from archscout.spaces.trained import TrainedSpace
 
 
 def inner(network: nn.Module) -> nn.Module:
@@ -39,7 +41,7 @@ def divergence(outputs: Tensor, original: Tensor) -> float:
 
 @contextmanager
 def hidden(network: nn.Module, space: TrainedSpace, what: Cut) -> Iterator[None]:
-    """The network as if it were cut, for a while: nothing reads what is cut (see `archscout.networks.cutting.masked`)."""
+    """The network as if it were cut, for a while: nothing reads what is cut (as in `archscout.networks.cutting`)."""
     part = inner(network)
     tensors = dict(part.named_parameters())
     before: dict[str, Tensor] = {}
@@ -189,17 +191,17 @@ class Accounts:
         params = 0.0
         for name, shape in self.sizes.items():
             if not inside(name):
-                left = np.prod([size - gone.get((name, axis), 0) for axis, size in enumerate(shape)])
-                layer = name.rpartition(".")[0]
-                if name.endswith(".weight") and layer in what.kernels:
-                    left = left * (what.kernels[layer] / shape[-1]) ** (len(shape) - 2)
-                params += float(left)
+                left = math.prod(float(size - gone.get((name, axis), 0)) for axis, size in enumerate(shape))
+                owner = name.rpartition(".")[0]
+                if name.endswith(".weight") and owner in what.kernels:
+                    left *= (what.kernels[owner] / shape[-1]) ** (len(shape) - 2)
+                params += left
         macs = seconds = 0.0
         for layer in self.layers:
             if inside(layer.name):
                 continue
             shape = self.sizes[layer.weight]
-            share = float(np.prod([1 - gone.get((layer.weight, axis), 0) / size for axis, size in enumerate(shape)]))
+            share = math.prod(1 - gone.get((layer.weight, axis), 0) / size for axis, size in enumerate(shape))
             if layer.name in what.kernels:
                 share *= (what.kernels[layer.name] / shape[-1]) ** (len(shape) - 2)
             macs += layer.macs * share
@@ -214,8 +216,6 @@ FLOOR = 0.15
 
 def accounts(network: nn.Module, space: TrainedSpace, example: Tensor, runs: int = 5) -> Accounts:
     """Measure the layers of a network on an example (a batch of 1): the least time of a few runs each."""
-    import time
-
     part = inner(network)
     known = Accounts(space, {name: tuple(p.shape) for name, p in part.named_parameters()})
     begun: dict[str, float] = {}
@@ -260,8 +260,3 @@ def accounts(network: nn.Module, space: TrainedSpace, example: Tensor, runs: int
             else:
                 known.others[name] = least
     return known
-
-
-def is_dropped(architecture: Mapping[str, Option], block: str) -> bool:
-    """Whether an architecture leaves a block out."""
-    return architecture.get(f"{block}.block") == DROP

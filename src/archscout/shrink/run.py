@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import math
 import re
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -23,10 +25,11 @@ from archscout.core.cost import Constraint, Cost, Measurement
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import Setting
 from archscout.core.registry import create, names
-from archscout.core.task import Task
+from archscout.core.task import Split, Task
 from archscout.core.trial import Trial
-from archscout.costs.latency import Latency, measure_module, until_trusted
+from archscout.costs.latency import FULL, QUICK, Latency, Protocol, measure_module, until_trusted
 from archscout.deploy.form import form
+from archscout.estimators.final import parted
 from archscout.search.budget import Budget
 from archscout.search.choose import REPORTED
 from archscout.search.finish import conditions
@@ -39,12 +42,14 @@ from archscout.shrink.engine import plan
 from archscout.shrink.transfer import Clock, fine_tune, probe, size_for
 from archscout.spaces.trained import BackboneSpace, TrainedSpace, from_factory
 from archscout.store.lock import run_lock
+from archscout.tasks.images import ImageClassification
 from archscout.training import checkpoint
 from archscout.training.trainer import predict
 
 CALIBRATION = 64
 """Examples that cuts are rated on."""
 
+_COMMON = ("probe", "fine-tuning")
 _RESERVE_SHARE, _RESERVE_MOST = 0.15, 15.0
 _TRANSFER_SHARE = 0.4
 """Of the time, what goes to fine-tuning before anything is cut, where the head is new."""
@@ -76,6 +81,7 @@ def shrink(
     out: str | Path = "runs",
     progress: Progress | None = None,
     clock: Clock = time.monotonic,
+    shared: Path | None = None,
 ) -> Result:
     """Make a trained network small enough for measured limits, at the least loss; the same call resumes.
 
@@ -98,6 +104,7 @@ def shrink(
         out: the folder that the run's folder lies in.
         progress: who is told how it goes.
         clock: tells the time in seconds that the budget is of.
+        shared: a folder for what runs that differ in limits alone have in common: head and fine-tuning.
 
     Raises:
         UsageError: a wrong name or value, a limit that no cut keeps, weights that do not fit.
@@ -124,8 +131,66 @@ def shrink(
             return Result.read(folder)
         torch.set_num_threads(1)
         reserve = min(_RESERVE_SHARE * budget.seconds, _RESERVE_MOST)
-        work = _Work(folder, task, seed, device, watch, clock, began + budget.seconds - reserve, began)
+        work = _Work(folder, task, seed, device, watch, clock, began + budget.seconds - reserve, began, shared)
         return work.run(source, costs, maximum or {}, labels, name, str(budget), budget.seconds - reserve)
+
+
+def shrink_front(
+    network: nn.Module | str | Any,
+    data: Task | Path | str,
+    limits: Sequence[str],
+    *,
+    maximum: Mapping[str, str | float] | None = None,
+    budget: str | Budget = "10m",
+    name: str | None = None,
+    out: str | Path = "runs",
+    **options: Any,
+) -> list[Result]:
+    """One network for each limit of latency, from one transfer: runs `NAME-LIMIT`, in equal shares of the budget.
+
+    `NAME/front.json` has what each came to. For the rest see `shrink`. Raises `UsageError` for limits that are none.
+    """
+    wanted = [limit.strip() for limit in limits if limit.strip()]
+    if not wanted or len(set(wanted)) < len(wanted):
+        raise UsageError(f"'{','.join(limits)}' are no limits of latency: write, say, 5ms,10ms,20ms.")
+    for limit in wanted:
+        _limit(create("cost", "latency"), "latency", limit, 1.0)
+    task = resolve_task(data)
+    whole = Budget.parse(budget) if isinstance(budget, str) else budget
+    source = network if isinstance(network, str) else type(network).__name__
+    name = name or re.sub(r"[^A-Za-z0-9._=-]+", "-", f"shrink-{source}-{task.name}-seed{options.get('seed', 0)}").strip(
+        "-"
+    )
+    folder = prepare_folder(Path(out), name)
+    results = []
+    for limit in wanted:
+        each = name + "-" + limit.replace("%", "percent")
+        limited, share = {**(maximum or {}), "latency": limit}, Budget(whole.seconds / len(wanted))
+        results.append(
+            shrink(network, task, maximum=limited, budget=share, name=each, out=out, shared=folder, **options)
+        )
+    metric = str(task.metric)
+    rows = [
+        {"limit": limit, "run": str(result.metrics["run"]), f"valid_{metric}": result.metrics[f"valid_{metric}"],
+         f"test_{metric}": result.metrics[f"test_{metric}"], "costs": result.metrics["costs"]}
+        for limit, result in zip(wanted, results, strict=True)
+    ]  # fmt: skip
+    write_json(folder / "front.json", rows)
+    return results
+
+
+def _learned(task: Task, seed: int) -> Task:
+    """The task as weights learn it: of validation examples that were drawn from the training examples, most too."""
+    sealed = task.sealed()
+    if "valid" not in task.drawn:
+        return sealed
+    parts, held = parted(sealed, seed)
+    if held is None:
+        return sealed
+    joined = Split(np.concatenate([task.train.x, parts.valid.x]), np.concatenate([task.train.y, parts.valid.y]))
+    # What inputs are normalised by stays, for the network has it built in.
+    fixed: dict[str, Any] = {"statistics": (task.mean, task.std)} if isinstance(task, ImageClassification) else {}
+    return dataclasses.replace(sealed, train=joined, valid=held, **fixed)
 
 
 def _same(folder: Path, config: Mapping[str, Any], name: str) -> None:
@@ -158,8 +223,7 @@ def _source(
 
         def of_backbone(task: Task, seconds: float) -> TrainedSpace:
             side = size or size_for(task, seconds)
-            space = BackboneSpace(backbone, side, only=only, keep=keep)
-            return space
+            return BackboneSpace(backbone, side, only=only, keep=keep)
 
         return Source(network, of_backbone, True)
     if isinstance(network, str):
@@ -200,11 +264,14 @@ class _Work:
         clock: Clock,
         end: float,
         began: float,
+        shared: Path | None,
     ) -> None:
         self.folder, self.task, self.seed, self.device, self.watch = folder, task, seed, device, watch
         self.clock, self.end, self.began = clock, end, began
         self.files = folder / "work"
         self.files.mkdir(exist_ok=True)
+        self.shared = shared
+        self.learned = _learned(task, seed)
         self.seconds: dict[str, float] = {}
         self.steps: list[dict[str, Any]] = []
         """Accuracy and costs after each step, for the report."""
@@ -236,7 +303,8 @@ class _Work:
 
     def _weights(self, key: str, network: nn.Module, make: Callable[[], Any]) -> None:
         """Weights that are made once: `make` changes the network in place, and what comes of it is kept."""
-        file = self.files / f"{key}.safetensors"
+        common = self.shared is not None and key in _COMMON
+        file = (self.shared if common and self.shared is not None else self.files) / f"{key}.safetensors"
         kept = checkpoint.read(file, self.device)
         if kept is None:
             make()
@@ -260,7 +328,6 @@ class _Work:
         task, sealed = self.task, self.task.sealed()
         start = self.clock()
         space = source.make(sealed, seconds)
-        space = self._fitting(source, space, costs, maximum)
         space.check_task(task)
         network = space.adapted(task)
         new_head = source.is_backbone or _outputs_differ(network, space)
@@ -274,14 +341,14 @@ class _Work:
         limits = {text: _limit(costs[text], text, str(maximum[text]), original[text].value) for text in costs}
         broken = [text for text, limit in limits.items() if original[text].at_most > limit]
 
-        if isinstance(network, Adapted):
+        if isinstance(network, Adapted) and isinstance(space, BackboneSpace):
             start = self.clock()
-            head = space.backbone.head if isinstance(space, BackboneSpace) else ""
-            self._weights("probe", network, lambda: probe(network, head, sealed, device=self.device))
+            adapted, head = network, space.backbone.head
+            self._weights("probe", network, lambda: probe(adapted, head, sealed, device=self.device))
             self._phase("probe", start)
             self._step("head on fixed features", network, space.widest, original)
         if new_head or not broken:
-            share = _TRANSFER_SHARE if broken else 1.0
+            share = _TRANSFER_SHARE if broken or self.shared is not None else 1.0
             self._train("fine-tuning", network, share * (self.end - self.clock()), None, True)
             self._step("fine-tuned", network, space.widest, original)
         elif not source.is_backbone:
@@ -311,23 +378,37 @@ class _Work:
             space, network, architecture, value, curve, costs, limits, measured, original, report, name, budget, source
         )
 
-    def _fitting(
-        self, source: Source, space: TrainedSpace, costs: Mapping[str, Cost], maximum: Mapping[str, str | float]
-    ) -> TrainedSpace:
-        return space
-
-    def _measure(self, cost: Cost, network: nn.Module, architecture: Architecture, setting: Setting) -> Measurement:
+    def _measure(
+        self,
+        cost: Cost,
+        network: nn.Module,
+        architecture: Architecture,
+        setting: Setting,
+        protocol: Protocol = FULL,
+    ) -> Measurement:
         """The cost of a network as it is: latency is that of its deployed form, all others follow its structure."""
         if isinstance(cost, Latency) and type(cost).measure is Latency.measure:
             shape = self.task.input_shape
             deployed = form(self.task.deploy(copy.deepcopy(network)), shape)
-            return until_trusted(
-                lambda: measure_module(
-                    deployed, shape, runtime=cost.runtime, batch=cost.batch, threads=cost.threads,
-                    precision=cost.precision, device=self.device,
+
+            def once() -> Measurement:
+                return measure_module(
+                    deployed,
+                    shape,
+                    runtime=cost.runtime,
+                    batch=cost.batch,
+                    threads=cost.threads,
+                    precision=cost.precision,
+                    device=self.device,
+                    protocol=protocol,
                 )
-            )  # fmt: skip
-        return until_trusted(lambda: cost.measure(architecture, setting))
+
+            return until_trusted(once) if protocol is FULL else once()
+        return (
+            until_trusted(lambda: cost.measure(architecture, setting))
+            if not cost.exact
+            else cost.measure(architecture, setting)
+        )
 
     def _smaller(self, network: nn.Module, space: TrainedSpace, architecture: Architecture) -> nn.Module:
         from archscout.networks.cutting import cut
@@ -363,7 +444,7 @@ class _Work:
                 smaller = self._smaller(network, space, architecture)
                 # A second measurement differs: what is chosen keeps the limit with a margin.
                 return {
-                    text: self._measure(cost, smaller, architecture, setting).at_most / cost.margin
+                    text: self._measure(cost, smaller, architecture, setting, QUICK).at_most / cost.margin
                     for text, cost in costs.items()
                 }
 
@@ -391,7 +472,7 @@ class _Work:
 
         def make() -> None:
             outcome = fine_tune(
-                network, self.task.sealed(), seconds, seed=self.seed, clock=self.clock, teacher=teacher, labels=labels,
+                network, self.learned, seconds, seed=self.seed, clock=self.clock, teacher=teacher, labels=labels,
                 folder=self.files / phase, device=self.device, on_epoch=note,
                 epochs=self._recall(f"{phase}-epochs"),
             )  # fmt: skip
@@ -409,8 +490,9 @@ class _Work:
     ) -> None:
         """Note what the network is worth on the validation split after a step."""
         network.eval()
-        outputs = predict(network, self.task, self.task.valid, device=self.device)
-        self._value = self.task.measure(outputs, torch.as_tensor(self.task.valid.y))
+        valid = self.learned.valid
+        outputs = predict(network, self.learned, valid, device=self.device)
+        self._value = self.task.measure(outputs, torch.as_tensor(valid.y))
         self.steps.append(
             {"step": what, f"valid_{self.task.metric}": self._value, "seconds": self.clock() - self.began}
         )

@@ -127,8 +127,8 @@ def probe(network: Adapted, head: str, task: Task, *, device: str = "cpu") -> fl
     bias[rows] = torch.as_tensor(intercepts, dtype=torch.float32)
     layer = network.network.get_submodule(head)
     with torch.no_grad():
-        layer.weight.copy_(weight)  # type: ignore[operator, union-attr]
-        layer.bias.copy_(bias - weight @ mean)  # type: ignore[operator, union-attr]
+        layer.weight.copy_(weight)  # type: ignore[operator]
+        layer.bias.copy_(bias - weight @ mean)  # type: ignore[operator]
     return best
 
 

@@ -179,8 +179,10 @@ class TrainedSpace(Space):
             raise UsageError(
                 f"networks of '{self.name}' share no weights while they train: use a method that trains them alone."
             )
-        network = cut(self.adapted(task), list(self.groups.values()), self.cut_of(pick.architecture))
-        return network.to(torch.get_default_device()).train()
+        device = torch.get_default_device()
+        with torch.device("cpu"):  # where its weights are
+            network = cut(self.adapted(task), list(self.groups.values()), self.cut_of(pick.architecture))
+        return network.to(device).train()
 
     def check_task(self, task: Task) -> None:
         try:
@@ -189,7 +191,8 @@ class TrainedSpace(Space):
         except Exception as error:
             reason = str(error).strip().partition("\n")[0].rstrip(".")
             raise UsageError(
-                f"network '{self.name}' cannot run on inputs of shape {task.input_shape} (task '{task.name}'): {reason}."
+                f"network '{self.name}' cannot run on inputs of shape {task.input_shape} (task '{task.name}'): "
+                f"{reason}."
             ) from error
         shape = tuple(getattr(outputs, "shape", ()))
         if shape[:2] != (2, task.outputs):
@@ -214,7 +217,7 @@ class BackboneSpace(TrainedSpace):
     ) -> None:  # fmt: skip
         if not isinstance(size, int) or size < 32:
             raise UsageError(f"the size of a backbone's images must be a whole number of 32 and more, not {size}.")
-        self.backbone, self.size = backbone, size
+        self.backbone, self.side = backbone, size
         network = backbone.network() if weights else backbone.structure().eval()
         # Its batch normalisation would be frozen in any further training: folded, it takes no time and no memory.
         network = form(network, (3, size, size), checked=False)
@@ -232,20 +235,23 @@ class BackboneSpace(TrainedSpace):
             )
         network = with_head(copy.deepcopy(self.module), self.backbone.head, task.outputs)
         span = _span(task)
-        mean, std = [float(each) * span for each in task.mean], [float(each) * span for each in task.std]
-        return Adapted(network, self.size, self.backbone.mean, self.backbone.std, mean, std)
+        colours: Any = task
+        mean, std = [float(each) * span for each in colours.mean], [float(each) * span for each in colours.std]
+        return Adapted(network, self.side, self.backbone.mean, self.backbone.std, mean, std)
 
     def network(self, task: Task, pick: Pick) -> nn.Module:
         if not isinstance(pick, ArchitecturePick):
             return super().network(task, pick)
-        whole = self.adapted(task)
-        assert isinstance(whole, Adapted)
-        whole.network = cut(whole.network, list(self.groups.values()), self.cut_of(pick.architecture))
-        return whole.to(torch.get_default_device()).train()
+        device = torch.get_default_device()
+        with torch.device("cpu"):
+            whole = self.adapted(task)
+            assert isinstance(whole, Adapted)
+            whole.network = cut(whole.network, list(self.groups.values()), self.cut_of(pick.architecture))
+        return whole.to(device).train()
 
 
 @register("space", "trained")
-def trained(source: str, size: int | None = None, input: str | None = None) -> TrainedSpace:  # noqa: A002
+def trained(source: str, size: int | None = None, input: str | None = None) -> TrainedSpace:
     """What can be cut of a trained network: a backbone by name, or package.module:factory.
 
     Args:

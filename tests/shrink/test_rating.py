@@ -1,0 +1,136 @@
+"""Harms, importance and costs of cuts against doing them."""
+
+import copy
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from archscout.core.estimator import Setting
+from archscout.core.registry import create
+from archscout.core.seeds import stream
+from archscout.networks.cutting import cut
+from archscout.networks.pick import build
+from archscout.shrink import rating
+from archscout.shrink.engine import plan
+from archscout.spaces.trained import TrainedSpace
+from archscout.testing.tasks import tiny_task
+
+_spec = importlib.util.spec_from_file_location("zoo", Path(__file__).parents[1] / "networks" / "zoo.py")
+zoo = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(zoo)
+
+TASK = tiny_task((3, 16, 16), classes=5)
+X, Y = TASK.tensors(TASK.train)
+
+
+@pytest.fixture(scope="module", params=["resnet", "mobilenet", "unet", "vit"])
+def space(request: pytest.FixtureRequest) -> TrainedSpace:
+    return TrainedSpace(zoo.zoo_network(request.param), input_shape=(3, 16, 16))
+
+
+def test_a_hidden_cut_answers_as_the_cut_network_and_is_undone(space: TrainedSpace) -> None:
+    network = copy.deepcopy(space.module)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    rng = stream(0)
+    with torch.no_grad():
+        for _ in range(5):
+            what = space.cut_of(space.sample(rng))
+            smaller = cut(network, list(space.groups.values()), what)
+            with rating.hidden(network, space, what):
+                torch.testing.assert_close(network(X[:4]), smaller(X[:4]), rtol=1e-4, atol=1e-5)
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+
+
+def test_accounts_are_exact(space: TrainedSpace) -> None:
+    task = TASK if space.name != "trained:UNet" else tiny_task((3, 16, 16), classes=2)
+    setting = Setting(space, task)
+    known = rating.accounts(space.module, space, X[:1])
+    params, macs = create("cost", "params"), create("cost", "macs")
+    rng = stream(1)
+    products = 0.0
+    if space.name == "trained:ViT":  # matrix products of attention are no layers
+        products = macs.measure(space.widest, setting).value - known.costs(space.widest)["macs"]
+    for _ in range(5):
+        architecture = space.simplify(space.sample(rng))
+        counted = known.costs(architecture)
+        assert counted["params"] == params.measure(architecture, setting).value
+        if not products:
+            assert counted["macs"] == pytest.approx(macs.measure(architecture, setting).value, rel=1e-9)
+        assert 0 < counted["latency"] <= known.costs(space.widest)["latency"]
+
+
+def test_divergence() -> None:
+    outputs = torch.randn(6, 4)
+    assert rating.divergence(outputs, outputs) == pytest.approx(0, abs=1e-6)
+    p, q = torch.tensor([[0.5, 0.5]]), torch.tensor([[0.9, 0.1]])
+    expected = 0.5 * np.log(0.5 / 0.9) + 0.5 * np.log(0.5 / 0.1)
+    assert rating.divergence(q.log(), p.log()) == pytest.approx(expected, rel=1e-5)
+    assert rating.divergence(torch.zeros(3, 1), torch.ones(3, 1)) == 1
+
+
+def test_units_are_ordered_by_what_the_loss_owes_them() -> None:
+    """Against the definition: the gradient of the loss with respect to a gate on each unit's inputs, by hand."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 256, 8), nn.ReLU(), nn.Linear(8, 5)).eval()
+    space = TrainedSpace(network, input_shape=(3, 16, 16))
+    whole = copy.deepcopy(space.module)
+    rating.order_by_importance(whole, space, TASK, X, Y, 16)
+    expected = torch.zeros(8)
+    for start in range(0, 48, 16):
+        gate = torch.ones(8, requires_grad=True)
+        hidden = whole[2](whole[1](X[start : start + 16].flatten(1))) * gate
+        loss = TASK.loss(whole[3](hidden), Y[start : start + 16])
+        expected += torch.autograd.grad(loss, gate)[0].square()
+    assert space.order["1"] == expected.argsort(descending=True).tolist()
+    assert all(parameter.requires_grad for parameter in whole.parameters())
+
+
+def test_harms_are_those_of_single_cuts() -> None:
+    space = TrainedSpace(zoo.zoo_network("resnet"), input_shape=(3, 16, 16))
+    harms = rating.harms(space.module, space, X[:16])
+    with torch.no_grad():
+        original = space.module(X[:16])
+        for choice in space.choices:
+            assert harms[choice.name][0] == 0 and (np.diff(harms[choice.name]) >= 0).all()
+            one = space.architecture(dict(space.widest) | {choice.name: choice.options[1]})
+            smaller = build(space, one, TASK).eval()
+            assert harms[choice.name][1] == pytest.approx(rating.divergence(smaller(X[:16]), original), abs=1e-5)
+
+
+@pytest.mark.parametrize("limits", [{"params": 0.5}, {"params": 0.7, "macs": 0.5}])
+def test_a_plan_keeps_its_limits_and_beats_chance(limits: dict[str, float]) -> None:
+    space = TrainedSpace(zoo.zoo_network("resnet"), input_shape=(3, 16, 16))
+    setting, network = Setting(space, TASK), space.module
+    costs = {name: create("cost", name) for name in limits}
+
+    def measure(architecture):
+        return {name: cost.measure(architecture, setting).value for name, cost in costs.items()}
+
+    absolute = {name: share * measure(space.widest)[name] for name, share in limits.items()}
+    rating.order_by_importance(network, space, TASK, X, Y, 16)
+    harms = rating.harms(network, space, X)
+    known = rating.accounts(network, space, X[:1])
+    chosen = plan(network, space, known, harms, absolute, measure, X, seed=0)
+    assert all(measure(chosen.architecture)[name] <= limit for name, limit in absolute.items())
+    with torch.no_grad():
+        original = network(X)
+    rng = stream(0)
+    drawn = [space.sample(rng) for _ in range(300)]
+    fitting = [a for a in drawn if all(known.costs(a)[name] <= limit for name, limit in absolute.items())]
+    assert len(fitting) >= 3
+    assert chosen.harm <= min(rating.harm_of(network, space, a, X, original) for a in fitting)
+
+
+def test_the_same_seed_plans_the_same() -> None:
+    space = TrainedSpace(zoo.zoo_network("mobilenet"), input_shape=(3, 16, 16))
+    harms = rating.harms(space.module, space, X[:16])
+    known = rating.accounts(space.module, space, X[:1])
+
+    def again():
+        limit = {"params": 0.6 * known.costs(space.widest)["params"]}
+        return plan(space.module, space, known, harms, limit, lambda a: known.costs(a), X[:16], seed=4).architecture
+
+    assert again() == again()

@@ -1,0 +1,188 @@
+"""Whole runs from trained networks: limits are kept, the files are those of any run, bad input is one sentence."""
+
+import dataclasses
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+import archscout
+from archscout.core.errors import DataError, UsageError
+from archscout.shrink import run as runs
+from archscout.shrink.run import shrink
+from archscout.shrink.transfer import fine_tune, outlook, probe, size_for
+from archscout.spaces.trained import BackboneSpace
+from archscout.testing.tasks import tiny_task
+from archscout.training.recipe import Recipe
+from archscout.training.trainer import predict, train
+
+_spec = importlib.util.spec_from_file_location("zoo", Path(__file__).parents[1] / "networks" / "zoo.py")
+zoo = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(zoo)
+_spec = importlib.util.spec_from_file_location(
+    "trained_space", Path(__file__).parents[1] / "spaces" / "test_trained.py"
+)
+trained_space = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(trained_space)
+
+TASK = tiny_task((3, 16, 16), classes=5, examples=60)
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    network = zoo.zoo_network("resnet")
+    train(network, TASK, Recipe(8, 16, learning_rate=0.05), seed=0)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def finished(network: nn.Module, tmp_path_factory: pytest.TempPathFactory):
+    out = tmp_path_factory.mktemp("runs")
+    maximum = {"params": "50%", "macs": "70%"}
+    return archscout.shrink(network, TASK, maximum=maximum, budget="6s", out=out, name="run")
+
+
+def test_limits_are_kept_and_the_result_is_a_run(finished, network: nn.Module) -> None:
+    metrics, folder = finished.metrics, finished.folder
+    original = metrics["original"]["costs"]
+    assert metrics["costs"]["params"] <= 0.5 * original["params"]
+    assert metrics["costs"]["macs"] <= 0.7 * original["macs"]
+    assert original["params"] == sum(p.numel() for p in network.parameters())
+    assert metrics["test_accuracy"] > 0.8, "the patterns are easy: recovery must learn them again"
+    assert [step["step"] for step in metrics["original"]["steps"]] == ["original", "cut", "recovered"]
+    assert metrics["original"]["cuts"] and metrics["original"]["whole"] == {"fc": "it is an output of the network"}
+    assert {file.name for file in folder.iterdir()} >= {
+        "network.safetensors", "network.onnx", "metrics.json", "report.json", "report.html", "architecture.json",
+    }  # fmt: skip
+    assert not (folder / "work").exists()
+
+
+def test_its_network_loads_and_answers_as_the_onnx_file(finished, network: nn.Module) -> None:
+    loaded = archscout.load(finished.folder, space=network)
+    x = torch.from_numpy(TASK.test.x).permute(0, 3, 1, 2).float()
+    with torch.no_grad():
+        answers = loaded(x)
+    assert float((answers.argmax(1).numpy() == TASK.test.y).mean()) == finished.metrics["test_accuracy"]
+    session = onnxruntime.InferenceSession(finished.folder / "network.onnx")
+    np.testing.assert_allclose(session.run(None, {"input": x.numpy()})[0], answers.numpy(), rtol=1e-3, atol=1e-3)
+    with pytest.raises(UsageError, match=r"began with a network of your own .ResNet.: give it once more"):
+        archscout.load(finished.folder)
+
+
+def test_the_same_call_again_is_the_same_result_and_another_is_refused(finished, network: nn.Module) -> None:
+    options = {"budget": "6s", "out": finished.folder.parent, "name": "run"}
+    maximum = {"params": "50%", "macs": "70%"}
+    assert shrink(network, TASK, maximum=maximum, **options).metrics == finished.metrics
+    with pytest.raises(UsageError, match=r"was started with maximum = .*, not .*: repeat the first command"):
+        shrink(network, TASK, maximum={"params": "40%"}, **options)
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_goes_on(
+    network: nn.Module, finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was decided before the interruption is not decided again."""
+    options = {"maximum": {"params": "50%", "macs": "70%"}, "budget": "6s", "out": tmp_path}
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "fine_tune", stop)
+        with pytest.raises(KeyboardInterrupt):
+            shrink(network, TASK, name="run", **options)
+    chosen = json.loads((tmp_path / "run" / "work" / "cut.json").read_text())
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "plan", stop)
+        result = shrink(network, TASK, name="run", **options)
+    assert result.architecture == chosen["architecture"]
+    assert result.metrics["costs"]["params"] == finished.metrics["costs"]["params"]
+
+
+@pytest.mark.slow
+def test_without_labels_the_original_teaches(network: nn.Module, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    wrong = dataclasses.replace(TASK, train=dataclasses.replace(TASK.train, y=rng.permutation(TASK.train.y)))
+    result = shrink(network, wrong, maximum={"params": "60%"}, budget="6s", labels=False, out=tmp_path)
+    assert result.metrics["test_accuracy"] > 0.8
+
+
+def test_limits_that_nothing_keeps_and_other_bad_input(network: nn.Module, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no cut of this network keeps params <= 10: the smallest one has \d+"):
+        shrink(network, TASK, maximum={"params": "10"}, budget="6s", out=tmp_path)
+    with pytest.raises(UsageError, match="takes a budget of time"):
+        shrink(network, TASK, budget="20trials", out=tmp_path)
+    with pytest.raises(UsageError, match="there is no backbone 'efficientnet'"):
+        shrink("efficientnet", TASK, out=tmp_path)
+    with pytest.raises(UsageError, match="not a int"):
+        shrink(3, TASK, out=tmp_path)
+    with pytest.raises(UsageError, match="is a choice for backbones alone"):
+        shrink(network, TASK, size=64, out=tmp_path)
+    with pytest.raises(UsageError, match=r"cannot run on inputs of shape|does not run on an input of shape"):
+        shrink(network, tiny_task((1, 8, 8)), out=tmp_path)
+    save_file({"weight": torch.zeros(2)}, tmp_path / "w.safetensors")
+    with pytest.raises(DataError, match="are not those of this network"):
+        shrink(network, TASK, weights=tmp_path / "w.safetensors", out=tmp_path)
+    torch.save(network, tmp_path / "whole.pth")
+    with pytest.raises(DataError, match="never loaded, for they can run code"):
+        shrink(network, TASK, weights=tmp_path / "whole.pth", out=tmp_path)
+
+
+@pytest.fixture(scope="module")
+def backbone_space() -> BackboneSpace:
+    torch.manual_seed(0)
+    return BackboneSpace(trained_space.Small(), 32, weights=False)
+
+
+def test_the_probe_fits_the_head_that_its_features_allow(backbone_space: BackboneSpace) -> None:
+    network = backbone_space.adapted(TASK)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items() if "head" not in name}
+    accuracy = probe(network, "head", TASK)
+    outputs = predict(network, TASK, TASK.valid)
+    assert TASK.measure(outputs, torch.as_tensor(TASK.valid.y)) == pytest.approx(accuracy)
+    assert accuracy > 0.9
+    assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in before.items())
+    two = tiny_task((3, 16, 16), classes=2)
+    network = backbone_space.adapted(two)
+    accuracy = probe(network, "head", two)
+    assert two.measure(predict(network, two, two.valid), torch.as_tensor(two.valid.y)) == pytest.approx(accuracy)
+
+
+def test_fine_tuning_takes_the_epochs_that_fit(backbone_space: BackboneSpace) -> None:
+    import time
+
+    network = backbone_space.adapted(TASK)
+    outcome = fine_tune(network, TASK, 3.0, seed=0, clock=time.monotonic, learning_rate=5e-3)
+    assert 1 <= len(outcome.curve) <= 30
+    assert outcome.valid_metric > 1 / TASK.outputs and len(outcome.curve) > 2
+
+
+def test_what_transfer_reaches_in_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    import archscout.shrink.transfer as transfer
+
+    sizes = [size_for(tiny_task((3, 32, 32), examples=3000), seconds) for seconds in (1, 60, 240, 3600)]
+    assert sizes == sorted(sizes) and sizes[0] == 48 and sizes[-1] == 96
+    monkeypatch.setattr(transfer, "available", lambda: [])
+    assert outlook(TASK, 100) is None
+    monkeypatch.setattr(transfer, "available", lambda: ["efficientnet_lite0"])
+    found = outlook(TASK, 100)
+    assert found is not None and found.worth and found.backbone == "efficientnet_lite0"
+    assert not outlook(tiny_task((3, 32, 32), examples=100_000), 5).worth
+
+
+@pytest.mark.slow
+def test_several_limits_share_one_transfer(network: nn.Module, tmp_path: Path) -> None:
+    results = archscout.api.shrink_front(
+        network, TASK, ["1s", "2s"], maximum={"params": "60%"}, budget="8s", out=tmp_path, name="front"
+    )
+    assert [result.folder.name for result in results] == ["front-1s", "front-2s"]
+    rows = json.loads((tmp_path / "front" / "front.json").read_text())
+    assert [row["limit"] for row in rows] == ["1s", "2s"] and all(row["costs"]["params"] > 0 for row in rows)
+    with pytest.raises(UsageError, match="are no limits of latency"):
+        archscout.api.shrink_front(network, TASK, ["1s", "1s"], out=tmp_path)
