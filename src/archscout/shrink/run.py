@@ -24,6 +24,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.cost import Constraint, Cost, Measurement
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import Setting
+from archscout.core.panel import Bars, Panel, Table, Text
 from archscout.core.registry import create, names
 from archscout.core.task import Split, Task
 from archscout.core.trial import Trial
@@ -535,7 +536,8 @@ class _Work:
             "constraints": [{"name": c.cost, "key": c.key, "limit": c.limit} for c in constraints],
             "budget": budget, "epochs": len(curve), "conditions": conditions(1, self.device), "finalists": [],
             "pareto": [], "trials": 1, "failed_trials": 0, "scored": int(cutting.get("rated", 0)), "failures": [],
-            "rejected": 0, "feasibility": None, "notes": {}, "seconds": self.seconds,
+            "rejected": 0, "feasibility": None, "seconds": self.seconds,
+            "notes": {"panels": [panel.as_json() for panel in self._panels(space, architecture, whole, by_key)]},
             "original": {
                 "network": source.name,
                 "costs": {key: measurement.value for key, measurement in whole.items()},
@@ -548,6 +550,32 @@ class _Work:
         result = package(self.folder, space, self.task, trial, network.eval(), by_key, self.seed, extra, None)
         shutil.rmtree(self.files, ignore_errors=True)
         return result
+
+    def _panels(
+        self,
+        space: TrainedSpace,
+        architecture: Architecture,
+        original: Mapping[str, Measurement],
+        result: Mapping[str, Measurement],
+    ) -> list[Panel]:
+        """For the report: original and result side by side, accuracy after each step, what was cut, what stayed."""
+        costs: list[tuple[str, float, float, str]] = [
+            (key, original[key].value, result[key].value, f"{result[key].value / original[key].value:.0%}")
+            for key in result
+            if key in original and original[key].value
+        ]
+        shown: list[Panel] = [Table("Original and result", ("cost", "original", "result", "left"), costs)]
+        metric = f"valid_{self.task.metric}"
+        labels, values = [step["step"] for step in self.steps], [float(step[metric]) for step in self.steps]
+        shown.append(Bars("After each step", f"{self.task.metric} on validation", labels, values))
+        cuts = _cuts(space, architecture)
+        if cuts:
+            rows = [(cut["choice"], str(cut["before"]), str(cut["after"])) for cut in cuts]
+            shown.append(Table("What was taken away", ("choice", "original", "result"), rows))
+        if space.channels.whole:
+            reasons = [f"{layer}: {reason}." for layer, reason in space.channels.whole.items()]
+            shown.append(Text("Layers whose outputs stay whole", reasons))
+        return shown
 
 
 def _cuts(space: TrainedSpace, architecture: Architecture) -> list[dict[str, Any]]:
