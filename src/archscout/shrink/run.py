@@ -242,7 +242,7 @@ def _source(
     else:
         raise UsageError(f"a trained network is a torch.nn.Module or a name, not a {type(network).__name__}.")
     if weights is not None:
-        made = fill(made, read_weights(Path(weights)), f"'{weights}'")
+        made = fill(copy.deepcopy(made), read_weights(Path(weights)), f"'{weights}'")
     if size is not None:
         raise UsageError("the size of images is a choice for backbones alone: resize the data (size=N) for a network.")
 
