@@ -10,7 +10,7 @@ from archscout.core.registry import create
 from archscout.core.trial import Trial
 from archscout.methods.race import race
 from archscout.search import planning
-from archscout.search.planning import full_epochs, promising
+from archscout.search.planning import full_epochs
 from archscout.search.search import search
 from archscout.testing import tiny_task
 
@@ -29,12 +29,6 @@ def test_few_examples_are_seen_often_and_many_are_not_seen_less_than_a_full_trai
     assert of(1_000) == planning.MOST
     assert of(3_000) == 80
     assert of(10**6) == planning.FEWEST
-
-
-def test_more_is_expected_of_larger_networks_only_where_there_is_time_for_them():
-    small, large = (1e6, 0.1), (1e8, 5.0)
-    assert promising(*large, left=1000.0, full=80) > promising(*small, left=1000.0, full=80)
-    assert promising(*large, left=20.0, full=80) < promising(*small, left=20.0, full=80)
 
 
 def test_a_budget_of_time_ends_in_a_long_training_of_the_winner(task, tmp_path):

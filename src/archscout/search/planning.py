@@ -14,14 +14,9 @@ from archscout.core.estimator import Setting
 from archscout.core.graph import Graph
 from archscout.core.method import Candidate
 from archscout.core.task import Task
+from archscout.estimators.prior import FEWEST, MOST, PASSES, Data, Network, Prior
 from archscout.networks.tracing import trace_architecture
 from archscout.search.run import BudgetTooSmall, SearchRun
-
-EXAMPLES = 240_000
-"""Passes of training examples in which a network has learnt most of what it will: so many make a full training."""
-
-FEWEST, MOST = 20, 150
-"""Epochs of a full training, at least and at most."""
 
 LONGER = 3
 """By what factor the final training may be longer than a full one; beyond that it hardly pays."""
@@ -74,7 +69,7 @@ class Plan:
 
 def full_epochs(task: Task) -> int:
     """Epochs of a full training of a task: fewer for more examples."""
-    return int(min(MOST, max(FEWEST, round(EXAMPLES / max(1, len(task.train))))))
+    return round(min(MOST, max(FEWEST, PASSES / max(1, len(task.train)))))
 
 
 def plan(run: SearchRun, plans_final: bool) -> Plan:
@@ -125,8 +120,9 @@ def _decide(run: SearchRun, candidates: Sequence[tuple[str, str, Architecture]],
     began = run.clock.elapsed()
     limit = began + max(3.0, TIMING_SHARE * run.budget.seconds)
     graphs = [trace_architecture(run.space, architecture, run.task) for _, _, architecture in candidates]
-    macs = [float(sum(node.macs for node in graph.nodes)) for graph in graphs]
     works = [work(graph) for graph in graphs]
+    data, prior = Data.of(run.task), Prior.shipped()
+    networks = [Network.of(run.space, architecture, run.task) for _, _, architecture in candidates]
     full = full_epochs(run.task)
     seconds: dict[int, float] = {}
     failures: list[str] = []
@@ -138,11 +134,11 @@ def _decide(run: SearchRun, candidates: Sequence[tuple[str, str, Architecture]],
         nearest = min(seconds, key=lambda k: abs(math.log(works[k] / works[i])))
         return float(seconds[nearest] * (works[i] / works[nearest]) ** 0.8)
 
-    def promise(i: int) -> float:
-        left = run.budget.seconds - run.reserve - run.clock.elapsed()
-        return promising(macs[i], guess(i), left, full)
+    def ranked() -> list[int]:
+        left = max(1.0, run.budget.seconds - run.reserve - run.clock.elapsed())
+        return prior.rank(data, networks, [guess(i) for i in range(len(candidates))], left)
 
-    order = sorted(range(len(candidates)), key=lambda i: macs[i])
+    order = sorted(range(len(candidates)), key=lambda i: works[i])
     upcoming = order[len(order) // 3]
     while len(tried) < min(TIMED, len(candidates)):
         tried.add(upcoming)
@@ -151,10 +147,11 @@ def _decide(run: SearchRun, candidates: Sequence[tuple[str, str, Architecture]],
         except ArchscoutError as error:
             failures.append(str(error))
         run.show("timing", len(tried))
-        rest = [i for i in order if i not in tried]
-        if not rest or (seconds and run.clock.elapsed() > limit):
+        rest = ranked() if seconds else order
+        # Until the most promising one has been timed.
+        if rest[0] in seconds or (seconds and run.clock.elapsed() > limit) or len(tried) == len(candidates):
             break
-        upcoming = max(rest, key=promise) if seconds else rest[0]
+        upcoming = next(i for i in rest if i not in tried)
     if not seconds:
         raise ArchscoutError(f"the first networks could not be trained: {failures[0]}")
     left = run.budget.seconds - run.reserve - run.clock.elapsed()
@@ -165,8 +162,8 @@ def _decide(run: SearchRun, candidates: Sequence[tuple[str, str, Architecture]],
             f"a budget of {run.budget} does not pay for one trained network (an epoch takes {quickest:.1f} s here): "
             f"give at least {needed}s, or less data."
         )
-    ranked = sorted((i for i in range(len(candidates)) if i in seconds or i not in tried), key=promise, reverse=True)
-    first = guess(ranked[0])
+    ranking = [i for i in ranked() if i in seconds or i not in tried]
+    first = guess(ranking[0])
     trainings = left / (full * first)
     low, high = FINAL
     share = min(high, max(low, 1.5 / trainings)) if plans_final else FINAL_OF_OTHERS
@@ -183,10 +180,10 @@ def _decide(run: SearchRun, candidates: Sequence[tuple[str, str, Architecture]],
                 "name": candidates[i][0],
                 "architecture": candidates[i][1],
                 "seconds": guess(i),
-                "macs": macs[i],
+                "macs": networks[i].macs,
                 "timed": i in seconds,
             }
-            for i in ranked
+            for i in ranking
         ],
     }
 
@@ -198,20 +195,6 @@ def work(graph: Graph) -> float:
     multiply-adds: moving it is what takes the time.
     """
     return float(sum(node.macs + MOVED * node.size / 4 for node in graph.nodes if node.macs)) or 1.0
-
-
-def promising(macs: float, seconds: float, left: float, full: int) -> float:
-    """How much is to be expected of a network that can be trained for the seconds that are left; higher is better.
-
-    Larger networks learn more in an epoch, as long as there is time for most of a full training; a network that gets
-    fewer epochs loses more than its size gains.
-
-    >>> promising(1e8, 1.0, 100.0, 80) > promising(1e7, 0.3, 100.0, 80) > promising(1e9, 9.0, 100.0, 80)
-    True
-    """
-    enough = 0.6 * full
-    epochs = max(left / max(seconds, 1e-9), 1e-9)
-    return math.log(macs + 1) - 3.0 * max(0.0, math.log(enough / epochs))
 
 
 def time_job(payload: Any, architecture: Architecture, seed: int) -> float:
