@@ -1,7 +1,7 @@
 """Kinds of tasks are registered like all else, so that a network of a stranger's kind loads."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -35,9 +35,10 @@ def task() -> Weather:
 
 
 @pytest.fixture
-def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+def registered() -> Iterator[None]:
     register("kind", "weather")(Weather)
+    yield
+    del registry._registered["kind", "weather"]
 
 
 def saved(folder: Path) -> torch.nn.Module:
