@@ -13,11 +13,11 @@ import torch.nn.functional as F
 
 from archscout.core.errors import DataNotice, UsageError
 from archscout.core.task import Split
-from archscout.tasks import checks, splits
+from archscout.tasks import checks, splits, targets
 from archscout.tasks.contents import Contents
 from archscout.tasks.contents import Raw as Raw
 from archscout.tasks.decode import BACKGROUNDS, Reading, middle
-from archscout.tasks.images import ImageClassification
+from archscout.tasks.image_task import ImageTask
 from archscout.tasks.pictures import Watch, decode_all
 
 
@@ -31,9 +31,12 @@ def check_options(
     channels: int | None = None,
     skip_bad: bool = False,
     cache: bool | None = None,
+    kind: str | None = None,
+    unlabelled: int | None = None,
     links: bool = False,
     path: str | None = None,
     label: str | None = None,
+    target: str | None = None,
     split: str | None = None,
     group: str | None = None,
 ) -> Reading:
@@ -44,7 +47,10 @@ def check_options(
     for name, switch in (("flip", flip), ("skip_bad", skip_bad), ("cache", cache), ("links", links)):
         if switch not in (None, True, False):
             raise UsageError(f"the parameter {name} of a task must be true or false, not {switch!r}.")
-    for name, column in (("path", path), ("label", label), ("split", split), ("group", group)):
+    targets.check_kind(kind)
+    if unlabelled is not None and (isinstance(unlabelled, bool) or not isinstance(unlabelled, int)):
+        raise UsageError(f"the parameter unlabelled of a task must be a whole number, not {unlabelled!r}.")
+    for name, column in (("path", path), ("label", label), ("target", target), ("split", split), ("group", group)):
         if column is not None and not isinstance(column, str):
             raise UsageError(f"the parameter {name} of a task must be the name of a column, not {column!r}.")
     return Reading(None if size is None else (size, size), fit, background, channels)
@@ -60,9 +66,11 @@ def assemble(
     drawn: Mapping[str, int] | None = None,
     skip_bad: bool = False,
     cache: bool | None = None,
+    kind: str | None = None,
+    unlabelled: int | None = None,
     watch: Watch | None = None,
     **reading_options: Any,
-) -> ImageClassification:
+) -> ImageTask:
     """The task of these splits (`train`, perhaps `valid` and `test`; what is missing is drawn from `train`).
 
     Args:
@@ -75,6 +83,8 @@ def assemble(
         drawn: how many examples a split has that is drawn from `train`; a fifth of them where not given.
         skip_bad: whether unreadable pictures are left out, and told, instead of refused.
         cache: whether decoded pictures are kept on the disk; where None, if they are much for this machine's memory.
+        kind: of targets, one of `targets.KINDS`; where None, as they look.
+        unlabelled: in masks, the value of pixels without a class (255 where None).
         watch: is told how many pictures are decoded.
         reading_options: `size`, `fit`, `background`, `channels`, as `check_options` takes them.
 
@@ -84,45 +94,48 @@ def assemble(
 
     What is read otherwise than it is written is told by `DataNotice` warnings.
     """
-    reading = check_options(train=train, flip=flip, skip_bad=skip_bad, cache=cache, **reading_options)
+    reading = check_options(
+        train=train, flip=flip, skip_bad=skip_bad, cache=cache, kind=kind, unlabelled=unlabelled, **reading_options
+    )
     for key, count in (drawn or {}).items():
         checks.count(count, key)
     contents = contents if isinstance(contents, Contents) else Contents(contents)
     parts = {key: replace(part, x=checks.images(part.x, part.images) if isinstance(part.x, np.ndarray) else part.x)
              for key, part in contents.splits.items()}  # fmt: skip
-    names = contents.class_names if contents.class_names is not None and len(contents.class_names) else None
-    known = None if names is None else len(names)
-    labels = {key: checks.labels(part.y, len(part.x), known, part.labels) for key, part in parts.items()}
-    checks.alike({key: part.x for key, part in parts.items() if isinstance(part.x, np.ndarray)}, source)
-    if names is None:
-        names = [str(label) for label in range(1 + max(int(y.max()) for y in labels.values()))]
-    checks.class_names(names, source)
-    checks.classes_present(labels, source, names)
+    arrays = {key: part.x for key, part in parts.items() if isinstance(part.x, np.ndarray)}
+    if "train" in arrays:
+        checks.alike(arrays, source)
+    found = targets.read(parts, contents.class_names, source, kind=kind or contents.kind, unlabelled=unlabelled)
+    if found.kind == "segmentation" and reading.shape is not None:
+        raise UsageError("masks are not resized: leave the parameter size out, or resize images and masks beforehand.")
     groups = {key: part.groups for key, part in parts.items() if part.groups is not None}
     checks.groups_apart(groups, source)
 
-    rows = splits.complete(labels, source, names, drawn, groups.get("train"))
+    names = found.strata_names
+    rows = splits.complete(found.strata, source, names, drawn, groups.get("train"))
     if train is not None:
-        y = rows["train"].of(labels["train"])
-        rows["train"] = rows["train"].narrowed(_limited(y, train, source, len(names)))
-    targets = {key: part.of(labels[part.part]) for key, part in rows.items()}
+        strata = rows["train"].of(found.strata["train"])
+        rows["train"] = rows["train"].narrowed(_limited(strata, train, source, len(names)))
+    y = {key: part.of(found.y[part.part]) for key, part in rows.items()}
     data: dict[str, Split] = {}
     encoded = {}
     for key, part in rows.items():
         x = parts[part.part].x
         if isinstance(x, np.ndarray):
             x = part.of(x) if reading.shape is None else resize(part.of(x), reading)
-            data[key] = Split(x, targets[key])
+            data[key] = Split(x, y[key])
         else:
             encoded[key] = x if part.rows is None else [x[row] for row in part.rows]
     notices = list(contents.notices)
+    if found.kind == "classification" and parts["train"].y.ndim == 2 and parts["train"].y.shape[1] > 1:
+        notices.append(f"{parts['train'].labels} marks one class in each row, and is read so (or say kind=multilabel).")
     if encoded or contents.bad:
         decoded = decode_all(encoded, reading, bad=contents.bad, skip_bad=skip_bad, cached=cache, watch=watch)
         reading = decoded.reading
         notices += decoded.notices
-        data |= {key: Split(decoded.images[key], targets[key][decoded.rows[key]]) for key in encoded}
+        data |= {key: Split(decoded.images[key], y[key][decoded.rows[key]]) for key in encoded}
     data = {key: data[key] for key in ("train", "valid", "test")}
-    checks.classes_present({key: split.y for key, split in data.items()}, source, names)
+    found.check({key: split.y for key, split in data.items()}, source)
     checks.alike({key: split.x for key, split in data.items()}, source)
     checks.varied({key: split.x for key, split in data.items()}, source)
     for notice in notices:
@@ -131,22 +144,22 @@ def assemble(
     height, width, channels = data["train"].x.shape[1:]
     colour = channels == 3
     shorter = min(height, width)
-    return ImageClassification(
+    task: ImageTask = found.task(
         name=name,
         input_shape=(channels, height, width),
-        outputs=len(names),
         train=data["train"],
         valid=data["valid"],
         test=data["test"],
-        class_names=tuple(names),
         drawn=tuple(key for key in ("valid", "test") if key not in contents.splits),
-        flip=colour if flip is None else flip,
+        flip=flip,
+        colour=colour,
         shift=max(1, shorter // 8),
         cutout=shorter // 4 if colour else 0,
         fit=reading.fit,
         background=reading.background,
         span=(0.0, 255.0) if "train" in encoded else None,
     )
+    return task
 
 
 def resize(x: np.ndarray, reading: Reading) -> np.ndarray:

@@ -45,10 +45,11 @@ class Contents:
     """The splits of some data, their class names where they have any, what is to be told of it, and what is unreadable.
 
     `bad` has a sentence's subject and predicate for each example that is known not to be readable without decoding it:
-    `("'cat/7.png'", "is a broken link")`.
+    `("'cat/7.png'", "is a broken link")`. `kind` is that of the targets, where the data say it (`targets.KINDS`).
     """
 
     splits: dict[str, Raw]
     class_names: Sequence[str] | None = None
     notices: list[str] = field(default_factory=list)
     bad: list[tuple[str, str]] = field(default_factory=list)
+    kind: str | None = None

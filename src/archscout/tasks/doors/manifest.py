@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import stat
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,7 @@ SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 ROLES = {
     "path": ("path", "file_name", "filename", "file", "filepath", "image", "image_path", "img"),
     "label": ("label", "class", "class_name", "category", "species", "labels"),
+    "target": ("target", "value", "y", "score"),
     "split": ("split", "subset", "fold", "set"),
     "group": ("group", "group_id", "patient", "patient_id", "subject", "subject_id"),
 }
@@ -103,7 +105,9 @@ def from_columns(
     where = [f"line {line}" for line in lines] if lines is not None else [f"row {row}" for row in range(len(paths))]
     if not paths:
         raise DataError(f"{source} has no rows: an empty data set cannot be learned from.")
-    texts = [text_of(value) for value in columns[roles["label"]]]
+    by_number = "label" not in roles
+    told = roles["target" if by_number else "label"]
+    texts = [text_of(value) for value in columns[told]]
     splits = _splits(columns, roles, source, where)
     groups = [text_of(value) for value in columns[roles["group"]]] if "group" in roles else None
     contents = Contents({})
@@ -116,16 +120,18 @@ def from_columns(
         if isinstance(picture, tuple):
             contents.bad.append(picture)
         elif not texts[row]:
-            contents.bad.append((f"{where[row]} of {source}", "has no label"))
+            contents.bad.append((f"{where[row]} of {source}", "has no target" if by_number else "has no label"))
+        elif by_number and not _is_number(texts[row]):
+            contents.bad.append((f"{where[row]} of {source}", f"has a target that is no number ('{texts[row]}')"))
         elif groups is not None and not groups[row]:
             contents.bad.append((f"{where[row]} of {source}", "has no group"))
         else:
             before = seen.setdefault(picture.stamp, row)
             if before != row and (texts[before] != texts[row] or splits[before] != splits[row]):
-                what, values = ("label", texts) if texts[before] != texts[row] else ("split", splits)
+                what, given = ("label", texts) if texts[before] != texts[row] else ("split", splits)
                 raise DataError(
                     f"{picture.name} is listed twice in {source} ({where[before]}, {where[row]}), with the {what}s "
-                    f"'{values[before]}' and '{values[row]}': keep one."
+                    f"'{given[before]}' and '{given[row]}': keep one."
                 )
             if before != row:
                 repeated += 1
@@ -135,15 +141,19 @@ def from_columns(
     if repeated:
         contents.notices.append(f"{source} lists {repeated} files more than once; each is read once.")
     readable = [row for split in rows.values() for row in split]
-    numbers, names = numbered([texts[row] for row in readable])
-    number = dict(zip(readable, numbers.tolist(), strict=True))
+    names: list[str] | None
+    if by_number:
+        values, names, contents.kind = np.asarray([float(texts[row]) for row in readable]), [told], "regression"
+    else:
+        values, names = numbered([texts[row] for row in readable])
+    number = dict(zip(readable, values.tolist(), strict=True))
     for split, chosen in rows.items():
         if chosen:
             contents.splits[split] = Raw(
                 [sources[row] for row in chosen],
-                np.asarray([number[row] for row in chosen], np.int64),
+                np.asarray([number[row] for row in chosen], np.float64 if by_number else np.int64),
                 source,
-                f"column '{roles['label']}' of {source}",
+                f"column '{told}' of {source}",
                 None if groups is None else np.asarray([groups[row] for row in chosen]),
             )
     if "train" not in contents.splits and not contents.bad:
@@ -172,13 +182,24 @@ def _roles(columns: Mapping[str, Sequence[Any]], source: str, named: Mapping[str
         found = [by_name[alias] for alias in aliases if alias in by_name]
         if found:
             roles[role] = found[0]
+    if "label" in roles and named.get("target") is None:
+        roles.pop("target", None)
+    elif "target" in roles:
+        roles.pop("label", None)
     for role, what in (("path", "pictures"), ("label", "labels")):
-        if role not in roles:
+        if role not in roles and not (role == "label" and "target" in roles):
             raise DataError(
                 f"{source} has no column of {what} (it has: {listed([str(name) for name in columns])}): name it "
                 f"'{role}', or say which with {role}=COLUMN."
             )
     return roles
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _splits(columns: Mapping[str, Sequence[Any]], roles: dict[str, str], source: str, where: list[str]) -> list[str]:

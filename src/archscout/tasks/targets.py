@@ -1,0 +1,203 @@
+"""What the targets of some data make of it: one class, several labels, numbers, or a class for each pixel.
+
+The kind is told by shape and values (N whole numbers; N x K of 0 and 1; N x K of others; N x height x width), or said
+by the parameter `kind`. Every kind is a class of tasks of its own; this file only reads targets for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from archscout.core import registry
+from archscout.core.errors import DataError, UsageError, nearest
+from archscout.tasks import checks
+from archscout.tasks.contents import Raw
+
+KINDS = {
+    "classification": "image classification",
+    "multilabel": "multi-label images",
+    "regression": "image regression",
+    "segmentation": "image segmentation",
+}
+"""The kinds by the names that the parameter `kind` takes, and their registered ones."""
+
+UNLABELLED = 255
+"""In masks, the usual value of a pixel without a class."""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The targets of each split, as their kind wants them.
+
+    `strata` has a number for each example: splits are drawn so that each number is in all of them in proportion.
+    """
+
+    kind: str
+    y: dict[str, np.ndarray]
+    names: tuple[str, ...]
+    strata: dict[str, np.ndarray]
+
+    @property
+    def strata_names(self) -> tuple[str, ...]:
+        return self.names if self.kind == "classification" else ("all",)
+
+    def check(self, y: Mapping[str, np.ndarray], source: str) -> None:
+        """Raises `DataError` where a split lacks what every split needs."""
+        if self.kind == "classification":
+            checks.classes_present(y, source, self.names)
+        elif self.kind == "multilabel":
+            for split, values in y.items():
+                lacking = values.astype(bool).any(0).argmin()
+                if not values[:, lacking].any():
+                    raise DataError(
+                        f"no image of the {split} split of {source} has the label '{self.names[lacking]}': every split "
+                        "needs every label."
+                    )
+
+    def task(self, *, shift: int, flip: bool | None, cutout: int, colour: bool, **common: Any) -> Any:
+        """The task of these targets; `common` are the fields that all tasks on images have."""
+        make = registry.factory("kind", KINDS[self.kind])
+        if self.kind == "regression":
+            # What is measured may change with the image, so that none is changed unless that is asked for.
+            shift, cutout, flip = 0, 0, bool(flip)
+        return make(
+            outputs=len(self.names), class_names=self.names, shift=shift, cutout=cutout,
+            flip=colour if flip is None else flip, **common,
+        )  # fmt: skip
+
+
+def read(
+    parts: Mapping[str, Raw],
+    names: Sequence[str] | None,
+    source: str,
+    *,
+    kind: str | None = None,
+    unlabelled: int | None = None,
+) -> Targets:
+    """The targets of all splits, checked.
+
+    Args:
+        parts: the splits as they were read.
+        names: of classes, labels or numbers, where the data have them.
+        source: what messages call the data.
+        kind: one of `KINDS`; told by the targets where None.
+        unlabelled: of masks, the value of pixels without a class; 255 where None.
+
+    Raises:
+        UsageError: there is no such kind.
+        DataError: targets that are none of that kind.
+    """
+    check_kind(kind)
+    kind = kind or kind_of(parts["train"].y)
+    given = None if names is None or not len(names) else tuple(names)
+    reader = {"multilabel": _multilabel, "regression": _regression, "segmentation": _segmentation}.get(kind)
+    if reader is None:
+        return _classes(parts, given, source)
+    y = {}
+    for split, part in parts.items():
+        if len(part.y) != len(part.x):
+            raise DataError(f"{part.labels} has {len(part.y)} targets for {len(part.x)} images: give one for each.")
+        y[split] = reader(part, UNLABELLED if unlabelled is None else unlabelled)
+    if kind == "segmentation":
+        count = 1 + max(int(masks.max(initial=0)) for masks in y.values())
+        if given is not None and count > len(given):
+            raise DataError(f"{source} has masks with class {count - 1} and {len(given)} names: name all classes.")
+        count = len(given or range(max(count, 2)))
+    else:
+        widths = {split: values.shape[1] for split, values in y.items()}
+        count = widths["train"]
+        other = next((split for split, width in widths.items() if width != count), None)
+        if other is not None:
+            raise DataError(f"the {other} targets of {source} have {widths[other]} columns where train has {count}.")
+        if given is not None and len(given) != count:
+            raise DataError(f"{source} has {len(given)} names for {count} columns of targets: give one for each.")
+    called = given or (("value",) if kind == "regression" and count == 1 else tuple(str(n) for n in range(count)))
+    checks.class_names(called, source)
+    targets = Targets(kind, y, called, {split: np.zeros(len(values), np.int64) for split, values in y.items()})
+    targets.check(y, source)
+    return targets
+
+
+def check_kind(kind: object) -> None:
+    """Raises `UsageError` for what is no kind of task."""
+    if kind is not None and kind not in KINDS:
+        raise UsageError(f"the parameter kind of a task cannot be {kind!r}: {nearest(str(kind), KINDS)}")
+
+
+def kind_of(y: np.ndarray) -> str:
+    """The kind that targets are of, as far as their shape and values tell.
+
+    >>> kind_of(np.array([2, 0])), kind_of(np.eye(3)), kind_of(np.tri(3)), kind_of(np.ones((4, 2)) * 0.5)
+    ('classification', 'classification', 'multilabel', 'regression')
+    """
+    if y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind in "buif":
+        if not ((y == 0) | (y == 1)).all():
+            return "regression"
+        return "classification" if _is_one_hot(y) else "multilabel"
+    return "segmentation" if y.ndim == 3 and y.dtype.kind in "bui" else "classification"
+
+
+def _is_one_hot(y: np.ndarray) -> bool:
+    """Whether each row marks exactly one class."""
+    return y.ndim == 2 and y.shape[1] > 1 and bool((((y == 0) | (y == 1)).all(1) & (y.sum(1) == 1)).all())
+
+
+def _classes(parts: Mapping[str, Raw], names: tuple[str, ...] | None, source: str) -> Targets:
+    known = None if names is None else len(names)
+    y = {}
+    for split, part in parts.items():
+        numbers = part.y.argmax(1) if _is_one_hot(part.y) else part.y
+        y[split] = checks.labels(numbers, len(part.x), known, part.labels)
+    if names is None:
+        names = tuple(str(label) for label in range(1 + max(int(labels.max()) for labels in y.values())))
+    checks.class_names(names, source)
+    checks.classes_present(y, source, names)
+    return Targets("classification", y, names, y)
+
+
+def _multilabel(part: Raw, _: int) -> np.ndarray:
+    y = part.y
+    if y.ndim != 2 or y.dtype.kind not in "buif":
+        raise DataError(f"{part.labels} has shape {y.shape}: several labels are N x K, of 0 and 1.")
+    odd = ~((y == 0) | (y == 1)).all(1)
+    if odd.any():
+        raise DataError(
+            f"{part.labels} has another value than 0 and 1 in row {int(odd.argmax())}: write 1 for a label."
+        )
+    return y.astype(np.uint8)
+
+
+def _regression(part: Raw, _: int) -> np.ndarray:
+    y = part.y[:, None] if part.y.ndim == 1 else part.y
+    if y.ndim != 2 or y.dtype.kind not in "buif":
+        raise DataError(f"{part.labels} is {y.dtype} of shape {y.shape}: targets are a number, or K, for each image.")
+    with np.errstate(over="ignore"):
+        y = y.astype(np.float32)
+    odd = ~(np.abs(y) <= checks.MOST).all(1)
+    if odd.any():
+        raise DataError(f"{part.labels} has no finite number in row {int(odd.argmax())}: repair it.")
+    return y
+
+
+def _segmentation(part: Raw, unlabelled: int) -> np.ndarray:
+    y = part.y
+    if y.ndim != 3 or y.dtype.kind not in "bui":
+        raise DataError(f"{part.labels} is {y.dtype} of shape {y.shape}: masks are N x height x width whole numbers.")
+    if isinstance(part.x, np.ndarray) and part.x.shape[1:3] != y.shape[1:]:
+        raise DataError(
+            f"{part.labels} has masks of {y.shape[1]} x {y.shape[2]} pixels for images of {part.x.shape[1]} x "
+            f"{part.x.shape[2]}: make them alike."
+        )
+    masks = np.where(y == unlabelled, -1, y.astype(np.int64))
+    rows = (masks < -1).any((1, 2)) | (masks > 1000).any((1, 2))
+    if rows.any():
+        row = int(rows.argmax())
+        raise DataError(
+            f"{part.labels} has pixels of class {int(masks[row].min())} to {int(masks[row].max())} in row {row}: "
+            "number the classes from 0, and say which value is unlabelled (unlabelled=N)."
+        )
+    return masks
