@@ -188,7 +188,12 @@ BAD_ARRAYS: list[tuple[str, Callable[[Arrays], Arrays], str]] = [
     ("no labels", lambda a: {"x_train": a["x_train"]}, r"no array y_train \(it has: x_train\)"),
     ("no images at all", lambda a: {"images": a["x_train"]}, r"no array x_train \(it has: images\)"),
     ("too few labels", lambda a: a | {"y_train": a["y_train"][:-1]}, "y_train of '.*' has 29 labels for 30 images"),
-    ("masks", lambda a: a | {"y_train": a["x_train"][..., 0]}, "y_train of '.*' has shape .*: give one label"),
+    (
+        "masks of another size",
+        lambda a: a | {"y_train": a["x_train"][:, :5, :, 0]},
+        "has masks of 5 x 8",
+    ),
+    ("cubes", lambda a: a | {"y_train": a["x_train"]}, "y_train of '.*' has shape .*: give one label"),
     ("text labels", lambda a: a | {"y_train": a["y_train"].astype(str)}, "y_train of '.*' holds values of type <U"),
     ("half a label", lambda a: a | {"y_train": a["y_train"] + 0.5 * (np.arange(30) == 4)}, "the label 0.5 in row 4"),
     (

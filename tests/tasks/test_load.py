@@ -129,11 +129,6 @@ def test_shared_archives(
         np.testing.assert_array_equal(task.test.x, np.load(shared_data / "images" / file)["x_test"])
 
 
-def test_label_images_are_refused(shared_data: Path) -> None:
-    with pytest.raises(DataError, match=r"y_train of '.*camvid_60x80.npz' has shape .*: give one label for each image"):
-        load(shared_data / "images" / "camvid_60x80.npz")
-
-
 @pytest.mark.slow
 def test_sixty_thousand_jpegs_load_in_seconds(shared_data: Path) -> None:
     started = time.process_time()

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -40,6 +41,12 @@ what the eye would not see after resizing, and a photograph costs a fortieth."""
 
 _MOST_PIXELS = 179_000_000
 """No picture of more pixels is decoded (Pillow's own bound for what may be a bomb)."""
+
+
+_PLAIN = frozenset({"JPEG", "PNG", "GIF", "BMP"})
+_NOTES = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"})
+"""Formats that have an orientation only where one of these notes is; looking for it everywhere would take as long as
+decoding a small picture does."""
 
 
 class BadPicture(Exception):  # noqa: N818 - a finding, which the caller collects
@@ -97,17 +104,16 @@ def decode(source: Source, reading: Reading) -> tuple[np.ndarray, frozenset[str]
     """A picture as height x width x channels (1 or 3), uint8, and its traits. Raises `BadPicture`."""
     try:
         with source.open() as file:
-            start = file.read(26)
-            file.seek(0)
             image: Image.Image = Image.open(file)
             if image.width * image.height > _MOST_PIXELS:
                 raise BadPicture(f"declares {image.width} x {image.height} pixels, more than is read")
-            traits = _traits(image, start)
+            traits = _traits(image, file)
             if reading.shape is not None and image.format == "JPEG":
                 height, width = reading.shape
                 image.draft(None, (_DRAFT * width, _DRAFT * height))
             image.load()
-            image = ImageOps.exif_transpose(image)
+            if image.format not in _PLAIN or not _NOTES.isdisjoint(image.info):
+                image = ImageOps.exif_transpose(image)
     except BadPicture:
         raise
     except Image.DecompressionBombError as error:
@@ -158,11 +164,15 @@ def read_image(file: Path, shape: Sequence[int], reading: Reading | None = None)
         raise DataError(f"'{shown(file)}' {error}: repair or remove it.") from error
 
 
-def _traits(image: Image.Image, start: bytes) -> set[str]:
+def _traits(image: Image.Image, file: BinaryIO) -> set[str]:
     traits = set()
-    # Pillow gives 16-bit colour as 8 bits without a word; the header of a PNG (ISO 15948, 11.2.2) says what it was.
-    if image.format == "PNG" and start[24:26] in (b"\x10\x02", b"\x10\x06"):
-        traits.add("deep")
+    if image.format == "PNG":
+        # Pillow gives 16-bit colour as 8 bits without a word; the header of a PNG (ISO 15948, 11.2.2) says what it was.
+        place = file.tell()
+        file.seek(24)
+        if file.read(2) in (b"\x10\x02", b"\x10\x06"):
+            traits.add("deep")
+        file.seek(place)
     if isinstance(image, TiffImageFile) and image.mode in ("RGB", "RGBA") and max(image.tag_v2.get(258, (8,))) > 8:
         traits.add("deep")
     # Cameras put previews behind their JPEGs: those are no frames that somebody could miss.

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ LARGE, USUAL = 128, 64
 """Pictures whose shorter side is above the first are read at the second, unless a size is asked for: a search trains
 hundreds of networks, and what it finds can be trained at a larger size."""
 
-_BLOCK = 256
+_BLOCK, _HANDFUL = 256, 8
 _NAMED = 10
 
 
@@ -155,8 +156,10 @@ class _Way:
         shape: tuple[int, ...] = ()
         filled = 0
         for start in range(0, len(self.sources), _BLOCK):
-            block = range(start, min(start + _BLOCK, len(self.sources)))
-            decoded = list(self.pool.map(lambda row: _one(self.sources[row], reading), block))
+            end = min(start + _BLOCK, len(self.sources))
+            # A block is a whole number of handfuls, so that only the very last one is cut short.
+            handfuls = [self.sources[row : row + _HANDFUL] for row in range(start, end, _HANDFUL)]
+            decoded = [one for some in self.pool.map(partial(_some, reading), handfuls) for one in some]
             good = [result[0] for result in decoded if not isinstance(result, BadPicture)]
             if good and not shape:
                 # The first readable picture has the shape of all.
@@ -178,11 +181,15 @@ class _Way:
                 self.watch(len(done.results), len(self.sources))
 
 
-def _one(source: Source, reading: Reading) -> tuple[np.ndarray, frozenset[str]] | BadPicture:
-    try:
-        return decode(source, reading)
-    except BadPicture as error:
-        return error
+def _some(reading: Reading, sources: Sequence[Source]) -> list[tuple[np.ndarray, frozenset[str]] | BadPicture]:
+    """Some pictures, in one thread: small ones are decoded faster than they are handed around."""
+    results: list[tuple[np.ndarray, frozenset[str]] | BadPicture] = []
+    for source in sources:
+        try:
+            results.append(decode(source, reading))
+        except BadPicture as error:
+            results.append(error)
+    return results
 
 
 def _survey(sources: Sequence[Source], reading: Reading, pool: ThreadPoolExecutor) -> tuple[Reading, list[str]]:

@@ -103,6 +103,8 @@ def read(
             raise DataError(f"{part.labels} has {len(part.y)} targets for {len(part.x)} images: give one for each.")
         y[split] = reader(part, UNLABELLED if unlabelled is None else unlabelled)
     if kind == "segmentation":
+        if given is not None and unlabelled == len(given) - 1:
+            given = given[:-1]  # the last name is that of what has none
         count = 1 + max(int(masks.max(initial=0)) for masks in y.values())
         if given is not None and count > len(given):
             raise DataError(f"{source} has masks with class {count - 1} and {len(given)} names: name all classes.")

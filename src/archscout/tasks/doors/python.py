@@ -64,7 +64,7 @@ def open_object(data: Any, columns: Mapping[str, str | None] | None = None) -> C
 
 
 def _pair(x: np.ndarray, y: np.ndarray, images: str, labels: str) -> Contents:
-    if y.dtype.kind in "OUS":
+    if y.dtype.kind in "OUS" and y.ndim == 1:
         numbers, names = numbered([text_of(value) for value in y.ravel().tolist()])
         return Contents({"train": Raw(x, numbers.reshape(y.shape), images, labels)}, names)
     return Contents({"train": Raw(x, y, images, labels)})
