@@ -8,12 +8,15 @@ import pytest
 import torch
 
 import archscout
+from archscout.core.cost import Constraint
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import Estimator
 from archscout.core.registry import create, register
 from archscout.core.trial import Estimate
 from archscout.networks import choices
+from archscout.search import feasibility
 from archscout.search.budget import Budget
+from archscout.search.result import Result
 from archscout.search.search import search, train
 from archscout.store.store import Store
 from archscout.testing import tiny_task
@@ -300,3 +303,51 @@ def test_a_module_of_the_users_own_is_searched_by_worker_processes(task, tmp_pat
     assert network(torch.zeros(2, 1, 8, 8)).shape == (2, 3)
     with pytest.raises(UsageError, match="give it as load"):
         archscout.load(result.folder)
+
+
+def test_the_first_three_trainings_that_fail_alike_end_a_search_with_the_reason(task, tmp_path):
+    class Broken(Estimator):
+        name = "broken_training"
+        needs = frozenset({"training"})
+
+        def estimate(self, architectures, setting, *, fidelity=None):
+            raise RuntimeError("no kernel for this device")
+
+    with pytest.raises(ArchscoutError, match=r"first 3 trainings failed alike, with: .*no kernel for this device"):
+        search(
+            SPACE, task, method="random", estimator=Broken(), budget="50trials", workers=0, out=tmp_path, name="b",
+            epochs=1,
+        )  # fmt: skip
+    with Store.open(tmp_path / "b" / "search.sqlite") as store:
+        assert store.count("b", "failed") == 3
+
+
+def test_looking_for_what_keeps_the_limits_ends_with_its_time():
+    told = []
+
+    def going(done, total):
+        told.append((done, total))
+        return done < 16
+
+    class Book:
+        costs = (create("cost", "latency"),)
+
+        def screened(self, architectures):
+            pass
+
+        def at_most(self, architecture):
+            return {"latency_ms": 1.0}
+
+    constraints = [Constraint("latency", "latency_ms", 2.0)]
+    space, rng = create("space", SPACE), np.random.default_rng(0)
+    found = feasibility.check(space, Book(), constraints, {"latency_ms": 0.95}, rng, going)
+    assert (found.sampled, found.meeting) == (16, 16)
+    assert told == [(8, 48), (16, 48)]
+
+
+def test_a_latency_that_is_not_to_be_trusted_is_said(found):
+    details = {**found.metrics["cost_details"], "latency_ms": {"trusted": False, "slowed": 1.6}}
+    summary = Result(found.folder, {**found.metrics, "cost_details": details}).summary()
+    assert "latency_ms is not to be trusted: the machine was slowed down 1.6 times" in summary
+    details["latency_ms"] = {"trusted": True, "slowed": 1.0}
+    assert "not to be trusted" not in Result(found.folder, {**found.metrics, "cost_details": details}).summary()

@@ -27,6 +27,7 @@ from archscout.report.quantities import (
     value_text,
     wilson,
 )
+from archscout.search.result import untrusted
 
 _BUSY = {
     "prepare": "loading the data and starting the workers",
@@ -125,6 +126,9 @@ def _cards(view: View) -> list[dict[str, Any]]:
         about = (report.get("devices") or {}).get(key) or {"at_hand": True}
         said = "repeats differ by {}" if about.get("at_hand") else "its 90 % interval reaches {} further up"
         gloss = name.gloss + (f"; {said.format(percent(wobble))}" if wobble else "")
+        details = (view.winner.get("cost_details") or {}).get(key) or {}
+        if not details.get("trusted", True):
+            gloss += f"; not to be trusted: {untrusted(details)}"
         card: dict[str, Any] = {"title": name.title, "value": cost_text(key, value), "gloss": gloss, "limit": None}
         if limit is not None:
             card["limit"] = {

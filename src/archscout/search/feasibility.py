@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from archscout.search.costs import CostBook, meets
 
 _EXACT_SAMPLE, _MEASURED_SAMPLE = 200, 48
 _DESCENTS = 12
+_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -39,19 +40,30 @@ def check(
     constraints: Sequence[Constraint],
     margins: Mapping[str, float],
     rng: np.random.Generator,
+    going: Callable[[int, int], bool] = lambda done, total: True,
 ) -> Feasibility:
     """Sample the space and, where nothing fits, walk downhill in cost.
 
+    `going` is told after each batch how many are looked at, of how many, and says whether there is time for more; at
+    least one batch is looked at.
+
     Raises `UsageError` with the closest architecture where nothing is found that meets the constraints.
     """
-    drawn = sample(space, book, rng)
-    costs = _at_most(book, drawn)
+    wanted = sample(space, book, rng)
+    drawn: list[Architecture] = []
+    costs: list[dict[str, float]] = []
+    while len(drawn) < len(wanted) and (not drawn or going(len(drawn), len(wanted))):
+        batch = wanted[len(drawn) : len(drawn) + _BATCH]
+        drawn += batch
+        costs += _at_most(book, batch)
     meeting = sum(meets(row, constraints, margins) for row in costs)
     best = min(range(len(drawn)), key=lambda i: excess(costs[i], constraints))
     closest: Architecture = drawn[best]
     nearest: Mapping[str, float] = costs[best]
     if not meeting:
-        closest, nearest = _descend(space, book, constraints, closest, nearest, rng)
+        closest, nearest = _descend(
+            space, book, constraints, closest, nearest, rng, lambda: going(len(drawn), len(wanted))
+        )
         if not meets(nearest, constraints, margins):
             limits = ", ".join(str(constraint) for constraint in constraints)
             found = ", ".join(f"{c.key} = {nearest[c.key]:.4g}" for c in constraints)
@@ -91,9 +103,12 @@ def _descend(
     start: Architecture,
     costs: Mapping[str, float],
     rng: np.random.Generator,
+    going: Callable[[], bool],
 ) -> tuple[Architecture, Mapping[str, float]]:
     best, nearest = start, costs
     for step in range(_DESCENTS):
+        if step and not going():
+            break
         candidates = list(space.extremes()) if step == 0 else []
         neighbours = take(space.neighbours(best), 512)
         picks = rng.permutation(len(neighbours))[:24]

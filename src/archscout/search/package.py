@@ -147,6 +147,7 @@ def package(
             "architecture": winner.architecture.text,
             "costs": costs,
             "spread": metrics["spread"],
+            "cost_details": metrics["cost_details"],
             f"valid_{metric}": metric.oriented(winner.value),
             f"test_{metric}": tested,
             "graph": {

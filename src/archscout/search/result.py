@@ -89,6 +89,8 @@ class Result:
         lines = []
         waiting = {each["key"]: each for each in self.metrics.get("measure_next", ())}
         for key, details in self.metrics.get("cost_details", {}).items():
+            if not details.get("trusted", True):
+                lines.append(f"{key} is not to be trusted: {untrusted(details)}; 'archscout measure' measures it again")
             if not details.get("predicted"):
                 continue
             line = f"{key} is predicted, not measured (19 times in 20 at most {details['high']:.4g})"
@@ -118,6 +120,18 @@ class Result:
                 f"in {self.folder}: metrics.json, trials.csv (a simulation trains and exports no network)",
             ]
         )
+
+
+def untrusted(details: Mapping[str, Any]) -> str:
+    """Why a measurement is not to be trusted, in some words.
+
+    >>> untrusted({"trusted": False, "slowed": 1.6})
+    'the machine was slowed down 1.6 times by other work'
+    """
+    slowed = details.get("slowed", 1.0)
+    if isinstance(slowed, int | float) and slowed > 1.05:
+        return f"the machine was slowed down {slowed:.2g} times by other work"
+    return "repeated measurements did not agree"
 
 
 def write_json(file: Path, value: Any) -> None:

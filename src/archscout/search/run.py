@@ -23,7 +23,7 @@ from archscout.core import seeds
 from archscout.core.architecture import Architecture
 from archscout.core.cost import Constraint
 from archscout.core.errors import ArchscoutError, UsageError
-from archscout.core.estimator import Estimator, Setting
+from archscout.core.estimator import TRAINING, Estimator, Setting
 from archscout.core.method import Candidate
 from archscout.core.registry import create
 from archscout.core.space import Space
@@ -43,6 +43,12 @@ _SCORED = 8
 
 _ROOM = 1.1
 """By what factor more than expected must be left for a job to begin: networks differ."""
+
+_HOPELESS = 3
+"""Different networks whose trainings all fail alike, after which a search ends."""
+
+_TOO_LONG = "took longer"
+"""How the reason of a training begins that was stopped for want of time, which others may not need."""
 
 _STALE = 200
 _LEAST_SECONDS = 5.0
@@ -466,6 +472,23 @@ class SearchRun:
             self._stored[row.key] = row
             self._learn(row)
         self.clock.write(every=1.0)
+        if any(row.status == "failed" for row in rows):
+            self._end_if_hopeless()
+
+    def _end_if_hopeless(self) -> None:
+        """Raises `ArchscoutError` where the first trainings all failed alike: what would be paid for would fail too."""
+        names = {TRAINING, self.estimator} if self.trains else {TRAINING}
+        failed: list[StoredTrial] = []
+        for row in self._stored.values():
+            if row.estimator in names:
+                if row.status != "failed" or (failed and row.reason != failed[0].reason):
+                    return
+                failed.append(row)
+        networks = {row.canonical for row in failed}
+        if len(networks) >= _HOPELESS and not failed[0].reason.startswith(_TOO_LONG):
+            raise ArchscoutError(
+                f"no network was trained: the first {len(networks)} trainings failed alike, with: {failed[0].reason}"
+            )
 
     def _row(
         self,

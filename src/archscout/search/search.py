@@ -54,6 +54,9 @@ AUTO = "auto"
 
 AUTOMATIC = ("classic", "nasbench201", "nasbench_nlp", "nasbench_graph")
 
+_FEASIBILITY_SHARE = 0.1
+"""Of a time budget, what looking for architectures that keep the limits may take."""
+
 _RESERVE_SHARE, _RESERVE_MOST = 0.15, 9.0
 """Of a time budget, kept for measuring, testing, exporting and reporting the winner (seconds at most)."""
 
@@ -202,7 +205,8 @@ def search(
             clock.enter("feasibility")
             found = run.decide("feasibility", lambda: _feasible(run))
             run.share = found["share"]
-            book.learn(feasibility.sample(the_space, book, seeds.stream(seed, "feasibility")))
+            looked_at = feasibility.sample(the_space, book, seeds.stream(seed, "feasibility"))
+            book.learn(looked_at[: found["sampled"]])
             watch.say(
                 f"{found['meeting']} of {found['sampled']} sampled architectures meet "
                 + ", ".join(str(constraint) for constraint in constraints)
@@ -371,7 +375,13 @@ def _limits(
 
 def _feasible(run: SearchRun) -> dict[str, Any]:
     rng = seeds.stream(run.seed, "feasibility")
-    return feasibility.check(run.space, run.book, run.constraints, run.margins, rng).as_json()
+    until = run.clock.elapsed() + _FEASIBILITY_SHARE * run.budget.seconds
+
+    def going(done: int, total: int) -> bool:
+        run.show("feasibility", done, total)
+        return run.clock.elapsed() < until
+
+    return feasibility.check(run.space, run.book, run.constraints, run.margins, rng, going).as_json()
 
 
 def _plan(run: SearchRun, wished: int | None, method: Method) -> None:
@@ -397,10 +407,15 @@ def _calibrate(run: SearchRun) -> None:
     trials = run.evaluate(probes, TRAINING, fidelity=2, phase=CALIBRATION) if probes else []
     if trials and not any(trial.status == "completed" for trial in trials):
         raise ArchscoutError(f"the first networks could not be trained: {trials[0].reason}")
-    epoch = run.expected_seconds(TRAINING, 1) if trials else math.inf
-    if not trials or run.seconds_left() < 1.5 * epoch:
-        needed = run.clock.elapsed() + run.reserve + 3 * (epoch if trials else run.budget.seconds)
+    spent = run.clock.elapsed()
+    if not trials:
         raise BudgetTooSmall(
-            f"a budget of {run.budget} does not pay for one trained network (an epoch takes "
-            f"{epoch if trials else run.clock.elapsed():.1f} s here): give at least {math.ceil(needed)}s, or less data."
+            f"a budget of {run.budget} ended before a network was trained ({spent:.1f} s went into what comes before): "
+            f"give at least {math.ceil(spent + run.reserve + 3 * run.budget.seconds)}s, or less data."
+        )
+    epoch = run.expected_seconds(TRAINING, 1)
+    if run.seconds_left() < 1.5 * epoch:
+        raise BudgetTooSmall(
+            f"a budget of {run.budget} does not pay for one trained network (an epoch takes {epoch:.1f} s here, and "
+            f"{spent:.1f} s are spent): give at least {math.ceil(spent + run.reserve + 3 * epoch)}s, or less data."
         )
