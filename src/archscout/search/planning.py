@@ -121,7 +121,8 @@ def _decide(run: SearchRun, candidates: Sequence[tuple[str, str, Architecture]],
     limit = began + max(3.0, TIMING_SHARE * run.budget.seconds)
     graphs = [trace_architecture(run.space, architecture, run.task) for _, _, architecture in candidates]
     works = [work(graph) for graph in graphs]
-    data, prior = Data.of(run.task), Prior.shipped()
+    # The rule of thumb alone: the table that comes along has too few trainings yet to do better (`prior_page.py`).
+    data, prior = Data.of(run.task), Prior([])
     networks = [Network.of(run.space, architecture, run.task) for _, _, architecture in candidates]
     full = full_epochs(run.task)
     seconds: dict[int, float] = {}
