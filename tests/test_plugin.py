@@ -1,13 +1,25 @@
 """A package from outside adds methods by being installed: nothing of ours is touched."""
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+
+import archscout
+from archscout.core import registry
+from archscout.core.space import Space
+from archscout.core.task import Task
+from archscout.networks.body import Tapped
+from archscout.networks.pick import build
+from archscout.supernets.supernet import Supernet
+from archscout.testing import SpaceConformance, TaskConformance
 
 PLUGIN = Path(__file__).parent / "plugin"
 
@@ -26,7 +38,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def python(code: str, path: Path | None, cwd: Path) -> str:
-    environment = os.environ | ({"PYTHONPATH": str(path)} if path else {})
+    before = os.environ.get("PYTHONPATH")
+    environment = os.environ | ({"PYTHONPATH": os.pathsep.join(filter(None, (str(path), before)))} if path else {})
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=cwd)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -40,10 +53,11 @@ def test_the_command_line_lists_it_without_importing_it(installed: Path, tmp_pat
     code = f"{LIST}; import sys; assert 'archscout_plugin_example' not in sys.modules"
     listed = json.loads(python(code, installed, tmp_path))
     new = [entry for entry in listed if (entry["kind"], entry["name"]) not in before]
-    assert [(entry["kind"], entry["name"], entry["source"]) for entry in new] == [
-        ("estimator", "convolutions", "archscout-plugin-example"),
-        ("strategy", "walk", "archscout-plugin-example"),
-    ]
+    assert {(entry["kind"], entry["name"]) for entry in new} == {
+        ("estimator", "convolutions"), ("strategy", "walk"), ("task", "fill"), ("task", "stains"), ("kind", "fill"),
+        ("kind", "stains"), ("space", "ladder"), ("method", "shortlist"),
+    }  # fmt: skip
+    assert {entry["source"] for entry in new} == {"archscout-plugin-example"}
     assert all(entry["summary"] == "Counts convolutions, and walks from neighbour to neighbour." for entry in new)
 
 
@@ -76,3 +90,74 @@ def test_the_command_line_scores_with_it_in_worker_processes(installed: Path, tm
     header, *rows = (tmp_path / "scores.csv").read_text().splitlines()
     assert header == "architecture,convolutions,convolutions_seconds"
     assert all(float(row.split(",")[1]) == row.split(",")[0].count("conv") for row in rows)
+
+
+@pytest.fixture
+def plugged(installed: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The package as if it were installed in this environment, for one test."""
+    monkeypatch.syspath_prepend(str(installed))
+    registry._installed.cache_clear()
+    yield
+    registry._installed.cache_clear()
+    # Only what is of the package: a built-in module that was imported meanwhile is not run again to register.
+    for key, factory in list(registry._registered.items()):
+        if factory.__module__.startswith("archscout_plugin_example"):
+            del registry._registered[key]
+
+
+@pytest.mark.usefixtures("plugged")
+def test_a_segmentation_task_from_outside_is_a_file(tmp_path: Path) -> None:
+    class Conformance(TaskConformance):
+        def task(self) -> Task:
+            return archscout.task("stains")
+
+    keeps_the_contract(Conformance())
+
+
+@pytest.mark.usefixtures("plugged")
+def test_a_regression_task_from_outside_goes_the_whole_way(tmp_path: Path) -> None:
+    """It once was searched, exported and reported, and then could not be loaded."""
+
+    class Conformance(TaskConformance):
+        def task(self) -> Task:
+            return archscout.task("fill")
+
+    keeps_the_contract(Conformance())
+    result = archscout.search("ladder", "fill", method="shortlist", budget="2trials", epochs=4, workers=0, out=tmp_path)
+    network = archscout.load(result.folder)
+    task = archscout.task("fill")
+    assert task.test is not None
+    with torch.no_grad():
+        error = float((network(torch.from_numpy(task.test.x)) - torch.from_numpy(task.test.y)).abs().mean())
+    assert result.metrics["test_mean_absolute_error"] == pytest.approx(error, abs=1e-5)
+    assert result.metrics["valid_mean_absolute_error"] == min(row["value"] for row in result.metrics["finalists"])
+    page = (result.folder / "report.html").read_text(encoding="utf-8")
+    assert "A mean absolute error of" in page
+    assert "<h3>The worst answer</h3>" in page
+    # A method with a panel of its own is a file, too.
+    assert "<h3>The shortlist</h3>" in page
+    assert "What the method tells" in page
+
+
+@pytest.mark.usefixtures("plugged")
+def test_an_elastic_space_with_taps_from_outside_is_a_file(tmp_path: Path) -> None:
+    class Conformance(SpaceConformance):
+        def space(self) -> Space:
+            return archscout.space("ladder")
+
+    keeps_the_contract(Conformance())
+    space, task = archscout.space("ladder"), archscout.task("stains")
+    supernet = Supernet(space, task)
+    x, _ = task.tensors(task.train)
+    for architecture in space.extremes():
+        alone = build(space, architecture, task)
+        assert isinstance(alone, Tapped)
+        assert supernet.select(architecture)(x).shape == alone(x).shape == (len(x), 2, 8, 8)
+
+
+def keeps_the_contract(suite: object) -> None:
+    """Run every test of a conformance suite."""
+    for name in dir(suite):
+        if name.startswith("test_"):
+            with contextlib.suppress(pytest.skip.Exception):  # what a suite has no case for here
+                getattr(suite, name)()

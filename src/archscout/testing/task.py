@@ -127,7 +127,7 @@ class TaskConformance:
         task = self.task()
         network, outputs, _ = self._outputs(task, task.valid)
         x = torch.from_numpy(task.valid.x).float()
-        stored = x.permute(0, 3, 1, 2) if x.ndim == 4 else x
+        stored = x if x.shape[1:] == tuple(task.input_shape) or x.ndim != 4 else x.permute(0, 3, 1, 2)
         with torch.no_grad():
             deployed = task.deploy(network).eval()(stored)
         assert set(named(deployed)) == set(named(outputs))
