@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from archscout.core.cost import Measurement
 from archscout.core.errors import ArchscoutError, UsageError
+from archscout.core.registry import create
 from archscout.core.task import Split
 from archscout.networks.choices import OneOf
 from archscout.search.continuing import SEARCH, SINGLE, claim, claimed, go_on, refusals_noted, start_afresh
 from archscout.search.progress import Silent
 from archscout.search.run import CALIBRATION
-from archscout.search.search import search, train
+from archscout.search.search import _unnamed, resolve_method, search, train
 from archscout.store.store import Store
 from archscout.testing import tiny_task
 from archscout.testing.store import plain_trial
@@ -283,3 +284,14 @@ def test_a_finished_search_goes_on_under_a_larger_budget_or_afresh(task: Any, tm
     third = search(SPACE, task, budget="1trials", fresh=True, **asked)
     assert third.metrics["trials"] == 1
     assert json.loads((tmp_path / "r.old1" / "metrics.json").read_text())["trials"] == 4
+
+
+def test_an_object_says_the_same_as_its_name_where_it_is_what_that_makes() -> None:
+    def named(name: str) -> Any:
+        return resolve_method(name, ())
+
+    assert (
+        _unnamed(named("evolution"), named) == _unnamed(resolve_method(create("strategy", "random"), ()), named) == []
+    )
+    other = resolve_method(type(create("strategy", "evolution"))(population=7), ())
+    assert len(_unnamed(other, named)) == 1

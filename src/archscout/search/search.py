@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,7 @@ def search(
     for cost in costs:
         cost.check(Setting(the_space, task.sealed(), seed=seed, device=device))
     the_method = resolve_method(method, keys)
-    objects = [digest(each) for each in (method, estimator) if not isinstance(each, str)]
+    objects = _unnamed(the_method, lambda name: resolve_method(name, keys)) + _unnamed(judge, resolve_estimator)
     method = method if isinstance(method, str) else the_method.name
     name = name or default_name(the_space, task, method, seed)
     if times and not (out / name / "metrics.json").is_file():
@@ -371,6 +371,14 @@ def _limits(
     wanted = [each for each in options.several(objectives, "objectives", Cost) if each not in ("accuracy", "value")]
     keys = [known(each).key for each in wanted]
     return list(costs.values()), constraints, keys
+
+
+def _unnamed(given: Method | Estimator, named: Callable[[str], Any]) -> list[str]:
+    """The digest of an object that is not what its name alone would make; nothing for one that is."""
+    with suppress(UsageError):
+        if digest(named(given.name)) == digest(given):
+            return []
+    return [digest(given)]
 
 
 def _feasible(run: SearchRun) -> dict[str, Any]:
