@@ -55,8 +55,9 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def sentence(differing: list[str]) -> str:
-    """Several differences as a part of a sentence."""
-    return differing[0] if len(differing) == 1 else f"{'; '.join(differing[:-1])}; and {differing[-1]}"
+    """Several differences as a part of a sentence, on one line whatever a damaged file says."""
+    plain = [" ".join("".join(c if c.isprintable() else " " for c in each).split()) for each in differing]
+    return plain[0] if len(plain) == 1 else f"{'; '.join(plain[:-1])}; and {plain[-1]}"
 
 
 def _changed(old: Any, new: Any) -> str:
