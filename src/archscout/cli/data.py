@@ -39,10 +39,11 @@ def check(
         output.print_json(found.as_json())
         return
     about = found.as_json()
+    what = "classes" if "classification" in about["kind"] else "targets"
     shape, values = " x ".join(map(str, about["input_shape"])), f"{about['values'][0]:g} to {about['values'][1]:g}"
     output.print_text(
         f"{about['name']}: {about['kind']}, inputs of {shape} ({about['stored']}, values from {values}), "
-        f"{len(about['classes'])} classes, {about['bytes'] / 2**20:,.1f} MB"
+        f"{len(about['classes'])} {what}, {about['bytes'] / 2**20:,.1f} MB"
     )
     output.print_table(("class", *found.splits), survey.lines(found))
     output.print_text("\n".join(f"- {oddity}" for oddity in found.oddities) or "Nothing is odd about them.")
