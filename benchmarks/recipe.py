@@ -45,6 +45,8 @@ a network of depthwise convolutions."""
 
 MUON = {"optimizer": "muon", "learning_rate": 0.1, "sgd_learning_rate": 0.1}
 
+LONG = {**MUON, "smaller_side": 0.6, "schedule": "linear", "batch_size": 2}
+
 RECIPES: dict[str, dict[str, Any]] = {
     "sgd": {},
     "sgd, single precision": {"precision": "float32"},
@@ -61,6 +63,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     "muon, twice the batch": {**MUON, "batch_size": 2},
     "muon, smoothing .2": {**MUON, "label_smoothing": 0.2},
     "muon, smaller images": {**MUON, "smaller_side": 0.6},
+    "muon, smaller, linear, batch 64": LONG,
+    "muon, smaller, linear, batch 64, decay .02": {**LONG, "weight_decay": 0.02},
+    "muon, smaller, linear, batch 64, decay .02, smoothing .2": {**LONG, "weight_decay": 0.02, "label_smoothing": 0.2},
     "muon, augmented": {**MUON, "augment": True},
     "muon, not augmented": {**MUON, "augment": False},
     "sgd, smaller images": {"smaller_side": 0.6},

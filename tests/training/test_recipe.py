@@ -65,6 +65,9 @@ def test_the_default_goes_by_the_size_of_images() -> None:
     tiny, small = (Recipe.default(task_of(100, side), 5) for side in (8, 32))
     assert tiny == Recipe.named("sgd", task_of(100), 5)
     assert small == dataclasses.replace(Recipe.named("muon", task_of(100, 32), 5), smaller_side=0.6)
+    long = Recipe.default(task_of(100, 32), 30)
+    assert (long.optimizer, long.smaller_side, long.batch_size) == ("muon", 0.6, 64)
+    assert long.weight_decay > small.weight_decay and long.label_smoothing > small.label_smoothing
     with pytest.raises(UsageError, match=r"no recipe 'mun'.*muon"):
         Recipe.named("mun", task_of(100), 5)
 

@@ -21,11 +21,16 @@ def default(task: Task, epochs: int) -> Recipe:
     """For a network that starts from random weights: by the size of inputs, as `benchmarks/recipe.py` measured it.
 
     Images of some size are trained on by Muon, at first as smaller ones; on tiny ones a step is too short for Muon to
-    pay.
+    pay. Long trainings, which see each example often, are held back more.
     """
     if len(task.input_shape) != 3 or min(task.input_shape[1:]) < SMALLEST_SIDE:
         return sgd(task, epochs)
-    return dataclasses.replace(muon(task, epochs), smaller_side=0.6)
+    recipe = dataclasses.replace(muon(task, epochs), smaller_side=0.6)
+    if epochs < AUGMENTED_EPOCHS:
+        return recipe
+    return dataclasses.replace(
+        recipe, batch_size=max(64, recipe.batch_size), weight_decay=0.02, label_smoothing=0.2, schedule="linear"
+    )
 
 
 @register("recipe", "sgd")
