@@ -227,7 +227,8 @@ def load_for_answers(run: str | Path) -> nn.Module:
 
     folder = Path(run)
     saved = _read(folder / "architecture.json")
-    if str(saved["space"]).partition(":")[0] in names("space"):
+    kind, _, source = str(saved["space"]).partition(":")
+    if kind in names("space") and (kind != "trained" or source.partition(",")[0] in names("backbone")):
         return load(folder)
     file = folder / "network.onnx"
     if not file.is_file():

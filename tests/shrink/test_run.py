@@ -14,10 +14,12 @@ from torch import nn
 
 import archscout
 from archscout.core.errors import DataError, UsageError
+from archscout.core.task import Split
 from archscout.shrink import run as runs
 from archscout.shrink.run import shrink
 from archscout.shrink.transfer import fine_tune, outlook, probe, size_for
 from archscout.spaces.trained import BackboneSpace
+from archscout.tasks.images import ImageClassification
 from archscout.testing.tasks import tiny_task
 from archscout.training.recipe import Recipe
 from archscout.training.trainer import predict, train
@@ -166,14 +168,19 @@ def test_fine_tuning_takes_the_epochs_that_fit(backbone_space: BackboneSpace) ->
 def test_what_transfer_reaches_in_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     import archscout.shrink.transfer as transfer
 
-    sizes = [size_for(tiny_task((3, 32, 32), examples=3000), seconds) for seconds in (1, 60, 240, 3600)]
+    def task(examples: int) -> ImageClassification:
+        """So many images that are one image in memory."""
+        split = Split(np.broadcast_to(np.uint8(0), (examples, 32, 32, 3)), np.broadcast_to(np.int64(0), examples))
+        return ImageClassification("many", (3, 32, 32), 10, split, split.head(examples // 5), None)
+
+    sizes = [size_for(task(3000), seconds) for seconds in (1, 60, 240, 3600)]
     assert sizes == sorted(sizes) and sizes[0] == 48 and sizes[-1] == 96
     monkeypatch.setattr(transfer, "available", lambda: [])
     assert outlook(TASK, 100) is None
     monkeypatch.setattr(transfer, "available", lambda: ["efficientnet_lite0"])
     found = outlook(TASK, 100)
     assert found is not None and found.worth and found.backbone == "efficientnet_lite0"
-    assert not outlook(tiny_task((3, 32, 32), examples=100_000), 5).worth
+    assert not outlook(task(100_000), 5).worth
 
 
 @pytest.mark.slow
