@@ -1,0 +1,52 @@
+"""A result as people read it: in the unit of its metric, and refused where there is none."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from archscout.core.errors import UsageError
+from archscout.core.metric import ACCURACY, Metric
+from archscout.search.result import Result, write_json
+
+METRICS: dict[str, Any] = {
+    "architecture": "a-b", "metric": "accuracy", "valid_accuracy": 0.98765, "test_accuracy": 0.5, "trials": 7,
+    "rejected": 2, "failed_trials": 1, "costs": {"params": 1234}, "seconds": {"total": 12.4}, "pareto": [],
+}  # fmt: skip
+
+
+def result(folder: Path, **changes: Any) -> Result:
+    write_json(folder / "metrics.json", METRICS | changes)
+    return Result.read(folder)
+
+
+def test_a_share_is_said_in_percent(tmp_path: Path) -> None:
+    found = result(tmp_path)
+    assert found.metric == ACCURACY
+    assert "accuracy 98.77% on validation, 50.00% on test" in found.summary()
+    assert "7 trained, 2 rejected for their cost, 1 failed" in found.summary()
+
+
+def test_an_error_is_said_in_its_unit(tmp_path: Path) -> None:
+    metric = Metric("mean_error", "lower", "mm", 3)
+    values = {"valid_mean_error": 12.3456, "test_mean_error": None}
+    found = result(tmp_path, metric="mean_error", metric_details=metric.as_json(), **values)
+    assert found.metric == metric
+    assert "mean error 12.3 mm on validation\n" in found.summary()
+    assert "%" not in found.summary()
+    assert "on test" not in found.summary()
+
+
+def test_what_is_not_finite_is_null_and_no_half_file_stays(tmp_path: Path) -> None:
+    write_json(tmp_path / "some.json", {"a": float("nan"), "b": [float("inf"), 1.5], 3: ("x",)})
+    assert json.loads((tmp_path / "some.json").read_text()) == {"a": None, "b": [None, 1.5], "3": ["x"]}
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "some.json", {"a": object()})
+    assert json.loads((tmp_path / "some.json").read_text())["b"] == [None, 1.5]
+    assert [file.name for file in tmp_path.iterdir()] == ["some.json"]
+
+
+def test_a_folder_without_a_result_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"holds no finished search"):
+        Result.read(tmp_path)
