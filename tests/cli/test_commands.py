@@ -252,7 +252,8 @@ def test_predict_on_folders_with_the_likeliest_labels_as_csv(
     lines = (tmp_path / "labels.csv").read_text().splitlines()
     assert lines[0] == "image,label,probability,label_2,probability_2"
     assert [line.split(",")[1] for line in lines[1:]] == [answer["label"] for answer in answers]
-    assert archscout("predict", trained[0], "shots/=deep", "--csv", "no/where.csv").code == 2
+    assert archscout("predict", trained[0], "shots/=deep", "--csv", "new/where.csv").code == 0
+    assert (tmp_path / "new" / "where.csv").is_file()
 
 
 @pytest.mark.parametrize(

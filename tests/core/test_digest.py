@@ -101,7 +101,8 @@ def test_what_a_space_remembers_is_not_in_its_digest() -> None:
 def test_every_space_and_task_has_the_same_digest_in_another_process() -> None:
     code = (
         "import archscout, archscout.testing.tasks as t\n"
-        "for name in archscout.names('space'): print(name, archscout.space(name).digest)\n"
+        "for name in archscout.names('space'):\n"
+        "    if name != 'trained': print(name, archscout.space(name).digest)\n"  # that one needs a network
         "print(t.tiny_task().digest)"
     )
     outputs = set()

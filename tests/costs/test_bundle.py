@@ -116,7 +116,7 @@ def test_units(folder: Path, setting: Setting, unit: str, factor: float) -> None
         (f"architecture,accuracy\n{ONE},1\n", "there is no column of latencies"),
         (f"architecture,latency_ms,latency_s\n{ONE},1,1\n", r"latencies in 2 units \(latency_ms, latency_s\)"),
         ("latency_ms\n1\n", "no column 'architecture'"),
-        ("", "no column 'architecture'"),
+        ("", "it is empty: give a line of headings"),
         (
             f"architecture,latency_ms\n{ONE},1\n{ONE},12 us\n",
             "line 3: '12 us' is no number: give plain numbers, all in",

@@ -64,6 +64,7 @@ class Stand:
     """As much of a run as these methods ask for; scores and trainings are functions of the architecture."""
 
     objectives, workers, estimator, epochs, device, task = (), 2, "trained", 20, "cpu", None
+    trains = True
 
     def __init__(self, scores=None, trained=separable, space=None, seed=0, limit=None, seconds=math.inf, trials=1):
         self.scores, self.trained = scores or {"score": separable}, trained

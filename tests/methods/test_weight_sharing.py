@@ -106,6 +106,7 @@ class Stand:
     """As much of a run as these methods ask for."""
 
     constraints, objectives, workers, estimator, epochs, share, device = (), (), 1, "trained", 1, 1.0, "cpu"
+    trains = True
 
     def __init__(self, folder, limit=None):
         self.space, self.task, self.seed, self.folder = create("space", SPACE), tiny_task(), 0, folder

@@ -205,7 +205,7 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(ArchscoutError, match=r"cannot write the report .*No space left on device; free some space"):
         write(tmp_path, trials=())
     assert (tmp_path / "report.html").read_bytes() == before

@@ -28,6 +28,9 @@ from archscout.training.trainer import Outcome, train
 HELD_OUT = 0.2
 """Of validation examples that were drawn from training examples, what stays apart to tell how good the network is."""
 
+RECENT = 3
+"""Epochs that tell how fast the machine is now."""
+
 LATE = 1.03
 """By what factor a training may be slower than was planned before its schedule is shortened."""
 
@@ -110,11 +113,15 @@ class FinalTraining(Estimator):
         side = recipe.smaller_side if takes_smaller(network.to(device), x, recipe) else 1.0
         whole = recipe.work(recipe.epochs, side)
 
+        marks: list[tuple[float, float]] = []
+
         def late(row: dict[str, float]) -> bool:
-            """Whether the epochs that are left would overrun: looked at after each epoch."""
-            if math.isinf(self.seconds) or row["epoch"] >= recipe.epochs:
+            """Whether the epochs that are left would overrun, at the pace of the last ones: looked at from half-way."""
+            marks.append((recipe.work(int(row["epoch"]), side), row["seconds"]))
+            if len(marks) < 2 or row["seconds"] < 0.5 * self.seconds or row["epoch"] >= recipe.epochs:
                 return False
-            return row["seconds"] / recipe.work(int(row["epoch"]), side) * whole > LATE * self.seconds
+            before = marks[max(0, len(marks) - 1 - RECENT)]
+            return row["seconds"] + pace_of(before, marks[-1]) * (whole - marks[-1][0]) > LATE * self.seconds
 
         if shortened is None or not shortened.is_file():
             outcome = train(
@@ -123,7 +130,7 @@ class FinalTraining(Estimator):
             done = len(outcome.curve)
             if outcome.diverged or done >= recipe.epochs or not done:
                 return _plain(outcome)
-            pace = outcome.curve[-1]["seconds"] / recipe.work(done, side)
+            pace = pace_of(marks[max(0, len(marks) - 1 - RECENT)], marks[-1])
             remaining = int((self.seconds - outcome.curve[-1]["seconds"]) / pace)
             if remaining < 1:
                 return _plain(outcome)
@@ -151,6 +158,11 @@ class FinalTraining(Estimator):
             folder=None if folder is None else folder / "shortened",
         )  # fmt: skip
         return _joined(plan["before"], _plain(ending))
+
+
+def pace_of(before: tuple[float, float], now: tuple[float, float]) -> float:
+    """Seconds an epoch of full size took between two marks of work and time."""
+    return (now[1] - before[1]) / max(now[0] - before[0], 1e-9)
 
 
 def final_weights(folder: Path, canonical: str, epochs: int) -> Path:

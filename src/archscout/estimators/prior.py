@@ -35,6 +35,9 @@ PASSES, FEWEST, MOST = 240_000, 20, 150
 most."""
 
 
+SHALLOW = 5
+"""Layers up to which a network learns as quickly as any."""
+
 OF_A_DATA_SET = 10.0
 """By how much data sets differ as a whole, in logits of accuracy."""
 
@@ -176,10 +179,11 @@ def rule(data: Data, network: Network, epochs: float) -> float:
     """How much is to be expected of a training by rule of thumb; higher is better.
 
     Larger networks learn more in an epoch, as long as there are most of the epochs that a full training takes; one that
-    gets fewer loses more than its size gains.
+    gets fewer loses more than its size gains. Deep ones need more of them.
     """
     full = min(MOST, max(FEWEST, PASSES / max(1, data.examples)))
-    return math.log(network.macs / data.side**2 + 1) - 3.0 * max(0.0, math.log(0.6 * full / epochs))
+    enough = 0.6 * full * math.sqrt(max(1.0, network.layers / SHALLOW))
+    return math.log(network.macs / data.side**2 + 1) - 3.0 * max(0.0, math.log(enough / epochs))
 
 
 def records_of(space: Space, task: Task, trials: Iterable[Trial]) -> list[Record]:

@@ -386,7 +386,8 @@ def _feasible(run: SearchRun) -> dict[str, Any]:
     until = run.clock.elapsed() + _FEASIBILITY_SHARE * run.budget.seconds
 
     def going(done: int, total: int) -> bool:
-        run.show("feasibility", done, total)
+        if not all(cost.exact for cost in run.book.costs):  # what is counted is there in a moment
+            run.show("feasibility", done, total)
         return run.clock.elapsed() < until
 
     return feasibility.check(run.space, run.book, run.constraints, run.margins, rng, going).as_json()

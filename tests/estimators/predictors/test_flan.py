@@ -165,7 +165,7 @@ def test_a_source_is_refused_in_a_sentence(tmp_path, cells):
     x = encode("unified_graph", cells, sources).astype(float)
     with pytest.raises(DataError, match="2 networks have a 'missing', and at least 10"):
         FLAN(widths=widths("unified_graph", cells), source=source, metric="missing").fit(x, np.linspace(0, 1, 12))
-    assert create("estimator", f"flan:source={source}").name == f"flan:source={source}"
+    assert create("estimator", f"flan:source={source}").name == f"flan:{source}", "the source needs no name"
 
 
 class TestFlanIsAnEstimator(EstimatorConformance):
