@@ -56,6 +56,13 @@ def digits(method: str, split: str) -> str:
     return f"{100 * sum(row[f'{split}_accuracy'] for row in rows) / len(rows):.1f} %"
 
 
+def value(cell: str, contender: str) -> str:
+    """Mean test accuracy of a contender of the benchmark of value."""
+    rows = [r for r in _read("value")["rows"] if (r["cell"], r["contender"]) == (cell, contender)]
+    accuracies = [row["test_accuracy"] for row in rows if "test_accuracy" in row]
+    return f"{100 * sum(accuracies) / len(accuracies):.1f} %"
+
+
 def two(value: float) -> str:
     """Two digits, as correlations are written: .83."""
     return f"{value:.2f}".removeprefix("0")
@@ -67,6 +74,13 @@ def percent(value: float) -> str:
 
 
 FIGURES: dict[str, Callable[[], str]] = {
+    "value.cifar10.search": lambda: value("cifar10-3000@4m", "search<5ms"),
+    "value.cifar10.plain": lambda: value("cifar10-3000@4m", "plain"),
+    "value.fashion.search": lambda: value("fashion@1m", "search<5ms"),
+    "value.fashion.plain": lambda: value("fashion@1m", "plain"),
+    "value.fashion.svm": lambda: value("fashion@1m", "svm"),
+    "value.digits.search": lambda: value("digits@1m", "search<5ms"),
+    "value.digits.plain": lambda: value("digits@1m", "plain"),
     "predictor.scout": lambda: predictor("scout", 100),
     "predictor.gaussian_process": lambda: predictor("gaussian_process", 100),
     "predictor.forest": lambda: predictor("random_forest:encoding=live", 100),

@@ -66,7 +66,8 @@ def write(rows: Sequence[Mapping[str, Any]]) -> str:
         "Test accuracy in percent: mean over seeds with its 95 % interval (Student's t). Rivals are plain PyTorch and "
         "scikit-learn on all examples that are not for testing; `reference:` designs are trained by Archscout's own "
         "recipe; searches are `archscout search`. Processor seconds are of the whole process and its children, imports "
-        "included; searches are told their budget on the clock, and get less than rivals do on a busy machine. "
+        "included; of searches, whose workers are not seen, the seconds on the clock. These are told their budget so, "
+        "and get less than rivals do on a busy machine. "
         "A rival counts under a limit where its own latency keeps it. p: paired t-test over seeds, two-sided.",
     ]
     groups: dict[str, list[Verdict]] = {"the best rival": [], "random search": [], "evolution": []}
@@ -105,7 +106,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         mine = by_name[name]
         values = [row["test_accuracy"] for row in mine]
         lines.append(
-            f"| {name.replace('<', ', ')} | {percent(values)} | {len(values)} | {mean(mine, 'cpu_seconds'):.0f} | "
+            f"| {name.replace('<', ', ')} | {percent(values)} | {len(values)} | {seconds(mine)} | "
             f"{cell_text(mine, 'epochs', '.0f')} | {cell_text(mine, 'latency_ms', '.2f')} | "
             f"{cell_text(mine, 'params', ',.0f')} |"
         )
@@ -144,6 +145,12 @@ def percent(values: Sequence[float]) -> str:
 
 def cell_text(rows: Sequence[Mapping[str, Any]], key: str, form: str) -> str:
     return format(mean(rows, key), form) if all(row.get(key) is not None for row in rows) else ""
+
+
+def seconds(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Of a processor; where these are not known, on the clock."""
+    known = all(row["cpu_seconds"] is not None for row in rows)
+    return f"{mean(rows, 'cpu_seconds'):.0f}" if known else f"{mean(rows, 'wall_seconds'):.0f} on the clock"
 
 
 def mean(rows: Sequence[Mapping[str, Any]], key: str) -> float:
