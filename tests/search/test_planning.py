@@ -1,5 +1,6 @@
 """What a budget of time buys, and that it is spent on the winner."""
 
+import json
 import math
 
 import pytest
@@ -38,6 +39,8 @@ def test_a_budget_of_time_ends_in_a_long_training_of_the_winner(task, tmp_path):
     assert training["examples"] > len(task.train) or not task.drawn
     spent = result.metrics["seconds"]
     assert spent["final training"] > 0.25 * spent["total"]
+    report = json.loads((result.folder / "report.json").read_text())
+    assert [panel["title"] for panel in report["notes"]["panels"]] == ["How the network was trained"]
     names = {row["name"] for row in training["references"]}
     assert names & set(create("space", SPACE).references()), "hand-made designs take part"
 
@@ -108,3 +111,16 @@ def test_without_a_space_one_is_taken_that_suits_the_data(task):
     assert automatic_space(task).name == "classic"
     assert automatic_space(create("task", "text")).name == "nasbench_nlp"
     assert automatic_space(create("task", "digits_graph")).name == "nasbench_graph"
+
+
+def test_the_page_says_how_the_network_was_trained():
+    from archscout.search.final import training_panel
+
+    training = {
+        "epochs": 12, "planned_epochs": 15, "examples": 2880, "valid_examples": 120, "short": True,
+        "advised_epochs": 100, "references": [{"name": "resnet8", "architecture": "", "epoch_seconds": 1.5}],
+    }  # fmt: skip
+    text = str(training_panel(training).as_json())
+    assert (
+        "12 of 15 planned" in text and "2,880" in text and "about 100 epochs pay" in text and "1.5 s an epoch" in text
+    )

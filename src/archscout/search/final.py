@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from archscout.core.panel import Table
 from archscout.core.trial import Trial
 from archscout.estimators.final import FINAL, FinalTraining
 from archscout.search.planning import LONGER, full_epochs, time_job
@@ -28,7 +30,11 @@ def train_winner(run: SearchRun, winner: Trial) -> Trial | None:
     run.say(f"training the winner for {epochs} epochs, about {epochs * planned['epoch']:.0f} s.")
     estimator = FinalTraining(seconds, everything)
     trials = run.evaluate([winner.architecture], estimator, fidelity=epochs, phase=FINAL)
-    return next((trial for trial in trials if trial.defined), None)
+    trained = next((trial for trial in trials if trial.defined), None)
+    if trained is None:
+        reason = next((trial.reason for trial in trials if trial.reason), "it was stopped")
+        run.say(f"the final training came to nothing ({reason}): the best network of the search is taken.")
+    return trained
 
 
 def _planned(run: SearchRun, winner: Trial, everything: bool) -> dict[str, float]:
@@ -61,3 +67,16 @@ def training_summary(run: SearchRun, winner: Trial) -> dict[str, Any]:
             {"name": c.name, "architecture": c.architecture.text, "epoch_seconds": c.seconds} for c in run.candidates
         ],
     }
+
+
+def training_panel(training: Mapping[str, Any]) -> Table:
+    """For the report: how the winner was trained, and the reference designs that were considered."""
+    rows: list[tuple[str, str]] = [
+        ("epochs", f"{training['epochs']} of {training['planned_epochs']} planned"),
+        ("examples learned from", f"{training['examples']:,}"),
+        ("examples that tell the validation value", f"{training['valid_examples']:,}"),
+    ]
+    if training["short"]:
+        rows.append(("a short training", f"about {training['advised_epochs']} epochs pay: give more time"))
+    rows += [(each["name"], f"{each['epoch_seconds']:.2g} s an epoch") for each in training["references"]]
+    return Table("How the network was trained", ("", ""), rows)

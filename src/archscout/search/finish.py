@@ -35,7 +35,7 @@ from archscout.search.choose import (
     train_some,
     trained_networks,
 )
-from archscout.search.final import train_winner, training_summary
+from archscout.search.final import train_winner, training_panel, training_summary
 from archscout.search.package import earlier_network, package, trained_network, trained_weights
 from archscout.search.progress import Progress
 from archscout.search.result import Result
@@ -108,7 +108,7 @@ def deliver(ending: Ending, candidates: Sequence[Trial], folder: Path) -> Result
         "constraints": [{"name": c.cost, "key": c.key, "limit": c.limit} for c in run.constraints],
         "budget": str(ending.budget),
         "epochs": winner.extra.get("epochs", winner.fidelity),
-        "training": training_summary(run, winner),
+        "training": (training := training_summary(run, winner)),
         "conditions": dict(ending.conditions),
         "finalists": finalists,
         "measure_next": waiting,
@@ -120,7 +120,7 @@ def deliver(ending: Ending, candidates: Sequence[Trial], folder: Path) -> Result
         **counts(run),
         "rejected": run.rejected,
         "feasibility": run.store.decisions(run.name).get("feasibility"),
-        "notes": (notes := run.store.notes(run.name)),
+        "notes": _with_panel(notes := run.store.notes(run.name), training),
         "missing": notes.get("missing", {}),
     }
     result = package(folder, run.space, ending.task, winner, network, measured, run.seed, extra, run)
@@ -146,6 +146,11 @@ def _winning_network(ending: Ending, winner: Trial, folder: Path) -> nn.Module:
         again = estimator or create("estimator", winner.estimator)
         again.estimate([winner.architecture], setting, fidelity=winner.fidelity)
     return trained_network(run.space, ending.task, winner, run.folder)
+
+
+def _with_panel(notes: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:
+    """The notes of a run, with a panel about the training of its winner after those of the method."""
+    return {**notes, "panels": [*(notes.get("panels") or []), training_panel(training).as_json()]}
 
 
 def _clear(folder: Path, kept: set[Path | None]) -> None:

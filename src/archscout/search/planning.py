@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from archscout.core.architecture import Architecture
@@ -234,13 +234,3 @@ def time_job(payload: Any, architecture: Architecture, seed: int) -> float:
     marks = [row["seconds"] for row in outcome.curve]
     taken = marks[1] - marks[0] if len(marks) > 1 else time.perf_counter() - began
     return share * taken * len(task.train) / examples
-
-
-def as_json(chosen: Plan) -> dict[str, Any]:
-    """For the report and `metrics.json`."""
-    return {
-        "epochs": chosen.epochs,
-        "trainings": chosen.trainings,
-        "final_seconds": chosen.final,
-        "candidates": [{**asdict(replace(each)), "architecture": each.architecture.text} for each in chosen.candidates],
-    }
