@@ -21,13 +21,13 @@ import cloudpickle
 import numpy as np
 
 from archscout.core.estimator import Estimator, Setting
+from archscout.core.progress import Silent
 from archscout.core.registry import create
 from archscout.core.trial import Estimate
+from archscout.costs.book import CostBook
 from archscout.search.budget import Budget
-from archscout.search.clock import Clock
-from archscout.search.costs import CostBook
-from archscout.search.progress import Silent
 from archscout.search.run import SearchRun
+from archscout.store.clock import Clock
 from archscout.store.store import Store, StoredTrial
 from archscout.testing import tiny_task
 from archscout.workers.engines import engine

@@ -15,13 +15,13 @@ import archscout
 from archscout.core.cost import Cost
 from archscout.core.errors import DataError, UsageError
 from archscout.core.estimator import Estimator
+from archscout.core.files import write_json
 from archscout.core.method import Method
 from archscout.core.registry import ROOMS
 from archscout.core.space import Space
 from archscout.core.strategy import Strategy
 from archscout.core.task import Task
 from archscout.networks.pick import build
-from archscout.search.result import write_json
 from archscout.testing.tasks import tiny_task
 
 

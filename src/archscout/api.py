@@ -49,11 +49,9 @@ def space(source: str | nn.Module) -> Space:
 
     Raises `UsageError` for an unknown name or parameter, and for a module without a choice.
     """
-    if isinstance(source, str):
-        return cast("Space", create("space", source))
-    from archscout.spaces.model import ModelSpace
+    from archscout.spaces.load import load as load_space
 
-    return ModelSpace(source)
+    return load_space(source)
 
 
 def task(source: Any, **parameters: Any) -> Task:
@@ -81,7 +79,7 @@ def strategy(name: str) -> Strategy:
 
 def method(name: str) -> Method:
     """A whole search by name; the name of a strategy is that strategy over real training."""
-    from archscout.search.search import resolve_method
+    from archscout.methods.strategy import resolve_method
 
     return resolve_method(name, ())
 

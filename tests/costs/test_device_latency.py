@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from torch import Tensor, nn
 
-from archscout.core.cost import Constraint, Cost
+from archscout.core.cost import Constraint, Cost, meets
 from archscout.core.errors import DataError, UsageError
 from archscout.core.estimator import Setting
 from archscout.core.registry import create
@@ -17,7 +17,6 @@ from archscout.costs.device_latency import DeviceLatency, describe
 from archscout.costs.machine import processor
 from archscout.costs.models.prior import shipped
 from archscout.networks.choices import Conv2d, Kernel, Width
-from archscout.search.costs import meets
 from archscout.spaces.model import ModelSpace
 from archscout.testing import CostConformance
 from archscout.testing.tasks import tiny_task

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from torch import Tensor, nn
 
-from archscout.core.cost import Constraint, Cost
+from archscout.core.cost import Constraint, Cost, meets
 from archscout.core.errors import UsageError
 from archscout.core.estimator import Setting
 from archscout.core.registry import create
@@ -15,7 +15,6 @@ from archscout.core.space import Space
 from archscout.costs import devices
 from archscout.networks.choices import Conv2d as Conv
 from archscout.networks.choices import Kernel
-from archscout.search.costs import meets
 from archscout.spaces.model import ModelSpace
 from archscout.testing import CostConformance
 from archscout.testing.tasks import tiny_task

@@ -10,16 +10,16 @@ import pytest
 
 from archscout.core.choice import Choice
 from archscout.core.estimator import Estimator, Setting
+from archscout.core.progress import Silent
 from archscout.core.registry import create, register
 from archscout.core.space import Space
 from archscout.core.trial import Estimate, Trial
+from archscout.costs.book import CostBook
 from archscout.methods.cascade import Cascade, correlation, fidelities, reliability, sharpness
 from archscout.methods.strategy import StrategyMethod
 from archscout.search.budget import Budget
-from archscout.search.clock import Clock
-from archscout.search.costs import CostBook
-from archscout.search.progress import Silent
 from archscout.search.run import SearchRun
+from archscout.store.clock import Clock
 from archscout.store.store import Store
 from archscout.strategies.random import RandomSearch
 from archscout.testing import tiny_task

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from archscout.core.cost import Measurement
 from archscout.core.errors import ArchscoutError, UsageError
+from archscout.core.progress import Silent
 from archscout.core.registry import create
 from archscout.core.task import Split
+from archscout.methods.strategy import resolve_method
 from archscout.networks.choices import OneOf
 from archscout.search.continuing import SEARCH, SINGLE, claim, claimed, go_on, refusals_noted, start_afresh
-from archscout.search.progress import Silent
 from archscout.search.run import CALIBRATION
-from archscout.search.search import _unnamed, resolve_method, search, train
+from archscout.search.search import _unnamed, search, train
 from archscout.store.store import Store
 from archscout.testing import tiny_task
 from archscout.testing.store import plain_trial

@@ -11,9 +11,9 @@ from archscout.core.registry import create
 from archscout.core.trial import Trial
 from archscout.methods.race import race
 from archscout.search import planning
-from archscout.search.planning import full_epochs
 from archscout.search.search import search
 from archscout.testing import tiny_task
+from archscout.training.recipe import full_epochs
 
 SPACE = "nasbench201:width=4,cells=1"
 
@@ -106,7 +106,7 @@ def test_where_hardly_one_training_fits_nobody_races(racers):
 
 
 def test_without_a_space_one_is_taken_that_suits_the_data(task):
-    from archscout.search.search import automatic_space
+    from archscout.spaces.load import automatic_space
 
     assert automatic_space(task).name == "classic"
     assert automatic_space(create("task", "text")).name == "nasbench_nlp"

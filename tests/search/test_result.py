@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from archscout.core.errors import UsageError
+from archscout.core.files import write_json
 from archscout.core.metric import ACCURACY, Metric
-from archscout.search.result import Result, write_json
+from archscout.search.result import Result
 
 METRICS: dict[str, Any] = {
     "architecture": "a-b", "metric": "accuracy", "valid_accuracy": 0.98765, "test_accuracy": 0.5, "trials": 7,

@@ -15,15 +15,15 @@ from archscout.core.choice import Choice
 from archscout.core.cost import Constraint, Cost, Measurement
 from archscout.core.errors import ArchscoutError
 from archscout.core.estimator import Estimator, Setting
+from archscout.core.progress import Silent
 from archscout.core.registry import create
 from archscout.core.space import Space
 from archscout.core.strategy import Strategy
 from archscout.core.trial import Estimate
+from archscout.costs.book import CostBook
 from archscout.search.budget import Budget
-from archscout.search.clock import Clock
-from archscout.search.costs import CostBook
-from archscout.search.progress import Silent
 from archscout.search.run import SearchRun
+from archscout.store.clock import Clock
 from archscout.store.store import Store
 from archscout.strategies.evolution import RegularisedEvolution
 from archscout.strategies.random import RandomSearch

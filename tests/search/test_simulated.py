@@ -10,14 +10,14 @@ import pytest
 from archscout.core.cost import Constraint
 from archscout.core.errors import ArchscoutError, DataError, UsageError
 from archscout.core.estimator import Setting
+from archscout.core.progress import Silent
 from archscout.core.registry import create
 from archscout.core.seeds import stream
+from archscout.costs.book import CostBook
 from archscout.search.budget import Budget
-from archscout.search.clock import Clock
-from archscout.search.costs import CostBook
-from archscout.search.progress import Silent
 from archscout.search.run import SearchRun
 from archscout.search.simulated import SimulatedRun, simulate
+from archscout.store.clock import Clock
 from archscout.store.store import Store
 from archscout.strategies.evolution import RegularisedEvolution
 from archscout.strategies.random import RandomSearch

@@ -11,9 +11,9 @@ import torch
 import archscout
 from archscout.core import registry
 from archscout.core.errors import DataError
+from archscout.core.files import write_json
 from archscout.core.registry import factory, names, register
 from archscout.networks.pick import build
-from archscout.search.result import write_json
 from archscout.tasks.images import ImageClassification
 from archscout.tasks.load import undescribe
 from archscout.testing import tiny_task

@@ -56,7 +56,7 @@ def measure(
         searched.check_task(task)
         setting = Setting(searched, task, seed=seed, device=home)
         from archscout.costs.latency import until_trusted
-        from archscout.search.finish import conditions  # brings much that a wrong name can do without
+        from archscout.costs.machine import conditions
 
         measured = {each.key: until_trusted(lambda each=each: each.measure(architecture, setting)) for each in costs}  # type: ignore[misc]
     for each in costs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from archscout.cli.output import say
-from archscout.search.progress import Progress
+from archscout.core.progress import Progress
 
 
 def progress() -> Progress:

@@ -99,3 +99,10 @@ class Constraint:
 
     def __str__(self) -> str:
         return f"{self.key} <= {self.limit:g}"
+
+
+def meets(costs: Mapping[str, float], constraints: Sequence[Constraint], margins: Mapping[str, float]) -> bool:
+    """Whether every constraint holds, with a margin (a factor on the limit) for measured costs."""
+    return all(
+        costs.get(c.key, float("inf")) <= c.limit * margins.get(c.key, 1.0) for c in constraints
+    )  # a cost that is not known breaks its limit

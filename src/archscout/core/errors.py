@@ -37,3 +37,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"did you mean '{close[0]}'?"
     return "known: " + ", ".join(known) if known else "none is known"
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of an error, without a full stop; the name of its class where it says nothing."""
+    line = str(error).strip().partition("\n")[0].strip().rstrip(".")
+    if isinstance(error, ArchscoutError) and line:
+        return line
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__

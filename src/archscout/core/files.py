@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,11 @@ def write_bytes(file: Path, content: bytes) -> None:
 def write_text(file: Path, text: str) -> None:
     """Write a text file in UTF-8, whole or not at all. Raises `OSError`."""
     write_bytes(file, text.encode("utf-8"))
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never half of it. NaN becomes null."""
+    write_text(file, json.dumps(_plain(value), indent=1, allow_nan=False) + "\n")
 
 
 def append_line(file: Path, line: str) -> None:
@@ -98,3 +103,13 @@ def what_is_wrong(error: Exception) -> str:
         case json.JSONDecodeError():
             return f"line {error.lineno}: {error.msg}"
     return "it has a number of too many digits"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value

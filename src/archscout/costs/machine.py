@@ -103,3 +103,19 @@ def processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def conditions(workers: int, device: str) -> dict[str, Any]:
+    """What the figures depend on besides the seed."""
+    import torch
+
+    return {
+        "cpu": processor(),
+        "cores": os.cpu_count(),
+        "threads": 1,
+        "workers": workers,
+        "device": device,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+        "system": platform.system(),
+    }

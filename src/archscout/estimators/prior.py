@@ -27,13 +27,9 @@ from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.core.trial import Trial
 from archscout.networks.tracing import blueprint, trace
+from archscout.training.recipe import FEWEST, MOST, PASSES
 
 TABLE = "data/prior.json"
-
-PASSES, FEWEST, MOST = 240_000, 20, 150
-"""Of the rule of thumb: passes of training examples that make a full training, which is so many epochs at least and at
-most."""
-
 
 SHALLOW = 5
 """Layers up to which a network learns as quickly as any."""

@@ -1,13 +1,16 @@
-"""Any strategy as a method: it proposes, and what it proposes is trained for real."""
+"""Any strategy as a method: it proposes, and what it proposes is trained for real; and a method from either name."""
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Sequence
 
-from archscout.core.errors import UsageError
+from archscout.core import options
+from archscout.core.errors import UsageError, nearest
 from archscout.core.estimator import TRAINING
 from archscout.core.method import Method, Run
+from archscout.core.registry import create, names
 from archscout.core.strategy import Strategy
 from archscout.core.trial import Trial
 
@@ -36,6 +39,25 @@ class StrategyMethod(Method):
         )
         best = [trial.architecture for trial in ranked(run, trials)[: 2 * FINALISTS]]
         return ranked(run, run.evaluate(best, TRAINING, fidelity=run.epochs, phase="final training"))
+
+
+def resolve_method(method: str | Method | Strategy, objectives: Sequence[str]) -> Method:
+    """A registered method, or a registered strategy over the run's estimator; or an object of these, as it is.
+
+    Raises `UsageError`.
+    """
+    if isinstance(method, Method):
+        return method
+    if isinstance(method, Strategy):
+        return StrategyMethod(method)
+    text = options.text(method, "the method")
+    name = text.partition(":")[0]
+    if name in names("method"):
+        made: Method = create("method", text)
+        return made
+    if name in names("strategy"):
+        return StrategyMethod(create("strategy", text, objectives=tuple(objectives)))
+    raise UsageError(f"there is no method '{name}': {nearest(name, [*names('method'), *names('strategy')])}")
 
 
 def check_trains(run: Run, name: str) -> None:

@@ -8,15 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 from archscout.core.architecture import Architecture
-from archscout.core.cost import Cost, Measurement
-from archscout.core.errors import ArchscoutError
+from archscout.core.cost import Cost, Measurement, meets
+from archscout.core.errors import ArchscoutError, reason_of
 from archscout.core.estimator import TRAINING, is_training
 from archscout.core.registry import create
 from archscout.core.trial import Trial
 from archscout.estimators.final import FINAL
 from archscout.search import elsewhere
-from archscout.search.costs import meets
-from archscout.search.rehearsal import reason_of
 from archscout.search.run import SearchRun
 
 REPORTED = ("params", "macs", "latency", "peak_memory")

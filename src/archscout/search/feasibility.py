@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from archscout.core.architecture import Architecture
-from archscout.core.cost import Constraint
+from archscout.core.cost import Constraint, meets
 from archscout.core.errors import UsageError
 from archscout.core.space import Space, take
-from archscout.search.costs import CostBook, meets
+from archscout.costs.book import CostBook
 
 _EXACT_SAMPLE, _MEASURED_SAMPLE = 200, 48
 _DESCENTS = 12

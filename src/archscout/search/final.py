@@ -8,8 +8,10 @@ from typing import Any
 from archscout.core.panel import Table
 from archscout.core.trial import Trial
 from archscout.estimators.final import FINAL, FinalTraining
-from archscout.search.planning import LONGER, full_epochs, time_job
+from archscout.search.planning import LONGER
 from archscout.search.run import SearchRun
+from archscout.training.recipe import full_epochs
+from archscout.training.timing import time_job
 
 _SAFE = 0.97
 """Share of the time that is left which a training is planned to take."""

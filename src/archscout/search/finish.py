@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,11 +14,12 @@ from torch import nn
 from archscout.core.architecture import Architecture
 from archscout.core.errors import ArchscoutError
 from archscout.core.estimator import TRAINING, Setting
+from archscout.core.progress import Progress
 from archscout.core.registry import create
 from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.core.trial import Trial
-from archscout.costs.machine import processor
+from archscout.costs.machine import conditions
 from archscout.estimators.final import FINAL, FinalTraining
 from archscout.estimators.trained import weights_file
 from archscout.search import elsewhere
@@ -37,7 +36,6 @@ from archscout.search.choose import (
 )
 from archscout.search.final import train_winner, training_panel, training_summary
 from archscout.search.package import earlier_network, package, trained_network, trained_weights
-from archscout.search.progress import Progress
 from archscout.search.result import Result
 from archscout.search.run import SearchRun
 from archscout.strategies.pareto import pareto_front
@@ -208,17 +206,3 @@ def train_alone(
     result = package(folder, space, task, trial, network, measured, seed, extra, None)
     shutil.rmtree(work, ignore_errors=True)
     return result
-
-
-def conditions(workers: int, device: str) -> dict[str, Any]:
-    """What the figures depend on besides the seed."""
-    return {
-        "cpu": processor(),
-        "cores": os.cpu_count(),
-        "threads": 1,
-        "workers": workers,
-        "device": device,
-        "torch": str(torch.__version__),
-        "python": platform.python_version(),
-        "system": platform.system(),
-    }

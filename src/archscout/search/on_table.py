@@ -20,18 +20,20 @@ from archscout.core import options
 from archscout.core.cells import cell
 from archscout.core.cost import Constraint, Cost
 from archscout.core.errors import UsageError, nearest
-from archscout.core.files import write_text
+from archscout.core.files import write_json, write_text
 from archscout.core.method import Method
+from archscout.core.progress import Progress, Silent
 from archscout.core.registry import create, names
 from archscout.core.strategy import Strategy
 from archscout.core.task import Task
 from archscout.costs.latency import Latency
+from archscout.methods.strategy import resolve_method
 from archscout.search.budget import Budget
 from archscout.search.continuing import SIMULATION, claimed, grows, start_afresh
-from archscout.search.progress import Progress, Silent
-from archscout.search.result import Result, write_json
-from archscout.search.search import prepare_folder, resolve_method, resolve_task
+from archscout.search.result import Result
+from archscout.search.search import resolve_task
 from archscout.search.simulated import UNDEFINED_SCORES, Trajectory, simulate
+from archscout.store.folder import run_folder
 from archscout.tables.load import load
 from archscout.tables.table import Table
 
@@ -96,10 +98,10 @@ def search_table(
         "seed": seed,
     }
     default = options.folder_name(f"{opened.name}-{searched}-{method}-seed{seed}")
-    folder = prepare_folder(out, name or default)
+    folder = run_folder(out, name or default)
     if fresh:
         start_afresh(folder, folder.name, None, watch)
-        prepare_folder(out, folder.name)
+        run_folder(out, folder.name)
     # What it simulates takes moments, so that a larger budget begins anew and comes by what the smaller one found.
     with claimed(folder, SIMULATION, {**config, "budget": None}):
         if _finished(folder, config):

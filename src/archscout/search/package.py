@@ -10,7 +10,8 @@ from torch import nn
 
 from archscout import __version__
 from archscout.core.cost import Measurement
-from archscout.core.errors import ArchscoutError
+from archscout.core.errors import ArchscoutError, reason_of
+from archscout.core.files import write_json
 from archscout.core.graph import Graph
 from archscout.core.panel import Panel, Text
 from archscout.core.space import Space
@@ -20,8 +21,7 @@ from archscout.estimators.final import FINAL, final_weights
 from archscout.estimators.trained import weights_file
 from archscout.networks.pick import build
 from archscout.networks.tracing import trace_architecture
-from archscout.search.rehearsal import reason_of
-from archscout.search.result import Result, write_json
+from archscout.search.result import Result
 from archscout.search.run import SearchRun
 from archscout.spaces.model import ModelSpace
 from archscout.tasks.meters import meter_of

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from archscout.core.architecture import Architecture
 from archscout.core.errors import ArchscoutError
-from archscout.core.estimator import Setting
-from archscout.core.graph import Graph
 from archscout.core.method import Candidate
-from archscout.core.task import Task
-from archscout.estimators.prior import FEWEST, MOST, PASSES, Data, Network, Prior
+from archscout.estimators.prior import Data, Network, Prior
 from archscout.networks.tracing import trace_architecture
 from archscout.search.run import BudgetTooSmall, SearchRun
+from archscout.training.recipe import full_epochs
+from archscout.training.timing import time_job, work
 
 LONGER = 3
 """By what factor the final training may be longer than a full one; beyond that it hardly pays."""
@@ -33,10 +31,6 @@ SAMPLED = 8
 TIMED = 6
 """Architectures whose training is timed at most, before the search."""
 
-MOVED = 100
-"""Multiply-adds in the time of which a number is written to memory and read again."""
-
-TIMING_STEPS = 4
 TIMING_SHARE = 0.08
 """Of the budget, what timing may take."""
 
@@ -65,11 +59,6 @@ class Plan:
             f"{run.budget} pay for about {count} full trainings ({full_epochs(run.task)} epochs of "
             f"{first.seconds:.2g} s) of '{first.name}': {self.final:.0f} s are kept for the final training."
         )
-
-
-def full_epochs(task: Task) -> int:
-    """Epochs of a full training of a task: fewer for more examples."""
-    return round(min(MOST, max(FEWEST, PASSES / max(1, len(task.train)))))
 
 
 def plan(run: SearchRun, plans_final: bool) -> Plan:
@@ -187,50 +176,3 @@ def _decide(run: SearchRun, candidates: Sequence[tuple[str, str, Architecture]],
             for i in ranking
         ],
     }
-
-
-def work(graph: Graph) -> float:
-    """About what a network takes to train, in arbitrary units: multiply-adds, and what is written to memory.
-
-    An output of a short sum (a depthwise convolution, the first one of an image) takes as long as one of a hundred
-    multiply-adds: moving it is what takes the time.
-    """
-    return float(sum(node.macs + MOVED * node.size / 4 for node in graph.nodes if node.macs)) or 1.0
-
-
-def time_job(payload: Any, architecture: Architecture, seed: int) -> float:
-    """Runs in a worker: seconds that an epoch of training takes, from a few steps of it."""
-    from archscout.networks.pick import build
-    from archscout.training.course import takes_smaller
-    from archscout.training.recipe import Recipe
-    from archscout.training.speed import choose
-    from archscout.training.trainer import train
-
-    space, task, device = payload
-    setting = Setting(space, task, seed=seed, device=device)
-    recipe = Recipe.default(setting.task, full_epochs(task))
-    examples = min(len(task.train), TIMING_STEPS * recipe.batch_size)
-    part = replace(
-        task,
-        train=task.train.head(examples),
-        valid=task.valid.head(max(1, round(examples * len(task.valid) / len(task.train)))),
-    )
-    network = build(space, architecture, task, seed=seed, device=device)
-    x, y = part.tensors(part.train.head(recipe.batch_size), device)
-    mode = choose(
-        network,
-        x,
-        lambda network, x: part.loss(network(x), y, recipe.label_smoothing),
-        steps=recipe.epochs * len(task.train) // recipe.batch_size,
-        precision=recipe.precision,
-        layout=recipe.layout,
-    )
-    # Epochs of smaller images take less; what is timed is one of full size.
-    side = recipe.smaller_side if takes_smaller(network, x[:2], recipe) else 1.0
-    share = recipe.work(recipe.epochs, side) / recipe.epochs
-    recipe = replace(recipe, precision=mode.precision, layout=mode.layout)
-    began = time.perf_counter()
-    outcome = train(network, part, replace(recipe, epochs=2), seed=seed, device=device)
-    marks = [row["seconds"] for row in outcome.curve]
-    taken = marks[1] - marks[0] if len(marks) > 1 else time.perf_counter() - began
-    return share * taken * len(task.train) / examples

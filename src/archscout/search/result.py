@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from archscout.core.errors import DataError, UsageError
-from archscout.core.files import read_json, write_text
+from archscout.core.files import read_json
 from archscout.core.metric import Metric
 
 
@@ -132,18 +131,3 @@ def untrusted(details: Mapping[str, Any]) -> str:
     if isinstance(slowed, int | float) and slowed > 1.05:
         return f"the machine was slowed down {slowed:.2g} times by other work"
     return "repeated measurements did not agree"
-
-
-def write_json(file: Path, value: Any) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never half of it. NaN becomes null."""
-    write_text(file, json.dumps(_plain(value), indent=1, allow_nan=False) + "\n")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return None
-    return value

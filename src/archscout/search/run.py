@@ -21,22 +21,22 @@ import numpy as np
 
 from archscout.core import seeds
 from archscout.core.architecture import Architecture
-from archscout.core.cost import Constraint
+from archscout.core.cost import Constraint, meets
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import TRAINING, Estimator, Setting
 from archscout.core.method import Candidate
+from archscout.core.progress import Progress
 from archscout.core.registry import create
 from archscout.core.space import Space
 from archscout.core.strategy import Strategy
 from archscout.core.task import Task
 from archscout.core.trial import Estimate, History, Trial
+from archscout.costs.book import CostBook
 from archscout.search.budget import Budget
-from archscout.search.clock import Clock
-from archscout.search.costs import CostBook, meets
-from archscout.search.pace import Pace, Timing
-from archscout.search.progress import Progress
+from archscout.store.clock import Clock
 from archscout.store.store import Store, StoredTrial
 from archscout.workers.engines import Engine, TrialTimeout
+from archscout.workers.pace import Pace, Timing
 
 _SCORED = 8
 """Architectures of a job of zero-cost scores."""

@@ -14,19 +14,20 @@ from archscout.core import options, seeds
 from archscout.core.architecture import Architecture
 from archscout.core.cost import Constraint, Cost
 from archscout.core.digest import digest
-from archscout.core.errors import ArchscoutError, UsageError, nearest
+from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import TRAINING, Estimator, Setting
-from archscout.core.files import write_bytes
 from archscout.core.identity import identity
 from archscout.core.method import Method
-from archscout.core.registry import create, names
+from archscout.core.progress import Progress, Silent
+from archscout.core.registry import create
 from archscout.core.space import Space
 from archscout.core.strategy import Strategy
 from archscout.core.task import Task
-from archscout.methods.strategy import StrategyMethod
+from archscout.costs.book import CostBook
+from archscout.costs.machine import conditions
+from archscout.methods.strategy import resolve_method
 from archscout.search import elsewhere, feasibility, planning
 from archscout.search.budget import Budget
-from archscout.search.clock import Clock
 from archscout.search.continuing import (
     SEARCH,
     SINGLE,
@@ -37,22 +38,19 @@ from archscout.search.continuing import (
     refusals_noted,
     start_afresh,
 )  # fmt: skip
-from archscout.search.costs import CostBook
-from archscout.search.finish import Ending, conditions, deliver, train_alone
-from archscout.search.progress import Progress, Silent
-from archscout.search.rehearsal import rehearse
+from archscout.search.finish import Ending, deliver, train_alone
 from archscout.search.result import Result
 from archscout.search.run import CALIBRATION, BudgetTooSmall, SearchRun
+from archscout.spaces.load import AUTO, automatic_space
+from archscout.spaces.load import load as load_space
 from archscout.store import database
+from archscout.store.clock import Clock
+from archscout.store.folder import default_name, run_folder
 from archscout.store.lease import run_lease
 from archscout.store.store import Store, run_lock
+from archscout.training.rehearsal import rehearse
 from archscout.workers.device import check_device
 from archscout.workers.engines import engine as make_engine
-
-AUTO = "auto"
-"""The name of the space that is chosen for the data."""
-
-AUTOMATIC = ("classic", "nasbench201", "nasbench_nlp", "nasbench_graph")
 
 _FEASIBILITY_SHARE = 0.1
 """Of a time budget, what looking for architectures that keep the limits may take."""
@@ -125,7 +123,7 @@ def search(
     costs, constraints, keys = _limits(maximum, objectives)
     judge = resolve_estimator(estimator)
     task = resolve_task(data, watch)
-    the_space = automatic_space(task) if isinstance(space, str) and space == AUTO else resolve_space(space)
+    the_space = automatic_space(task) if isinstance(space, str) and space == AUTO else load_space(space)
     the_space.check_task(task)
     try_task(the_space, task, seed)
     for cost in costs:
@@ -136,7 +134,7 @@ def search(
     name = name or default_name(the_space, task, method, seed)
     if times and not (out / name / "metrics.json").is_file():
         raise UsageError(f"there is no finished run '{name}' in '{out}' whose finalists have times: search first.")
-    folder = prepare_folder(out, name)
+    folder = run_folder(out, name)
     config = identity(
         the_space,
         task,
@@ -151,7 +149,7 @@ def search(
     )
     if fresh:
         start_afresh(folder, name, store, watch)
-        prepare_folder(out, name)
+        run_folder(out, name)
 
     with ExitStack() as stack:
         stack.enter_context(run_lock(folder))
@@ -239,37 +237,23 @@ def train(
     """
     seed, epochs, device = options.seed(seed), options.epochs(epochs), check_device(device)
     out, watch = options.path(out, "the folder of runs"), progress or Silent()
-    the_space, task = resolve_space(space), resolve_task(data, progress)
+    the_space, task = load_space(space), resolve_task(data, progress)
     the_space.check_task(task)
     try_task(the_space, task, seed)
     parsed = the_space.named(
         architecture.text if isinstance(architecture, Architecture) else options.text(architecture, "the architecture")
     )
     name = name or default_name(the_space, task, f"train-{digest(the_space.canonical(parsed))[:6]}", seed)
-    folder = prepare_folder(out, name)
+    folder = run_folder(out, name)
     if fresh:
         start_afresh(folder, name, None, watch)
-        prepare_folder(out, name)
+        run_folder(out, name)
     asked = identity(the_space, task, architecture=parsed.text, epochs=epochs, seed=seed)
     with claimed(folder, SINGLE, asked) as there:
         if there and (folder / "metrics.json").is_file():
             watch.say(f"run '{name}' is finished: this is its result (--fresh trains anew).")
             return Result.read(folder)
         return train_alone(the_space, parsed, task, folder, name, epochs, seed, device, watch)
-
-
-def automatic_space(task: Task) -> Space:
-    """The space that `auto` stands for: the first of `AUTOMATIC` that takes the task. Raises `UsageError`."""
-    reasons = []
-    for name in AUTOMATIC:
-        space: Space = create("space", name)
-        try:
-            space.check_task(task)
-        except UsageError as error:
-            reasons.append(str(error))
-        else:
-            return space
-    raise UsageError(f"no space is known for task '{task.name}': name one with --space ({reasons[0]})")
 
 
 def try_task(space: Space, task: Task, seed: int) -> None:
@@ -282,18 +266,6 @@ def try_task(space: Space, task: Task, seed: int) -> None:
     except Exception:  # modules of one's own are rehearsed, architecture by architecture
         return
     attempt(task, network, space.name)
-
-
-def resolve_space(space: str | Space | Any) -> Space:
-    """A space from its name, from a module with choices, or as it is."""
-    if isinstance(space, Space):
-        return space
-    if isinstance(space, str):
-        made: Space = create("space", space)
-        return made
-    from archscout.spaces.model import ModelSpace
-
-    return ModelSpace(space)
 
 
 def resolve_task(data: Any, progress: Progress | None = None) -> Task:
@@ -312,46 +284,6 @@ def resolve_estimator(estimator: str | Estimator) -> Estimator:
         return estimator
     made: Estimator = create("estimator", options.text(estimator, "the estimator"))
     return made
-
-
-def resolve_method(method: str | Method | Strategy, objectives: Sequence[str]) -> Method:
-    """A registered method, or a registered strategy over the run's estimator; or an object of these, as it is.
-
-    Raises `UsageError`.
-    """
-    if isinstance(method, Method):
-        return method
-    if isinstance(method, Strategy):
-        return StrategyMethod(method)
-    text = options.text(method, "the method")
-    name = text.partition(":")[0]
-    if name in names("method"):
-        made: Method = create("method", text)
-        return made
-    if name in names("strategy"):
-        return StrategyMethod(create("strategy", text, objectives=tuple(objectives)))
-    raise UsageError(f"there is no method '{name}': {nearest(name, [*names('method'), *names('strategy')])}")
-
-
-def default_name(space: Space, task: Task, method: str, seed: int) -> str:
-    """A folder name that tells searches apart."""
-    return options.folder_name(f"{space.name}-{task.name}-{method}-seed{seed}")
-
-
-def prepare_folder(out: Path, name: str) -> Path:
-    """The run's folder, made if need be. Raises `UsageError` where it cannot be written."""
-    if not isinstance(name, str) or not name.isprintable() or Path(name).name != name or name in ("", ".", ".."):
-        raise UsageError(f"{options.shown(name)} cannot be the name of a run: use letters, digits, dots and dashes.")
-    folder = out / name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_bytes(folder / ".probe", b"")
-        (folder / ".probe").unlink()
-    except OSError as error:
-        raise UsageError(
-            f"cannot write to '{folder}': {error.strerror or error}; choose another folder with --out."
-        ) from error
-    return folder
 
 
 def _limits(

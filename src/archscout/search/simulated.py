@@ -28,6 +28,7 @@ from archscout.core.registry import create
 from archscout.core.strategy import Strategy
 from archscout.core.task import Task
 from archscout.core.trial import Estimate, History, Trial
+from archscout.methods.strategy import resolve_method
 from archscout.search.budget import Budget
 from archscout.tables.table import Table
 from archscout.tables.within import within
@@ -111,8 +112,6 @@ def simulate(
     """
     budget, seed = Budget.read(budget, "200trials"), options.seed(seed)
     run = SimulatedRun(table, budget, seed, metric=metric, task=task, constraints=constraints, objectives=objectives)
-    from archscout.search.search import resolve_method
-
     resolved = resolve_method(method, objectives)
     candidates = resolved.search(run)
     return run.trajectory(resolved.name, candidates)

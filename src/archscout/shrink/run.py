@@ -24,24 +24,26 @@ from archscout.core.architecture import Architecture
 from archscout.core.cost import Constraint, Cost, Measurement
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import Setting
+from archscout.core.files import write_json
 from archscout.core.panel import Bars, Panel, Table, Text
+from archscout.core.progress import Progress, Silent
 from archscout.core.registry import create, names
 from archscout.core.task import Split, Task
 from archscout.core.trial import Trial
 from archscout.costs.latency import FULL, QUICK, Latency, Protocol, measure_module, until_trusted
+from archscout.costs.machine import conditions
 from archscout.deploy.form import form
 from archscout.estimators.final import parted
 from archscout.search.budget import Budget
 from archscout.search.choose import REPORTED
-from archscout.search.finish import conditions
 from archscout.search.package import package
-from archscout.search.progress import Progress, Silent
-from archscout.search.result import Result, write_json
-from archscout.search.search import prepare_folder, resolve_task
+from archscout.search.result import Result
+from archscout.search.search import resolve_task
 from archscout.shrink import rating
 from archscout.shrink.engine import plan
 from archscout.shrink.transfer import Clock, fine_tune, probe, size_for
 from archscout.spaces.trained import BackboneSpace, TrainedSpace, from_factory
+from archscout.store.folder import run_folder
 from archscout.store.lock import run_lock
 from archscout.tasks.images import ImageClassification
 from archscout.training import checkpoint
@@ -120,7 +122,7 @@ def shrink(
     source = _source(network, weights, size, only, keep)
     costs = {text: create("cost", text) for text in maximum or {}}
     name = name or re.sub(r"[^A-Za-z0-9._=-]+", "-", f"shrink-{source.name}-{task.name}-seed{seed}").strip("-")
-    folder = prepare_folder(Path(out), name)
+    folder = run_folder(Path(out), name)
     with run_lock(folder):
         config = {
             "network": source.name, "data": task.digest, "maximum": {k: str(v) for k, v in (maximum or {}).items()},
@@ -162,7 +164,7 @@ def shrink_front(
     name = name or re.sub(r"[^A-Za-z0-9._=-]+", "-", f"shrink-{source}-{task.name}-seed{options.get('seed', 0)}").strip(
         "-"
     )
-    folder = prepare_folder(Path(out), name)
+    folder = run_folder(Path(out), name)
     results = []
     for limit in wanted:
         each = name + "-" + limit.replace("%", "percent")

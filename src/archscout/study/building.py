@@ -27,12 +27,12 @@ from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import Setting
 from archscout.core.files import read_json, write_text
 from archscout.core.identity import differences, identity, sentence
+from archscout.core.progress import Progress, Silent
 from archscout.core.registry import create
 from archscout.core.seeds import derive, stream
 from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.networks.pick import build
-from archscout.search.progress import Progress, Silent
 from archscout.store.lock import run_lock
 from archscout.tables.table import Metric, Table, write
 from archscout.training.batched import train_many

@@ -22,6 +22,7 @@ from archscout.core import options
 from archscout.core.errors import UsageError
 from archscout.core.seeds import derive, stream
 from archscout.estimators.curves.features import finite
+from archscout.estimators.predictors.tune import tune
 from archscout.study.metrics import ERRORS, RANKING
 from archscout.study.problem import Problem, learner, problem
 from archscout.study.record import Record, carry_out
@@ -191,7 +192,7 @@ def _learned(
             start = perf_counter()
             if np.ptp(about.truth[train]) > 0:
                 if made.tune:
-                    predictor.tune(matrix[train], about.truth[train], made.tune)
+                    tune(predictor, matrix[train], about.truth[train], made.tune)
                 # What has no value but a begun training would have to be paid for.
                 predictor.fit(matrix[train], about.truth[train], matrix[pool] if begun is None else None)
                 fitted = perf_counter()

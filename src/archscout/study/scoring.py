@@ -25,8 +25,9 @@ from archscout.core import options
 from archscout.core.architecture import Architecture
 from archscout.core.errors import ArchscoutError, DataError, UsageError
 from archscout.core.estimator import Estimator, Setting
-from archscout.core.files import read_json, write_text
+from archscout.core.files import read_json, write_json, write_text
 from archscout.core.identity import differences, identity, sentence, set_aside
+from archscout.core.progress import Progress, Silent
 from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.core.sheet import read_sheet
@@ -34,8 +35,6 @@ from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.core.trial import Estimate
 from archscout.estimators.zero_cost import harness
-from archscout.search.progress import Progress, Silent
-from archscout.search.result import write_json
 from archscout.workers.device import check_device
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import numpy as np
 from archscout.core import options
 from archscout.core.errors import UsageError
 from archscout.core.seeds import derive
+from archscout.methods.strategy import resolve_method
 from archscout.search.budget import Budget
-from archscout.search.search import resolve_method
 from archscout.search.simulated import SimulatedRun, simulate
 from archscout.study.record import Record, carry_out
 from archscout.study.summary import interval, paired

@@ -10,6 +10,10 @@ from archscout.core import registry
 from archscout.core.errors import UsageError
 from archscout.core.task import Task
 
+PASSES, FEWEST, MOST = 240_000, 20, 150
+"""Of the rule of thumb: passes of training examples that make a full training, which is so many epochs at least and at
+most."""
+
 _OPTIONS = {
     "optimizer": ("sgd", "adamw", "muon"),
     "schedule": ("cosine", "linear"),
@@ -131,3 +135,8 @@ class Recipe:
 def default_epochs(task: Task) -> int:
     """What full training means for a task, in epochs: fewer for more examples."""
     return 30 if len(task.train) < 20_000 else 20
+
+
+def full_epochs(task: Task) -> int:
+    """Epochs of a full training of a task: fewer for more examples."""
+    return round(min(MOST, max(FEWEST, PASSES / max(1, len(task.train)))))

@@ -120,7 +120,7 @@ def test_architectures_are_encoded_as_the_predictor_is_meant(cells, data):
 
 def test_tuning_takes_what_is_best_in_cross_validation(cells, data):
     from archscout.estimators.predictors.forest import RandomForest
-    from archscout.estimators.predictors.tune import best_parameters, cross_validated
+    from archscout.estimators.predictors.tune import best_parameters, cross_validated, tune
 
     architectures, y = data
     x = encode("live", cells, architectures).astype(float)
@@ -131,4 +131,4 @@ def test_tuning_takes_what_is_best_in_cross_validation(cells, data):
     assert best_parameters(worst, x, y, 3) == found
     assert best_parameters(worst, x[:5], y[:5], 3) == {}, "too few to leave some out"
     assert best_parameters(worst, x, y, 3, seconds=0.0) in ({}, found)
-    assert worst.tune(x, y, 3).get_params() == (worst.get_params() | found)
+    assert tune(worst, x, y, 3).get_params() == (worst.get_params() | found)

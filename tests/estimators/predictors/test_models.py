@@ -24,6 +24,7 @@ from archscout.estimators.predictors.gin import GIN
 from archscout.estimators.predictors.gp import ExactProcess
 from archscout.estimators.predictors.ndcg import lambda_loss, lambdas, relevance
 from archscout.estimators.predictors.processes import squared_exponential
+from archscout.estimators.predictors.scout import Scout
 from archscout.estimators.predictors.sparse_gp import FITC
 from archscout.estimators.predictors.training import Schedule, randomness, train
 from archscout.estimators.predictors.var_sparse_gp import Variational
@@ -357,11 +358,13 @@ def test_a_score_that_says_all_is_believed():
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(80, 4)), rng.normal(size=80)
     matrix = np.column_stack([x, y + 0.1 * rng.normal(size=80), rng.normal(size=80)])
-    made = stacked.Stacked(widths=(4, 1, 1)).fit(matrix[:25], y[:25])
+    made = stacked.Stacked(Scout(), widths=(4, 1, 1)).fit(matrix[:25], y[:25])
     assert np.corrcoef(made.predict(matrix[25:]), y[25:])[0, 1] > 0.95
     assert len(made.weights_) == 2 + 2
     assert made.weights_[2] > 5 * made.weights_[3]
-    assert len(stacked.Stacked(widths=(4,)).fit(x[:25], y[:25]).weights_) == 1, "without scores it is scout alone"
+    assert len(stacked.Stacked(Scout(), widths=(4,)).fit(x[:25], y[:25]).weights_) == 1, (
+        "without scores it is scout alone"
+    )
 
 
 def test_tiers_and_the_rank_loss_are_those_of_a_loop():

@@ -19,6 +19,7 @@ from archscout.core.trial import Estimate, Trial
 from archscout.estimators.curves.base import begun, from_rows, full
 from archscout.estimators.curves.features import curve_widths, features_of, finite
 from archscout.estimators.predictors.learned import Learned
+from archscout.estimators.predictors.tune import tune
 
 if TYPE_CHECKING:
     from archscout.estimators.predictors.base import Predictor
@@ -80,7 +81,7 @@ class LearnedFromCurves(Learned):
         if "widths" in self.predictor.get_params():
             self.predictor.set_params(widths=self.widths(setting.space))
         if self.tune:
-            self.predictor.tune(matrix, values, self.tune)
+            tune(self.predictor, matrix, values, self.tune)
         self.predictor.fit(matrix, values)
         begins = begun(architectures, setting, epochs) if self.curve else [Estimate(math.nan)] * len(architectures)
         start = perf_counter()

@@ -21,6 +21,7 @@ from archscout.core.seeds import stream
 from archscout.core.trial import Estimate, Trial
 from archscout.estimators.curves.base import begun, from_rows, full
 from archscout.estimators.curves.lcsvr import CurveSVR
+from archscout.estimators.predictors.tune import tune
 
 FOLDS = 5
 FEWEST = 10
@@ -84,7 +85,7 @@ class StoppingRule:
                 line = make_pipeline(StandardScaler(), RidgeCV(PENALTIES)).fit(features, finals)
                 self.models_[epoch] = line, sqrt(-line[-1].best_score_)
                 continue
-            model = CurveSVR(seed=self.seed).tune(features, finals, self.draws)
+            model = tune(CurveSVR(seed=self.seed), features, finals, self.draws)
             errors = left_out(model, features, finals, self.seed) - finals
             self.models_[epoch] = model.fit(features, finals), float(np.sqrt((errors**2).mean()))
         return self

@@ -23,7 +23,7 @@ class Predictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     `fit` and `predict` take a matrix (one row an architecture), or architectures (or their texts) where `space` is
     given. A subclass writes `_fit` and `_predict`. Parameters are set in `__init__` only, so that `get_params` and
     `sklearn.base.clone` work; the same seed gives the same predictions. One that has something to choose says in
-    `drawn` what `tune` may try.
+    `drawn` what `archscout.estimators.predictors.tune` may try.
 
     >>> forest = Forest(seed=1).fit(X_train, y_train)                          # doctest: +SKIP
     >>> mean, std = forest.predict(X_test, return_std=True)                    # doctest: +SKIP
@@ -57,19 +57,6 @@ class Predictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def drawn(self, rng: np.random.Generator) -> dict[str, Any]:
         """Random values of the parameters that `tune` chooses; none where there is nothing to choose."""
         return {}
-
-    def tune(
-        self,
-        X: np.ndarray | Sequence[Any],  # noqa: N803
-        y: Sequence[float] | np.ndarray,
-        draws: int,
-        seconds: float | None = None,
-    ) -> Self:
-        """Set the parameters that are best in cross-validation; see `archscout.estimators.predictors.tune`."""
-        from archscout.estimators.predictors.tune import best_parameters
-
-        self.set_params(**best_parameters(self, self.matrix(X), np.asarray(y, dtype=np.float64), draws, seconds))
-        return self
 
     def fit(
         self,

@@ -56,7 +56,9 @@ class Learned(Estimator):
         matrix = self._matrix([trial.architecture for trial in known], scored, setting)
         values = [trial.value for trial in known]
         if self.tune:
-            self.predictor.tune(matrix, values, self.tune)
+            from archscout.estimators.predictors.tune import tune
+
+            tune(self.predictor, matrix, values, self.tune)
         rng = stream(setting.seed, "unlabelled")
         others = [setting.space.sample(rng) for _ in range(self.predictor.unlabelled)]
         pool = self._matrix(others, self._scores(others, setting), setting) if others else None

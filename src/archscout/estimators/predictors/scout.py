@@ -17,6 +17,7 @@ from archscout.estimators.predictors.base import Predictor, block_widths
 from archscout.estimators.predictors.forest import forest
 from archscout.estimators.predictors.gaussian_process import MOST, Process, on_the_values, sample
 from archscout.estimators.predictors.learned import Learned
+from archscout.estimators.predictors.stacked import Stacked
 from archscout.estimators.predictors.targets import Scale
 
 TREES, FEATURES = 150, 0.3
@@ -52,13 +53,11 @@ def scout(encoding: str = "default", scores: str = "", curve: str = "", seed: in
     """The default predictor: Gaussian process and trees on the pruned graph, weighed with scores and curves if any."""
     if not scores and not curve:
         return Learned("scout", Scout(seed=seed), encoding)
-    from archscout.estimators.predictors.stacked import Stacked
-
     if not curve:
-        return Learned("scout", Stacked(seed=seed), encoding, scores)
+        return Learned("scout", Stacked(Scout(), seed=seed), encoding, scores)
     from archscout.estimators.curves.learned import LearnedFromCurves
 
-    return LearnedFromCurves("scout", Stacked(seed=seed), encoding, scores, curve)
+    return LearnedFromCurves("scout", Stacked(Scout(), seed=seed), encoding, scores, curve)
 
 
 class Scout(Predictor):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy.optimize import nnls
+from sklearn.base import clone
 
 from archscout.core.space import Space
 from archscout.estimators.predictors.base import Predictor, block_widths
 from archscout.estimators.predictors.gaussian_process import on_the_values
-from archscout.estimators.predictors.scout import Scout
 from archscout.estimators.predictors.targets import Scale
 
 BELIEF = 10.0
@@ -18,7 +20,7 @@ BELIEF = 10.0
 class Stacked(Predictor):
     """A weighted sum of opinions, with weights of zero or more that are learned on samples that were left out.
 
-    Opinions are `Scout` on all columns, `Scout` on the encoding alone, and each column after the encoding (a score,
+    Opinions are a learner (such as `Scout`) on all columns, the same on the encoding alone, and each column after the encoding (a score,
     what a reader of curves says, the value in a supernet) as it is. Values and opinions are brought to the scale of
     `Scale`, where the weights minimise the squared error of what each would have said of samples that it had not seen,
     with a pull towards the first opinion alone, which is what remains where nothing else is known to help.
@@ -28,28 +30,30 @@ class Stacked(Predictor):
     The standard deviation is that of the errors on what was left out, the same for all.
 
     Args:
+        learner: a predictor with a parameter `widths`, which says in `left_out_` what `Scout` says there.
         space, encoding, seed: see `Predictor`.
         widths: of the blocks of features; blocks of one column at the end are opinions by themselves.
     """
 
     def __init__(
         self,
+        learner: Predictor,
         space: Space | None = None,
         encoding: str | None = None,
         widths: tuple[int, ...] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(space, encoding, seed)
-        self.widths = widths
+        self.learner, self.widths = learner, widths
 
     def _fit(self, matrix: np.ndarray, y: np.ndarray) -> None:
         blocks = block_widths(self, matrix)
         alone = next((place for place, width in enumerate(reversed(blocks)) if width > 1), len(blocks))
         self.plain_ = matrix.shape[1] - alone
         self.scale_ = Scale(y)
-        self.learners_ = [Scout(widths=blocks, seed=self.seed)]
+        self.learners_ = [self._fresh(blocks)]
         if alone and self.plain_:
-            self.learners_.append(Scout(widths=blocks[: len(blocks) - alone], seed=self.seed))
+            self.learners_.append(self._fresh(blocks[: len(blocks) - alone]))
         for learner in self.learners_:
             learner.fit(self._columns(learner, matrix), y)
         self.opinions_ = [
@@ -61,7 +65,10 @@ class Stacked(Predictor):
         self.weights_ = weights(said, z)
         self.error_ = float(np.sqrt(((said @ self.weights_ - z) ** 2).mean()))
 
-    def _columns(self, learner: Scout, matrix: np.ndarray) -> np.ndarray:
+    def _fresh(self, blocks: tuple[int, ...]) -> Any:
+        return clone(self.learner).set_params(widths=blocks, seed=self.seed)
+
+    def _columns(self, learner: Predictor, matrix: np.ndarray) -> np.ndarray:
         return matrix if learner is self.learners_[0] else matrix[:, : self.plain_]
 
     def _by_themselves(self, matrix: np.ndarray) -> np.ndarray:

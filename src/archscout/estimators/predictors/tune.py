@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy.stats import kendalltau
@@ -13,6 +14,22 @@ from archscout.core.seeds import stream
 from archscout.estimators.predictors.base import LEAST, Predictor
 
 FOLDS = 3
+
+P = TypeVar("P", bound=Predictor)
+
+
+def tune(
+    predictor: P,
+    X: np.ndarray | Sequence[Any],  # noqa: N803
+    y: Sequence[float] | np.ndarray,
+    draws: int,
+    seconds: float | None = None,
+) -> P:
+    """Set the parameters of a predictor that `best_parameters` finds; the predictor itself is returned."""
+    predictor.set_params(
+        **best_parameters(predictor, predictor.matrix(X), np.asarray(y, dtype=np.float64), draws, seconds)
+    )
+    return predictor
 
 
 def best_parameters(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -143,10 +143,3 @@ class Guess:
         """What almost all with these features cost at least: two errors below what is expected."""
         expected = self._mean + (features - self._centre) @ self._weights
         return np.asarray(np.exp(expected - 2 * self.error))
-
-
-def meets(costs: Mapping[str, float], constraints: Sequence[Constraint], margins: Mapping[str, float]) -> bool:
-    """Whether every constraint holds, with a margin (a factor on the limit) for measured costs."""
-    return all(
-        costs.get(c.key, float("inf")) <= c.limit * margins.get(c.key, 1.0) for c in constraints
-    )  # a cost that is not known breaks its limit

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from archscout import api
 from archscout.core.errors import DataError, UsageError
+from archscout.core.progress import Silent
 from archscout.core.registry import create
 from archscout.networks.choices import Depth, OneOf
-from archscout.search.progress import Silent
-from archscout.search.rehearsal import rehearse
 from archscout.search.search import search, train
 from archscout.spaces.model import ModelSpace
 from archscout.testing import tiny_task
+from archscout.training.rehearsal import rehearse
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +225,7 @@ def test_kept_weights_and_architectures_that_do_not_run_are_told(task: Any) -> N
 
 
 def test_spaces_of_archscout_need_no_rehearsal(task: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("archscout.search.rehearsal.build", lambda *_: 1 / 0)
+    monkeypatch.setattr("archscout.training.rehearsal.build", lambda *_: 1 / 0)
     assert rehearse(create("space", "nasbench201"), task, workers=2) == []
 
 

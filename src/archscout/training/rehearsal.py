@@ -21,7 +21,7 @@ from torch import nn
 from archscout.core import seeds
 from archscout.core.architecture import Architecture
 from archscout.core.cost import Cost
-from archscout.core.errors import ArchscoutError, UsageError
+from archscout.core.errors import UsageError, reason_of
 from archscout.core.estimator import Setting
 from archscout.core.space import Space
 from archscout.core.task import Task
@@ -83,14 +83,6 @@ def rehearse(
                 f"cost '{cost.name}' of space '{space.name}' cannot be told ({reason_of(error)}): limit another one."
             ) from error
     return sentences + _extras(network, space, architecture, task)
-
-
-def reason_of(error: BaseException) -> str:
-    """The first line of an error, without a full stop; the name of its class where it says nothing."""
-    line = str(error).strip().partition("\n")[0].strip().rstrip(".")
-    if isinstance(error, ArchscoutError) and line:
-        return line
-    return f"{type(error).__name__}: {line}" if line else type(error).__name__
 
 
 def _is_foreign(space: Space) -> bool:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from archscout.search.pace import CALLS, Pace, Timing
+from archscout.workers.pace import CALLS, Pace, Timing
 
 
 def law(count: int, epochs: int, calls: float = 0.1, arithmetic: float = 0.1, start: float = 0.2) -> Timing:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from archscout.search.costs import Guess
+from archscout.costs.book import Guess
 
 
 def test_its_error_is_that_of_leaving_each_out():

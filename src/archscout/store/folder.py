@@ -1,0 +1,32 @@
+"""The folder of a run: what it is called, and whether it can be written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from archscout.core import options
+from archscout.core.errors import UsageError
+from archscout.core.files import write_bytes
+from archscout.core.space import Space
+from archscout.core.task import Task
+
+
+def default_name(space: Space, task: Task, method: str, seed: int) -> str:
+    """A folder name that tells searches apart."""
+    return options.folder_name(f"{space.name}-{task.name}-{method}-seed{seed}")
+
+
+def run_folder(out: Path, name: str) -> Path:
+    """The run's folder, made if need be. Raises `UsageError` where it cannot be written."""
+    if not isinstance(name, str) or not name.isprintable() or Path(name).name != name or name in ("", ".", ".."):
+        raise UsageError(f"{options.shown(name)} cannot be the name of a run: use letters, digits, dots and dashes.")
+    folder = out / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_bytes(folder / ".probe", b"")
+        (folder / ".probe").unlink()
+    except OSError as error:
+        raise UsageError(
+            f"cannot write to '{folder}': {error.strerror or error}; choose another folder with --out."
+        ) from error
+    return folder
