@@ -10,10 +10,9 @@ from archscout.core.method import Candidate
 from archscout.core.registry import create
 from archscout.core.trial import Trial
 from archscout.methods.race import race
-from archscout.search import planning
 from archscout.search.search import search
 from archscout.testing import tiny_task
-from archscout.training.recipe import full_epochs
+from archscout.training.recipe import FEWEST, MOST, full_epochs
 
 SPACE = "nasbench201:width=4,cells=1"
 
@@ -27,9 +26,9 @@ def test_few_examples_are_seen_often_and_many_are_not_seen_less_than_a_full_trai
     def of(count):
         return full_epochs(type("Of", (), {"train": range(count)})())
 
-    assert of(1_000) == planning.MOST
+    assert of(1_000) == MOST
     assert of(3_000) == 80
-    assert of(10**6) == planning.FEWEST
+    assert of(10**6) == FEWEST
 
 
 def test_a_budget_of_time_ends_in_a_long_training_of_the_winner(task, tmp_path):
