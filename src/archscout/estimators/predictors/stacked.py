@@ -22,8 +22,9 @@ class Stacked(Predictor):
 
     Opinions are a learner (such as `Scout`) on all columns, the same on the encoding alone, and each column after the
     encoding (a score, what a reader of curves says, the value in a supernet) as it is. Values and opinions are brought
-    to the scale of `Scale`, where the weights minimise the squared error of what each would have said of samples that it had not seen,
-    with a pull towards the first opinion alone, which is what remains where nothing else is known to help.
+    to the scale of `Scale`, where the weights minimise the squared error of what each would have said of samples that
+    it had not seen, with a pull towards the first opinion alone, which is what remains where nothing else is known to
+    help.
     So an opinion that needs no samples is not drowned, where there are few, by those that learn. Stacking is Wolpert's
     (1992) and Breiman's (1996). The pull was chosen on CIFAR-10 of NAS-Bench-201.
 
