@@ -1,3 +1,4 @@
+import importlib
 import inspect
 import json
 import subprocess
@@ -134,8 +135,9 @@ except Exception as error:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "did you mean 'nasbench201'?" in done.stdout
+    module = importlib.import_module("archscout.search.search")
     assert isinstance(archscout.search, types.ModuleType)
-    assert "maximum" in inspect.signature(sys.modules["archscout.search.search"].search).parameters
+    assert "maximum" in inspect.signature(module.search).parameters
 
 
 def test_a_loaded_network_answers_as_the_saved_one(tmp_path: Path) -> None:
