@@ -87,6 +87,30 @@ def test_on_a_machine_that_becomes_slow_the_rest_gets_fewer_epochs(task, tmp_pat
     assert math.isfinite(estimate.value)
 
 
+def test_a_machine_that_becomes_slower_still_gets_fewer_again(task, monkeypatch):
+    """Half-way each epoch takes twice as long, and in what is left then ten times: the seconds are kept."""
+    train, trainings = final.train, []
+
+    def slowed(*args, on_epoch, **keywords):
+        pace = (lambda e: min(e, 10) + 2 * max(0, e - 10)) if not trainings else (lambda e: 10.0 * e)
+        trainings.append(args[2].epochs)
+
+        def told(row):
+            row["seconds"] = pace(row["epoch"])
+            return on_epoch(row)
+
+        outcome = train(*args, on_epoch=told, **keywords)
+        for row in outcome.curve:
+            row["seconds"] = pace(row["epoch"])
+        return outcome
+
+    monkeypatch.setattr(final, "train", slowed)
+    (estimate,) = FinalTraining(seconds=100.0).estimate([ARCHITECTURE], Setting(SPACE, task), fidelity=100)
+    assert len(trainings) > 2 and trainings[0] == 100
+    assert estimate.curve[-1]["seconds"] <= 103
+    assert [row["epoch"] for row in estimate.curve] == list(range(1, len(estimate.curve) + 1))
+
+
 def test_a_training_that_was_stopped_half_way_ends_in_the_same_weights(task, tmp_path, monkeypatch):
     setting = Setting(SPACE, task, seed=1, folder=tmp_path / "whole")
     Path(setting.folder).mkdir()

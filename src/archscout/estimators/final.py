@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from archscout.core.architecture import Architecture
 from archscout.core.digest import digest
@@ -103,61 +104,88 @@ class FinalTraining(Estimator):
         device: str,
         folder: Path | None,
     ) -> dict[str, Any]:
-        """Train as planned; where that would take too long, end with a shorter schedule from where the training is."""
+        """Train as planned; where that would take too long, end with a shorter schedule from where the training is.
+
+        As often as need be: a machine that became slow may become slower still.
+        """
         measured = {} if held is None else {_HELD: held}
-        shortened = None if folder is None else folder / "shortened.json"
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-
         x, _ = task.tensors(task.train.head(2), device)
         side = recipe.smaller_side if takes_smaller(network.to(device), x, recipe) else 1.0
-        whole = recipe.work(recipe.epochs, side)
-
-        marks: list[tuple[float, float]] = []
-
-        def late(row: dict[str, float]) -> bool:
-            """Whether the epochs that are left would overrun, at the pace of the last ones: looked at from half-way."""
-            marks.append((recipe.work(int(row["epoch"]), side), row["seconds"]))
-            if len(marks) < 2 or row["seconds"] < 0.5 * self.seconds or row["epoch"] >= recipe.epochs:
-                return False
-            before = marks[max(0, len(marks) - 1 - RECENT)]
-            return row["seconds"] + pace_of(before, marks[-1]) * (whole - marks[-1][0]) > LATE * self.seconds
-
-        if shortened is None or not shortened.is_file():
-            outcome = train(
-                network, task, recipe, seed=seed, device=device, folder=folder, on_epoch=late, measured=measured
+        before: dict[str, Any] | None = None
+        weights: dict[str, Tensor] | None = None
+        for part in itertools.count():
+            plan = None if folder is None else _read_part(folder / f"part{part + 1}", device)
+            if plan is None:
+                place = None if folder is None else folder if not part else folder / f"part{part}"
+                timer = _Timer(recipe, side, self.seconds, 0.0 if before is None else before["seconds"])
+                outcome = train(
+                    network, task, recipe, seed=derive(seed, "part", part) if part else seed, device=device,
+                    folder=place, start=weights, on_epoch=timer.late, measured=measured,
+                )  # fmt: skip
+                row = _plain(outcome) if before is None else _joined(before, _plain(outcome))
+                epochs = 0 if outcome.diverged or not outcome.curve else timer.remaining(len(outcome.curve))
+                if epochs < 1:
+                    return row
+                share = max(recipe.rate(len(outcome.curve), 1) / recipe.learning_rate, 1e-3)
+                state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+                plan = {"epochs": epochs, "share": share, "before": row}, state
+                if folder is not None:
+                    _write_part(folder / f"part{part + 1}", *plan)
+            notes, weights = plan
+            before, side = notes["before"], 1.0
+            recipe = dataclasses.replace(
+                recipe,
+                epochs=notes["epochs"],
+                warmup_epochs=0.0,
+                smaller_side=1.0,
+                learning_rate=notes["share"] * recipe.learning_rate,
+                sgd_learning_rate=notes["share"] * recipe.sgd_learning_rate,
             )
-            done = len(outcome.curve)
-            if outcome.diverged or done >= recipe.epochs or not done:
-                return _plain(outcome)
-            pace = pace_of(marks[max(0, len(marks) - 1 - RECENT)], marks[-1])
-            remaining = int((self.seconds - outcome.curve[-1]["seconds"]) / pace)
-            if remaining < 1:
-                return _plain(outcome)
-            plan: dict[str, Any] = {"epochs": remaining, "share": recipe.rate(done, 1) / recipe.learning_rate}
-            plan["before"] = _plain(outcome)
-            weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-            if shortened is not None:
-                checkpoint.write(shortened.with_suffix(".safetensors"), weights, {})
-                write_text(shortened, json.dumps(plan))
-        else:
-            plan = json.loads(shortened.read_text(encoding="utf-8"))
-            kept = checkpoint.read(shortened.with_suffix(".safetensors"), device)
-            weights = dict(kept[0]) if kept is not None else {}
-        share = max(plan["share"], 1e-3)
-        rest = dataclasses.replace(
-            recipe,
-            epochs=plan["epochs"],
-            warmup_epochs=0.0,
-            smaller_side=1.0,
-            learning_rate=share * recipe.learning_rate,
-            sgd_learning_rate=share * recipe.sgd_learning_rate,
-        )
-        ending = train(
-            network, task, rest, seed=derive(seed, "shortened"), device=device, measured=measured, start=weights,
-            folder=None if folder is None else folder / "shortened",
-        )  # fmt: skip
-        return _joined(plan["before"], _plain(ending))
+        raise AssertionError
+
+
+class _Timer:
+    """Whether a training keeps to its seconds, at the pace of its last epochs."""
+
+    def __init__(self, recipe: Recipe, side: float, seconds: float, before: float) -> None:
+        self.recipe, self.side, self.seconds, self.before = recipe, side, seconds, before
+        self.whole = recipe.work(recipe.epochs, side)
+        self.marks = [(0.0, before)]
+
+    def late(self, row: dict[str, float]) -> bool:
+        """Whether the epochs that are left would overrun: looked at from half-way."""
+        now = self.before + row["seconds"]
+        self.marks.append((self.recipe.work(int(row["epoch"]), self.side), now))
+        if len(self.marks) < 3 or now < 0.5 * self.seconds or row["epoch"] >= self.recipe.epochs:
+            return False
+        return now + self._pace() * (self.whole - self.marks[-1][0]) > LATE * self.seconds
+
+    def remaining(self, done: int) -> int:
+        """Epochs of full size that fit, after so many; 0 where the training is at its end."""
+        if done >= self.recipe.epochs:
+            return 0
+        return min(self.recipe.epochs - done, int((self.seconds - self.marks[-1][1]) / self._pace()))
+
+    def _pace(self) -> float:
+        # The first epoch includes what every training does once.
+        first = 1 if len(self.marks) > 2 else 0
+        return pace_of(self.marks[max(first, len(self.marks) - 1 - RECENT)], self.marks[-1])
+
+
+def _write_part(folder: Path, notes: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
+    """Remember how a training goes on; complete once its notes are there."""
+    checkpoint.write(folder.with_suffix(".safetensors"), weights, {})
+    write_text(folder.with_suffix(".json"), json.dumps(notes))
+
+
+def _read_part(folder: Path, device: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    notes = folder.with_suffix(".json")
+    if not notes.is_file():
+        return None
+    kept = checkpoint.read(folder.with_suffix(".safetensors"), device)
+    return None if kept is None else (json.loads(notes.read_text(encoding="utf-8")), dict(kept[0]))
 
 
 def pace_of(before: tuple[float, float], now: tuple[float, float]) -> float:
@@ -198,7 +226,7 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
 
 
 def _joined(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """Of a training in two parts, what it came to: the weights are those of the second."""
+    """Of a training in parts, what it came to: the weights are those of the last."""
     offset, seconds = len(before["curve"]), before["seconds"]
     rows = [{**row, "epoch": row["epoch"] + offset, "seconds": row["seconds"] + seconds} for row in after["curve"]]
     return {
