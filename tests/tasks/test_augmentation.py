@@ -62,6 +62,7 @@ def test_draws_come_from_the_generator_alone_and_the_input_is_left_as_it_was(bat
         lambda g: augmentation.shift(batch, 1, fill, g),
         lambda g: augmentation.flip(batch, g),
         lambda g: augmentation.cutout(batch, 2, fill, g),
+        lambda g: augmentation.colour_jitter(batch, 0.3, g),
     )
     for change in changes:
         torch.manual_seed(1)
@@ -70,3 +71,32 @@ def test_draws_come_from_the_generator_alone_and_the_input_is_left_as_it_was(bat
         assert torch.equal(first, change(generator(5)))
         assert not torch.equal(first, change(generator(6)))
     assert torch.equal(batch, before)
+
+
+def test_colour_jitter_goes_as_far_as_was_said() -> None:
+    x = torch.randn(500, 3, 4, 4, generator=generator(1), dtype=torch.float64)
+    y = augmentation.colour_jitter(x, 0.3, generator(2))
+    mean = lambda z: z.mean((1, 2, 3))  # noqa: E731
+    moved = mean(y) - mean(x)
+    assert moved.abs().max() <= 0.3 and moved.max() > 0.28 and moved.min() < -0.28
+    grey = lambda z: z.mean(1)  # noqa: E731
+    spread = grey(y).flatten(1).std(1) / grey(x).flatten(1).std(1)
+    assert 0.7 <= spread.min() < 0.72 and 1.28 < spread.max() <= 1.3
+    chroma = (y - y.mean(1, keepdim=True)) / (x - x.mean(1, keepdim=True))
+    each = chroma.flatten(1)
+    torch.testing.assert_close(each, each[:, :1].expand_as(each), rtol=1e-6, atol=1e-8)
+    saturation = each[:, 0] / spread
+    assert 0.7 <= saturation.min() < 0.72 and 1.28 < saturation.max() <= 1.3
+    same = augmentation.colour_jitter(x[:, :1], 0.3, generator(2))
+    contrast = same.flatten(1).std(1) / x[:, :1].flatten(1).std(1)
+    assert 0.7 <= contrast.min() < 0.72 and 1.28 < contrast.max() <= 1.3, "one channel has no saturation"
+
+
+def test_several_generators_draw_for_their_own_parts(batch: torch.Tensor) -> None:
+    x = batch.float()
+    both = augmentation.colour_jitter(x, 0.3, generator(1), generator(2))
+    half = len(x) // 2
+    parts = [
+        augmentation.colour_jitter(part, 0.3, generator(k)) for k, part in enumerate((x[:half], x[half:]), start=1)
+    ]
+    torch.testing.assert_close(both, torch.cat(parts))

@@ -79,7 +79,7 @@ def assemble(
         contents: what a door found, or only its splits.
         train: how many training examples to keep, in the proportions of the classes; all where None.
         flip: whether augmentation may mirror images. Where None: colour images are taken for pictures of the world,
-            which may be, and grey ones for signs, which may not. Colour images get cutout too.
+            which may be, and grey ones for signs, which may not. Colour images get cutout and colour jitter too.
         drawn: how many examples a split has that is drawn from `train`; a fifth of them where not given.
         skip_bad: whether unreadable pictures are left out, and told, instead of refused.
         cache: whether decoded pictures are kept on the disk; where None, if they are much for this machine's memory.

@@ -45,6 +45,24 @@ def cutout(x: Tensor, side: int, fill: Tensor, *generators: Generator) -> Tensor
     return torch.where(mask, fill.view(1, -1, 1, 1), x)
 
 
+def colour_jitter(x: Tensor, strength: float, *generators: Generator) -> Tensor:
+    """Contrast and brightness of each image changed at random, and of several channels the saturation.
+
+    Contrast and saturation become up to `strength` stronger or weaker, about the mean of the image and about its grey
+    form; brightness moves by up to `strength`, in units of the inputs (standard deviations, once normalised). What a
+    lamp or a camera changes (Howard 2013, arXiv 1312.5402).
+    """
+    n = len(x)
+    draws = _draw(lambda k, g: 2 * torch.rand(3, k, generator=g, device=x.device) - 1, n, generators)
+    contrast, brightness, saturation = (strength * draws).view(3, n, 1, 1, 1).unbind()
+    mean = x.mean((1, 2, 3), keepdim=True)
+    x = (x - mean) * (1 + contrast) + (mean + brightness)
+    if x.shape[1] > 1:
+        grey = x.mean(1, keepdim=True)
+        x = grey + (x - grey) * (1 + saturation)
+    return x
+
+
 def _draw(draw: Callable[[int, Generator], Tensor], n: int, generators: Sequence[Generator]) -> Tensor:
     """What `draw` draws for each part, along the last dimension."""
     parts = [draw(n // len(generators), generator) for generator in generators]

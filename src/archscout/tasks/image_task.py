@@ -28,6 +28,7 @@ class ImageTask(Task):
         flip: whether augmentation may mirror an image: a mirrored cat is a cat, a mirrored 3 is no digit.
         shift: by how many pixels augmentation moves an image.
         cutout: side, in pixels, of the square that augmentation paints over; 0 for none.
+        colour_jitter: by what share augmentation changes contrast, brightness and saturation at most.
         fit: how pictures of another shape are brought to this one (`decode.Reading`).
         background: what lies behind transparent places of pictures.
         span: smallest and largest stored value; those of `train` where None.
@@ -39,6 +40,7 @@ class ImageTask(Task):
     flip: bool = False
     shift: int = 1
     cutout: int = 0
+    colour_jitter: float = 0.0
     fit: str = "stretch"
     background: str = "white"
     span: tuple[float, float] | None = None
@@ -75,7 +77,7 @@ class ImageTask(Task):
         return like.new_tensor(self.mean), like.new_tensor(self.std)
 
     def augment(self, x: Tensor, generator: Generator) -> Tensor:
-        """Shift (black comes in), flip where the task allows it, cutout (the mean colour is painted)."""
+        """Shift (black comes in), flip where the task allows it, other light, cutout (the mean colour is painted)."""
         return self._augment(x, [generator])
 
     def augment_each(self, parts: Sequence[Tensor], generators: Sequence[Generator]) -> list[Tensor]:
@@ -89,6 +91,8 @@ class ImageTask(Task):
             x = augmentation.shift(x, self.shift, -mean / std, *generators)
         if self.flip:
             x = augmentation.flip(x, *generators)
+        if self.colour_jitter:
+            x = augmentation.colour_jitter(x, self.colour_jitter, *generators)
         if self.cutout:
             x = augmentation.cutout(x, self.cutout, torch.zeros_like(mean), *generators)
         return x
@@ -136,6 +140,7 @@ class ImageTask(Task):
             "flip": bool(description["flip"]),
             "shift": int(description["shift"]),
             "cutout": int(description["cutout"]),
+            "colour_jitter": float(description.get("colour_jitter", 0.0)),
             "fit": str(description.get("fit", "stretch")),
             "background": str(description.get("background", "white")),
             "span": _span(description.get("span")),

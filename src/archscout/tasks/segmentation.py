@@ -53,7 +53,7 @@ class Segmentation(ImageTask):
         return Overlap(self.outputs)
 
     def transform(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        """Shift and flip of image and mask together, then cutout of the image."""
+        """Shift and flip of image and mask together, then other light and cutout of the image."""
         mean, std = self.colours(x)
         both = torch.cat([x, (y[:, None] - UNKNOWN).to(x.dtype)], 1)
         if self.shift:
@@ -61,6 +61,8 @@ class Segmentation(ImageTask):
         if self.flip:
             both = augmentation.flip(both, generator)
         x, y = both[:, :-1], both[:, -1].round().long() + UNKNOWN
+        if self.colour_jitter:
+            x = augmentation.colour_jitter(x, self.colour_jitter, generator)
         if self.cutout:
             x = augmentation.cutout(x, self.cutout, torch.zeros_like(mean), generator)
         return x, y

@@ -25,6 +25,9 @@ KINDS = {
 }
 """The kinds by the names that the parameter `kind` takes, and their registered ones."""
 
+COLOUR_JITTER = 0.3
+"""Of colour images, whose light says nothing of what they show."""
+
 UNLABELLED = 255
 """In masks, the usual value of a pixel without a class."""
 
@@ -63,10 +66,10 @@ class Targets:
         make = registry.factory("kind", KINDS[self.kind])
         if self.kind == "regression":
             # What is measured may change with the image, so that none is changed unless that is asked for.
-            shift, cutout, flip = 0, 0, bool(flip)
+            shift, cutout, colour, flip = 0, 0, False, bool(flip)
         return make(
             outputs=len(self.names), class_names=self.names, shift=shift, cutout=cutout,
-            flip=colour if flip is None else flip, **common,
+            colour_jitter=COLOUR_JITTER if colour else 0.0, flip=colour if flip is None else flip, **common,
         )  # fmt: skip
 
 
