@@ -286,7 +286,7 @@ def test_a_job_is_as_large_as_the_time_that_is_left_allows(tmp_path, monkeypatch
             now[0] += 0.1 * len(architectures)
             future: Future = Future()
             estimates = [Estimate(0.5, seconds=0.1) for _ in architectures]
-            future.set_result((estimates, 0.1 * len(architectures)))
+            future.set_result((estimates, 0.1 * len(architectures), {}))
             return future
 
     run = make_run(tmp_path, Timed(1), seconds=3.0)

@@ -13,7 +13,7 @@ from archscout.core.cost import Constraint, Cost, Measurement
 from archscout.core.estimator import Setting
 from archscout.costs import machine
 from archscout.store.store import Store
-from archscout.workers.engines import Engine
+from archscout.workers.engines import Engine, InlineEngine
 
 _CHUNK = 8
 
@@ -36,6 +36,7 @@ class CostBook:
     def __init__(self, costs: Sequence[Cost], setting: Setting, store: Store, run: str, engine: Engine) -> None:
         self.costs = tuple(costs)
         self.setting, self.store, self.run, self.engine = setting, store, run, engine
+        self._inline = InlineEngine((setting.space, setting.task, setting.device))
         self._guesses: dict[str, Guess] = {}
         self._known: dict[str, dict[str, Measurement]] = {
             canonical: {key: Measurement(**kept) for key, kept in row.items()}
@@ -51,10 +52,12 @@ class CostBook:
                 c: a for c, a in zip(canonicals, architectures, strict=True) if kept not in self._known.get(c, {})
             }
             texts, todo = list(missing), list(missing.values())
+            # What is timed is timed on this machine, never on another one of a cluster.
+            engine = self.engine if cost.exact or self.engine.here else self._inline
             futures: list[tuple[list[str], Future[Any]]] = []
             for start in range(0, len(todo), _CHUNK):
                 chunk = todo[start : start + _CHUNK]
-                future = self.engine.submit(screen_job, cost, chunk, self.setting.seed, machine.least())
+                future = engine.submit(screen_job, cost, chunk, self.setting.seed, machine.least())
                 futures.append((texts[start : start + _CHUNK], future))
             for chunk_texts, future in futures:
                 measurements, least = future.result()

@@ -36,6 +36,7 @@ from archscout.search.budget import Budget
 from archscout.store.clock import Clock
 from archscout.store.store import Store, StoredTrial
 from archscout.workers.engines import Engine, TrialTimeout
+from archscout.workers.folder import Files, Folder
 from archscout.workers.pace import Pace, Timing
 
 _SCORED = 8
@@ -57,7 +58,10 @@ _LEAST_SECONDS = 5.0
 CALIBRATION = "calibration"
 """The phase in which it is learnt how long a training takes here."""
 
-Flying = dict[Future[tuple[list[Estimate], float]], list[tuple[str, Architecture, int]]]
+Estimated = tuple[list[Estimate], float, Files]
+"""What a job comes to: estimates, the seconds that they took, and files that it could not write into the folder."""
+
+Flying = dict[Future[Estimated], list[tuple[str, Architecture, int]]]
 """Jobs under way, each with its architectures, their keys and the numbers of their trials."""
 
 
@@ -70,14 +74,19 @@ def estimate_job(
     estimator: Estimator,
     architectures: Sequence[Architecture],
     seed: int,
-    folder: str | None,
+    folder: Folder | None,
     fidelity: int | None,
-) -> tuple[list[Estimate], float]:
-    """Runs in a worker: some estimates, and the seconds that they took."""
+) -> Estimated:
+    """Runs in a worker."""
     space, task, device = payload
     began = time.perf_counter()
-    setting = Setting(space, task, seed=seed, device=device, folder=Path(folder) if folder else None)
-    return estimator.estimate(architectures, setting, fidelity=fidelity), time.perf_counter() - began
+
+    def estimate(place: Path | None) -> list[Estimate]:
+        setting = Setting(space, task, seed=seed, device=device, folder=place)
+        return estimator.estimate(architectures, setting, fidelity=fidelity)
+
+    estimates, files = (estimate(None), {}) if folder is None else folder.use(estimate)
+    return estimates, time.perf_counter() - began, files
 
 
 def score_job(
@@ -146,6 +155,7 @@ class SearchRun:
         self._best: float | None = None
         self._estimators: dict[str, Estimator] = {estimator.name: estimator}
         self._pace = Pace()
+        self._shared: Folder | None = None
         self._sizes: dict[str, int] = {}
         for trial in self._stored.values():
             self._learn(trial)
@@ -430,12 +440,17 @@ class SearchRun:
 
     def _start(
         self, estimator: Estimator, architectures: list[Architecture], fidelity: int | None
-    ) -> Future[tuple[list[Estimate], float]]:
+    ) -> Future[Estimated]:
         """Hand a job to the workers; in a time budget it is stopped when it eats into what the ending needs."""
-        folder = str(self.folder) if "training" in estimator.needs else None
+        folder = self._shared_folder() if "training" in estimator.needs else None
         left = self.seconds_left() + self.reserve / 4
         timeout = None if estimator.keeps_time or math.isinf(left) else max(_LEAST_SECONDS, left)
         return self.engine.submit(estimate_job, estimator, architectures, self.seed, folder, fidelity, timeout=timeout)
+
+    def _shared_folder(self) -> Folder:
+        if self._shared is None:
+            self._shared = Folder.of(self.folder)
+        return self._shared
 
     def _collect(
         self,
@@ -451,7 +466,7 @@ class SearchRun:
             jobs = flying.pop(future)
             seconds: float | None = None
             try:
-                estimates, seconds = future.result()
+                estimates, seconds, files = future.result()
             except ArchscoutError as error:
                 if len(jobs) > 1 and not isinstance(error, TrialTimeout):
                     # One of a chunk brought the worker down: each alone tells which.
@@ -459,6 +474,9 @@ class SearchRun:
                         flying[self._start(estimator, [job[1]], fidelities[job[0]])] = [job]
                     continue
                 estimates = [Estimate(math.nan, reason=str(error), extra={"failed": True})] * len(jobs)
+            else:
+                if files:  # before the trial counts: whoever finds it finds its weights
+                    self._shared_folder().take(files)
             for (key, architecture, number), estimate in zip(jobs, estimates, strict=True):
                 row = self._row(key, architecture, number, estimate, estimator, fidelities[key], phase)
                 shared = {"together": len(jobs), "job_seconds": seconds}

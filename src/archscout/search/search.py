@@ -95,8 +95,9 @@ def search(
         objectives: costs to trade against accuracy; without any, accuracy alone counts.
         budget: wall-clock time with everything included (`5m`, or a number of seconds), or trainings (`200trials`).
         seed: one seed, one search.
-        workers: worker processes; by default one a core. 0 works in this process.
-        engine: `local` or `ray`.
+        workers: worker processes; by default one a core, of the whole cluster with `engine="ray"`. 0 works in this
+            process.
+        engine: `local` or `ray` (the cluster that `RAY_ADDRESS` names or that was started on this machine).
         device: where networks are trained: `cpu`, `cuda`, ...
         store: the URL of a database; by default a file in the run's folder.
         name: of the run; by default made of space, data, method and seed.
@@ -115,7 +116,8 @@ def search(
     began = time.monotonic()
     watch = progress or Silent()
     budget = Budget.read(budget)
-    seed, epochs, workers = options.seed(seed), options.epochs(epochs), options.workers(workers)
+    seed, epochs = options.seed(seed), options.epochs(epochs)
+    workers = None if workers is None and engine == "ray" else options.workers(workers)
     device, out = check_device(device), options.path(out, "the folder of runs")
     options.text(engine, "the engine")
     store = store if store is None or isinstance(store, Path) else options.text(store, "the store")
@@ -192,12 +194,12 @@ def search(
         if times:
             clock.enter("finish")
             found_there = elsewhere.read(run, times, folder)
-            ending = Ending(run, task, method, budget, conditions(workers, device), found_there)
+            ending = Ending(run, task, method, budget, conditions(pool.workers, device), found_there)
             return deliver(ending, [], folder)
         (folder / "work").mkdir(exist_ok=True)
         if not clock.before:
             clock.enter("rehearsal")
-            for sentence in rehearse(the_space, sealed, seed=seed, device=device, costs=costs, workers=workers):
+            for sentence in rehearse(the_space, sealed, seed=seed, device=device, costs=costs, workers=pool.workers):
                 watch.say(sentence)
         if constraints:
             clock.enter("feasibility")
@@ -213,7 +215,7 @@ def search(
         _plan(run, epochs, the_method)
         candidates = the_method.search(run)
         clock.enter("finish")
-        ending = Ending(run=run, task=task, method=method, budget=budget, conditions=conditions(workers, device))
+        ending = Ending(run=run, task=task, method=method, budget=budget, conditions=conditions(pool.workers, device))
         return deliver(ending, candidates, folder)
 
 

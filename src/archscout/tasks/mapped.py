@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -9,6 +10,8 @@ from typing import Any, Self
 import numpy as np
 import torch
 from torch import Tensor
+
+from archscout.core.errors import DataError
 
 IN_MEMORY = 2**28
 """An array of fewer bytes is no burden: networks get it as a tensor, whole."""
@@ -36,7 +39,13 @@ class Mapped(np.ndarray):
 
 
 def _open(path: str, shape: tuple[int, ...], dtype: str, offset: int) -> Mapped:
-    return Mapped.open(Path(path), shape, np.dtype(dtype), offset)
+    try:
+        return Mapped.open(Path(path), shape, np.dtype(dtype), offset)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"the data are larger than memory and lie in '{path}', which cannot be read on machine '{platform.node()}' "
+            f"({error}): put them, and the cache (ARCHSCOUT_CACHE), where all machines of a cluster see them."
+        ) from error
 
 
 def is_streamed(array: np.ndarray) -> bool:

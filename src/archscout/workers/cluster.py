@@ -10,17 +10,26 @@ import hashlib
 import math
 import os
 import pickle
+import socket
+import sys
+import sysconfig
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from functools import partial, wraps
-from typing import Any
+from contextlib import contextmanager
+from functools import cache, partial, wraps
+from pathlib import Path
+from typing import Any, ClassVar
+
+import cloudpickle
 
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.workers.engine import DEATHS, Engine, Job, TrialTimeout, WorkerDied, job_failed, packed
 from archscout.workers.worker import describe, outcome, prepare
+
+_ANSWER_SECONDS = 5.0
 
 _unpacked: dict[str, Any] = {}
 """In a worker process: the payload of the engine it last worked for."""
@@ -35,11 +44,72 @@ def _task(token: str, payload: bytes, threads: int, job: bytes) -> bytes:
     return outcome(_unpacked[token], job)
 
 
-def _start_options(processors: int) -> dict[str, Any]:
+def _join(ray: Any, processors: int | None) -> None:
+    """Join the cluster that `RAY_ADDRESS` names or that runs on this machine, or start a Ray of our own.
+
+    Ray itself waits for minutes for an address at which nobody answers, such as that of a cluster that was killed.
+    Raises what Ray raises.
+    """
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-    if not os.environ.get("RAY_ADDRESS"):  # a Ray of our own on this machine
-        options |= {"num_cpus": processors, "include_dashboard": False}
-    return options
+    named, running = os.environ.get("RAY_ADDRESS"), ray._private.utils.read_ray_address()
+    if named:
+        if not _answers(named):
+            raise ConnectionError(f"nobody answers at RAY_ADDRESS={named}")
+        ray.init(**options)
+    elif running and _answers(running):
+        ray.init(address=running, **options)
+    else:
+        ray.init(address="local", num_cpus=processors, include_dashboard=False, **options)
+
+
+def _answers(address: str) -> bool:
+    """Whether somebody listens at `host:port`; true for other forms of addresses, which Ray knows."""
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdecimal():
+        return True
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def _most(ray: Any, threads: int, device: str) -> int:
+    """How many jobs the cluster has processors (and GPUs) for, as it is now."""
+    there = ray.cluster_resources()
+    jobs = int(there.get("CPU", 0)) // threads
+    return max(1, min(jobs, int(there.get("GPU", 0))) if device == "cuda" else jobs)
+
+
+@cache
+def _is_own(file: str) -> bool:
+    """Whether a module is Python code of the user's own: neither installed nor a part of Python."""
+    standard = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")}
+    path = Path(file).resolve()
+    installed = {"site-packages", "dist-packages"}.intersection(path.parts)
+    return path.suffix == ".py" and not installed and not standard.intersection(path.parents)
+
+
+@contextmanager
+def _own_code_sent() -> Iterator[None]:
+    """In the block, modules of the user's own are pickled as code: on another machine they cannot be imported."""
+    known = {"__main__", "__mp_main__", *cloudpickle.list_registry_pickle_by_value()}
+    own = [
+        module
+        for name, module in list(sys.modules.items())
+        if name not in known
+        and name.partition(".")[0] != "archscout"
+        and getattr(module, "__name__", None) == name
+        and isinstance(file := getattr(module, "__file__", None), str)
+        and _is_own(file)
+    ]
+    for module in own:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in own:
+            cloudpickle.unregister_pickle_by_value(module)
 
 
 def _keep_off_stdout(ray: Any) -> None:
@@ -56,10 +126,12 @@ def _keep_off_stdout(ray: Any) -> None:
 
 
 class RayEngine(Engine):
-    """Jobs as Ray tasks: on the cluster that this process has joined or that `RAY_ADDRESS` names, else on this machine.
+    """Jobs as Ray tasks: on the cluster that this process has joined, that `RAY_ADDRESS` names or that was started on
+    this machine, else on this machine alone. Workers need not see its files, nor the modules of the user's own.
 
     Args:
-        workers: how many jobs are in flight; Ray runs as many of them as it has processors (and GPUs) for.
+        workers: how many jobs are in flight; Ray runs as many of them as it has processors (and GPUs) for, and None is
+            that number.
         payload: the first argument of every job; put into Ray's object store once.
         threads: how many threads torch may use in each.
         device: with "cuda", each job is given a GPU.
@@ -69,23 +141,26 @@ class RayEngine(Engine):
         ArchscoutError: Ray cannot be started or reached.
     """
 
-    def __init__(self, workers: int, payload: Any, threads: int = 1, device: str = "cpu") -> None:
+    here: ClassVar[bool] = False
+
+    def __init__(self, workers: int | None, payload: Any, threads: int = 1, device: str = "cpu") -> None:
         try:
             import ray
         except ModuleNotFoundError:
             raise UsageError("the engine 'ray' needs the extra: pip install 'archscout[ray]'.") from None
-        if workers < 1:
+        if workers is not None and workers < 1:
             raise UsageError(f"{workers} workers cannot run a job: give at least 1.")
-        message = packed(payload, "what all jobs share")
-        self.workers = workers
+        with _own_code_sent():
+            message = packed(payload, "what all jobs share")
         self._ray: Any = ray
         self._ours = not ray.is_initialized()
         if self._ours:
             _keep_off_stdout(ray)
             try:
-                ray.init(**_start_options(workers * threads))
+                _join(ray, None if workers is None else workers * threads)
             except (OSError, RuntimeError, ValueError) as error:
                 raise ArchscoutError(f"Ray cannot be started ({error}): use the engine 'local'.") from error
+        self.workers = workers or _most(ray, threads, device)
         self._task: Any = ray.remote(num_cpus=threads, num_gpus=int(device == "cuda"), max_retries=0)(_task)
         self._shared = (hashlib.sha256(message).hexdigest(), ray.put(message), threads)
         self._queue: deque[Job] = deque()
@@ -97,7 +172,8 @@ class RayEngine(Engine):
         self._thread.start()
 
     def submit(self, function: Callable[..., Any], *args: Any, timeout: float | None = None) -> Future[Any]:
-        job = Job(packed((function, args), "a job"), timeout, self._wake)
+        with _own_code_sent():
+            job = Job(packed((function, args), "a job"), timeout, self._wake)
         with self._changed:
             if self._closed:
                 raise UsageError("the engine is closed: submit jobs before leaving its context.")

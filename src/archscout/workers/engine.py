@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.workers.pickling import dumps
@@ -53,6 +53,9 @@ class Engine(ABC):
     """
 
     workers: int
+
+    here: ClassVar[bool] = True
+    """Whether all workers are processes of this machine, and see its files."""
 
     @abstractmethod
     def submit(self, function: Callable[..., Any], *args: Any, timeout: float | None = None) -> Future[Any]:

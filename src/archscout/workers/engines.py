@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from archscout.core.cores import usable_cores
 from archscout.core.errors import UsageError, nearest
 from archscout.workers.engine import Engine as Engine
 from archscout.workers.engine import InlineEngine as InlineEngine
@@ -14,12 +15,13 @@ from archscout.workers.engine import WorkerDied as WorkerDied
 from archscout.workers.local import LocalEngine
 
 
-def engine(name: str, workers: int, payload: Any, *, threads: int = 1, device: str = "cpu") -> Engine:
+def engine(name: str, workers: int | None, payload: Any, *, threads: int = 1, device: str = "cpu") -> Engine:
     """An engine by name.
 
     Args:
         name: "local" or "ray".
-        workers: how many jobs run side by side; 0 runs them in this process, whatever the name.
+        workers: how many jobs run side by side; 0 runs them in this process, whatever the name. None is as many as
+            there are cores: on this machine, or on the whole cluster.
         payload: the first argument of every job.
         threads: how many threads torch may use in each worker.
         device: with "cuda", the workers share out the GPUs of this machine.
@@ -29,7 +31,9 @@ def engine(name: str, workers: int, payload: Any, *, threads: int = 1, device: s
     """
     if name not in ("local", "ray"):
         raise UsageError(f"there is no engine '{name}': {nearest(name, ('local', 'ray'))}")
-    if workers < 0 or threads < 1:
+    if workers is None and name == "local":
+        workers = usable_cores()
+    if (workers is not None and workers < 0) or threads < 1:
         raise UsageError(f"{workers} workers of {threads} threads cannot run: give at least 0 workers and 1 thread.")
     if workers == 0:
         return InlineEngine(payload)
@@ -37,4 +41,5 @@ def engine(name: str, workers: int, payload: Any, *, threads: int = 1, device: s
         from archscout.workers.cluster import RayEngine  # brings Ray
 
         return RayEngine(workers, payload, threads=threads, device=device)
+    assert workers is not None
     return LocalEngine(workers, payload, threads=threads, device=device)
