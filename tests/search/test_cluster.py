@@ -117,7 +117,7 @@ def test_a_search_on_machines_that_share_nothing_of_which_one_is_killed(tmp_path
         free.bind(("", 0))
         port = free.getsockname()[1]
     source = str(Path(archscout.__file__).parents[1])
-    environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1", "RAY_raylet_start_wait_time_s": "300"}
+    environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
     environment.pop("RAY_ADDRESS", None)
     ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
 
@@ -135,20 +135,25 @@ def test_a_search_on_machines_that_share_nothing_of_which_one_is_killed(tmp_path
             stack.callback(_stop, process)
             return process
 
-        def ready(name: str) -> bool:
-            return "Ray runtime started" in (tmp_path / name / "log").read_text()
+        def started(name: str, *command: str) -> subprocess.Popen[str]:
+            """A machine of the cluster; Ray gives up on one that needs more than half a minute, so some tries."""
+            for attempt in range(4):
+                process = machine(f"{name}-{attempt}", *command)
+                log = tmp_path / f"{name}-{attempt}" / "log"
+                while process.poll() is None:
+                    if "Ray runtime started" in log.read_text():
+                        return process
+                    time.sleep(0.2)
+            raise AssertionError(log.read_text())
 
         # The first one computes nothing; the search is on it.
         head = ["--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=False", f"--temp-dir={ray_folder}"]
-        first = machine("first", *ray, *head)
-        _until(lambda: ready("first"), 400, first)
+        started("first", *ray, *head)
         others = [
-            machine(f"other{n}", *hidden, *ray, f"--address=127.0.0.1:{port}", f"--node-ip-address=127.0.0.{n}",
+            started(f"other{n}", *hidden, *ray, f"--address=127.0.0.1:{port}", f"--node-ip-address=127.0.0.{n}",
                     "--num-cpus=1")
             for n in (2, 3)
         ]  # fmt: skip
-        for n, process in zip((2, 3), others, strict=True):
-            _until(lambda n=n: ready(f"other{n}"), 400, process)
         environment["RAY_ADDRESS"] = f"127.0.0.1:{port}"
         with (tmp_path / "errors").open("w") as errors:
             search = subprocess.Popen(

@@ -8,10 +8,13 @@ import pytest
 from scipy.stats import kendalltau
 
 from archscout.core.errors import DataError, UsageError
+from archscout.core.registry import create
 from archscout.core.seeds import derive
 from archscout.study.estimators import Plan, _test, compare, default_sizes
-from archscout.study.problem import problem
+from archscout.study.missing import compute_missing
+from archscout.study.problem import comparable, problem
 from archscout.study.summary import summary, winners
+from archscout.tables.table import Metric, Table, write
 
 NAMES = ("random_forest:encoding=plain", "bayesian_ridge", "score", "valacc", "sotl")
 
@@ -205,3 +208,124 @@ def test_a_table_with_too_few_mutants_says_so(small_table, tmp_path):
         problem(small_table, ["bayesian_ridge"]).mutants(0, 100, 100)
     with pytest.raises(UsageError, match="predicted in a number"):
         compare(small_table, Plan(("bayesian_ridge",), (10,), test=None, mutants=True), tmp_path)
+
+
+def sparse_file(table, folder, name, count, value, first=0):
+    """Scores of some architectures, as `archscout score` leaves them."""
+    rows = [f'"{text}",{value(number)},0.5' for number, text in enumerate(table.architectures)][first : first + count]
+    file = folder / f"{name}.csv"
+    file.write_text("\n".join([f"architecture,{name},{name}_seconds", *rows]))
+    return file
+
+
+def test_where_a_score_is_sparse_all_are_judged_on_the_networks_that_have_one(small_table, tmp_path):
+    truth = problem(small_table, ["score"]).truth
+    file = sparse_file(small_table, tmp_path, "oracle", 140, lambda number: truth[number])
+    about = problem(small_table, ["oracle", "bayesian_ridge"], scores=file)
+    known = {small_table.canonical[row] for row in range(140)}
+    assert about.asked.tolist() == [form in known for form in about.canonical]
+    told = []
+    plan = Plan(("oracle", "score", "bayesian_ridge"), (20,), repeats=3, test=None)
+    rows = compare(small_table, plan, tmp_path / "study", scores=file, say=told.append)
+    # Ranking the others as its worst, a perfect score came to .03 on NAS-Bench-201.
+    assert all(row["kendall"] > 0.8 and row["undefined"] == 0 for row in rows if row["estimator"] == "oracle")
+    for repeat in range(3):  # the same networks for all, of which none was learned from
+        queries = {row["queries"] for row in rows if row["repeat"] == repeat}
+        assert len(queries) == 1
+        assert 50 < queries.pop() < about.asked.sum()
+    assert told == [
+        f"predicted are {about.asked.sum()} of 300 architectures, by all alike: those of which every score has a value "
+        f"(oracle: {about.asked.sum()})."
+    ]
+    # What was measured on these networks is never set beside what was measured on all.
+    with pytest.raises(UsageError, match="begun with"):
+        compare(small_table, Plan(("score",), (20,), repeats=3, test=None), tmp_path / "study")
+
+
+def test_an_undefined_score_counts_as_the_worst_where_it_was_computed(small_table, tmp_path):
+    rows = [f'"{text}",{"" if number % 2 else number}' for number, text in enumerate(small_table.architectures)]
+    file = tmp_path / "half.csv"
+    file.write_text("\n".join(["architecture,half", *rows]))
+    about = problem(small_table, ["half"], scores=file)
+    assert about.asked.all()
+    assert not about.sparse
+    row, *_ = compare(small_table, Plan(("half",), (10,), repeats=1, test=None), tmp_path / "study", scores=file)
+    assert row["undefined"] > 50
+
+
+def test_scores_of_too_few_networks_are_refused_and_left_out_of_all(small_table, tmp_path):
+    few = sparse_file(small_table, tmp_path, "few", 8, float)
+    with pytest.raises(UsageError, match=r"only \d\d have a value of each of few .*and 50 are needed: score more"):
+        problem(small_table, ["few", "score"], scores=few)
+    apart = [
+        sparse_file(small_table, tmp_path, "a", 8, float),
+        sparse_file(small_table, tmp_path, "b", 8, float, 150),
+    ]
+    with pytest.raises(UsageError, match="have a value of each of a, b"):
+        problem(small_table, ["a", "b"], scores=apart)
+    able, unable = comparable(small_table, scores=few)
+    assert "few" not in able
+    assert "score" in able, "four missing values are ranked last"
+    assert any(line.startswith("few ('few' has values for ") for line in unable)
+
+
+def test_published_scores_of_724_networks_do_not_lose_to_chance(small_table, tmp_path):
+    """As imported, NAS-Bench-201 has synflow for 724 of 15,625 networks: among all it came to -.019."""
+    share = 724 / 15_625 * 5  # made small, with as many of the cells as a test set needs
+    rng = np.random.default_rng(0)
+    truth = problem(small_table, ["score"]).truth
+    there = rng.random(300) < share
+    rows = [
+        f'"{t}",{v + 0.02 * rng.normal()}' for t, v, k in zip(small_table.architectures, truth, there, strict=True) if k
+    ]
+    file = tmp_path / "synflow.csv"
+    file.write_text("\n".join(["architecture,synflow", *rows]))
+    entries = summary(
+        compare(small_table, Plan(("synflow", "score"), (10,), repeats=5, test=None), tmp_path / "study", scores=file)
+    )
+    by_name = {entry["estimator"]: entry for entry in entries}
+    assert by_name["synflow"]["kendall"] > 0.4
+    assert by_name["synflow"]["queries"] == by_name["score"]["queries"]
+
+
+def test_missing_scores_are_computed_where_the_table_names_its_task(tmp_path):
+    space = create("space", "nasbench201:width=4,cells=1")
+    rng = np.random.default_rng(1)
+    cells = list(dict.fromkeys(space.sample(rng) for _ in range(60)))
+    columns = {
+        "architecture": [str(cell) for cell in cells],
+        "valid": rng.random(len(cells)),
+        "params": [math.nan] * len(cells),
+    }
+    metrics = [Metric("valid", split="valid"), Metric("params", kind="cost")]
+    file = tmp_path / "own.parquet"
+    write(file, space, columns, metrics, default="valid", name="own", task="digits", source="made up")
+    table = Table.open(file)
+    names = ["params", "random_forest:scores=params+macs"]
+    with pytest.raises(UsageError, match="no estimator is called so"):
+        compute_missing(table, [*names, "parms"], tmp_path)
+    assert not list(tmp_path.glob("scores-*")), "names are checked before anything is computed"
+    files = compute_missing(table, names, tmp_path)
+    about = problem(table, names, scores=files)
+    task = archscout_task("digits")
+    assert about.scores["params"].tolist() == [count(space, cell, task) for cell in cells]
+    assert not about.sparse
+    before = files[0].stat().st_mtime_ns
+    assert compute_missing(table, names, tmp_path) == files
+    assert files[0].stat().st_mtime_ns == before
+    # Of a table that does not say what it was trained on nothing is computed, and the refusal says what to do.
+    write(file, space, columns, metrics, default="valid", name="own", task="some images", source="made up")
+    other = Table.open(file)
+    assert compute_missing(other, names, tmp_path) == []
+    with pytest.raises(UsageError, match=r"has 'naswot': compute it with 'archscout score'"):
+        problem(other, ["naswot"])
+
+
+def count(space, cell, task):
+    from archscout.networks.pick import build
+
+    return sum(parameter.numel() for parameter in build(space, cell, task).parameters())
+
+
+def archscout_task(name):
+    return create("task", name)

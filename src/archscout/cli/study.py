@@ -45,7 +45,8 @@ def estimators(
             metavar="NAME,...",
             show_default=False,
             help="Predictors (scout, random_forest:encoding=plain, scout:scores=naswot+params, ...), readers of curves "
-            "(valacc, sotl, ...), scores that the table has; 'all': every one for which the table has what it needs.",
+            "(valacc, sotl, ...), scores (computed where the table lacks them and its task is a built-in one); 'all': "
+            "every one for which the table has what it needs.",
         ),
     ] = None,
     train_sizes: Annotated[
@@ -81,9 +82,11 @@ def estimators(
     with output.only_the_answer(), output.resumable("the same command goes on."):
         import archscout
         from archscout import api
+        from archscout.cli.progress import progress
         from archscout.report import study as page
         from archscout.study import summary
         from archscout.study.estimators import Plan, compare, default_sizes
+        from archscout.study.missing import compute_missing
 
         opened = api.table(table)
         contenders = _contenders(split_names(names) if names else [], opened, metric, scores)
@@ -92,16 +95,27 @@ def estimators(
             tuple(contenders), sizes, repeats, None if test == "all" else _count(test), not everything, seed, mutants
         )  # fmt: skip
         folder = out or Path("runs") / folder_name(f"study-estimators-{opened.name}")
+        shown = progress()
+        try:
+            files = compute_missing(
+                opened, contenders, folder.parent, metric=metric, scores=[scores] if scores else [],
+                workers=workers_of(workers), seed=seed, progress=shown,
+            )  # fmt: skip
+        finally:
+            shown.close()
+        told: list[str] = []
         rows = compare(
-            opened, plan, folder, metric=metric, scores=scores, workers=workers_of(workers), fresh=fresh,
-            progress=_progress,
+            opened, plan, folder, metric=metric, scores=files, workers=workers_of(workers), fresh=fresh,
+            progress=_progress, say=told.append,
         )  # fmt: skip
+        for sentence in told:
+            output.say(sentence)
         entries, won = summary.summary(rows), summary.winners(rows)
         write_text(folder / "rows.csv", summary.as_csv(rows))
         write_text(folder / "summary.csv", summary.as_csv(entries))
         about = _about(
             opened, metric, repeats, seed, test=f"{test} mutants of good architectures" if mutants else test,
-            isomorphs="predicted too" if everything else "left out",
+            isomorphs="predicted too" if everything else "left out", **({"predicted": " ".join(told)} if told else {}),
         )  # fmt: skip
         written = page.write_estimators(
             folder, about=about, entries=entries, winners=won, version=archscout.__version__

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -73,10 +73,11 @@ def compare(
     folder: Path,
     *,
     metric: str | None = None,
-    scores: Path | None = None,
+    scores: Path | Sequence[Path] | None = None,
     workers: int = 0,
     fresh: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> list[Row]:
     """Carry out a comparison, in `folder`; the same call again goes on where it was stopped.
 
@@ -85,11 +86,12 @@ def compare(
         plan: what is compared.
         folder: gets `rows.jsonl`, one line for each contender and repeat.
         metric: what is predicted; the table's default metric if not given.
-        scores: a file of `archscout score` with scores that the table does not have.
+        scores: files of `archscout score` with scores that the table does not have.
         workers: processes that share the jobs; 0 does them in this one. The rows do not depend on it, but their
             wall-clock does.
         fresh: whether a study that the folder holds is set aside, for this one to begin anew.
         progress: told how many jobs are done, of how many.
+        say: told in a sentence what is predicted, where scores are sparse.
 
     Returns:
         All rows, by contender, repeat and size.
@@ -109,10 +111,23 @@ def compare(
         setting["mutants"] = True
     if plan.epochs is not None:
         setting["epochs"] = list(plan.epochs)
+    if about.sparse:
+        # Other test sets: what was measured on these is not to be set beside what was not.
+        setting["predicted"] = hashlib.sha256(about.asked.tobytes()).hexdigest()[:16]
+        say(predicted(about))
     with Record.open(folder, setting, fresh) as record:
         jobs = [(name, repeat) for repeat in range(plan.repeats) for name in plan.contenders]
         carry_out(record, jobs, (about, plan), measure, workers, progress)
         return [row for job in sorted(jobs, key=lambda job: plan.contenders.index(job[0])) for row in record.done[job]]
+
+
+def predicted(about: Problem) -> str:
+    """In a sentence, what is predicted where scores are sparse."""
+    few = ", ".join(f"{name}: {count:,}" for name, count in about.sparse.items())
+    return (
+        f"predicted are {int(about.asked.sum()):,} of {len(about):,} architectures, by all alike: those of which every "
+        f"score has a value ({few})."
+    )
 
 
 def _plain(plan: Plan) -> Plan:
@@ -214,10 +229,11 @@ def _learned(
 def _test(about: Problem, plan: Plan, train: np.ndarray, seed: int) -> np.ndarray:
     """What is predicted: the same order for all contenders of a repeat."""
     unseen = about.unseen(train) if plan.clean else np.arange(len(about))
+    unseen = unseen[about.asked[unseen]]
     if len(unseen) < 2:
         raise UsageError(f"table '{about.table}' has no network left to predict: give smaller --train-sizes.")
     if plan.test is None or plan.test >= len(unseen):
-        return unseen
+        return np.asarray(unseen)
     place = stream(seed, "study", "test").permutation(len(about))
     return np.asarray(unseen[np.argsort(place[unseen])[: plan.test]])
 

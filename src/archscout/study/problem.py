@@ -30,6 +30,12 @@ ALIASES = {"jacov": "jacob_cov", "nwot": "naswot"}
 _DRAWN, _BEST, _TRIES = 10, 5, 30
 """Of `mutants`: random architectures, those of them that are mutated, and attempts for each mutant."""
 
+SPARSE = 0.1
+"""Share of the architectures without a value beyond which a score is sparse: the rest cannot count as its worst."""
+
+LEAST_COMMON = 50
+"""Architectures at least of which every sparse score has a value."""
+
 FIDELITIES = 8
 """After how many epochs, at most, curves are looked at."""
 
@@ -62,6 +68,8 @@ class Problem:
     space: Space = field(repr=False)
     architectures: list[Architecture] = field(repr=False)
     canonical: list[str] = field(repr=False)
+    asked: np.ndarray = field(repr=False)
+    sparse: dict[str, int]
 
     def __len__(self) -> int:
         return len(self.truth)
@@ -112,14 +120,14 @@ class Problem:
                 )
             return np.asarray(list(found))
 
-        asked = collect(test, best, 3, np.zeros(len(self), dtype=bool))
+        asked = collect(test, best, 3, ~self.asked)
         seen = np.ones(len(self), dtype=bool)
         seen[self.unseen(asked)] = False
         return collect(train, asked, 1, seen), asked
 
 
 def problem(
-    table: Table, contenders: Sequence[str], *, metric: str | None = None, scores: Path | None = None
+    table: Table, contenders: Sequence[str], *, metric: str | None = None, scores: Path | Sequence[Path] | None = None
 ) -> Problem:
     """The arrays that these contenders need.
 
@@ -127,24 +135,16 @@ def problem(
         table: the ground truth.
         contenders: names: of predictors, of readers of curves, or of scores that the table or `scores` has.
         metric: what is predicted; the table's default metric if not given.
-        scores: a CSV or Parquet file of `archscout score`: columns `architecture`, NAME and NAME_seconds.
+        scores: CSV or Parquet files of `archscout score`: columns `architecture`, NAME and NAME_seconds. They go
+            before the table's own columns.
 
     Raises:
-        UsageError: an unknown name, or one that the table has nothing for.
+        UsageError: an unknown name, one that the table has nothing for, or scores of too few architectures.
         DataError: fewer than 10 architectures with a value, or a score missing for all of them.
     """
     about = table.metric(metric)
     sign = 1.0 if about.higher else -1.0
-    column = table.column(about.name)
-    # One architecture may have several rows (seeds); the order is that of the file.
-    number = {text: place for place, text in enumerate(dict.fromkeys(table.architectures))}
-    place = np.asarray([number[text] for text in table.architectures])
-    first = np.unique(place, return_index=True)[1]
-    there = np.isfinite(column)
-    counts = np.bincount(place[there], minlength=len(first))
-    means = np.bincount(place[there], column[there], minlength=len(first)) / np.maximum(counts, 1)
-    kept = np.flatnonzero(counts)
-    rows = first[kept]
+    rows, means = _known_rows(table, about.name)
     if len(rows) < 10:
         raise DataError(f"'{table.path}' has {len(rows)} architectures with a value of '{about.name}': 10 are needed.")
     networks = table.networks[rows]
@@ -187,21 +187,55 @@ def problem(
     for name in (*curves, *begun):
         if not {**curves, **begun}[name]:
             raise UsageError(f"table '{table.name}' has no shorter trainings that '{name}' could read: leave it out.")
+    asked = _asked(table, given.sparse)
     return Problem(
-        table.name, about.name, bool(about.higher), sign * means[kept],
+        table.name, about.name, bool(about.higher), sign * means,
         np.asarray(table.all_seconds(metric=about.name))[networks], tuple(alike), features, begun, blocks, values,
         seconds, curves, queries, table.space, architectures, [table.canonical[row] for row in rows],
+        np.ones(len(rows), dtype=bool) if asked is None else asked,
+        {name: int(known.sum()) for name, known in given.sparse.items()},
     )  # fmt: skip
 
 
-def comparable(table: Table, *, metric: str | None = None, scores: Path | None = None) -> tuple[list[str], list[str]]:
+def _known_rows(table: Table, metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """The first row of each architecture with a value, in the order of the file, and the mean of its values."""
+    column = table.column(metric)
+    # One architecture may have several rows (seeds).
+    number = {text: place for place, text in enumerate(dict.fromkeys(table.architectures))}
+    place = np.asarray([number[text] for text in table.architectures])
+    first = np.unique(place, return_index=True)[1]
+    there = np.isfinite(column)
+    counts = np.bincount(place[there], minlength=len(first))
+    means = np.bincount(place[there], column[there], minlength=len(first)) / np.maximum(counts, 1)
+    kept = np.flatnonzero(counts)
+    return first[kept], means[kept]
+
+
+def _asked(table: Table, sparse: dict[str, np.ndarray]) -> np.ndarray | None:
+    """Where every sparse score has a value; None where none is sparse. Raises `UsageError` where that is too little."""
+    if not sparse:
+        return None
+    common = np.logical_and.reduce(list(sparse.values()))
+    if common.sum() < LEAST_COMMON:
+        least = min(sparse, key=lambda name: int(sparse[name].sum()))
+        raise UsageError(
+            f"of {len(common):,} architectures of table '{table.name}' only {common.sum()} have a value of each of "
+            f"{', '.join(sparse)} ('{least}' has {sparse[least].sum()}), and {LEAST_COMMON} are needed: score more "
+            "('archscout score', --scores), or leave them out."
+        )
+    return np.asarray(common)
+
+
+def comparable(
+    table: Table, *, metric: str | None = None, scores: Path | Sequence[Path] | None = None
+) -> tuple[list[str], list[str]]:
     """Of all registered predictors and readers of curves, and the scores at hand: who can be compared, and who cannot.
 
-    The latter with the reason, as text.
+    The latter with the reason, as text: scores that are sparse are among them.
     """
     about = table.metric(metric)
     beginnings = _Beginnings(table, about.name)
-    given = _Scores(table, np.zeros(1, dtype=np.int64), scores)
+    given = _Scores(table, _known_rows(table, about.name)[0], scores)
     able, unable = [], []
     for name in names("estimator"):
         if name == "table":
@@ -217,6 +251,7 @@ def comparable(table: Table, *, metric: str | None = None, scores: Path | None =
                 for score in learned.scores:
                     if given.find(score) is None:
                         raise UsageError(f"there is no score '{score}' at hand")
+                    given.check_dense(score)
                 if isinstance(learned, LearnedFromCurves) and not beginnings.for_features(learned.curve):
                     raise UsageError("the table has no curve for it")
                 if learned.predictor.library and importlib.util.find_spec(learned.predictor.library) is None:
@@ -224,7 +259,37 @@ def comparable(table: Table, *, metric: str | None = None, scores: Path | None =
             able.append(name)
         except UsageError as error:
             unable.append(f"{name} ({str(error).rstrip('.')})")
-    return able + [name for name in given.known() if name not in able], unable
+    for name in given.known():
+        try:
+            given.check_dense(name)
+            able += [name] if name not in able else []
+        except (UsageError, DataError) as error:
+            unable.append(f"{name} ({str(error).rstrip('.')})")
+    return able, unable
+
+
+def lacking(
+    table: Table, contenders: Sequence[str], *, metric: str | None = None, scores: Sequence[Path] = ()
+) -> list[str]:
+    """The scores that these contenders are or learn from, and that are not at hand, or sparse.
+
+    Raises `UsageError` for a name that nothing has.
+    """
+    given = _Scores(table, _known_rows(table, table.metric(metric).name)[0], scores)
+    wanted: list[str] = []
+    for name in contenders:
+        if reader(name) is None:
+            learned = learner(name)
+            wanted += [name] if learned is None else learned.scores
+    missing = []
+    for name in dict.fromkeys(wanted):
+        try:
+            given.check_dense(name)
+        except (UsageError, DataError):
+            if given.find(name) is None and parse_name(name)[0] not in names("estimator"):
+                raise
+            missing.append(name)
+    return missing
 
 
 def learner(name: str) -> Learned | None:
@@ -236,21 +301,20 @@ def learner(name: str) -> Learned | None:
 
 
 class _Scores:
-    """Zero-cost scores from the table's own columns, or from a file of `archscout score`."""
+    """Zero-cost scores from files of `archscout score`, or from the table's own columns.
 
-    def __init__(self, table: Table, rows: np.ndarray, file: Path | None) -> None:
-        self.table, self.rows, self.file = table, rows, file
-        self.columns = {} if file is None else _read(file)
-        self.place: dict[str, int] = {}
-        if file is not None:
-            for number, text in enumerate(self.columns["architecture"]):
-                self.place.setdefault(table.space.canonical(table.space.parse(str(text))), number)
+    `sparse` gathers, of the columns that were asked for, where those have a value that are sparse.
+    """
+
+    def __init__(self, table: Table, rows: np.ndarray, files: Path | Sequence[Path] | None) -> None:
+        self.table, self.rows = table, rows
+        self.files = [_ScoreSheet(table, file) for file in ([files] if isinstance(files, Path) else files or ())]
+        self.sparse: dict[str, np.ndarray] = {}
 
     def known(self) -> list[str]:
         """The names of all scores at hand; of the table's, those of the metric's own data set are not told apart."""
         own = [m for m in self.table.metrics if self.table.metric(m).kind in ("score", "cost")]
-        given = [name for name in self.columns if name != "architecture" and not name.endswith("_seconds")]
-        return list(dict.fromkeys([*own, *given]))
+        return list(dict.fromkeys([*own, *(name for file in self.files for name in file.scores)]))
 
     def find(self, name: str) -> str | None:
         """The name under which a score is at hand, if it is."""
@@ -258,26 +322,64 @@ class _Scores:
         others = {**ALIASES, **{ours: theirs for theirs, ours in ALIASES.items()}}
         return next((one for one in (name, others.get(name, name)) if one in known), None)
 
+    def check_dense(self, name: str) -> None:
+        """Raises `UsageError` for a sparse score."""
+        there = self._look_up(name)[2]
+        if _is_sparse(there):
+            raise UsageError(f"'{name}' has values for {there.sum():,} of {len(there):,} architectures")
+
     def column(self, name: str) -> tuple[np.ndarray, float]:
         """The score of each architecture and the mean seconds that it takes; NaN where there is none, or not known."""
+        values, seconds, there = self._look_up(name)
+        if _is_sparse(there):
+            self.sparse[name] = there
+        return values, seconds
+
+    def _look_up(self, name: str) -> tuple[np.ndarray, float, np.ndarray]:
+        """The same, and where there is a value; a score that was computed and is undefined is one."""
         found = self.find(name)
         if found is None:
+            if parse_name(name)[0] in names("estimator"):
+                raise UsageError(
+                    f"neither table '{self.table.name}' nor a file of scores has '{name}': compute it with 'archscout "
+                    "score' and give the file with --scores, or leave it out."
+                )
             raise UsageError(
-                f"neither table '{self.table.name}' nor a file of scores has '{name}', and no predictor is called so: "
+                f"neither table '{self.table.name}' nor a file of scores has '{name}', and no estimator is called so: "
                 f"{nearest(name, {*self.known(), *names('estimator')})} (--scores takes a file of 'archscout score')."
             )
-        if found in self.columns:
-            canonical = [self.table.canonical[row] for row in self.rows]
-            places = np.asarray([self.place.get(form, -1) for form in canonical])
-            values = np.asarray(self.columns[found], dtype=np.float64)
-            seconds = self.columns.get(f"{found}_seconds")
-            each = float(np.nanmean(np.asarray(seconds, dtype=np.float64))) if seconds is not None else np.nan
-            made = np.where(places >= 0, values[places], np.nan), each
+        file = next((file for file in self.files if found in file.scores), None)
+        if file is not None:
+            values, seconds, there = file.column(found, [self.table.canonical[row] for row in self.rows])
         else:
-            made = np.asarray(self.table.values(found))[self.table.networks[self.rows]], np.nan
-        if not np.isfinite(made[0]).any():
+            values = np.asarray(self.table.values(found))[self.table.networks[self.rows]]
+            seconds, there = np.nan, np.isfinite(values)
+        if not np.isfinite(values).any():
             raise DataError(f"score '{name}' has no finite value for any architecture of table '{self.table.name}'.")
-        return made
+        return values, seconds, there
+
+
+class _ScoreSheet:
+    """A file of `archscout score`, by the networks of a table's space."""
+
+    def __init__(self, table: Table, file: Path) -> None:
+        self._columns = _read(file)
+        self.scores = [name for name in self._columns if name != "architecture" and not name.endswith("_seconds")]
+        self._place: dict[str, int] = {}
+        for number, text in enumerate(self._columns["architecture"]):
+            self._place.setdefault(table.space.canonical(table.space.parse(str(text))), number)
+
+    def column(self, name: str, canonical: Sequence[str]) -> tuple[np.ndarray, float, np.ndarray]:
+        """The score of each network, the mean seconds that it takes, and which of them the file has."""
+        places = np.asarray([self._place.get(form, -1) for form in canonical])
+        there = places >= 0
+        seconds = self._columns.get(f"{name}_seconds")
+        each = float(np.nanmean(np.asarray(seconds, dtype=np.float64))) if seconds is not None else np.nan
+        return np.where(there, np.asarray(self._columns[name], dtype=np.float64)[places], np.nan), each, there
+
+
+def _is_sparse(there: np.ndarray) -> bool:
+    return bool((~there).mean() > SPARSE)
 
 
 def _read(file: Path) -> dict[str, Sequence[Any]]:
