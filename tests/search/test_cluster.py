@@ -39,7 +39,7 @@ class Own(nn.Module):
 SEARCH = """
 import json
 import archscout
-from archscout.search.progress import Silent
+from archscout.core.progress import Silent
 from own_model import Own
 
 

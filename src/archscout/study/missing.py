@@ -8,8 +8,8 @@ from pathlib import Path
 from archscout.core.digest import digest
 from archscout.core.errors import ArchscoutError
 from archscout.core.options import folder_name
+from archscout.core.progress import Progress, Silent
 from archscout.core.registry import create, names, parse_name
-from archscout.search.progress import Progress, Silent
 from archscout.study.problem import lacking
 from archscout.study.scoring import score
 from archscout.tables.table import Table
