@@ -1,6 +1,7 @@
 """A package from outside adds methods by being installed: nothing of ours is touched."""
 
 import contextlib
+import inspect
 import json
 import os
 import shutil
@@ -14,12 +15,13 @@ import torch
 
 import archscout
 from archscout.core import registry
+from archscout.core.method import Method
 from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.networks.body import Tapped
 from archscout.networks.pick import build
 from archscout.supernets.supernet import Supernet
-from archscout.testing import SpaceConformance, TaskConformance
+from archscout.testing import MethodConformance, SpaceConformance, TaskConformance
 
 PLUGIN = Path(__file__).parent / "plugin"
 
@@ -155,9 +157,24 @@ def test_an_elastic_space_with_taps_from_outside_is_a_file(tmp_path: Path) -> No
         assert supernet.select(architecture)(x).shape == alone(x).shape == (len(x), 2, 8, 8)
 
 
-def keeps_the_contract(suite: object) -> None:
-    """Run every test of a conformance suite."""
+@pytest.mark.usefixtures("plugged")
+def test_a_method_from_outside_keeps_the_contract_of_methods(tmp_path: Path) -> None:
+    class Conformance(MethodConformance):
+        budget = 5
+
+        def method(self) -> Method:
+            return archscout.method("shortlist")
+
+    keeps_the_contract(Conformance(), tmp_path)
+
+
+def keeps_the_contract(suite: object, folder: Path | None = None) -> None:
+    """Run every test of a conformance suite; those that keep files do so below a folder."""
     for name in dir(suite):
         if name.startswith("test_"):
+            test = getattr(suite, name)
+            needed = [folder / name] if folder and inspect.signature(test).parameters else []
+            for place in needed:
+                place.mkdir()
             with contextlib.suppress(pytest.skip.Exception):  # what a suite has no case for here
-                getattr(suite, name)()
+                test(*needed)

@@ -24,6 +24,8 @@ _HOMES = {
     "StrategyConformance": "strategy",
     "StoreConformance": "store",
     "TaskConformance": "task",
+    "MethodConformance": "method",
+    "TableConformance": "table",
     "tiny_task": "tasks",
     "tiny_multilabel": "tasks",
     "tiny_regression": "tasks",

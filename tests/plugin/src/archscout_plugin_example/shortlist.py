@@ -16,4 +16,4 @@ class Shortlist(Method):
         measured = [run.task.metric.oriented(trial.value) for trial in trials]
         labels = [f"network {place}" for place in range(1, len(trials) + 1)]
         run.note("panels", [Bars("The shortlist", run.task.metric.title, labels, measured).as_json()])
-        return sorted(trials, key=lambda trial: trial.rank)
+        return sorted((trial for trial in trials if trial.defined), key=lambda trial: trial.rank)
