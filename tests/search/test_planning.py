@@ -7,6 +7,7 @@ import pytest
 
 from archscout.core.errors import UsageError
 from archscout.core.method import Candidate
+from archscout.core.metric import Metric
 from archscout.core.registry import create
 from archscout.core.trial import Trial
 from archscout.methods.race import race
@@ -117,9 +118,13 @@ def test_the_page_says_how_the_network_was_trained():
 
     training = {
         "epochs": 12, "planned_epochs": 15, "examples": 2880, "valid_examples": 120, "short": True,
-        "advised_epochs": 100, "references": [{"name": "resnet8", "architecture": "", "epoch_seconds": 1.5}],
+        "advised_epochs": 100, "references": [
+            {"name": "resnet8", "architecture": "", "epoch_seconds": 1.5},
+            {"name": "plain", "architecture": "", "epoch_seconds": 2.5, "epochs": 12, "value": 0.71},
+        ],
     }  # fmt: skip
-    text = str(training_panel(training).as_json())
+    text = str(training_panel(training, Metric("accuracy", unit="share", digits=1)).as_json())
+    assert "71.0% of validation after 12 epochs" in text
     assert (
         "12 of 15 planned" in text and "2,880" in text and "about 100 epochs pay" in text and "1.5 s an epoch" in text
     )

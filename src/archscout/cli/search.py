@@ -124,6 +124,10 @@ def search(
     The same command goes on where a run was stopped, and reports a run that is finished; with a larger budget it goes
     on from what was paid for.
 
+    With a budget of time and no --epochs, the final training of the winner is planned first: hand-made designs of the
+    space are timed on your data, what the budget buys is said, the search gets what the final training leaves, and
+    where only a few trainings fit, the most promising design is trained for all of the time.
+
     Under a limit on a device of your own that is elsewhere, the run's folder ends with the finalists to be measured
     there (finalists-DEVICE); the same command with --times DEVICE=times.csv then picks the winner.
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from archscout.core.estimator import TRAINING
+from archscout.core.metric import Metric
 from archscout.core.panel import Table
 from archscout.core.trial import Trial
 from archscout.estimators.final import FINAL, FinalTraining
 from archscout.search.planning import LONGER
 from archscout.search.run import SearchRun
+from archscout.store.store import StoredTrial
 from archscout.training.recipe import full_epochs
 from archscout.training.timing import time_job
 
@@ -65,13 +68,28 @@ def training_summary(run: SearchRun, winner: Trial) -> dict[str, Any]:
         "advised_epochs": enough,
         "trainings": run.trainings if run.planned else None,
         "unused_seconds": max(0.0, run.seconds_left()) if run.planned else None,
-        "references": [
-            {"name": c.name, "architecture": c.architecture.text, "epoch_seconds": c.seconds} for c in run.candidates
-        ],
+        "references": _references(run),
     }
 
 
-def training_panel(training: Mapping[str, Any]) -> Table:
+def _references(run: SearchRun) -> list[dict[str, Any]]:
+    """What was known before the search, with what each came to in the longest training that it had within it."""
+    longest: dict[str, StoredTrial] = {}
+    for trial in run.store.trials(run.name):
+        if trial.estimator == TRAINING and trial.status == "completed" and trial.fidelity:
+            if trial.canonical not in longest or trial.fidelity > (longest[trial.canonical].fidelity or 0):
+                longest[trial.canonical] = trial
+    rows = []
+    for each in run.candidates:
+        row = {"name": each.name, "architecture": each.architecture.text, "epoch_seconds": each.seconds}
+        trial = longest.get(run.space.canonical(each.architecture))
+        if trial is not None:
+            row |= {"epochs": trial.fidelity, "value": run.task.metric.oriented(trial.value)}
+        rows.append(row)
+    return rows
+
+
+def training_panel(training: Mapping[str, Any], metric: Metric) -> Table:
     """For the report: how the winner was trained, and the reference designs that were considered."""
     rows: list[tuple[str, str]] = [
         ("epochs", f"{training['epochs']} of {training['planned_epochs']} planned"),
@@ -80,5 +98,9 @@ def training_panel(training: Mapping[str, Any]) -> Table:
     ]
     if training["short"]:
         rows.append(("a short training", f"about {training['advised_epochs']} epochs pay: give more time"))
-    rows += [(each["name"], f"{each['epoch_seconds']:.2g} s an epoch") for each in training["references"]]
+    for each in training["references"]:
+        text = f"{each['epoch_seconds']:.2g} s an epoch"
+        if "value" in each:
+            text += f"; {metric.text(each['value'])} of validation after {each['epochs']} epochs in this search"
+        rows.append((each["name"], text))
     return Table("How the network was trained", ("", ""), rows)

@@ -14,6 +14,7 @@ from torch import nn
 from archscout.core.architecture import Architecture
 from archscout.core.errors import ArchscoutError
 from archscout.core.estimator import TRAINING, Setting
+from archscout.core.metric import Metric
 from archscout.core.progress import Progress
 from archscout.core.registry import create
 from archscout.core.space import Space
@@ -118,7 +119,7 @@ def deliver(ending: Ending, candidates: Sequence[Trial], folder: Path) -> Result
         **counts(run),
         "rejected": run.rejected,
         "feasibility": run.store.decisions(run.name).get("feasibility"),
-        "notes": _with_panel(notes := run.store.notes(run.name), training),
+        "notes": _with_panel(notes := run.store.notes(run.name), training, ending.task.metric),
         "missing": notes.get("missing", {}),
     }
     result = package(folder, run.space, ending.task, winner, network, measured, run.seed, extra, run)
@@ -146,9 +147,9 @@ def _winning_network(ending: Ending, winner: Trial, folder: Path) -> nn.Module:
     return trained_network(run.space, ending.task, winner, run.folder)
 
 
-def _with_panel(notes: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:
+def _with_panel(notes: Mapping[str, Any], training: Mapping[str, Any], metric: Metric) -> dict[str, Any]:
     """The notes of a run, with a panel about the training of its winner after those of the method."""
-    return {**notes, "panels": [*(notes.get("panels") or []), training_panel(training).as_json()]}
+    return {**notes, "panels": [*(notes.get("panels") or []), training_panel(training, metric).as_json()]}
 
 
 def _clear(folder: Path, kept: set[Path | None]) -> None:

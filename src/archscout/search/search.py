@@ -52,7 +52,7 @@ from archscout.training.rehearsal import rehearse
 from archscout.workers.device import check_device
 from archscout.workers.engines import engine as make_engine
 
-_FEASIBILITY_SHARE = 0.1
+_FEASIBILITY_SHARE = 0.03
 """Of a time budget, what looking for architectures that keep the limits may take."""
 
 _RESERVE_SHARE, _RESERVE_MOST = 0.15, 9.0
