@@ -75,16 +75,15 @@ def training_summary(run: SearchRun, winner: Trial) -> dict[str, Any]:
 def _references(run: SearchRun) -> list[dict[str, Any]]:
     """What was known before the search, with what each came to in the longest training that it had within it."""
     longest: dict[str, StoredTrial] = {}
-    for trial in run.store.trials(run.name):
-        if trial.estimator == TRAINING and trial.status == "completed" and trial.fidelity:
-            if trial.canonical not in longest or trial.fidelity > (longest[trial.canonical].fidelity or 0):
-                longest[trial.canonical] = trial
+    trained = (t for t in run.store.trials(run.name) if t.estimator == TRAINING and t.status == "completed")
+    for trial in sorted(trained, key=lambda trial: trial.fidelity or 0):
+        longest[trial.canonical] = trial
     rows = []
     for each in run.candidates:
         row = {"name": each.name, "architecture": each.architecture.text, "epoch_seconds": each.seconds}
-        trial = longest.get(run.space.canonical(each.architecture))
-        if trial is not None:
-            row |= {"epochs": trial.fidelity, "value": run.task.metric.oriented(trial.value)}
+        known = longest.get(run.space.canonical(each.architecture))
+        if known is not None:
+            row |= {"epochs": known.fidelity, "value": run.task.metric.oriented(known.value)}
         rows.append(row)
     return rows
 
