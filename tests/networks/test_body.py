@@ -15,7 +15,10 @@ from archscout.tasks.segmentation import Segmentation
 from archscout.testing import tiny_heads, tiny_segmentation, tiny_task
 from archscout.training.trainer import Recipe, train
 
-SPACES = ["nasbench201:width=4", "mobile:width=8", "fbnetv2", "nasbench_macro:width=4", "darts:width=4,layers=4"]
+SPACES = [
+    "nasbench201:width=4", "mobile:width=8", "fbnetv2", "nasbench_macro:width=4", "darts:width=4,layers=4",
+    "classic:width=64",
+]  # fmt: skip
 
 
 def body() -> Body:
@@ -83,9 +86,27 @@ def test_built_in_spaces_say_truly_what_their_stages_give(name: str, side: int) 
         with torch.no_grad():
             assert model(torch.rand(2, 1, side, side)).shape == (2, 2, side, side)
         hook.remove()
-        assert [-(-side // tap.shape[2]) for tap in maps] == strides
+        met = [-(-side // tap.shape[2]) for tap in maps]
+        if name.startswith("classic") and model is not network:
+            # How often the map is halved, and how many stages there are, is a choice: what is told is the most.
+            assert all(stride <= most for stride, most in zip(met, strides, strict=False))
+        else:
+            assert met == strides
         if model is network:
             assert [tap.shape[1] for tap in maps] == channels
+
+
+def test_a_network_with_fewer_stages_is_cut_out_of_the_supernet_with_its_own_part_of_the_head() -> None:
+    space, task = create("space", "classic:width=64"), tiny_segmentation()
+    supernet = Supernet(space, task).eval()
+    x = torch.rand(2, 1, 8, 8)
+    short = "stem8k3s1_plain16x1k3_residual16x1k3-pool"
+    for text, stages in ((short, 2), (f"{short}_inverted32x1k3e2-stride_plain32x2", 4)):
+        architecture = space.parse(text)
+        alone = supernet.extract(architecture).eval()
+        assert sum(name.startswith("2.laterals") for name in alone.state_dict()) == stages
+        with torch.no_grad():
+            assert torch.allclose(alone(x), supernet.select(architecture)(x), atol=1e-5)
 
 
 def test_taps_make_finer_masks_than_the_last_map_alone() -> None:

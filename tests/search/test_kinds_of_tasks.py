@@ -69,3 +69,12 @@ def test_a_search_for_a_lower_error_ends_in_the_lowest(tmp_path: Path) -> None:
     assert max(told) == -result.metrics[name]
     assert "root mean squared error" in result.summary()
     assert "%" not in result.summary()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [tiny_heads, tiny_segmentation])
+def test_stages_of_which_some_may_be_missing_are_searched_by_shared_weights(tmp_path, make):
+    method = "spos:steps=2,batch=8,finalists=1,evaluations=4"
+    result = search("classic:width=64", make(), method=method, budget="1trials", epochs=1, workers=0, out=tmp_path)
+    assert result.metrics["trials"] == 1
+    assert (result.folder / "network.onnx").is_file()

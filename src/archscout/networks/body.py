@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -60,3 +61,38 @@ class Tapped(nn.Sequential):
             if place in self.stages:
                 maps.append(x)
         return head(maps)  # type: ignore[no-any-return]
+
+
+class Staged(nn.Module):
+    """A module of the user's own as a body, under a head that reads the maps at the ends of its stages.
+
+    Args:
+        body: gives the map of its last stage.
+        stages: the parts of it, by path, whose outputs are the maps, the finest first.
+        head: of the task.
+    """
+
+    def __init__(self, body: nn.Module, stages: Sequence[str], head: nn.Module) -> None:
+        super().__init__()
+        self.body, self.head, self.stages = body, head, tuple(stages)
+        self._kept = [KeepMap(body, stage) for stage in self.stages[:-1]]
+
+    def forward(self, x: Tensor) -> Tensor:
+        last = self.body(x)
+        return self.head([*(kept.take() for kept in self._kept), last])  # type: ignore[no-any-return]
+
+
+class KeepMap:
+    """A hook that keeps what a part of a module gives; a class, so that it is copied and sent along with the module."""
+
+    def __init__(self, module: nn.Module, part: str) -> None:
+        self._map: Any = None
+        self.handle = module.get_submodule(part).register_forward_hook(self)
+
+    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        self._map = output
+
+    def take(self) -> Any:
+        """What the last pass gave, which is then forgotten: no map outlives its pass."""
+        taken, self._map = self._map, None
+        return taken

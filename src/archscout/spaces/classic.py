@@ -20,6 +20,7 @@ from archscout.core.space import Pick, Space
 from archscout.core.task import Task
 from archscout.networks.elastic import Number, compute, maximum, now
 from archscout.networks.operations import ConvBNActivation
+from archscout.networks.pick import ElasticDepth
 
 KINDS = ("plain", "residual", "bottleneck", "inverted")
 KERNELS = (3, 5)
@@ -242,19 +243,43 @@ class Classic(Space):
         while side > BODY_SIDE:
             side, halvings = (side + 1) // 2, halvings + 1
         width, kernel = pick.number("stem.width"), pick.number("stem.kernel")
-        stem = partial(_stem, task.input_shape[0], width, kernel)
         count = pick.number("stages")
         # The widths of stages that there may be: all of them in a supernet.
         widths = [pick.number(f"stage{stage}.width") for stage in range(1, maximum(count) + 1)]
+        halved: dict[int, int] = {}
+        """How often each part (the stem is 0) halves the map; in a supernet, which builds every way, at most."""
+
+        def stem(halvings: int) -> nn.Module:
+            halved[0] = max(halvings, halved.get(0, 0))
+            return _stem(task.input_shape[0], width, kernel, halvings)
+
         stages = [
-            partial(_stage, pick, stage, inputs, outputs)
+            partial(_stage, pick, stage, inputs, outputs, halved)
             for stage, (inputs, outputs) in enumerate(zip([width, *widths], widths, strict=False), start=1)
         ]
-        return nn.Sequential(
-            pick("stem.stride", {1: partial(stem, halvings), 2: partial(stem, halvings + 1)}),
-            pick.depth("stages", stages),
-            task.head(compute(_last, count, *widths)),
-        )
+        first = pick("stem.stride", {1: partial(stem, halvings), 2: partial(stem, halvings + 1)})
+        rest = pick.depth("stages", stages)
+        channels = [compute(partial(_width_if_built, stage), count, each) for stage, each in enumerate(widths, start=1)]
+        strides = [_stride(min(task.input_shape[1:]), halved, stage) for stage in range(1, len(widths) + 1)]
+        head = task.tapped_head(channels, strides)
+        if head is None:
+            return nn.Sequential(first, rest, task.head(compute(_last, count, *widths)))
+        return TappedStages(first, rest, head)
+
+
+class TappedStages(nn.Sequential):
+    """The stem, the stages, and a head that reads the map at the end of every stage that there is."""
+
+    def __init__(self, stem: nn.Module, stages: nn.Module, head: nn.Module) -> None:
+        super().__init__(stem, stages, head)
+
+    def forward(self, x: Tensor) -> Tensor:
+        stem, stages, head = self
+        x, maps = stem(x), []
+        for stage in stages.active() if isinstance(stages, ElasticDepth) else stages.children():
+            x = stage(x)
+            maps.append(x)
+        return head(maps)  # type: ignore[no-any-return]
 
 
 def _stem(channels: int, width: Number, kernel: Number, halvings: int) -> nn.Module:
@@ -262,7 +287,7 @@ def _stem(channels: int, width: Number, kernel: Number, halvings: int) -> nn.Mod
     return nn.Sequential(convolution, *(nn.MaxPool2d(3, 2, 1) for _ in range(halvings - 1)))
 
 
-def _stage(pick: Pick, number: int, inputs: Number, outputs: Number) -> nn.Module:
+def _stage(pick: Pick, number: int, inputs: Number, outputs: Number, halved: dict[int, int]) -> nn.Module:
     name = f"stage{number}"
 
     def of_kind(kind: str, inputs: Number, stride: int) -> nn.Module:
@@ -275,13 +300,17 @@ def _stage(pick: Pick, number: int, inputs: Number, outputs: Number) -> nn.Modul
         module: nn.Module = pick(f"{name}.kind", {kind: partial(of_kind, kind, inputs, stride) for kind in KINDS})
         return module
 
+    def pooled() -> nn.Module:
+        halved[number] = 1
+        # With ceil_mode a map of one pixel stays one, and no pixel of an odd one is left out.
+        return nn.Sequential(nn.MaxPool2d(2, ceil_mode=True), block(inputs))
+
+    def strided() -> nn.Module:
+        halved[number] = 1
+        return nn.Sequential(block(inputs, 2))
+
     def first() -> nn.Module:
-        downs = {
-            # With ceil_mode a map of one pixel stays one, and no pixel of an odd one is left out.
-            "pool": lambda: nn.Sequential(nn.MaxPool2d(2, ceil_mode=True), block(inputs)),
-            "stride": lambda: nn.Sequential(block(inputs, 2)),
-            "none": lambda: nn.Sequential(block(inputs)),
-        }
+        downs = {"pool": pooled, "stride": strided, "none": lambda: nn.Sequential(block(inputs))}
         module: nn.Module = pick(f"{name}.down", downs)
         return module
 
@@ -291,6 +320,21 @@ def _stage(pick: Pick, number: int, inputs: Number, outputs: Number) -> nn.Modul
 
 def _last(count: int, *widths: int) -> int:
     return widths[count - 1]
+
+
+def _width_if_built(stage: int, count: int, width: int) -> int:
+    return width if stage <= count else 0
+
+
+def _stride(side: int, halved: Mapping[int, int], stage: int) -> int:
+    """Pixels of an image for each of the map at the end of a stage, where each part up to it halves the map so often.
+
+    Maps of one pixel are not halved further.
+    """
+    pixels = side
+    for _ in range(sum(count for part, count in halved.items() if part <= stage)):
+        pixels = (pixels + 1) // 2
+    return -(-side // pixels)
 
 
 class Plain(ConvBNActivation):

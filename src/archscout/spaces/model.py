@@ -14,8 +14,10 @@ from archscout.core.digest import digest
 from archscout.core.errors import UsageError
 from archscout.core.space import Pick, Space
 from archscout.core.task import Task
+from archscout.networks.body import KeepMap, Staged
 from archscout.networks.choices import Use, declare, resolve
 from archscout.networks.initialisation import adopt, draw, looks_drawn
+from archscout.networks.outputs import named
 from archscout.networks.pick import ArchitecturePick
 from archscout.networks.structure import structure
 
@@ -28,13 +30,18 @@ class ModelSpace(Space):
 
     Args:
         module: any `nn.Module` with choice layers in it; it is copied. It takes a batch of the task's inputs and
-            returns one column an output: it has a head of its own.
+            returns one column an output (tensors by name for a task of several heads): it has a head of its own, unless
+            it names its stages.
         name: of the space; the name of the module's class unless given.
 
     A choice has the name it was given, or the path of its layer (`features.0.outputs`); choices of one name are one.
     A choice inside an option or a block is active only where that option is taken or that block runs. A choice
     of which several places make use has one condition that holds wherever any of them is built, and perhaps elsewhere:
     there its value changes nothing, and `simplify` and `canonical` see to it that such architectures count as one.
+
+    A module with an attribute `stages` is a body: it gets the head of the task, and must return the feature map of its
+    last stage. The attribute has the paths of the parts at which stages end, in order, or maps each to the channels of
+    its feature map, which is needed where these are choices: `self.stages = {"layer1": width, "layer2": 2 * width}`.
 
     The network of an architecture is a copy of the module without choice layers. Weights that were given to the module
     (frozen, loaded, initialised by its own code) are kept where the layer has its largest size, as `given` names them;
@@ -69,6 +76,7 @@ class ModelSpace(Space):
                 f"module '{self.name}' contains no choice: put archscout.OneOf, Depth, Width or Kernel in it."
             )
         self._choices = tuple(self._choice(name) for name in dict.fromkeys(use.name for use in self._uses))
+        self._stages = _stages(self.module, self.name)
         # Now, for a module may change its attributes when it runs.
         self._structure = structure(self.module)
 
@@ -124,7 +132,7 @@ class ModelSpace(Space):
 
     def check_task(self, task: Task) -> None:
         """Raises `UsageError` where the module does not run, or most of the space does not."""
-        self._check_outputs(self._standing(), task)
+        self._check_outputs(self._standing(task), task)
         tried = self._spread()
         broken = self.broken(task)
         if len(broken) > len(tried) / 2:
@@ -134,12 +142,15 @@ class ModelSpace(Space):
                 f"first '{text}': {reason.removesuffix('.')}: make every layer follow the choices before it."
             )
 
-    def _standing(self) -> nn.Module:
+    def _standing(self, task: Task) -> nn.Module:
         """The network of first options and largest numbers: what the module is as it stands."""
         kinds = {use.name: use.kind for use in self._uses}
         numbers = ("Width", "Kernel", "Depth")
         values = {c.name: max(c.options, key=float) if kinds[c.name] in numbers else c.options[0] for c in self.choices}
-        return resolve(self.module, ArchitecturePick(values))[0].eval()
+        pick = ArchitecturePick(values)
+        network = resolve(self.module, pick)[0].eval()
+        with torch.random.fork_rng(devices=[]):
+            return self._with_head(network, task, pick).eval()
 
     def broken(self, task: Task) -> dict[str, str]:
         """Of a few architectures that differ in every choice, those that do not run, and why."""
@@ -176,9 +187,67 @@ class ModelSpace(Space):
             for tensor, original in kept:
                 if not tensor.is_meta:
                     tensor.copy_(original)
+        network = self._with_head(network, task, pick)
         if not any(parameter.is_meta for parameter in network.parameters()):
-            self._check_outputs(network.eval() if isinstance(pick, ArchitecturePick) else self._standing(), task)
+            self._check_outputs(network.eval() if isinstance(pick, ArchitecturePick) else self._standing(task), task)
         return network.train()
+
+    def _with_head(self, body: nn.Module, task: Task, pick: Pick) -> nn.Module:
+        """The whole network: a module that names its stages gets the head of the task."""
+        if not self._stages:
+            return body
+        alone = isinstance(pick, ArchitecturePick)
+        maps = self._maps(body, task) if alone else self._maps_of_all(task)
+        said_by_module: Any = body.stages if isinstance(body.stages, Mapping) else {}
+        channels = [said_by_module.get(stage, tap.shape[1]) for stage, tap in zip(self._stages, maps, strict=True)]
+        for stage, said, tap in zip(self._stages, channels, maps, strict=True):
+            if alone and said != tap.shape[1]:
+                raise UsageError(
+                    f"stage '{stage}' of module '{self.name}' gives {tap.shape[1]} channels where its attribute stages "
+                    f"says {said}: write the number of channels of its feature map."
+                )
+        strides = [-(-task.input_shape[-1] // tap.shape[-1]) for tap in maps]
+        tapped = task.tapped_head(channels, strides)
+        if tapped is None:
+            return nn.Sequential(body, task.head(channels[-1]))
+        return Staged(body, self._stages, tapped)
+
+    def _maps(self, body: nn.Module, task: Task) -> list[torch.Tensor]:
+        """The feature maps at the ends of all stages, for zeros."""
+        kept = {stage: KeepMap(body, stage) for stage in self._stages}
+        training = body.training
+        try:
+            last = self._run(body.eval(), task)
+        except Exception as error:
+            raise self._no_run(task, error) from error
+        finally:
+            body.train(training)
+            for hook in kept.values():
+                hook.handle.remove()
+        maps = [*(kept[stage].take() for stage in self._stages[:-1]), last]
+        for stage, tap in zip(self._stages, maps, strict=True):
+            if getattr(tap, "ndim", 0) < 3:
+                raise UsageError(
+                    f"stage '{stage}' of module '{self.name}' gives no feature map (examples x channels x height x "
+                    "width): name parts that do; the module itself must return the map of the last one."
+                )
+        return maps
+
+    def _maps_of_all(self, task: Task) -> list[torch.Tensor]:
+        """The maps of the first of a few architectures; their channels are those of all, or are said by the module."""
+        every = []
+        for architecture in self._spread():
+            with torch.device("meta"):
+                every.append(self._maps(resolve(self.module, ArchitecturePick(architecture))[0], task))
+        if not isinstance(self.module.stages, Mapping):
+            for place, stage in enumerate(self._stages):
+                counts = sorted({maps[place].shape[1] for maps in every})
+                if len(counts) > 1:
+                    raise UsageError(
+                        f"stage '{stage}' of module '{self.name}' has {' or '.join(map(str, counts))} channels: map "
+                        "each stage to its channels in the attribute stages, as in {'layer1': width}."
+                    )
+        return every[0]
 
     def _run(self, network: nn.Module, task: Task) -> Any:
         meta = any(parameter.is_meta for parameter in network.parameters())
@@ -189,16 +258,52 @@ class ModelSpace(Space):
         try:
             outputs = self._run(network, task)
         except Exception as error:
-            reason = str(error).strip().partition("\n")[0].rstrip(".")
-            raise UsageError(
-                f"module '{self.name}' cannot run on inputs of shape {task.input_shape} (task '{task.name}'): {reason}."
-            ) from error
+            raise self._no_run(task, error) from error
+        if isinstance(outputs, Mapping):
+            self._check_named(outputs, task)
+            return
         shape = tuple(getattr(outputs, "shape", ()))
         if shape[:2] != (2, task.outputs):
             raise UsageError(
                 f"module '{self.name}' returns {type(outputs).__name__} of shape {shape} for two examples of task "
                 f"'{task.name}', which needs (2, {task.outputs}): give it a last layer with {task.outputs} outputs."
             )
+
+    def _check_named(self, outputs: Mapping[str, Any], task: Task) -> None:
+        """Outputs by name must be those of the task's own head."""
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            wanted = named(task.head(1).eval()(torch.zeros(2, 1, *[4] * (len(task.input_shape) - 1))))
+        got, needed = ({n: tuple(t.shape[:2]) for n, t in each.items()} for each in (dict(outputs), wanted))
+        if got != needed:
+            raise UsageError(
+                f"module '{self.name}' returns {got} for two examples of task '{task.name}', which needs {needed}: "
+                "return a tensor by each of these names."
+            )
+
+    def _no_run(self, task: Task, error: Exception) -> UsageError:
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        return UsageError(
+            f"module '{self.name}' cannot run on inputs of shape {task.input_shape} (task '{task.name}'): {reason}."
+        )
+
+
+def _stages(module: nn.Module, name: str) -> tuple[str, ...]:
+    """The paths of the parts at which stages end, where a module names them.
+
+    Raises `UsageError` for a path that leads to no part.
+    """
+    stages = getattr(module, "stages", None)
+    if not isinstance(stages, tuple | list | dict) or not stages or not all(isinstance(each, str) for each in stages):
+        return ()
+    for stage in stages:
+        try:
+            module.get_submodule(stage)
+        except AttributeError:
+            raise UsageError(
+                f"'{stage}', which module '{name}' names in its attribute stages, is no part of it: write the paths of "
+                "the parts at which stages end, or call the attribute otherwise."
+            ) from None
+    return tuple(stages)
 
 
 def _condition(uses: Sequence[Use]) -> Condition | None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from archscout.core.architecture import Architecture
 from archscout.core.space import Space
 from archscout.core.task import Task
+from archscout.networks.decoder import Laterals
 from archscout.networks.gate import Gate
 from archscout.networks.pick import ElasticDepth, MixedOp, SupernetPick, build
 from archscout.supernets.pooling import speed_up
@@ -79,7 +80,7 @@ def _active_state(module: nn.Module, prefix: str) -> Iterator[tuple[str, Tensor]
         if tensor is not None:
             yield prefix + name, tensor
     children: dict[str, nn.Module | None] = module._modules
-    if isinstance(module, ElasticDepth):
+    if isinstance(module, ElasticDepth | Laterals):
         children = {str(position): block for position, block in enumerate(module.active())}
     for name, child in children.items():
         if child is not None:
