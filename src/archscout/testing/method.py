@@ -378,7 +378,7 @@ class Watched(SearchRun):
 
     def _start(
         self, estimator: Estimator, architectures: list[Architecture], fidelity: int | None
-    ) -> Future[tuple[list[Estimate], float]]:
+    ) -> Future[Any]:
         self._step()
         self.asked += [(estimator, each) for each in architectures]
         return super()._start(estimator, architectures, fidelity)
