@@ -24,17 +24,17 @@ from archscout.core.cost import Constraint
 from archscout.core.errors import ArchscoutError
 from archscout.core.estimator import TRAINING, Estimator, Setting
 from archscout.core.method import Method
+from archscout.core.progress import Silent
 from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.core.space import Space
 from archscout.core.subspace import SubSpace
 from archscout.core.task import Task
 from archscout.core.trial import Estimate, Trial
+from archscout.costs.book import CostBook
 from archscout.search.budget import Budget
-from archscout.search.clock import Clock
-from archscout.search.costs import CostBook
-from archscout.search.progress import Silent
 from archscout.search.run import Flying, SearchRun
+from archscout.store.clock import Clock
 from archscout.store.store import Store, StoredTrial
 from archscout.testing.tasks import tiny_task
 from archscout.workers.engine import Engine, InlineEngine
@@ -376,9 +376,7 @@ class Watched(SearchRun):
         self.asked += [(self._estimator(name), each) for name in names for each in architectures]
         return super().score(architectures, names, phase=phase)
 
-    def _start(
-        self, estimator: Estimator, architectures: list[Architecture], fidelity: int | None
-    ) -> Future[Any]:
+    def _start(self, estimator: Estimator, architectures: list[Architecture], fidelity: int | None) -> Future[Any]:
         self._step()
         self.asked += [(estimator, each) for each in architectures]
         return super()._start(estimator, architectures, fidelity)
