@@ -210,7 +210,7 @@ def load(
     if folded:
         from archscout.deploy.form import form
 
-        network = form(network, described.input_shape)
+        network = form(network, described.deployed_shape)
     network.classes = described.class_names  # type: ignore[assignment]
     network.task = described  # type: ignore[assignment]
     return network.eval()

@@ -3,6 +3,7 @@
 from archscout.core.task import Task
 from archscout.testing import (
     TaskConformance,
+    tiny_audio,
     tiny_heads,
     tiny_multilabel,
     tiny_regression,
@@ -34,3 +35,8 @@ class TestSegmentation(TaskConformance):
 class TestSeveralHeads(TaskConformance):
     def task(self) -> Task:
         return tiny_heads()
+
+
+class TestAudio(TaskConformance):
+    def task(self) -> Task:
+        return tiny_audio()

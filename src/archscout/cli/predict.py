@@ -1,4 +1,4 @@
-"""`archscout predict`: labels for images, by the network of a run."""
+"""`archscout predict`: labels for images, recordings or series, by the network of a run."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def predict(
     images: Annotated[
         list[Path],
         typer.Argument(
-            metavar="IMAGE...",
-            help="Image files, folders of them, or .npy and .npz arrays (N x H x W x C).",
+            metavar="FILE...",
+            help="Files of images or recordings, folders of them, or .npy and .npz arrays (images: N x H x W x C).",
             show_default=False,
         ),
     ],
@@ -38,24 +38,25 @@ def predict(
         typer.Option("--csv", metavar="FILE", help="Write the labels to a CSV file instead.", show_default=False),
     ] = None,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave unreadable images out, and say so, instead of ending.")
+        bool, typer.Option("--skip-bad", help="Leave unreadable files out, and say so, instead of ending.")
     ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Label images with the network that a run found; pictures of another size are resized as in training."""
+    """Label images or recordings with the network that a run found; what differs in size, rate or length is brought
+    to what it was trained on."""
     folder = run_folder(run)
-    files = [file for named in images for file in _files(named)]
     with output.only_the_answer():
         import torch
 
         from archscout import api
-        from archscout.tasks.image_task import ImageTask
+        from archscout.tasks import inputs
 
         torch.set_num_threads(1)
         network = api.load_for_answers(folder)
-        if not isinstance(network.task, ImageTask):
+        if not inputs.takes_files(network.task):  # type: ignore[arg-type]
             raise UsageError(f"the network of '{folder}' takes no images: load it with archscout.load.")
+        files = [file for named in images for file in _files(named, network.task)]
         answers = [answer for names, block in _batches(network.task, files, skip_bad)
                    for answer in _label(network, names, block, top)]  # fmt: skip
     headings, rows = _cells(answers, top)
@@ -73,13 +74,16 @@ def predict(
         )  # fmt: skip
 
 
-def _files(named: Path) -> list[Path]:
-    if named.is_dir():
-        from archscout.tasks.inputs import pictures_below
+def _files(named: Path, task: Any) -> list[Path]:
+    from archscout.tasks import inputs
 
-        return pictures_below(named)
+    if named.is_dir():
+        return inputs.files_below(named, task)
     if not named.exists():
-        raise DataError(f"there is no image '{named}': name image files, folders, or .npy and .npz arrays of images.")
+        noun = inputs.noun(task)
+        raise DataError(
+            f"there is no {noun} '{named}': name {noun} files, folders, or .npy and .npz arrays of {noun}s."
+        )
     return [named]
 
 
@@ -114,7 +118,7 @@ def _batches(task: Any, files: Sequence[Path], skip_bad: bool) -> Iterator[tuple
     if names:
         yield names, np.concatenate(waiting)
     if len(bad) == len(files):
-        raise DataError(f"none of the {len(files)} images can be read; the first: {bad[0]}")
+        raise DataError(f"none of the {len(files)} {inputs.noun(task)}s can be read; the first: {bad[0]}")
     for sentence in bad:
         output.say(f"Note: left out: {sentence}")
 
@@ -123,15 +127,15 @@ def _label(network: Any, names: Sequence[str], images: np.ndarray, top: int) -> 
     import torch
 
     from archscout.networks.outputs import named
+    from archscout.tasks import inputs
 
     with torch.no_grad():
-        outputs = network(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous())
+        x = torch.from_numpy(images)
+        outputs = network(x.permute(0, 3, 1, 2).contiguous() if x.ndim == 4 else x)
     if not all(output.isfinite().all() for output in named(outputs).values()):
-        raise ArchscoutError(
-            f"the network gives no finite answer for '{names[0]}' or an image after it: train it again."
-        )
+        raise ArchscoutError(f"the network gives no finite answer for '{names[0]}' or one after it: train it again.")
     for name, said in zip(names, network.task.tell(outputs, top), strict=True):
-        yield {"image": name, **said}
+        yield {inputs.noun(network.task): name, **said}
 
 
 def _cells(answers: Sequence[dict[str, Any]], top: int) -> tuple[list[str], list[list[Any]]]:
@@ -139,11 +143,12 @@ def _cells(answers: Sequence[dict[str, Any]], top: int) -> tuple[list[str], list
     if "label" not in answers[0]:
         flat = [dict(_flat(answer)) for answer in answers]
         return list(flat[0]), [list(row.values()) for row in flat]
-    headings = ["image", "label", "probability"] + [
+    noun = next(iter(answers[0]))
+    headings = [noun, "label", "probability"] + [
         f"{word}_{place}" for place in range(2, top + 1) for word in ("label", "probability")
     ]
     return headings, [
-        [answer["image"], *(one[key] for one in answer.get("top", [answer]) for key in ("label", "probability"))]
+        [answer[noun], *(one[key] for one in answer.get("top", [answer]) for key in ("label", "probability"))]
         for answer in answers
     ]
 

@@ -78,6 +78,12 @@ class Task(ABC):
         """The same task without its test split: what estimators see."""
         return dataclasses.replace(self, test=None)
 
+    @property
+    def deployed_shape(self) -> tuple[int, ...]:
+        """The shape of one example as a deployed network takes it; other than `input_shape` where `deploy` puts more
+        than normalisation before the network (a spectrogram of a waveform)."""
+        return self.input_shape
+
     @abstractmethod
     def tensors(self, split: Split, device: Any = "cpu") -> tuple[Any, Any]:
         """Inputs as the network takes them (float32, normalised with statistics of `train`) and targets, as tensors."""
@@ -150,7 +156,8 @@ class Task(ABC):
 
     @abstractmethod
     def deploy(self, network: Any) -> Any:
-        """The network that takes inputs as they are stored (float32, N x C x H x W): normalisation, then `network`."""
+        """The network that takes inputs as they are stored (float32, N x `deployed_shape`; images N x C x H x W):
+        normalisation, then `network`."""
 
     def describe(self) -> dict[str, Any]:
         """What it takes to use a network of this task without its data, as JSON: all fields but the splits."""

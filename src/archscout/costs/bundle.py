@@ -105,7 +105,7 @@ def _fill(
     architectures: Sequence[Architecture],
     conditions: Mapping[str, Any],
 ) -> None:
-    shape = setting.task.input_shape
+    shape = setting.task.deployed_shape
     (folder / "networks").mkdir()
     rows = []
     examples = np.random.default_rng(0).random((8, *shape), dtype=np.float32)

@@ -111,8 +111,8 @@ class Latency(Cost):
     def _measure(self, architecture: Architecture, setting: Setting, protocol: Protocol) -> Measurement:
         network = build(setting.space, architecture, setting.task, seed=setting.seed)
         return measure_module(
-            form(setting.task.deploy(network), setting.task.input_shape),
-            setting.task.input_shape,
+            form(setting.task.deploy(network), setting.task.deployed_shape),
+            setting.task.deployed_shape,
             runtime=self.runtime,
             batch=self.batch,
             threads=self.threads,

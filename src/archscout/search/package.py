@@ -99,7 +99,7 @@ def package(
     missing = dict(extra.get("missing", {}))
     difference: float | None = None
     try:
-        difference = export_onnx(deployed, task.input_shape, folder / "network.onnx")
+        difference = export_onnx(deployed, task.deployed_shape, folder / "network.onnx")
     except ArchscoutError as error:
         missing["network.onnx"] = reason_of(error)
         (folder / "network.onnx").unlink(missing_ok=True)

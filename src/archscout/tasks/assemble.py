@@ -8,17 +8,20 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
-from archscout.core.errors import DataNotice, UsageError
-from archscout.core.task import Split
+from archscout.core.errors import DataNotice, UsageError, nearest
+from archscout.core.task import Split, Task
 from archscout.tasks import checks, splits, targets
 from archscout.tasks.contents import Contents
 from archscout.tasks.contents import Raw as Raw
-from archscout.tasks.decode import BACKGROUNDS, Reading, middle
-from archscout.tasks.image_task import ImageTask
-from archscout.tasks.pictures import Watch, decode_all
+from archscout.tasks.media import audio, images
+from archscout.tasks.media.audio import Audio
+from archscout.tasks.media.images import Images
+from archscout.tasks.media.images import resize as resize
+from archscout.tasks.media.medium import Medium
+from archscout.tasks.pictures import Watch
+
+MEDIA: dict[str, type[Medium]] = {medium.name: medium for medium in (Images, Audio)}
 
 
 def check_options(
@@ -32,28 +35,35 @@ def check_options(
     skip_bad: bool = False,
     cache: bool | None = None,
     kind: str | None = None,
+    medium: str | None = None,
     unlabelled: int | None = None,
+    rate: int | None = None,
+    seconds: float | None = None,
+    mels: int | None = None,
+    hop: float | None = None,
     links: bool = False,
     path: str | None = None,
     label: str | None = None,
     target: str | None = None,
     split: str | None = None,
     group: str | None = None,
-) -> Reading:
-    """How pictures are read, by the parameters of a task. Raises `UsageError`; no data are needed for that."""
-    for name, count in (("train", train), ("size", size)):
-        if count is not None:
-            checks.count(count, name)
+) -> None:
+    """Raises `UsageError` for parameters of a task that cannot be, whatever its data are."""
+    if train is not None:
+        checks.count(train, "train")
     for name, switch in (("flip", flip), ("skip_bad", skip_bad), ("cache", cache), ("links", links)):
         if switch not in (None, True, False):
             raise UsageError(f"the parameter {name} of a task must be true or false, not {switch!r}.")
     targets.check_kind(kind)
+    if medium is not None and medium not in MEDIA:
+        raise UsageError(f"the parameter medium of a task cannot be {medium!r}: {nearest(str(medium), MEDIA)}")
     if unlabelled is not None and (isinstance(unlabelled, bool) or not isinstance(unlabelled, int)):
         raise UsageError(f"the parameter unlabelled of a task must be a whole number, not {unlabelled!r}.")
     for name, column in (("path", path), ("label", label), ("target", target), ("split", split), ("group", group)):
         if column is not None and not isinstance(column, str):
             raise UsageError(f"the parameter {name} of a task must be the name of a column, not {column!r}.")
-    return Reading(None if size is None else (size, size), fit, background, channels)
+    images.reading({"size": size, "fit": fit, "background": background, "channels": channels})
+    audio.listening({"rate": rate, "seconds": seconds, "mels": mels, "hop": hop})
 
 
 def assemble(
@@ -62,15 +72,13 @@ def assemble(
     contents: Contents | dict[str, Raw],
     *,
     train: int | None = None,
-    flip: bool | None = None,
     drawn: Mapping[str, int] | None = None,
     skip_bad: bool = False,
-    cache: bool | None = None,
     kind: str | None = None,
-    unlabelled: int | None = None,
+    medium: str | None = None,
     watch: Watch | None = None,
-    **reading_options: Any,
-) -> ImageTask:
+    **options: Any,
+) -> Task:
     """The task of these splits (`train`, perhaps `valid` and `test`; what is missing is drawn from `train`).
 
     Args:
@@ -78,15 +86,12 @@ def assemble(
         source: what messages call the data, for example its file.
         contents: what a door found, or only its splits.
         train: how many training examples to keep, in the proportions of the classes; all where None.
-        flip: whether augmentation may mirror images. Where None: colour images are taken for pictures of the world,
-            which may be, and grey ones for signs, which may not. Colour images get cutout and colour jitter too.
         drawn: how many examples a split has that is drawn from `train`; a fifth of them where not given.
-        skip_bad: whether unreadable pictures are left out, and told, instead of refused.
-        cache: whether decoded pictures are kept on the disk; where None, if they are much for this machine's memory.
+        skip_bad: whether unreadable examples are left out, and told, instead of refused.
         kind: of targets, one of `targets.KINDS`; where None, as they look.
-        unlabelled: in masks, the value of pixels without a class (255 where None).
-        watch: is told how many pictures are decoded.
-        reading_options: `size`, `fit`, `background`, `channels`, as `check_options` takes them.
+        medium: what arrays hold, one of `MEDIA`; where None, as they look.
+        watch: is told how many examples are decoded.
+        options: those of the medium (`Medium.OPTIONS`), as `check_options` takes them.
 
     Raises:
         DataError: for data that cannot be used.
@@ -94,20 +99,21 @@ def assemble(
 
     What is read otherwise than it is written is told by `DataNotice` warnings.
     """
-    reading = check_options(
-        train=train, flip=flip, skip_bad=skip_bad, cache=cache, kind=kind, unlabelled=unlabelled, **reading_options
-    )
+    options = {key: value for key, value in options.items() if value is not None}
+    check_options(train=train, skip_bad=skip_bad, kind=kind, medium=medium, **options)
     for key, count in (drawn or {}).items():
         checks.count(count, key)
     contents = contents if isinstance(contents, Contents) else Contents(contents)
-    parts = {key: replace(part, x=checks.images(part.x, part.images) if isinstance(part.x, np.ndarray) else part.x)
-             for key, part in contents.splits.items()}  # fmt: skip
+    made = _medium(contents, source, medium, options)
+    parts = {key: _checked(part, made, contents.rate) for key, part in contents.splits.items()}
     arrays = {key: part.x for key, part in parts.items() if isinstance(part.x, np.ndarray)}
     if "train" in arrays:
-        checks.alike(arrays, source)
-    found = targets.read(parts, contents.class_names, source, kind=kind or contents.kind, unlabelled=unlabelled)
-    if found.kind == "segmentation" and reading.shape is not None:
-        raise UsageError("masks are not resized: leave the parameter size out, or resize images and masks beforehand.")
+        made.alike_given(arrays)
+    found = targets.read(
+        parts, contents.class_names, source, kind=kind or contents.kind, unlabelled=options.get("unlabelled"),
+        noun=made.noun,
+    )  # fmt: skip
+    made.kind(found.kind)
     groups = {key: part.groups for key, part in parts.items() if part.groups is not None}
     checks.groups_apart(groups, source)
 
@@ -122,68 +128,46 @@ def assemble(
     for key, part in rows.items():
         x = parts[part.part].x
         if isinstance(x, np.ndarray):
-            x = part.of(x) if reading.shape is None else resize(part.of(x), reading)
-            data[key] = Split(x, y[key])
+            data[key] = Split(made.fitted(part.of(x)), y[key])
         else:
             encoded[key] = x if part.rows is None else [x[row] for row in part.rows]
     notices = list(contents.notices)
     if found.kind == "classification" and parts["train"].y.ndim == 2 and parts["train"].y.shape[1] > 1:
         notices.append(f"{parts['train'].labels} marks one class in each row, and is read so (or say kind=multilabel).")
     if encoded or contents.bad:
-        decoded = decode_all(encoded, reading, bad=contents.bad, skip_bad=skip_bad, cached=cache, watch=watch)
-        reading = decoded.reading
+        decoded = made.decoded(encoded, contents.bad, skip_bad=skip_bad, watch=watch)
         notices += decoded.notices
-        data |= {key: Split(decoded.images[key], y[key][decoded.rows[key]]) for key in encoded}
+        data |= {key: Split(decoded.examples[key], y[key][decoded.rows[key]]) for key in encoded}
     data = {key: data[key] for key in ("train", "valid", "test")}
     found.check({key: split.y for key, split in data.items()}, source)
-    checks.alike({key: split.x for key, split in data.items()}, source)
-    checks.varied({key: split.x for key, split in data.items()}, source)
+    made.alike({key: split.x for key, split in data.items()})
     for notice in notices:
         warnings.warn(notice, DataNotice, stacklevel=2)
-
-    height, width, channels = data["train"].x.shape[1:]
-    colour = channels == 3
-    shorter = min(height, width)
-    task: ImageTask = found.task(
-        name=name,
-        input_shape=(channels, height, width),
-        train=data["train"],
-        valid=data["valid"],
-        test=data["test"],
-        drawn=tuple(key for key in ("valid", "test") if key not in contents.splits),
-        flip=flip,
-        colour=colour,
-        shift=max(1, shorter // 8),
-        cutout=shorter // 4 if colour else 0,
-        fit=reading.fit,
-        background=reading.background,
-        span=(0.0, 255.0) if "train" in encoded else None,
-    )
+    missing = tuple(key for key in ("valid", "test") if key not in contents.splits)
+    task: Task = made.task(found, data, encoded="train" in encoded, name=name, drawn=missing)
     return task
 
 
-def resize(x: np.ndarray, reading: Reading) -> np.ndarray:
-    """Images (N x H x W x C) at the shape of a reading: bilinear, with smoothing where they shrink."""
-    assert reading.shape is not None
-    height, width = reading.shape
-    if x.shape[1:3] == (height, width):
-        return x
-    tall, wide = x.shape[1:3]
-    if reading.fit == "crop":
-        left, top, across, along = middle(wide, tall, width, height)
-        x = x[:, top : top + along, left : left + across]
-    inner = (height, width)
-    if reading.fit == "pad":
-        scale = min(height / tall, width / wide)
-        inner = max(1, round(tall * scale)), max(1, round(wide * scale))
-    top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
-    ground = BACKGROUNDS[reading.background] if x.dtype == np.uint8 or not BACKGROUNDS[reading.background] else x.max()
-    resized = np.full((len(x), height, width, x.shape[3]), ground, x.dtype)
-    for start in range(0, len(x), 1024):
-        block = torch.from_numpy(np.ascontiguousarray(x[start : start + 1024])).permute(0, 3, 1, 2)
-        small = F.interpolate(block, inner, mode="bilinear", antialias=True).permute(0, 2, 3, 1)
-        resized[start : start + 1024, top : top + inner[0], left : left + inner[1]] = small.numpy()
-    return resized
+def _medium(contents: Contents, source: str, asked: str | None, options: Mapping[str, Any]) -> Medium:
+    """What the examples are: as the door found, as is asked for, or as the arrays look. Raises `UsageError`."""
+    name = contents.medium or asked or "images"
+    if asked is not None and asked != name:
+        raise UsageError(f"{source} holds {name}: leave medium={asked} out.")
+    known = MEDIA[name]
+    for option in options:
+        if option not in known.OPTIONS:
+            about = " or ".join(other.name for other in MEDIA.values() if option in other.OPTIONS)
+            raise UsageError(f"{source} holds {name}, and the parameter {option} is about {about}: leave it out.")
+    return known(source, options)
+
+
+def _checked(part: Raw, medium: Medium, rate: int | None) -> Raw:
+    """A split whose array is checked; an array of waveforms becomes recordings."""
+    if not isinstance(part.x, np.ndarray):
+        return part
+    if isinstance(medium, Audio):
+        return replace(part, x=medium.clips(part.x, part.images, rate))
+    return replace(part, x=medium.checked(part.x, part.images))
 
 
 def _limited(y: np.ndarray, count: int, source: str, classes: int) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""Random changes of whole batches of images at once; every draw comes from the generator given.
+"""Random changes of whole batches at once; every draw comes from the generator given.
 
-All take and return N x C x H x W tensors and leave their input alone. With several generators, each draws for one of as
-many equal parts of the batch.
+All take and return N x C x H x W tensors (`slide` and `stripe` N x C x ... x length too) and leave their input alone.
+With several generators, each draws for one of as many equal parts of the batch.
 """
 
 from __future__ import annotations
@@ -61,6 +61,29 @@ def colour_jitter(x: Tensor, strength: float, *generators: Generator) -> Tensor:
         grey = x.mean(1, keepdim=True)
         x = grey + (x - grey) * (1 + saturation)
     return x
+
+
+def slide(x: Tensor, steps: int, fill: float, *generators: Generator) -> Tensor:
+    """Each example moved by up to `steps` places along its last dimension; what comes in is `fill`."""
+    n, length = len(x), x.shape[-1]
+    by = _draw(lambda k, g: torch.randint(-steps, steps + 1, (1, k), generator=g, device=x.device), n, generators)[0]
+    source = torch.arange(length, device=x.device) - by[:, None]
+    inside = ((source >= 0) & (source < length)).view(n, *[1] * (x.ndim - 2), length)
+    place = source.clamp(0, length - 1).view(n, *[1] * (x.ndim - 2), length).expand(x.shape)
+    return torch.where(inside, x.gather(-1, place), fill)
+
+
+def stripe(x: Tensor, most: int, dim: int, *generators: Generator) -> Tensor:
+    """Of each example, up to `most` neighbouring places along `dim` set to 0, the mean (Park et al. 2019, arXiv
+    1904.08779)."""
+    n, size = len(x), x.shape[dim]
+    most = min(most, size - 1)
+    width = _draw(lambda k, g: torch.randint(most + 1, (1, k), generator=g, device=x.device), n, generators)[0]
+    where = _draw(lambda k, g: torch.rand((1, k), generator=g, device=x.device), n, generators)[0]
+    start = (where * (size - width + 1)).long()
+    place = torch.arange(size, device=x.device)
+    hidden = (place >= start[:, None]) & (place < (start + width)[:, None])
+    return x.masked_fill(hidden.view(n, *(size if axis == dim else 1 for axis in range(1, x.ndim))), 0.0)
 
 
 def _draw(draw: Callable[[int, Generator], Tensor], n: int, generators: Sequence[Generator]) -> Tensor:

@@ -53,14 +53,14 @@ def images(x: np.ndarray, source: str) -> np.ndarray:
     return x
 
 
-def labels(y: np.ndarray, count: int, classes: int | None, source: str) -> np.ndarray:
-    """Labels as int64. Raises `DataError` for labels that are not one whole number for each image, below `classes`."""
+def labels(y: np.ndarray, count: int, classes: int | None, source: str, noun: str = "image") -> np.ndarray:
+    """Labels as int64. Raises `DataError` for others than one whole number for each example, below `classes`."""
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
-        raise DataError(f"{source} has shape {y.shape}: give one label for each image.")
+        raise DataError(f"{source} has shape {y.shape}: give one label for each {noun}.")
     if len(y) != count:
-        raise DataError(f"{source} has {len(y)} labels for {count} images: give one for each.")
+        raise DataError(f"{source} has {len(y)} labels for {count} {noun}s: give one for each.")
     if y.dtype.kind == "f":
         whole = np.isfinite(y) & (y == np.floor(np.where(np.isfinite(y), y, 0.5)))
         if not whole.all():
@@ -109,11 +109,11 @@ def alike(splits: Mapping[str, np.ndarray], source: str) -> None:
             )
 
 
-def varied(splits: Mapping[str, np.ndarray], source: str) -> None:
-    """Raises `DataError` where all images of a split are the same one: nothing can be learned from them."""
+def varied(splits: Mapping[str, np.ndarray], source: str, what: str = "images") -> None:
+    """Raises `DataError` where all examples of a split are the same one: nothing can be learned from them."""
     for name, x in splits.items():
         if len(x) > 1 and all((x[start : start + 1024] == x[0]).all() for start in range(0, len(x), 1024)):
-            raise DataError(f"the {name} images of {source} are all the same: check how they were read and written.")
+            raise DataError(f"the {name} {what} of {source} are all the same: check how they were read and written.")
 
 
 def class_names(names: Sequence[str], source: str) -> None:

@@ -1,4 +1,4 @@
-"""What a door finds in somebody's data before any picture is decoded: where each lies, and its label.
+"""What a door finds in somebody's data before anything is decoded: where each example lies, and its label.
 
 Every door (`tasks/doors/`) ends in one `Contents`, and one road (`assemble.py`) leads from there to a task; so whatever
 is checked, drawn, decoded or told is so for all of them.
@@ -7,15 +7,18 @@ is checked, drawn, decoded or told is so for all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import BinaryIO
+from dataclasses import dataclass, field, replace
+from typing import BinaryIO, Literal
 
 import numpy as np
+
+MediumName = Literal["images", "audio", "series"]
+"""What examples are; None where an array does not say, and is told by its shape."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """An encoded picture: what messages call it, how its bytes are opened, and what tells it from a changed one.
+    """An encoded picture or recording: its name in messages, how it is opened, and what tells it from a changed one.
 
     `stamp` is of the file that the bytes lie in (its path, size and time), with the place in it.
     """
@@ -26,18 +29,32 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Clip:
+    """A recording in an array: its name in messages, its samples (perhaps x channels), and how many a second."""
+
+    name: str
+    samples: np.ndarray
+    rate: int
+
+
+@dataclass(frozen=True)
 class Raw:
     """Examples and labels of one split as they were read, with the names that messages call them by.
 
-    `x` is an array (images: N x H x W x C), or pictures that are still encoded. `groups` says what belongs together:
-    examples of one group are never in two splits.
+    `x` is an array (images: N x H x W x C), or pictures or recordings that are still encoded. `groups` says what
+    belongs together: examples of one group are never in two splits.
     """
 
-    x: np.ndarray | Sequence[Source]
+    x: np.ndarray | Sequence[Source | Clip]
     y: np.ndarray
     images: str
     labels: str
     groups: np.ndarray | None = None
+
+    def take(self, rows: np.ndarray) -> Raw:
+        """Some of the examples."""
+        x = self.x[rows] if isinstance(self.x, np.ndarray) else [self.x[int(row)] for row in rows]
+        return replace(self, x=x, y=self.y[rows], groups=None if self.groups is None else self.groups[rows])
 
 
 @dataclass
@@ -45,7 +62,8 @@ class Contents:
     """The splits of some data, their class names where they have any, what is to be told of it, and what is unreadable.
 
     `bad` has a sentence's subject and predicate for each example that is known not to be readable without decoding it:
-    `("'cat/7.png'", "is a broken link")`. `kind` is that of the targets, where the data say it (`targets.KINDS`).
+    `("'cat/7.png'", "is a broken link")`. `kind` is that of the targets, where the data say it (`targets.KINDS`);
+    `medium` is what the examples are, and `rate` how many samples a second arrays of audio have.
     """
 
     splits: dict[str, Raw]
@@ -53,3 +71,5 @@ class Contents:
     notices: list[str] = field(default_factory=list)
     bad: list[tuple[str, str]] = field(default_factory=list)
     kind: str | None = None
+    medium: MediumName | None = None
+    rate: int | None = None

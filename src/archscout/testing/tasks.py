@@ -6,6 +6,7 @@ import numpy as np
 
 from archscout.core.seeds import stream
 from archscout.core.task import Split
+from archscout.tasks.audio import AudioClassification
 from archscout.tasks.heads import Head, SeveralHeads
 from archscout.tasks.images import ImageClassification
 from archscout.tasks.multilabel import MultiLabel
@@ -80,6 +81,23 @@ def tiny_segmentation(examples: int = 48, seed: int = 0) -> Segmentation:
     return Segmentation(
         "tiny masks", (1, 8, 8), 2, split("train"), split("valid"), split("test"), names, flip=True, shift=1
     )
+
+
+def tiny_audio(examples: int = 48, seed: int = 0) -> AudioClassification:
+    """Recordings of an eighth of a second at 4,000 samples a second: a low, a middle or a high tone in noise."""
+
+    def split(name: str) -> Split:
+        rng = stream(seed, "tiny audio", name)
+        y = np.arange(examples, dtype=np.int64) % 3
+        hertz = np.asarray([300, 700, 1500])[y] * rng.uniform(0.95, 1.05, examples)
+        time = np.arange(512) / 4000
+        x = 0.5 * np.sin(2 * np.pi * hertz[:, None] * time + rng.uniform(0, 6.28, (examples, 1)))
+        return Split((x + rng.normal(0, 0.05, x.shape)).astype(np.float32), y)
+
+    return AudioClassification(
+        "tiny audio", (1, 12, 15), 3, split("train"), split("valid"), split("test"), ("low", "middle", "high"),
+        rate=4000, samples=512, window=64, hop=32, shift=1, bands=2,
+    )  # fmt: skip
 
 
 def tiny_heads(examples: int = 48, seed: int = 0) -> SeveralHeads:

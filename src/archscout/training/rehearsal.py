@@ -179,7 +179,7 @@ def _extras(network: nn.Module, space: Space, architecture: Architecture, task: 
     except Exception as error:
         sentences.append(f"multiply-adds or the drawing will be missing from the result: {reason_of(error)}.")
     try:
-        to_onnx(task.deploy(network).eval(), task.input_shape, quick=True)
+        to_onnx(task.deploy(network).eval(), task.deployed_shape, quick=True)
     except Exception as error:
         sentences.append(f"there will be no network.onnx: {reason_of(error)}.")
     return sentences

@@ -1,27 +1,30 @@
 """Named arrays, whatever they lie in: an `.npz` archive, a folder of `.npy` files, a dictionary.
 
 An array's name has a kind and a split, in either order and any letters: `x_train`, `Y_val`, `train_images`,
-`test_labels`; without a split it is all there is, to be divided. Pictures are arrays, or the bytes of encoded files end
-to end (`jpeg_train`, with `offsets_train` where each begins and where the last ends).
+`test_labels`; without a split it is all there is, to be divided, at random or by an array such as `is_test`. Pictures
+are arrays, or the bytes of encoded files end to end (`jpeg_train`, with `offsets_train` where each begins and where the
+last ends). With `sample_rate`, arrays are recordings: N x samples, or end to end (`audio`, `offsets`).
 """
 
 from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from archscout.core.errors import DataError
-from archscout.tasks.contents import Contents, Raw, Source
+from archscout.core.errors import DataError, UsageError, nearest
+from archscout.tasks.contents import Clip, Contents, Raw, Source
 from archscout.tasks.decode import file_source, shown
 from archscout.tasks.doors.archive import Archive, listed, read_npy
 from archscout.tasks.splits import ALIASES, split_of
 
 KINDS = {
     "x": ("x", "images", "image", "data"),
+    "audio": ("audio", "waveforms", "waveform"),
     "y": ("y", "labels", "label", "targets"),
     "jpeg": ("jpeg",),
     "offsets": ("offsets",),
@@ -29,24 +32,41 @@ KINDS = {
 }
 """What an array may be, by the names it may have."""
 
+IS_TEST = ("is_test", "split")
+"""Names of an array that says of each example in which split it is."""
+
+NONE = "none"
+"""Instead of the name of an array: there is none, whatever the names say."""
+
+_BARE = frozenset({"x", "y", "labels", "audio", "waveforms", "offsets", "groups", "group"})
+"""Names that stand for all examples, to be divided, where no split has an array of its own."""
+
 _KIND = {alias: kind for kind, aliases in KINDS.items() for alias in aliases}
 
 
-def read_npz(path: Path) -> Contents:
+Roles = Mapping[str, str | None]
+"""Arrays by what they are for (`split`, `group`), where the user says so."""
+
+
+def read_npz(path: Path, roles: Roles | None = None) -> Contents:
     """The arrays of an archive."""
     with Archive(path) as archive:
-        return gather(archive.names, archive.get, f"'{shown(path)}'", stamp=file_source(path).stamp)
+        return gather(archive.names, archive.get, f"'{shown(path)}'", stamp=file_source(path).stamp, roles=roles)
 
 
-def read_npy_folder(path: Path) -> Contents:
+def read_npy_folder(path: Path, roles: Roles | None = None) -> Contents:
     """The `.npy` files of a folder, which stay on the disk until they are looked at."""
     files = {file.stem: file for file in sorted(path.glob("*.npy"))}
-    return gather(list(files), lambda name: read_npy(files[name], mapped=True), f"'{shown(path)}'", stamp="")
+
+    def get(name: str) -> np.ndarray:
+        return read_npy(files[name], mapped=True)
+
+    return gather(list(files), get, f"'{shown(path)}'", stamp="", roles=roles)
 
 
-def read_mapping(arrays: dict[str, np.ndarray], source: str) -> Contents:
+def read_mapping(arrays: dict[str, np.ndarray], source: str, roles: Roles | None = None) -> Contents:
     """Arrays by name."""
-    return gather(list(arrays), lambda name: np.asarray(arrays[name]), source, stamp="")
+    return gather(list(arrays), lambda name: np.asarray(arrays[name]), source, stamp="", roles=roles)
 
 
 def is_npy_folder(path: Path) -> bool:
@@ -54,17 +74,26 @@ def is_npy_folder(path: Path) -> bool:
     return any(_meaning(file.stem) is not None for file in path.glob("*.npy"))
 
 
-def gather(names: Sequence[str], get: Callable[[str], np.ndarray], source: str, *, stamp: str) -> Contents:
+def gather(
+    names: Sequence[str], get: Callable[[str], np.ndarray], source: str, *, stamp: str, roles: Roles | None = None
+) -> Contents:
     """The splits among arrays of these names.
 
     Raises `DataError` where there is nothing to train on, labels are missing, or two arrays mean the same.
     """
+    roles = roles or {}
+    roles = {role: roles.get(role) for role in ("split", "group")}
+    for role in roles:
+        if roles.get(role) not in (None, NONE, *names):
+            raise UsageError(f"{source} has no array '{roles[role]}': {nearest(str(roles[role]), names)}")
+    special = {"class_names", "sample_rate", *(str(name) for name in roles.values() if name is not None)}
     named: dict[tuple[str, str], str] = {}
     others = []
-    for name in names:
-        meaning = _meaning(name)
-        if meaning is None:
-            if name != "class_names":
+    # Arrays without a split come last: they are those of all examples only where no split has its own.
+    for name in sorted(names, key=lambda name: name.casefold() in _KIND):
+        meaning = None if name in special else _meaning(name)
+        if meaning is None or (name.casefold() in _BARE and any(kind == meaning[0] for kind, _ in named)):
+            if name not in special:
                 others.append(name)
         elif named.setdefault(meaning, name) != name:
             kind, split = meaning
@@ -73,33 +102,90 @@ def gather(names: Sequence[str], get: Callable[[str], np.ndarray], source: str, 
                 f"{split} split: leave one out."
             )
     contents = Contents({})
+    if "sample_rate" in names:
+        contents.rate, contents.medium = _rate(get("sample_rate"), source), "audio"
     for split in ALIASES:
-        pictures = named.get(("x", split)) or named.get(("jpeg", split))
-        if pictures is None:
+        kinds = [kind for kind in ("x", "jpeg", "audio") if (kind, split) in named]
+        if not kinds:
             continue
+        kind = kinds[0]
+        examples = named[kind, split]
         labels = named.get(("y", split))
         if labels is None:
-            wanted = pictures.replace("jpeg", "y") if "jpeg" in pictures else _like(pictures, "y")
+            wanted = _like(examples, "y") if kind == "x" else examples.casefold().replace(kind, "y")
             raise DataError(f"{source} has no array {wanted} (it has: {listed(list(names))}): add it.")
-        x: np.ndarray | Sequence[Source] = (
-            get(pictures) if ("x", split) in named else _encoded(named, split, get, source, stamp)
-        )
+        x: np.ndarray | Sequence[Source | Clip]
+        if kind == "x":
+            x = get(examples)
+        elif kind == "jpeg":
+            x = _encoded(named, split, get, source, stamp)
+        else:
+            contents.medium = "audio"
+            x = _recordings(named, split, get, source, contents.rate)
         groups = get(named["groups", split]) if ("groups", split) in named else None
         contents.splits[split] = Raw(
-            x, get(labels), f"{shown(pictures)} of {source}", f"{shown(labels)} of {source}", groups
+            x, get(labels), f"{shown(examples)} of {source}", f"{shown(labels)} of {source}", groups
         )
     if "train" not in contents.splits:
         raise DataError(
             f"{source} has no array x_train (it has: {listed(list(names))}): name the images x_train and the labels "
             "y_train."
         )
-    used = {meaning for meaning in named if meaning[1] in contents.splits}
-    others += [name for meaning, name in named.items() if meaning not in used]
+    used = _by_rows(contents, names, get, source, roles)
+    others = [name for name in others if name not in used]
+    others += [name for meaning, name in named.items() if meaning[1] not in contents.splits]
     if others:
         contents.notices.append(f"{source} has arrays that are not used: {listed(others)}.")
     if "class_names" in names:
         contents.class_names = [_text(name) for name in get("class_names").ravel().tolist()]
     return contents
+
+
+def _by_rows(
+    contents: Contents, names: Sequence[str], get: Callable[[str], np.ndarray], source: str, roles: Roles
+) -> set[str]:
+    """Groups and splits of all examples by arrays of one value each (`group=speaker`, `is_test`), where there are any.
+
+    Gives the names of those arrays.
+    """
+    used = set()
+    train = contents.splits["train"]
+    by_group, by_place = roles.get("group"), roles.get("split") or next((n for n in names if n in IS_TEST), None)
+    if by_group is not None:
+        contents.splits["train"] = train = replace(train, groups=_one_each(get(by_group), train, by_group, source))
+        used.add(by_group)
+    if by_place in (None, NONE) or len(contents.splits) > 1 or len(train.y) != len(train.x):
+        return used
+    values = _one_each(get(str(by_place)), train, str(by_place), source)
+    if values.dtype.kind == "b":
+        found: list[str | None] = ["test" if value else "train" for value in values.tolist()]
+    else:
+        found = [split_of(_text(value)) for value in values.tolist()]
+    if None in found:
+        row = found.index(None)
+        raise DataError(
+            f"row {row} of {by_place} of {source} is the split '{shown(_text(values[row]))}': write train, valid or "
+            f"test, or truth values, or leave it out (split={NONE})."
+        )
+    if "train" not in found:
+        raise DataError(f"{by_place} of {source} leaves no example for training (split={NONE} leaves it out).")
+    places = np.asarray(found)
+    contents.splits = {split: train.take(np.flatnonzero(places == split)) for split in ALIASES if split in found}
+    return used | {str(by_place)}
+
+
+def _one_each(values: np.ndarray, train: Raw, name: str, source: str) -> np.ndarray:
+    if values.shape != (len(train.x),):
+        raise DataError(
+            f"{shown(name)} of {source} has shape {values.shape} for {len(train.x)} examples: give one value for each."
+        )
+    return values
+
+
+def _rate(value: np.ndarray, source: str) -> int:
+    if value.size != 1 or value.dtype.kind not in "iuf" or not 0 < float(value.ravel()[0]) <= 1e7:
+        raise DataError(f"sample_rate of {source} must be one number, of samples a second.")
+    return int(value.ravel()[0])
 
 
 def _meaning(name: str) -> tuple[str, str] | None:
@@ -110,7 +196,7 @@ def _meaning(name: str) -> tuple[str, str] | None:
     """
     first, _, second = name.casefold().partition("_")
     if not second:
-        return (_KIND[first], "train") if first in ("x", "y") else None
+        return (_KIND[first], "train") if first in _BARE else None
     for kind, split in ((first, second), (second, first)):
         if kind in _KIND and split_of(split) is not None:
             return _KIND[kind], str(split_of(split))
@@ -130,28 +216,57 @@ def _text(name: object) -> str:
     return name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else str(name)
 
 
+def _pieces(
+    kind: str, named: dict[tuple[str, str], str], split: str, get: Callable[[str], np.ndarray], source: str
+) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """An array of examples end to end, and where each of them begins and ends."""
+    examples = named[kind, split]
+    if ("offsets", split) not in named:
+        wanted = examples.replace(kind, "offsets") if kind in examples else "offsets"
+        raise DataError(f"{source} has no array {wanted}, where each of {examples} begins: add it.")
+    positions = named["offsets", split]
+    data, offsets = get(examples), get(positions)
+    where = f"{positions} of {source}"
+    if (
+        (kind == "jpeg" and (data.dtype != np.uint8 or data.ndim != 1))
+        or offsets.dtype.kind not in "iu"
+        or offsets.ndim != 1
+    ):
+        raise DataError(f"{examples} of {source} must be uint8 bytes in a row, and {positions} whole numbers.")
+    offsets = offsets.astype(np.int64)
+    unit, what = ("bytes", "image") if kind == "jpeg" else ("samples", "recording")
+    if len(offsets) < 2:
+        raise DataError(f"{where} names no {what}: an empty data set cannot be learned from.")
+    if offsets[0] < 0 or offsets[-1] > len(data) or (np.diff(offsets) < 0).any():
+        raise DataError(f"{where} leads outside the {len(data)} {unit} of {examples}: the two must come from one set.")
+    return data, list(itertools.pairwise(offsets.tolist()))
+
+
 def _encoded(
     named: dict[tuple[str, str], str], split: str, get: Callable[[str], np.ndarray], source: str, stamp: str
 ) -> list[Source]:
     """Every picture of the layout of encoded files end to end."""
+    data, pieces = _pieces("jpeg", named, split, get, source)
     jpeg = named["jpeg", split]
-    if ("offsets", split) not in named:
-        raise DataError(
-            f"{source} has no array {jpeg.replace('jpeg', 'offsets')}, where each of {jpeg} begins: add it."
-        )
-    positions = named["offsets", split]
-    data, offsets = get(jpeg), get(positions)
-    where = f"{positions} of {source}"
-    if data.dtype != np.uint8 or data.ndim != 1 or offsets.dtype.kind not in "iu" or offsets.ndim != 1:
-        raise DataError(f"{jpeg} of {source} must be uint8 bytes in a row, and {positions} whole numbers.")
-    offsets = offsets.astype(np.int64)
-    if len(offsets) < 2:
-        raise DataError(f"{where} names no image: an empty data set cannot be learned from.")
-    if offsets[0] < 0 or offsets[-1] > len(data) or (np.diff(offsets) < 0).any():
-        raise DataError(f"{where} leads outside the {len(data)} bytes of {jpeg}: the two must come from one set.")
     view = np.ascontiguousarray(data).data
     return [_slice(view, start, end, f"image {row} of {jpeg} in {source}", f"{stamp} {split}")
-            for row, (start, end) in enumerate(itertools.pairwise(offsets.tolist()))]  # fmt: skip
+            for row, (start, end) in enumerate(pieces)]  # fmt: skip
+
+
+def _recordings(
+    named: dict[tuple[str, str], str], split: str, get: Callable[[str], np.ndarray], source: str, rate: int | None
+) -> np.ndarray | list[Clip]:
+    """Every recording: rows of an array, or pieces of one in which they lie end to end."""
+    audio = named["audio", split]
+    if ("offsets", split) not in named and get(audio).ndim > 1:
+        return get(audio)
+    data, pieces = _pieces("audio", named, split, get, source)
+    if data.ndim != 1 or data.dtype.kind not in "iuf":
+        raise DataError(f"{audio} of {source} is {data.dtype} of shape {data.shape}: samples end to end are one row.")
+    if rate is None:
+        raise DataError(f"{source} has no array sample_rate, how many samples a second {audio} has: add it.")
+    return [Clip(f"recording {row} of {audio} in {source}", data[start:end], rate)
+            for row, (start, end) in enumerate(pieces)]  # fmt: skip
 
 
 def _slice(view: memoryview, start: int, end: int, name: str, stamp: str) -> Source:

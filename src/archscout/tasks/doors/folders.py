@@ -1,4 +1,4 @@
-"""A folder of class folders with pictures in them, perhaps below folders of splits."""
+"""A folder of class folders with pictures or recordings in them, perhaps below folders of splits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from archscout.core.errors import DataError
-from archscout.tasks.contents import Contents, Raw, Source
+from archscout.tasks import sound
+from archscout.tasks.contents import Contents, MediumName, Raw, Source
 from archscout.tasks.decode import SUFFIXES, file_source, shown
 from archscout.tasks.splits import by_split
 
@@ -20,20 +21,24 @@ _NOBODYS = frozenset({"thumbs.db", "desktop.ini"})
 def read_folder(path: Path, *, links: bool = False) -> Contents:
     """The splits and classes of a folder; a picture belongs to the class folder that it lies in, at any depth.
 
+    Where there are no pictures, recordings are read.
+
     Args:
         path: the folder.
         links: whether links that lead out of the folder are followed; they are refused otherwise.
 
     Raises `DataError` for a folder that has no such order.
     """
-    walk = _Walk(path, links)
+    medium: MediumName = "audio" if _has_recordings(path) else "images"
+    what, suffixes = ("recordings", sound.SUFFIXES) if medium == "audio" else ("images", SUFFIXES)
+    walk = _Walk(path, links, suffixes, "pictures" if medium == "images" else what)
     below = walk.folders(path)
-    contents = Contents({})
+    contents = Contents({}, medium=medium)
     splits = _splits(path, below, walk, contents)
     names = [folder.name for folder in walk.folders(splits["train"])]
     if not names:
         raise DataError(
-            f"'{shown(splits['train'])}' has no folders: put the images of each class into a folder of its own."
+            f"'{shown(splits['train'])}' has no folders: put the {what} of each class into a folder of its own."
         )
     for split, folder in splits.items():
         sources: list[Source] = []
@@ -46,12 +51,15 @@ def read_folder(path: Path, *, links: bool = False) -> Contents:
                 )
             pictures = walk.pictures(class_folder)
             if not pictures:
-                raise DataError(f"class folder '{shown(class_folder)}' has no images ({', '.join(sorted(SUFFIXES))}).")
+                raise DataError(
+                    f"class folder '{shown(class_folder)}' has no {what} ({', '.join(sorted(suffixes))})"
+                    f"{': convert its recordings to .wav first' if medium == 'audio' else ''}."
+                )
             sources += pictures
             labels += [names.index(class_folder.name)] * len(pictures)
         if not sources:
             raise DataError(
-                f"'{shown(folder)}' has no class folders: put the images of each class into a folder of its own."
+                f"'{shown(folder)}' has no class folders: put the {what} of each class into a folder of its own."
             )
         called = f"'{shown(folder)}'"
         contents.splits[split] = Raw(sources, np.asarray(labels), called, called)
@@ -82,11 +90,23 @@ def _splits(path: Path, below: list[Path], walk: _Walk, contents: Contents) -> d
     return found
 
 
+def _has_recordings(path: Path) -> bool:
+    """Whether a folder has recordings and no picture."""
+    found = False
+    for _, folders, files in os.walk(path):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        endings = {Path(name).suffix.lower() for name in files if not name.startswith(".")}
+        if not endings.isdisjoint(SUFFIXES):
+            return False
+        found = found or not endings.isdisjoint(sound.SUFFIXES | sound.OTHERS)
+    return found
+
+
 class _Walk:
     """Goes through folders; remembers what it could not use."""
 
-    def __init__(self, root: Path, links: bool) -> None:
-        self.root, self.links = root.resolve(), links
+    def __init__(self, root: Path, links: bool, suffixes: frozenset[str], what: str) -> None:
+        self.root, self.links, self.suffixes, self.what = root.resolve(), links, suffixes, what
         self.bad: list[tuple[str, str]] = []
         self.others: Counter[str] = Counter()
         self._seen: set[Path] = set()
@@ -118,7 +138,7 @@ class _Walk:
         total = sum(self.others.values())
         kinds = ", ".join(f"{shown(ending)}: {count}" for ending, count in self.others.most_common(8))
         files = "1 file was" if total == 1 else f"{total} files were"
-        return [f"{files} left alone below '{shown(self.root)}', no pictures by their place or ending ({kinds})."]
+        return [f"{files} left alone below '{shown(self.root)}', no {self.what} by their place or ending ({kinds})."]
 
     def _files(self, folder: Path, above: tuple[Path, ...]) -> list[Path]:
         found: list[Path] = []
@@ -137,7 +157,7 @@ class _Walk:
                 if target in above:
                     raise DataError(f"'{shown(path)}' is a link that leads back to a folder around it: remove it.")
                 found += self._files(path, (*above, target))
-            elif path.suffix.lower() not in SUFFIXES:
+            elif path.suffix.lower() not in self.suffixes:
                 self.others[path.suffix.lower() or "no ending"] += 1
             elif entry.is_symlink() and not path.exists():
                 self.bad.append((f"'{shown(path)}'", "is a broken link"))

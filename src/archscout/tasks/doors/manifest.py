@@ -21,7 +21,8 @@ import numpy as np
 
 from archscout.core.errors import DataError, UsageError, nearest
 from archscout.core.sheet import read_sheet
-from archscout.tasks.contents import Contents, Raw, Source
+from archscout.tasks import sound
+from archscout.tasks.contents import Contents, MediumName, Raw, Source
 from archscout.tasks.decode import file_source, shown
 from archscout.tasks.doors.archive import listed, regular
 from archscout.tasks.labels import numbered, text_of
@@ -30,7 +31,7 @@ from archscout.tasks.splits import ALIASES, by_split, split_of
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
 ROLES = {
-    "path": ("path", "file_name", "filename", "file", "filepath", "image", "image_path", "img"),
+    "path": ("path", "file_name", "filename", "file", "filepath", "image", "image_path", "img", "audio", "wav", "clip"),
     "label": ("label", "class", "class_name", "category", "species", "labels"),
     "target": ("target", "value", "y", "score"),
     "split": ("split", "subset", "fold", "set"),
@@ -110,7 +111,7 @@ def from_columns(
     texts = [text_of(value) for value in columns[told]]
     splits = _splits(columns, roles, source, where)
     groups = [text_of(value) for value in columns[roles["group"]]] if "group" in roles else None
-    contents = Contents({})
+    contents = Contents({}, medium=_medium(paths, source, where))
     rows: dict[str, list[int]] = {split: [] for split in ALIASES}
     sources: dict[int, Source] = {}
     seen: dict[str, int] = {}
@@ -220,6 +221,25 @@ def _splits(columns: Mapping[str, Sequence[Any]], roles: dict[str, str], source:
             )
         splits.append(split)
     return splits
+
+
+def _medium(paths: Sequence[Any], source: str, where: Sequence[str]) -> MediumName:
+    """Whether the examples are recordings, by their endings or first bytes. Raises `DataError` for both in one list."""
+    sounds = [_is_recording(value) for value in paths]
+    if any(sounds) and not all(sounds):
+        row, other = sounds.index(True), sounds.index(False)
+        raise DataError(
+            f"{source} lists a recording ({where[row]}) and something else ({where[other]}): give lists of their own."
+        )
+    return "audio" if sounds[0] else "images"
+
+
+def _is_recording(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, bytes | bytearray):
+        return bytes(value[:4]) == b"RIFF" and bytes(value[8:12]) == b"WAVE"
+    return Path(text_of(value)).suffix.lower() in sound.SUFFIXES | sound.OTHERS
 
 
 def _picture(value: Any, folder: Path, called: str) -> Source | tuple[str, str]:

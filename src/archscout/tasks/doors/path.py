@@ -28,7 +28,7 @@ def open_path(path: Path, *, links: bool = False, columns: Mapping[str, str | No
         raise DataError(f"'{shown(path)}' cannot be read: {error.strerror}.") from error
     if stat.S_ISDIR(mode):
         if arrays.is_npy_folder(path):
-            return arrays.read_npy_folder(path)
+            return arrays.read_npy_folder(path, columns)
         if manifest.is_metadata_folder(path):
             return manifest.read_metadata_folder(path, columns or {})
         if shards.is_shard_folder(path):
@@ -36,7 +36,7 @@ def open_path(path: Path, *, links: bool = False, columns: Mapping[str, str | No
         return folders.read_folder(path, links=links)
     suffix = path.suffix.lower()
     if suffix == ".npz":
-        return arrays.read_npz(path)
+        return arrays.read_npz(path, columns)
     if suffix in manifest.SUFFIXES:
         return manifest.read_manifest(path, columns or {})
     if suffix == ".tar":

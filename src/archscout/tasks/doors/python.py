@@ -41,7 +41,9 @@ def open_object(data: Any, columns: Mapping[str, str | None] | None = None) -> C
         names = {split: str(name) for split, name in by_split([str(n) for n in data], "the dictionary", "keys").items()}
         if "train" in names and not any(isinstance(data[name], np.ndarray) for name in names.values()):
             return _of_splits({split: open_object(data[name], columns) for split, name in names.items()})
-        return arrays.read_mapping({str(name): _numpy(value) for name, value in data.items()}, "the dictionary")
+        return arrays.read_mapping(
+            {str(name): _numpy(value) for name, value in data.items()}, "the dictionary", columns
+        )
     if isinstance(data, tuple | list) and len(data) == 2 and all(_is_array(part) for part in data):
         x, y = (_numpy(part) for part in data)
         return _pair(x, y, "x", "y")

@@ -1,0 +1,155 @@
+"""Recordings: waveforms in, log-mel spectrograms inside; one class for each."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+
+from archscout.core.registry import register
+from archscout.core.task import Split, Task
+from archscout.networks.elastic import Number
+from archscout.networks.log_mel import FLOOR, LogMel
+from archscout.networks.operations import ClassifierHead
+from archscout.tasks import augmentation, drawing
+from archscout.tasks.classification import Classification
+
+Statistics = tuple[float, float]
+
+_BLOCK = 256
+_REMEMBERED = 8
+_LARGEST = 2**28
+"""Bytes: larger spectrograms are computed whenever they are asked for."""
+
+_spectrograms: OrderedDict[tuple[Any, ...], tuple[Any, Tensor]] = OrderedDict()
+
+
+@dataclass(frozen=True)
+class AudioTask(Task):
+    """A task whose inputs are recordings; to a network they are images of one channel, `mels` x frames.
+
+    Recordings of a split are N x samples, float32, -1 to 1. A deployed network takes them so: the spectrogram is part
+    of it, and of its ONNX file.
+
+    Args:
+        rate: samples a second.
+        samples: of a recording.
+        window: samples of a frame of the spectrogram.
+        hop: samples from one frame to the next.
+        statistics: mean and standard deviation of the log-mel spectrogram; those of `train` where None.
+        shift: by how many frames augmentation moves a recording.
+        bands: the most mel bands that augmentation hides, as many frames likewise (SpecAugment, Park et al. 2019,
+            arXiv 1904.08779); 0 for none.
+    """
+
+    rate: int = 16_000
+    samples: int = 16_000
+    window: int = 512
+    hop: int = 256
+    statistics: Statistics | None = None
+    shift: int = 0
+    bands: int = 0
+
+    @property
+    def deployed_shape(self) -> tuple[int, ...]:
+        return (self.samples,)
+
+    @cached_property
+    def spectrogram(self) -> LogMel:
+        """From waveforms to what a network sees, before it is normalised."""
+        return LogMel(self.rate, self.window, self.hop, self.input_shape[1])
+
+    @cached_property
+    def normalisation(self) -> Statistics:
+        """Mean and standard deviation of the spectrograms."""
+        if self.statistics is not None:
+            return self.statistics
+        x = self._spectrogram(self.train.x).double()
+        return float(x.mean()), float(x.std(correction=0).clamp(min=1e-3))
+
+    def tensors(self, split: Split, device: Any = "cpu") -> tuple[Tensor, Tensor]:
+        mean, std = self.normalisation
+        return (self._spectrogram(split.x) - mean).div_(std).to(device), torch.from_numpy(split.y).to(device)
+
+    def _spectrogram(self, sounds: np.ndarray) -> Tensor:
+        """The spectrograms of some recordings; of arrays that were given last, they are remembered."""
+        key = (id(sounds), self.rate, self.window, self.hop, self.input_shape)
+        if key in _spectrograms and _spectrograms[key][0]() is sounds:
+            return _spectrograms[key][1]
+        with torch.no_grad():
+            blocks = [self.spectrogram(torch.tensor(sounds[start : start + _BLOCK]))
+                      for start in range(0, len(sounds), _BLOCK)]  # fmt: skip
+        x = torch.cat(blocks) if blocks else torch.empty((0, *self.input_shape))
+        if x.nbytes <= _LARGEST:
+            _spectrograms[key] = (weakref.ref(sounds), x)
+            while len(_spectrograms) > _REMEMBERED:
+                _spectrograms.popitem(last=False)
+        return x
+
+    def augment(self, x: Tensor, generator: Generator) -> Tensor:
+        """Shift in time (silence comes in), then a stripe of frequencies and one of time hidden (the mean is put)."""
+        if self.shift:
+            mean, std = self.normalisation
+            x = augmentation.slide(x, self.shift, (math.log(FLOOR) - mean) / std, generator)
+        if self.bands:
+            x = augmentation.stripe(x, self.bands, 2, generator)
+            x = augmentation.stripe(x, self.bands, 3, generator)
+        return x
+
+    def head(self, channels: Number) -> nn.Module:
+        return ClassifierHead(channels, self.outputs)
+
+    def deploy(self, network: nn.Module) -> nn.Module:
+        return Listener(LogMel(self.rate, self.window, self.hop, self.input_shape[1]), network, *self.normalisation)
+
+    def picture(self, sound: np.ndarray) -> str:
+        """A recording as its waveform above its spectrogram: a PNG file in base64."""
+        return drawing.as_base64(self.sketch(sound))
+
+    def sketch(self, sound: np.ndarray) -> np.ndarray:
+        """A recording as its waveform above its spectrogram (height x width x 3, bytes)."""
+        with torch.no_grad():
+            spectrogram = self.spectrogram(torch.tensor(sound)[None])[0, 0].numpy()
+        width = max(spectrogram.shape[1], 160)
+        return np.concatenate([drawing.waves(sound[None], 32, width), drawing.heat(spectrogram[::-1], 64, width)])
+
+    def describe(self) -> dict[str, Any]:
+        return super().describe() | {"statistics": list(self.normalisation)}
+
+    @classmethod
+    def fields_of(cls, description: Mapping[str, Any]) -> dict[str, Any]:
+        mean, std = description["statistics"]
+        return super().fields_of(description) | {"statistics": (float(mean), float(std))}
+
+
+@register("kind", "audio classification")
+@dataclass(frozen=True)
+class AudioClassification(Classification, AudioTask):
+    """One class for each recording; the metric is the fraction of those whose class has the largest output."""
+
+    kind: ClassVar[str] = "audio classification"
+
+
+class Listener(nn.Module):
+    """A network behind its spectrogram: takes waveforms (N x samples, float32, -1 to 1)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, spectrogram: LogMel, network: nn.Module, mean: float, std: float) -> None:
+        super().__init__()
+        self.spectrogram = spectrogram
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("std", torch.tensor(std))
+        self.network = network
+
+    def forward(self, x: Tensor) -> Any:
+        return self.network((self.spectrogram(x) - self.mean) / self.std)

@@ -1,0 +1,1 @@
+"""What examples may be: images, audio, series. One file a medium, all of one form (`medium.py`)."""

@@ -1,0 +1,92 @@
+"""The form of a medium: how its examples are checked, decoded and made into a task of some targets."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from archscout.core import registry
+from archscout.core.errors import UsageError
+from archscout.core.task import Split
+from archscout.tasks.contents import MediumName
+from archscout.tasks.pictures import Watch
+from archscout.tasks.targets import Targets
+
+
+@dataclass
+class Decoded:
+    """The examples of each split as arrays, which of its sources they are, and what is to be told."""
+
+    examples: dict[str, np.ndarray]
+    rows: dict[str, np.ndarray]
+    notices: list[str]
+
+
+class Medium(ABC):
+    """What is done with examples of one sort; an object is made for one set of data, with the parameters of its task.
+
+    `options` are those parameters that the medium knows (`OPTIONS`), as the user gave them.
+    """
+
+    name: ClassVar[MediumName]
+    noun: ClassVar[str]
+    """What an example is called in messages; its plural is regular."""
+
+    OPTIONS: ClassVar[tuple[str, ...]]
+    KINDS: ClassVar[Mapping[str, str]]
+    """The registered kinds of tasks by the kind of their targets."""
+
+    def __init__(self, source: str, options: Mapping[str, Any]) -> None:
+        self.source, self.options = source, options
+
+    def kind(self, targets: str) -> str:
+        """The registered kind of task for a kind of targets. Raises `UsageError` where there is none."""
+        if targets not in self.KINDS:
+            raise UsageError(
+                f"{self.source} holds {self.noun}s with targets of kind {targets}, for which there is no task: use "
+                f"{' or '.join(self.KINDS)} (kind=...)."
+            )
+        return self.KINDS[targets]
+
+    @abstractmethod
+    def checked(self, x: np.ndarray, called: str) -> np.ndarray:
+        """Examples of an array as they are kept. Raises `DataError` for arrays that hold none."""
+
+    def alike_given(self, x: Mapping[str, np.ndarray]) -> None:
+        """Raises `DataError` where the arrays of splits, as they were given, differ."""
+        self.alike(x)
+
+    @abstractmethod
+    def fitted(self, x: np.ndarray) -> np.ndarray:
+        """Checked examples at the size that is wanted."""
+
+    @abstractmethod
+    def decoded(
+        self,
+        encoded: Mapping[str, Sequence[Any]],
+        bad: Sequence[tuple[str, str]],
+        *,
+        skip_bad: bool,
+        watch: Watch | None,
+    ) -> Decoded:
+        """Encoded examples, of which some are known to be bad. Raises `DataError` for unreadable ones."""
+
+    @abstractmethod
+    def alike(self, x: Mapping[str, np.ndarray]) -> None:
+        """Raises `DataError` where splits differ in shape, type or scale, or hold nothing to learn from."""
+
+    @abstractmethod
+    def fields(self, targets: Targets, data: Mapping[str, Split], encoded: bool) -> dict[str, Any]:
+        """The fields of the task that are the medium's own, `input_shape` among them."""
+
+    def task(self, targets: Targets, data: Mapping[str, Split], *, encoded: bool, **common: Any) -> Any:
+        """The task of these targets; `encoded` says whether examples were decoded here."""
+        make = registry.factory("kind", self.kind(targets.kind))
+        return make(
+            outputs=len(targets.names), class_names=targets.names, **data, **self.fields(targets, data, encoded),
+            **common,
+        )  # fmt: skip

@@ -1,0 +1,257 @@
+"""Recordings as arrays of one rate and length: one place decides about channels, depth, rate and length.
+
+WAV files of any depth are read (SciPy's reader). What cannot be read is listed with its reason; what is read otherwise
+than it is written is told.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from archscout.core.errors import DataError, UsageError
+from archscout.tasks import checks
+from archscout.tasks.contents import Clip, Source
+from archscout.tasks.pictures import Watch, refused
+
+SUFFIXES = frozenset({".wav", ".wave"})
+OTHERS = frozenset({".aac", ".aif", ".aiff", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wma"})
+"""Endings of recordings in other forms, which are not read."""
+
+USUAL_RATE = 16_000
+"""Recordings of more samples a second are read at this, unless a rate is asked for: speech needs no more."""
+
+LONGEST = 10.0
+"""Seconds: longer recordings are cut to this, unless a length is asked for."""
+
+COVERED = 0.95
+"""The share of recordings that is not cut, where lengths differ and none is asked for."""
+
+_LOUDEST = 8.0
+"""A sample of floating point is from -1 to 1; somewhat more is overdriven, far more is of another scale."""
+
+_HANDFUL = 64
+
+
+class BadSound(Exception):  # noqa: N818 - a finding, which the caller collects
+    """A recording that cannot be used; its text is the predicate of a sentence ("is no readable WAV file")."""
+
+
+@dataclass(frozen=True)
+class Listening:
+    """How recordings become arrays of one shape.
+
+    Args:
+        rate: samples a second; where None, that of most recordings, 16,000 at most.
+        seconds: the length of all, by cutting and padding with silence at both ends alike; where None, that of which
+            95 % are not longer, 10 s at most.
+    """
+
+    rate: int | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.rate is not None:
+            checks.count(self.rate, "rate")
+        if self.seconds is not None and not (
+            isinstance(self.seconds, int | float) and not isinstance(self.seconds, bool) and 0 < self.seconds < 3600
+        ):
+            raise UsageError(
+                f"the parameter seconds of a task must be a number above zero, below 3600, not {self.seconds!r}."
+            )
+
+
+@dataclass
+class Heard:
+    """The recordings of each split (N x samples, float32, -1 to 1), which of its sources they are, and what is told."""
+
+    sounds: dict[str, np.ndarray]
+    rows: dict[str, np.ndarray]
+    rate: int
+    notices: list[str]
+
+
+def hear_all(
+    splits: Mapping[str, Sequence[Source | Clip]],
+    listening: Listening,
+    *,
+    bad: Sequence[tuple[str, str]] = (),
+    skip_bad: bool = False,
+    watch: Watch | None = None,
+) -> Heard:
+    """Every recording of every split, at one rate and of one length.
+
+    Args:
+        splits: the recordings.
+        listening: how; what it leaves open is chosen for all, and told.
+        bad: what is known to be unreadable already.
+        skip_bad: whether unreadable recordings are left out, and told.
+        watch: is told how far it is.
+
+    Raises `DataError` for unreadable recordings, all of them named.
+    """
+    sources = [source for part in splits.values() for source in part]
+    notices: list[str] = []
+    with ThreadPoolExecutor() as pool, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # unknown chunks, which are skipped; what is cut off is found by its length
+        looks = list(pool.map(_look, sources))
+        found = [(source.name, look) for source, look in zip(sources, looks, strict=True) if isinstance(look, str)]
+        left_out = refused([*bad, *found], len(sources) + len(bad), skip_bad, "recordings")
+        known = [look for look in looks if not isinstance(look, str)]
+        listening, told = _settled(known, listening)
+        assert listening.rate is not None
+        assert listening.seconds is not None
+        samples = max(1, round(listening.rate * listening.seconds))
+        rows, ends = {}, np.cumsum([0, *(len(part) for part in splits.values())])
+        sounds = {}
+        done = 0
+        for place, split in enumerate(splits):
+            part = sources[ends[place] : ends[place + 1]]
+            good = [row for row in range(len(part)) if not isinstance(looks[ends[place] + row], str)]
+            rows[split] = np.asarray(good, np.int64)
+            sounds[split] = np.zeros((len(good), samples), np.float32)
+            for start in range(0, len(good), _HANDFUL):
+                some = [part[row] for row in good[start : start + _HANDFUL]]
+                for offset, sound in enumerate(pool.map(lambda s: fitted(*hear(s), listening), some)):
+                    sounds[split][start + offset] = sound
+                done += len(some)
+                if watch is not None:
+                    watch(done, len(known))
+    notices += told
+    several = sum(look.channels > 1 for look in known)
+    if several:
+        notices.append(f"{_number(several)} several channels, which are mixed down to one (their mean).")
+    return Heard(sounds, rows, listening.rate, [*notices, *left_out])
+
+
+def hear(source: Source | Clip) -> tuple[np.ndarray, int]:
+    """The samples of a recording (float32, one channel, -1 to 1), and how many there are a second.
+
+    Raises `BadSound`.
+    """
+    samples, rate = _stored(source)
+    if samples.ndim == 2:
+        samples = samples.mean(1, dtype=np.float64 if samples.dtype.kind == "f" else None)
+    return samples.astype(np.float32), rate
+
+
+def fitted(samples: np.ndarray, rate: int, listening: Listening) -> np.ndarray:
+    """Samples at the rate and of the length of `listening`, both of which it has."""
+    assert listening.rate is not None
+    assert listening.seconds is not None
+    if rate != listening.rate:
+        from scipy.signal import resample_poly
+
+        common = math.gcd(rate, listening.rate)
+        samples = resample_poly(samples, listening.rate // common, rate // common).astype(np.float32)
+    length = max(1, round(listening.rate * listening.seconds))
+    if len(samples) >= length:
+        start = (len(samples) - length) // 2
+        return samples[start : start + length]
+    before = (length - len(samples)) // 2
+    return np.pad(samples, (before, length - len(samples) - before))
+
+
+@dataclass(frozen=True)
+class _Look:
+    rate: int
+    seconds: float
+    channels: int
+
+
+def _look(source: Source | Clip) -> _Look | str:
+    """What a recording is like; what is wrong with it, where something is."""
+    try:
+        samples, rate = _stored(source)
+    except BadSound as error:
+        return str(error)
+    return _Look(rate, len(samples) / rate, 1 if samples.ndim == 1 else samples.shape[1])
+
+
+def _stored(source: Source | Clip) -> tuple[np.ndarray, int]:
+    """Samples (samples, or samples x channels) as numbers of -1 to 1, and their rate. Raises `BadSound`."""
+    samples, rate = (source.samples, source.rate) if isinstance(source, Clip) else _wav(source)
+    if samples.ndim == 2 and samples.shape[1] == 0:
+        raise BadSound("has no channels")
+    if not len(samples):
+        raise BadSound("has no samples")
+    if not 0 < rate <= 10_000_000:
+        raise BadSound(f"declares {rate} samples a second")
+    if samples.dtype.kind == "u":
+        half = 2.0 ** (8 * samples.dtype.itemsize - 1)
+        return (samples.astype(np.float32) - half) / half, rate
+    if samples.dtype.kind == "i":
+        return samples / np.float32(2.0 ** (8 * samples.dtype.itemsize - 1)), rate
+    if samples.dtype.kind != "f":
+        raise BadSound(f"holds values of type {samples.dtype}, which are no samples")
+    loudest = float(np.abs(samples).max())
+    if not math.isfinite(loudest):
+        raise BadSound("has samples that are NaN or infinite")
+    if loudest > _LOUDEST:
+        raise BadSound(f"has samples up to {loudest:.3g}, where floating point ones go from -1 to 1")
+    return samples, rate
+
+
+def _wav(source: Source) -> tuple[np.ndarray, int]:
+    from scipy.io import wavfile
+
+    try:
+        with source.open() as file, warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            rate, samples = wavfile.read(file)
+    except OSError as error:
+        raise BadSound(f"cannot be read: {error.strerror}" if error.strerror else "is no readable WAV file") from error
+    except Exception as error:  # SciPy's reader fails on damaged bytes in many ways
+        raise BadSound("is no readable WAV file") from error
+    if any("EOF" in str(one.message) for one in told):
+        raise BadSound("is cut off")
+    return samples, int(rate)
+
+
+def _settled(looks: Sequence[_Look], listening: Listening) -> tuple[Listening, list[str]]:
+    """A listening with rate and length, and what is to be told of them."""
+    told: list[str] = []
+    rates = Counter(look.rate for look in looks)
+    rate = listening.rate or min(rates.most_common(1)[0][0], USUAL_RATE)
+    if set(rates) != {rate}:
+        are = f"have {_listed(rates)} samples a second"
+        told.append(f"the recordings {are}: all are resampled to {rate} (rate=N for another rate).")
+    lengths = sorted(look.seconds for look in looks)
+    if listening.seconds is not None:
+        seconds = float(listening.seconds)
+    elif lengths[0] == lengths[-1]:
+        seconds = min(lengths[-1], LONGEST)
+    else:
+        covered = lengths[min(len(lengths) - 1, math.ceil(COVERED * len(lengths)) - 1)]
+        seconds = min(math.ceil(round(20 * covered, 6)) / 20, LONGEST)
+    cut, padded = (sum(round(rate * length) > round(rate * seconds) for length in lengths),
+                   sum(round(rate * length) < round(rate * seconds) for length in lengths))  # fmt: skip
+    if cut or padded:
+        told.append(
+            f"the recordings last {lengths[0]:.3g} to {lengths[-1]:.3g} s: all are brought to {seconds:.3g} s, {cut:,} "
+            f"by cutting both ends and {padded:,} by silence around them (seconds=N for another length)."
+        )
+    return replace(listening, rate=rate, seconds=seconds), told
+
+
+def _listed(rates: Iterable[int]) -> str:
+    numbers = sorted(rates)
+    return str(numbers[0]) if len(numbers) == 1 else f"{', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"
+
+
+def _number(count: int) -> str:
+    return "1 recording has" if count == 1 else f"{count:,} recordings have"
+
+
+def one(source: Source | Clip, rate: int, samples: int) -> np.ndarray:
+    """A single recording at a rate and of so many samples (1 x samples). Raises `DataError`."""
+    try:
+        return fitted(*hear(source), Listening(rate, samples / rate))[None]
+    except BadSound as error:
+        raise DataError(f"{source.name} {error}: repair or remove it.") from error
