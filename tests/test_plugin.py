@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import onnxruntime
 import pytest
 import torch
 
@@ -57,7 +58,7 @@ def test_the_command_line_lists_it_without_importing_it(installed: Path, tmp_pat
     new = [entry for entry in listed if (entry["kind"], entry["name"]) not in before]
     assert {(entry["kind"], entry["name"]) for entry in new} == {
         ("estimator", "convolutions"), ("strategy", "walk"), ("task", "fill"), ("task", "stains"), ("kind", "fill"),
-        ("kind", "stains"), ("space", "ladder"), ("method", "shortlist"),
+        ("kind", "stains"), ("space", "ladder"), ("method", "shortlist"), ("task", "strips"), ("kind", "strips"),
     }  # fmt: skip
     assert {entry["source"] for entry in new} == {"archscout-plugin-example"}
     assert all(entry["summary"] == "Counts convolutions, and walks from neighbour to neighbour." for entry in new)
@@ -139,6 +140,32 @@ def test_a_regression_task_from_outside_goes_the_whole_way(tmp_path: Path) -> No
     # A method with a panel of its own is a file, too.
     assert "<h3>The shortlist</h3>" in page
     assert "What the method tells" in page
+
+
+@pytest.mark.usefixtures("plugged")
+def test_a_task_from_outside_whose_examples_differ_in_length_goes_the_whole_way(tmp_path: Path) -> None:
+    class Conformance(TaskConformance):
+        def task(self) -> Task:
+            return archscout.task("strips")
+
+    keeps_the_contract(Conformance())
+    result = archscout.search(
+        "ladder", "strips", method="shortlist", budget="1trials", epochs=4, workers=0, out=tmp_path
+    )
+    task = archscout.task("strips")
+    assert task.test is not None
+    x, y = torch.from_numpy(task.test.x), torch.from_numpy(task.test.y)
+    network = archscout.load(result.folder)
+    with torch.no_grad():
+        outputs = network(x)
+    assert result.metrics["test_accuracy"] == pytest.approx(float((outputs.argmax(1) == y).float().mean()))
+    session = onnxruntime.InferenceSession(result.folder / "network.onnx")
+    assert session.get_inputs()[0].shape[1:] == [2, 8, 24]
+    assert torch.allclose(torch.from_numpy(session.run(None, {"input": task.test.x})[0]), outputs, atol=1e-4)
+    report = json.loads((result.folder / "report.json").read_text(encoding="utf-8"))
+    (panel,) = (panel for panel in report["panels"] if panel["title"].startswith("How well strips"))
+    lengths = (task.test.x[:, 1, 0] > 0).sum(1)
+    assert [row[0] for row in panel["rows"]] == sorted(set(lengths.tolist())) == [8, 16, 24]
 
 
 @pytest.mark.usefixtures("plugged")

@@ -114,7 +114,11 @@ class Task(ABC):
 
     @abstractmethod
     def head(self, channels: Any) -> Any:
-        """The module from a feature map (N x channels x H x W) to the outputs: a tensor, or tensors by name."""
+        """The module from a feature map (N x channels x H x W) to the outputs: a tensor, or tensors by name.
+
+        Of a task whose examples are of different length, the last channel of the inputs is a mask
+        (`archscout.networks.padding`); a head with an attribute `takes_mask` that is true gets it beside the map.
+        """
 
     def tapped_head(self, channels: Sequence[Any], strides: Sequence[int]) -> Any:
         """The module from the feature maps at the ends of all stages of a network to the outputs.

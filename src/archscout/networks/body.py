@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from archscout.core.task import Task
 from archscout.networks.elastic import Number
+from archscout.networks.padding import in_row, read
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Body:
         """The whole network for a task; modules are named by their place, whether the head taps stages or not."""
         head = task.tapped_head(self.channels, self.strides)
         if head is None:
-            return nn.Sequential(*self.layers, task.head(self.channels[-1]))
+            return in_row(*self.layers, task.head(self.channels[-1]))
         return Tapped(self.layers, head, self.stages)
 
 
@@ -55,12 +56,12 @@ class Tapped(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         *layers, head = self
-        maps = []
+        features, maps = x, []
         for place, layer in enumerate(layers):
-            x = layer(x)
+            features = layer(features)
             if place in self.stages:
-                maps.append(x)
-        return head(maps)  # type: ignore[no-any-return]
+                maps.append(features)
+        return read(head, maps, x)
 
 
 class Staged(nn.Module):
@@ -79,7 +80,7 @@ class Staged(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         last = self.body(x)
-        return self.head([*(kept.take() for kept in self._kept), last])  # type: ignore[no-any-return]
+        return read(self.head, [*(kept.take() for kept in self._kept), last], x)
 
 
 class KeepMap:

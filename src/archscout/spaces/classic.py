@@ -20,6 +20,7 @@ from archscout.core.space import Pick, Space
 from archscout.core.task import Task
 from archscout.networks.elastic import Number, compute, maximum, now
 from archscout.networks.operations import ConvBNActivation
+from archscout.networks.padding import in_row, read
 from archscout.networks.pick import ElasticDepth
 
 KINDS = ("plain", "residual", "bottleneck", "inverted")
@@ -263,7 +264,7 @@ class Classic(Space):
         strides = [_stride(min(task.input_shape[1:]), halved, stage) for stage in range(1, len(widths) + 1)]
         head = task.tapped_head(channels, strides)
         if head is None:
-            return nn.Sequential(first, rest, task.head(compute(_last, count, *widths)))
+            return in_row(first, rest, task.head(compute(_last, count, *widths)))
         return TappedStages(first, rest, head)
 
 
@@ -275,11 +276,11 @@ class TappedStages(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         stem, stages, head = self
-        x, maps = stem(x), []
+        features, maps = stem(x), []
         for stage in stages.active() if isinstance(stages, ElasticDepth) else stages.children():
-            x = stage(x)
-            maps.append(x)
-        return head(maps)  # type: ignore[no-any-return]
+            features = stage(features)
+            maps.append(features)
+        return read(head, maps, x)
 
 
 def _stem(channels: int, width: Number, kernel: Number, halvings: int) -> nn.Module:

@@ -22,6 +22,7 @@ from archscout.core.registry import register
 from archscout.core.space import Pick, Space
 from archscout.core.task import Task
 from archscout.networks.operations import FactorizedReduce, ReLUConvBN, SeparableConv, Zero
+from archscout.networks.padding import read
 from archscout.spaces.wiring import canonical_text, plain
 
 OPERATIONS = (
@@ -393,7 +394,7 @@ class Network(nn.Module):
             before, last = last, cell(before, last)
             if self.tapped and place in self.stages:
                 maps.append(last)
-        return self.head(maps if self.tapped else last)  # type: ignore[no-any-return]
+        return read(self.head, maps if self.tapped else last, x)
 
 
 class CellNetwork(nn.Module):

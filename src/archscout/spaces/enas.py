@@ -18,6 +18,7 @@ from archscout.core.space import Pick, Space
 from archscout.core.task import Task
 from archscout.networks.elastic import now
 from archscout.networks.operations import ConvBNActivation, FactorizedReduce
+from archscout.networks.padding import read
 
 OPERATIONS = ("conv_3x3", "sep_conv_3x3", "conv_5x5", "sep_conv_5x5", "avg_pool_3x3", "max_pool_3x3")
 _EXAMPLE = "[[1],[4,0],[5,0,0],[0,1,1,1],[2,1,1,1,1],[3,0,0,0,0,1]]"
@@ -141,7 +142,7 @@ class Network(nn.Module):
             made[layer] = norm(y)
             if layer in self.halvings:
                 made = {i: self.reductions[f"{i}after{layer}"](y) for i, y in made.items() if self._needed(i, layer)}
-        return self.head(made[len(self.operations)])  # type: ignore[no-any-return]
+        return read(self.head, made[len(self.operations)], x)
 
     def _needed(self, made: int, layer: int) -> bool:
         """Whether the output of `made` is taken by a layer after `layer`."""

@@ -18,6 +18,7 @@ from archscout.core.registry import register
 from archscout.core.space import Pick, Space
 from archscout.core.task import Task
 from archscout.networks.operations import ConvBNActivation
+from archscout.networks.padding import in_row
 
 STAGES = ((16, 1, 1), (24, 4, 2), (32, 4, 2), (64, 4, 2), (112, 4, 1), (184, 4, 2), (352, 1, 1))
 """Channels, layers and first stride of each stage."""
@@ -138,7 +139,7 @@ class FBNet(Space):
             builders["skip"] = partial(_skip, layer)
             body.append(pick(choice.name, builders))
         tail = ConvBNActivation(LAYERS[-1].outputs, HEAD, 1, activation=nn.ReLU())
-        return nn.Sequential(stem, *body, tail, task.head(HEAD))
+        return in_row(stem, *body, tail, task.head(HEAD))
 
 
 class InvertedResidual(nn.Module):

@@ -18,6 +18,7 @@ from archscout.networks.body import KeepMap, Staged
 from archscout.networks.choices import Use, declare, resolve
 from archscout.networks.initialisation import adopt, draw, looks_drawn
 from archscout.networks.outputs import named
+from archscout.networks.padding import in_row
 from archscout.networks.pick import ArchitecturePick
 from archscout.networks.structure import structure
 
@@ -209,7 +210,7 @@ class ModelSpace(Space):
         strides = [-(-task.input_shape[-1] // tap.shape[-1]) for tap in maps]
         tapped = task.tapped_head(channels, strides)
         if tapped is None:
-            return nn.Sequential(body, task.head(channels[-1]))
+            return in_row(body, task.head(channels[-1]))
         return Staged(body, self._stages, tapped)
 
     def _maps(self, body: nn.Module, task: Task) -> list[torch.Tensor]:

@@ -21,6 +21,7 @@ from archscout.core.space import Pick, Space
 from archscout.core.task import Task
 from archscout.networks.elastic import Elastic, Number, compute, now
 from archscout.networks.operations import ConvBNActivation, Zero
+from archscout.networks.padding import in_row
 
 OPERATIONS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
 ABSENT = "none"
@@ -212,7 +213,7 @@ class NASBench101(Space):
             for _ in range(self.cells or (1 if small else 3)):
                 body.append(CellNetwork(inputs, channels, pick))
                 inputs = channels
-        return nn.Sequential(*body, task.head(channels))
+        return in_row(*body, task.head(channels))
 
 
 class CellNetwork(nn.Module):
