@@ -32,6 +32,7 @@ __all__ = [
     "load",
     "method",
     "names",
+    "quantise",
     "register",
     "search",
     "shrink",
@@ -214,6 +215,60 @@ def load(
     network.classes = described.class_names  # type: ignore[assignment]
     network.task = described  # type: ignore[assignment]
     return network.eval()
+
+
+def quantise(
+    run: str | Path,
+    data: Any = None,
+    *,
+    space: Space | nn.Module | str | None = None,
+    form: str = "qdq",
+    examples: int | None = None,
+    seed: int = 0,
+    **how: Any,
+) -> Result:
+    """The network of a run in integers, quantised after training: `network-int8.onnx` beside the float one.
+
+    Ranges are taken from training examples (`examples` of them, drawn by `seed`); the metric on validation and test
+    examples, weight bytes and scheme go into the run's metrics, under `quantised`. `data` may be left out for built-in
+    tasks. `how`: what `archscout.deploy.quantise.Quantisation` takes (`scheme`, `weight_bits`, `observer`, ...).
+
+    Raises `UsageError` for unknown schemes, bits or data of another kind, and for an operator that has no integer form.
+
+    >>> quantise("runs/one", "photos/", weight_bits=4).metrics["quantised"]["test_accuracy"]      # doctest: +SKIP
+    0.912
+    """
+    from archscout.deploy.quantise import Quantisation
+    from archscout.search.quantised import EXAMPLES, quantise_run
+
+    check_names(how, list(inspect.signature(Quantisation).parameters), "archscout.quantise")
+    chosen = Quantisation(**how)
+    folder = Path(run)
+    network = load(folder, space=space)
+    described = cast("Task", network.task)
+    given = _data_of(folder, described, data)
+    count = EXAMPLES if examples is None else examples
+    return quantise_run(folder, network, given, chosen, form=form, count=count, seed=seed)
+
+
+def _data_of(folder: Path, described: Task, data: Any) -> Task:
+    """The task of a run with its data. Raises `UsageError` where they are not named, or are of another task."""
+    from archscout.core.task import Task
+
+    if data is None and described.name not in names("task"):
+        raise UsageError(f"run '{folder}' does not hold its data: name them again, with --data or data=.")
+    given = data if isinstance(data, Task) else task(described.name if data is None else data)
+    was, now = (
+        (each.kind, tuple(each.input_shape), tuple(each.class_names), each.outputs) for each in (described, given)
+    )
+    if was != now:
+        differing = next(
+            name
+            for name, before, after in zip(("kind", "input shape", "classes", "outputs"), was, now, strict=True)
+            if before != after
+        )
+        raise UsageError(f"the data '{given.name}' are not those of run '{folder}': its {differing} differ.")
+    return given
 
 
 def load_for_answers(run: str | Path) -> nn.Module:

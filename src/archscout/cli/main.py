@@ -17,7 +17,21 @@ from typing import Annotated, Any
 
 import typer
 
-from archscout.cli import data, device, measure, output, predict, report, score, search, shrink, study, table, train
+from archscout.cli import (
+    data,
+    device,
+    measure,
+    output,
+    predict,
+    quantise,
+    report,
+    score,
+    search,
+    shrink,
+    study,
+    table,
+    train,
+)
 from archscout.cli import list as list_command
 from archscout.core.errors import ArchscoutError, DataError, DataNotice, UsageError, nearest
 
@@ -39,6 +53,7 @@ for name, function, summary in (
     ("score", score.score, "Score many architectures without training them."),
     ("shrink", shrink.shrink, "Make a trained network keep your limits, on your data."),
     ("train", train.train, "Train one architecture in full, and export it."),
+    ("quantise", quantise.quantise, "The network of a run in integers, for int8 runtimes."),
     ("measure", measure.measure, "What one architecture costs, before any training."),
     ("report", report.report, "The page about a run."),
     ("predict", predict.predict, "Label images with the network of a run."),

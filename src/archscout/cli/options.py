@@ -45,6 +45,14 @@ Debug = Annotated[bool, typer.Option("--debug", help="After a failure, print the
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Set aside what lies there already, as NAME.old1 and so on, and begin anew.")
 ]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        metavar="NAME",
+        help="float32, or int8: quantised after training too ('archscout quantise').",
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder that the run's own folder lies in.")]
 
 
@@ -58,6 +66,13 @@ def readable(data: str, skip_bad: bool) -> str:
         return data
     tail = data.rpartition(":")[2]
     return data + ("," if ":" in data and "=" in tail else ":") + "skip_bad=true"
+
+
+def check_precision(precision: str) -> bool:
+    """Whether the network is wanted in integers too. Raises `UsageError`."""
+    if precision not in ("float32", "int8"):
+        raise UsageError(f"there is no precision '{precision}': use float32 or int8.")
+    return precision == "int8"
 
 
 def split_names(texts: Sequence[str]) -> list[str]:

@@ -14,10 +14,12 @@ from archscout.cli.options import (
     Fresh,
     Json,
     Out,
+    Precision,
     Seed,
     SkipBad,
     Workers,
     by_device,
+    check_precision,
     limits,
     readable,
     split_names,
@@ -115,6 +117,7 @@ def search(
             "wins. Repeatable.",
         ),
     ] = None,
+    precision: Precision = "float32",
     fresh: Fresh = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -134,12 +137,13 @@ def search(
     With --table, every training is looked up, its time too: a whole search in a moment, and its regret is known.
     """
     constraints = limits(maximum or ())
+    in_integers = check_precision(precision)
     objectives = split_names(objective or ())
     if table is not None:
         unused = {
             "--space": space is not None, "--estimator": estimator != TRAINING, "--workers": workers is not None,
             "--engine": engine != "local", "--device": device != "cpu", "--store": store is not None,
-            "--epochs": epochs is not None, "--times": bool(times),
+            "--epochs": epochs is not None, "--times": bool(times), "--precision": in_integers,
         }  # fmt: skip
         for option, given in unused.items():
             if given:
@@ -178,6 +182,8 @@ def search(
                 fresh=fresh,
                 progress=shown,
             )
+            if in_integers:
+                result = api.quantise(result.folder, readable(data, skip_bad))
         finally:
             shown.close()
     if as_json:

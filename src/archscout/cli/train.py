@@ -16,9 +16,11 @@ from archscout.cli.options import (
     Fresh,
     Json,
     Out,
+    Precision,
     Seed,
     SkipBad,
     SpaceName,
+    check_precision,
     readable,
 )
 
@@ -38,11 +40,13 @@ def train(
         str | None, typer.Option("--name", metavar="RUN", help="The run's name; made from the rest if not given.")
     ] = None,
     out: Out = Path("runs"),
+    precision: Precision = "float32",
     fresh: Fresh = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Train one architecture; network, ONNX file, metrics and report lie where a search would put them."""
+    in_integers = check_precision(precision)
     with output.only_the_answer(), output.resumable("the same command goes on from the last finished epoch."):
         from archscout import api
         from archscout.cli.progress import progress
@@ -61,6 +65,8 @@ def train(
                 fresh=fresh,
                 progress=shown,
             )
+            if in_integers:
+                result = api.quantise(result.folder, readable(data, skip_bad))
         finally:
             shown.close()
     if as_json:

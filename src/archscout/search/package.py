@@ -103,6 +103,7 @@ def package(
     except ArchscoutError as error:
         missing["network.onnx"] = reason_of(error)
         (folder / "network.onnx").unlink(missing_ok=True)
+    (folder / "network-int8.onnx").unlink(missing_ok=True)  # of the network that was here before
     tested, panels = _test(task, network)
     try:
         graph = trace_architecture(space, winner.architecture, task)

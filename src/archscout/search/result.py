@@ -61,6 +61,7 @@ class Result:
             *self._training(),
             f"{self.metrics['trials']} trained, {self.metrics['rejected']} rejected for their cost, "
             f"{self.metrics['failed_trials']} failed, in {self.metrics['seconds']['total']:.0f} s",
+            *self._quantised(),
             *self._missing(),
             f"in {self.folder}: "
             + ", ".join(file for file in ("network.onnx", "network.safetensors", "report.html") if file not in missing),
@@ -70,6 +71,22 @@ class Result:
     def _missing(self) -> list[str]:
         """What the network cannot do, and the result therefore has not."""
         return [f"no {what}: {reason}" for what, reason in self.metrics.get("missing", {}).items()]
+
+    def _quantised(self) -> list[str]:
+        """What the network came to in integers."""
+        told = self.metrics.get("quantised")
+        if not told:
+            return []
+        metric = self.metric
+        values = [
+            f"{metric.text(told[f'{split}_{metric}'])} on {name}"
+            for split, name in (("valid", "validation"), ("test", "test"))
+            if told.get(f"{split}_{metric}") is not None
+        ]
+        bits = f"{told['weight_bits']} bits" if told["weight_bits"] == told["activation_bits"] else (
+            f"weights of {told['weight_bits']} bits and activations of {told['activation_bits']}"
+        )  # fmt: skip
+        return [f"{metric.title} {', '.join(values)} with {bits} ({told['weight_bytes']:,} bytes, {told['file']})"]
 
     def _training(self) -> list[str]:
         """How the network was trained, and whether longer is expected to pay."""

@@ -1,0 +1,77 @@
+"""`archscout quantise`: the network of a run in integers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from archscout.cli import output
+from archscout.cli.options import Debug, Json, Seed, SkipBad, readable, run_folder
+
+
+def quantise(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or name.", show_default=False)],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="NAME|PATH",
+            help="The data of the run; may be left out for built-in tasks.",
+            show_default=False,
+        ),
+    ] = None,
+    skip_bad: SkipBad = False,
+    scheme: Annotated[
+        str,
+        typer.Option(
+            "--scheme",
+            metavar="NAME",
+            help="microcontroller, academic, tensorrt-like, openvino-like, snpe-like, qnn-like, ppl-cuda-like or "
+            "vitis-like.",
+        ),
+    ] = "microcontroller",
+    weight_bits: Annotated[
+        int | None, typer.Option("--weight-bits", metavar="N", help="2 to 8; the scheme's if not given.")
+    ] = None,
+    activation_bits: Annotated[
+        int | None, typer.Option("--activation-bits", metavar="N", help="2 to 8; the scheme's if not given.")
+    ] = None,
+    observer: Annotated[
+        str, typer.Option("--observer", metavar="NAME", help="Ranges by min_max, moving, quantile, mse or deviations.")
+    ] = "mse",
+    bias_correction: Annotated[
+        bool, typer.Option("--bias-correction/--no-bias-correction", help="Take mean errors off the biases.")
+    ] = True,
+    form: Annotated[str, typer.Option("--form", metavar="NAME", help="Of the ONNX file: qdq or qoperator.")] = "qdq",
+    examples: Annotated[
+        int, typer.Option("--examples", min=1, metavar="N", help="Training examples that ranges are taken from.")
+    ] = 256,
+    seed: Seed = 0,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Quantise the network of a finished run after training; what that costs in accuracy goes into its metrics."""
+    folder = run_folder(run)
+    with output.only_the_answer():
+        import torch
+
+        from archscout import api
+
+        torch.set_num_threads(1)
+        result = api.quantise(
+            folder,
+            None if data is None else readable(data, skip_bad),
+            form=form,
+            examples=examples,
+            seed=seed,
+            scheme=scheme,
+            weight_bits=weight_bits,
+            activation_bits=activation_bits,
+            observer=observer,
+            bias_correction=bias_correction,
+        )
+    if as_json:
+        output.print_json(result.metrics)
+    else:
+        output.print_text(result.summary())

@@ -1,0 +1,121 @@
+"""Programs against the networks that they were read from."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from archscout.core.errors import ArchscoutError, UsageError
+from archscout.core.registry import create
+from archscout.core.seeds import stream
+from archscout.deploy.program import Program, read
+from archscout.networks.pick import build
+from archscout.testing.tasks import tiny_task
+
+
+def unusual(network: nn.Module) -> nn.Module:
+    """With statistics of batch normalisation that are not those of a new network."""
+    generator = torch.Generator().manual_seed(1)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor in (module.running_mean, module.running_var, module.weight, module.bias):
+                tensor.data.copy_(torch.rand(tensor.shape, generator=generator) + 0.3)
+    return network.eval()
+
+
+def kinds(program: Program) -> list[str]:
+    return [o.kind + ("+" if o.clamps else "") for o in program.operators]
+
+
+@pytest.mark.parametrize("name", ["nasbench201:width=4,cells=1", "classic", "nasbench_macro"])
+def test_networks_of_spaces_answer_as_they_do(name: str) -> None:
+    space, task = create("space", name), tiny_task((3, 16, 16))
+    network = task.deploy(unusual(build(space, space.sample(stream(3)), task))).eval()
+    program = read(network, task.input_shape)
+    x = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(2)) * 255
+    with torch.no_grad():
+        torch.testing.assert_close(program.run(x), network(x), rtol=1e-4, atol=1e-4)
+
+
+def test_without_weights_the_operators_are_the_same() -> None:
+    space, task = create("space", "nasbench201:width=4,cells=1"), tiny_task((3, 16, 16))
+    architecture = space.sample(stream(5))
+    with_weights = read(build(space, architecture, task), task.input_shape)
+    without = read(build(space, architecture, task, device="meta"), task.input_shape)
+    assert kinds(without) == kinds(with_weights)
+    assert without.macs == with_weights.macs
+    assert without.shapes == with_weights.shapes
+
+
+class Residual(nn.Module):
+    """What is written in place, read twice, flattened and joined."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1, groups=4)
+        self.norm, self.last = nn.BatchNorm2d(4), nn.Linear(8 * 9, 3)
+        self.activation, self.pool = nn.ReLU(inplace=True), nn.MaxPool2d(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        y = self.second(torch.relu(x)) + torch.relu(x)
+        y = self.activation(self.norm(y))
+        x += y
+        return self.last(self.pool(torch.cat([x, nn.functional.relu6(y)], 1)).flatten(1))
+
+
+def test_in_place_shared_and_joined_values() -> None:
+    network = unusual(Residual())
+    program = read(network, (2, 6, 6))
+    x = torch.randn(2, 2, 6, 6, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(program.run(x), network(x), rtol=1e-4, atol=1e-5)
+    assert kinds(program).count("clamp+") == 2, "equal ReLUs of one value are one"
+    assert "conv+" in kinds(program), "batch normalisation after a sum is a depthwise convolution with its ReLU"
+
+
+class Halved(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :, ::2]
+
+
+class Changing(nn.Module):
+    """Another operator each time."""
+
+    calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return nn.functional.relu(x) if self.calls % 2 else x + x
+
+
+@pytest.mark.parametrize(
+    ("layer", "named"),
+    [
+        (nn.SiLU(), "'silu': use ReLU"),
+        (nn.Hardswish(), "'hardswish': use ReLU"),
+        (nn.Softmax(1), "'softmax': leave it off"),
+        (nn.LayerNorm(8), "'native_layer_norm': use batch normalisation"),
+        (nn.MaxPool2d(3, 2, ceil_mode=True), "without ceil_mode"),
+        (nn.ConvTranspose2d(3, 3, 2), "'convolution'"),
+        (nn.Linear(8, 4), "flatten whole maps"),
+        (Halved(), "'slice'"),
+    ],
+)
+def test_other_operators_are_refused_by_name(layer: nn.Module, named: str) -> None:
+    with pytest.raises(UsageError, match="integer code") as error:
+        read(nn.Sequential(nn.Conv2d(3, 3, 1), layer), (3, 8, 8))
+    assert named in str(error.value)
+
+
+def test_code_that_does_not_do_the_same_each_time_is_found_out() -> None:
+    with pytest.raises(ArchscoutError, match="answers differently"):
+        read(nn.Sequential(nn.Conv2d(3, 3, 1), Changing()), (3, 8, 8))
+
+
+def test_a_constant_answer_has_no_code() -> None:
+    class Constant(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.zeros(len(x), 2)
+
+    with pytest.raises(UsageError, match="does not depend on its input"):
+        read(Constant(), (3, 8, 8))
