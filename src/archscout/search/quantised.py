@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from archscout.core.errors import UsageError
-from archscout.core.files import write_bytes
+from archscout.core.files import write_bytes, write_json
 from archscout.core.seeds import stream
 from archscout.core.task import Split, Task
 from archscout.deploy.program import read
 from archscout.deploy.quantise import Quantisation, Quantised, quantise
 from archscout.deploy.quantised_onnx import steps_apart, to_onnx
-from archscout.search.result import Result, write_json
+from archscout.search.result import Result
 from archscout.tasks.image_task import ImageTask
 from archscout.tasks.meters import meter_of
 from archscout.training.export import session
