@@ -17,6 +17,7 @@ from archscout.costs.book import CostBook
 _EXACT_SAMPLE, _MEASURED_SAMPLE = 200, 48
 _DESCENTS = 12
 _BATCH = 8
+_LOOK = 24
 
 
 @dataclass(frozen=True)
@@ -106,16 +107,23 @@ def _descend(
     going: Callable[[], bool],
 ) -> tuple[Architecture, Mapping[str, float]]:
     best, nearest = start, costs
+    exact = all(cost.exact for cost in book.costs)
     for step in range(_DESCENTS):
-        if step and not going():
-            break
-        candidates = list(space.extremes()) if step == 0 else []
         neighbours = take(space.neighbours(best), 512)
-        picks = rng.permutation(len(neighbours))[:24]
-        candidates += [neighbours[int(i)] for i in picks]
-        rows = _at_most(book, candidates)
-        lowest = min(range(len(rows)), key=lambda i: excess(rows[i], constraints))
-        if excess(rows[lowest], constraints) >= excess(nearest, constraints):
+        order = [neighbours[int(i)] for i in rng.permutation(len(neighbours))]
+        # Where costs are counted, it ends only where no neighbour is lower; where they are measured, after one look.
+        looks = [order[first : first + _LOOK] for first in range(0, max(1, len(order)) if exact else 1, _LOOK)]
+        below: tuple[Architecture, Mapping[str, float]] | None = None
+        for place, candidates in enumerate(looks):
+            if (step or place) and not going():
+                break
+            candidates = candidates if step or place else [*space.extremes(), *candidates]
+            rows = _at_most(book, candidates)
+            lowest = min(range(len(rows)), key=lambda i: excess(rows[i], constraints))
+            if excess(rows[lowest], constraints) < excess(nearest, constraints):
+                below = candidates[lowest], rows[lowest]
+                break
+        if below is None:
             break
-        best, nearest = candidates[lowest], rows[lowest]
+        best, nearest = below
     return best, nearest

@@ -1,0 +1,117 @@
+"""Whether limits can be met: the share of the space, the way down to a rare network, and the closest where none is."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from archscout.core.architecture import Architecture
+from archscout.core.choice import Choice
+from archscout.core.cost import Constraint
+from archscout.core.errors import UsageError
+from archscout.core.seeds import stream
+from archscout.core.space import Space
+from archscout.search.feasibility import check, excess, sample
+
+TARGET = (3, 1, 4, 1, 5, 2)
+
+
+class Digits(Space):
+    """Six digits from 0 to 6."""
+
+    name = "digits"
+
+    @property
+    def choices(self):
+        return [Choice(f"d{place}", tuple(range(7)), ordinal=True) for place in range(6)]
+
+    def network(self, task, pick):
+        raise AssertionError("no network is built here")
+
+
+class Book:
+    """Costs of digits: how far they are from `TARGET`, and their sum; counts what is looked at."""
+
+    def __init__(self, exact: bool = True) -> None:
+        self.costs = [SimpleNamespace(exact=exact)]
+        self.seen = 0
+
+    def screened(self, architectures: Any) -> None:
+        self.seen += len(architectures)
+
+    def at_most(self, architecture: Architecture) -> dict[str, float]:
+        digits = [int(architecture[f"d{place}"]) for place in range(6)]
+        away = sum(abs(digit - goal) for digit, goal in zip(digits, TARGET, strict=True))
+        return {"away": 1.0 + away, "sum": 1.0 + sum(digits)}
+
+
+def looked_at(book: Book, limits: Any, **named: Any) -> Any:
+    return check(Digits(), book, limits, named.pop("margins", {"away": 1.0}), stream(0, "check"), **named)
+
+
+def test_the_share_is_that_of_the_sample_that_keeps_every_limit() -> None:
+    limits = [Constraint("away", "away", 10.0), Constraint("sum", "sum", 20.0)]
+    found = looked_at(book := Book(), limits)
+    drawn = sample(Digits(), Book(), stream(0, "check"))
+    costs = [Book().at_most(architecture) for architecture in drawn]
+    meeting = sum(row["away"] <= 10 and row["sum"] <= 20 for row in costs)
+    assert (found.sampled, found.meeting, found.share) == (200, meeting, meeting / 200)
+    assert 0 < meeting < 200
+    assert book.seen == 200, "nothing is searched for where something keeps the limits"
+    best = min(range(200), key=lambda i: max(costs[i]["away"] / 10, costs[i]["sum"] / 20))
+    assert (found.closest, found.closest_costs) == (drawn[best].text, costs[best])
+    assert found.as_json()["share"] == found.share
+
+
+def test_a_measured_cost_is_looked_at_fewer_times() -> None:
+    assert len(sample(Digits(), Book(exact=True), stream(0))) == 200
+    assert len(sample(Digits(), Book(exact=False), stream(0))) == 48
+
+
+def test_where_time_is_short_the_share_is_that_of_what_was_looked_at() -> None:
+    told: list[tuple[int, int]] = []
+
+    def going(done: int, total: int) -> bool:
+        told.append((done, total))
+        return done < 16
+
+    found = looked_at(Book(), [Constraint("away", "away", 14.0)], going=going)
+    assert found.sampled == 16
+    assert found.share == found.meeting / 16
+    assert told == [(8, 200), (16, 200)]
+    assert looked_at(Book(), [Constraint("away", "away", 14.0)], going=lambda *_: False).sampled == 8
+
+
+def test_a_network_that_no_sample_hits_is_found_by_walking_downhill() -> None:
+    limits = [Constraint("away", "away", 1.0)]
+    found = looked_at(Book(), limits)
+    assert found.meeting == 0
+    assert found.closest_costs["away"] == 1.0
+    assert Digits().parse(found.closest)["d4"] == 5
+
+
+def test_a_limit_that_cannot_be_met_is_refused_with_the_closest() -> None:
+    with pytest.raises(UsageError) as refused:
+        looked_at(Book(), [Constraint("away", "away", 0.5)])
+    assert "no architecture of space 'digits' was found that meets away <= 0.5: the closest" in str(refused.value)
+    assert "has away = 1;" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("limit", "margins", "words"),
+    [
+        (Constraint("away", "away", 1.04), {"away": 0.95}, "a measured limit needs 5 % of room"),
+        (Constraint("latency@phone", "away", 0.5), {"away": 1.0}, "upper end of its 90 % interval"),
+    ],
+)
+def test_why_there_must_be_room_is_said(limit: Constraint, margins: dict[str, float], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        looked_at(Book(exact=False), [limit], margins=margins)
+
+
+def test_the_worst_limit_says_by_how_much_a_network_is_off() -> None:
+    limits = [Constraint("a", "a", 10.0), Constraint("b", "b", 2.0)]
+    assert excess({"a": 5.0, "b": 3.0}, limits) == 1.5
+    assert excess({"a": 5.0}, limits) == np.inf
+    assert excess({"a": 5.0}, []) == 0.0
