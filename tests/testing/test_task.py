@@ -1,6 +1,8 @@
 """Every kind of task that is built in keeps the contract of tasks."""
 
+from archscout.core.space import Space
 from archscout.core.task import Task
+from archscout.spaces.series import Series
 from archscout.testing import (
     TaskConformance,
     tiny_audio,
@@ -8,6 +10,7 @@ from archscout.testing import (
     tiny_multilabel,
     tiny_regression,
     tiny_segmentation,
+    tiny_series,
     tiny_task,
 )
 
@@ -40,3 +43,11 @@ class TestSeveralHeads(TaskConformance):
 class TestAudio(TaskConformance):
     def task(self) -> Task:
         return tiny_audio()
+
+
+class TestSeries(TaskConformance):
+    def task(self) -> Task:
+        return tiny_series()
+
+    def space(self) -> Space:
+        return Series(width=32)

@@ -118,7 +118,7 @@ def _batches(task: Any, files: Sequence[Path], skip_bad: bool) -> Iterator[tuple
     if names:
         yield names, np.concatenate(waiting)
     if len(bad) == len(files):
-        raise DataError(f"none of the {len(files)} {inputs.noun(task)}s can be read; the first: {bad[0]}")
+        raise DataError(f"none of the {len(files)} {inputs.nouns(task)} can be read; the first: {bad[0]}")
     for sentence in bad:
         output.say(f"Note: left out: {sentence}")
 

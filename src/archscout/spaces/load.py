@@ -12,7 +12,7 @@ from archscout.core.task import Task
 AUTO = "auto"
 """The name of the space that is chosen for the data."""
 
-AUTOMATIC = ("classic", "nasbench201", "nasbench_nlp", "nasbench_graph")
+AUTOMATIC = ("classic", "series", "nasbench201", "nasbench_nlp", "nasbench_graph")
 
 
 def load(space: str | Space | Any) -> Space:

@@ -19,9 +19,15 @@ from archscout.tasks.media.audio import Audio
 from archscout.tasks.media.images import Images
 from archscout.tasks.media.images import resize as resize
 from archscout.tasks.media.medium import Medium
+from archscout.tasks.media.series import Series
 from archscout.tasks.pictures import Watch
 
-MEDIA: dict[str, type[Medium]] = {medium.name: medium for medium in (Images, Audio)}
+MEDIA: dict[str, type[Medium]] = {medium.name: medium for medium in (Images, Audio, Series)}
+
+
+FEW_CHANNELS, LONG, SHORTEST = 8, 4, 8
+"""N x C x L is series and no grey images where there are so few channels, and so many times as many values; N x L where
+there are so many values."""
 
 
 def check_options(
@@ -41,6 +47,7 @@ def check_options(
     seconds: float | None = None,
     mels: int | None = None,
     hop: float | None = None,
+    length: int | None = None,
     links: bool = False,
     path: str | None = None,
     label: str | None = None,
@@ -49,8 +56,9 @@ def check_options(
     group: str | None = None,
 ) -> None:
     """Raises `UsageError` for parameters of a task that cannot be, whatever its data are."""
-    if train is not None:
-        checks.count(train, "train")
+    for name, count in (("train", train), ("length", length)):
+        if count is not None:
+            checks.count(count, name)
     for name, switch in (("flip", flip), ("skip_bad", skip_bad), ("cache", cache), ("links", links)):
         if switch not in (None, True, False):
             raise UsageError(f"the parameter {name} of a task must be true or false, not {switch!r}.")
@@ -111,7 +119,7 @@ def assemble(
         made.alike_given(arrays)
     found = targets.read(
         parts, contents.class_names, source, kind=kind or contents.kind, unlabelled=options.get("unlabelled"),
-        noun=made.noun,
+        noun=made.noun, nouns=made.nouns,
     )  # fmt: skip
     made.kind(found.kind)
     groups = {key: part.groups for key, part in parts.items() if part.groups is not None}
@@ -132,6 +140,12 @@ def assemble(
         else:
             encoded[key] = x if part.rows is None else [x[row] for row in part.rows]
     notices = list(contents.notices)
+    if isinstance(made, Series) and contents.medium is None and medium is None:
+        shape = parts["train"].x[0].values.shape  # type: ignore[union-attr] # rows of an array
+        notices.append(
+            f"{parts['train'].images} is read as series of {shape[0]} channel{'s' * (shape[0] > 1)} and {shape[1]} "
+            "values (medium=images for grey images)."
+        )
     if found.kind == "classification" and parts["train"].y.ndim == 2 and parts["train"].y.shape[1] > 1:
         notices.append(f"{parts['train'].labels} marks one class in each row, and is read so (or say kind=multilabel).")
     if encoded or contents.bad:
@@ -150,7 +164,7 @@ def assemble(
 
 def _medium(contents: Contents, source: str, asked: str | None, options: Mapping[str, Any]) -> Medium:
     """What the examples are: as the door found, as is asked for, or as the arrays look. Raises `UsageError`."""
-    name = contents.medium or asked or "images"
+    name = contents.medium or asked or _look(contents.splits["train"].x)
     if asked is not None and asked != name:
         raise UsageError(f"{source} holds {name}: leave medium={asked} out.")
     known = MEDIA[name]
@@ -161,12 +175,23 @@ def _medium(contents: Contents, source: str, asked: str | None, options: Mapping
     return known(source, options)
 
 
+def _look(x: Any) -> str:
+    """What an array holds, by its shape: N x length, and N x few channels x many values, are no images."""
+    if not isinstance(x, np.ndarray) or x.dtype.kind not in "buif":
+        return "images"
+    if x.ndim == 2 and x.shape[1] >= SHORTEST:
+        return "series"
+    return "series" if x.ndim == 3 and x.shape[1] <= FEW_CHANNELS and x.shape[2] >= LONG * x.shape[1] else "images"
+
+
 def _checked(part: Raw, medium: Medium, rate: int | None) -> Raw:
-    """A split whose array is checked; an array of waveforms becomes recordings."""
+    """A split whose array is checked; an array of waveforms becomes recordings, one of series these one by one."""
     if not isinstance(part.x, np.ndarray):
         return part
     if isinstance(medium, Audio):
         return replace(part, x=medium.clips(part.x, part.images, rate))
+    if isinstance(medium, Series):
+        return replace(part, x=medium.rows(part.x, part.images))
     return replace(part, x=medium.checked(part.x, part.images))
 
 

@@ -53,14 +53,16 @@ def images(x: np.ndarray, source: str) -> np.ndarray:
     return x
 
 
-def labels(y: np.ndarray, count: int, classes: int | None, source: str, noun: str = "image") -> np.ndarray:
+def labels(
+    y: np.ndarray, count: int, classes: int | None, source: str, noun: str = "image", nouns: str = "images"
+) -> np.ndarray:
     """Labels as int64. Raises `DataError` for others than one whole number for each example, below `classes`."""
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
         raise DataError(f"{source} has shape {y.shape}: give one label for each {noun}.")
     if len(y) != count:
-        raise DataError(f"{source} has {len(y)} labels for {count} {noun}s: give one for each.")
+        raise DataError(f"{source} has {len(y)} labels for {count} {nouns}: give one for each.")
     if y.dtype.kind == "f":
         whole = np.isfinite(y) & (y == np.floor(np.where(np.isfinite(y), y, 0.5)))
         if not whole.all():

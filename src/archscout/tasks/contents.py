@@ -38,14 +38,22 @@ class Clip:
 
 
 @dataclass(frozen=True)
+class Series:
+    """A series: its name in messages, and its values (channels x length)."""
+
+    name: str
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
 class Raw:
     """Examples and labels of one split as they were read, with the names that messages call them by.
 
-    `x` is an array (images: N x H x W x C), or pictures or recordings that are still encoded. `groups` says what
-    belongs together: examples of one group are never in two splits.
+    `x` is an array (images: N x H x W x C), or pictures or recordings that are still encoded, or series one by one.
+    `groups` says what belongs together: examples of one group are never in two splits.
     """
 
-    x: np.ndarray | Sequence[Source | Clip]
+    x: np.ndarray | Sequence[Source | Clip | Series]
     y: np.ndarray
     images: str
     labels: str

@@ -19,6 +19,7 @@ from archscout.tasks.contents import Clip
 from archscout.tasks.decode import SUFFIXES, Reading, file_source, read_image, shown
 from archscout.tasks.doors.archive import Archive, listed, read_npy
 from archscout.tasks.image_task import ImageTask
+from archscout.tasks.series import SeriesTask
 
 ARRAYS = (".npy", ".npz")
 
@@ -31,12 +32,19 @@ _SMALL = 10
 
 def takes_files(task: Task) -> bool:
     """Whether networks of a task can be given files."""
-    return isinstance(task, ImageTask | AudioTask)
+    return isinstance(task, ImageTask | AudioTask | SeriesTask)
 
 
 def noun(task: Task) -> str:
     """What an example of a task is called."""
+    if isinstance(task, SeriesTask):
+        return "series"
     return "recording" if isinstance(task, AudioTask) else "image"
+
+
+def nouns(task: Task) -> str:
+    """What several are called."""
+    return noun(task) if isinstance(task, SeriesTask) else f"{noun(task)}s"
 
 
 def read(file: Path, task: Any) -> tuple[np.ndarray, str]:
@@ -48,6 +56,8 @@ def read(file: Path, task: Any) -> tuple[np.ndarray, str]:
     """
     if isinstance(task, AudioTask):
         return _recordings(file, task)
+    if isinstance(task, SeriesTask):
+        return _series(file, task), ""
     if file.suffix.lower() in ARRAYS:
         images = _as_batch(_array(file), file, task)
         return scaled(images, task, f"'{shown(file)}'")
@@ -77,6 +87,23 @@ def _recordings(file: Path, task: AudioTask) -> tuple[np.ndarray, str]:
         )
     clips = [Clip(f"row {row} of '{shown(file)}'", samples, task.rate) for row, samples in enumerate(array)]
     return np.concatenate([sound.one(clip, task.rate, task.samples) for clip in clips]), ""
+
+
+def _series(file: Path, task: SeriesTask) -> np.ndarray:
+    """Series of the channels and length of a task. Raises `DataError` for others."""
+    if file.suffix.lower() not in ARRAYS:
+        raise DataError(f"'{shown(file)}' cannot be read as series: give .npy or .npz arrays, N x channels x length.")
+    array = _array(file)
+    channels, length = task.input_shape
+    for fitting in (array, array[None], array[:, None], array[None, None]):
+        if fitting.shape[1:] == (channels, length) and fitting.dtype.kind in "buif":
+            if not (np.abs(fitting.astype(np.float64)) <= checks.MOST).all():
+                raise DataError(f"'{shown(file)}' has a value that is no finite number: repair it.")
+            return fitting.astype(np.float32)
+    raise DataError(
+        f"'{shown(file)}' holds {array.dtype} of shape {array.shape}, but the network takes numbers of shape "
+        f"N x {channels} x {length}."
+    )
 
 
 def scaled(x: np.ndarray, task: ImageTask, source: str) -> tuple[np.ndarray, str]:
@@ -157,11 +184,11 @@ def _as_batch(images: np.ndarray, file: Path, task: ImageTask) -> np.ndarray:
 
 def files_below(folder: Path, task: Task) -> list[Path]:
     """The examples and arrays of a folder, at any depth. Raises `DataError` where there are none."""
-    endings = sound.SUFFIXES if isinstance(task, AudioTask) else SUFFIXES
+    endings = sound.SUFFIXES if isinstance(task, AudioTask) else () if isinstance(task, SeriesTask) else SUFFIXES
     files = sorted(
         file for file in folder.rglob("*")
         if file.suffix.lower() in {*endings, *ARRAYS} and not file.name.startswith(".")
     )  # fmt: skip
     if not files:
-        raise DataError(f"'{shown(folder)}' has no {noun(task)}s to label: name another folder, or files.")
+        raise DataError(f"'{shown(folder)}' has no {nouns(task)} to label: name another folder, or files.")
     return files

@@ -1,4 +1,4 @@
-"""Images to numbers."""
+"""Numbers as targets, whatever the examples are; images to numbers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from archscout.core.metric import Metric
 from archscout.core.panel import Lines, Panel
 from archscout.core.registry import register
-from archscout.core.task import Answers, Split
+from archscout.core.task import Answers, Split, Task
 from archscout.networks.elastic import Number
 from archscout.networks.operations import ClassifierHead
-from archscout.tasks.image_task import Deployed, ImageTask
+from archscout.tasks.image_task import ImageTask
 from archscout.tasks.meters import MeanSquare
 
 SHOWN = 500
@@ -27,22 +27,20 @@ SHOWN = 500
 Scale = tuple[tuple[float, ...], tuple[float, ...]]
 
 
-@register("kind", "image regression")
 @dataclass(frozen=True)
-class ImageRegression(ImageTask):
-    """Numbers for each image; the metric is the root mean squared error in the numbers' own unit, and lower is better.
+class Regression(Task):
+    """Numbers for each example; the metric is the root mean squared error in the numbers' own unit, and lower is
+    better.
 
     `y` is N x K floats, `class_names` what they are. A network is trained on standardised numbers; deployed, it answers
-    in their own unit. Images are not changed at random unless asked, for what is measured may change with them.
+    in their own unit. A class that derives from it comes before the one of the medium.
 
     Args:
         scale: mean and standard deviation of each number; those of `train` where None.
     """
 
-    kind: ClassVar[str] = "image regression"
     metric: ClassVar[Metric] = Metric("root_mean_squared_error", "lower", digits=4)
 
-    shift: int = 0
     scale: Scale | None = None
 
     @cached_property
@@ -50,12 +48,9 @@ class ImageRegression(ImageTask):
         return self.scale or number_scale(self.train.y)
 
     def tensors(self, split: Split, device: Any = "cpu") -> tuple[Tensor, Tensor]:
-        x, y = super().tensors(split, device)
+        x, y = super().tensors(split, device)  # type: ignore[safe-super]
         mean, std = (y.new_tensor(numbers) for numbers in self.target_scale)
         return x, ((y - mean) / std).float()
-
-    def head(self, channels: Number) -> nn.Module:
-        return ClassifierHead(channels, self.outputs)
 
     def loss(self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
         return F.mse_loss(outputs, targets)
@@ -64,7 +59,10 @@ class ImageRegression(ImageTask):
         return MeanSquare(torch.tensor(self.target_scale[1]))
 
     def deploy(self, network: nn.Module) -> nn.Module:
-        return Deployed(nn.Sequential(network, Rescale(*self.target_scale)), self.mean, self.std)
+        deployed: nn.Module = super().deploy(  # type: ignore[safe-super]
+            nn.Sequential(network, Rescale(*self.target_scale))
+        )
+        return deployed
 
     def review(self, answers: Iterable[Answers]) -> Sequence[Panel]:
         """What was answered against what is true, for each number."""
@@ -87,6 +85,20 @@ class ImageRegression(ImageTask):
     def fields_of(cls, description: Mapping[str, Any]) -> dict[str, Any]:
         mean, std = (tuple(float(number) for number in numbers) for numbers in description["scale"])
         return super().fields_of(description) | {"scale": (mean, std)}
+
+
+@register("kind", "image regression")
+@dataclass(frozen=True)
+class ImageRegression(Regression, ImageTask):
+    """Numbers for each image. Images are not changed at random unless asked, for what is measured may change with
+    them."""
+
+    kind: ClassVar[str] = "image regression"
+
+    shift: int = 0
+
+    def head(self, channels: Number) -> nn.Module:
+        return ClassifierHead(channels, self.outputs)
 
 
 class Rescale(nn.Module):

@@ -17,6 +17,7 @@ from archscout.core.errors import DataNotice
 from archscout.core.files import replacing
 from archscout.core.task import Split, Task
 from archscout.tasks.audio import AudioTask
+from archscout.tasks.series import SeriesTask
 
 _SHEET = 12
 """Pictures of each class on the contact sheet, at most; and classes, at most, are eight times as many."""
@@ -81,7 +82,7 @@ def contact_sheet(task: Task, file: Path) -> None:
 
 def _drawing(task: Task) -> Callable[[np.ndarray], np.ndarray] | None:
     """What makes a drawing (height x width x 3, bytes) of a stored example, where there is such a thing."""
-    if isinstance(task, AudioTask):
+    if isinstance(task, AudioTask | SeriesTask):
         return task.sketch
     if task.train.x.ndim != 4:
         return None

@@ -65,6 +65,7 @@ def read(
     kind: str | None = None,
     unlabelled: int | None = None,
     noun: str = "image",
+    nouns: str = "images",
 ) -> Targets:
     """The targets of all splits, checked.
 
@@ -74,7 +75,7 @@ def read(
         source: what messages call the data.
         kind: one of `KINDS`; told by the targets where None.
         unlabelled: of masks, the value of pixels without a class; 255 where None.
-        noun: what messages call an example.
+        noun, nouns: what messages call an example, and several.
 
     Raises:
         UsageError: there is no such kind.
@@ -85,11 +86,11 @@ def read(
     given = None if names is None or not len(names) else tuple(names)
     reader = {"multilabel": _multilabel, "regression": _regression, "segmentation": _segmentation}.get(kind)
     if reader is None:
-        return _classes(parts, given, source, noun)
+        return _classes(parts, given, source, noun, nouns)
     y = {}
     for split, part in parts.items():
         if len(part.y) != len(part.x):
-            raise DataError(f"{part.labels} has {len(part.y)} targets for {len(part.x)} {noun}s: give one for each.")
+            raise DataError(f"{part.labels} has {len(part.y)} targets for {len(part.x)} {nouns}: give one for each.")
         y[split] = reader(part, UNLABELLED if unlabelled is None else unlabelled)
     if kind == "segmentation":
         if given is not None and unlabelled == len(given) - 1:
@@ -137,12 +138,12 @@ def _is_one_hot(y: np.ndarray) -> bool:
     return y.ndim == 2 and y.shape[1] > 1 and bool((((y == 0) | (y == 1)).all(1) & (y.sum(1) == 1)).all())
 
 
-def _classes(parts: Mapping[str, Raw], names: tuple[str, ...] | None, source: str, noun: str) -> Targets:
+def _classes(parts: Mapping[str, Raw], names: tuple[str, ...] | None, source: str, noun: str, nouns: str) -> Targets:
     known = None if names is None else len(names)
     y = {}
     for split, part in parts.items():
         numbers = part.y.argmax(1) if _is_one_hot(part.y) else part.y
-        y[split] = checks.labels(numbers, len(part.x), known, part.labels, noun)
+        y[split] = checks.labels(numbers, len(part.x), known, part.labels, noun, nouns)
     if names is None:
         names = tuple(str(label) for label in range(1 + max(int(labels.max()) for labels in y.values())))
     checks.class_names(names, source)

@@ -32,6 +32,7 @@ _HOMES = {
     "tiny_segmentation": "tasks",
     "tiny_heads": "tasks",
     "tiny_audio": "tasks",
+    "tiny_series": "tasks",
 }
 
 __all__ = sorted(_HOMES)

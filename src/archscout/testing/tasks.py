@@ -12,6 +12,7 @@ from archscout.tasks.images import ImageClassification
 from archscout.tasks.multilabel import MultiLabel
 from archscout.tasks.regression import ImageRegression
 from archscout.tasks.segmentation import Segmentation
+from archscout.tasks.series import SeriesClassification
 
 
 def tiny_task(
@@ -98,6 +99,25 @@ def tiny_audio(examples: int = 48, seed: int = 0) -> AudioClassification:
         "tiny audio", (1, 12, 15), 3, split("train"), split("valid"), split("test"), ("low", "middle", "high"),
         rate=4000, samples=512, window=64, hop=32, shift=1, bands=2,
     )  # fmt: skip
+
+
+def tiny_series(channels: int = 2, length: int = 32, examples: int = 48, seed: int = 0) -> SeriesClassification:
+    """Series with a bump that is narrow, wide or doubled, somewhere in noise."""
+
+    def split(name: str) -> Split:
+        rng = stream(seed, "tiny series", name, channels, length)
+        y = np.arange(examples, dtype=np.int64) % 3
+        place = np.arange(length) - rng.uniform(length / 3, 2 * length / 3, (examples, 1))
+        width = np.asarray([1.0, 4.0, 1.0])[y][:, None]
+        bump = np.exp(-((place / width) ** 2)) + (y == 2)[:, None] * np.exp(-(((place - 5) / width) ** 2))
+        x = bump[:, None] * np.arange(1, channels + 1)[:, None] + rng.normal(0, 0.1, (examples, channels, length))
+        return Split((3 + 2 * x).astype(np.float32), y)
+
+    names = ("narrow", "wide", "double")
+    shape = (channels, length)
+    return SeriesClassification(
+        "tiny series", shape, 3, split("train"), split("valid"), split("test"), names, shift=1, hidden=2
+    )
 
 
 def tiny_heads(examples: int = 48, seed: int = 0) -> SeveralHeads:

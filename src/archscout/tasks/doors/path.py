@@ -9,7 +9,7 @@ from pathlib import Path
 from archscout.core.errors import DataError
 from archscout.tasks.contents import Contents
 from archscout.tasks.decode import shown
-from archscout.tasks.doors import arrays, folders, manifest, shards
+from archscout.tasks.doors import arrays, folders, manifest, shards, ts
 
 
 def open_path(path: Path, *, links: bool = False, columns: Mapping[str, str | None] | None = None) -> Contents:
@@ -29,6 +29,8 @@ def open_path(path: Path, *, links: bool = False, columns: Mapping[str, str | No
     if stat.S_ISDIR(mode):
         if arrays.is_npy_folder(path):
             return arrays.read_npy_folder(path, columns)
+        if ts.is_ts_folder(path):
+            return ts.read_ts_folder(path)
         if manifest.is_metadata_folder(path):
             return manifest.read_metadata_folder(path, columns or {})
         if shards.is_shard_folder(path):
@@ -39,6 +41,8 @@ def open_path(path: Path, *, links: bool = False, columns: Mapping[str, str | No
         return arrays.read_npz(path, columns)
     if suffix in manifest.SUFFIXES:
         return manifest.read_manifest(path, columns or {})
+    if suffix == ts.SUFFIX:
+        return ts.read_ts(path)
     if suffix == ".tar":
         return shards.read_shards(path)
     if suffix == ".npy":

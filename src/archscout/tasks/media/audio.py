@@ -32,6 +32,7 @@ class Audio(Medium):
 
     name = "audio"
     noun = "recording"
+    nouns = "recordings"
     OPTIONS = ("rate", "seconds", "mels", "hop")
     KINDS: ClassVar[Mapping[str, str]] = {"classification": "audio classification"}
 

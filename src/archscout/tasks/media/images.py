@@ -26,6 +26,7 @@ class Images(Medium):
 
     name = "images"
     noun = "image"
+    nouns = "images"
     OPTIONS = ("size", "fit", "background", "channels", "flip", "cache", "unlabelled")
     KINDS: ClassVar[Mapping[str, str]] = targets.KINDS
 

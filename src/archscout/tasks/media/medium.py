@@ -34,7 +34,8 @@ class Medium(ABC):
 
     name: ClassVar[MediumName]
     noun: ClassVar[str]
-    """What an example is called in messages; its plural is regular."""
+    nouns: ClassVar[str]
+    """What an example, and several, are called in messages."""
 
     OPTIONS: ClassVar[tuple[str, ...]]
     KINDS: ClassVar[Mapping[str, str]]
@@ -47,7 +48,7 @@ class Medium(ABC):
         """The registered kind of task for a kind of targets. Raises `UsageError` where there is none."""
         if targets not in self.KINDS:
             raise UsageError(
-                f"{self.source} holds {self.noun}s with targets of kind {targets}, for which there is no task: use "
+                f"{self.source} holds {self.nouns} with targets of kind {targets}, for which there is no task: use "
                 f"{' or '.join(self.KINDS)} (kind=...)."
             )
         return self.KINDS[targets]

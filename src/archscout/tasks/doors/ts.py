@@ -1,0 +1,201 @@
+"""Time series in the files of the UCR and UEA archives: `NAME_TRAIN.ts` and `NAME_TEST.ts`.
+
+A header (`@classLabel true a b`, or `@targetLabel true`), then a series a line: its channels between colons, their
+values between commas, its label last. (Bagnall et al. 2018, arXiv 1811.00075.)
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from archscout.core.errors import DataError
+from archscout.tasks.contents import Contents, Raw, Series
+from archscout.tasks.decode import shown
+from archscout.tasks.doors.archive import listed, regular
+from archscout.tasks.labels import numbered
+from archscout.tasks.splits import ALIASES, split_of
+
+SUFFIX = ".ts"
+
+_LONGEST = 2**26
+"""No line is longer, in characters."""
+
+_NAMED = re.compile(r"(?:(.*)[_-])?([A-Za-z]+)")
+
+
+def is_ts_folder(path: Path) -> bool:
+    """Whether a folder has `.ts` files."""
+    return any(file.suffix.lower() == SUFFIX for file in path.iterdir())
+
+
+def read_ts_folder(path: Path) -> Contents:
+    """The `.ts` files of a folder, one a split; those that are named as the folder is, where there are others too.
+
+    Raises `DataError` where there are several of one split.
+    """
+    every = sorted(file for file in path.iterdir() if file.suffix.lower() == SUFFIX)
+    chosen = [file for file in every if _stem(file) == path.resolve().name and _split(file)] or every
+    files: dict[str, Path] = {}
+    for file in chosen:
+        split = _split(file) or ("train" if len(chosen) == 1 else "")
+        other = files.setdefault(split, file)
+        if other != file or not split:
+            last = file if other != file else chosen[-1]
+            told = f"both for the {split} split" if split and other != file else "of which one names no split"
+            raise DataError(
+                f"'{shown(path)}' has the files '{shown(other.name)}' and '{shown(last.name)}', {told}: leave "
+                "NAME_TRAIN.ts and NAME_TEST.ts, or name one file."
+            )
+    if "train" not in files:
+        raise DataError(f"'{shown(path)}' has no file NAME_TRAIN{SUFFIX}: add it.")
+    contents = _read({split: files[split] for split in ALIASES if split in files}, f"'{shown(path)}'")
+    others = [file.name for file in every if file not in files.values()]
+    if others:
+        contents.notices.append(f"'{shown(path)}' has files that are not used: {listed(others)}.")
+    return contents
+
+
+def read_ts(file: Path) -> Contents:
+    """A `.ts` file, and where it is the one for training, that for testing beside it."""
+    files = {"train": file}
+    if _split(file) == "train":
+        others = {_split(other): other for other in sorted(file.parent.iterdir())
+                  if other.suffix.lower() == SUFFIX and _stem(other) == _stem(file) and other != file}  # fmt: skip
+        files |= {split: others[split] for split in ("valid", "test") if split in others}
+    contents = _read(files, f"'{shown(file)}'")
+    contents.notices += [f"'{shown(other)}' beside it is the {split} split." for split, other in files.items()
+                         if split != "train"]  # fmt: skip
+    return contents
+
+
+@dataclass
+class _File:
+    """What a file holds, and what its header says of the labels."""
+
+    path: Path
+    series: list[Series] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    bad: list[tuple[str, str]] = field(default_factory=list)
+    classes: tuple[str, ...] = ()
+    numbers: bool = False
+    labelled: bool = False
+
+
+def _read(files: dict[str, Path], source: str) -> Contents:
+    read = {split: _parse(file) for split, file in files.items()}
+    numbers = read["train"].numbers
+    contents = Contents({}, medium="series", kind="regression" if numbers else None)
+    for found in read.values():
+        if found.numbers != numbers:
+            raise DataError(f"of the files of {source} some have classes and some numbers as labels: give one kind.")
+        contents.bad += found.bad
+    if numbers:
+        contents.class_names = ["target"]
+        values = {split: np.asarray([float(label) for label in found.labels]) for split, found in read.items()}
+    else:
+        every = [label for found in read.values() for label in found.labels]
+        place, names = numbered(every)
+        contents.class_names = names
+        ends = np.cumsum([len(found.labels) for found in read.values()])[:-1]
+        values = dict(zip(read, np.split(place, ends), strict=True))
+    for split, found in read.items():
+        if not found.series:
+            raise DataError(f"'{shown(found.path)}' has no series that can be read: give some below @data.")
+        called = f"'{shown(found.path)}'"
+        contents.splits[split] = Raw(found.series, values[split], called, f"the labels of {called}")
+    return contents
+
+
+def _parse(path: Path) -> _File:
+    """The lines of a file. Raises `DataError` for what is none of the format."""
+    regular(path)
+    found, in_data = _File(path), False
+    called = f"'{shown(path)}'"
+    try:
+        with path.open(encoding="utf-8-sig") as stream:
+            for number, line in enumerate(iter(lambda: stream.readline(_LONGEST), ""), start=1):
+                text = line.strip()
+                if not text or text.startswith(("#", "%")):
+                    continue
+                if in_data:
+                    _example(text, number, found)
+                elif text.startswith("@"):
+                    in_data = _header(text, number, found)
+                else:
+                    raise DataError(f"{called}, line {number}: this is no header (@...) where @data has not come yet.")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{called} is no text in UTF-8: copy or make it again.") from error
+    except OSError as error:
+        raise DataError(f"{called} cannot be read: {error.strerror}.") from error
+    if not in_data:
+        raise DataError(f"{called} has no line @data: it is cut off, or of another kind.")
+    if not found.labelled:
+        raise DataError(f"{called} has series without labels (@classLabel or @targetLabel true): there is no task.")
+    return found
+
+
+def _header(text: str, number: int, found: _File) -> bool:
+    """Takes in a line of the header; whether the data follow."""
+    word, *rest = text.split()
+    name = word.lower()
+    true = bool(rest) and rest[0].lower() == "true"
+    if name == "@timestamps" and true:
+        raise DataError(
+            f"'{shown(found.path)}', line {number}: series with time stamps are not read: bring them to equal steps "
+            "of time, and leave the stamps out."
+        )
+    if name == "@classlabel" and true:
+        found.labelled, found.classes = True, tuple(rest[1:])
+    elif name == "@targetlabel" and true:
+        found.labelled = found.numbers = True
+    return name == "@data"
+
+
+def _example(text: str, number: int, found: _File) -> None:
+    name = f"line {number} of '{shown(found.path)}'"
+    *channels, label = text.split(":")
+    label = label.strip()
+    if not channels:
+        found.bad.append((name, "has no label behind a colon"))
+        return
+    if found.numbers:
+        try:
+            fits = bool(np.isfinite(float(label)))
+        except ValueError:
+            fits = False
+        if not fits:
+            found.bad.append((name, f"has a target that is no number ('{shown(label[:40])}')"))
+            return
+    elif found.classes and label not in found.classes:
+        found.bad.append((name, f"has the class '{shown(label[:40])}', which the header does not name"))
+        return
+    try:
+        rows = [np.asarray([_value(value) for value in channel.split(",")]) for channel in channels]
+    except ValueError:
+        found.bad.append((name, "has a value that is no number"))
+        return
+    if len({len(row) for row in rows}) > 1:
+        found.bad.append((name, "has channels of different lengths"))
+        return
+    found.series.append(Series(name, np.stack(rows)))
+    found.labels.append(label)
+
+
+def _value(text: str) -> float:
+    """A number; NaN where it is missing."""
+    return float("nan") if text.strip() == "?" else float(text)
+
+
+def _split(file: Path) -> str | None:
+    match = _NAMED.fullmatch(file.stem)
+    return split_of(match[2]) if match else None
+
+
+def _stem(file: Path) -> str:
+    match = _NAMED.fullmatch(file.stem)
+    return match[1] or "" if match else file.stem
