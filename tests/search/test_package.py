@@ -17,6 +17,7 @@ from archscout.core.registry import create
 from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.core.trial import Trial
+from archscout.deploy.form import Centred
 from archscout.estimators.final import FINAL
 from archscout.networks.pick import build
 from archscout.search import package as packaging
@@ -32,14 +33,17 @@ EXTRA: dict[str, Any] = {
 
 
 @pytest.fixture(autouse=True)
-def no_export(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Export is tested elsewhere, and takes its time."""
+def exported(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
+    """What would be exported, which is tested elsewhere and takes its time."""
+    modules: list[nn.Module] = []
 
     def export(module: nn.Module, shape: Sequence[int], path: Path) -> float:
+        modules.append(module)
         path.write_bytes(b"onnx")
         return 2e-7
 
     monkeypatch.setattr(packaging, "export_onnx", export)
+    return modules
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +95,17 @@ def test_counts_are_whole_numbers_and_measurements_are_not(tmp_path: Path, space
     assert metrics["spread"] == {"params": 0.0, "latency_ms": 0.1}
     assert metrics["cost_details"]["latency_ms"] == {"trusted": False}
     assert metrics["onnx_difference"] == 2e-7
+
+
+def test_the_deployed_form_is_exported(tmp_path: Path, space: Space, exported: list[nn.Module]) -> None:
+    task = tiny_task(examples=6)
+    _, network = packed(tmp_path, space, task)
+    (folded,) = exported
+    assert isinstance(folded, Centred), "the deviation of stored inputs is in the first layer"
+    assert sum(isinstance(part, nn.BatchNorm2d) for part in folded.modules()) < 2
+    x = torch.rand(3, *task.input_shape) * 255
+    with torch.no_grad():
+        assert torch.allclose(folded(x), task.deploy(network)(x), atol=1e-5)
 
 
 def test_without_a_test_split_nothing_is_tested(tmp_path: Path, space: Space) -> None:

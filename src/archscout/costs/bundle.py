@@ -19,6 +19,7 @@ from archscout.core.estimator import Setting
 from archscout.core.registry import create
 from archscout.core.sheet import read_sheet
 from archscout.core.space import Space
+from archscout.deploy.form import form
 from archscout.networks.pick import build
 from archscout.tasks.load import undescribe
 from archscout.training.export import to_int8, to_onnx
@@ -111,7 +112,7 @@ def _fill(
     examples = np.random.default_rng(0).random((8, *shape), dtype=np.float32)
     for number, architecture in enumerate(architectures, start=1):
         network = build(setting.space, architecture, setting.task, seed=setting.seed)
-        content = to_onnx(setting.task.deploy(network).eval(), shape, quick=True)
+        content = to_onnx(form(setting.task.deploy(network), shape), shape, quick=True)
         if conditions["precision"] == "int8":
             content = to_int8(content, examples)
         file = f"networks/{number:03d}.onnx"

@@ -17,6 +17,7 @@ from archscout.core.panel import Panel, Text
 from archscout.core.space import Space
 from archscout.core.task import Answers, Task
 from archscout.core.trial import Trial
+from archscout.deploy.form import form
 from archscout.estimators.final import FINAL, final_weights
 from archscout.estimators.trained import weights_file
 from archscout.networks.pick import build
@@ -99,7 +100,8 @@ def package(
     missing = dict(extra.get("missing", {}))
     difference: float | None = None
     try:
-        difference = export_onnx(deployed, task.deployed_shape, folder / "network.onnx")
+        folded = form(deployed, task.deployed_shape)
+        difference = export_onnx(folded, task.deployed_shape, folder / "network.onnx")
     except ArchscoutError as error:
         missing["network.onnx"] = reason_of(error)
         (folder / "network.onnx").unlink(missing_ok=True)
