@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from archscout.api import (
         cost,
+        deploy,
         estimator,
         load,
         method,
@@ -59,6 +60,7 @@ __all__ = [
     "Value",
     "Width",
     "cost",
+    "deploy",
     "estimator",
     "load",
     "method",
@@ -86,7 +88,7 @@ def __getattr__(name: str) -> Any:
 
 
 class _CallablePackage(types.ModuleType):
-    """`archscout.search(...)` is the search, `archscout.shrink(...)` shrinks a trained network.
+    """`archscout.search(...)` is the search; `archscout.shrink(...)` and `archscout.deploy(...)` likewise.
 
     A function of that name here would be replaced by the package `archscout.search` as soon as anything imports it, so
     the package itself can be called.
@@ -97,7 +99,7 @@ class _CallablePackage(types.ModuleType):
         return function(*arguments, **options)
 
 
-for _package in ("search", "shrink"):
+for _package in ("deploy", "search", "shrink"):
     importlib.import_module(f"archscout.{_package}").__class__ = _CallablePackage
 
 

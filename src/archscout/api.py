@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "cost",
+    "deploy",
     "estimator",
     "load",
     "method",
@@ -249,6 +250,51 @@ def quantise(
     given = _data_of(folder, described, data)
     count = EXAMPLES if examples is None else examples
     return quantise_run(folder, network, given, chosen, form=form, count=count, seed=seed)
+
+
+def deploy(
+    run: str | Path,
+    device: str,
+    out: str | Path,
+    data: Any = None,
+    *,
+    space: Space | nn.Module | str | None = None,
+    examples: int | None = None,
+    vectors: int | None = None,
+    seed: int = 0,
+    **how: Any,
+) -> dict[str, Any]:
+    """The network of a run as C code for a microcontroller, in a folder of its own; gives what its `budget.json` says.
+
+    `vectors` are the examples of its self-test; all else is as in `quantise`.
+
+    Raises `UsageError` for a device whose memory or processor is not known, and for an operator that has no integer
+    form, `ArchscoutError` where the code breaks a limit of the search, or does not compile.
+
+    >>> deploy("runs/one", "cortex-m4", "firmware/", "photos/")["flash_bytes"]      # doctest: +SKIP
+    84516
+    """
+    from archscout.deploy.quantise import Quantisation
+    from archscout.search.deployed import VECTORS, deploy_run, target
+    from archscout.search.quantised import EXAMPLES
+
+    check_names(how, list(inspect.signature(Quantisation).parameters), "archscout.deploy")
+    chosen = Quantisation(**how)
+    target(device)
+    folder = Path(run)
+    network = load(folder, space=space)
+    given = _data_of(folder, cast("Task", network.task), data)
+    return deploy_run(
+        folder,
+        network,
+        given,
+        device,
+        Path(out),
+        chosen,
+        count=EXAMPLES if examples is None else examples,
+        vectors=VECTORS if vectors is None else vectors,
+        seed=seed,
+    )
 
 
 def _data_of(folder: Path, described: Task, data: Any) -> Task:

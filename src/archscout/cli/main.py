@@ -19,6 +19,7 @@ import typer
 
 from archscout.cli import (
     data,
+    deploy,
     device,
     measure,
     output,
@@ -54,6 +55,7 @@ for name, function, summary in (
     ("shrink", shrink.shrink, "Make a trained network keep your limits, on your data."),
     ("train", train.train, "Train one architecture in full, and export it."),
     ("quantise", quantise.quantise, "The network of a run in integers, for int8 runtimes."),
+    ("deploy", deploy.deploy, "The network of a run as C code for a microcontroller."),
     ("measure", measure.measure, "What one architecture costs, before any training."),
     ("report", report.report, "The page about a run."),
     ("predict", predict.predict, "Label images with the network of a run."),

@@ -64,6 +64,10 @@ class Device:
     operators: tuple[str, ...] = ()
     latency: tuple[Mapping[str, Any], ...] = ()
     conditions: Mapping[str, Any] = field(default_factory=dict)
+    core: str = ""
+    """The processor, by the name that compilers know: code for it can be compiled."""
+    board: str = ""
+    """A board of QEMU with that core."""
     own: bool = False
     """Whether the user added it."""
 
@@ -128,6 +132,8 @@ def read(file: Path) -> Device:
             operators=tuple(content.get("operators", ())),
             latency=tuple(dict(entry) for entry in content.get("latency", ())),
             conditions=dict(content.get("conditions", {})),
+            core=str(content.get("core", "")),
+            board=str(content.get("board", "")),
             own=file.parent != _SHIPPED,
         )
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:

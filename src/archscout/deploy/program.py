@@ -177,13 +177,21 @@ def read(network: nn.Module, input_shape: Sequence[int]) -> Program:
         )
     folded = form(network, input_shape)
     reader = _Reader(input_shape, _device(folded))
-    with torch.no_grad(), reader:
-        answer = folded(reader.input)
+    try:
+        with torch.no_grad(), reader:
+            answer = folded(reader.input)
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise ArchscoutError(f"the network does not run on inputs of {_shown(input_shape)} ({reason}).") from error
     if not isinstance(answer, Tensor):
         raise UsageError("integer code is made of networks with one output: this one has several.")
     program = reader.program(answer)
     _check(program, folded, input_shape)
     return program
+
+
+def _shown(shape: Sequence[int]) -> str:
+    return " x ".join(str(size) for size in shape)
 
 
 def _device(network: nn.Module) -> torch.device:

@@ -1,0 +1,30 @@
+"""Bytes of flash on a microcontroller, before any training."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from archscout.core.architecture import Architecture
+from archscout.core.cost import Cost, Measurement
+from archscout.core.estimator import Setting
+from archscout.core.registry import register
+from archscout.costs.peak_memory import BYTES
+from archscout.costs.programs import estimate
+from archscout.deploy.c import flash_bytes
+
+
+@register("cost", "flash")
+class Flash(Cost):
+    """Bytes of flash that the network in integers takes on a microcontroller, as the C code of `archscout deploy`.
+
+    Weights of 8 bits, biases, factors and descriptions of layers as they will be; the code of the kernels that it needs
+    as it was linked for a Cortex-M4. An ESTIMATE, close to what is linked (`docs/results/deploy.md`). Infinite where an
+    operator has no integer form, which `details["refused"]` names.
+    """
+
+    name = "flash"
+    key = "flash_bytes"
+    units: ClassVar = BYTES
+
+    def measure(self, architecture: Architecture, setting: Setting) -> Measurement:
+        return estimate(architecture, setting, flash_bytes)

@@ -1,0 +1,193 @@
+"""A finished run as C code for a microcontroller: written, compiled and run where the tools are, and judged."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from archscout import __version__
+from archscout.core.errors import ArchscoutError, UsageError
+from archscout.core.task import Split, Task
+from archscout.costs import devices
+from archscout.costs.devices import Device
+from archscout.deploy import toolchain
+from archscout.deploy.c import STACK_BYTES, emit, flash_bytes
+from archscout.deploy.program import read
+from archscout.deploy.quantise import Quantisation, quantise
+from archscout.deploy.quantised_onnx import to_onnx
+from archscout.search.quantised import EXAMPLES, Int8, calibration, span, stored
+from archscout.search.result import Result
+
+BUDGET = "budget.json"
+VECTORS = 8
+"""Examples of the self-test, where no other number is given."""
+
+TIGHT = 0.8
+"""From which share of flash or memory on a network leaves little for the rest of a program."""
+
+
+def target(name: str) -> Device:
+    """A device that C code is written for. Raises `UsageError` where its memory or processor is not known."""
+    device = devices.find(name)
+    if device.memory is None or not device.core:
+        known = [each for each in devices.names() if devices.find(each).memory and devices.find(each).core]
+        raise UsageError(
+            f"nothing is known of the memory and processor of device '{name}': use one of {', '.join(known)}, or put "
+            f"'memory' and 'core' into a profile in '{devices.user_folder()}'."
+        )
+    return device
+
+
+def verdict(device: Device, flash: int, sram: int) -> dict[str, Any]:
+    """Whether a network fits: FITS, TIGHT (from 80 % on) or TOO BIG, with its shares of flash and memory.
+
+    Of the memory, what the profile says that the rest of a program needs is taken off.
+    """
+    assert device.memory is not None
+    shares = {
+        "flash_share": flash / device.memory.flash_bytes,
+        "sram_share": sram / max(1, device.memory.sram_bytes - device.memory.runtime_sram_bytes),
+    }
+    largest = max(shares.values())
+    return {"verdict": "TOO BIG" if largest > 1 else "TIGHT" if largest > TIGHT else "FITS", **shares}
+
+
+def deploy_run(
+    folder: Path,
+    network: nn.Module,
+    task: Task,
+    device: str,
+    out: Path,
+    how: Quantisation,
+    *,
+    count: int = EXAMPLES,
+    vectors: int = VECTORS,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Write a run's network as C into a folder; gives what is in its `budget.json`.
+
+    The code is compiled and run on this machine, where it has a compiler, and on the device's core in QEMU, where these
+    are installed; both must give the integer reference's bytes. What was not done is said under `missing`.
+
+    Args:
+        folder: of the run.
+        network: its deployed network.
+        task: with data: of training examples ranges are taken, of the test (or validation) examples the self-test.
+        device: by name, with memory and processor known.
+        out: a new or empty folder, or one of an earlier export, which is replaced.
+        how: schemes, observer and corrections.
+        count: training examples that ranges are taken from.
+        vectors: examples of the self-test.
+        seed: which examples ranges are taken from.
+
+    Raises:
+        UsageError: the device is unknown, the folder holds something else, or an operator has no integer form.
+        ArchscoutError: the code cannot be compiled or differs, or what was counted breaks a limit of the search.
+    """
+    profile = target(device)
+    result = Result.read(folder)
+    _free(out)
+    if vectors < 1:
+        raise UsageError(f"a self-test has one example or more, not {vectors}.")
+    program = read(network, task.input_shape)
+    quantised = quantise(program, calibration(task, count, seed), how, span=span(task))
+    split = task.valid if task.test is None else task.test
+    shown = Split(split.x[:vectors], split.y[:vectors])
+    pixels = task.train.x.dtype == np.uint8
+    code = emit(quantised, stored(task, shown), pixels=pixels)
+    missing = {}
+    if absent := toolchain.missing(toolchain.HOST):
+        missing["self-test on this machine"] = absent
+    else:
+        toolchain.check_on_host(code.files)
+    counted = toolchain.count(code.files, profile.core, profile.board)
+    if absent := toolchain.missing(toolchain.CROSS):
+        missing["flash, counted"] = missing["instructions"] = absent
+    elif counted.instructions is None:
+        reason = toolchain.missing(toolchain.EMULATOR) or f"QEMU has no board with a {profile.core} that counts"
+        missing["instructions"] = reason
+    flash = counted.flash_bytes or flash_bytes(program, pixels)
+    sram = code.arena.size + (counted.stack_bytes or STACK_BYTES)
+    _limits(result.metrics, {"flash_bytes": float(flash), "sram_bytes": float(sram)})
+    metric = task.metric
+    splits = {"valid": task.valid, "test": task.test}
+    int8 = Int8(quantised, to_onnx(quantised))
+    budget = {
+        "format": 1,
+        "run": folder.name,
+        "architecture": result.architecture,
+        "version": __version__,
+        "device": profile.name,
+        "core": profile.core,
+        "board": profile.board or None,
+        "flash_bytes": flash,
+        "constants_bytes": code.constants,
+        "sram_bytes": sram,
+        "arena_bytes": code.arena.size,
+        "stack_bytes": counted.stack_bytes or STACK_BYTES,
+        "instructions": counted.instructions,
+        "counted": {
+            "flash_bytes": counted.flash_bytes is not None,
+            "stack_bytes": counted.stack_bytes is not None,
+            "instructions": counted.instructions is not None,
+        },
+        "estimated": {"flash_bytes": flash_bytes(program, pixels), "sram_bytes": code.arena.size + STACK_BYTES},
+        "macs": program.macs,
+        "scheme": how.scheme,
+        **{f"{name}_{metric}": int8.measure(task, part) for name, part in splits.items() if part is not None},
+        "selftest": {
+            "vectors": len(shown),
+            "this machine": "self-test on this machine" not in missing,
+            "board": counted.instructions is not None,
+        },
+        "verdicts": {
+            each.name: verdict(each, flash, sram)
+            for name in devices.names()
+            if (each := devices.find(name)).memory and each.core
+        },
+        "missing": missing,
+    }
+    _write(out, {**code.files, BUDGET: json.dumps(budget, indent=1) + "\n"})
+    return budget
+
+
+def _limits(metrics: Mapping[str, Any], counted: Mapping[str, float]) -> None:
+    """Raises `ArchscoutError` where what was counted is above a limit that the run was searched under."""
+    known = {**{key: value for key, value in metrics.get("costs", {}).items() if value is not None}, **counted}
+    for limit in metrics.get("constraints", ()):
+        value = known.get(limit["key"])
+        if value is not None and value > limit["limit"]:
+            raise ArchscoutError(
+                f"the network breaks a limit of its search: {limit['key']} is {value:,.0f}, above "
+                f"{limit['limit']:,.0f}; search again with a lower limit."
+            )
+
+
+def _free(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"'{out}' is a file: name a folder for the code.")
+    if out.is_dir() and any(out.iterdir()) and not (out / BUDGET).is_file():
+        raise UsageError(f"'{out}' holds something else than an export: name a new folder for the code.")
+
+
+def _write(out: Path, texts: Mapping[str, str]) -> None:
+    """The folder as a whole: beside its place first, then renamed."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir()
+        for name, text in texts.items():
+            (partial / name).write_text(text, encoding="utf-8")
+        if out.is_dir():
+            shutil.rmtree(out)
+        partial.replace(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

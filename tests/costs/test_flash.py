@@ -1,0 +1,61 @@
+"""Flash and memory of the integer program, against the code that is written."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from archscout.core.cost import Cost
+from archscout.core.estimator import Setting
+from archscout.core.registry import create
+from archscout.core.seeds import stream
+from archscout.deploy.c import emit
+from archscout.deploy.program import read
+from archscout.deploy.quantise import quantise
+from archscout.networks.pick import build
+from archscout.search.quantised import calibration, span
+from archscout.testing import CostConformance
+from archscout.testing.tasks import tiny_task
+
+
+class TestFlash(CostConformance):
+    def cost(self) -> Cost:
+        return create("cost", "flash")  # type: ignore[no-any-return]
+
+
+class TestSram(CostConformance):
+    def cost(self) -> Cost:
+        return create("cost", "sram")  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_what_is_estimated_is_what_the_code_has(number: int) -> None:
+    space, task = create("space", "nasbench201:width=4,cells=1"), tiny_task((3, 16, 16))
+    architecture = space.sample(stream(number))
+    setting = Setting(space, task.sealed())
+    program = read(task.deploy(build(space, architecture, task)), task.input_shape)
+    x = calibration(task, 8)
+    code = emit(quantise(program, x, span=span(task)), x[:1])
+    flash, sram = (create("cost", name).measure(architecture, setting) for name in ("flash", "sram"))
+    kernels = flash.value - code.constants
+    assert 2500 < kernels < 7000
+    assert 200 < sram.value - code.arena.size < 400
+
+
+def test_an_operator_without_integer_form_takes_no_bound() -> None:
+    space, task = create("space", "mobile"), tiny_task((3, 32, 32))
+    setting = Setting(space, task.sealed())
+    found = create("cost", "flash").measure(space.sample(stream(2)), setting)
+    assert found.value == math.inf
+    assert "'hardswish'" in found.details["refused"]
+
+
+def test_numbers_that_are_no_pixels_need_no_table() -> None:
+    space, task = create("space", "nasbench201:width=4,cells=1"), tiny_task()
+    numbers = type(task.train)(task.train.x.astype("float32"), task.train.y)
+    architecture = space.sample(stream(1))
+    with_table, without = (
+        create("cost", "flash").measure(architecture, Setting(space, each.sealed())).value
+        for each in (task, replace(task, train=numbers))
+    )
+    assert with_table - without == 256
