@@ -182,7 +182,6 @@ def test_limits_objectives_and_simulated_time(archscout: Call, table: str) -> No
         (("--table", "t.parquet", "--max", "macs=3"), "has no column of the cost 'macs'"),
         (("--table", "t.parquet", "--max", "params=3kg"), "3kg"),
         (("--table", "t.parquet", "--budget", "5 minutes"), "5 minutes"),
-        (("--space", "nasbench201", "--data", "digits", "--metric", "valid"), "--metric is for searches of a table"),
     ],
 )
 def test_search_refuses(archscout: Call, table: str, tmp_path: Path, more: tuple[str, ...], expected: str) -> None:

@@ -56,16 +56,28 @@ Precision = Annotated[
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder that the run's own folder lies in.")]
 
 
-def readable(data: str, skip_bad: bool) -> str:
-    """The name of the data with what `--skip-bad` asks for.
+Metric = Annotated[
+    str | None,
+    typer.Option(
+        "--metric",
+        metavar="NAME",
+        help="What networks are measured by: accuracy, balanced_accuracy, f1, ..., or a function: package:function.",
+        show_default=False,
+    ),
+]
 
-    >>> readable("photos:size=32", True), readable("photos", False)
-    ('photos:size=32,skip_bad=true', 'photos')
+
+def readable(data: str, skip_bad: bool, metric: str | None = None) -> str:
+    """The name of the data with what `--skip-bad` and `--metric` ask for.
+
+    >>> readable("photos:size=32", True), readable("photos", False), readable("photos", False, "mine:dice")
+    ('photos:size=32,skip_bad=true', 'photos', 'photos:metric=mine.dice')
     """
-    if not skip_bad:
+    asked = ["skip_bad=true"] * skip_bad + ([f"metric={metric.replace(':', '.')}"] if metric else [])
+    if not asked:
         return data
     tail = data.rpartition(":")[2]
-    return data + ("," if ":" in data and "=" in tail else ":") + "skip_bad=true"
+    return data + ("," if ":" in data and "=" in tail else ":") + ",".join(asked)
 
 
 def check_precision(precision: str) -> bool:

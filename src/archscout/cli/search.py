@@ -59,7 +59,14 @@ def search(
         ),
     ] = None,
     metric: Annotated[
-        str | None, typer.Option("--metric", metavar="NAME", help="With --table: what is searched for.")
+        str | None,
+        typer.Option(
+            "--metric",
+            metavar="NAME",
+            help="What networks are measured by: accuracy, balanced_accuracy, f1, ..., or a function of your own "
+            "(package:function); with --table, one of its columns.",
+            show_default=False,
+        ),
     ] = None,
     method: Annotated[
         str, typer.Option("--method", metavar="NAME", help="How to search: a method or a strategy.")
@@ -154,8 +161,6 @@ def search(
         return
     if data is None:
         raise UsageError("say what to learn from, with --data; or search a tabular benchmark, with --table.")
-    if metric is not None:
-        raise UsageError("--metric is for searches of a table: name one with --table, or leave it out.")
     with output.only_the_answer(), output.resumable("the same command goes on from here."):
         from archscout import api
         from archscout.cli.progress import progress
@@ -164,7 +169,7 @@ def search(
         try:
             result = api.search(
                 space or "auto",
-                readable(data, skip_bad),
+                readable(data, skip_bad, metric),
                 method=method,
                 estimator=estimator,
                 maximum=constraints,
@@ -183,7 +188,7 @@ def search(
                 progress=shown,
             )
             if in_integers:
-                result = api.quantise(result.folder, readable(data, skip_bad))
+                result = api.quantise(result.folder, readable(data, skip_bad, metric))
         finally:
             shown.close()
     if as_json:

@@ -15,6 +15,7 @@ from archscout.cli.options import (
     Device,
     Fresh,
     Json,
+    Metric,
     Out,
     Precision,
     Seed,
@@ -30,6 +31,7 @@ def train(
     arch: ArchitectureText,
     data: Data,
     skip_bad: SkipBad = False,
+    metric: Metric = None,
     epochs: Annotated[
         int | None,
         typer.Option("--epochs", min=1, metavar="N", help="Epochs of training; the task's if not given."),
@@ -56,7 +58,7 @@ def train(
             result = api.train(
                 space,
                 arch,
-                readable(data, skip_bad),
+                readable(data, skip_bad, metric),
                 epochs=epochs,
                 seed=seed,
                 out=out,
@@ -66,7 +68,7 @@ def train(
                 progress=shown,
             )
             if in_integers:
-                result = api.quantise(result.folder, readable(data, skip_bad))
+                result = api.quantise(result.folder, readable(data, skip_bad, metric))
         finally:
             shown.close()
     if as_json:

@@ -42,6 +42,7 @@ def check_options(
     cache: bool | None = None,
     kind: str | None = None,
     medium: str | None = None,
+    balance: bool = False,
     unlabelled: int | None = None,
     rate: int | None = None,
     seconds: float | None = None,
@@ -59,7 +60,13 @@ def check_options(
     for name, count in (("train", train), ("length", length)):
         if count is not None:
             checks.count(count, name)
-    for name, switch in (("flip", flip), ("skip_bad", skip_bad), ("cache", cache), ("links", links)):
+    for name, switch in (
+        ("flip", flip),
+        ("skip_bad", skip_bad),
+        ("cache", cache),
+        ("links", links),
+        ("balance", balance),
+    ):
         if switch not in (None, True, False):
             raise UsageError(f"the parameter {name} of a task must be true or false, not {switch!r}.")
     targets.check_kind(kind)
@@ -84,6 +91,7 @@ def assemble(
     skip_bad: bool = False,
     kind: str | None = None,
     medium: str | None = None,
+    balance: bool = False,
     watch: Watch | None = None,
     **options: Any,
 ) -> Task:
@@ -98,6 +106,7 @@ def assemble(
         skip_bad: whether unreadable examples are left out, and told, instead of refused.
         kind: of targets, one of `targets.KINDS`; where None, as they look.
         medium: what arrays hold, one of `MEDIA`; where None, as they look.
+        balance: whether all classes weigh alike in the loss, however rare they are.
         watch: is told how many examples are decoded.
         options: those of the medium (`Medium.OPTIONS`), as `check_options` takes them.
 
@@ -108,7 +117,7 @@ def assemble(
     What is read otherwise than it is written is told by `DataNotice` warnings.
     """
     options = {key: value for key, value in options.items() if value is not None}
-    check_options(train=train, skip_bad=skip_bad, kind=kind, medium=medium, **options)
+    check_options(train=train, skip_bad=skip_bad, kind=kind, medium=medium, balance=balance, **options)
     for key, count in (drawn or {}).items():
         checks.count(count, key)
     contents = contents if isinstance(contents, Contents) else Contents(contents)
@@ -119,7 +128,7 @@ def assemble(
         made.alike_given(arrays)
     found = targets.read(
         parts, contents.class_names, source, kind=kind or contents.kind, unlabelled=options.get("unlabelled"),
-        noun=made.noun, nouns=made.nouns,
+        noun=made.noun, nouns=made.nouns, heads=contents.heads,
     )  # fmt: skip
     made.kind(found.kind)
     groups = {key: part.groups for key, part in parts.items() if part.groups is not None}
@@ -158,7 +167,7 @@ def assemble(
     for notice in notices:
         warnings.warn(notice, DataNotice, stacklevel=2)
     missing = tuple(key for key in ("valid", "test") if key not in contents.splits)
-    task: Task = made.task(found, data, encoded="train" in encoded, name=name, drawn=missing)
+    task: Task = made.task(found, data, encoded="train" in encoded, balance=balance, name=name, drawn=missing)
     return task
 
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from archscout.tasks.heads import Head
 
 MediumName = Literal["images", "audio", "series"]
 """What examples are; None where an array does not say, and is told by its shape."""
@@ -71,7 +74,8 @@ class Contents:
 
     `bad` has a sentence's subject and predicate for each example that is known not to be readable without decoding it:
     `("'cat/7.png'", "is a broken link")`. `kind` is that of the targets, where the data say it (`targets.KINDS`);
-    `medium` is what the examples are, and `rate` how many samples a second arrays of audio have.
+    `heads` are the questions, where there are several (the columns of `y` are theirs); `medium` is what the examples
+    are, and `rate` how many samples a second arrays of audio have.
     """
 
     splits: dict[str, Raw]
@@ -80,4 +84,5 @@ class Contents:
     bad: list[tuple[str, str]] = field(default_factory=list)
     kind: str | None = None
     medium: MediumName | None = None
+    heads: tuple[Head, ...] = ()
     rate: int | None = None

@@ -26,7 +26,8 @@ def load(source: Any, *, watch: Watch | None = None, **parameters: Any) -> Task:
             of `assemble.check_options`. Or data at hand: `(x, y)`, a dictionary, a data set, a table
             (`doors/python.py`).
         watch: is told how many pictures of how many are decoded.
-        parameters: the same, as keyword arguments; they go before those in the text.
+        parameters: the same, as keyword arguments; they go before those in the text. `metric` is what any task is
+            measured by: a name, or a function (`measures.measured_by`).
 
     Raises:
         UsageError: for an unknown name or parameter, with the nearest known one.
@@ -35,6 +36,22 @@ def load(source: Any, *, watch: Watch | None = None, **parameters: Any) -> Task:
     >>> load("digits", train=500).name                    # doctest: +SKIP
     'digits:train=500'
     """
+    metric = parameters.pop("metric", None)
+    text, colon, tail = str(source).rpartition(":")
+    if isinstance(source, str) and colon and "=" in tail and not Path(source).exists():
+        # Of any task, also of one that is registered: what it is measured by is nothing that its data decide.
+        written = dict(registry.parse_name(f"_:{tail}")[1])
+        metric = written.pop("metric", None) if metric is None else metric
+        source = registry.full_name(text, written)
+    task = _load(source, watch, parameters)
+    if metric is None:
+        return task
+    from archscout.tasks.measures import measured_by
+
+    return measured_by(task, metric)
+
+
+def _load(source: Any, watch: Watch | None, parameters: dict[str, Any]) -> Task:
     if isinstance(source, Task):
         return source
     if not isinstance(source, str | Path):
@@ -100,7 +117,7 @@ def _options(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, A
         if parameter not in known:
             raise UsageError(f"data of your own have no parameter '{parameter}': {nearest(parameter, known)}")
     check_options(**parameters)
-    door = {key: value for key, value in parameters.items() if key in DOOR}
+    door = {key: value for key, value in parameters.items() if key in (*DOOR, "kind")}
     return {key: value for key, value in parameters.items() if key not in DOOR}, door
 
 

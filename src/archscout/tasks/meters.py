@@ -110,6 +110,13 @@ class Overlap:
         return sum(known) / len(known) if known else math.nan
 
 
+class Pixels(Overlap):
+    """The share of labelled pixels whose class is the right one."""
+
+    def value(self) -> float:
+        return math.nan if self.counts is None else float(self.counts.diagonal().sum() / self.counts.sum())
+
+
 class AveragePrecision:
     """The mean over labels of the average precision (N x K outputs and targets of 0 and 1).
 
@@ -145,3 +152,112 @@ class AveragePrecision:
     def value(self) -> float:
         known = [share for share in self.each() if not math.isnan(share)] if self.outputs else []
         return sum(known) / len(known) if known else math.nan
+
+
+class Confusions:
+    """How often each class (N x K outputs, N targets) was called which, and a score of that.
+
+    `score` takes counts (K x K, double; rows are true classes) and gives a number.
+    """
+
+    def __init__(self, score: Callable[[Tensor], float]) -> None:
+        self.score = score
+        self.counts: Tensor | None = None
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        _fit(outputs, targets, classes=True)
+        classes = outputs.shape[1]
+        pairs = torch.bincount((targets * classes + outputs.argmax(1)).flatten(), minlength=classes**2)
+        self.counts = pairs if self.counts is None else self.counts + pairs
+
+    def value(self) -> float:
+        if self.counts is None:
+            return math.nan
+        classes = math.isqrt(len(self.counts))
+        return self.score(self.counts.view(classes, classes).double())
+
+
+def balanced_accuracy(counts: Tensor) -> float:
+    """The mean over the classes that there are of the share of their examples that is called so."""
+    true = counts.sum(1)
+    return float((counts.diagonal() / true)[true > 0].mean())
+
+
+def macro_f1(counts: Tensor) -> float:
+    """The mean over classes of the harmonic mean of precision and recall; a class that nothing is or is called has no
+    say."""
+    hits, all_of = counts.diagonal(), counts.sum(0) + counts.sum(1)
+    return float((2 * hits / all_of)[all_of > 0].mean())
+
+
+def quadratic_kappa(counts: Tensor) -> float:
+    """Agreement beyond chance where classes are in order, a mistake weighing the square of its distance (Cohen 1968).
+
+    1 where all is right; 0 as good as chance.
+    """
+    place = torch.arange(len(counts), dtype=counts.dtype, device=counts.device)
+    weight = (place[:, None] - place).square()
+    chance = counts.sum(1)[:, None] * counts.sum(0) / counts.sum()
+    expected = float((weight * chance).sum())
+    return 1 - float((weight * counts).sum()) / expected if expected else math.nan
+
+
+class LabelF1:
+    """The mean over labels (N x K outputs and targets) of F1, where an output above 0 says that it is there."""
+
+    def __init__(self) -> None:
+        self.hits: Tensor | float = 0.0
+        self.all: Tensor | float = 0.0
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        _fit(outputs, targets, classes=False)
+        said, true = (outputs >= 0).double(), targets.double()
+        self.hits, self.all = self.hits + (said * true).sum(0), self.all + said.sum(0) + true.sum(0)
+
+    def value(self) -> float:
+        if not isinstance(self.all, Tensor) or not isinstance(self.hits, Tensor):
+            return math.nan
+        known = self.all > 0
+        return float((2 * self.hits / self.all)[known].mean()) if known.any() else math.nan
+
+
+class AbsoluteError:
+    """The mean absolute difference, over all examples and numbers; `scale` turns outputs into their unit."""
+
+    def __init__(self, scale: Tensor | float = 1.0) -> None:
+        self.scale = scale
+        self.sum: Tensor | float = 0.0
+        self.total = 0
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        _fit(outputs, targets, classes=False)
+        scale = self.scale.to(outputs.device) if isinstance(self.scale, Tensor) else self.scale
+        self.sum = self.sum + ((outputs - targets) * scale).double().abs().sum()
+        self.total += targets.numel()
+
+    def value(self) -> float:
+        return float(self.sum) / self.total if self.total else math.nan
+
+
+class VarianceExplained:
+    """The share of the variance of each number (N x K) that is explained, in the mean: 1 minus squared error over
+    variance. Below 0 where the mean would be a better answer; a number that never changes has no say."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.sums: list[Tensor] = []
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        _fit(outputs, targets, classes=False)
+        true = targets.double()
+        sums = [(outputs.double() - true).square().sum(0), true.sum(0), true.square().sum(0)]
+        self.sums = [a + b for a, b in zip(self.sums, sums, strict=True)] if self.sums else sums
+        self.count += len(targets)
+
+    def value(self) -> float:
+        if not self.sums:
+            return math.nan
+        errors, total, squares = self.sums
+        variance = squares - total.square() / self.count
+        known = variance > 1e-9 * squares
+        return float((1 - errors / variance)[known].mean()) if known.any() else math.nan

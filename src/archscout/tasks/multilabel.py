@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,19 +17,25 @@ from archscout.core.task import Answers, Split
 from archscout.networks.elastic import Number
 from archscout.networks.operations import ClassifierHead
 from archscout.tasks.image_task import ImageTask
-from archscout.tasks.meters import AveragePrecision
+from archscout.tasks.measures import Measure, Measured
+from archscout.tasks.meters import AveragePrecision, LabelF1
 
 
 @register("kind", "multi-label images")
 @dataclass(frozen=True)
-class MultiLabel(ImageTask):
+class MultiLabel(Measured, ImageTask):
     """Images of which each has any number of the labels; the metric is the mean average precision over the labels.
 
     `y` is N x K, 1 where image n has label k and 0 where it has not. The loss is the binary cross entropy.
     """
 
     kind: ClassVar[str] = "multi-label images"
-    metric: ClassVar[Metric] = Metric("mean_average_precision", unit="share", digits=2)
+    MEASURES: ClassVar[Mapping[str, Measure]] = {
+        "mean_average_precision": Measure(
+            Metric("mean_average_precision", unit="share", digits=2), lambda task: AveragePrecision()
+        ),
+        "f1": Measure(Metric("f1", unit="share", digits=2), lambda task: LabelF1()),
+    }
 
     def tensors(self, split: Split, device: Any = "cpu") -> tuple[Tensor, Tensor]:
         x, y = super().tensors(split, device)
@@ -41,12 +47,9 @@ class MultiLabel(ImageTask):
     def loss(self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
         return F.binary_cross_entropy_with_logits(outputs, targets * (1 - smoothing) + smoothing / 2)
 
-    def meter(self) -> AveragePrecision:
-        return AveragePrecision()
-
     def review(self, answers: Iterable[Answers]) -> Sequence[Panel]:
         """The average precision of each label."""
-        meter = self.meter()
+        meter = AveragePrecision()
         for outputs, targets, _ in answers:
             meter.update(outputs, targets)
         return [Bars("How well each label is found", "average precision", self.class_names, meter.each())]

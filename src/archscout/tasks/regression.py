@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from archscout.core.metric import Metric
 from archscout.core.panel import Lines, Panel
 from archscout.core.registry import register
-from archscout.core.task import Answers, Split, Task
+from archscout.core.task import Answers, Split
 from archscout.networks.elastic import Number
 from archscout.networks.operations import ClassifierHead
 from archscout.tasks.image_task import ImageTask
-from archscout.tasks.meters import MeanSquare
+from archscout.tasks.measures import Measure, Measured
+from archscout.tasks.meters import AbsoluteError, MeanSquare, VarianceExplained
 
 SHOWN = 500
 """Examples of a scatter of answers, at most."""
@@ -28,9 +29,9 @@ Scale = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 @dataclass(frozen=True)
-class Regression(Task):
-    """Numbers for each example; the metric is the root mean squared error in the numbers' own unit, and lower is
-    better.
+class Regression(Measured):
+    """Numbers for each example; the usual metric is the root mean squared error in the numbers' own unit, and
+    lower is better.
 
     `y` is N x K floats, `class_names` what they are. A network is trained on standardised numbers; deployed, it answers
     in their own unit. A class that derives from it comes before the one of the medium.
@@ -39,7 +40,15 @@ class Regression(Task):
         scale: mean and standard deviation of each number; those of `train` where None.
     """
 
-    metric: ClassVar[Metric] = Metric("root_mean_squared_error", "lower", digits=4)
+    MEASURES: ClassVar[Mapping[str, Measure]] = {
+        "root_mean_squared_error": Measure(
+            Metric("root_mean_squared_error", "lower", digits=4), lambda task: MeanSquare(task.number_steps())
+        ),
+        "mean_absolute_error": Measure(
+            Metric("mean_absolute_error", "lower", digits=4), lambda task: AbsoluteError(task.number_steps())
+        ),
+        "variance_explained": Measure(Metric("variance_explained"), lambda task: VarianceExplained()),
+    }
 
     scale: Scale | None = None
 
@@ -55,8 +64,9 @@ class Regression(Task):
     def loss(self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
         return F.mse_loss(outputs, targets)
 
-    def meter(self) -> MeanSquare:
-        return MeanSquare(torch.tensor(self.target_scale[1]))
+    def number_steps(self) -> Tensor:
+        """The standard deviation of each number, which turns outputs of training into their unit."""
+        return torch.tensor(self.target_scale[1])
 
     def deploy(self, network: nn.Module) -> nn.Module:
         deployed: nn.Module = super().deploy(  # type: ignore[safe-super]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -19,7 +19,8 @@ from archscout.networks.decoder import Decoder
 from archscout.networks.elastic import Number
 from archscout.tasks import augmentation
 from archscout.tasks.image_task import ImageTask
-from archscout.tasks.meters import Overlap
+from archscout.tasks.measures import Measure, Measured
+from archscout.tasks.meters import Overlap, Pixels
 
 SHOWN = 4
 UNKNOWN = -1
@@ -28,7 +29,7 @@ UNKNOWN = -1
 
 @register("kind", "image segmentation")
 @dataclass(frozen=True)
-class Segmentation(ImageTask):
+class Segmentation(Measured, ImageTask):
     """One class for each pixel; the metric is the mean intersection over union of the classes.
 
     `y` is N x H x W, int64, -1 for a pixel without a class; outputs are N x K x H x W. A shift or a flip moves the mask
@@ -36,7 +37,12 @@ class Segmentation(ImageTask):
     """
 
     kind: ClassVar[str] = "image segmentation"
-    metric: ClassVar[Metric] = Metric("mean_intersection_over_union", unit="share", digits=2)
+    MEASURES: ClassVar[Mapping[str, Measure]] = {
+        "mean_intersection_over_union": Measure(
+            Metric("mean_intersection_over_union", unit="share", digits=2), lambda task: Overlap(task.outputs)
+        ),
+        "pixel_accuracy": Measure(Metric("pixel_accuracy", unit="share", digits=2), lambda task: Pixels(task.outputs)),
+    }
 
     def head(self, channels: Number) -> nn.Module:
         return Decoder([channels], self.outputs, self.input_shape[1:])
@@ -48,9 +54,6 @@ class Segmentation(ImageTask):
         each = F.cross_entropy(outputs, targets, ignore_index=UNKNOWN, label_smoothing=smoothing, reduction="sum")
         # No labelled pixel in a batch: nothing to learn, where a mean would be undefined.
         return each / (targets != UNKNOWN).sum().clamp(min=1)
-
-    def meter(self) -> Overlap:
-        return Overlap(self.outputs)
 
     def transform(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """Shift and flip of image and mask together, then other light and cutout of the image."""
@@ -69,7 +72,7 @@ class Segmentation(ImageTask):
 
     def review(self, answers: Iterable[Answers]) -> Sequence[Panel]:
         """Intersection over union of each class, and some images with their true and answered masks."""
-        meter = self.meter()
+        meter = Overlap(self.outputs)
         shown: list[tuple[str, str]] = []
         for outputs, targets, stored in answers:
             meter.update(outputs, targets)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,13 +16,20 @@ from archscout.core.errors import DataError, UsageError, nearest
 from archscout.tasks import checks
 from archscout.tasks.contents import Raw
 
+if TYPE_CHECKING:
+    from archscout.tasks.heads import Head
+
 KINDS = {
     "classification": "image classification",
     "multilabel": "multi-label images",
     "regression": "image regression",
     "segmentation": "image segmentation",
+    "heads": "images with several heads",
 }
 """The kinds by the names that the parameter `kind` takes, and the registered ones of those of images."""
+
+_DIVISIBLE = 8
+"""Examples of a stratum that are enough to be in all of three splits."""
 
 UNLABELLED = 255
 """In masks, the usual value of a pixel without a class."""
@@ -38,10 +46,18 @@ class Targets:
     y: dict[str, np.ndarray]
     names: tuple[str, ...]
     strata: dict[str, np.ndarray]
+    heads: tuple[Head, ...] = ()
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers a network gives."""
+        return sum(len(head.names) for head in self.heads) or len(self.names)
 
     @property
     def strata_names(self) -> tuple[str, ...]:
-        return self.names if self.kind == "classification" else ("all",)
+        if self.kind == "classification":
+            return self.names
+        return tuple(f"stratum {number}" for number in range(1 + int(self.strata["train"].max(initial=0))))
 
     def check(self, y: Mapping[str, np.ndarray], source: str) -> None:
         """Raises `DataError` where a split lacks what every split needs."""
@@ -66,6 +82,7 @@ def read(
     unlabelled: int | None = None,
     noun: str = "image",
     nouns: str = "images",
+    heads: tuple[Head, ...] = (),
 ) -> Targets:
     """The targets of all splits, checked.
 
@@ -76,6 +93,7 @@ def read(
         kind: one of `KINDS`; told by the targets where None.
         unlabelled: of masks, the value of pixels without a class; 255 where None.
         noun, nouns: what messages call an example, and several.
+        heads: the questions, where there are several.
 
     Raises:
         UsageError: there is no such kind.
@@ -84,6 +102,8 @@ def read(
     check_kind(kind)
     kind = kind or kind_of(parts["train"].y)
     given = None if names is None or not len(names) else tuple(names)
+    if kind == "heads":
+        return _several(parts, heads, source, nouns)
     reader = {"multilabel": _multilabel, "regression": _regression, "segmentation": _segmentation}.get(kind)
     if reader is None:
         return _classes(parts, given, source, noun, nouns)
@@ -109,7 +129,10 @@ def read(
             raise DataError(f"{source} has {len(given)} names for {count} columns of targets: give one for each.")
     called = given or (("value",) if kind == "regression" and count == 1 else tuple(str(n) for n in range(count)))
     checks.class_names(called, source)
-    targets = Targets(kind, y, called, {split: np.zeros(len(values), np.int64) for split, values in y.items()})
+    strata = {split: np.zeros(len(values), np.int64) for split, values in y.items()}
+    if kind == "multilabel":
+        strata["train"] = _by_rarest_label(y["train"])
+    targets = Targets(kind, y, called, strata)
     targets.check(y, source)
     return targets
 
@@ -151,6 +174,17 @@ def _classes(parts: Mapping[str, Raw], names: tuple[str, ...] | None, source: st
     return Targets("classification", y, names, y)
 
 
+def _several(parts: Mapping[str, Raw], heads: tuple[Head, ...], source: str, nouns: str) -> Targets:
+    if not heads:
+        raise DataError(f"{source} asks one question: name arrays y_NAME, or columns label_NAME and target_NAME.")
+    for part in parts.values():
+        if len(part.y) != len(part.x):
+            raise DataError(f"{part.labels} has {len(part.y)} targets for {len(part.x)} {nouns}: give one for each.")
+    y = {split: part.y.astype(np.float64) for split, part in parts.items()}
+    names = tuple(head.name for head in heads)
+    return Targets("heads", y, names, {split: np.zeros(len(each), np.int64) for split, each in y.items()}, heads)
+
+
 def _multilabel(part: Raw, _: int) -> np.ndarray:
     y = part.y
     if y.ndim != 2 or y.dtype.kind not in "buif":
@@ -161,6 +195,20 @@ def _multilabel(part: Raw, _: int) -> np.ndarray:
             f"{part.labels} has another value than 0 and 1 in row {int(odd.argmax())}: write 1 for a label."
         )
     return y.astype(np.uint8)
+
+
+def _by_rarest_label(y: np.ndarray) -> np.ndarray:
+    """A number for each example (N x K of 0 and 1): that of its rarest label, so that each is in every drawn split.
+
+    Those that are too few to be divided are one stratum with examples that have no label.
+    """
+    counts = y.sum(0, dtype=np.int64)
+    rarest = np.where(y.astype(bool), counts, len(y) + 1).argmin(1)
+    rarest = np.where(y.any(1), rarest, y.shape[1])
+    number = np.bincount(rarest, minlength=y.shape[1] + 1)
+    rarest = np.where(number[rarest] < _DIVISIBLE, y.shape[1], rarest)
+    strata = np.unique(rarest, return_inverse=True)[1].astype(np.int64)
+    return strata if np.bincount(strata).min() >= _DIVISIBLE else np.zeros(len(y), np.int64)
 
 
 def _regression(part: Raw, _: int) -> np.ndarray:

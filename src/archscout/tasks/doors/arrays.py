@@ -20,6 +20,8 @@ from archscout.core.errors import DataError, UsageError, nearest
 from archscout.tasks.contents import Clip, Contents, Raw, Source
 from archscout.tasks.decode import file_source, shown
 from archscout.tasks.doors.archive import Archive, listed, read_npy
+from archscout.tasks.heads import Asks, Head
+from archscout.tasks.labels import numbered
 from archscout.tasks.splits import ALIASES, split_of
 
 KINDS = {
@@ -102,6 +104,12 @@ def gather(
                 f"{split} split: leave one out."
             )
     contents = Contents({})
+    questions = {} if any(kind == "y" for kind, _ in named) else _questions(others)
+    if questions:
+        answers = _answers(questions, get, source, contents)
+        others = [
+            name for name in others if name not in {each for split in questions.values() for each in split.values()}
+        ]
     if "sample_rate" in names:
         contents.rate, contents.medium = _rate(get("sample_rate"), source), "audio"
     for split in ALIASES:
@@ -111,7 +119,9 @@ def gather(
         kind = kinds[0]
         examples = named[kind, split]
         labels = named.get(("y", split))
-        if labels is None:
+        if labels is None and questions and split not in answers:
+            raise DataError(f"{source} has no array y_{_heads_of(questions)[0]}_{split}: add it.")
+        if labels is None and not questions:
             wanted = _like(examples, "y") if kind == "x" else examples.casefold().replace(kind, "y")
             raise DataError(f"{source} has no array {wanted} (it has: {listed(list(names))}): add it.")
         x: np.ndarray | Sequence[Source | Clip]
@@ -123,9 +133,8 @@ def gather(
             contents.medium = "audio"
             x = _recordings(named, split, get, source, contents.rate)
         groups = get(named["groups", split]) if ("groups", split) in named else None
-        contents.splits[split] = Raw(
-            x, get(labels), f"{shown(examples)} of {source}", f"{shown(labels)} of {source}", groups
-        )
+        y, told = (get(labels), shown(labels)) if labels is not None else (answers[split], "y")
+        contents.splits[split] = Raw(x, y, f"{shown(examples)} of {source}", f"{told} of {source}", groups)
     if "train" not in contents.splits:
         raise DataError(
             f"{source} has no array x_train (it has: {listed(list(names))}): name the images x_train and the labels "
@@ -139,6 +148,68 @@ def gather(
     if "class_names" in names:
         contents.class_names = [_text(name) for name in get("class_names").ravel().tolist()]
     return contents
+
+
+def _questions(names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Arrays `y_NAME`, `y_NAME_SPLIT` or `y_SPLIT_NAME`, by split and the name of the head."""
+    found: dict[str, dict[str, str]] = {}
+    for name in names:
+        first, *words = name.split("_")
+        if first.casefold() not in KINDS["y"] or not words:
+            continue
+        place = next((at for at in (-1, 0) if split_of(words[at])), None)
+        split = "train" if place is None else str(split_of(words.pop(place)))
+        if words:
+            found.setdefault(split, {})["_".join(words)] = name
+    return found
+
+
+def _heads_of(questions: dict[str, dict[str, str]]) -> list[str]:
+    return list(dict.fromkeys(head for split in questions.values() for head in split))
+
+
+def _answers(
+    questions: dict[str, dict[str, str]], get: Callable[[str], np.ndarray], source: str, contents: Contents
+) -> dict[str, np.ndarray]:
+    """The targets of each split, the columns of all heads side by side; what they mean is noted in the contents."""
+    answers: dict[str, list[np.ndarray]] = {split: [] for split in questions}
+    heads = []
+    for name in _heads_of(questions):
+        for split, arrays in questions.items():
+            if name not in arrays:
+                raise DataError(f"{source} has no array y_{name} of the {split} split: add it.")
+        given = {split: get(arrays[name]) for split, arrays in questions.items()}
+        for split, y in given.items():
+            if y.ndim not in (1, 2) or y.dtype.kind not in "buifUS" or len(y) == 0:
+                raise DataError(
+                    f"{questions[split][name]} of {source} is {y.dtype} of shape {y.shape}: give a class, several "
+                    "labels or numbers for each example."
+                )
+            if y.dtype.kind == "f" and not np.isfinite(y).all():
+                row = int(np.isfinite(y).reshape(len(y), -1).all(1).argmin())
+                raise DataError(f"{questions[split][name]} of {source} has no finite number in row {row}: repair it.")
+        first = next(iter(given.values()))
+        if any(y.ndim != first.ndim or y.shape[1:] != first.shape[1:] for y in given.values()):
+            raise DataError(f"the arrays y_{name} of {source} differ in their columns: make them alike.")
+        if first.dtype.kind in "US":
+            ends = np.cumsum([len(y) for y in given.values()])[:-1]
+            numbers, names = numbered([_text(value) for y in given.values() for value in y.ravel().tolist()])
+            given = dict(zip(given, np.split(numbers, ends), strict=True))
+            asks: Asks = "class"
+        elif first.ndim == 1 and all((y == np.floor(y)).all() and y.min() >= 0 for y in given.values()):
+            names, asks = [str(number) for number in range(1 + max(int(y.max()) for y in given.values()))], "class"
+        else:
+            marks = first.ndim == 2 and all(((y == 0) | (y == 1)).all() for y in given.values())
+            asks, columns = "labels" if marks else "numbers", 1 if first.ndim == 1 else first.shape[1]
+            names = [name] if columns == 1 else [str(number) for number in range(columns)]
+        heads.append(Head(name, asks, tuple(names)))
+        for split, y in given.items():
+            answers[split].append(y.reshape(len(y), -1).astype(np.float64))
+    contents.kind, contents.heads = "heads", tuple(heads)
+    for split, blocks in answers.items():
+        if len({len(block) for block in blocks}) > 1:
+            raise DataError(f"the arrays y_NAME of the {split} split of {source} differ in length: make them alike.")
+    return {split: np.concatenate(blocks, 1) for split, blocks in answers.items()}
 
 
 def _by_rows(

@@ -14,6 +14,7 @@ import math
 import stat
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from archscout.tasks import sound
 from archscout.tasks.contents import Contents, MediumName, Raw, Source
 from archscout.tasks.decode import file_source, shown
 from archscout.tasks.doors.archive import listed, regular
+from archscout.tasks.heads import Asks, Head
 from archscout.tasks.labels import numbered, text_of
 from archscout.tasks.splits import ALIASES, by_split, split_of
 
@@ -38,6 +40,9 @@ ROLES = {
     "group": ("group", "group_id", "patient", "patient_id", "subject", "subject_id"),
 }
 """What a column may be, by the names it may have."""
+
+PARTED = ("|", ";")
+"""Between several labels in one cell."""
 
 METADATA = tuple(f"metadata{suffix}" for suffix in SUFFIXES)
 
@@ -106,9 +111,8 @@ def from_columns(
     where = [f"line {line}" for line in lines] if lines is not None else [f"row {row}" for row in range(len(paths))]
     if not paths:
         raise DataError(f"{source} has no rows: an empty data set cannot be learned from.")
-    by_number = "label" not in roles
-    told = roles["target" if by_number else "label"]
-    texts = [text_of(value) for value in columns[told]]
+    questions = _questions(columns, roles, named or {})
+    texts = [" ".join(text_of(columns[question.column][row]) for question in questions) for row in range(len(paths))]
     splits = _splits(columns, roles, source, where)
     groups = [text_of(value) for value in columns[roles["group"]]] if "group" in roles else None
     contents = Contents({}, medium=_medium(paths, source, where))
@@ -120,10 +124,8 @@ def from_columns(
         picture = _picture(value, folder, f"{where[row]} of {source}")
         if isinstance(picture, tuple):
             contents.bad.append(picture)
-        elif not texts[row]:
-            contents.bad.append((f"{where[row]} of {source}", "has no target" if by_number else "has no label"))
-        elif by_number and not _is_number(texts[row]):
-            contents.bad.append((f"{where[row]} of {source}", f"has a target that is no number ('{texts[row]}')"))
+        elif fault := next(filter(None, (q.fault(text_of(columns[q.column][row])) for q in questions)), ""):
+            contents.bad.append((f"{where[row]} of {source}", fault + _of_several(questions, columns, row)))
         elif groups is not None and not groups[row]:
             contents.bad.append((f"{where[row]} of {source}", "has no group"))
         else:
@@ -142,19 +144,16 @@ def from_columns(
     if repeated:
         contents.notices.append(f"{source} lists {repeated} files more than once; each is read once.")
     readable = [row for split in rows.values() for row in split]
-    names: list[str] | None
-    if by_number:
-        values, names, contents.kind = np.asarray([float(texts[row]) for row in readable]), [told], "regression"
-    else:
-        values, names = numbered([texts[row] for row in readable])
-    number = dict(zip(readable, values.tolist(), strict=True))
+    place = {row: number for number, row in enumerate(readable)}
+    y = _answers(questions, columns, readable, contents)
+    told = " and ".join(dict.fromkeys(question.column for question in questions))
     for split, chosen in rows.items():
         if chosen:
             contents.splits[split] = Raw(
                 [sources[row] for row in chosen],
-                np.asarray([number[row] for row in chosen], np.float64 if by_number else np.int64),
+                y[[place[row] for row in chosen]],
                 source,
-                f"column '{told}' of {source}",
+                f"column{'s' * (len(questions) > 1)} '{told}' of {source}",
                 None if groups is None else np.asarray([groups[row] for row in chosen]),
             )
     if "train" not in contents.splits and not contents.bad:
@@ -162,8 +161,13 @@ def from_columns(
     if "train" not in contents.splits:
         name, reason = contents.bad[0]
         raise DataError(f"{source} has no row for training that can be read; the first: {name} {reason}.")
-    contents.class_names = names
-    unused = [str(name) for name in columns if name not in roles.values()]
+    if any(question.asks == "labels" for question in questions):
+        contents.notices.append(
+            f"column '{told}' of {source} has several labels in one cell, parted by {' or '.join(PARTED)}, and is read "
+            "so (kind=classification for one class with such a name)."
+        )
+    used = {*roles.values(), *(question.column for question in questions)}
+    unused = [str(name) for name in columns if name not in used]
     if unused:
         contents.notices.append(f"{source} has columns that are not used: {listed(unused)}.")
     return contents
@@ -176,8 +180,9 @@ def _roles(columns: Mapping[str, Sequence[Any]], source: str, named: Mapping[str
     for role, aliases in ROLES.items():
         wanted = named.get(role)
         if wanted is not None:
-            if wanted not in columns:
-                raise UsageError(f"{source} has no column '{wanted}': {nearest(str(wanted), map(str, columns))}")
+            for column in _targets(wanted, columns) if role == "target" else [wanted]:
+                if column not in columns:
+                    raise UsageError(f"{source} has no column '{column}': {nearest(str(column), map(str, columns))}")
             roles[role] = wanted
             continue
         found = [by_name[alias] for alias in aliases if alias in by_name]
@@ -188,7 +193,7 @@ def _roles(columns: Mapping[str, Sequence[Any]], source: str, named: Mapping[str
     elif "target" in roles:
         roles.pop("label", None)
     for role, what in (("path", "pictures"), ("label", "labels")):
-        if role not in roles and not (role == "label" and "target" in roles):
+        if role not in roles and not (role == "label" and ("target" in roles or _questions(columns, roles, named))):
             raise DataError(
                 f"{source} has no column of {what} (it has: {listed([str(name) for name in columns])}): name it "
                 f"'{role}', or say which with {role}=COLUMN."
@@ -221,6 +226,103 @@ def _splits(columns: Mapping[str, Sequence[Any]], roles: dict[str, str], source:
             )
         splits.append(split)
     return splits
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What a column answers: its head's name, and whether with a class, any number of labels, or a number."""
+
+    name: str
+    column: str
+    asks: Asks
+
+    def fault(self, text: str) -> str:
+        """What is wrong with an answer, as the predicate of a sentence; empty where nothing is."""
+        if self.asks == "numbers":
+            return (
+                "has no target"
+                if not text
+                else ""
+                if _is_number(text)
+                else (f"has a target that is no number ('{shown(text)}')")
+            )
+        return "" if text or self.asks == "labels" else "has no label"
+
+
+def _questions(
+    columns: Mapping[str, Sequence[Any]], roles: Mapping[str, str], named: Mapping[str, str | None]
+) -> list[_Question]:
+    """What the columns answer: one label, numbers of several columns, or a head for each of several columns."""
+    if "label" in roles:
+        column = roles["label"]
+        several = named.get("kind") in (None, "multilabel") and (
+            named.get("kind") == "multilabel" or any(_parts(text_of(value))[1:] for value in columns[column])
+        )
+        return [_Question(column, column, "labels" if several else "class")]
+    if "target" in roles:
+        return [_Question(column, column, "numbers") for column in _targets(roles["target"], columns)]
+    found = []
+    for column in columns:
+        first, _, name = str(column).partition("_")
+        if name and first.casefold() in ("label", "target"):
+            several = first.casefold() == "label" and any(_parts(text_of(value))[1:] for value in columns[column])
+            asks: Asks = "numbers" if first.casefold() == "target" else "labels" if several else "class"
+            found.append(_Question(name, column, asks))
+    return found
+
+
+def _targets(named: str, columns: Mapping[str, Sequence[Any]]) -> list[str]:
+    """One column, or several with a plus between them."""
+    return [named] if named in columns else named.split("+")
+
+
+def _parts(text: str) -> list[str]:
+    """The labels of a cell.
+
+    >>> _parts("cat|dog; cow"), _parts("cat"), _parts("")
+    (['cat', 'dog', 'cow'], ['cat'], [])
+    """
+    for sign in PARTED:
+        text = text.replace(sign, PARTED[0])
+    return [part.strip() for part in text.split(PARTED[0]) if part.strip()]
+
+
+def _of_several(questions: Sequence[_Question], columns: Mapping[str, Sequence[Any]], row: int) -> str:
+    """Which column a fault lies in, where there are several."""
+    if len(questions) == 1:
+        return ""
+    column = next(q.column for q in questions if q.fault(text_of(columns[q.column][row])))
+    return f" in column '{shown(column)}'"
+
+
+def _answers(
+    questions: Sequence[_Question], columns: Mapping[str, Sequence[Any]], rows: Sequence[int], contents: Contents
+) -> np.ndarray:
+    """The targets of some rows: N, or N x K; what they mean is noted in the contents."""
+    blocks: list[np.ndarray] = []
+    names: list[list[str]] = []
+    for question in questions:
+        texts = [text_of(columns[question.column][row]) for row in rows]
+        if question.asks == "numbers":
+            blocks.append(np.asarray([float(text) for text in texts])[:, None])
+            names.append([question.name])
+        elif question.asks == "labels":
+            known = sorted({part for text in texts for part in _parts(text)})
+            marks = [[name in _parts(text) for name in known] for text in texts]
+            blocks.append(np.asarray(marks, np.float64).reshape(len(texts), len(known)))
+            names.append(known)
+        else:
+            numbers, called = numbered(texts)
+            blocks.append(numbers[:, None])
+            names.append(called)
+    if len(questions) > 1 and any(question.asks != "numbers" for question in questions):
+        contents.kind = "heads"
+        contents.heads = tuple(Head(q.name, q.asks, tuple(called)) for q, called in zip(questions, names, strict=True))
+        return np.concatenate([block.astype(np.float64) for block in blocks], 1)
+    contents.class_names = [name for called in names for name in called]
+    contents.kind = {"numbers": "regression", "labels": "multilabel", "class": None}[questions[0].asks]
+    y = np.concatenate(blocks, 1)
+    return y if questions[0].asks == "labels" or len(questions) > 1 else y[:, 0]
 
 
 def _medium(paths: Sequence[Any], source: str, where: Sequence[str]) -> MediumName:

@@ -84,10 +84,37 @@ class Medium(ABC):
     def fields(self, targets: Targets, data: Mapping[str, Split], encoded: bool) -> dict[str, Any]:
         """The fields of the task that are the medium's own, `input_shape` among them."""
 
-    def task(self, targets: Targets, data: Mapping[str, Split], *, encoded: bool, **common: Any) -> Any:
-        """The task of these targets; `encoded` says whether examples were decoded here."""
+    def task(
+        self, targets: Targets, data: Mapping[str, Split], *, encoded: bool, balance: bool = False, **common: Any
+    ) -> Any:
+        """The task of these targets.
+
+        Args:
+            targets: and what they are.
+            data: the splits.
+            encoded: whether examples were decoded here.
+            balance: whether all classes weigh alike in the loss, however rare they are.
+            common: further fields of the task.
+
+        Raises `UsageError` where there is no such task.
+        """
         make = registry.factory("kind", self.kind(targets.kind))
+        more: dict[str, Any] = {"heads": targets.heads} if targets.heads else {}
+        if balance:
+            if targets.kind != "classification":
+                raise UsageError(f"balance=true weighs classes, and {self.source} has targets of kind {targets.kind}.")
+            more["class_weights"] = balanced(data["train"].y, len(targets.names))
         return make(
-            outputs=len(targets.names), class_names=targets.names, **data, **self.fields(targets, data, encoded),
-            **common,
+            outputs=targets.outputs, class_names=targets.names, **data, **self.fields(targets, data, encoded),
+            **more, **common,
         )  # fmt: skip
+
+
+def balanced(y: np.ndarray, classes: int) -> tuple[float, ...]:
+    """Weights of classes that make the sum over the examples of each the same, and 1 in the mean over the examples.
+
+    >>> balanced(np.asarray([0, 0, 0, 1]), 2)
+    (0.6666666666666666, 2.0)
+    """
+    counts = np.bincount(y, minlength=classes)
+    return tuple((len(y) / (classes * counts)).tolist())
