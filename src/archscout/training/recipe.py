@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,8 +21,11 @@ _OPTIONS = {
     "fit_on": ("train", "train+valid"),
     "precision": ("auto", "float32", "bfloat16"),
     "layout": ("auto", "contiguous", "channels_last"),
+    "sparsity_rule": ("sr_ste", "ste", "one_shot"),
 }
 
+
+_PATTERN = re.compile(r"(\d{1,4}):(\d{1,4})")
 
 _NOT_NEGATIVE = (
     "learning_rate", "sgd_learning_rate", "momentum", "weight_decay", "warmup_epochs", "label_smoothing",
@@ -56,6 +60,8 @@ class Recipe:
         precision: what operators compute in: `float32`, `bfloat16` (weights and optimiser stay in single precision) or
             `auto`, the faster one on this machine (`archscout.training.speed`).
         layout: of feature maps in memory: `contiguous`, `channels_last` or `auto`, the faster one.
+        sparsity: `N:M`: of every M weights N stay (`archscout.training.sparsity`); "" for all.
+        sparsity_rule: how they are chosen: `sr_ste`, `ste` or `one_shot`.
     """
 
     epochs: int
@@ -76,6 +82,8 @@ class Recipe:
     fit_on: Literal["train", "train+valid"] = "train"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     layout: Literal["auto", "contiguous", "channels_last"] = "auto"
+    sparsity: str = ""
+    sparsity_rule: Literal["sr_ste", "ste", "one_shot"] = "sr_ste"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
@@ -92,6 +100,8 @@ class Recipe:
         for name, least in (("smaller_side", 0.1), ("smaller_epochs", 0.0)):
             if not least <= getattr(self, name) <= 1:
                 raise UsageError(f"the {name} of a training must be from {least:g} to 1, not {getattr(self, name)!r}.")
+        if self.sparsity:
+            sparsity_of(self.sparsity)
         for name, options in _OPTIONS.items():
             value = getattr(self, name)
             if value not in options:
@@ -130,6 +140,21 @@ class Recipe:
         along = (step + 1 - warmup) / (total + 1 - warmup)
         left = 0.5 * (1 + math.cos(math.pi * along)) if self.schedule == "cosine" else 1 - along
         return self.learning_rate * left
+
+
+def sparsity_of(text: str) -> tuple[int, int]:
+    """N and M of `N:M`. Raises `UsageError` where it is none, or N is not below M.
+
+    >>> sparsity_of("2:4")
+    (2, 4)
+    """
+    match = _PATTERN.fullmatch(text)
+    if match is None:
+        raise UsageError(f"'{text}' is no sparsity: write N:M, as 2:4 for two weights of every four.")
+    n, m = int(match.group(1)), int(match.group(2))
+    if not 1 <= n < m:
+        raise UsageError(f"sparsity {text} keeps {n} of every {m} weights: N must be at least 1 and below M.")
+    return n, m
 
 
 def default_epochs(task: Task) -> int:

@@ -51,6 +51,12 @@ def muon(task: Task, epochs: int) -> Recipe:
     return dataclasses.replace(sgd(task, epochs), optimizer="muon", learning_rate=0.1, sgd_learning_rate=0.1)
 
 
+@register("recipe", "sparse")
+def sparse(task: Task, epochs: int) -> Recipe:
+    """SGD with two of every four weights, chosen anew in every step (SR-STE)."""
+    return dataclasses.replace(sgd(task, epochs), sparsity="2:4")
+
+
 @register("recipe", "finetune")
 def finetune(task: Task, epochs: int) -> Recipe:
     """For a network that was trained before: a tenth of the learning rate, so that what it knows is kept."""

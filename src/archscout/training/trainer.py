@@ -31,6 +31,8 @@ from archscout.training.course import Row as Row
 from archscout.training.objective import Objective, Step
 from archscout.training.recipe import Recipe as Recipe
 from archscout.training.recipe import default_epochs as default_epochs
+from archscout.training.recipe import sparsity_of
+from archscout.training.sparsity import Sparsity
 from archscout.training.speed import Mode, choose, fast_layout, laid_out
 
 EVALUATION_BATCH = 512
@@ -71,6 +73,9 @@ def train(
     """
     started = time.perf_counter()
     objective = objective or Objective()
+    if recipe.sparsity:
+        sparsity = Sparsity(*sparsity_of(recipe.sparsity), rule=recipe.sparsity_rule)
+        objective = Objective(*objective.terms, sparsity, task_weight=objective.task_weight)
     path = None if folder is None else folder / CHECKPOINT
     checkpoint = None if path is None else checkpoints.read(path, device)
     network.to(device)
