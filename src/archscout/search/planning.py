@@ -149,7 +149,8 @@ def _decide(run: SearchRun, candidates: Sequence[tuple[str, str, Architecture]],
     if left < 1.5 * quickest:
         needed = math.ceil(run.clock.elapsed() + run.reserve + 3 * quickest)
         raise BudgetTooSmall(
-            f"a budget of {run.budget} does not pay for one trained network (an epoch takes {quickest:.1f} s here): "
+            f"a budget of {run.budget} does not pay for one trained network (an epoch takes {quickest:.2g} s here, and "
+            f"{run.clock.elapsed():.1f} s went into what comes before): "
             f"give at least {needed}s, or less data."
         )
     ranking = [i for i in ranked() if i in seconds or i not in tried]
