@@ -178,8 +178,8 @@ def rule(data: Data, network: Network, epochs: float) -> float:
     gets fewer loses more than its size gains. Deep ones need more of them.
     """
     full = min(MOST, max(FEWEST, PASSES / max(1, data.examples)))
-    enough = 0.6 * full * math.sqrt(max(1.0, network.layers / SHALLOW))
-    return math.log(network.macs / data.side**2 + 1) - 3.0 * max(0.0, math.log(enough / epochs))
+    enough = 0.3 * full * math.sqrt(max(1.0, network.layers / SHALLOW))
+    return math.log(network.macs / data.side**2 + 1) - 2.0 * max(0.0, math.log(enough / epochs))
 
 
 def records_of(space: Space, task: Task, trials: Iterable[Trial]) -> list[Record]:
