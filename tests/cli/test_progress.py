@@ -48,6 +48,20 @@ def test_in_a_terminal_there_is_a_bar_on_stderr_alone() -> None:
     assert "1:02 left" in shown
 
 
+def test_time_left_goes_on_while_nothing_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    bar = Bar()
+    bar.update("final training", 0, 1, None, 90.0)
+    (task,), column = bar.bar.tasks, bar.bar.columns[-1]
+    now = task.fields["until"] - 90.0
+    for passed, shown in ((0.0, "1:30 left"), (28.0, "1:02 left"), (200.0, "0:00 left")):
+        monkeypatch.setattr("archscout.cli.progress.time.monotonic", lambda passed=passed: now + passed)
+        assert str(column.render(task)) == shown
+    bar.update("finish", 0, None, None, None)
+    assert str(column.render(bar.bar.tasks[0])) == ""
+    bar.close()
+
+
 def test_a_bar_without_a_total_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     bar = Bar()

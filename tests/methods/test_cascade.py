@@ -90,6 +90,25 @@ def make_run(folder, seed, trials):
     return run
 
 
+class Made(dict):
+    """A table with a value for whatever is asked."""
+
+    def __missing__(self, text):
+        return (float(zlib.crc32(text.encode()) % 40), float(zlib.crc32(text.encode()) % 50))
+
+
+@pytest.mark.parametrize("trials", [1, 2, 3, 4, 9])
+def test_a_few_trainings_end_with_a_full_one(trials, tmp_path, monkeypatch):
+    """Three trials of 27 epochs were three trainings of 3, and the network of 3 epochs the result."""
+    monkeypatch.setattr(Published, "table", Made())
+    run = make_run(tmp_path, 0, trials)
+    ranked = Cascade(scores="conv_count").search(run)
+    paid = [row.fidelity for row in run.store.trials("r") if row.estimator == "published"]
+    assert len(paid) == trials
+    assert ranked[0].fidelity == FULL
+    assert paid.count(FULL) >= 1
+
+
 def search(folder, method, seed, trials):
     folder.mkdir()
     run = make_run(folder, seed, trials)

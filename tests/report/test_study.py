@@ -47,6 +47,29 @@ def test_the_winner_map_is_a_picture_with_a_field_a_budget(rows):
         assert field[2].text == f"{entry['kendall']:.3f}" + ("" if clear else " ~")
 
 
+def test_nothing_of_the_winner_map_is_cut_at_the_edge(rows):
+    """With one size of training sets, the caption was wider than the picture."""
+    long = "random_forest:encoding=plain,scores=naswot+synflow+params+macs,tune=30,features=all"
+    one = [{**entry, "winner": long} for entry in winners(rows) if not entry["train"]]
+    root = ElementTree.fromstring(winner_map(one, {long: "#0b7a6d"}))
+    width = float(root.get("width"))
+    texts = [text for text in root.iter("{http://www.w3.org/2000/svg}text") if text.get("text-anchor") == "start"]
+    assert {long} < {text.text for text in texts}
+    for text in texts:  # 7 pixels a letter is wide, for a typeface of 13
+        assert float(text.get("x")) + 7 * len(text.text) < width
+
+
+def test_tables_are_as_narrow_as_the_page(rows, tmp_path):
+    """All columns beside each other were cut at the right edge."""
+    about = {"table": "made", "metric": "valid", "repeats": 6}
+    page = write_estimators(tmp_path, about=about, entries=summary(rows), winners=winners(rows), version="1")
+    tables = page.read_text(encoding="utf-8").split('<table class="numbers">')[1:]
+    heads = [table.split("</thead>")[0].count("<th ") for table in tables]
+    assert len(heads) == 4
+    assert max(heads) <= 8  # of "0.123 [0.101, 0.145]" each, beside the name
+    assert all(table.count(EVIL.split("<")[0]) for table in tables)
+
+
 def test_what_learns_is_a_line_with_a_band_and_what_does_not_is_level(rows):
     figure = quality(summary(rows), {EVIL: "#0b7a6d", "score": "#c2571a"}, "kendall").figure
     band, line, level = figure.data

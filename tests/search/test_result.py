@@ -29,6 +29,25 @@ def test_a_share_is_said_in_percent(tmp_path: Path) -> None:
     assert "7 trained, 2 rejected for their cost, 1 failed" in found.summary()
 
 
+def test_what_was_scored_is_not_said_to_be_trained(tmp_path: Path) -> None:
+    said = result(tmp_path, trials=20, trained=8, estimator="naswot").summary()
+    assert "20 judged by 'naswot', 8 trained, 2 rejected for their cost" in said
+    assert "20 trained" in result(tmp_path, trials=20, trained=20, estimator="trained:recipe=sgd").summary()
+
+
+def test_numbers_are_never_written_in_powers_of_ten(tmp_path: Path) -> None:
+    costs = {"params": 50820, "macs": 72_370_000, "latency_ms": 0.841234, "peak_memory_bytes": 49152.0}
+    said = result(tmp_path, costs=costs).summary()
+    assert "params 50,820, macs 72,370,000, latency_ms 0.8412, peak_memory_bytes 49,152" in said
+
+
+def test_one_epoch_is_an_epoch(tmp_path: Path) -> None:
+    training = {"epochs": 1, "planned_epochs": 1, "examples": 1077, "short": True, "advised_epochs": 150}
+    assert "trained for 1 epoch on 1,077 examples: a short training (about 150 epochs pay)" in (
+        result(tmp_path, training=training).summary()
+    )
+
+
 def test_an_error_is_said_in_its_unit(tmp_path: Path) -> None:
     metric = Metric("mean_error", "lower", "mm", 3)
     values = {"valid_mean_error": 12.3456, "test_mean_error": None}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from archscout.core.errors import ArchscoutError
+from archscout.core.written import significant
 
 
 class Stopped(ArchscoutError):  # noqa: N818 - the user's wish, not a fault
@@ -88,7 +89,7 @@ def number(value: float) -> str:
     """
     if not math.isfinite(value):
         return "undefined"
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
+    return significant(value, 4)
 
 
 @contextlib.contextmanager

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+import time
 
 from archscout.cli.output import say
 from archscout.core.progress import Progress
+from archscout.core.written import significant
 
 
 def progress() -> Progress:
@@ -38,8 +40,15 @@ class Bar:
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, SpinnerColumn, TextColumn
+        from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TextColumn
         from rich.progress import Progress as RichProgress
+        from rich.text import Text
+
+        class Countdown(ProgressColumn):
+            """Time left, which goes on while nothing is reported: a single training may take minutes."""
+
+            def render(self, task: Task) -> Text:
+                return Text(left_at(task.fields["until"], time.monotonic()), style="cyan")
 
         self.bar = RichProgress(
             SpinnerColumn(),
@@ -47,12 +56,12 @@ class Bar:
             BarColumn(),
             TextColumn("{task.fields[count]}"),
             TextColumn("{task.fields[best]}", style="green"),
-            TextColumn("{task.fields[left]}", style="cyan"),
+            Countdown(),
             console=Console(stderr=True),
             transient=True,
             redirect_stdout=False,
         )
-        self.task = self.bar.add_task("starting", total=None, count="", best="", left="")
+        self.task = self.bar.add_task("starting", total=None, count="", best="", until=None)
         self.bar.start()
 
     def say(self, text: str) -> None:
@@ -69,7 +78,7 @@ class Bar:
             total=total,
             count=count,
             best=_best(best),
-            left=_left(seconds_left),
+            until=None if seconds_left is None else time.monotonic() + seconds_left,
         )
 
     def close(self) -> None:
@@ -77,7 +86,16 @@ class Bar:
 
 
 def _best(best: float | None) -> str:
-    return "" if best is None else f"best {best:.4g}"
+    return "" if best is None else f"best {significant(best, 4)}"
+
+
+def left_at(until: float | None, now: float) -> str:
+    """Time left at a moment of the clock by which the end is expected at `until`.
+
+    >>> left_at(1000.0, 925.0), left_at(1000.0, 1003.0), left_at(None, 0.0)
+    ('1:15 left', '0:00 left', '')
+    """
+    return "" if until is None else _left(until - now)
 
 
 def _left(seconds: float | None) -> str:

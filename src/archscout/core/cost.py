@@ -13,6 +13,7 @@ from archscout.core import options
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError
 from archscout.core.estimator import Setting
+from archscout.core.written import significant
 
 _QUANTITY = re.compile(r"((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\s*([A-Za-zµ]*)")
 
@@ -98,7 +99,7 @@ class Constraint:
     limit: float
 
     def __str__(self) -> str:
-        return f"{self.key} <= {self.limit:g}"
+        return f"{self.key} <= {significant(self.limit, 6)}"
 
 
 def meets(costs: Mapping[str, float], constraints: Sequence[Constraint], margins: Mapping[str, float]) -> bool:

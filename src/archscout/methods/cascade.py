@@ -123,6 +123,12 @@ class Cascade(Method):
             return run.trials_left() * (share / epochs) / sum(s / e for e, s in rest)
         return affordable(run, epochs, run.seconds_left() * share / sum(s for _, s in rest))
 
+    def _planned(self, run: Run, stages: Sequence[Stage], place: int, factor: float) -> int:
+        """How many a stage trains. Of few trials, one is kept for the last stage: full training."""
+        count = max(1, round(self._count(run, stages, place) * factor))
+        left = run.trials_left()
+        return count if place == len(stages) - 1 or math.isinf(left) else max(0, min(count, int(left) - 1))
+
     def _climb(self, run: Run, pool: Pool, ladder: Ladder, stages: Sequence[Stage], bracket: int) -> None:
         """Once up the ladder: new candidates on the lowest rung, the best that have not gone on to each next one."""
         lowest = stages[0][0]
@@ -130,10 +136,12 @@ class Cascade(Method):
         told: float | None = None
         for place, (epochs, _) in enumerate(stages):
             sharp = 1.0 if epochs == lowest else sharpness(told)
-            planned = partial(lambda at, factor: round(self._count(run, stages, at) * factor), place, sharp)
-            count = max(1, run.decide(f"bracket {bracket} stage {place}", planned))
+            planned = partial(self._planned, run, stages, place, sharp)
+            count = run.decide(f"bracket {bracket} stage {place}", planned)
             rung = ladder[epochs]
-            if epochs == lowest:
+            if not count:
+                continue
+            if epochs == lowest or not below:
                 chosen = pool.choose(rung, min(count, len(pool)), run.rng("choose", bracket, place))
             else:
                 done = {trial.canonical for trial in rung}

@@ -103,6 +103,12 @@ def level_name(estimator: str, fidelity: float | None, full: int | None = None) 
     return f"full training ({epochs})" if fidelity == full else f"{epochs} of training"
 
 
+def full_epochs(report: Mapping[str, Any]) -> int | None:
+    """Epochs of a full training in this search; the winner's own may be fewer, or more."""
+    full: int | None = report.get("full_epochs", report.get("epochs"))
+    return full
+
+
 def rung_name(text: str, full: int | None = None) -> str:
     """A rung as notes write it (`trained@6`, `naswot`), in words.
 
@@ -190,7 +196,7 @@ def networks(trials: Sequence[TrialLike], report: Mapping[str, Any], estimator: 
 
     Finalists and the winner get their costs as they were measured again, and where no trial is at hand, their value.
     """
-    full = report.get("epochs")
+    full = full_epochs(report)
     found: dict[str, Network] = {}
     by_text: dict[str, Network] = {}
     for trial in trials:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from archscout.core.metric import Metric
+from archscout.core.written import significant as significant
 
 NARROW = "\u202f"
 """The narrow space between a number and its unit, at which no line breaks."""
@@ -73,19 +74,6 @@ def cost_text(key: str, value: Any) -> str:
     if unit == "bytes":
         return size(number)
     return f"{significant(number)}{NARROW}{unit}" if unit else significant(number)
-
-
-def significant(value: float, digits: int = 3) -> str:
-    """A number with three (or `digits`) digits that matter, and no more zeros than needed.
-
-    >>> significant(12345.6), significant(0.00123456), significant(2.0)
-    ('12,346', '0.00123', '2')
-    """
-    if value == 0:
-        return "0"
-    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    text = f"{value:,.{min(decimals, 12)}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def big(value: float) -> str:

@@ -58,7 +58,7 @@ class View:
         ordered = sorted(trials, key=lambda trial: trial.number)
         estimator = candidates.main_estimator(ordered, report)
         workers = int(finite((report.get("conditions") or {}).get("workers")) or 1)
-        course = candidates.course(ordered, estimator, workers=workers, full=report.get("epochs"))
+        course = candidates.course(ordered, estimator, workers=workers, full=candidates.full_epochs(report))
         networks = candidates.networks(ordered, report, estimator)
         return cls(report, ordered, estimator, candidates.metric_of(report), course, networks)
 
@@ -184,7 +184,7 @@ def _right(confusion: Sequence[Sequence[int]]) -> tuple[int, int]:
 
 def search(view: View) -> dict[str, Any]:
     """The course of the search, and its phases as a table."""
-    full = view.report.get("epochs")
+    full = candidates.full_epochs(view.report)
     rows = [
         {
             "phase": phase.name,
@@ -301,7 +301,7 @@ def rungs(view: View) -> dict[str, Any] | None:
     rows = [row for row in notes if isinstance(row, Mapping)] if isinstance(notes, list) else []
     if not rows:
         return None
-    full = view.report.get("epochs")
+    full = candidates.full_epochs(view.report)
     table = []
     for row in rows:
         low, high = finite(row.get("low")), finite(row.get("high"))
@@ -498,7 +498,7 @@ def conditions(view: View) -> list[tuple[str, str]]:
         ("Budget", report.get("budget")),
         ("Objectives", ", ".join(str(o) for o in report.get("objectives") or [])),
         ("Seed", report.get("seed")),
-        ("Epochs of full training", report.get("epochs")),
+        ("Epochs of full training", candidates.full_epochs(report)),
     ]
     names = {"cpu": "Processor", "torch": "PyTorch"}
     rows += [(names.get(k, str(k).capitalize()), v) for k, v in (report.get("conditions") or {}).items()]

@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
 from archscout.core.files import write_text
+from archscout.core.written import significant
 from archscout.report.figures import DARK, LIGHT, Figure, clean, plain_axes
 from archscout.report.page import as_json, inert, only_these_scripts
 from archscout.study.metrics import LOWER
@@ -26,10 +27,22 @@ COLOURS = (
 
 BANDS = "Bands: 95 % intervals of the mean over repeats."
 
-HEADS = (
-    "kendall", "sparse_kendall", "spearman", "pearson", "precision@10", "ndcg@10", "regret@10", "rank@10", "mae",
-    "rmse", "undefined", "trained", "simulated_seconds", "fit_seconds", "query_seconds", "queries",
-)  # fmt: skip
+Table = tuple[str, tuple[str, ...]]
+"""A title, and the columns beside those that say what a row is of. No more than fit beside each other on a page."""
+
+OF_ESTIMATORS: tuple[Table, ...] = (
+    ("Rank correlation", ("kendall", "sparse_kendall", "spearman", "pearson", "p_against_best")),
+    ("The best", ("precision@10", "ndcg@10", "regret@10", "rank@10")),
+    ("Errors", ("mae", "rmse", "undefined", "queries")),
+    ("What it takes", ("trained", "simulated_seconds", "fit_seconds", "query_seconds")),
+)
+OF_SEARCHES: tuple[Table, ...] = (
+    ("Regret", ("regret", "mean_regret", "p_against_best")),
+    ("What it takes", ("to_optimum", "found", "evaluations", "seconds")),
+)
+
+_LETTER = 7.6
+"""Pixels of a letter of the winner map, in the widest of the usual typefaces."""
 
 Entry = Mapping[str, Any]
 
@@ -49,7 +62,8 @@ def write_estimators(
         lead=f"What each tells of networks that it has not seen: {about['metric']}, {about['repeats']} repeats.",
         figures=figures,
         picture=Markup(picture),  # noqa: S704 - made here, its texts escaped
-        heads=("estimator", "train", "epochs", *HEADS, "p_against_best"),
+        keys=("estimator", "train", "epochs"),
+        tables=OF_ESTIMATORS,
         rows=entries,
         about=about,
         version=version,
@@ -63,7 +77,6 @@ def write_strategies(folder: Path, *, about: Mapping[str, Any], entries: Sequenc
     for key, title in (("regret_after", "trainings"), ("regret_at", "simulated seconds")):
         if any(len(entry["curves"][key][0]) for entry in entries):
             figures.append((key, regret(entries, colour, key, title), BANDS))
-    heads = ("estimator", "regret", "mean_regret", "to_optimum", "found", "evaluations", "seconds", "p_against_best")
     return _write(
         folder,
         title=f"{len(entries)} searches of {about['table']}",
@@ -71,7 +84,8 @@ def write_strategies(folder: Path, *, about: Mapping[str, Any], entries: Sequenc
         f"{about['repeats']} repeats.",
         figures=figures,
         picture=None,
-        heads=heads,
+        keys=("estimator",),
+        tables=OF_SEARCHES,
         rows=entries,
         about=about,
         version=version,
@@ -132,7 +146,9 @@ def winner_map(winners: Sequence[Entry], colour: Mapping[str, str]) -> str:
     sizes, epochs = (sorted({entry[key] for entry in winners}) for key in ("train", "epochs"))
     wide, high, left, top = 104, 46, 118, 16
     shown = list(dict.fromkeys(entry["winner"] for entry in winners))
-    width, bottom = left + wide * len(sizes) + 12, top + high * len(epochs)
+    note = "networks learned from; ~ the second is as good (p above 0.05)"
+    longest = max(_LETTER * len(note), *(22 + _LETTER * len(name) for name in shown))
+    width, bottom = left + math.ceil(max(wide * len(sizes), longest)) + 12, top + high * len(epochs)
     height = bottom + 64 + 22 * len(shown)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
@@ -154,7 +170,6 @@ def winner_map(winners: Sequence[Entry], colour: Mapping[str, str]) -> str:
     for place, count in enumerate(epochs):
         label = f"{count} epochs" if count else "no training"
         parts.append(text.format(left - 8, bottom - high * (place + 0.5) + 4, "end", "currentColor", label))
-    note = "networks learned from; ~ the second is as good (p above 0.05)"
     parts.append(text.format(left, bottom + 40, "start", "currentColor", note))
     for place, name in enumerate(shown):
         y = bottom + 56 + 22 * place
@@ -171,7 +186,9 @@ def _band(figure: go.Figure, xs: Any, low: Any, high: Any, colour: str) -> None:
     )  # fmt: skip
 
 
-def _write(folder: Path, *, rows: Sequence[Entry], heads: Sequence[str], version: str, **page: Any) -> Path:
+def _write(
+    folder: Path, *, rows: Sequence[Entry], keys: Sequence[str], tables: Sequence[Table], version: str, **page: Any
+) -> Path:
     environment = Environment(
         loader=PackageLoader("archscout.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
@@ -179,8 +196,10 @@ def _write(folder: Path, *, rows: Sequence[Entry], heads: Sequence[str], version
     script = environment.loader.get_source(environment, "page.js")[0]  # type: ignore[union-attr]
     plotly = get_plotlyjs()
     text = environment.get_template("study.html.jinja").render(
-        heads=heads,
-        rows=[[_shown(row, head) for head in heads] for row in rows],
+        tables=[
+            (title, (*keys, *heads), [[_shown(row, head) for head in (*keys, *heads)] for row in rows])
+            for title, heads in tables
+        ],
         light=LIGHT,
         dark=DARK,
         colours=inert(json.dumps({LIGHT[name]: DARK[name] for name in LIGHT})),
@@ -203,8 +222,8 @@ def _shown(row: Entry, head: str) -> str:
         return value
     if value is None or math.isnan(value):
         return ""
-    text = f"{value:,.0f}" if float(value).is_integer() else f"{value:.3g}" if abs(value) < 10 else f"{value:,.1f}"
+    text = f"{value:,.0f}" if float(value).is_integer() else significant(value) if abs(value) < 10 else f"{value:,.1f}"
     low, high = row.get(f"{head}_low"), row.get(f"{head}_high")
     if low is None or high is None or low == high or head in ("trained", "queries"):
         return text
-    return f"{text} [{low:.3g}, {high:.3g}]"
+    return f"{text} [{significant(low)}, {significant(high)}]"

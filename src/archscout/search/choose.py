@@ -13,6 +13,7 @@ from archscout.core.errors import ArchscoutError, reason_of
 from archscout.core.estimator import TRAINING, is_training
 from archscout.core.registry import create
 from archscout.core.trial import Trial
+from archscout.core.written import significant
 from archscout.estimators.final import FINAL
 from archscout.search import elsewhere
 from archscout.search.run import SearchRun
@@ -92,7 +93,7 @@ def choose(
         closest = min(finalists, key=lambda f: max(f["costs"][c.key] / c.limit for c in run.constraints))
         raise ArchscoutError(
             f"none of {len(finalists)} trained networks keeps {limits} when measured again; the closest has "
-            + ", ".join(f"{c.key} = {closest['costs'][c.key]:.4g}" for c in run.constraints)
+            + ", ".join(f"{c.key} = {significant(closest['costs'][c.key], 4)}" for c in run.constraints)
             + (": raise the limit, or repeat on a quieter machine." if not times else ": search under a lower limit.")
         )
     wanted = [cost for cost in map(named_cost, REPORTED) if cost.key not in found]
@@ -125,11 +126,16 @@ def no_network(run: SearchRun) -> str:
 
 
 def counts(run: SearchRun) -> dict[str, Any]:
-    """How many trials a run has, how many of them failed, and for which reasons."""
+    """How many trials a run has (of the estimator that is believed in the end), how many networks were trained and
+    looked at, how many trials failed, and for which reasons.
+    """
     rows = run.store.trials(run.name)
     failed = Counter(row.reason for row in rows if row.status == "failed")
     return {
         "trials": sum(row.estimator == run.estimator and row.phase != "calibration" for row in rows),
+        "trained": len(
+            {row.canonical for row in rows if row.status == "completed" and row.curve and row.phase != "calibration"}
+        ),
         "scored": len({row.canonical for row in rows}),
         "failed_trials": sum(failed.values()),
         "failures": [{"reason": reason, "count": count} for reason, count in failed.most_common(5)],

@@ -12,6 +12,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.cost import Constraint, meets
 from archscout.core.errors import UsageError
 from archscout.core.space import Space, take
+from archscout.core.written import significant
 from archscout.costs.book import CostBook
 
 _EXACT_SAMPLE, _MEASURED_SAMPLE = 200, 48
@@ -67,7 +68,7 @@ def check(
         )
         if not meets(nearest, constraints, margins):
             limits = ", ".join(str(constraint) for constraint in constraints)
-            found = ", ".join(f"{c.key} = {nearest[c.key]:.4g}" for c in constraints)
+            found = ", ".join(f"{c.key} = {significant(nearest[c.key], 4)}" for c in constraints)
             slack = " (a measured limit needs 5 % of room)" if min(margins.values()) < 1 else ""
             slack += " (a prediction counts with the upper end of its 90 % interval)" if _predicted(constraints) else ""
             raise UsageError(

@@ -107,6 +107,7 @@ def deliver(ending: Ending, candidates: Sequence[Trial], folder: Path) -> Result
         "constraints": [{"name": c.cost, "key": c.key, "limit": c.limit} for c in run.constraints],
         "budget": str(ending.budget),
         "epochs": winner.extra.get("epochs", winner.fidelity),
+        "full_epochs": run.epochs,
         "training": (training := training_summary(run, winner)),
         "conditions": dict(ending.conditions),
         "finalists": finalists,

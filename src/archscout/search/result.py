@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from archscout.core.errors import DataError, UsageError
+from archscout.core.estimator import TRAINING, is_training
 from archscout.core.files import read_json
 from archscout.core.metric import Metric
+from archscout.core.written import counted, significant
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,9 @@ class Result:
             + (
                 f", {metric.text(tested)} on test" if (tested := self.metrics.get(f"test_{metric}")) is not None else ""
             ),
-            ", ".join(f"{key} {value:,.4g}" for key, value in costs.items()),
+            ", ".join(f"{key} {significant(value, 4)}" for key, value in costs.items()),
             *self._training(),
-            f"{self.metrics['trials']} trained, {self.metrics['rejected']} rejected for their cost, "
+            f"{self._evaluated()}, {self.metrics['rejected']} rejected for their cost, "
             f"{self.metrics['failed_trials']} failed, in {self.metrics['seconds']['total']:.0f} s",
             *self._quantised(),
             *self._missing(),
@@ -67,6 +69,13 @@ class Result:
             + ", ".join(file for file in ("network.onnx", "network.safetensors", "report.html") if file not in missing),
         ]
         return "\n".join([*lines, *self._predicted()])
+
+    def _evaluated(self) -> str:
+        """How many networks were judged, and how many of them by training."""
+        estimator, trained = str(self.metrics.get("estimator", TRAINING)), self.metrics.get("trained")
+        if is_training(estimator) or trained is None:
+            return f"{self.metrics['trials']} trained"
+        return f"{self.metrics['trials']} judged by '{estimator}', {trained} trained"
 
     def _missing(self) -> list[str]:
         """What the network cannot do, and the result therefore has not."""
@@ -93,11 +102,13 @@ class Result:
         training = self.metrics.get("training")
         if not training:
             return []
-        line = f"trained for {training['epochs']} epochs on {training['examples']:,} examples"
+        epochs, examples = counted(training["epochs"], "epoch"), counted(training["examples"], "example")
+        line = f"trained for {epochs} on {examples}"
         if training["epochs"] != training["planned_epochs"]:
             line += f" ({training['planned_epochs']} were planned)"
         if training["short"]:
-            line += f": a short training (about {training['advised_epochs']} pay), more time will find a better network"
+            enough = counted(training["advised_epochs"], "epoch")
+            line += f": a short training (about {enough} pay), more time will find a better network"
         return [line]
 
     def _predicted(self) -> list[str]:
@@ -109,7 +120,7 @@ class Result:
                 lines.append(f"{key} is not to be trusted: {untrusted(details)}; 'archscout measure' measures it again")
             if not details.get("predicted"):
                 continue
-            line = f"{key} is predicted, not measured (19 times in 20 at most {details['high']:.4g})"
+            line = f"{key} is predicted, not measured (19 times in 20 at most {significant(details['high'], 4)})"
             if key in waiting:
                 there = waiting[key]
                 line += (
@@ -122,16 +133,16 @@ class Result:
     def _simulated(self) -> str:
         found = self.metrics
         seconds = found["simulated_seconds"]
-        hours = "" if seconds is None else f", {seconds / 3600:.4g} simulated hours"
+        hours = "" if seconds is None else f", {significant(seconds / 3600, 4)} simulated hours"
         shown = {"params", "macs", *(constraint["key"] for constraint in found["constraints"])}
         values = {key: value for key, value in found.items() if key.startswith(("train_", "valid_", "test_"))}
         values |= {key: value for key, value in found["costs"].items() if key in shown}
         return "\n".join(
             [
                 found["architecture"],
-                f"simulated on table {found['table']}: {found['metric']} {found['value']:.6g}, "
-                f"regret {found['regret']:.4g} (the best is {found['optimum']:.6g})",
-                ", ".join(f"{key} {value:,.6g}" for key, value in values.items() if value is not None),
+                f"simulated on table {found['table']}: {found['metric']} {significant(found['value'], 6)}, "
+                f"regret {significant(found['regret'], 4)} (the best is {significant(found['optimum'], 6)})",
+                ", ".join(f"{key} {significant(value, 6)}" for key, value in values.items() if value is not None),
                 f"{found['trials']} trainings looked up{hours}, in {found['seconds']['total']:.1f} s",
                 f"in {self.folder}: metrics.json, trials.csv (a simulation trains and exports no network)",
             ]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError
 from archscout.core.seeds import stream
+from archscout.core.written import significant
 from archscout.shrink.knapsack import choose
 from archscout.shrink.rating import Accounts, harm_of
 from archscout.spaces.trained import DROP, TrainedSpace
@@ -118,7 +119,8 @@ def _check_smallest(
     for name, limit in limits.items():
         if costs[name] > limit:
             raise UsageError(
-                f"no cut of this network keeps {name} <= {limit:.4g}: the smallest one has {costs[name]:.4g}; raise "
+                f"no cut of this network keeps {name} <= {significant(limit, 4)}: the smallest one has "
+                f"{significant(costs[name], 4)}; raise "
                 "the limit, give smaller images, or begin with a smaller network."
             )
 

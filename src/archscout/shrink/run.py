@@ -30,6 +30,7 @@ from archscout.core.progress import Progress, Silent
 from archscout.core.registry import create, names
 from archscout.core.task import Split, Task
 from archscout.core.trial import Trial
+from archscout.core.written import significant
 from archscout.costs.latency import FULL, QUICK, Latency, Protocol, measure_module, until_trusted
 from archscout.costs.machine import conditions
 from archscout.deploy.form import form
@@ -373,9 +374,10 @@ class _Work:
             self._step("recovered", network, architecture, measured)
         for text, limit in limits.items():
             if measured[text].at_most > limit:
+                most = significant(measured[text].at_most, 4)
                 raise ArchscoutError(
-                    f"the recovered network has {costs[text].key} = {measured[text].at_most:.4g} when measured again, "
-                    f"above the limit of {limit:.4g}: raise the limit, or repeat on a quieter machine."
+                    f"the recovered network has {costs[text].key} = {most} when measured again, above the limit of "
+                    f"{significant(limit, 4)}: raise the limit, or repeat on a quieter machine."
                 )
         return self._deliver(
             space, network, architecture, value, curve, costs, limits, measured, original, report, name, budget, source
