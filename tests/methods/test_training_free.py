@@ -33,7 +33,7 @@ NAMES = {
     "naswot": "samples=8", "epsilon": "samples=8", "nasgraph": "samples=8", "knas": "samples=8,keep=2",
     "eigen_nas": "samples=6", "az_nas": "samples=8,batch=4", "zen_nas": "samples=14", "ran": "samples=20",
     "das": "samples=6,keep=2,steps=1,batch=8", "te_nas": "batch=8,repeats=1,number=3", "freedarts": "finalists=1",
-    "teg_nas": "steps=4,batch=8,repeats=1",
+    "largest": "rounds=10", "teg_nas": "steps=4,batch=8,repeats=1",
 }  # fmt: skip
 
 
@@ -403,6 +403,28 @@ def test_freedarts_takes_the_product_of_saliencies_to_its_maximum():
     value = {a.text: math.prod(table[pair] for pair in a.items()) for a in setting.space}
     assert value[found.text] == pytest.approx(max(value.values()))
     assert "none" not in found.text
+
+
+def test_without_drawn_alphas_freedarts_is_the_largest_network():
+    """Its pick then is what counting parameters finds, whatever the seed; the drawn alphas are what varies cells."""
+    setting = cells()
+    counted = looking(setting)
+    counted.scores = {"params": lambda architecture: create("cost", "params").measure(architecture, setting).value}
+    largest = create("method", "largest").find(counted)[0].text
+    assert largest.count("nor_conv_3x3") == 6
+
+    def picked(text, seed):
+        run = looking(setting)
+        run.seed = seed
+        return create("method", text).find(run)[0].text
+
+    assert {picked("freedarts:alphas=one,norm=false", seed) for seed in range(2)} == {largest}
+    assert len({picked("freedarts", seed) for seed in range(3)}) > 1
+
+
+def test_the_largest_keeps_a_limit():
+    run = Stand({"params": separable}, limit=4)
+    assert create("method", "largest").find(run)[0].text == best(run.space, separable, lambda a: run.cost(a) <= 4)
 
 
 def test_freedarts_keeps_the_best_two_edges_of_each_node_of_darts():

@@ -15,7 +15,7 @@ from archscout.core.registry import create
 from archscout.core.seeds import derive
 from archscout.estimators.zero_cost.bn_gamma import BnGamma, best, gammas
 from archscout.estimators.zero_cost.dextr import _curvature
-from archscout.estimators.zero_cost.freedarts import _Sum, saliency
+from archscout.estimators.zero_cost.freedarts import Saliency, _gradient, _Sum, saliency
 from archscout.estimators.zero_cost.harness import Subject
 from archscout.estimators.zero_cost.initialisation import kaiming, normal
 from archscout.estimators.zero_cost.near import effective_rank
@@ -234,7 +234,7 @@ def test_knas_code_is_a_covariance_of_halves() -> None:
 def test_freedarts_is_a_derivative_by_each_operation() -> None:
     """Against finite differences of R where one operation of one edge is scaled."""
 
-    table = saliency(SETTING)
+    table = saliency(SETTING, Saliency(alphas="one", norm=False))
     network = Supernet(SPACE, SETTING.task, seed=derive(5, "freedarts")).network.double().eval()
     with torch.no_grad():
         for parameter in network.parameters():
@@ -255,6 +255,33 @@ def test_freedarts_is_a_derivative_by_each_operation() -> None:
             alphas[pair] = torch.ones((), dtype=torch.float64)
             assert table[pair] == pytest.approx((made[0] - made[1]) / 0.002, rel=1e-4, abs=1e-9)
     assert all(table[choice.name, "none"] == 0 for choice in SPACE.choices)
+
+
+def test_freedarts_by_grasp_is_a_derivative_of_a_derivative() -> None:
+    """Of the sum of alpha x dL/dalpha, by hand."""
+    alpha, beta = (torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in (0.3, 0.7))
+    slopes = _gradient(alpha**2 * beta, [alpha, beta], again=True)
+    # The sum of alpha x dL/dalpha is 3 alpha^2 beta here.
+    assert [float(slope) for slope in slopes] == pytest.approx([6 * 0.3 * 0.7, 3 * 0.3**2])
+    assert [float(s) for s in _gradient(alpha**2 * beta, [alpha, beta], again=False)] == pytest.approx([0.42, 0.09])
+
+
+@pytest.mark.parametrize("signal", ["snip", "grasp"])
+def test_freedarts_has_variants_by_the_loss(signal: str) -> None:
+    table = saliency(SETTING, Saliency(signal))
+    assert all(table[choice.name, "none"] == 0 for choice in SPACE.choices)
+    assert all(value > 0 for (_, option), value in table.items() if option != "none")
+    assert table == saliency(SETTING, Saliency(signal))
+
+
+def test_freedarts_names_what_it_does_not_have() -> None:
+    for text, why in {
+        "freedarts:signal=snap": "did you mean 'snip'",
+        "freedarts:alphas=two": "drawn or one",
+        "freedarts:norm=2": "true or false",
+    }.items():
+        with pytest.raises(UsageError, match=why):
+            create("estimator", text)
 
 
 def test_bn_gamma_adds_up_scales_and_trains_nothing_else() -> None:
