@@ -75,7 +75,9 @@ SYSTEMS = {
     "DAS": System("das:samples=100,keep=4,steps=8,batch=64", 5, "settings not known", "sample_0"),
     "RAN scaling": System("ran:samples=500", 20),
     "largest": System("largest", 1, "control: most parameters of all, found by counting"),
-    "FreeDARTS": System("freedarts", 10, "0.6 s on a GPU; its stored run, with alphas of 1, picks `none` everywhere"),
+    "FreeDARTS": System(
+        "freedarts:signal=synflow", 10, "0.6 s on a GPU; its stored run, with alphas of 1, picks `none` everywhere",
+    ),
     "FreeDARTS by SNIP": System("freedarts:signal=snip", 5, "by its code, one seed: 92.24"),
     "FreeDARTS by GraSP": System("freedarts:signal=grasp", 5, "by its code, one seed: 93.53"),
     "FreeDARTS, alphas of 1": System(

@@ -62,13 +62,11 @@ class FreeDarts(Score):
         norm: whether batch normalisation stays.
     """
 
-    needs = frozenset({"gradients"})
+    needs = frozenset({"inputs", "targets", "gradients"})
 
     def __init__(self, signal: str = "synflow", alphas: str = "drawn", norm: bool = True) -> None:
         self.name = "freedarts"
         self.parameters = Saliency(signal, alphas, norm)
-        if signal != "synflow":
-            self.needs = frozenset({"inputs", "targets", "gradients"})
 
     def score(self, subject: Subject) -> float:
         table = saliency(subject.setting, self.parameters)
