@@ -19,6 +19,7 @@ from archscout.core.trial import Trial
 from archscout.estimators.zero_cost.freedarts import saliency
 from archscout.estimators.zero_cost.harness import draw, prepared
 from archscout.estimators.zero_cost.kernel import eigenvalues, gram
+from archscout.estimators.zero_cost.teg_mse import regression_error
 from archscout.methods import pruning, teg_nas, training_free
 from archscout.methods.te_nas import Indicators
 from archscout.methods.training_free import BestOf, Scored, evolve, first, log_ranks, rank_sum
@@ -331,17 +332,19 @@ def looking(setting):
 
 def test_a_supernet_with_one_option_left_measures_as_the_network_that_it_is():
     setting = cells()
-    indicators = Indicators(looking(setting), "te_nas", batch=12, repeats=2)
+    indicators = Indicators(looking(setting), "te_nas", batch=12, repeats=2, generalisation=True)
     architecture = setting.space.parse(
         "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_1x1~1|+|avg_pool_3x3~0|nor_conv_3x3~1|skip_connect~2|"
     )
-    conditions, fewer = indicators({name: [option] for name, option in architecture.items()})
+    conditions, fewer, errors = indicators({name: [option] for name, option in architecture.items()})
     for number in range(2):
         thin = create("space", "nasbench201:width=3,cells=1")
         supernet = Supernet(thin, setting.task, seed=seeds.derive(0, "te_nas", number))
         network = prepared(supernet.extract(architecture))
         found = eigenvalues(gram(network, draw(setting, 12, number)[0]))
         assert conditions[number] == pytest.approx(float(found[-1] / found[0]), rel=1e-3)
+        batches = (draw(setting, 12, 2 * number), draw(setting, 12, 2 * number + 1))
+        assert errors[number] == pytest.approx(regression_error(network, *batches, setting.task.outputs), rel=1e-3)
     assert all(-3000 <= value < -1 for value in fewer)
 
 
@@ -382,6 +385,14 @@ def test_te_nas_says_which_spaces_it_cannot_prune():
     setting = Setting(create("space", "nasbench101"), tiny_task())
     with pytest.raises(UsageError, match="take teg_nas"):
         create("method", "te_nas:batch=6,repeats=1").find(looking(setting))
+
+
+def test_teg_nas_prunes_a_supernet_by_three_indicators():
+    run = looking(cells())
+    (found, *_) = create("method", "teg_nas:search=supernet,batch=6,repeats=1").find(run)
+    assert run.notes["pruning"] == {"rounds": 3, "measured": 3 + 24 + 18 + 12}
+    assert {len(value) for key, value in run.decisions.items() if key.startswith("indicators")} == {3}
+    assert "none" not in found.text
 
 
 @pytest.mark.slow
@@ -469,8 +480,9 @@ def test_undefined_indicators_count_as_the_worst():
     assert teg_nas.worst_filled(values).tolist() == [[1.0, 0.0], [1.0, 0.0], [3.0, 0.0]]
 
 
-TEG = {"te_nas_ntk:batch=64,repeats=3": separable, "te_nas_regions:repeats=3": lambda a: 2 * separable(a) + 1,
-       "teg_mse:batch=64,repeats=3": lambda a: separable(a) ** 3}  # fmt: skip
+TEG = {"te_nas_ntk:batch=64,repeats=3,shared=true": separable,
+       "te_nas_regions:repeats=3,shared=true": lambda a: 2 * separable(a) + 1,
+       "teg_mse:batch=64,repeats=3,shared=true": lambda a: separable(a) ** 3}  # fmt: skip
 
 
 @pytest.mark.parametrize(

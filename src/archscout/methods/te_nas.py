@@ -20,7 +20,8 @@ from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.estimators.zero_cost.harness import Batch, draw, prepared
 from archscout.estimators.zero_cost.kernel import eigenvalues, gram
-from archscout.estimators.zero_cost.te_nas_regions import regions
+from archscout.estimators.zero_cost.te_nas_regions import NETWORKS, region_space, regions
+from archscout.estimators.zero_cost.teg_mse import regression_error
 from archscout.methods.pruning import Live, Pair, by_loss, gates, preferred, prune
 from archscout.methods.training_free import TrainingFree, setting_of, time_for_search, whole
 from archscout.methods.weight_sharing import one_thread
@@ -43,14 +44,14 @@ class TENAS(TrainingFree):
 
     All options but `none` of every choice are live at first, mixed with equal weights. In each round the supernet is
     measured without each live option in turn: the condition number of its tangent kernel (a thin network, 3 channels
-    and 1 cell a stage) and the number of its linear regions (1 channel, inputs of 3 x 3). Of each choice the `number`
-    options go without which the first falls most and the second falls least, by the sum of both ranks, until one is
-    left; in cells of DARTS then all but two edges of each node. On NAS-Bench-201 these are 54 candidates in 3 rounds.
+    and 1 cell a stage) and the number of its linear regions (one cell of 1 channel, inputs of 3 x 3). Of each choice
+    the `number` options go without which the first falls most and the second falls least, by the sum of both ranks,
+    until one is left; in cells of DARTS then all but two edges of each node. On NAS-Bench-201 these are 54 candidates
+    in 3 rounds.
 
     Their code names an initialisation that it does not know and so keeps PyTorch's, as here; its "repeats" then differ
     by examples alone, where here the weights are drawn anew, the same for all candidates of a repeat. A kernel that is
     singular to rounding counts as 10^6 there is (100,000 for what is no number, and what rounding gives, in the code).
-    The thin network of the regions keeps a stem of one channel here.
 
     Where the pick breaks a limit, the architecture that does not and whose options went latest takes its place. Where a
     budget in time does not pay for all this, there are fewer repeats, and then more options go in a round.
@@ -60,18 +61,35 @@ class TENAS(TrainingFree):
         batch: examples of the kernel; published: 72 for NAS-Bench-201, 14 for DARTS.
         repeats: draws of weights and examples.
         finalists: see `archscout.methods.training_free.TrainingFree`.
+        network: where regions are counted, `cell` or `thin`: see the estimator `te_nas_regions`.
+        generalisation: whether the error of kernel regression counts too, as in TEG-NAS (see the estimator `teg_mse`).
     """
 
-    def __init__(self, number: int = 1, batch: int = 72, repeats: int = 3, finalists: int = 1) -> None:
+    def __init__(
+        self,
+        number: int = 1,
+        batch: int = 72,
+        repeats: int = 3,
+        finalists: int = 1,
+        network: str = "cell",
+        generalisation: bool = False,
+    ) -> None:
         super().__init__(finalists)
         self.name = "te_nas"
         self.number, self.batch = whole(number, "number"), whole(batch, "batch")
         self.repeats = whole(repeats, "repeats")
+        if network not in NETWORKS:
+            raise UsageError(f"the network of method '{self.name}' is cell or thin, not '{network}'.")
+        if not isinstance(generalisation, bool):
+            raise UsageError(f"generalisation of method '{self.name}' is true or false, not {generalisation!r}.")
+        self.network, self.generalisation = network, generalisation
 
     def find(self, run: Run) -> list[Architecture]:
         live: Live = {c.name: [option for option in c.options if option != "none"] for c in run.space.choices}
         with one_thread():
-            measure = Indicators(run, self.name, self.batch, self.repeats)
+            measure = Indicators(
+                run, self.name, self.batch, self.repeats, network=self.network, generalisation=self.generalisation
+            )
             measure.repeats, number = self._plan(run, live, measure)
             left, went = prune(live, measure, number=number)
             if isinstance(run.space, DARTS):
@@ -125,10 +143,21 @@ def measurements(live: Live, number: int) -> int:
 class Indicators:
     """Of a supernet with what is live: its condition number and minus its linear regions, in each repeat.
 
-    What is measured is kept in the run, so that a resumed search does not measure it again.
+    With `generalisation` also the error of kernel regression, by labels. What is measured is kept in the run, so that a
+    resumed search does not measure it again.
     """
 
-    def __init__(self, run: Run, name: str, batch: int, repeats: int) -> None:
+    def __init__(
+        self,
+        run: Run,
+        name: str,
+        batch: int,
+        repeats: int,
+        *,
+        network: str = "cell",
+        generalisation: bool = False,
+    ) -> None:
+        self.network, self.generalisation = network, generalisation
         self.run, self.batch, self.repeats = run, batch, repeats
         self.setting = setting_of(run, name)
         self.count = 0
@@ -152,10 +181,15 @@ class Indicators:
         """One repeat, to see how long it takes."""
         self._condition(live, 0)
         self._regions(live, 0)
+        if self.generalisation:
+            self._error(live, 0)
 
     def _measure(self, live: Live) -> list[list[float]]:
         numbers = range(self.repeats)
-        return [[self._condition(live, n) for n in numbers], [-self._regions(live, n) for n in numbers]]
+        indicators = [[self._condition(live, n) for n in numbers], [-self._regions(live, n) for n in numbers]]
+        if self.generalisation:
+            indicators.append([self._error(live, n) for n in numbers])
+        return indicators
 
     def _condition(self, live: Live, number: int) -> float:
         supernet = self._supernet(number)
@@ -166,8 +200,18 @@ class Indicators:
             return WORST
         return min(WORST, float(found[-1] / found[0]))
 
+    def _error(self, live: Live, number: int) -> float:
+        seen, unseen = self._inputs(self.batch, 2 * number), self._inputs(self.batch, 2 * number + 1)
+        supernet = self._supernet(number)
+        try:
+            return regression_error(
+                supernet.gate(gates(supernet.space.choices, live)), seen, unseen, self.setting.task.outputs
+            )
+        except UndefinedScore:
+            return WORST
+
     def _regions(self, live: Live, number: int) -> float:
-        space = thin(self.setting.space, width=1, cells=1, layers=2)
+        space = region_space(self.setting.space, self.network)
 
         def make(task: Task) -> Supernet:
             supernet = self._once(

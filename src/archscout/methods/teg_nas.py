@@ -11,6 +11,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError
 from archscout.core.method import Run
 from archscout.core.registry import register
+from archscout.methods.te_nas import TENAS
 from archscout.methods.training_free import OFFSPRING, Scored, TrainingFree, rank_sum, whole
 from archscout.supernets.distributions import Distribution, is_product
 
@@ -34,12 +35,16 @@ class TEGNAS(TrainingFree):
     furthest apart, relative to its range in the sample; one choice of it is changed, and the oldest dies. (A later
     revision of their code takes the smallest sum of ranks instead.) Picked is what has the best sum of ranks of all
     that were scored; their evolution picks by its rule of parents.
+    `search=supernet`: options are pruned from a supernet as by `te_nas`, with the error as a third indicator.
+
+    As in their code, all architectures are cut out of one supernet of random weights a repeat (`shared=true`); with
+    `shared=false` each has weights of its own.
 
     Where an indicator is undefined it counts as the worst so far, as in their code. Trainability enters as the
     logarithm of the condition number, whose tail is heavy; their code takes the number itself.
 
     Args:
-        search: `reinforce` or `evolution`.
+        search: `reinforce`, `evolution` or `supernet`.
         steps: architectures that are drawn, or born; published: 500, and 1,000 for evolution.
         rate: of Adam; published: 0.04 for NAS-Bench-201, 0.07 for DARTS.
         population: how many live; these are drawn at random before evolution begins.
@@ -47,6 +52,7 @@ class TEGNAS(TrainingFree):
         batch: examples of the two indicators that look at the tangent kernel.
         repeats: draws of weights and examples of each indicator.
         finalists: see `archscout.methods.training_free.TrainingFree`.
+        shared: whether the weights are those of one supernet.
     """
 
     def __init__(
@@ -59,20 +65,29 @@ class TEGNAS(TrainingFree):
         batch: int = 64,
         repeats: int = 3,
         finalists: int = 1,
+        shared: bool = True,
     ) -> None:
         super().__init__(finalists)
-        if search not in ("reinforce", "evolution"):
-            raise UsageError(f"method 'teg_nas' searches by reinforce or evolution, not '{search}'.")
+        if search not in ("reinforce", "evolution", "supernet"):
+            raise UsageError(f"method 'teg_nas' searches by reinforce, evolution or supernet, not '{search}'.")
+        if not isinstance(shared, bool):
+            raise UsageError(f"shared of method 'teg_nas' is true or false, not {shared!r}.")
         self.name = "teg_nas"
         self.by, self.steps, self.rate = search, whole(steps, "steps"), rate
         self.population, self.sample = whole(population, "population"), whole(sample, "sample")
+        self.batch, self.repeats = whole(batch, "batch"), whole(repeats, "repeats")
+        weights = ",shared=true" if shared else ""
         self.scores = (
-            f"te_nas_ntk:batch={batch},repeats={repeats}",
-            f"te_nas_regions:repeats={repeats}",
-            f"teg_mse:batch={batch},repeats={repeats}",
+            f"te_nas_ntk:batch={batch},repeats={repeats}{weights}",
+            f"te_nas_regions:repeats={repeats}{weights}",
+            f"teg_mse:batch={batch},repeats={repeats}{weights}",
         )
 
     def find(self, run: Run) -> list[Architecture]:
+        if self.by == "supernet":
+            pruning = TENAS(batch=self.batch, repeats=self.repeats, generalisation=True)
+            pruning.name = self.name
+            return pruning.find(run)
         scored = Scored(run, self.scores)
         if self.by == "reinforce":
             self._reinforce(run, scored)

@@ -359,23 +359,54 @@ class DARTS(Space):
         small = min(task.input_shape[1:]) < 32
         width = self.width or (8 if small else 36)
         layers = self.layers or (5 if small else 20)
-        return Network(task, pick, self._slots, width, layers)
+        reductions = (layers // 3, 2 * layers // 3) if layers > 2 else ()
+        return Network(task, pick, self._slots, width, layers, reductions)
+
+    def cell_alone(self) -> Space:
+        """The same architectures as one cell of each kind, without stem: see `TwoCells`."""
+        return TwoCells(width=1, layers=2, wide=self.wide)
+
+
+class TwoCells(DARTS):
+    """A normal and a reduction cell of one channel on the input itself: where TE-NAS counts linear regions."""
+
+    def network(self, task: Task, pick: Pick) -> nn.Module:
+        return Network(task, pick, self._slots, 1, 2, (1,), stem=False)
 
 
 class Network(nn.Module):
-    """Stem, cells, head; each cell takes the outputs of the two before it."""
+    """Stem, cells, head; each cell takes the outputs of the two before it.
+
+    Args:
+        task, pick: see `archscout.core.space.Space.network`.
+        slots: see `CellNetwork`.
+        width: channels of a node of the first cells.
+        layers: cells.
+        reductions: which of them, counted from 0, are reduction cells.
+        stem: whether there is one; without it the first cells read the input.
+    """
 
     def __init__(
-        self, task: Task, pick: Pick, slots: Sequence[tuple[str, int, int, int]], width: int, layers: int
+        self,
+        task: Task,
+        pick: Pick,
+        slots: Sequence[tuple[str, int, int, int]],
+        width: int,
+        layers: int,
+        reductions: Sequence[int],
+        *,
+        stem: bool = True,
     ) -> None:
         super().__init__()
-        before, last = 3 * width, 3 * width
-        self.stem = nn.Sequential(nn.Conv2d(task.input_shape[0], last, 3, padding=1, bias=False), nn.BatchNorm2d(last))
+        inputs = task.input_shape[0]
+        before = last = 3 * width if stem else inputs
+        normalised = (nn.Conv2d(inputs, last, 3, padding=1, bias=False), nn.BatchNorm2d(last)) if stem else ()
+        self.stem = nn.Sequential(*normalised)
         self.cells = nn.ModuleList()
         channels, halved = width, False
         ends: list[tuple[int, int]] = []  # the last cell before each halving, and its channels
         for layer in range(layers):
-            reduce = layers > 2 and layer in (layers // 3, 2 * layers // 3)
+            reduce = layer in reductions
             if reduce:
                 ends.append((layer - 1, last))
                 channels *= 2

@@ -151,6 +151,10 @@ class NASBench201(Space):
                 f"{task.input_shape}."
             )
 
+    def cell_alone(self) -> Space:
+        """The same architectures as one cell of as many channels as the input has, without stem: see `OneCell`."""
+        return OneCell()
+
     def network(self, task: Task, pick: Pick) -> nn.Module:
         small = min(task.input_shape[1:]) < 32
         width = self.width or (8 if small else 16)
@@ -167,6 +171,15 @@ class NASBench201(Space):
         layers.append(nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU()))
         ends[-1] += 1  # the last stage is read after its normalisation
         return Body(layers, ends, [width, 2 * width, 4 * width], [1, 2, 4]).with_head(task)
+
+
+class OneCell(NASBench201):
+    """One cell on the input itself, then normalisation and a rectifier: where TE-NAS counts linear regions."""
+
+    def network(self, task: Task, pick: Pick) -> nn.Module:
+        channels = task.input_shape[0]
+        layers = [Cell(channels, pick), nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU())]
+        return Body(layers, [1], [channels], [1]).with_head(task)
 
 
 class Cell(nn.Module):

@@ -8,6 +8,12 @@ from archscout.core.errors import UsageError
 from archscout.core.space import Space
 
 
+def cell_alone(space: Space) -> Space | None:
+    """The same architectures as one cell (or one of each kind) on the input, without stem; None where there is none."""
+    whole = getattr(space, "whole", space)
+    return whole.cell_alone() if hasattr(whole, "cell_alone") else None
+
+
 def thin(space: Space, **sizes: int) -> Space:
     """The space with these of its sizes changed (`width=3, cells=1`), as far as it has such parameters and takes them.
 

@@ -27,7 +27,8 @@ from archscout.estimators.zero_cost.te_nas_regions import _crops
 from archscout.networks.choices import OneOf
 from archscout.networks.pick import build
 from archscout.spaces.model import ModelSpace
-from archscout.spaces.thin import thin
+from archscout.spaces.thin import cell_alone, thin
+from archscout.supernets.supernet import Supernet
 from archscout.testing.tasks import tiny_task
 
 BATCH = 12
@@ -312,16 +313,50 @@ def test_patterns_of_units(setting: Setting, literal: ModuleType) -> None:
         assert value("swap:batch=9,repeats=2", setting, architecture) == sum(expected) / 2
 
 
-def test_linear_regions(cells: Setting, literal: ModuleType) -> None:
+@pytest.mark.parametrize("network", ["cell", "thin"])
+def test_linear_regions(cells: Setting, literal: ModuleType, network: str) -> None:
     architecture = sample(cells, 1)[0]
     subject = Subject(architecture, cells, {}, {})
-    space = thin(cells.space, width=1, cells=1)
+    space = cell_alone(cells.space) if network == "cell" else thin(cells.space, width=1, cells=1)
+    assert space is not None
     task = tiny_task((1, 3, 3), 4, 40)
-    seed = derive(cells.seed, "regions", space.canonical(architecture), 0)
-    network = literal.train_mode(build(space, architecture, task, seed=seed))
     crops = [_crops(subject.inputs(1000, part)[0], 3, stream(cells.seed, "crops", 0, part)) for part in range(3)]
-    expected = literal.regions(network, crops)
-    assert value("te_nas_regions:repeats=1", cells, architecture) == expected
+    seed = derive(cells.seed, "regions", space.canonical(architecture), 0)
+    alone = literal.train_mode(build(space, architecture, task, seed=seed))
+    name = f"te_nas_regions:repeats=1,network={network}"
+    assert value(name, cells, architecture) == literal.regions(alone, crops)
+    supernet = Supernet(space, task, seed=derive(cells.seed, "shared", "regions", 0))
+    shared = literal.train_mode(supernet.extract(architecture))
+    assert value(f"{name},shared=true", cells, architecture) == literal.regions(shared, crops)
+
+
+def test_the_published_network_of_regions_is_one_cell_without_stem(cells: Setting) -> None:
+    """What the original code calls C=1, N=1, depth=1, use_stem=False; in DARTS depth=2."""
+    space = cell_alone(cells.space)
+    assert space is not None
+    architecture = space.parse("|nor_conv_3x3~0|+|skip_connect~0|none~1|+|nor_conv_1x1~0|none~1|avg_pool_3x3~2|")
+    network = build(space, architecture, tiny_task((1, 3, 3), 4, 40))
+    convolutions = [m.kernel_size for m in network.modules() if isinstance(m, nn.Conv2d)]
+    assert convolutions == [(1, 1)]  # the edge 0->1 leads nowhere
+    assert sum(isinstance(m, nn.ReLU) for m in network.modules()) == 2
+    darts = cell_alone(create("space", "darts"))
+    assert darts is not None
+    genotype = darts.sample(stream(0, "cells"))
+    network = build(darts, genotype, tiny_task((1, 3, 3), 4, 40))
+    assert [cell.stride for cell in network.cells] == [1, 2]  # type: ignore[union-attr]
+    assert not list(network.stem.children())  # type: ignore[union-attr]
+    assert network(torch.zeros(2, 1, 3, 3)).shape == (2, 4)
+
+
+def test_the_kernel_of_shared_weights_is_that_of_a_supernet_s_part(cells: Setting, literal: ModuleType) -> None:
+    architecture = sample(cells, 1)[0]
+    subject = Subject(architecture, cells, {}, {})
+    space = thin(cells.space, width=3, cells=1)
+    supernet = Supernet(space, cells.task, seed=derive(cells.seed, "shared", "thin", 0))
+    network = literal.train_mode(supernet.extract(space.simplify(architecture)))
+    values = torch.linalg.eigvalsh(literal.tangent_kernel(network, subject.inputs(BATCH)[0].contiguous()).double())
+    found = value(f"te_nas_ntk:batch={BATCH},repeats=1,shared=true", cells, architecture)
+    assert found == pytest.approx(-math.log(values[-1] / values[0]), rel=1e-2)
 
 
 def test_scores_asked_for_together_are_those_asked_for_alone(cells: Setting) -> None:

@@ -16,7 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from archscout.core.errors import UndefinedScore
+from archscout.core.architecture import Architecture
+from archscout.core.cache import Cache
+from archscout.core.errors import UndefinedScore, UsageError
+from archscout.core.estimator import Setting
+from archscout.core.seeds import derive
+from archscout.core.space import Space
+from archscout.core.task import Task
 from archscout.estimators.zero_cost.harness import Subject, prepared
 from archscout.estimators.zero_cost.layers import (
     at_places,
@@ -30,6 +36,7 @@ from archscout.estimators.zero_cost.layers import (
 from archscout.estimators.zero_cost.passes import Passes, has_scale
 from archscout.networks.pick import build
 from archscout.spaces.thin import thin
+from archscout.supernets.supernet import Supernet
 
 WIDTH, CELLS = 3, 1
 """Of the thin network that TE-NAS and those after it measure, in spaces that have these parameters."""
@@ -39,27 +46,64 @@ _BYTES, _MAPS = 4 << 20, 300
 in the processor's cache."""
 
 
-def thin_network(subject: Subject, number: int = 0, *, width: int = WIDTH, cells: int = CELLS) -> nn.Module:
-    """The network at small size (spaces without `width` and `cells`: at its own), freshly initialised."""
+_supernets = Cache[Supernet](size=8)
+
+
+def thin_network(
+    subject: Subject, number: int = 0, *, width: int = WIDTH, cells: int = CELLS, shared: bool = False
+) -> nn.Module:
+    """The network at small size (spaces without `width` and `cells`: at its own).
+
+    Freshly initialised, or with the weights that it has in a supernet of random weights that all `shared` ones have in
+    common.
+    """
 
     def make() -> nn.Module:
         setting = subject.setting
         space = thin(setting.space, width=width, cells=cells)
-        seed = subject.generator("thin", space.canonical(subject.architecture), number).initial_seed()
-        network = prepared(build(space, subject.architecture, setting.task, seed=seed, device=setting.device))
+        if shared:
+            network = shared_network(space, subject.architecture, setting.task, setting, "thin", number)
+        else:
+            seed = subject.generator("thin", space.canonical(subject.architecture), number).initial_seed()
+            network = build(space, subject.architecture, setting.task, seed=seed, device=setting.device)
         # With so few channels, channels last is the slower layout.
-        return network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
+        return prepared(network).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
 
-    return subject.once(("thin", width, cells, number), make)
+    return subject.once(("thin", width, cells, number, shared), make)
 
 
-def tangent_kernel(subject: Subject, batch: int, number: int = 0, *, inner: bool = False) -> Tensor:
+def shared_network(
+    space: Space, architecture: Architecture, task: Task, setting: Setting, purpose: str, number: int
+) -> nn.Module:
+    """The network of an architecture with the weights that it has in the one random supernet of this number.
+
+    Raises `UndefinedScore` for a space of which no supernet can be made.
+    """
+    seed = derive(setting.seed, "shared", purpose, number)
+    key = (space.digest, task.digest, task.input_shape, seed)
+    try:
+        supernet = _supernets.get(key, lambda: Supernet(space, task, seed=seed))
+    except KeyError as error:
+        raise UndefinedScore(f"no supernet can be made of the space ({error})") from error
+    return supernet.extract(space.simplify(architecture)).to(setting.device)
+
+
+def check_shared(shared: bool, name: str) -> bool:
+    """Whether weights are shared, as a user may say it. Raises `UsageError` for what is neither true nor false."""
+    if not isinstance(shared, bool):
+        raise UsageError(f"shared of estimator '{name}' is true or false, not {shared!r}.")
+    return shared
+
+
+def tangent_kernel(
+    subject: Subject, batch: int, number: int = 0, *, inner: bool = False, shared: bool = False
+) -> Tensor:
     """Theta of the thin network for `inputs(batch, number)` (N x N, float64); made once for all who ask.
 
     Raises `UndefinedScore` where the outputs depend on no weight.
     """
-    key: Hashable = ("tangent kernel", batch, number, inner)
-    network = thin_network(subject, number)
+    key: Hashable = ("tangent kernel", batch, number, inner, shared)
+    network = thin_network(subject, number, shared=shared)
     x, _ = subject.inputs(batch, number)
     return subject.once(key, lambda: gram(network, x, inner=inner))
 

@@ -8,7 +8,7 @@ import statistics
 from archscout.core.errors import UndefinedScore, UsageError
 from archscout.core.registry import register
 from archscout.estimators.zero_cost.harness import Score, Subject, check_batch
-from archscout.estimators.zero_cost.kernel import eigenvalues, tangent_kernel
+from archscout.estimators.zero_cost.kernel import check_shared, eigenvalues, tangent_kernel
 
 
 @register("estimator", "te_nas_ntk")
@@ -27,20 +27,21 @@ class TeNasNtk(Score):
     Args:
         batch: examples; the original's 72 by default.
         repeats: draws; the original's 3 by default.
+        shared: whether all architectures are cut out of one supernet of random weights a repeat (TEG-NAS).
     """
 
     needs = frozenset({"inputs", "gradients"})
 
-    def __init__(self, batch: int = 72, repeats: int = 3) -> None:
+    def __init__(self, batch: int = 72, repeats: int = 3, shared: bool = False) -> None:
         self.name = "te_nas_ntk"
         self.size = check_batch(batch, self.name)
-        self.repeats = check_repeats(repeats, self.name)
+        self.repeats, self.shared = check_repeats(repeats, self.name), check_shared(shared, self.name)
 
     def score(self, subject: Subject) -> float:
         values, reason = [], None
         for number in range(self.repeats):
             try:
-                found = eigenvalues(tangent_kernel(subject, self.size, number))
+                found = eigenvalues(tangent_kernel(subject, self.size, number, shared=self.shared))
                 values.append(-math.log(float(found[-1] / found[0])))
             except UndefinedScore as undefined:
                 reason = undefined

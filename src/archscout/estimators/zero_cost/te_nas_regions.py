@@ -14,13 +14,17 @@ from archscout.core.errors import UndefinedScore, UsageError
 from archscout.core.estimator import Setting
 from archscout.core.registry import register
 from archscout.core.seeds import derive, stream
+from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.estimators.zero_cost.harness import Batch, Score, Subject, prepared
+from archscout.estimators.zero_cost.kernel import check_shared, shared_network
 from archscout.estimators.zero_cost.patterns import Codes, different_rows
 from archscout.estimators.zero_cost.te_nas_ntk import check_repeats
 from archscout.estimators.zero_cost.watching import Watching
 from archscout.networks.pick import build
-from archscout.spaces.thin import thin
+from archscout.spaces.thin import cell_alone, thin
+
+NETWORKS = ("cell", "thin")
 
 _SIDE = 3
 _BATCHES, _SIZE = 3, 1000
@@ -31,36 +35,51 @@ class TeNasRegions(Score):
     """TE-NAS's expressivity: number of linear regions among 3,000 tiny inputs (3 forward passes of a thin network).
 
     score = number of different patterns of open and closed ReLUs over 3 batches of 1,000 inputs, each one channel of a
-    3 x 3 crop of a training image, through a network of 1 channel and 1 cell a stage where the space has such sizes;
-    the mean over `repeats`.
+    3 x 3 crop of a training image; the mean over `repeats`. The network is, as published, one cell of one channel on
+    the input itself (`nasbench201`; one of each kind in `darts`), without stem; or (`network=thin`, and in other
+    spaces) the whole network with 1 channel and 1 cell a stage where the space has such sizes.
 
-    Source: Chen, Gong, Wang 2021, arXiv 2102.11535. Their network has no stem there; here it keeps its own, of one
-    channel. Their code compares patterns by products in half precision; here patterns are packed into bytes and equal
-    ones counted, exactly. Spaces that cannot take 3 x 3 pixels get crops of the least size that they take.
+    Source: Chen, Gong, Wang 2021, arXiv 2102.11535. Their code compares patterns by products in half precision; here
+    patterns are packed into bytes and equal ones counted, exactly. Spaces that cannot take 3 x 3 pixels get crops of
+    the least size that they take.
 
     Args:
         repeats: draws of weights and crops; the original's 3 by default.
+        network: `cell` or `thin`.
+        shared: whether all architectures are cut out of one supernet of random weights a repeat (TEG-NAS).
     """
 
     needs = frozenset({"inputs"})
 
-    def __init__(self, repeats: int = 3) -> None:
+    def __init__(self, repeats: int = 3, network: str = "cell", shared: bool = False) -> None:
         self.name = "te_nas_regions"
-        self.repeats = check_repeats(repeats, self.name)
+        self.repeats, self.shared = check_repeats(repeats, self.name), check_shared(shared, self.name)
+        if network not in NETWORKS:
+            raise UsageError(f"the network of estimator '{self.name}' is cell or thin, not '{network}'.")
+        self.network = network
 
     def score(self, subject: Subject) -> float:
         setting = subject.setting
-        space = thin(setting.space, width=1, cells=1)
-
-        def made(task: Task, seed: int) -> nn.Module:
-            return build(space, subject.architecture, task, seed=seed, device=setting.device)
+        space = region_space(setting.space, self.network)
 
         form = space.canonical(subject.architecture)
+
+        def made(task: Task, number: int) -> nn.Module:
+            if self.shared:
+                return shared_network(space, subject.architecture, task, setting, "regions", number)
+            seed = derive(setting.seed, "regions", form, number)
+            return build(space, subject.architecture, task, seed=seed, device=setting.device)
+
         found = [
-            regions(setting, number, partial(made, seed=derive(setting.seed, "regions", form, number)), subject.inputs)
-            for number in range(self.repeats)
+            regions(setting, number, partial(made, number=number), subject.inputs) for number in range(self.repeats)
         ]
         return sum(found) / self.repeats
+
+
+def region_space(space: Space, network: str) -> Space:
+    """The space of the networks whose regions are counted; `network` is one of `NETWORKS`."""
+    alone = cell_alone(space) if network == "cell" else None
+    return alone or thin(space, width=1, cells=1, layers=2)
 
 
 def regions(

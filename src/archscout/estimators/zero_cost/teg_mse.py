@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from archscout.core.errors import UndefinedScore
 from archscout.core.registry import register
 from archscout.estimators.zero_cost.epe_nas import class_labels
-from archscout.estimators.zero_cost.harness import Score, Subject, check_batch
-from archscout.estimators.zero_cost.kernel import gram, thin_network
+from archscout.estimators.zero_cost.harness import Batch, Score, Subject, check_batch
+from archscout.estimators.zero_cost.kernel import check_shared, gram, thin_network
 from archscout.estimators.zero_cost.te_nas_ntk import check_repeats
 
 _RIDGE = 1e-6
@@ -32,14 +32,15 @@ class TegMse(Score):
     Args:
         batch: examples of each of the two batches.
         repeats: draws; the original's 3 by default.
+        shared: whether all architectures are cut out of one supernet of random weights a repeat, as theirs are.
     """
 
     needs = frozenset({"inputs", "targets", "gradients"})
 
-    def __init__(self, batch: int = 64, repeats: int = 3) -> None:
+    def __init__(self, batch: int = 64, repeats: int = 3, shared: bool = False) -> None:
         self.name = "teg_mse"
         self.size = check_batch(batch, self.name)
-        self.repeats = check_repeats(repeats, self.name)
+        self.repeats, self.shared = check_repeats(repeats, self.name), check_shared(shared, self.name)
 
     def score(self, subject: Subject) -> float:
         class_labels(subject, self.size)
@@ -48,17 +49,25 @@ class TegMse(Score):
 
     def _error(self, subject: Subject, number: int) -> float:
         (x, y), (other, targets) = subject.inputs(self.size, 2 * number), subject.inputs(self.size, 2 * number + 1)
-        kernel = gram(thin_network(subject, number), torch.cat([x, other]), inner=True)
-        seen = len(x)
-        trace = float(kernel[:seen, :seen].trace())
-        if not trace > 0:
-            raise UndefinedScore("the outputs depend on no weight of the cells")
-        ridge = torch.eye(seen, dtype=kernel.dtype) * (_RIDGE * trace / seen)
-        solved = torch.linalg.solve(kernel[:seen, :seen] + ridge, _one_hot(y, subject))
-        error = kernel[seen:, :seen] @ solved - _one_hot(targets, subject)
-        return float((error**2).sum(1).mean())
+        network = thin_network(subject, number, shared=self.shared)
+        return regression_error(network, (x, y), (other, targets), subject.setting.task.outputs)
 
 
-def _one_hot(y: Tensor, subject: Subject) -> Tensor:
-    coded = F.one_hot(y.cpu(), subject.setting.task.outputs).double()
+def regression_error(network: nn.Module, seen: Batch, unseen: Batch, classes: int) -> float:
+    """The mean squared error on `unseen` of kernel regression on `seen`, as the class above says.
+
+    Raises `UndefinedScore` where the outputs depend on no weight of the cells.
+    """
+    kernel, count = gram(network, torch.cat([seen[0], unseen[0]]), inner=True), len(seen[0])
+    trace = float(kernel[:count, :count].trace())
+    if not trace > 0:
+        raise UndefinedScore("the outputs depend on no weight of the cells")
+    ridge = torch.eye(count, dtype=kernel.dtype) * (_RIDGE * trace / count)
+    solved = torch.linalg.solve(kernel[:count, :count] + ridge, _one_hot(seen[1], classes))
+    error = kernel[count:, :count] @ solved - _one_hot(unseen[1], classes)
+    return float((error**2).sum(1).mean())
+
+
+def _one_hot(y: Tensor, classes: int) -> Tensor:
+    coded = F.one_hot(y.cpu(), classes).double()
     return coded - coded.mean(0)
