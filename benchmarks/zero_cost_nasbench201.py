@@ -14,9 +14,11 @@ score --data` takes. Scores are written row by row to CSV files in `--runs`, fro
 - `sample_SEED.csv`: scores of the published network (16 channels, 5 cells), of as many of 1,000 architectures, drawn
   once and in random order, as the time allows, for each of three seeds of the weights and the batch;
 - `views_SEED.csv` and `dear_SEED.csv`: the other scores, likewise;
+- `regions_SEED.csv`: linear regions as published, likewise;
 - `forms.csv`: scores as public code forms them, where that explains its figures, seed 0.
 
-`--report` makes docs/results/training-free.md, .json and .svg of what is there.
+`--report` makes docs/results/training-free.md, .json and .svg of what is there; scores without a file keep what the
+JSON file says of them.
 """
 
 from __future__ import annotations
@@ -47,9 +49,10 @@ VIEWS = [
 ]  # fmt: skip
 DEAR = [
     "grasp:batch=32", "gradsign:batch=32", "vkdnw:batch=4", "te_nas_ntk:batch=24", "eigen_nas:batch=24",
-    "te_nas_regions:repeats=1", "teg_mse:batch=16,repeats=1", "nasgraph",
+    "te_nas_regions:network=thin,repeats=1", "teg_mse:batch=16,repeats=1", "nasgraph",
 ]  # fmt: skip
 WIDE = ["meco", "near:batch=64"]
+REGIONS = ["te_nas_regions"]
 FORMS = ["zen:running=true"]
 COUNT = 1000
 SEEDS = (0, 1, 2)
@@ -62,6 +65,9 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/zero_cost_nasbench201"))
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--workers", type=int, default=0, help="processes; 0: this one")
+    parser.add_argument(
+        "--only", default="", help="files to write, without .csv, with commas between them; all if empty"
+    )
     parser.add_argument("--report", action="store_true", help="only write the report of what is there")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -106,6 +112,7 @@ def run(options: argparse.Namespace) -> None:
         ("sample_0", published, SAMPLE, drawn, COUNT, 0),
         ("views_0", published, VIEWS, drawn, COUNT, 0),
         ("dear_0", published, DEAR, drawn, COUNT, 0),
+        *((f"regions_{seed}", published, REGIONS, drawn, COUNT, seed) for seed in SEEDS),
         ("forms", published, FORMS, drawn, COUNT, 0),
         ("wide", published, WIDE, everything, len(everything), 0),
         *((f"sample_{seed}", published, SAMPLE, drawn, COUNT, seed) for seed in SEEDS[1:]),
@@ -113,7 +120,7 @@ def run(options: argparse.Namespace) -> None:
         *((f"dear_{seed}", published, DEAR, drawn, COUNT, seed) for seed in SEEDS[1:]),
     ]
     for name, space, names, architectures, count, seed in jobs:
-        done = 0
+        done = COUNT if options.only and name not in options.only.split(",") else 0
         while done < count and time.monotonic() < deadline:
             done = min(done + (50 if count <= COUNT else 500), count)
             with engine("local", options.workers, (space, task, "cpu")) as pool:

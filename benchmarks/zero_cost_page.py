@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from archscout.core.registry import factory, parse_name
 
 TARGETS = {"c10_test_200": "CIFAR-10", "c100_test_200": "CIFAR-100", "in16_test_200": "ImageNet16-120"}
 REFERENCE = {
@@ -63,6 +66,7 @@ def page(made: Mapping[str, Any]) -> str:
         if made[key]:
             lines += ["", f"## {title}", "", *_correlations(made[key]), "", *_searches(made[key])]
             lines += _epsilon(made[key])
+    lines += ["", "## Settings", "", *_settings(made["sample"])] if made["sample"] else []
     lines += ["", "## Beside published figures", "", *_beside(made["sample"], made["forms"])] if made["sample"] else []
     lines += _ensembles(made["ensembles"])
     several = {name: row for name, row in made["sample"].items() if row["seeds"] > 1 and row["between seeds"] < 1}
@@ -76,6 +80,27 @@ def page(made: Mapping[str, Any]) -> str:
             for name, row in _ordered(several)
         ]
     return "\n".join([*lines, ""])
+
+
+def _settings(rows: Mapping[str, Any]) -> list[str]:
+    """With which parameters each score was run, where it has any, and what is its default."""
+    import zero_cost_nasbench201 as runs
+    from zero_cost_report import _plain
+
+    lists = (runs.SAMPLE, runs.VIEWS, runs.DEAR, runs.REGIONS, runs.EXACT)
+    asked = {_plain(text): text for names in lists for text in names}
+    lines = [
+        "The table above has these scores with these parameters, among them smaller batches and fewer repeats than the "
+        "defaults of the estimators, which are the published ones where these are known.",
+        "", "| score | as run | default |", "| --- " * 3 + "|",
+    ]  # fmt: skip
+    for name in sorted(set(rows) & set(asked)):
+        head, given = parse_name(asked[name])
+        usual = {key: p.default for key, p in inspect.signature(factory("estimator", head)).parameters.items()}
+        if usual:
+            run, default = (", ".join(f"{k} {v}" for k, v in each.items()) for each in (usual | given, usual))
+            lines.append(f"| {name} | {run} | {'the same' if run == default else default} |")
+    return lines
 
 
 def _figures(values: Sequence[float]) -> str:

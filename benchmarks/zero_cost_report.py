@@ -41,10 +41,23 @@ def write(table: Path, runs: Path) -> None:
     made["forms"] = section([_read(runs / "forms.csv")], truth)
     made["forms"]["macs"] = worth([truth["macs with pooling"]], truth)
     made["ensembles"] = ensembles(samples, whole, truth)
+    made = _with_stored(made)
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "training-free.json").write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
     (RESULTS / "training-free.md").write_text(page(made), encoding="utf-8")
     picture(made, RESULTS / "training-free.svg")
+
+
+def _with_stored(made: Mapping[str, Any]) -> dict[str, Any]:
+    """With what the last report says of scores that there are no files of; an order drawn at random stays as it was."""
+    file = RESULTS / "training-free.json"
+    if not file.is_file():
+        return dict(made)
+    stored: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return {
+        part: {**rows, **{name: row for name, row in made[part].items() if name not in rows or name != "random"}}
+        for part, rows in stored.items()
+    }
 
 
 def accuracies(table: Path) -> pd.DataFrame:
@@ -110,7 +123,11 @@ def _read(file: Path) -> pd.DataFrame:
 
 def _plain(name: str) -> str:
     head, _, parameters = name.partition(":")
-    return head + (" (expected)" if "expected=true" in parameters else "")
+    return (
+        head
+        + (" (expected)" if "expected=true" in parameters else "")
+        + (" (thin network)" if "network=thin" in parameters else "")
+    )
 
 
 def _whole(runs: Path, truth: pd.DataFrame) -> pd.DataFrame:
@@ -128,7 +145,7 @@ def _whole(runs: Path, truth: pd.DataFrame) -> pd.DataFrame:
 
 def _sample(runs: Path, seed: int) -> pd.DataFrame:
     """Scores of the published network, one row an architecture of the sample; what no draw changes is with seed 0."""
-    files = (runs / f"{name}_{seed}.csv" for name in ("sample", "views", "dear"))
+    files = (runs / f"{name}_{seed}.csv" for name in ("sample", "views", "dear", "regions"))
     frames = [frame for file in files if len(frame := _read(file))]
     made = pd.concat(frames, axis=1) if frames else pd.DataFrame()
     exact = _read(runs / "exact.csv")
