@@ -32,6 +32,10 @@ TRAINING = "trained"
 """The name of real training, by which all else is judged."""
 
 
+PAUSED = "paused"
+"""The name of full trainings that pause and are continued: a budget in trials counts each by its share of epochs."""
+
+
 def is_training(name: str) -> bool:
     """Whether an estimator of this name, parameters included, is real training of single networks.
 

@@ -105,7 +105,8 @@ class Run(Protocol):
     ) -> list[Trial]:
         """Let a strategy propose until `trials` or `seconds` are spent or the budget ends.
 
-        What breaks a constraint is not paid for.
+        What breaks a constraint is not paid for. Where the strategy says how long its proposal is trained
+        (`Strategy.fidelity`), that goes before `fidelity`.
         """
 
     def expected_seconds(self, estimator: str, fidelity: int | None, count: int = 1) -> float:
@@ -127,7 +128,10 @@ class Run(Protocol):
         """Of the budget's search part (infinite where the budget is in trials)."""
 
     def trials_left(self) -> float:
-        """Paid evaluations left (infinite where the budget is in time)."""
+        """Paid evaluations left (infinite where the budget is in time).
+
+        A training that pauses and is continued counts by its share of the epochs of a full one.
+        """
 
     def decide(self, key: str, make: Callable[[], Any]) -> Any:
         """A JSON value that is made once and repeated on resume."""

@@ -28,6 +28,10 @@ class Strategy(ABC):
     def propose(self, space: Space, history: History, rng: np.random.Generator) -> Architecture:
         """One architecture; `history` is in the order of asking and may contain failed trials."""
 
+    def fidelity(self, space: Space, history: History, proposal: Architecture) -> int | None:
+        """For how many epochs a proposal is trained; None for as many as whoever follows the strategy says."""
+        return None
+
 
 def unseen(
     draw: Callable[[], Architecture],

@@ -67,12 +67,25 @@ class Trial:
         return self.status == "completed" and math.isfinite(self.value)
 
 
-class History(Sequence[Trial]):
-    """Finished trials in the order of asking, with the canonical forms seen so far at hand."""
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A proposal whose trial has not been told yet."""
 
-    def __init__(self, trials: Iterable[Trial] = ()) -> None:
+    architecture: Architecture
+    canonical: str
+    fidelity: int | None = None
+
+
+class History(Sequence[Trial]):
+    """Finished trials in the order of asking, with the canonical forms seen so far at hand.
+
+    `pending` are the proposals that were made after the last of them, in the order of asking: what is under way.
+    """
+
+    def __init__(self, trials: Iterable[Trial] = (), pending: Sequence[Pending] = ()) -> None:
         self._trials: list[Trial] = []
         self.seen: set[str] = set()
+        self.pending = pending
         for trial in trials:
             self.append(trial)
 

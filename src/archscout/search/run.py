@@ -23,16 +23,17 @@ from archscout.core import seeds
 from archscout.core.architecture import Architecture
 from archscout.core.cost import Constraint, meets
 from archscout.core.errors import ArchscoutError, UsageError
-from archscout.core.estimator import TRAINING, Estimator, Setting
+from archscout.core.estimator import PAUSED, TRAINING, Estimator, Setting
 from archscout.core.method import Candidate
 from archscout.core.progress import Progress
 from archscout.core.registry import create
 from archscout.core.space import Space
 from archscout.core.strategy import Strategy
 from archscout.core.task import Task
-from archscout.core.trial import Estimate, History, Trial
+from archscout.core.trial import Estimate, History, Pending, Trial
 from archscout.costs.book import CostBook
 from archscout.search.budget import Budget
+from archscout.search.ledger import Ledger
 from archscout.store.clock import Clock
 from archscout.store.store import Store, StoredTrial
 from archscout.workers.engines import Engine, TrialTimeout
@@ -151,7 +152,7 @@ class SearchRun:
         self._stored = {trial.key: trial for trial in store.trials(name)}
         self._next = 1 + max((trial.number for trial in self._stored.values()), default=-1)
         self._decisions = store.decisions(name)
-        self._paid: set[str] = set()
+        self._ledger = Ledger()
         self._best: float | None = None
         self._estimators: dict[str, Estimator] = {estimator.name: estimator}
         self._pace = Pace()
@@ -167,7 +168,7 @@ class SearchRun:
         return self.budget.seconds - self.reserve - self.final - self.clock.elapsed()
 
     def trials_left(self) -> float:
-        return self.budget.trials - len(self._paid)
+        return self.budget.trials - self._ledger.spent(self.epochs)
 
     # -- randomness, decisions, notes -----------------------------------------------------------------------------
 
@@ -224,7 +225,7 @@ class SearchRun:
                 while waiting and len(flying) < most:
                     batch = waiting.popleft()
                     length = fidelities[batch[0][0]]
-                    affordable = self._affords(made, length, len(batch))
+                    affordable = self._affords(made, length, [key for key, _ in batch])
                     if affordable:
                         flying |= self._submit(made, batch[:affordable], length)
                     if not affordable:
@@ -287,7 +288,7 @@ class SearchRun:
         stop = self.clock.elapsed() + seconds
         history = History()
         asked: list[tuple[str, Architecture]] = []
-        keys: set[str] = set()
+        keys: dict[str, int | None] = {}
         flying: Flying = {}
         most = math.inf if trials is None else trials
         stale = 0
@@ -299,6 +300,9 @@ class SearchRun:
                         break
                     for key, architecture in asked[len(history) : told]:
                         history.append(self._stored[key].trial(architecture))
+                    history.pending = [
+                        Pending(a, self.space.canonical(a), keys[key]) for key, a in asked[len(history) :]
+                    ]
                     if self.clock.elapsed() >= stop:
                         most = 0
                         break
@@ -306,20 +310,22 @@ class SearchRun:
                     if proposal is None:
                         most = 0
                         break
-                    key = self._key(made, proposal, fidelity)
+                    wished = strategy.fidelity(self.space, history, proposal)
+                    length = fidelity if wished is None else wished
+                    key = self._key(made, proposal, length)
                     if key not in self._stored and key not in keys:
-                        if not self._affords(made, fidelity):
+                        if not self._affords(made, length, [key]):
                             most = 0
                             break
-                        flying |= self._submit(made, [(key, proposal)], fidelity)
+                        flying |= self._submit(made, [(key, proposal)], length)
                     elif key not in keys:
                         self._count_paid(made, [key])
                     stale = stale + 1 if key in keys else 0
-                    keys.add(key)
+                    keys[key] = length
                     asked.append((key, proposal))
                 if not flying:
                     break
-                self._collect(flying, made, dict.fromkeys(keys, fidelity), phase)
+                self._collect(flying, made, keys, phase)
                 self._show(phase, len(keys) - len(flying), None if math.isinf(most) else most)
         finally:
             self.clock.write()
@@ -386,12 +392,21 @@ class SearchRun:
 
     def _count_paid(self, estimator: Estimator, keys: Iterable[str]) -> None:
         if estimator.name == self.estimator:
-            self._paid.update(keys)
+            self._ledger.pay(keys)
+        elif estimator.name == PAUSED:
+            for key in keys:
+                level, _, canonical = key.partition("|")
+                self._ledger.train(canonical, int(level.partition("@")[2]))
 
-    def _affords(self, estimator: Estimator, fidelity: int | None, count: int = 1) -> int:
-        """For how many of `count` evaluations in a job that begins now the budget pays."""
+    def _affords(self, estimator: Estimator, fidelity: int | None, keys: Sequence[str]) -> int:
+        """For how many of these evaluations, the first of them, in a job that begins now the budget pays."""
+        count = len(keys)
         if estimator.name == self.estimator:
             count = int(min(count, self.trials_left()))
+        elif estimator.name == PAUSED and math.isfinite(self.budget.trials):
+            assert fidelity is not None
+            missing = itertools.accumulate(self._ledger.missing(key.partition("|")[2], fidelity) for key in keys)
+            count = sum(epochs <= self.trials_left() * self.epochs + 1e-6 for epochs in missing)
         if math.isinf(self.budget.seconds) or count < 1:
             return max(0, count)
         left = self.seconds_left()

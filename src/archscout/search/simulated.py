@@ -22,14 +22,15 @@ from archscout.core import options, seeds
 from archscout.core.architecture import Architecture
 from archscout.core.cost import Constraint
 from archscout.core.errors import ArchscoutError, DataError, UsageError
-from archscout.core.estimator import TRAINING, Estimator, Setting
+from archscout.core.estimator import PAUSED, TRAINING, Estimator, Setting
 from archscout.core.method import Candidate, Method
 from archscout.core.registry import create
 from archscout.core.strategy import Strategy
 from archscout.core.task import Task
-from archscout.core.trial import Estimate, History, Trial
+from archscout.core.trial import Estimate, History, Pending, Trial
 from archscout.methods.strategy import resolve_method
 from archscout.search.budget import Budget
+from archscout.search.ledger import Ledger
 from archscout.tables.table import Table
 from archscout.tables.within import within
 
@@ -47,8 +48,9 @@ class Trajectory:
     """How a simulated search went: one entry a training, in the order in which they were paid for.
 
     `trials` have the values that the method saw (higher is better). The arrays have the table's own numbers:
-    `seconds` are simulated, since the start; `values` the true value of the best network so far (best by what the
-    method saw, among its longest trainings), `regret` how far that is from `optimum`, the best of the table.
+    `seconds` are simulated and `epochs` trained, both since the start; `values` the true value of the best network so
+    far (best by what the method saw, among its longest trainings), `regret` how far that is from `optimum`, the best of
+    the table.
     """
 
     table: str
@@ -60,6 +62,7 @@ class Trajectory:
     winner: Architecture
     trials: Sequence[Trial]
     seconds: np.ndarray
+    epochs: np.ndarray
     incumbents: Sequence[str]
     values: np.ndarray
     rejected: int
@@ -161,7 +164,9 @@ class SimulatedRun:
         self.notes: dict[str, Any] = {}
         self.rejected = 0
         self._clock: list[float] = []
-        self._known: dict[tuple[int | None, str], Trial] = {}
+        self._ledger = Ledger()
+        self._epochs: list[int] = []
+        self._known: dict[tuple[str, int | None, str], Trial] = {}
         self._values: dict[int | None, list[float]] = {}
         self._seconds: dict[int | None, list[float]] = {}
         self._decisions: dict[str, Any] = {}
@@ -179,7 +184,7 @@ class SimulatedRun:
         return self.budget.seconds - self.elapsed
 
     def trials_left(self) -> float:
-        return self.budget.trials - len(self.trials)
+        return self.budget.trials - self._ledger.spent(self.epochs)
 
     def expected_seconds(self, estimator: str, fidelity: int | None, count: int = 1) -> float:
         recent = self._spent.get(f"{estimator}@{fidelity}")
@@ -227,11 +232,11 @@ class SimulatedRun:
     ) -> list[Trial]:
         name = estimator if isinstance(estimator, str) else estimator.name
         fidelities = fidelity if isinstance(fidelity, Sequence) else [fidelity] * len(architectures)
-        if name != self.estimator:
+        if name not in (self.estimator, PAUSED):
             return self._estimate(architectures, estimator, fidelities[0] if fidelities else None, phase)
         found: list[Trial] = []
         for architecture, each in zip(architectures, fidelities, strict=True):
-            trial = self._train(architecture, each, phase)
+            trial = self._train(architecture, each, phase, name)
             if trial is not None:
                 found.append(trial)
         return found
@@ -271,19 +276,24 @@ class SimulatedRun:
         stop = self.elapsed + seconds
         history = History()
         asked: list[Trial] = []
-        networks: set[str] = set()
+        networks: set[tuple[str, int | None]] = set()
         stale = 0
         while (trials is None or len(networks) < trials) and stale < _STALE and self.elapsed < stop:
             for told in asked[len(history) : max(0, len(asked) + 1 - strategy.lag)]:
                 history.append(told)
+            history.pending = [Pending(t.architecture, t.canonical, t.fidelity) for t in asked[len(history) :]]
             proposal = self._propose(strategy, history, len(asked))
-            answered = self.evaluate([proposal], estimator, fidelity=fidelity, phase=phase) if proposal else []
+            if proposal is None:
+                break
+            wished = strategy.fidelity(self.space, history, proposal)
+            answered = self.evaluate([proposal], estimator, fidelity=wished or fidelity, phase=phase)
             if not answered:
                 break
-            stale = stale + 1 if answered[0].canonical in networks else 0
-            networks.add(answered[0].canonical)
+            key = answered[0].canonical, answered[0].fidelity
+            stale = stale + 1 if key in networks else 0
+            networks.add(key)
             asked += answered
-        return list({trial.canonical: trial for trial in reversed(asked)}.values())[::-1]
+        return list({(trial.canonical, trial.fidelity): trial for trial in reversed(asked)}.values())[::-1]
 
     def admit(self, architectures: Iterable[Architecture], count: int) -> list[Architecture]:
         """The first `count` that the table has and that break no constraint."""
@@ -329,6 +339,7 @@ class SimulatedRun:
             winner=(defined[0] if defined else best).architecture,
             trials=tuple(self.trials),
             seconds=np.asarray(self._clock),
+            epochs=np.cumsum(self._epochs),
             incumbents=tuple(incumbents),
             values=np.asarray(values),
             rejected=self.rejected,
@@ -345,32 +356,42 @@ class SimulatedRun:
                 return proposal
         return None
 
-    def _train(self, architecture: Architecture, fidelity: int | None, phase: str) -> Trial | None:
-        """The looked-up training of an architecture; None where the budget ends before it would have."""
+    def _train(self, architecture: Architecture, fidelity: int | None, phase: str, estimator: str) -> Trial | None:
+        """The looked-up training of an architecture; None where the budget ends before it would have.
+
+        Of one that pauses, the epochs and seconds since the last pause are spent.
+        """
         epochs = self.table.fidelity(self.epochs if fidelity is None else fidelity, self.metric.name)
         canonical = self.space.canonical(architecture)
-        known = self._known.get((epochs, canonical))
+        known = self._known.get((estimator, epochs, canonical))
         if known is not None:
             # The same network, perhaps by another text: what is made of it next starts from the text asked for.
             return known if known.architecture == architecture else replace(known, architecture=architecture)
-        if epochs not in self._values:
-            self._values[epochs] = self.table.values(self.metric.name, epochs=epochs)
-            times = np.asarray(self._times(epochs))
-            usual = float(np.nanmean(times)) if np.isfinite(times).any() else 0.0
-            self._seconds[epochs] = np.where(np.isnan(times), usual, times).tolist()
         number = self.table.numbers.get(canonical)
         if number is None:
             raise DataError(f"table '{self.table.name}' has no architecture '{architecture}'.")
-        seconds = self._seconds[epochs][number]
-        if len(self.trials) >= self.budget.trials or seconds > self.seconds_left():
+        length = self.epochs if epochs is None else epochs
+        spent, seconds = length, self._seconds_of(epochs)[number]
+        if estimator == PAUSED:
+            spent = self._ledger.missing(canonical, length)
+            if spent < length:
+                seconds -= self._seconds_of(length - spent)[number]
+        price = spent / self.epochs if estimator == PAUSED else 1.0
+        if price > self.trials_left() + 1e-9 or seconds > self.seconds_left():
             return None
+        if estimator == PAUSED:
+            self._ledger.train(canonical, length)
+        else:
+            self._ledger.pay([f"{epochs}|{canonical}"])
+        if epochs not in self._values:
+            self._values[epochs] = self.table.values(self.metric.name, epochs=epochs)
         value = self._sign * self._values[epochs][number]
         failed = math.isnan(value)
         trial = Trial(
             number=len(self.trials),
             architecture=architecture,
             canonical=canonical,
-            estimator=self.estimator,
+            estimator=estimator,
             fidelity=epochs,
             status="failed" if failed else "completed",
             value=value,
@@ -381,13 +402,22 @@ class SimulatedRun:
             reason=f"table '{self.table.name}' has no value of it." if failed else "",
             seed=self.seed,
         )
-        self._known[epochs, canonical] = trial
+        self._known[estimator, epochs, canonical] = trial
         self.trials.append(trial)
         self._clock.append(self.elapsed + seconds)
-        recent = self._spent.setdefault(f"{self.estimator}@{fidelity}", [])
+        self._epochs.append(spent)
+        recent = self._spent.setdefault(f"{estimator}@{fidelity}", [])
         recent.append(seconds)
         del recent[:-_RECENT]
         return trial
+
+    def _seconds_of(self, epochs: int | None) -> list[float]:
+        """What a training of so many epochs takes each network; the usual time where the table does not say."""
+        if epochs not in self._seconds:
+            times = np.asarray(self._times(epochs))
+            usual = float(np.nanmean(times)) if np.isfinite(times).any() else 0.0
+            self._seconds[epochs] = np.where(np.isnan(times), usual, times).tolist()
+        return self._seconds[epochs]
 
     def _times(self, epochs: int | None) -> list[float]:
         return self.table.all_seconds(metric=self.metric.name, epochs=epochs)

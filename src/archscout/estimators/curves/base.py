@@ -7,7 +7,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -17,6 +17,11 @@ from archscout.core.estimator import Estimator, Setting
 from archscout.core.metric import Metric
 from archscout.core.seeds import derive
 from archscout.core.trial import Estimate
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+    from archscout.training.course import Outcome
 
 MEASURES = ("valid", "train_loss", "valid_loss")
 """What curves are of: the metric on validation data (higher is better), and losses (lower is)."""
@@ -102,7 +107,6 @@ def begun(
     """
     from archscout.estimators.trained import file_name
     from archscout.networks.pick import build
-    from archscout.training import checkpoint
     from archscout.training.recipe import Recipe
     from archscout.training.trainer import train
 
@@ -124,13 +128,21 @@ def begun(
         outcome = train(network, setting.task, recipe, seed=seed, device=setting.device, on_epoch=enough)
         extra: dict[str, Any] = {"epochs": len(outcome.curve)}
         if setting.folder is not None and len(outcome.curve) == final and outcome.best_epoch:
-            extra["weights"] = file_name(setting, setting.space.canonical(architecture), recipe, seed)
-            notes = {"outcome": dataclasses.asdict(outcome)}
-            checkpoint.write(setting.folder / extra["weights"], network.state_dict(), notes)
+            file = file_name(setting, setting.space.canonical(architecture), recipe, seed)
+            extra["weights"] = keep_weights(setting, file, network, outcome)
         reason = f"the training diverged: {outcome.reason}." if math.isnan(outcome.valid_metric) else ""
         value = setting.task.metric.oriented(outcome.valid_metric)
         found.append(Estimate(value, seconds=outcome.seconds, curve=outcome.curve, reason=reason, extra=extra))
     return found
+
+
+def keep_weights(setting: Setting, file: str, network: Module, outcome: Outcome) -> str:
+    """Keep what a training came to in a file of the setting's folder, as real training keeps it; the file's name."""
+    from archscout.training import checkpoint
+
+    assert setting.folder is not None
+    checkpoint.write(setting.folder / file, network.state_dict(), {"outcome": dataclasses.asdict(outcome)})
+    return file
 
 
 def full(setting: Setting) -> int:

@@ -1,0 +1,96 @@
+"""Kernel densities of good and of bad trials: the model of BOHB (Falkner, Klein, Hutter 2018, arXiv 1807.01774)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from archscout.core.architecture import Architecture
+from archscout.core.choice import Option
+from archscout.core.errors import UsageError
+from archscout.core.registry import register
+from archscout.core.space import Space
+from archscout.core.strategy import Strategy, unseen
+from archscout.core.trial import History, Trial
+
+
+@register("strategy", "kernel_density")
+class KernelDensity(Strategy):
+    """Proposes what is likely among the good trials and unlikely among the bad ones (the model of BOHB).
+
+    Over all choices together, as a sum of products over trials (a multivariate variant of the tree-structured Parzen
+    estimator, Bergstra et al. 2011): a kernel takes the option of its trial with a probability of 1 - b, and each of
+    the others with an equal part of b (Aitchison, Aitken 1976). Candidates are drawn around good trials, with wider
+    kernels, and the one with the greatest ratio of densities is tried. A choice that is not active in a trial counts as
+    uniform in it. The width b follows Scott's rule for so many trials and choices.
+
+    Args:
+        good: share of the trials that are good, by which at least one more than there are choices are.
+        candidates: that are drawn for each proposal.
+        random: share of the proposals that are uniform samples.
+        wider: factor of the widths by which candidates are drawn.
+    """
+
+    def __init__(self, good: float = 0.15, candidates: int = 64, random: float = 1 / 3, wider: float = 3.0) -> None:
+        if not 0 < good < 1 or candidates < 1 or not 0 <= random <= 1 or wider <= 0:
+            raise UsageError(
+                "strategy 'kernel_density' needs a share of good trials between 0 and 1, 1 candidate or more, a share "
+                f"of random ones from 0 to 1 and a factor above 0, not good={good}, candidates={candidates}, "
+                f"random={random}, wider={wider}."
+            )
+        self.name = "kernel_density"
+        self.good, self.candidates, self.random, self.wider = good, candidates, random, wider
+
+    def propose(self, space: Space, history: History, rng: np.random.Generator) -> Architecture:
+        defined = sorted((trial for trial in history if trial.defined), key=lambda trial: trial.rank)
+        least = len(space.choices) + 1
+        if len(defined) < least + 2 or rng.random() < self.random:
+            return unseen(lambda: space.sample(rng), space, history)
+        count = max(least, int(self.good * len(defined)))
+        good, bad = defined[:count], defined[-max(least, len(defined) - count) :]
+        densities = [_Density(space, some) for some in (good, bad)]
+        drawn = [self._around(space, good, densities[0].width, rng) for _ in range(self.candidates)]
+        drawn = [one for one in drawn if space.canonical(one) not in history.seen] or drawn
+        ratio = densities[0].log(drawn) - densities[1].log(drawn)
+        return drawn[int(np.argmax(ratio))]
+
+    def _around(self, space: Space, good: Sequence[Trial], width: float, rng: np.random.Generator) -> Architecture:
+        """One of the good trials with some choices drawn anew; a neighbour where that is no architecture."""
+        centre = good[int(rng.integers(len(good)))].architecture
+        anew = min(1.0, self.wider * width)
+        values: dict[str, Option] = dict(space.sample(rng))
+        for choice in space.choices:
+            if choice.name in centre and rng.random() >= anew:
+                values[choice.name] = centre[choice.name]
+            else:
+                values.setdefault(choice.name, choice.options[int(rng.integers(len(choice.options)))])
+        try:
+            return space.architecture(values)
+        except UsageError:  # not every assignment is an architecture
+            return space.mutate(centre, rng)
+
+
+class _Density:
+    """The kernel density of some trials over the choices of a space."""
+
+    def __init__(self, space: Space, trials: Sequence[Trial]) -> None:
+        self.space, self.sizes = space, np.asarray([len(choice.options) for choice in space.choices])
+        self.known = self._places([trial.architecture for trial in trials])
+        self.width = float(min(0.9, len(trials) ** (-1 / (4 + len(self.sizes)))))
+
+    def log(self, architectures: Sequence[Architecture]) -> np.ndarray:
+        """The logarithm of the density at each: (N,)."""
+        places = self._places(architectures)[:, None, :]
+        width = np.minimum(self.width, (self.sizes - 1) / self.sizes)  # wider than uniform would repel
+        same, other = 1 - width, width / np.maximum(self.sizes - 1, 1)
+        uniform = (places < 0) | (self.known < 0)
+        kernels = np.where(uniform, 1 / self.sizes, np.where(places == self.known, same, other))
+        products = np.log(np.maximum(kernels, 1e-12)).sum(axis=2)
+        return np.asarray(np.logaddexp.reduce(products, axis=1) - np.log(len(self.known)))
+
+    def _places(self, architectures: Sequence[Architecture]) -> np.ndarray:
+        """The number of the option that each takes at each choice, -1 where it is not active."""
+        return np.asarray(
+            [[c.index(one[c.name]) if c.name in one else -1 for c in self.space.choices] for one in architectures]
+        )
