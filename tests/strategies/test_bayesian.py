@@ -9,7 +9,7 @@ from archscout.core.registry import create
 from archscout.core.strategy import AskTell
 from archscout.core.trial import History, Trial
 from archscout.estimators.predictors.base import Predictor
-from archscout.strategies.bayesian import Bayesian
+from archscout.strategies.surrogate import SurrogateSearch
 from archscout.testing import StrategyConformance
 
 
@@ -48,7 +48,7 @@ def proposals(deviation, count=40):
     for n in range(12):
         one = space.sample(rng)
         known.append(Trial(n, one, space.canonical(one), "trained", 1, "completed", convolutions(one)))
-    strategy = Bayesian("bayesian", "gaussian_process", first=10, batch=1, pool=40)
+    strategy = SurrogateSearch("bayesian", "gaussian_process", "thompson", "mixed", first=10, batch=1, pool=40)
     strategy.learned.predictor = Stated(deviation=deviation)
     return known, [strategy.propose(space, known, np.random.default_rng(seed)) for seed in range(count)]
 

@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from archscout.cli import (
+    ask,
     data,
     deploy,
     device,
@@ -59,6 +60,8 @@ for name, function, summary in (
     ("measure", measure.measure, "What one architecture costs, before any training."),
     ("report", report.report, "The page about a run."),
     ("predict", predict.predict, "Label images with the network of a run."),
+    ("ask", ask.ask, "What to try next, where another program evaluates."),
+    ("tell", ask.tell, "What came of it."),
 ):
     app.command(name, short_help=summary)(function)
 app.add_typer(data.app, name="data", short_help="Your own data: what would be read, and what is odd.")

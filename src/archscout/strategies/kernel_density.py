@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from archscout.core.architecture import Architecture
-from archscout.core.choice import Option
 from archscout.core.errors import UsageError
 from archscout.core.registry import register
 from archscout.core.space import Space
@@ -21,9 +20,9 @@ class KernelDensity(Strategy):
 
     Over all choices together, as a sum of products over trials (a multivariate variant of the tree-structured Parzen
     estimator, Bergstra et al. 2011): a kernel takes the option of its trial with a probability of 1 - b, and each of
-    the others with an equal part of b (Aitchison, Aitken 1976). Candidates are drawn around good trials, with wider
-    kernels, and the one with the greatest ratio of densities is tried. A choice that is not active in a trial counts as
-    uniform in it. The width b follows Scott's rule for so many trials and choices.
+    the others with an equal part of b (Aitchison, Aitken 1976). Candidates are mutants of good trials, and the one with
+    the greatest ratio of densities is tried. A choice that is not active in a trial counts as uniform in it. The width
+    b follows Scott's rule for so many trials and choices.
 
     Args:
         good: share of the trials that are good, by which at least one more than there are choices are.
@@ -56,19 +55,14 @@ class KernelDensity(Strategy):
         return drawn[int(np.argmax(ratio))]
 
     def _around(self, space: Space, good: Sequence[Trial], width: float, rng: np.random.Generator) -> Architecture:
-        """One of the good trials with some choices drawn anew; a neighbour where that is no architecture."""
-        centre = good[int(rng.integers(len(good)))].architecture
-        anew = min(1.0, self.wider * width)
-        values: dict[str, Option] = dict(space.sample(rng))
-        for choice in space.choices:
-            if choice.name in centre and rng.random() >= anew:
-                values[choice.name] = centre[choice.name]
-            else:
-                values.setdefault(choice.name, choice.options[int(rng.integers(len(choice.options)))])
-        try:
-            return space.architecture(values)
-        except UsageError:  # not every assignment is an architecture
-            return space.mutate(centre, rng)
+        """One of the good trials with as many choices changed as the wider kernels would change.
+
+        By mutations, for not every assignment is an architecture, nor in a table.
+        """
+        one = good[int(rng.integers(len(good)))].architecture
+        for _ in range(max(1, int(rng.binomial(len(one), min(1.0, self.wider * width) / 2)))):
+            one = space.mutate(one, rng)
+        return one
 
 
 class _Density:

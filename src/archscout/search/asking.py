@@ -1,0 +1,207 @@
+"""A search whose evaluations are made elsewhere: a program asks what to try, and tells what came of it.
+
+The run's folder has `run.json` (what is asked for: space, strategy, seed, objectives) and `trials.json`, a list of all
+that was asked for or told, in order. Every answer follows from these two, so that a program may ask and tell from any
+process, at any time; what has been asked for and not told is under way, and is not proposed twice.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from archscout.core import options, seeds
+from archscout.core.architecture import Architecture
+from archscout.core.errors import ArchscoutError, DataError, UsageError
+from archscout.core.files import read_json, write_json
+from archscout.core.registry import create
+from archscout.core.space import Space
+from archscout.core.strategy import Strategy
+from archscout.core.trial import History, Pending, Trial
+from archscout.search.continuing import RUN, claim
+from archscout.store.folder import run_folder
+from archscout.store.lock import run_lock
+
+ASKED = "a search whose evaluations are made elsewhere"
+TRIALS = "trials.json"
+TRIES = 100
+"""Proposals in a row that bring nothing new, after which there is nothing left to ask for."""
+
+_KEYS = {"trial", "architecture", "value", "costs", "failed"}
+_DEFAULTS = {"strategy": "surrogate", "seed": 0, "objectives": []}
+
+
+def ask(
+    folder: Path,
+    *,
+    space: str | None = None,
+    strategy: str | None = None,
+    seed: int | None = None,
+    objectives: Sequence[str] = (),
+    count: int = 1,
+) -> list[dict[str, Any]]:
+    """What to try next: `{"trial": number, "architecture": text}`, so many.
+
+    The first time, `space` must be given; later all that is given must be as it was.
+
+    Args:
+        folder: of the run; made if need be.
+        space: a registered name.
+        strategy: a registered strategy; `surrogate` if not given.
+        seed: one seed, and the same answers told in the same order, give the same proposals.
+        objectives: keys of the costs to trade against the value, for strategies that take them.
+        count: how many, to be evaluated side by side.
+
+    Raises:
+        UsageError: a wrong name, another run's folder, a first question without a space.
+        ArchscoutError: nothing in the space is left to ask for.
+    """
+    count = options.whole(count, "the number of proposals", 1, 1000)
+    given = {"space": space, "strategy": strategy, "seed": seed, "objectives": list(objectives) or None}
+    given = {key: value for key, value in given.items() if value is not None}
+    known = _identity(folder)
+    if known is None and space is None:
+        raise UsageError(f"there is no run '{folder.name}' to ask: begin one by naming a space (--space).")
+    asked = (known or _DEFAULTS) | given
+    searched, proposing = _searched(asked)  # an unknown name is told of before anything is written
+    run_folder(folder.parent, folder.name)
+    with run_lock(folder):
+        claim(folder, ASKED, asked)
+        rows = _read(folder)
+        proposals = []
+        for _ in range(count):
+            proposal = _propose(searched, proposing, int(asked["seed"]), rows)
+            proposals.append({"trial": len(rows), "architecture": proposal.text})
+            rows.append({"architecture": proposal.text, "status": "asked"})
+        write_json(folder / TRIALS, rows)
+    return proposals
+
+
+def tell(folder: Path, answers: Any) -> dict[str, Any]:
+    """Take what came of trials; all of it, or nothing where a part of it is wrong.
+
+    Args:
+        folder: of a run that has been asked.
+        answers: one mapping, or several: `trial` and `value` (higher is better), perhaps `costs` by key; or `trial` and
+            `failed`, the reason. With `architecture` in place of `trial`, something that was not asked for: a strategy
+            learns from it as from its own.
+
+    Returns how many trials there are, how many of them are under way, and the best.
+
+    Raises `UsageError` for a run that nobody asked, an unknown trial, one that was told before, or no finite value.
+    """
+    identity = _identity(folder)
+    if identity is None:
+        raise UsageError(f"there is no run '{folder.name}' to tell: ask first (archscout ask RUN --space NAME).")
+    searched, _ = _searched(identity)
+    with run_lock(folder):
+        rows = _read(folder)
+        for answer in answers if isinstance(answers, list | tuple) else [answers]:
+            _take(rows, answer, searched, folder.name)
+        write_json(folder / TRIALS, rows)
+    finished = [row for row in rows if row["status"] == "completed"]
+    best = max(finished, key=lambda row: row["value"], default=None)
+    return {
+        "trials": len(rows),
+        "completed": len(finished),
+        "under_way": sum(row["status"] == "asked" for row in rows),
+        "best": best and {"architecture": best["architecture"], "value": best["value"], "costs": best["costs"]},
+    }
+
+
+def parse_answers(text: str) -> Any:
+    """The answers in a JSON text. Raises `UsageError`."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(
+            f'{options.shown(text)} is not JSON ({error}): write it as \'{{"trial": 0, "value": 0.9}}\'.'
+        ) from error
+
+
+def _identity(folder: Path) -> dict[str, Any] | None:
+    if not (folder / RUN).is_file():
+        return None
+    found = read_json(folder / RUN, "restore it from a backup, or begin another run.")
+    if not isinstance(found, dict) or found.get("kind") != ASKED:
+        raise UsageError(f"'{folder}' is not {ASKED}: give another name of a run.")
+    return dict(found["identity"])
+
+
+def _searched(identity: Mapping[str, Any]) -> tuple[Space, Strategy]:
+    name = options.text(identity["strategy"], "the strategy")
+    options.seed(identity["seed"])
+    space = create("space", options.text(identity["space"], "the space"))
+    return space, create("strategy", name, objectives=tuple(identity["objectives"]))
+
+
+def _read(folder: Path) -> list[dict[str, Any]]:
+    if not (folder / TRIALS).is_file():
+        return []
+    advice = "restore it from a backup, or begin another run."
+    rows = read_json(folder / TRIALS, advice)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and "architecture" in row for row in rows):
+        raise DataError(f"'{folder / TRIALS}' is damaged (no list of trials): {advice}")
+    return rows
+
+
+def _propose(space: Space, strategy: Strategy, seed: int, rows: Sequence[Mapping[str, Any]]) -> Architecture:
+    """The next proposal: one whose network has not been asked for."""
+    told, waiting = [], []
+    for number, row in enumerate(rows):
+        architecture = space.parse(row["architecture"])
+        canonical = space.canonical(architecture)
+        if row["status"] == "asked":
+            waiting.append(Pending(architecture, canonical))
+        else:
+            told.append(
+                Trial(
+                    number, architecture, canonical, "told", None, row["status"], row.get("value", math.nan),
+                    row.get("costs", {}), reason=row.get("failed", ""),
+                )
+            )  # fmt: skip
+    history = History(told, waiting)
+    known = history.seen | {pending.canonical for pending in waiting}
+    for attempt in range(TRIES):
+        rng = seeds.stream(seed, "propose", strategy.name, len(rows), attempt)
+        proposal = space.simplify(strategy.propose(space, history, rng))
+        if space.canonical(proposal) not in known:
+            return proposal
+    raise ArchscoutError(
+        f"space '{space.name}' has nothing new to ask for after {len(rows)} trials: tell what is under way, or end."
+    )
+
+
+def _take(rows: list[dict[str, Any]], answer: Any, space: Space, run: str) -> None:
+    """Enter one answer. Raises `UsageError`."""
+    if not isinstance(answer, Mapping):
+        raise UsageError(f'{options.shown(answer)} is no answer: tell {{"trial": 0, "value": 0.9}}, or a list of such.')
+    surplus = sorted(map(str, set(answer) - _KEYS))
+    if surplus:
+        raise UsageError(f"an answer has no '{surplus[0]}': use {', '.join(sorted(_KEYS))}.")
+    if ("trial" in answer) == ("architecture" in answer) or ("value" in answer) == ("failed" in answer):
+        raise UsageError(
+            f"{options.shown(json.dumps(dict(answer), default=str))} does not say which trial came to what: give "
+            "'trial' or 'architecture', and 'value' or 'failed'."
+        )
+    outcome: dict[str, Any] = {"status": "failed"}
+    if "failed" in answer:
+        outcome["failed"] = options.text(answer["failed"], "the reason of a failure")
+    else:
+        outcome = {"status": "completed", "value": options.number(answer["value"], "the value of a trial")}
+    costs = options.mapping(answer.get("costs"), "the costs of a trial", '{"params": 100000}')
+    outcome["costs"] = {str(key): options.number(cost, f"the cost '{key}'") for key, cost in costs.items()}
+    if "architecture" in answer:
+        text = options.text(answer["architecture"], "an architecture")
+        rows.append({"architecture": space.parse(text).text, "by": "outside", **outcome})
+        return
+    number = answer["trial"]
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < len(rows):
+        there = f"0 to {len(rows) - 1}" if rows else "none"
+        raise UsageError(f"run '{run}' has no trial {options.shown(number)}; its trials are {there}.")
+    if rows[number]["status"] != "asked":
+        raise UsageError(f"trial {number} of run '{run}' has been told before ({rows[number]['status']}).")
+    rows[number] |= outcome
