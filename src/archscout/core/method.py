@@ -58,6 +58,8 @@ class Run(Protocol):
     """Whether that estimator is real training."""
     epochs: int
     """What full training means in this search, in epochs."""
+    cheaper: bool
+    """Whether a shorter training takes less of the budget; it does not where trainings are only counted, on a table."""
     share: float
     """Of sampled architectures that meet the constraints (1 where there are none)."""
     device: str

@@ -85,7 +85,9 @@ class Cascade(Method):
         pool = Pool(run, self.scores)
         pool.add([candidate.architecture for candidate in run.candidates])
         self._score(run, pool)
-        ladder: dict[int, list[Trial]] = {run.fidelity(epochs): [] for epochs in fidelities(run.epochs, self.eta)}
+        # Where every training counts alike, a short one is as dear as a full one, and tells less.
+        lengths = fidelities(run.epochs, self.eta) if run.cheaper else [run.epochs]
+        ladder: dict[int, list[Trial]] = {run.fidelity(epochs): [] for epochs in lengths}
         stages = plan(ladder)
         for bracket in itertools.count():
             if not run.decide(f"bracket {bracket}", partial(self._affords, run, stages, bracket == 0)):

@@ -146,6 +146,7 @@ class SearchRun:
         self.candidates: Sequence[Candidate] = ()
         self.trainings = math.inf
         self.epochs = 1
+        self.cheaper = True
         self.share = 1.0
         self.rejected = 0
         self.margins = {cost.key: cost.margin for cost in book.costs}

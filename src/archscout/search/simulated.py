@@ -154,6 +154,7 @@ class SimulatedRun:
         self.objectives: Sequence[str] = tuple(objectives)
         self._costs = {key: table.values(key) for key in (*(c.key for c in constraints), *objectives)}
         self.epochs = self.metric.epochs or table.fidelity(metric=self.metric.name) or 1
+        self.cheaper = math.isinf(budget.trials)
         self._sign = 1.0 if self.metric.higher else -1.0
         if math.isfinite(budget.seconds) and not np.isfinite(self._times(self.epochs)).any():
             raise UsageError(

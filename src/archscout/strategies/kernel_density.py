@@ -13,6 +13,9 @@ from archscout.core.space import Space
 from archscout.core.strategy import Strategy, unseen
 from archscout.core.trial import History, Trial
 
+LEAST_WIDTH = 0.05
+"""Of a kernel, where all good trials agree: so that what they have not tried stays possible."""
+
 
 @register("strategy", "kernel_density")
 class KernelDensity(Strategy):
@@ -21,8 +24,7 @@ class KernelDensity(Strategy):
     Over all choices together, as a sum of products over trials (a multivariate variant of the tree-structured Parzen
     estimator, Bergstra et al. 2011): a kernel takes the option of its trial with a probability of 1 - b, and each of
     the others with an equal part of b (Aitchison, Aitken 1976). Candidates are mutants of good trials, and the one with
-    the greatest ratio of densities is tried. A choice that is not active in a trial counts as uniform in it. The width
-    b follows Scott's rule for so many trials and choices.
+    the greatest ratio of densities is tried. A choice that is not active in a trial counts as uniform in it.
 
     Args:
         good: share of the trials that are good, by which at least one more than there are choices are.
@@ -49,35 +51,44 @@ class KernelDensity(Strategy):
         count = max(least, int(self.good * len(defined)))
         good, bad = defined[:count], defined[-max(least, len(defined) - count) :]
         densities = [_Density(space, some) for some in (good, bad)]
-        drawn = [self._around(space, good, densities[0].width, rng) for _ in range(self.candidates)]
+        drawn = [self._around(space, good, densities[0].widths, rng) for _ in range(self.candidates)]
         drawn = [one for one in drawn if space.canonical(one) not in history.seen] or drawn
         ratio = densities[0].log(drawn) - densities[1].log(drawn)
         return drawn[int(np.argmax(ratio))]
 
-    def _around(self, space: Space, good: Sequence[Trial], width: float, rng: np.random.Generator) -> Architecture:
+    def _around(
+        self, space: Space, good: Sequence[Trial], widths: np.ndarray, rng: np.random.Generator
+    ) -> Architecture:
         """One of the good trials with as many choices changed as the wider kernels would change.
 
         By mutations, for not every assignment is an architecture, nor in a table.
         """
         one = good[int(rng.integers(len(good)))].architecture
-        for _ in range(max(1, int(rng.binomial(len(one), min(1.0, self.wider * width) / 2)))):
+        changed = rng.random(len(widths)) < np.minimum(1.0, self.wider * widths) / 2
+        for _ in range(max(1, int(changed.sum()))):
             one = space.mutate(one, rng)
         return one
 
 
 class _Density:
-    """The kernel density of some trials over the choices of a space."""
+    """The kernel density of some trials over the choices of a space.
+
+    `widths` are those of the choices: 1.06 times the standard deviation of the options' numbers times n^(-1 / (4 + d)),
+    as in the released code, so that a choice in which good trials agree is hardly changed.
+    """
 
     def __init__(self, space: Space, trials: Sequence[Trial]) -> None:
         self.space, self.sizes = space, np.asarray([len(choice.options) for choice in space.choices])
         self.known = self._places([trial.architecture for trial in trials])
-        self.width = float(min(0.9, len(trials) ** (-1 / (4 + len(self.sizes)))))
+        spread = np.asarray([column[column >= 0].std() if (column >= 0).any() else 1.0 for column in self.known.T])
+        widest = (self.sizes - 1) / self.sizes  # a wider one would repel
+        reference = 1.06 * spread * len(trials) ** (-1 / (4 + len(self.sizes)))
+        self.widths = np.minimum(np.maximum(reference, LEAST_WIDTH), widest)
 
     def log(self, architectures: Sequence[Architecture]) -> np.ndarray:
         """The logarithm of the density at each: (N,)."""
         places = self._places(architectures)[:, None, :]
-        width = np.minimum(self.width, (self.sizes - 1) / self.sizes)  # wider than uniform would repel
-        same, other = 1 - width, width / np.maximum(self.sizes - 1, 1)
+        same, other = 1 - self.widths, self.widths / np.maximum(self.sizes - 1, 1)
         uniform = (places < 0) | (self.known < 0)
         kernels = np.where(uniform, 1 / self.sizes, np.where(places == self.known, same, other))
         products = np.log(np.maximum(kernels, 1e-12)).sum(axis=2)
