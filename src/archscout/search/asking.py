@@ -31,7 +31,7 @@ TRIES = 100
 """Proposals in a row that bring nothing new, after which there is nothing left to ask for."""
 
 _KEYS = {"trial", "architecture", "value", "costs", "failed"}
-_DEFAULTS = {"strategy": "surrogate", "seed": 0, "objectives": []}
+_DEFAULTS: dict[str, Any] = {"strategy": "surrogate", "seed": 0, "objectives": []}
 
 
 def ask(
