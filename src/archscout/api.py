@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from archscout.core.space import Space
     from archscout.core.strategy import Strategy
     from archscout.core.task import Task
+    from archscout.deploy.quantise import Quantisation
     from archscout.search.result import Result
     from archscout.search.simulated import Trajectory
     from archscout.tables.table import Table
@@ -225,6 +226,7 @@ def quantise(
     space: Space | nn.Module | str | None = None,
     form: str = "qdq",
     examples: int | None = None,
+    weight_bytes: int | float | str | None = None,
     seed: int = 0,
     **how: Any,
 ) -> Result:
@@ -232,7 +234,9 @@ def quantise(
 
     Ranges are taken from training examples (`examples` of them, drawn by `seed`); the metric on validation and test
     examples, weight bytes and scheme go into the run's metrics, under `quantised`. `data` may be left out for built-in
-    tasks. `how`: what `archscout.deploy.quantise.Quantisation` takes (`scheme`, `weight_bits`, `observer`, ...).
+    tasks. With `weight_bytes` ("20kB") each layer gets the bits, 2 to 8, that keep all weights within so many bytes and
+    harm least (`archscout.shrink.precision`). `how`: what `archscout.deploy.quantise.Quantisation` takes (`scheme`,
+    `weight_bits`, `observer`, ...).
 
     Raises `UsageError` for unknown schemes, bits or data of another kind, and for an operator that has no integer form.
 
@@ -249,7 +253,25 @@ def quantise(
     described = cast("Task", network.task)
     given = _data_of(folder, described, data)
     count = EXAMPLES if examples is None else examples
+    if weight_bytes is not None:
+        chosen = _within(network, given, chosen, weight_bytes, count, seed)
     return quantise_run(folder, network, given, chosen, form=form, count=count, seed=seed)
+
+
+def _within(
+    network: nn.Module, given: Task, how: Quantisation, limit: int | float | str, count: int, seed: int
+) -> Quantisation:
+    """Bits of each layer so that all weights keep a limit of bytes."""
+    from archscout.costs.weight_bytes import WeightBytes
+    from archscout.deploy.program import read
+    from archscout.search.quantised import calibration_split, stored
+    from archscout.shrink.precision import mixed
+
+    most = WeightBytes.quantity(limit, "weight_bytes")
+    split = calibration_split(given, count, seed)
+    targets = given.tensors(split)[1]
+    program = read(network, given.input_shape)
+    return mixed(program, stored(given, split), lambda outputs: given.loss(outputs, targets), how, most, seed=seed)
 
 
 def deploy(

@@ -39,6 +39,16 @@ def test_the_int8_network_of_a_run(archscout: Call, run: Path, data: Path, form:
     assert "with 8 bits" in archscout("quantise", "one", "--data", data).out
 
 
+def test_bits_by_layer_keep_a_limit_of_bytes(archscout: Call, run: Path, data: Path) -> None:
+    done = archscout("quantise", "one", "--data", data, "--weight-bytes", "4kB", "--json")
+    assert done.code == 0, done.err
+    told = json.loads(done.out)["quantised"]
+    assert told["weight_bytes"] <= 4000
+    assert 2 <= min(told["layer_bits"]) < max(told["layer_bits"]) <= 8
+    sentence = archscout("quantise", "one", "--data", data, "--weight-bytes", "10").sentence
+    assert "at 2 bits each, above the limit of 10" in sentence
+
+
 def test_bad_input_is_one_sentence(archscout: Call, run: Path, data: Path) -> None:
     before = sorted(run.iterdir())
     for arguments, said in (

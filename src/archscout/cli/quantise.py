@@ -37,6 +37,14 @@ def quantise(
     activation_bits: Annotated[
         int | None, typer.Option("--activation-bits", metavar="N", help="2 to 8; the scheme's if not given.")
     ] = None,
+    weight_bytes: Annotated[
+        str | None,
+        typer.Option(
+            "--weight-bytes",
+            metavar="SIZE",
+            help="Give each layer the bits that keep all weights within so many bytes (20kB) and harm least.",
+        ),
+    ] = None,
     observer: Annotated[
         str, typer.Option("--observer", metavar="NAME", help="Ranges by min_max, moving, quantile, mse or deviations.")
     ] = "mse",
@@ -64,6 +72,7 @@ def quantise(
             None if data is None else readable(data, skip_bad),
             form=form,
             examples=examples,
+            weight_bytes=weight_bytes,
             seed=seed,
             scheme=scheme,
             weight_bits=weight_bits,

@@ -40,6 +40,11 @@ def stored(task: Task, split: Split) -> Tensor:
 
 
 def calibration(task: Task, count: int = EXAMPLES, seed: int = 0) -> Tensor:
+    """The inputs of `calibration_split`, as stored."""
+    return stored(task, calibration_split(task, count, seed))
+
+
+def calibration_split(task: Task, count: int = EXAMPLES, seed: int = 0) -> Split:
     """Training examples to take ranges from, drawn by the seed.
 
     Raises:
@@ -58,7 +63,7 @@ def calibration(task: Task, count: int = EXAMPLES, seed: int = 0) -> Tensor:
                 f"all {len(rows)} calibration examples are of class '{task.class_names[int(classes[0])]}': ranges of "
                 "one class do not hold for the others; give more examples, or data with all classes."
             )
-    return stored(task, Split(task.train.x[rows], labels))
+    return Split(task.train.x[rows], labels)
 
 
 def span(task: Task) -> tuple[float, float] | None:
@@ -135,6 +140,7 @@ def quantise_run(
         "bias_correction": how.bias_correction,
         "examples": min(count, len(task.train)),
         "seed": seed,
+        "layer_bits": [how.of(o).weights.bits for o in made.quantised.program.operators if o.weight is not None],
         **values,
         "weight_bytes": made.quantised.weight_bytes,
         "steps_from_reference": made.apart(calibration(task, _COMPARED, seed)),

@@ -95,6 +95,8 @@ class Result:
         bits = f"{told['weight_bits']} bits" if told["weight_bits"] == told["activation_bits"] else (
             f"weights of {told['weight_bits']} bits and activations of {told['activation_bits']}"
         )  # fmt: skip
+        if len(set(told["layer_bits"])) > 1:
+            bits = f"weights of {min(told['layer_bits'])} to {max(told['layer_bits'])} bits"
         return [f"{metric.title} {', '.join(values)} with {bits} ({told['weight_bytes']:,} bytes, {told['file']})"]
 
     def _training(self) -> list[str]:
