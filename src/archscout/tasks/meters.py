@@ -11,7 +11,11 @@ from torch import Tensor
 
 from archscout.core.metric import Meter
 from archscout.core.task import Task
-from archscout.networks.outputs import joined
+from archscout.networks.outputs import joined, named
+
+
+GATHERED = 2**16
+"""Outputs that are worth a call of a meter."""
 
 
 def meter_of(task: Task) -> Meter:
@@ -33,6 +37,34 @@ class Whole:
 
     def value(self) -> float:
         return self.measure(joined(self.outputs), joined(self.targets)) if self.outputs else math.nan
+
+
+class Gathered:
+    """Hands batches on to a meter by the handful: a small network notices each operator that a single one takes.
+
+    No more is kept than `GATHERED` numbers and one batch, whatever the length of the split.
+    """
+
+    def __init__(self, meter: Meter) -> None:
+        self.meter = meter
+        self._batches: list[tuple[Any, Any]] = []
+        self._numbers = 0
+
+    def update(self, outputs: Any, targets: Any) -> None:
+        self._batches.append((outputs, targets))
+        self._numbers += sum(tensor.numel() for tensor in named(outputs).values())
+        if self._numbers >= GATHERED:
+            self._hand_on()
+
+    def value(self) -> float:
+        self._hand_on()
+        return self.meter.value()
+
+    def _hand_on(self) -> None:
+        if self._batches:
+            outputs, targets = zip(*self._batches, strict=True)
+            self.meter.update(joined(outputs), joined(targets))
+        self._batches, self._numbers = [], 0
 
 
 def _fit(outputs: Tensor, targets: Tensor, *, classes: bool) -> None:

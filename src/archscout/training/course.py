@@ -152,7 +152,10 @@ class Course(ABC):
 
     @abstractmethod
     def losses(self, x: Tensor, y: Tensor) -> tuple[Tensor, Any]:
-        """The loss of each network in a step of training (M), and the outputs, as `answered` takes them."""
+        """The loss of each network in a step of training (M; of one network, no dimension), and the outputs.
+
+        The outputs are as `answered` takes them.
+        """
 
     @abstractmethod
     def answered(self, outputs: Any, y: Tensor) -> None:
@@ -262,12 +265,13 @@ class Course(ABC):
             with self.mode.autocast(self.device):
                 loss, outputs = self.losses(x, y)
             optimizer.zero_grad()
-            loss.sum().backward()  # type: ignore[no-untyped-call]
+            # Small networks notice each operator: one loss is not summed.
+            (loss.sum() if loss.ndim else loss).backward()
             if recipe.gradient_clip:
                 self.clip(recipe.gradient_clip)
             optimizer.step()
             self.objective.after_step()
-            losses.append(loss.detach())
+            losses.append(loss.detach().view(-1))
             self.answered(precise(outputs), y)
             if step % CHECKED_STEPS == 0 and not losses[-1].isfinite().any():
                 break

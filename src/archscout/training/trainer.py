@@ -21,7 +21,7 @@ from archscout.core.errors import UsageError
 from archscout.core.metric import Meter
 from archscout.core.task import Answers, Split, Task
 from archscout.networks.outputs import joined, precise
-from archscout.tasks.meters import meter_of
+from archscout.tasks.meters import Gathered, meter_of
 from archscout.training import checkpoint as checkpoints
 from archscout.training.contexts import evaluation, norm_momentum, own_randomness
 from archscout.training.course import CHECKPOINT as CHECKPOINT
@@ -178,7 +178,8 @@ class _Single(Course):
         return x
 
     def draw(self, rows: Tensor, generators: Sequence[Generator]) -> Examples:
-        x, y = self.data.fitted.x[rows[0]], self.data.fitted.y[rows[0]]
+        chosen = rows[0]
+        x, y = self.data.fitted.x[chosen], self.data.fitted.y[chosen]
         if self.recipe.augment:
             x, y = self.task.transform(x, y, generators[0])
         return Examples(x.contiguous(memory_format=self.mode.memory_format), y)
@@ -186,10 +187,10 @@ class _Single(Course):
     def losses(self, x: Tensor, y: Tensor) -> tuple[Tensor, Any]:
         outputs = self.model(x)
         loss = self.objective.loss(self.task, self.recipe.label_smoothing, Step(self.model, x, y, outputs))
-        return loss[None], outputs
+        return loss, outputs
 
     def answered(self, outputs: Any, y: Tensor) -> None:
-        self._meter = self._meter or meter_of(self.task)
+        self._meter = self._meter or Gathered(meter_of(self.task))
         self._meter.update(outputs, y)
 
     def train_metrics(self) -> list[float]:
