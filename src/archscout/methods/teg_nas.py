@@ -14,6 +14,7 @@ from archscout.core.registry import register
 from archscout.methods.te_nas import TENAS
 from archscout.methods.training_free import OFFSPRING, Scored, TrainingFree, rank_sum, whole
 from archscout.supernets.distributions import Distribution, is_product
+from archscout.training.optimizers import descend
 
 BUFFER, MOMENTUM = 10, 0.9
 """Architectures whose range a change is measured by; of the mean reward."""
@@ -121,9 +122,7 @@ class TEGNAS(TrainingFree):
             gained = reward(worst_filled(scored.values)[visited])
             mean, weight = (MOMENTUM * old + (1 - MOMENTUM) * new for old, new in ((mean, gained), (weight, 1.0)))
             loss = -policy.log_probability(drawn[0]) * (gained - mean / weight)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            descend(optimizer, loss.backward)
             run.show("policy", step + 1, self.steps)
 
     def _evolve(self, run: Run, scored: Scored) -> None:

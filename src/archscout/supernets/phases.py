@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from archscout.supernets.updates import Update
 from archscout.supernets.weights import WeightRule, everything
 from archscout.training import checkpoint
 from archscout.training.contexts import own_randomness
-from archscout.training.optimizers import restore_optimizer
+from archscout.training.optimizers import descend, optimizer_tensors, restore_optimizer, set_rate
 
 Row = dict[str, Any]
 
@@ -195,8 +196,7 @@ class _Training:
         first = self.ends[self.phase - 1] if self.phase else 0
         progress = (self.number - first) / max(1, self.ends[self.phase] - first)
         rate = phase.rate[1] + (phase.rate[0] - phase.rate[1]) * 0.5 * (1 + math.cos(math.pi * progress))
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_rate(self.optimizer, rate)
         torch.default_generator.manual_seed(derive(self.seed, "supernet", self.number))
         step = Step(
             number=self.number,
@@ -230,17 +230,17 @@ class _Training:
         return self._record(phase)
 
     def _move_weights(self, step: Step, phase: Phase) -> float:
-        self.optimizer.zero_grad()
-        loss = phase.objective(step)
-        if not math.isfinite(loss):
-            raise ArchscoutError(
-                f"the loss of the shared weights was {loss} in step {self.number + 1}: lower the learning rate, or "
-                "look at the inputs."
-            )
-        if self.settings.clip:
-            nn.utils.clip_grad_norm_(self.weights, self.settings.clip)
-        self.optimizer.step()
-        return loss
+        def gradients() -> float:
+            loss = phase.objective(step)
+            if not math.isfinite(loss):
+                raise ArchscoutError(
+                    f"the loss of the shared weights was {loss} in step {self.number + 1}: lower the learning rate, or "
+                    "look at the inputs."
+                )
+            return loss
+
+        clip = partial(nn.utils.clip_grad_norm_, self.weights, self.settings.clip) if self.settings.clip else None
+        return descend(self.optimizer, gradients, clip)
 
     def _check_distribution(self) -> None:
         try:
@@ -315,9 +315,7 @@ class _Training:
         tensors: dict[str, Tensor] = {f"supernet.{n}": t for n, t in self.supernet.state_dict().items()}
         tensors |= {f"distribution.{n}": t for n, t in self.distribution.state_dict().items()}
         for name, optimizer in (("weights", self.optimizer), ("architecture", self.arch_optimizer)):
-            states = {} if optimizer is None else optimizer.state_dict()["state"]
-            for position, state in states.items():
-                tensors |= {f"{name}.{position}.{key}": t for key, t in state.items() if isinstance(t, Tensor)}
+            tensors |= {} if optimizer is None else optimizer_tensors(optimizer, name)
         notes = {
             **self._identity(), "number": self.number, "history": self.history, "paths": self.paths,
             "since": self.since, "seconds": self.seconds,

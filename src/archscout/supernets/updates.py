@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from archscout.supernets.gates import binary, through_softmax
 from archscout.supernets.plans import Plan
 from archscout.supernets.step import Data, Step
 from archscout.supernets.terms import posterior
+from archscout.training.optimizers import descend
 
 ArchitectureCost = Callable[[Sequence[Architecture]], Sequence[float]]
 """By how much each architecture misses its target; 0 where it keeps it."""
@@ -53,10 +55,7 @@ class Update(ABC):
 
     def __call__(self, step: Step, optimizer: Optimizer) -> dict[str, float]:
         """Set the gradients and take the step."""
-        optimizer.zero_grad()
-        told = self.gradients(step)
-        optimizer.step()
-        return told
+        return descend(optimizer, partial(self.gradients, step))
 
 
 class Pathwise(Update):

@@ -13,7 +13,6 @@ from archscout.core.metric import Meter
 from archscout.core.task import Task
 from archscout.networks.outputs import joined, named
 
-
 GATHERED = 2**16
 """Outputs that are worth a call of a meter."""
 

@@ -15,6 +15,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ from archscout.networks.outputs import precise
 from archscout.training import checkpoint
 from archscout.training.contexts import evaluation, seed_modules
 from archscout.training.objective import Objective
-from archscout.training.optimizers import make_optimizer, restore_optimizer
+from archscout.training.optimizers import descend, make_optimizer, optimizer_tensors, restore_optimizer, set_rate
 from archscout.training.recipe import Recipe
 from archscout.training.speed import Mode
 
@@ -254,22 +255,18 @@ class Course(ABC):
         seed_modules(derive(self.seeds[0], "network", self.epoch), self.device)
         self.model.train()
         self.objective.train()
+        clip = partial(self.clip, recipe.gradient_clip) if recipe.gradient_clip else None
         batches = order.tensor_split(data.steps, dim=1)
         for step, rows in enumerate(batches):
             rate = recipe.rate(self.epoch * data.steps + step, data.steps)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+            set_rate(optimizer, rate)
             x, y = self.draw(rows, generators)
             if side < 1:
                 x = smaller(x, side)
             with self.mode.autocast(self.device):
                 loss, outputs = self.losses(x, y)
-            optimizer.zero_grad()
             # Small networks notice each operator: one loss is not summed.
-            (loss.sum() if loss.ndim else loss).backward()
-            if recipe.gradient_clip:
-                self.clip(recipe.gradient_clip)
-            optimizer.step()
+            descend(optimizer, (loss.sum() if loss.ndim else loss).backward, clip)
             self.objective.after_step()
             losses.append(loss.detach().view(-1))
             self.answered(precise(outputs), y)
@@ -314,8 +311,7 @@ class Course(ABC):
         tensors = {f"network.{name}": tensor for name, tensor in self.state().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         tensors |= {f"objective.{name}": tensor for name, tensor in self.objective.state().items()}
-        for position, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{position}.{name}": t for name, t in state.items() if isinstance(t, Tensor)}
+        tensors |= optimizer_tensors(self.optimizer, "optimizer")
         notes = {
             "mode": self.mode.notes(), "epoch": self.epoch, "seconds": seconds, "curves": self.curves,
             "best_epochs": self.best_epochs, "reasons": self.reasons,

@@ -1,9 +1,9 @@
-"""The optimiser of a recipe: which weights of a network go into which group, and at which rate."""
+"""The optimiser of a recipe (which weights of a network go into which group, and at which rate), and its steps."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,8 @@ from archscout.networks.stacked import StackedLinear
 from archscout.training.muon import Muon
 from archscout.training.recipe import Recipe
 from archscout.training.speed import Mode
+
+T = TypeVar("T")
 
 
 def make_optimizer(
@@ -70,6 +72,38 @@ def _matrices(network: nn.Module, outputs: int) -> dict[nn.Parameter, int]:
     if last is None and blocks:
         last = list(blocks)[-1]
     return {weight: count for weight, count in blocks.items() if weight is not last}
+
+
+def descend(optimizer: Optimizer, gradients: Callable[[], T], clip: Callable[[], object] | None = None) -> T:
+    """One step of a training, whatever is trained: every loop over weights takes its steps here.
+
+    Args:
+        optimizer: moves the weights. Those that get no gradient stay, and so does their momentum.
+        gradients: gives the weights new gradients (`loss.backward`, as a rule); what it returns is returned.
+        clip: shortens the gradients.
+    """
+    optimizer.zero_grad()
+    answer = gradients()
+    if clip is not None:
+        clip()
+    optimizer.step()
+    return answer
+
+
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    """The learning rate of all weights, from the next step on."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def optimizer_tensors(optimizer: Optimizer, name: str) -> dict[str, Tensor]:
+    """The state of an optimizer as `restore_optimizer` takes it, each tensor under a name that begins with `name`."""
+    return {
+        f"{name}.{position}.{key}": tensor
+        for position, state in optimizer.state_dict()["state"].items()
+        for key, tensor in state.items()
+        if isinstance(tensor, Tensor)
+    }
 
 
 def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:

@@ -17,6 +17,7 @@ from archscout.core.task import Split
 from archscout.estimators.zero_cost.harness import Score, Subject, check_batch
 from archscout.networks.pick import MixedOp
 from archscout.supernets.supernet import Supernet
+from archscout.training.optimizers import descend
 
 _tables = Cache[dict[tuple[str, Option], float]](size=16)
 
@@ -76,10 +77,8 @@ class BnGamma(Score):
             x, y = task.tensors(Split(task.train.x[chosen], task.train.y[chosen]), setting.device)
             with torch.enable_grad():
                 loss = task.loss(supernet.select(space.sample(rng))(x), y)
-                optimizer.zero_grad()
                 if loss.requires_grad:
-                    loss.backward()
-                    optimizer.step()
+                    descend(optimizer, loss.backward)
         return supernet
 
 

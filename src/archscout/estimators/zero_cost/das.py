@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from functools import partial
 
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ from archscout.estimators.zero_cost.harness import Score, Subject, check_batch
 from archscout.estimators.zero_cost.naswot import GateKernel, log_determinant
 from archscout.estimators.zero_cost.recomputing import recomputing
 from archscout.estimators.zero_cost.watching import Watching
+from archscout.training.optimizers import descend
 
 
 @register("estimator", "das")
@@ -58,14 +60,12 @@ class Das(Score):
         if not any(True for _ in network.parameters()):
             raise UndefinedScore("the network has no weights to train")
         optimizer = torch.optim.SGD(network.parameters(), lr=self.rate, momentum=0.9)
+        clip = partial(nn.utils.clip_grad_norm_, list(network.parameters()), 5.0)
         for step in range(self.steps):
             x, y = subject.apart(self.batch, 1 + step)
             with recomputing(network):
                 loss = task.loss(network(x), y)
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-            optimizer.step()
+            descend(optimizer, loss.backward, clip)
         watcher = GateKernel()
         with torch.no_grad(), Watching([watcher]):
             network(subject.inputs(self.batch)[0])
