@@ -34,6 +34,30 @@ def test_batches_add_up_to_the_whole(size: int) -> None:
     assert filled(meters.Overlap(3), maps, masks, size) == pytest.approx(shared)
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_batches_that_are_gathered_count_as_they_are_and_no_more_than_a_handful_is_kept(
+    named: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meters, "GATHERED", 40)
+    taken: list[int] = []
+
+    class Watched(meters.Hits):
+        def update(self, outputs, targets):  # type: ignore[no-untyped-def]
+            taken.append(len(targets))
+            super().update(outputs["a"] if named else outputs, targets)
+
+    generator = torch.Generator().manual_seed(0)
+    outputs, targets = torch.randn(50, 4, generator=generator), torch.randint(4, (50,), generator=generator)
+    meter = meters.Gathered(Watched())
+    for some, wanted in zip(torch.split(outputs, 4), torch.split(targets, 4), strict=True):
+        meter.update({"a": some} if named else some, wanted)
+    assert meter.value() == pytest.approx(accuracy_score(targets, outputs.argmax(1)))
+    assert meter.value() == meter.value()
+    # 16 numbers a batch: the third brings them above 40.
+    assert taken == [12, 12, 12, 12, 2]
+    assert math.isnan(meters.Gathered(meters.Hits()).value())
+
+
 def test_what_is_not_labelled_has_no_say_in_overlap() -> None:
     outputs = torch.tensor([[2.0, 0.0], [0.0, 2.0], [0.0, 2.0]])
     masks = torch.tensor([0, 1, -1])
