@@ -181,7 +181,7 @@ def _medium(contents: Contents, source: str, asked: str | None, options: Mapping
         if option not in known.OPTIONS:
             about = " or ".join(other.name for other in MEDIA.values() if option in other.OPTIONS)
             raise UsageError(f"{source} holds {name}, and the parameter {option} is about {about}: leave it out.")
-    return known(source, options)
+    return known(source, options, contents.shape)
 
 
 def _look(x: Any) -> str:

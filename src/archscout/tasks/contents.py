@@ -75,7 +75,8 @@ class Contents:
     `bad` has a sentence's subject and predicate for each example that is known not to be readable without decoding it:
     `("'cat/7.png'", "is a broken link")`. `kind` is that of the targets, where the data say it (`targets.KINDS`);
     `heads` are the questions, where there are several (the columns of `y` are theirs); `medium` is what the examples
-    are, and `rate` how many samples a second arrays of audio have.
+    are, `rate` how many samples a second arrays of audio have, and `shape` the height and width that masks have, which
+    pictures are to get.
     """
 
     splits: dict[str, Raw]
@@ -85,4 +86,5 @@ class Contents:
     kind: str | None = None
     medium: MediumName | None = None
     heads: tuple[Head, ...] = ()
+    shape: tuple[int, int] | None = None
     rate: int | None = None

@@ -17,6 +17,10 @@ DOOR = ("links", "path", "label", "target", "split", "group")
 """Parameters that say how data are found, not what is made of them."""
 
 
+SHARED = ("kind", "size", "fit", "unlabelled")
+"""Parameters that say both."""
+
+
 def load(source: Any, *, watch: Watch | None = None, **parameters: Any) -> Task:
     """The task of a registered name (`digits`, `digits:train=500`) or of a path (`photos.npz:size=32`, a folder).
 
@@ -117,7 +121,7 @@ def _options(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, A
         if parameter not in known:
             raise UsageError(f"data of your own have no parameter '{parameter}': {nearest(parameter, known)}")
     check_options(**parameters)
-    door = {key: value for key, value in parameters.items() if key in (*DOOR, "kind")}
+    door = {key: value for key, value in parameters.items() if key in (*DOOR, *SHARED)}
     return {key: value for key, value in parameters.items() if key not in DOOR}, door
 
 

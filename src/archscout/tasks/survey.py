@@ -35,7 +35,9 @@ class Survey:
     def as_json(self) -> dict[str, Any]:
         shape = self.task.train.x.shape
         return {
-            "name": self.task.name.replace(",skip_bad=true", "").removesuffix(":skip_bad=true"),
+            "name": self.task.name.replace(",skip_bad=true", "")
+            .replace("skip_bad=true,", "")
+            .removesuffix(":skip_bad=true"),
             "kind": self.kind,
             "input_shape": list(self.task.input_shape),
             "stored": str(self.task.train.x.dtype),

@@ -5,20 +5,22 @@ from __future__ import annotations
 import stat
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from archscout.core.errors import DataError
 from archscout.tasks.contents import Contents
 from archscout.tasks.decode import shown
-from archscout.tasks.doors import arrays, folders, manifest, shards, ts
+from archscout.tasks.doors import arrays, folders, manifest, masks, shards, ts
 
 
-def open_path(path: Path, *, links: bool = False, columns: Mapping[str, str | None] | None = None) -> Contents:
+def open_path(path: Path, *, links: bool = False, columns: Mapping[str, Any] | None = None) -> Contents:
     """What a file or folder holds.
 
     Args:
         path: the file or folder.
         links: whether links that lead out of a folder of class folders are followed.
-        columns: of a list of pictures, by role (`manifest.ROLES`), where they have names of their own.
+        columns: of a list of pictures, by role (`manifest.ROLES`), where they have names of their own; and those
+            parameters of the task that a door must know (`load.SHARED`).
 
     Raises `DataError` for what is no data that is known.
     """
@@ -31,6 +33,8 @@ def open_path(path: Path, *, links: bool = False, columns: Mapping[str, str | No
             return arrays.read_npy_folder(path, columns)
         if ts.is_ts_folder(path):
             return ts.read_ts_folder(path)
+        if masks.is_masks_folder(path):
+            return masks.read_masks_folder(path, columns)
         if manifest.is_metadata_folder(path):
             return manifest.read_metadata_folder(path, columns or {})
         if shards.is_shard_folder(path):
@@ -43,6 +47,8 @@ def open_path(path: Path, *, links: bool = False, columns: Mapping[str, str | No
         return manifest.read_manifest(path, columns or {})
     if suffix == ts.SUFFIX:
         return ts.read_ts(path)
+    if suffix == ".json":
+        return masks.read_coco(path, columns)
     if suffix == ".tar":
         return shards.read_shards(path)
     if suffix == ".npy":

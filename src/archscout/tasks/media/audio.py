@@ -36,8 +36,8 @@ class Audio(Medium):
     OPTIONS = ("rate", "seconds", "mels", "hop")
     KINDS: ClassVar[Mapping[str, str]] = {"classification": "audio classification"}
 
-    def __init__(self, source: str, options: Mapping[str, Any]) -> None:
-        super().__init__(source, options)
+    def __init__(self, source: str, options: Mapping[str, Any], shape: tuple[int, int] | None = None) -> None:
+        super().__init__(source, options, shape)
         self.listening = listening(options)
         self.rate = self.listening.rate
 

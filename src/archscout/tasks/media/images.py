@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -30,12 +31,14 @@ class Images(Medium):
     OPTIONS = ("size", "fit", "background", "channels", "flip", "cache", "unlabelled")
     KINDS: ClassVar[Mapping[str, str]] = targets.KINDS
 
-    def __init__(self, source: str, options: Mapping[str, Any]) -> None:
-        super().__init__(source, options)
+    def __init__(self, source: str, options: Mapping[str, Any], shape: tuple[int, int] | None = None) -> None:
+        super().__init__(source, options, shape)
         self.reading = reading(options)
+        if shape is not None:
+            self.reading = replace(self.reading, shape=shape)
 
     def kind(self, targets: str) -> str:
-        if targets == "segmentation" and self.reading.shape is not None:
+        if targets == "segmentation" and self.reading.shape != self.shape:
             raise UsageError(
                 "masks are not resized: leave the parameter size out, or resize images and masks beforehand."
             )

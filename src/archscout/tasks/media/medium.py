@@ -29,7 +29,8 @@ class Decoded:
 class Medium(ABC):
     """What is done with examples of one sort; an object is made for one set of data, with the parameters of its task.
 
-    `options` are those parameters that the medium knows (`OPTIONS`), as the user gave them.
+    `options` are those parameters that the medium knows (`OPTIONS`), as the user gave them; `shape` is the height and
+    width that targets have already.
     """
 
     name: ClassVar[MediumName]
@@ -41,8 +42,8 @@ class Medium(ABC):
     KINDS: ClassVar[Mapping[str, str]]
     """The registered kinds of tasks by the kind of their targets."""
 
-    def __init__(self, source: str, options: Mapping[str, Any]) -> None:
-        self.source, self.options = source, options
+    def __init__(self, source: str, options: Mapping[str, Any], shape: tuple[int, int] | None = None) -> None:
+        self.source, self.options, self.shape = source, options, shape
 
     def kind(self, targets: str) -> str:
         """The registered kind of task for a kind of targets. Raises `UsageError` where there is none."""
