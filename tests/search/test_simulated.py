@@ -150,8 +150,22 @@ def test_a_budget_of_time_needs_seconds_in_the_table(tmp_path, table):
         simulate(bare, "random", "10m")
 
 
-def test_the_cascade_climbs_the_tables_fidelities(table):
+def climbed(table):
+    """The cascade where short trainings are worth their while."""
+    run = SimulatedRun(table, Budget(trials=60))
+    run.cheaper = True
+    return run.trajectory("cascade", create("method", "cascade:scores=synflow").search(run))
+
+
+def test_the_cascade_trains_in_full_where_every_training_counts_alike(table):
     trajectory = simulate(table, "cascade:scores=synflow", "60trials")
+    assert {trial.fidelity for trial in trajectory.trials} == {9}
+    assert 40 <= len(trajectory.trials) <= 60
+    assert trajectory.epochs[-1] == 9 * len(trajectory.trials)
+
+
+def test_the_cascade_climbs_the_tables_fidelities(table):
+    trajectory = climbed(table)
     assert {trial.fidelity for trial in trajectory.trials} == {1, 3, 9}
     for trial in trajectory.trials:
         assert trial.value == table.value(trial.architecture, epochs=trial.fidelity)
@@ -165,7 +179,7 @@ def test_the_cascade_climbs_the_tables_fidelities(table):
 def test_the_cascade_has_one_rung_for_each_length_that_the_table_knows(tmp_path, table):
     known = {k: v for k, v in columns(table.architectures).items() if k in ("architecture", "valid", "valid_3")}
     two = write(tmp_path / "two.parquet", "nasbench201", known, METRICS[:2], default="valid")
-    trajectory = simulate(two, "cascade:scores=synflow", "60trials")
+    trajectory = climbed(two)
     assert {trial.fidelity for trial in trajectory.trials} == {3, 9}
     assert [note["against"] for note in trajectory.notes["rungs"]] == ["trained@3", "trained@9"]
 
