@@ -17,7 +17,7 @@ from archscout.core.errors import DataError, UsageError
 from archscout.core.task import Split
 from archscout.shrink import run as runs
 from archscout.shrink.run import shrink
-from archscout.shrink.transfer import fine_tune, outlook, probe, size_for
+from archscout.shrink.transfer import assumed_pace, fine_tune, outlook, plan_transfer, probe
 from archscout.spaces.trained import BackboneSpace
 from archscout.tasks.images import ImageClassification
 from archscout.testing.tasks import tiny_task
@@ -173,8 +173,9 @@ def test_what_transfer_reaches_in_some_seconds(monkeypatch: pytest.MonkeyPatch) 
         split = Split(np.broadcast_to(np.uint8(0), (examples, 32, 32, 3)), np.broadcast_to(np.int64(0), examples))
         return ImageClassification("many", (3, 32, 32), 10, split, split.head(examples // 5), None)
 
-    sizes = [size_for(task(3000), seconds) for seconds in (1, 60, 240, 3600)]
-    assert sizes == sorted(sizes) and sizes[0] == 48 and sizes[-1] == 96
+    plans = [plan_transfer(task(3000), seconds, assumed_pace()) for seconds in (1, 60, 240, 3600)]
+    assert [plan.size for plan in plans] == sorted(plan.size for plan in plans)
+    assert plans[0].size == 48 and plans[-1].size >= 96 and plans[-1].passes > 10
     monkeypatch.setattr(transfer, "available", lambda: [])
     assert outlook(TASK, 100) is None
     monkeypatch.setattr(transfer, "available", lambda: ["efficientnet_lite0"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -44,6 +45,12 @@ class Adapted(nn.Module):
         self.register_buffer("shift", ((torch.tensor([*task_mean]) - torch.tensor([*mean])) / ours).view(-1, 1, 1))
         self.network = network
         self.size = size
+
+    def before(self, network: nn.Module) -> Adapted:
+        """The same in front of another network, such as a part of this one."""
+        other = copy.copy(self)
+        other._modules = {**self._modules, "network": network}
+        return other
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.enlarged(x)

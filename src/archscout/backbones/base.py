@@ -40,6 +40,14 @@ class Backbone(ABC):
         """The name in `structure` of a tensor in the file."""
         return name
 
+    def parts(self, network: nn.Module) -> Sequence[nn.Module]:
+        """A network of `structure`, perhaps folded or cut, as modules of which each takes what the one before it gives.
+
+        They share its weights. What a frozen beginning gives can then be kept; one module where nothing is to be taken
+        apart.
+        """
+        return [network]
+
     def network(self) -> nn.Module:
         """The trained network, in evaluation mode. Raises `UsageError` where its weights are not installed."""
         file = self.file()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch.nn.functional as F
@@ -97,6 +98,21 @@ class EfficientNetLite(nn.Module):
         x = self.head(self.blocks(self.stem(x)))
         return self.classifier(self.dropout(x.mean((2, 3))))  # type: ignore[no-any-return]
 
+    def parts(self) -> list[nn.Module]:
+        """The stem, each block, and what comes after them."""
+        return [self.stem, *self.blocks, _End(self)]
+
+
+class _End(nn.Module):
+    """What comes after the blocks of a network; it shares the layers."""
+
+    def __init__(self, network: EfficientNetLite) -> None:
+        super().__init__()
+        self.head, self.dropout, self.classifier = network.head, network.dropout, network.classifier
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.dropout(self.head(x).mean((2, 3))))  # type: ignore[no-any-return]
+
 
 def _scaled(channels: int, width: float) -> int:
     """The multiple of 8 nearest to `width` times the channels, never below nine tenths of that."""
@@ -132,6 +148,9 @@ class _Published(Backbone):
 
     def rename(self, name: str) -> str:
         return our_name(name)
+
+    def parts(self, network: nn.Module) -> Sequence[nn.Module]:
+        return network.parts() if isinstance(network, EfficientNetLite) else super().parts(network)
 
 
 @register("backbone", "efficientnet_lite0")

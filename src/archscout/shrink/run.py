@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from archscout.backbones.adapted import Adapted
-from archscout.backbones.base import fill, read_weights
+from archscout.backbones.base import Backbone, fill, read_weights
 from archscout.core.architecture import Architecture
 from archscout.core.cost import Constraint, Cost, Measurement
 from archscout.core.errors import ArchscoutError, UsageError
@@ -42,12 +42,23 @@ from archscout.search.result import Result
 from archscout.search.search import resolve_task
 from archscout.shrink import rating
 from archscout.shrink.engine import plan
-from archscout.shrink.transfer import Clock, fine_tune, probe, size_for
+from archscout.shrink.kept import KeptFeatures, Rest, kept_features
+from archscout.shrink.transfer import (
+    SIZES,
+    Clock,
+    TransferPlan,
+    fine_tune,
+    pace_of,
+    plan_transfer,
+    probe,
+    probe_kept,
+)
 from archscout.spaces.trained import BackboneSpace, TrainedSpace, from_factory
 from archscout.store.folder import run_folder
 from archscout.store.lock import run_lock
 from archscout.tasks.images import ImageClassification
 from archscout.training import checkpoint
+from archscout.training.speed import Mode
 from archscout.training.trainer import predict
 
 CALIBRATION = 64
@@ -64,8 +75,11 @@ class Source:
     """Where a network comes from, as text and as a space for a task."""
 
     name: str
-    make: Callable[[Task, float], TrainedSpace]
-    is_backbone: bool
+    make: Callable[[Task, int], TrainedSpace]
+    """From a task and the size that a backbone gets its images at."""
+    backbone: Backbone | None = None
+    size: int | None = None
+    """The size that was asked for."""
 
 
 def shrink(
@@ -222,14 +236,14 @@ def _source(
 ) -> Source:
     if isinstance(network, str) and network in names("backbone"):
         backbone = create("backbone", network)
-        if weights is None:
-            backbone.file()  # says what to install
+        if weights is not None:
+            raise UsageError(f"backbone '{network}' comes with its own weights: leave '{weights}' out.")
+        backbone.file()  # says what to install
 
-        def of_backbone(task: Task, seconds: float) -> TrainedSpace:
-            side = size or size_for(task, seconds)
+        def of_backbone(task: Task, side: int) -> TrainedSpace:
             return BackboneSpace(backbone, side, only=only, keep=keep)
 
-        return Source(network, of_backbone, True)
+        return Source(network, of_backbone, backbone, size)
     if isinstance(network, str):
         module, colon, factory = network.partition(":")
         if not colon:
@@ -249,10 +263,10 @@ def _source(
     if size is not None:
         raise UsageError("the size of images is a choice for backbones alone: resize the data (size=N) for a network.")
 
-    def of_module(task: Task, seconds: float) -> TrainedSpace:
+    def of_module(task: Task, side: int) -> TrainedSpace:
         return TrainedSpace(made, text, input_shape=task.input_shape, only=only, keep=keep)
 
-    return Source(text.removeprefix("trained:"), of_module, False)
+    return Source(text.removeprefix("trained:"), of_module)
 
 
 class _Work:
@@ -331,10 +345,15 @@ class _Work:
     ) -> Result:
         task, sealed = self.task, self.task.sealed()
         start = self.clock()
-        space = source.make(sealed, seconds)
+        plan = None
+        if source.backbone is None:
+            space = source.make(sealed, 0)
+        else:
+            plan = self._plan(source, source.backbone, costs, maximum)
+            space = source.make(sealed, plan.size)
         space.check_task(task)
         network = space.adapted(task)
-        new_head = source.is_backbone or _outputs_differ(network, space)
+        new_head = plan is not None or _outputs_differ(network, space)
         self._phase("tracing", start)
         for layer, reason in list(space.channels.whole.items())[:3]:
             self.watch.say(f"layer {layer} stays whole: {reason}.")
@@ -345,18 +364,14 @@ class _Work:
         limits = {text: _limit(costs[text], text, str(maximum[text]), original[text].value) for text in costs}
         broken = [text for text, limit in limits.items() if original[text].at_most > limit]
 
-        if isinstance(network, Adapted) and isinstance(space, BackboneSpace):
-            start = self.clock()
-            adapted, head = network, space.backbone.head
-            self._weights("probe", network, lambda: probe(adapted, head, sealed, device=self.device))
-            self._phase("probe", start)
-            self._step("head on fixed features", network, space.widest, original)
-        if new_head or not broken:
-            share = _TRANSFER_SHARE if broken or self.shared is not None else 1.0
+        share = _TRANSFER_SHARE if broken or self.shared is not None else 1.0
+        if plan is not None and isinstance(network, Adapted) and isinstance(space, BackboneSpace):
+            self._transfer(network, space.backbone, plan, share)
+        elif new_head or not broken:
             self._train("fine-tuning", network, share * (self.end - self.clock()), None, True)
-            self._step("fine-tuned", network, space.widest, original)
-        elif not source.is_backbone:
-            self._step("original", network, space.widest, original)
+            self._step("fine-tuned", network)
+        else:
+            self._step("original", network)
         value, curve = self._value, self._curve
         architecture, measured = space.widest, original
         report: dict[str, Any] = {}
@@ -367,11 +382,11 @@ class _Work:
             architecture = space.parse(cutting["architecture"])
             report = dict(cutting)
             smaller = self._smaller(network, space, architecture)
-            self._step("cut", smaller, architecture, original)
+            self._step("cut", smaller)
             self._train("recovery", smaller, self.end - self.clock(), teacher, labels)
             network, value, curve = smaller, self._value, self._curve
             measured = {text: self._measure(cost, network, architecture, setting) for text, cost in costs.items()}
-            self._step("recovered", network, architecture, measured)
+            self._step("recovered", network)
         for text, limit in limits.items():
             if measured[text].at_most > limit:
                 most = significant(measured[text].at_most, 4)
@@ -382,6 +397,83 @@ class _Work:
         return self._deliver(
             space, network, architecture, value, curve, costs, limits, measured, original, report, name, budget, source
         )
+
+    def _plan(
+        self, source: Source, backbone: Backbone, costs: Mapping[str, Cost], maximum: Mapping[str, str | float]
+    ) -> TransferPlan:
+        """How the backbone is transferred: decided once, by the time that is left, limits and what is timed.
+
+        Where a limit of latency is broken, smaller images come before cuts, down to twice the size of the task's own.
+        """
+
+        def make() -> dict[str, Any]:
+            pace = pace_of(backbone, self.clock)
+            left = self.end - self.clock() - len(self.task.test or ()) * 2 * sum(pace.forward)
+            sizes = [source.size] if source.size else list(SIZES)
+            plan = plan_transfer(self.learned, left, pace, sizes)
+            least = min(2 * max(self.task.input_shape[1:]), plan.size)
+            for text, cost in costs.items():
+                if not isinstance(cost, Latency) or str(maximum[text]).strip().endswith("%") or source.size:
+                    continue
+                space = source.make(self.task.sealed(), plan.size)
+                setting = Setting(space, self.task.sealed(), seed=self.seed, device=self.device)
+                cost.check(setting)
+                took = self._measure(cost, space.adapted(self.task), space.widest, setting, QUICK).at_most
+                limit = _limit(cost, text, str(maximum[text]), took)
+                fitting = [size for size in sizes if took * (size / plan.size) ** 2 <= 0.9 * limit]
+                if took > limit:
+                    smaller = [size for size in fitting if size >= least] or [size for size in sizes if size >= least][
+                        :1
+                    ]
+                    plan = plan_transfer(self.learned, left, pace, smaller)
+            return dataclasses.asdict(plan) | {"mode": pace.mode.notes()}
+
+        decided = self._once("transfer", make)
+        self._mode = Mode(**decided["mode"])
+        return TransferPlan(**{field.name: decided[field.name] for field in dataclasses.fields(TransferPlan)})
+
+    def _transfer(self, network: Adapted, backbone: Backbone, plan: TransferPlan, share: float) -> None:
+        """A head on features that are computed once, then fine-tuning for a share of the time that is left."""
+        parts = backbone.parts(network.network)
+        start = plan.start if len(parts) > 1 else 0
+        rest: nn.Module = Rest(*parts[start:]) if start else network
+        kept: list[KeptFeatures] = []
+
+        def features() -> KeptFeatures:
+            if not kept:
+                beginning = network.before(nn.Sequential(*parts[:start]))
+                kept.append(
+                    kept_features(
+                        beginning, self.learned, plan.copies, seed=self.seed, mode=self._mode, device=self.device
+                    )
+                )
+            return kept[0]
+
+        def fit() -> None:
+            head = network.network.get_submodule(backbone.head)
+            if start:
+                probe_kept(rest, head, features(), mode=self._mode, device=self.device)
+            else:
+                probe(network, backbone.head, self.learned, mode=self._mode, device=self.device)
+
+        began = self.clock()
+        self.watch.say(
+            f"{backbone.name} at {plan.size} pixels: "
+            + (f"the first {start} of {len(parts)} parts stay as they are." if start else "all of it is trained.")
+        )
+        self._weights("probe", network, fit)
+        self._phase("probe", began)
+        self._step("head on fixed features", network)
+        task = features if start else lambda: self.learned
+        before, accuracy = copy.deepcopy(network.state_dict()), self._value
+        self._train("fine-tuning", network, share * (self.end - self.clock()), None, True, lambda: (rest, task()))
+        self._step("fine-tuned", network)
+        metric = self.task.metric
+        if metric.oriented(self._value) < metric.oriented(accuracy):
+            network.load_state_dict(before)
+            self._step("fine-tuning undone", network)
+
+    _mode: Mode
 
     def _measure(
         self,
@@ -467,7 +559,16 @@ class _Work:
         self._phase("choosing what to cut", start)
         return cutting
 
-    def _train(self, phase: str, network: nn.Module, seconds: float, teacher: nn.Module | None, labels: bool) -> None:
+    def _train(
+        self,
+        phase: str,
+        network: nn.Module,
+        seconds: float,
+        teacher: nn.Module | None,
+        labels: bool,
+        part: Callable[[], tuple[nn.Module, Task]] | None = None,
+    ) -> None:
+        """Fine-tune a network, or a part of it that has a task of its own; what comes of it is kept."""
         start = self.clock()
 
         def note(row: dict[str, float]) -> None:
@@ -476,10 +577,10 @@ class _Work:
             self._spent()
 
         def make() -> None:
+            trained, task = (network, self.learned) if part is None else part()
             outcome = fine_tune(
-                network, self.learned, seconds, seed=self.seed, clock=self.clock, teacher=teacher, labels=labels,
-                folder=self.files / phase, device=self.device, on_epoch=note,
-                epochs=self._recall(f"{phase}-epochs"),
+                trained, task, seconds - (self.clock() - start), seed=self.seed, clock=self.clock, teacher=teacher,
+                labels=labels, folder=self.files / phase, device=self.device, on_epoch=note,
             )  # fmt: skip
             write_json(self.files / f"{phase}-curve.json", [dict(row) for row in outcome.curve])
 
@@ -490,9 +591,7 @@ class _Work:
     _curve: Sequence[Mapping[str, float]] = ()
     _value: float = math.nan
 
-    def _step(
-        self, what: str, network: nn.Module, architecture: Architecture, measured: Mapping[str, Measurement]
-    ) -> None:
+    def _step(self, what: str, network: nn.Module) -> None:
         """Note what the network is worth on the validation split after a step."""
         network.eval()
         valid = self.learned.valid

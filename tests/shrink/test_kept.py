@@ -1,0 +1,163 @@
+"""Kept features are what the beginning of the network gives, and training the rest on them trains the network."""
+
+import importlib.util
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import archscout
+from archscout.backbones.base import Backbone
+from archscout.backbones.efficientnet_lite import EfficientNetLite
+from archscout.core import registry
+from archscout.core.registry import create, register
+from archscout.shrink.kept import Rest, kept_features
+from archscout.shrink.run import shrink
+from archscout.shrink.transfer import Pace, fine_tune, plan_transfer, probe, probe_kept
+from archscout.spaces.trained import BackboneSpace
+from archscout.testing.tasks import tiny_task
+from archscout.training.speed import Mode
+from archscout.training.trainer import predict
+
+_spec = importlib.util.spec_from_file_location(
+    "trained_space", Path(__file__).parents[1] / "spaces" / "test_trained.py"
+)
+trained_space = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(trained_space)
+
+TASK = tiny_task((3, 16, 16), classes=5, examples=60)
+PLAIN = Mode("float32", "channels_last")
+
+
+class InParts(nn.Module):
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 12, 3, 2, 1), nn.ReLU())
+        self.second = nn.Sequential(nn.Conv2d(12, 12, 5, 1, 2, groups=12), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+        self.head = nn.Linear(12, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.second(self.first(x)).flatten(1))
+
+
+class Parted(Backbone):
+    name = "parted"
+    package = "a_package_that_nobody_has"
+    head, mean, std = "head", (127.0,) * 3, (128.0,) * 3
+
+    def structure(self) -> nn.Module:
+        return InParts(7)
+
+    def parts(self, network: nn.Module) -> list[nn.Module]:
+        return [network.first, nn.Sequential(network.second, nn.Flatten(), network.head)]
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return BackboneSpace(Parted(), 32, weights=False).adapted(TASK)
+
+
+def ticking() -> Callable[[], float]:
+    """A clock that goes on by a hundredth of a second whenever it is asked, whatever the machine does."""
+    return itertools.count(0.0, 0.01).__next__
+
+
+def _halves(network):
+    first, second = Parted().parts(network.network)
+    return network.before(first), Rest(second)
+
+
+def test_features_and_the_rest_answer_as_the_network(network) -> None:
+    beginning, rest = _halves(network)
+    kept = kept_features(beginning, TASK, 3, seed=0, mode=PLAIN)
+    n = len(TASK.train)
+    assert len(kept.train) == 3 * n and kept.input_shape == (12, 16, 16) and kept.copies == 3
+    assert (kept.train.y[:n] == TASK.train.y).all() and (kept.train.y[2 * n :] == TASK.train.y).all()
+    whole = predict(network, TASK, TASK.train)
+    torch.testing.assert_close(predict(rest, kept, kept.first(1).train), whole, rtol=1e-2, atol=1e-3)
+    torch.testing.assert_close(
+        predict(rest, kept, kept.valid), predict(network, TASK, TASK.valid), rtol=1e-2, atol=1e-3
+    )
+    again = kept_features(beginning, TASK, 3, seed=0, mode=PLAIN)
+    assert again.digest == kept.digest != kept.first(2).digest
+    assert kept.digest != kept_features(beginning, TASK, 3, seed=1, mode=PLAIN).digest
+
+
+def test_head_and_fine_tuning_on_kept_features_change_the_network(network, tmp_path: Path) -> None:
+    beginning, rest = _halves(network)
+    kept = kept_features(beginning, TASK, 2, seed=0, mode=PLAIN)
+    other = BackboneSpace(Parted(), 32, weights=False).adapted(TASK)
+    other.load_state_dict(network.state_dict())
+    accuracy = probe_kept(rest, network.network.head, kept, mode=PLAIN)
+    assert accuracy == pytest.approx(TASK.measure(predict(network, TASK, TASK.valid), torch.as_tensor(TASK.valid.y)))
+    if not TASK.flip:  # then the second copy is a shifted one
+        assert accuracy == pytest.approx(probe(other, "head", TASK), abs=0.2)
+    frozen = {name: tensor.clone() for name, tensor in network.network.first.state_dict().items()}
+    before = network.network.second[0].weight.clone()
+    outcome = fine_tune(rest, kept, 0.4, seed=0, clock=ticking(), learning_rate=1e-3, folder=tmp_path)
+    assert len(outcome.curve) >= 2 and outcome.curve[-1]["epoch"] == len(outcome.curve)
+    assert all(torch.equal(tensor, network.network.first.state_dict()[name]) for name, tensor in frozen.items())
+    assert not torch.equal(before, network.network.second[0].weight)
+    value = TASK.measure(predict(network, TASK, TASK.valid), torch.as_tensor(TASK.valid.y))
+    assert value == pytest.approx(outcome.valid_metric, abs=0.05) and value >= accuracy - 0.2
+
+
+def test_a_run_keeps_features_and_its_network_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Parted, "network", lambda self: torch.manual_seed(0) and self.structure().eval())
+    monkeypatch.setattr(Parted, "file", lambda self: tmp_path)
+    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    register("backbone", "parted")(Parted)
+    options = {"budget": "4s", "out": tmp_path, "clock": ticking(), "name": "run", "size": 32}
+    result = shrink("parted", TASK, **options)
+    loaded = archscout.load(result.folder)
+    x = torch.from_numpy(TASK.test.x).permute(0, 3, 1, 2).float()
+    with torch.no_grad():
+        hits = (loaded(x).argmax(1).numpy() == TASK.test.y).mean()
+    assert hits == result.metrics["test_accuracy"] > 0.5
+    steps = [step["step"] for step in result.metrics["original"]["steps"]]
+    assert steps[:2] == ["head on fixed features", "fine-tuned"] and result.metrics["costs"]["latency_ms"] > 0
+
+
+def test_a_training_that_is_too_slow_ends_with_a_shorter_schedule(network, tmp_path: Path) -> None:
+    """The machine becomes a hundred times slower after the first epoch."""
+    now, slow = [0.0], [1.0]
+
+    def clock() -> float:
+        now[0] += 0.01 * slow[0]
+        return now[0]
+
+    def on_epoch(row: dict[str, float]) -> None:
+        slow[0] = 100.0
+
+    outcome = fine_tune(network, TASK, 5.0, seed=0, clock=clock, folder=tmp_path, on_epoch=on_epoch)
+    assert 2 <= len(outcome.curve) < 20
+    assert outcome.curve[-1]["learning_rate"] < 0.2 * max(row["learning_rate"] for row in outcome.curve)
+    assert [row["epoch"] for row in outcome.curve] == list(range(1, len(outcome.curve) + 1))
+
+
+def test_the_parts_of_efficientnet_lite_are_the_network() -> None:
+    backbone = create("backbone", "efficientnet_lite0")
+    network = EfficientNetLite(classes=5).eval()
+    parts = backbone.parts(network)
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(nn.Sequential(*parts)(x), network(x))
+    assert len(parts) == 18 and {id(p) for part in parts for p in part.parameters()} == set(
+        map(id, network.parameters())
+    )
+
+
+def test_the_plan_trains_more_at_larger_sizes_the_more_time_there_is() -> None:
+    pace = Pace(96, (1e-3, 1e-3, 1e-3, 5e-4), (5e-3, 4e-3, 2e-3, 1e-3), (2e4, 1e4, 5e3, 10), PLAIN)
+    plans = [plan_transfer(TASK, seconds, pace) for seconds in (0.5, 8, 30, 10_000)]
+    errors = [plan.error for plan in plans]
+    assert errors == sorted(errors, reverse=True)
+    assert plans[-1].passes > plans[1].passes and plans[-1].size >= plans[0].size
+    for plan, seconds in zip(plans[1:], (8, 30, 10_000), strict=True):
+        assert plan.probe <= seconds
+    assert (plans[1].copies == 0) == (plans[1].start == 0)
+    assert plan_transfer(TASK, 100, pace, [96]).size == 96

@@ -1,0 +1,74 @@
+"""Quicker gradients of convolutions are those of PyTorch, and the quick road is taken where it is meant to be."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from archscout.training import quick
+from archscout.training.quick import quick_convolutions
+
+
+def _gradients(convolution, x: Tensor, weight: Tensor, bias: Tensor | None) -> list[Tensor]:
+    x, weight = x.clone(memory_format=torch.channels_last).requires_grad_(), weight.clone().requires_grad_()
+    bias = None if bias is None else bias.clone().requires_grad_()
+    y = convolution(x, weight, bias)
+    loss = (y * torch.arange(y.numel(), dtype=torch.float32).view_as(y).sin()).sum()
+    return [y, *torch.autograd.grad(loss, [t for t in (x, weight, bias) if t is not None])]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "size"),
+    [(5, 1, 2, 6), (5, 2, 1, 7), (5, 2, 2, 8), (7, 1, 3, 9), (4, 1, 0, 6), (5, 1, (2, 0), (5, 8))],
+)
+def test_wide_depthwise_kernels(kernel: int, stride: int, padding: int, size: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    sides = (size, size) if isinstance(size, int) else size
+    x = torch.randn(3, 8, *sides, generator=generator)
+    weight, bias = torch.randn(8, 1, kernel, kernel, generator=generator), torch.randn(8, generator=generator)
+
+    def convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return F.conv2d(x, weight, bias, stride, padding, groups=8)
+
+    for some in (bias, None):
+        expected = _gradients(convolution, x, weight, some)
+        with quick_convolutions():
+            got = _gradients(convolution, x, weight, some)
+        assert "_Depthwise" in str(got[0].grad_fn) or "Add" in str(got[0].grad_fn), "the quick road was not taken"
+        for ours, theirs in zip(got, expected, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_pointwise_convolutions_are_matrix_products() -> None:
+    x, weight, bias = torch.randn(2, 6, 5, 5), torch.randn(4, 6, 1, 1), torch.randn(4)
+    expected = _gradients(F.conv2d, x, weight, bias)
+    with quick_convolutions():
+        got = _gradients(F.conv2d, x, weight, bias)
+    assert "Permute" in str(got[0].grad_fn) and got[0].is_contiguous(memory_format=torch.channels_last)
+    for ours, theirs in zip(got, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_half_precision_is_near_single_precision() -> None:
+    x, weight = torch.randn(2, 8, 9, 9), torch.randn(8, 1, 5, 5)
+
+    def convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return F.conv2d(x, weight, None, 2, 2, groups=8).float()
+
+    expected = _gradients(convolution, x, weight, None)
+    with quick_convolutions(), torch.autocast("cpu", torch.bfloat16):
+        got = _gradients(convolution, x, weight, None)
+    for ours, theirs in zip(got, expected, strict=True):
+        assert float((ours - theirs).detach().norm() / theirs.detach().norm()) < 0.02
+
+
+def test_everything_else_is_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, weight = torch.randn(2, 8, 9, 9), torch.randn(8, 1, 5, 5, requires_grad=True)
+    with quick_convolutions():
+        assert "Convolution" in str(F.conv2d(x, weight, padding="same", groups=8).grad_fn)
+        assert "Convolution" in str(F.conv2d(x, weight, padding=2, groups=8).grad_fn), "channels lie first"
+        last = x.contiguous(memory_format=torch.channels_last)
+        assert "Convolution" in str(F.conv2d(last, weight, padding=4, dilation=2, groups=8).grad_fn)
+        monkeypatch.setattr(quick, "_convolve", None)
+        with torch.no_grad():
+            F.conv2d(last, weight, padding=2, groups=8)
