@@ -107,9 +107,16 @@ def search(space: Space | nn.Module | str, data: Task | Path | str, **options: A
 
     The same call resumes a search that was interrupted. `archscout.search.search.search` says what the options are.
     """
+    from archscout.search.search import AUTO
     from archscout.search.search import search as run_search
 
     _known(options, run_search)
+    if isinstance(space, str) and space == AUTO:
+        from archscout.shrink.automatic import begin
+
+        result = begin(data, options)
+        if result is not None:
+            return _with_page(result)
     return _with_page(run_search(space, data, **options))
 
 

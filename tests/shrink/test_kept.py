@@ -14,9 +14,10 @@ from archscout.backbones.base import Backbone
 from archscout.backbones.efficientnet_lite import EfficientNetLite
 from archscout.core import registry
 from archscout.core.registry import create, register
+from archscout.shrink import run as runs
 from archscout.shrink.kept import Rest, kept_features
 from archscout.shrink.run import shrink
-from archscout.shrink.transfer import Pace, fine_tune, plan_transfer, probe, probe_kept
+from archscout.shrink.transfer import Pace, TransferPlan, fine_tune, plan_transfer, probe, probe_kept
 from archscout.spaces.trained import BackboneSpace
 from archscout.testing.tasks import tiny_task
 from archscout.training.speed import Mode
@@ -111,7 +112,9 @@ def test_a_run_keeps_features_and_its_network_is_whole(tmp_path: Path, monkeypat
     monkeypatch.setattr(Parted, "file", lambda self: tmp_path)
     monkeypatch.setattr(registry, "_registered", dict(registry._registered))
     register("backbone", "parted")(Parted)
-    options = {"budget": "4s", "out": tmp_path, "clock": ticking(), "name": "run", "size": 32}
+    planned = TransferPlan(32, start=1, copies=2, passes=20.0, probe=0.1, error=0.5)
+    monkeypatch.setattr(runs, "plan_transfer", lambda *_: planned)
+    options = {"budget": "2s", "out": tmp_path, "clock": ticking(), "name": "run"}
     result = shrink("parted", TASK, **options)
     loaded = archscout.load(result.folder)
     x = torch.from_numpy(TASK.test.x).permute(0, 3, 1, 2).float()

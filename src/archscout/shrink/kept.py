@@ -71,7 +71,7 @@ class Rest(nn.Sequential):
     """The last parts of a network, on features in half precision."""
 
     def forward(self, x: Tensor) -> Any:
-        return super().forward(x.float())
+        return super().forward(x.float())  # type: ignore[no-untyped-call]
 
 
 def kept_features(

@@ -61,6 +61,9 @@ from archscout.training import checkpoint
 from archscout.training.speed import Mode
 from archscout.training.trainer import predict
 
+SETTING = "shrink.json"
+"""In a run's folder: what was asked for."""
+
 CALIBRATION = 64
 """Examples that cuts are rated on."""
 
@@ -100,6 +103,7 @@ def shrink(
     progress: Progress | None = None,
     clock: Clock = time.monotonic,
     shared: Path | None = None,
+    spent: float = 0.0,
 ) -> Result:
     """Make a trained network small enough for measured limits, at the least loss; the same call resumes.
 
@@ -123,12 +127,13 @@ def shrink(
         progress: who is told how it goes.
         clock: tells the time in seconds that the budget is of.
         shared: a folder for what runs that differ in limits alone have in common: head and fine-tuning.
+        spent: seconds of the budget that are gone.
 
     Raises:
         UsageError: a wrong name or value, a limit that no cut keeps, weights that do not fit.
         ArchscoutError: the limits are not kept when the recovered network is measured again.
     """
-    began = clock()
+    began = clock() - spent
     watch = progress or Silent()
     budget = Budget.parse(budget) if isinstance(budget, str) else budget
     if math.isinf(budget.seconds):
@@ -213,7 +218,7 @@ def _learned(task: Task, seed: int) -> Task:
 
 def _same(folder: Path, config: Mapping[str, Any], name: str) -> None:
     """The run's folder is of this very call, or new."""
-    file = folder / "shrink.json"
+    file = folder / SETTING
     if file.is_file():
         before = json.loads(file.read_text(encoding="utf-8"))
         for key, value in config.items():
@@ -464,9 +469,12 @@ class _Work:
         self._weights("probe", network, fit)
         self._phase("probe", began)
         self._step("head on fixed features", network)
-        task = features if start else lambda: self.learned
+
+        def part() -> tuple[nn.Module, Task]:
+            return rest, features() if start else self.learned
+
         before, accuracy = copy.deepcopy(network.state_dict()), self._value
-        self._train("fine-tuning", network, share * (self.end - self.clock()), None, True, lambda: (rest, task()))
+        self._train("fine-tuning", network, share * (self.end - self.clock()), None, True, part)
         self._step("fine-tuned", network)
         metric = self.task.metric
         if metric.oriented(self._value) < metric.oriented(accuracy):

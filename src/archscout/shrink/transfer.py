@@ -87,8 +87,10 @@ class Pace:
     def at(self, size: int) -> Pace:
         """The same for images of another size: as many times as it has pixels."""
         times = (size / self.size) ** 2
-        scaled = [tuple(times * value for value in row) for row in (self.forward, self.training, self.features)]
-        return Pace(size, *scaled, self.mode)
+        forward, training, features = (
+            tuple(times * value for value in row) for row in (self.forward, self.training, self.features)
+        )
+        return Pace(size, forward, training, features, self.mode)
 
 
 @dataclass(frozen=True)
@@ -175,12 +177,13 @@ def _plans(task: Task, seconds: float, pace: Pace) -> list[TransferPlan]:
                 continue
             probe = count * (copies * before + 2 * (whole - before)) + held * whole + fit
             passes = min(MOST_PASSES, max(0.0, seconds - probe) / max(1e-9, count * step * 1.1 + held * whole))
-            error = _error(task, pace.size, start / len(pace.forward), passes, copies or math.inf)
+            frozen = start / len(pace.forward)
+            error = expected_error(task, pace.size, frozen, passes, copies or math.inf)
             plans.append(TransferPlan(pace.size, start, copies, passes, probe, error))
     return plans
 
 
-def _error(task: Task, size: int, frozen: float, passes: float, copies: float) -> float:
+def expected_error(task: Task, size: int, frozen: float = 0.0, passes: float = 0.0, copies: float = math.inf) -> float:
     """Expected error, as a share of that of a fitted head at 96 pixels: a rule of thumb from runs on CIFAR-10.
 
     Larger images tell more, beyond three times their own size less so; the longer the training and the more of the

@@ -65,9 +65,10 @@ def depthwise_kernel_gradient(
     height, width = weight.shape[2:]
     channels = len(weight)
     if width <= FAST:
-        return _backward(
+        plain: Tensor = _backward(
             gradient, x, weight, None, stride, padding, [1, 1], False, [0, 0], channels, [False, True, False]
-        )[1]  # type: ignore[no-any-return]
+        )[1]
+        return plain
     window = weight.new_empty(channels, 1, height, FAST)
     result = torch.empty_like(weight)
     for start in dict.fromkeys([*range(0, width - FAST, FAST), width - FAST]):

@@ -1,0 +1,216 @@
+"""Whether a search of space `auto` begins with a trained network: tried and measured on the data, not assumed.
+
+For photographs in colour, where the weights of a backbone are installed, two things are measured within a tenth of the
+budget: the head of the backbone, fitted to kept features of some images, and a network of the space that would be
+searched, trained for as long on as many. What each comes to with the whole budget is extrapolated: by the rule of thumb
+of searches (`archscout.estimators.prior`), generously, and by that of transfer (`archscout.shrink.transfer`).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from archscout.backbones.adapted import Adapted
+from archscout.core.errors import ArchscoutError, UsageError
+from archscout.core.estimator import TRAINING
+from archscout.core.registry import create
+from archscout.core.seeds import stream
+from archscout.core.space import Space
+from archscout.core.task import Split, Task
+from archscout.estimators.prior import Data, Network, Prior
+from archscout.networks.pick import build
+from archscout.search.budget import Budget
+from archscout.search.continuing import STORE
+from archscout.search.planning import full_epochs
+from archscout.search.progress import Progress, Silent
+from archscout.search.result import Result, write_json
+from archscout.search.search import automatic_space, default_name, resolve_task
+from archscout.shrink.run import SETTING, shrink
+from archscout.shrink.transfer import assumed_pace, expected_error, outlook, plan_transfer, probe
+from archscout.spaces.trained import BackboneSpace
+from archscout.tasks.images import ImageClassification
+from archscout.training.recipe import Recipe
+from archscout.training.trainer import train
+
+SMALLEST = 24
+"""Pixels a side: below, a backbone of photographs has nothing to see."""
+
+SHARE = 0.05
+"""Of the budget, what each of the two trials may take."""
+
+SIDE = 64
+"""Pixels a side that the backbone gets in its trial."""
+
+GENEROUS = 0.5
+"""What is added to the logit of the accuracy that a search is expected to reach."""
+
+FEWEST, MOST = 200, 1500
+"""Training images of the trial."""
+
+_PLAIN: dict[str, Any] = {"method": "cascade", "estimator": TRAINING, "engine": "local", "device": "cpu"}
+_ALONE = ("objectives", "store", "epochs", "times", "fresh", "workers")
+"""Options that ask for a search proper; `workers` for none but the default."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the trials came to, as accuracies on the same validation images.
+
+    Args:
+        backbone: by name.
+        probed: of its head on fixed features.
+        transferred: what it is expected to reach with the whole budget.
+        searched: what the space's own network is expected to reach with the whole budget.
+        trained: what it reached in the trial.
+        epochs: that the trial had.
+        seconds: that both took.
+    """
+
+    backbone: str
+    probed: float
+    transferred: float
+    searched: float
+    trained: float
+    epochs: int
+    seconds: float
+
+    @property
+    def better(self) -> bool:
+        """Whether the backbone is."""
+        return self.transferred > self.searched
+
+    def sentence(self) -> str:
+        """What is done, and why."""
+        return (
+            f"'{self.backbone}' has {self.probed:.1%} of validation images right with a fitted head alone and is "
+            f"expected to reach {self.transferred:.1%}, a network from nothing {self.searched:.1%}: "
+            + ("it begins with the trained one." if self.better else "a search it is.")
+        )
+
+
+def begin(data: Any, options: Mapping[str, Any]) -> Result | None:
+    """The result of a run that begins with a trained network, where that is better; None where a search is to be made.
+
+    Args:
+        data: of the search.
+        options: as `archscout.search` has them.
+    """
+    if any(options.get(name, value) != value for name, value in _PLAIN.items()):
+        return None
+    if any(options.get(name) for name in _ALONE):
+        return None
+    budget = Budget.read(options.get("budget", "5m"))
+    watch: Progress = options.get("progress") or Silent()
+    if not math.isfinite(budget.seconds) or math.isfinite(budget.trials):
+        return None
+    began = time.monotonic()
+    task = resolve_task(data, watch)
+    if not natural(task):
+        return None
+    expected = outlook(task, 0.8 * budget.seconds)
+    if expected is None or not expected.worth:
+        return None
+    seed, out, maximum = options.get("seed", 0), Path(options.get("out", "runs")), options.get("maximum") or {}
+    space = automatic_space(task)
+    search_name = default_name(space, task, "cascade", seed)
+    name = options.get("name") or f"trained-{search_name}"
+    if (out / (options.get("name") or search_name) / STORE).is_file():
+        return None  # a search that is under way goes on
+    if not all(isinstance(key, str) for key in maximum):
+        return None
+    folder = out / name
+    if not (folder / SETTING).is_file():
+        try:
+            compared = compare(task, space, expected.backbone, budget.seconds, seed)
+        except ArchscoutError as error:
+            watch.say(f"'{expected.backbone}' cannot be tried ({error})")
+            return None
+        watch.say(compared.sentence())
+        if not compared.better:
+            return None
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "comparison.json", asdict(compared))
+    left = budget.seconds - (time.monotonic() - began)
+    try:
+        return shrink(
+            expected.backbone, task, maximum=maximum, budget=budget, seed=seed, out=out, name=name,
+            device=options.get("device", "cpu"), progress=watch, spent=budget.seconds - left,
+        )  # fmt: skip
+    except UsageError as error:
+        if "no cut of this network" not in str(error):
+            raise
+        watch.say(f"'{expected.backbone}' cannot keep the limits: a search it is.")
+        return None
+
+
+def natural(task: Task) -> bool:
+    """Whether a task is of photographs, as far as its form tells: images in colour of 24 pixels a side and more."""
+    return isinstance(task, ImageClassification) and task.input_shape[0] == 3 and min(task.input_shape[1:]) >= SMALLEST
+
+
+def compare(task: Task, space: Space, backbone: str, seconds: float, seed: int) -> Comparison:
+    """Try both on some images.
+
+    Args:
+        task: whose test images are not looked at.
+        space: that would be searched.
+        backbone: by name.
+        seconds: of the whole budget.
+        seed: of the images and of the training.
+    """
+    began = time.process_time()
+    part = _part(task.sealed(), seconds, seed)
+    trained_space = BackboneSpace(create("backbone", backbone), SIDE)
+    network = trained_space.adapted(part)
+    assert isinstance(network, Adapted)
+    probed = probe(network, trained_space.backbone.head, part)
+    took = time.process_time() - began
+    planned = plan_transfer(task, 0.8 * seconds, assumed_pace())
+    transferred = 1 - (1 - probed) * min(1.0, planned.error / expected_error(task, SIDE))
+
+    reference = next(iter(space.references().values()), None) or space.sample(stream(seed, "comparison"))
+    own = build(space, reference, part, seed=seed)
+    mark = time.process_time()
+    recipe = replace(Recipe.default(part, 30), precision="float32")
+    outcome = train(own, part, recipe, seed=seed, on_epoch=lambda row: time.process_time() - mark > took)
+    epochs = max(1, len(outcome.curve))
+    epoch = max(1e-6, (time.process_time() - mark) / epochs)
+    # With the budget: on all images, for a third of the time, as searches divide it.
+    longest = seconds / 3 / (epoch * len(task.train) / len(part.train))
+    about = Data.of(task)
+    known = Network.of(space, reference, part)
+    passes = [epochs * len(part.train) / len(task.train), min(longest, full_epochs(task))]
+    first, last = Prior([]).expected(about, [known, known], passes)
+    searched = _raised(outcome.valid_metric, max(0.0, float(last - first)) + GENEROUS, part.outputs)
+    return Comparison(
+        backbone, probed, transferred, searched, float(outcome.valid_metric), epochs, time.process_time() - began
+    )
+
+
+def _part(task: Task, seconds: float, seed: int) -> Task:
+    """As many of the images as the trial has time for."""
+    each = 0.39e9 * (SIDE / 224) ** 2 / 1.6e10
+    count = round(min(MOST, max(FEWEST, SHARE * seconds / (3 * each))))
+    rng = stream(seed, "comparison images")
+
+    def some(split: Split, most: int) -> Split:
+        rows = rng.permutation(len(split))[:most]
+        rows.sort()
+        return Split(split.x[rows], split.y[rows])
+
+    return replace(task, train=some(task.train, count), valid=some(task.valid, max(100, count // 2)))
+
+
+def _raised(accuracy: float, by: float, classes: int) -> float:
+    """An accuracy whose logit, above chance, is so much higher."""
+    chance = 1 / classes
+    share = min(max((accuracy - chance) / (1 - chance), 0.02), 0.98)
+    logit = math.log(share / (1 - share)) + by
+    return chance + (1 - chance) * float(torch.sigmoid(torch.tensor(logit)))
