@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import itertools
 import json
 from pathlib import Path
 
@@ -105,6 +106,25 @@ def test_an_interrupted_run_goes_on(
         result = shrink(network, TASK, name="run", **options)
     assert result.architecture == chosen["architecture"]
     assert result.metrics["costs"]["params"] == finished.metrics["costs"]["params"]
+
+
+def test_more_is_cut_where_a_limit_is_broken_when_measured_again(
+    network: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure, broken = runs._Work._measure, []
+
+    def again(self, cost, network, architecture, setting, protocol=runs.FULL):
+        measured = measure(self, cost, network, architecture, setting, protocol)
+        if protocol is runs.FULL and architecture.text != "whole" and not broken:
+            broken.append(measured.value)
+            return dataclasses.replace(measured, value=1.2 * measured.value)
+        return measured
+
+    monkeypatch.setattr(runs._Work, "_measure", again)
+    options = {"maximum": {"params": "50%"}, "clock": itertools.count(0.0, 0.02).__next__, "out": tmp_path}
+    metrics = shrink(network, TASK, budget="6s", **options).metrics
+    assert [step["step"] for step in metrics["original"]["steps"]] == ["original", "cut", "cut again", "recovered"]
+    assert metrics["costs"]["params"] < broken[0] <= 0.5 * metrics["original"]["costs"]["params"]
 
 
 @pytest.mark.slow

@@ -67,6 +67,9 @@ SETTING = "shrink.json"
 CALIBRATION = 64
 """Examples that cuts are rated on."""
 
+ATTEMPTS = 3
+"""Times that cuts are chosen, where what was chosen breaks a limit when it is measured again."""
+
 _COMMON = ("probe", "fine-tuning")
 _RESERVE_SHARE, _RESERVE_MOST = 0.15, 15.0
 _TRANSFER_SHARE = 0.4
@@ -383,15 +386,31 @@ class _Work:
         if broken:
             teacher = copy.deepcopy(network).eval().requires_grad_(False)
             space.module.load_state_dict(rating.inner(network).state_dict()) if not new_head else None
-            cutting = self._cut(network, space, setting, costs, limits)
-            architecture = space.parse(cutting["architecture"])
-            report = dict(cutting)
-            smaller = self._smaller(network, space, architecture)
-            self._step("cut", smaller)
-            self._train("recovery", smaller, self.end - self.clock(), teacher, labels)
-            network, value, curve = smaller, self._value, self._curve
-            measured = {text: self._measure(cost, network, architecture, setting) for text, cost in costs.items()}
-            self._step("recovered", network)
+            whole, tight, took = network, dict(limits), 0.0
+
+            def remeasured() -> dict[str, Measurement]:
+                return {text: self._measure(cost, network, architecture, setting) for text, cost in costs.items()}
+
+            for attempt in range(ATTEMPTS):
+                again = f"-{attempt + 1}" if attempt else ""
+                report = self._cut(whole, space, setting, costs, tight, f"cut{again}")
+                architecture = space.parse(report["architecture"])
+                network = self._smaller(whole, space, architecture)
+                self._step("cut again" if attempt else "cut", network)
+                measured = remeasured()
+                if _kept(measured, limits):  # otherwise it is not worth the recovery
+                    start = self.clock()
+                    seconds = max(self.end - start, 0.25 * took)
+                    self._train(f"recovery{again}", network, seconds, teacher, labels)
+                    took = max(took, self.clock() - start)
+                    measured = remeasured()
+                    self._step("recovered", network)
+                    value, curve = self._value, self._curve
+                if _kept(measured, limits):
+                    break
+                for text, limit in limits.items():
+                    tight[text] *= min(1.0, 0.97 * limit / measured[text].at_most)
+                self.watch.say("measured again, it does not keep every limit: more is cut.")
         for text, limit in limits.items():
             if measured[text].at_most > limit:
                 most = significant(measured[text].at_most, 4)
@@ -532,18 +551,26 @@ class _Work:
         setting: Setting,
         costs: Mapping[str, Cost],
         limits: Mapping[str, float],
+        key: str,
     ) -> dict[str, Any]:
         """What is cut: the architecture as text, its harm, the order of units, and how each choice was rated."""
         start = self.clock()
+        held = self.task.valid if len(self.task.valid) else self.task.train
+        calibration, _ = self.task.tensors(held.head(CALIBRATION), self.device)
 
-        def make() -> dict[str, Any]:
+        def rate() -> dict[str, Any]:
             x, y = self.task.tensors(self.task.train.head(4 * CALIBRATION), self.device)
             rating.order_by_importance(network, space, self.task, x, y, 16)
-            held = self.task.valid if len(self.task.valid) else self.task.train
-            calibration, _ = self.task.tensors(held.head(CALIBRATION), self.device)
             harms = rating.harms(network, space, calibration)
-            known = rating.accounts(network, space, calibration[:1])
             self.watch.say(f"{sum(len(row) - 1 for row in harms.values())} cuts are rated.")
+            return {"order": space.order, "harms": {name: row.tolist() for name, row in harms.items()}}
+
+        rated = self._once("rated", rate)
+        space.order.update(rated["order"])
+        harms = {name: np.array(row) for name, row in rated["harms"].items()}
+
+        def make() -> dict[str, Any]:
+            known = rating.accounts(network, space, calibration[:1])
 
             def measure(architecture: Architecture) -> dict[str, float]:
                 smaller = self._smaller(network, space, architecture)
@@ -558,12 +585,9 @@ class _Work:
                 "architecture": chosen.architecture.text,
                 "harm": chosen.harm,
                 "rated": chosen.rated,
-                "order": space.order,
-                "harms": {name: row.tolist() for name, row in harms.items()},
             }
 
-        cutting: dict[str, Any] = self._once("cut", make)
-        space.order.update(cutting["order"])
+        cutting: dict[str, Any] = self._once(key, make)
         self._phase("choosing what to cut", start)
         return cutting
 
@@ -696,6 +720,11 @@ def _cuts(space: TrainedSpace, architecture: Architecture) -> list[dict[str, Any
         for choice in space.choices
         if architecture[choice.name] != choice.options[0]
     ]
+
+
+def _kept(measured: Mapping[str, Measurement], limits: Mapping[str, float]) -> bool:
+    """Whether every limit is kept, as sure as measurements are."""
+    return all(measured[text].at_most <= limit for text, limit in limits.items())
 
 
 def _outputs_differ(network: nn.Module, space: TrainedSpace) -> bool:
