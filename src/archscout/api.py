@@ -107,8 +107,8 @@ def search(space: Space | nn.Module | str, data: Task | Path | str, **options: A
 
     The same call resumes a search that was interrupted. `archscout.search.search.search` says what the options are.
     """
-    from archscout.search.search import AUTO
     from archscout.search.search import search as run_search
+    from archscout.spaces.load import AUTO
 
     _known(options, run_search)
     if isinstance(space, str) and space == AUTO:

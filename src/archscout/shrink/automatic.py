@@ -20,6 +20,8 @@ import torch
 from archscout.backbones.adapted import Adapted
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import TRAINING
+from archscout.core.files import write_json
+from archscout.core.progress import Progress, Silent
 from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.core.space import Space
@@ -28,15 +30,15 @@ from archscout.estimators.prior import Data, Network, Prior
 from archscout.networks.pick import build
 from archscout.search.budget import Budget
 from archscout.search.continuing import STORE
-from archscout.search.planning import full_epochs
-from archscout.search.progress import Progress, Silent
-from archscout.search.result import Result, write_json
-from archscout.search.search import automatic_space, default_name, resolve_task
+from archscout.search.result import Result
+from archscout.search.search import resolve_task
 from archscout.shrink.run import SETTING, shrink
 from archscout.shrink.transfer import assumed_pace, expected_error, outlook, plan_transfer, probe
+from archscout.spaces.load import automatic_space
 from archscout.spaces.trained import BackboneSpace
+from archscout.store.folder import default_name
 from archscout.tasks.images import ImageClassification
-from archscout.training.recipe import Recipe
+from archscout.training.recipe import Recipe, full_epochs
 from archscout.training.trainer import train
 
 SMALLEST = 24
