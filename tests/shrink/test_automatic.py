@@ -59,7 +59,7 @@ def test_the_better_one_is_taken(calls: list[dict[str, Any]], tmp_path: Path, mo
     "options",
     [
         {"budget": "20trials"}, {"method": "random"}, {"estimator": "synflow"}, {"objectives": ["params"]},
-        {"epochs": 3}, {"store": "here.sqlite"}, {"engine": "ray"},
+        {"epochs": 3}, {"store": "here.sqlite"}, {"engine": "ray"}, {"maximum": {"latency@pixel3": "20ms"}},
     ],
 )  # fmt: skip
 def test_what_asks_for_a_search_gets_one(calls: list[dict[str, Any]], tmp_path: Path, options: dict[str, Any]) -> None:

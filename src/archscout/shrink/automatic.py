@@ -29,6 +29,7 @@ from archscout.core.task import Split, Task
 from archscout.estimators.prior import Data, Network, Prior
 from archscout.networks.pick import build
 from archscout.search.budget import Budget
+from archscout.search.choose import REPORTED
 from archscout.search.continuing import STORE
 from archscout.search.result import Result
 from archscout.search.search import resolve_task
@@ -125,8 +126,8 @@ def begin(data: Any, options: Mapping[str, Any]) -> Result | None:
     name = options.get("name") or f"trained-{search_name}"
     if (out / (options.get("name") or search_name) / STORE).is_file():
         return None  # a search that is under way goes on
-    if not all(isinstance(key, str) for key in maximum):
-        return None
+    if not all(key in REPORTED for key in maximum):
+        return None  # limits on other devices, or on what only networks of a search have
     folder = out / name
     if not (folder / SETTING).is_file():
         try:
