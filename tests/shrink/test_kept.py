@@ -13,7 +13,7 @@ import archscout
 from archscout.backbones.base import Backbone
 from archscout.backbones.efficientnet_lite import EfficientNetLite
 from archscout.core import registry
-from archscout.core.registry import create, register
+from archscout.core.registry import create
 from archscout.shrink import run as runs
 from archscout.shrink.kept import Rest, kept_features
 from archscout.shrink.run import shrink
@@ -110,8 +110,7 @@ def test_head_and_fine_tuning_on_kept_features_change_the_network(network, tmp_p
 def test_a_run_keeps_features_and_its_network_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Parted, "network", lambda self: torch.manual_seed(0) and self.structure().eval())
     monkeypatch.setattr(Parted, "file", lambda self: tmp_path)
-    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
-    register("backbone", "parted")(Parted)
+    monkeypatch.setitem(registry._registered, ("backbone", "parted"), Parted)
     planned = TransferPlan(32, start=1, copies=2, passes=20.0, probe=0.1, error=0.5)
     monkeypatch.setattr(runs, "plan_transfer", lambda *_: planned)
     options = {"budget": "2s", "out": tmp_path, "clock": ticking(), "name": "run"}

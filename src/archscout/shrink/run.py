@@ -612,7 +612,8 @@ class _Work:
             trained, task = (network, self.learned) if part is None else part()
             outcome = fine_tune(
                 trained, task, seconds - (self.clock() - start), seed=self.seed, clock=self.clock, teacher=teacher,
-                labels=labels, folder=self.files / phase, device=self.device, on_epoch=note,
+                labels=labels, least=1 if part is None else 0, folder=self.files / phase, device=self.device,
+                on_epoch=note,
             )  # fmt: skip
             write_json(self.files / f"{phase}-curve.json", [dict(row) for row in outcome.curve])
 

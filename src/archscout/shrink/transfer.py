@@ -332,6 +332,7 @@ def fine_tune(
     learning_rate: float = 5e-4,
     teacher: nn.Module | None = None,
     labels: bool = True,
+    least: int = 1,
     folder: Path | None = None,
     device: str = "cpu",
     on_epoch: Callable[[dict[str, float]], bool | None] | None = None,
@@ -350,6 +351,7 @@ def fine_tune(
         learning_rate: the highest.
         teacher: whose answers it learns as well.
         labels: whether the task's own loss counts too (without a teacher it must).
+        least: epochs, whether they fit or not.
         folder: where a checkpoint is kept, and how many epochs were planned.
         device: where.
         on_epoch: called with each row of the curve; the training stops where it returns True.
@@ -365,7 +367,7 @@ def fine_tune(
     with quick_convolutions():
         plan = _recall(folder, "plan")
         if plan is None:
-            plan = _planned(network, gentle, seconds, clock, teacher, device)
+            plan = _planned(network, gentle, seconds, clock, teacher, device, least)
             _remember(folder, "plan", plan)
         if isinstance(gentle, KeptFeatures):
             gentle = gentle.first(plan["copies"])
@@ -389,7 +391,13 @@ def fine_tune(
 
 
 def _planned(
-    network: nn.Module, task: Task, seconds: float, clock: Clock, teacher: nn.Module | None, device: str
+    network: nn.Module,
+    task: Task,
+    seconds: float,
+    clock: Clock,
+    teacher: nn.Module | None,
+    device: str,
+    least: int,
 ) -> dict[str, Any]:
     """Number format and layout, how many epochs fit, and how many copies each of them has."""
     began = clock()
@@ -399,7 +407,7 @@ def _planned(
     expected = 60 if math.isinf(seconds) else max(60, len(task.train) // BATCH)
     mode = choose(network, x, lambda network, x: task.loss(network(x), y[: len(x)]), steps=expected)
     took = _pass_seconds(network, task, mode, clock, teacher, device)
-    passes = min(MOST_PASSES, (seconds - (clock() - began)) / took)
+    passes = max(float(least), min(MOST_PASSES, (seconds - (clock() - began)) / took))
     copies, epochs = 1, int(passes)
     if isinstance(task, KeptFeatures):
         # Fewer copies where whole epochs of them would leave much of the time unused.
