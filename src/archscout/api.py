@@ -114,7 +114,7 @@ def search(space: Space | nn.Module | str, data: Task | Path | str, **options: A
     if isinstance(space, str) and space == AUTO:
         from archscout.shrink.automatic import begin
 
-        result = begin(data, options)
+        result, data = begin(data, options)
         if result is not None:
             return _with_page(result)
     return _with_page(run_search(space, data, **options))

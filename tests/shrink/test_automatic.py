@@ -44,14 +44,14 @@ def test_photographs() -> None:
 
 def test_the_better_one_is_taken(calls: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"budget": "4m", "out": tmp_path, "maximum": {"latency": "15ms"}, "seed": 3}
-    assert begin(PHOTOGRAPHS, options) == "a result"
+    assert begin(PHOTOGRAPHS, options)[0] == "a result"
     (call,) = calls
     assert call["network"] == "efficientnet_lite0" and call["seed"] == 3 and call["maximum"] == {"latency": "15ms"}
     assert 0 <= call["spent"] < 60 and call["budget"].seconds == 240
     assert json.loads((tmp_path / call["name"] / "comparison.json").read_text())["transferred"] == 0.8
     monkeypatch.setattr(automatic, "compare", lambda *_: WORSE)
-    assert begin(PHOTOGRAPHS, options) == "a result", "what was begun goes on as it was"
-    assert begin(PHOTOGRAPHS, {**options, "seed": 4}) is None
+    assert begin(PHOTOGRAPHS, options)[0] == "a result", "what was begun goes on as it was"
+    assert begin(PHOTOGRAPHS, {**options, "seed": 4})[0] is None
     assert len(calls) == 2 and not (tmp_path / "another").exists()
 
 
@@ -63,14 +63,14 @@ def test_the_better_one_is_taken(calls: list[dict[str, Any]], tmp_path: Path, mo
     ],
 )  # fmt: skip
 def test_what_asks_for_a_search_gets_one(calls: list[dict[str, Any]], tmp_path: Path, options: dict[str, Any]) -> None:
-    assert begin(PHOTOGRAPHS, {"budget": "4m", "out": tmp_path, **options}) is None
+    assert begin(PHOTOGRAPHS, {"budget": "4m", "out": tmp_path, **options})[0] is None
     assert not calls and not list(tmp_path.iterdir())
 
 
 def test_a_search_under_way_goes_on(calls: list[dict[str, Any]], tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / STORE).touch()
-    assert begin(PHOTOGRAPHS, {"budget": "4m", "out": tmp_path, "name": "mine"}) is None and not calls
+    assert begin(PHOTOGRAPHS, {"budget": "4m", "out": tmp_path, "name": "mine"})[0] is None and not calls
 
 
 def test_limits_that_no_cut_keeps_are_left_to_the_search(
@@ -80,7 +80,7 @@ def test_limits_that_no_cut_keeps_are_left_to_the_search(
         raise UsageError("no cut of this network keeps latency <= 0.1: the smallest one has 1; raise the limit.")
 
     monkeypatch.setattr(automatic, "shrink", shrink)
-    assert begin(PHOTOGRAPHS, {"budget": "4m", "out": tmp_path}) is None
+    assert begin(PHOTOGRAPHS, {"budget": "4m", "out": tmp_path})[0] is None
 
 
 def test_without_a_backbone_or_time_there_is_nothing_to_try(
@@ -88,10 +88,10 @@ def test_without_a_backbone_or_time_there_is_nothing_to_try(
 ) -> None:
     monkeypatch.setattr(automatic, "compare", None)
     monkeypatch.setattr(automatic, "outlook", lambda *_: Outlook("efficientnet_lite0", 48, 0.2, 20.0))
-    assert begin(PHOTOGRAPHS, {"budget": "10s", "out": tmp_path}) is None
+    assert begin(PHOTOGRAPHS, {"budget": "10s", "out": tmp_path})[0] is None
     monkeypatch.setattr(automatic, "outlook", lambda *_: None)
-    assert begin(PHOTOGRAPHS, {"budget": "4m", "out": tmp_path}) is None
-    assert begin(tiny_task((1, 28, 28)), {"budget": "4m", "out": tmp_path}) is None
+    assert begin(PHOTOGRAPHS, {"budget": "4m", "out": tmp_path})[0] is None
+    assert begin(tiny_task((1, 28, 28)), {"budget": "4m", "out": tmp_path})[0] is None
 
 
 def test_what_each_is_expected_to_reach(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,12 +12,12 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from archscout.backbones.adapted import Adapted
+from archscout.core import options as checked
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import TRAINING
 from archscout.core.files import write_json
@@ -98,51 +98,57 @@ class Comparison:
         )
 
 
-def begin(data: Any, options: Mapping[str, Any]) -> Result | None:
+def begin(data: Any, options: Mapping[str, Any]) -> tuple[Result | None, Any]:
     """The result of a run that begins with a trained network, where that is better; None where a search is to be made.
+
+    With it come the data, read where they had to be.
 
     Args:
         data: of the search.
         options: as `archscout.search` has them.
     """
     if any(options.get(name, value) != value for name, value in _PLAIN.items()):
-        return None
+        return None, data
     if any(options.get(name) for name in _ALONE):
-        return None
+        return None, data
     budget = Budget.read(options.get("budget", "5m"))
     watch: Progress = options.get("progress") or Silent()
     if not math.isfinite(budget.seconds) or math.isfinite(budget.trials):
-        return None
+        return None, data
     began = time.monotonic()
     task = resolve_task(data, watch)
     if not natural(task):
-        return None
+        return None, task
     expected = outlook(task, 0.8 * budget.seconds)
     if expected is None or not expected.worth:
-        return None
-    seed, out, maximum = options.get("seed", 0), Path(options.get("out", "runs")), options.get("maximum") or {}
+        return None, task
+    given, maximum = options.get("name"), options.get("maximum") or {}
+    if not isinstance(given, str | None) or not isinstance(maximum, Mapping):
+        return None, task  # the search says what is wrong
+    seed = checked.seed(options.get("seed", 0))
+    out = checked.path(options.get("out", "runs"), "the folder of runs")
     space = automatic_space(task)
     search_name = default_name(space, task, "cascade", seed)
-    name = options.get("name") or f"trained-{search_name}"
-    if (out / (options.get("name") or search_name) / STORE).is_file():
-        return None  # a search that is under way goes on
+    name = given or f"trained-{search_name}"
+    if (out / (given or search_name) / STORE).is_file():
+        return None, task  # a search that is under way goes on
     if not all(key in REPORTED for key in maximum):
-        return None  # limits on other devices, or on what only networks of a search have
+        return None, task  # limits on other devices, or on what only networks of a search have
     folder = out / name
     if not (folder / SETTING).is_file():
         try:
             compared = compare(task, space, expected.backbone, budget.seconds, seed)
         except ArchscoutError as error:
             watch.say(f"'{expected.backbone}' cannot be tried ({error})")
-            return None
+            return None, task
         watch.say(compared.sentence())
         if not compared.better:
-            return None
+            return None, task
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "comparison.json", asdict(compared))
     left = budget.seconds - (time.monotonic() - began)
     try:
-        return shrink(
+        result = shrink(
             expected.backbone, task, maximum=maximum, budget=budget, seed=seed, out=out, name=name,
             device=options.get("device", "cpu"), progress=watch, spent=budget.seconds - left,
         )  # fmt: skip
@@ -150,7 +156,8 @@ def begin(data: Any, options: Mapping[str, Any]) -> Result | None:
         if "no cut of this network" not in str(error):
             raise
         watch.say(f"'{expected.backbone}' cannot keep the limits: a search it is.")
-        return None
+        return None, task
+    return result, task
 
 
 def natural(task: Task) -> bool:
