@@ -45,4 +45,5 @@ def test_import_is_quick() -> None:
 
 
 def test_help_is_quick() -> None:
-    assert best_seconds(HELP) < 0.6
+    """In seconds; on a machine that is slower at the moment, in those of a bare interpreter."""
+    assert best_seconds(HELP) < max(0.6, 12 * best_seconds("pass"))
