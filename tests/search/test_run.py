@@ -307,3 +307,32 @@ def test_decisions_are_made_once(tmp_path):
     assert run.decide("k", lambda: {"a": 1}) == {"a": 1}
     again = make_run(tmp_path, Threads(1))
     assert again.decide("k", lambda: {"a": 2}) == {"a": 1}
+
+
+class Counted(RegularisedEvolution):
+    """Counts what it is asked."""
+
+    asked = 0
+
+    def propose(self, space, history, rng):
+        type(self).asked += 1
+        return super().propose(space, history, rng)
+
+
+def test_a_resumed_search_takes_its_proposals_from_the_store(tmp_path):
+    limit = [Constraint("sum", "sum", 9.0)]
+
+    def follow(folder, trials):
+        Counted.asked = 0
+        run = make_run(folder, Threads(1), trials=trials, constraints=limit)
+        found = run.follow(Counted(population=4, sample=2), Judge())
+        run.store.close()
+        return outcome(found), run.rejected, Counted.asked
+
+    whole, rejected, asked = follow(tmp_path / "whole", 40)
+    half, _, before = follow(tmp_path / "parts", 30)
+    resumed, rejected_again, after = follow(tmp_path / "parts", 40)
+    assert half == whole[:30]
+    assert (resumed, rejected_again) == (whole, rejected)
+    assert rejected > 0
+    assert after < asked - 20 + (before - 30), "what was proposed before the stop is not worked out again"

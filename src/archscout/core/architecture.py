@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import cast
+from collections.abc import Callable, Iterator, Mapping
+from typing import Self, cast
 
 from archscout.core.choice import Option
 
@@ -18,20 +18,29 @@ class Architecture(Mapping[str, Option]):
 
     __slots__ = ("_values", "text")  # a search holds a hundred thousand of them
     text: str
-    _values: Mapping[str, Option] | tuple[tuple[str, Option], ...]
+    _values: Mapping[str, Option] | tuple[tuple[str, Option], ...] | Callable[[str], Architecture]
 
     def __init__(self, text: str, values: tuple[tuple[str, Option], ...]) -> None:
         object.__setattr__(self, "text", text)
         object.__setattr__(self, "_values", values)
 
+    @classmethod
+    def unread(cls, text: str, parse: Callable[[str], Architecture]) -> Self:
+        """An architecture of which the text is known, in its space's own form; it is parsed when it is looked into."""
+        made = cls(text, ())
+        object.__setattr__(made, "_values", parse)
+        return made
+
     @property
     def values_by_name(self) -> tuple[tuple[str, Option], ...]:
         """Each active choice with the option taken, in the order of the choices."""
-        return self._values if isinstance(self._values, tuple) else tuple(self._values.items())
+        return self._values if isinstance(self._values, tuple) else tuple(self._lookup.items())
 
     @property
     def _lookup(self) -> Mapping[str, Option]:
         # Made when first asked for: a list of half a million cells holds their texts, not as many tables.
+        if callable(self._values):
+            object.__setattr__(self, "_values", self._values(self.text).values_by_name)
         if isinstance(self._values, tuple):
             object.__setattr__(self, "_values", dict(self._values))
         return cast(Mapping[str, Option], self._values)

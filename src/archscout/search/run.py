@@ -53,6 +53,11 @@ _TOO_LONG = "took longer"
 """How the reason of a training begins that was stopped for want of time, which others may not need."""
 
 _STALE = 200
+
+_PROPOSAL = "proposal"
+"""Under this key of `extra`: the number of the strategy among those that a run follows, the place among its proposals,
+how many were rejected until then, and the fidelity that was asked for. It lets a search that is resumed take its proposals from the store."""
+
 _LEAST_SECONDS = 5.0
 
 
@@ -158,6 +163,8 @@ class SearchRun:
         self._estimators: dict[str, Estimator] = {estimator.name: estimator}
         self._pace = Pace()
         self._shared: Folder | None = None
+        self._follows = 0
+        self._proposals: dict[str, list[int | None]] = {}
         self._sizes: dict[str, int] = {}
         for trial in self._stored.values():
             self._learn(trial)
@@ -293,6 +300,9 @@ class SearchRun:
         flying: Flying = {}
         most = math.inf if trials is None else trials
         stale = 0
+        self._follows += 1
+        follow, rejected = self._follows, self.rejected
+        known = self._followed(follow, made, fidelity)
         try:
             while True:
                 while len(keys) < most and stale < _STALE and len(flying) < self.workers:
@@ -301,23 +311,32 @@ class SearchRun:
                         break
                     for key, architecture in asked[len(history) : told]:
                         history.append(self._stored[key].trial(architecture))
-                    history.pending = [
-                        Pending(a, self.space.canonical(a), keys[key]) for key, a in asked[len(history) :]
-                    ]
                     if self.clock.elapsed() >= stop:
                         most = 0
                         break
-                    proposal = self._propose(strategy, history, len(asked))
-                    if proposal is None:
-                        most = 0
-                        break
-                    wished = strategy.fidelity(self.space, history, proposal)
-                    length = fidelity if wished is None else wished
-                    key = self._key(made, proposal, length)
+                    answered = known.get(len(asked))
+                    if answered is not None:
+                        # What was proposed here is known, and need not be worked out again to be answered.
+                        key, length = answered.key, answered.fidelity
+                        proposal = Architecture.unread(answered.architecture, self.space.parse)
+                        self.rejected = rejected + answered.extra[_PROPOSAL][2]
+                    else:
+                        history.pending = [
+                            Pending(a, self.space.canonical(a), keys[key]) for key, a in asked[len(history) :]
+                        ]
+                        proposed = self._propose(strategy, history, len(asked))
+                        if proposed is None:
+                            most = 0
+                            break
+                        proposal = proposed
+                        wished = strategy.fidelity(self.space, history, proposal)
+                        length = fidelity if wished is None else wished
+                        key = self._key(made, proposal, length)
                     if key not in self._stored and key not in keys:
                         if not self._affords(made, length, [key]):
                             most = 0
                             break
+                        self._proposals[key] = [follow, len(asked), self.rejected - rejected, fidelity]
                         flying |= self._submit(made, [(key, proposal)], length)
                     elif key not in keys:
                         self._count_paid(made, [key])
@@ -333,6 +352,13 @@ class SearchRun:
         seen: set[str] = set()
         unique = [(k, a) for k, a in asked if k in self._stored and not (k in seen or seen.add(k))]  # type: ignore[func-returns-value]
         return [self._stored[key].trial(architecture) for key, architecture in unique]
+
+    def _followed(self, follow: int, estimator: Estimator, fidelity: int | None) -> dict[int, StoredTrial]:
+        """What a strategy is known to have proposed before the search was stopped, by the place in its proposals."""
+        known = ((row.extra.get(_PROPOSAL), row) for row in self._stored.values() if row.estimator == estimator.name)
+        return {
+            place[1]: row for place, row in known if place is not None and (place[0], place[3]) == (follow, fidelity)
+        }
 
     def admit(self, architectures: Iterable[Architecture], count: int) -> list[Architecture]:
         """The first `count` that break no constraint; the costs of the objectives are computed on the way."""
@@ -553,8 +579,12 @@ class SearchRun:
             phase=phase,
             reason=estimate.reason,
             seed=self.seed,
-            extra=extra | {"at": round(self.clock.elapsed(), 3)},
+            extra=extra | {"at": round(self.clock.elapsed(), 3)} | self._place(key),
         )
+
+    def _place(self, key: str) -> dict[str, list[int | None]]:
+        place = self._proposals.pop(key, None)
+        return {} if place is None else {_PROPOSAL: place}
 
     def _show(self, phase: str, done: float, total: float | None) -> None:
         left = self.budget.seconds - self.clock.elapsed()
