@@ -23,11 +23,25 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+WHOLE = Path(os.environ.get("ARCHSCOUT_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
+SAMPLES = Path(__file__).parent / "data" / "published"
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of benchmark tables and images, which users do not have."""
-    default = Path(__file__).parents[2] / "shared" / "data"
-    folder = Path(os.environ.get("ARCHSCOUT_SHARED_DATA", default))
-    if not folder.is_dir():
-        pytest.skip(f"no benchmark data at {folder}; set ARCHSCOUT_SHARED_DATA to a folder that has it")
-    return folder
+    if not WHOLE.is_dir():
+        pytest.skip(f"no benchmark data at {WHOLE}; set ARCHSCOUT_SHARED_DATA to a folder that has it")
+    return WHOLE
+
+
+@pytest.fixture(scope="session")
+def published_data() -> Path:
+    """Published tables: whole where they are at hand, else the samples that are here (tests/data/published)."""
+    return WHOLE if WHOLE.is_dir() else SAMPLES
+
+
+@pytest.fixture(scope="session")
+def whole(published_data: Path) -> bool:
+    """Whether `published_data` has every row."""
+    return published_data != SAMPLES

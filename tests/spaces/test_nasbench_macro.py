@@ -35,19 +35,19 @@ class TestNASBenchMacroAtOddSizes(SpaceConformance):
 
 
 @pytest.fixture(scope="module")
-def published(shared_data):
+def published(published_data):
     parquet = pytest.importorskip("pyarrow.parquet")
-    return parquet.read_table(shared_data / "nasbench_macro" / "cifar10.parquet").to_pydict()
+    return parquet.read_table(published_data / "nasbench_macro" / "cifar10.parquet").to_pydict()
 
 
-def test_the_published_table_is_the_whole_space(published):
+def test_the_published_table_is_the_whole_space(published, shared_data):
     assert {str(SPACE.parse(text)) for text in published["arch"]} == {str(a) for a in SPACE}
     assert len(set(published["arch"])) == SPACE.size() == 6_561
 
 
 def test_parameters_and_multiply_adds_are_the_published_ones(published):
     task = tiny_task((3, 32, 32), classes=10)
-    for row in range(7, 6_561, 160):
+    for row in range(7, len(published["arch"]), len(published["arch"]) // 41):
         architecture = SPACE.parse(published["arch"][row])
         network = build(SPACE, architecture, task, device="meta")
         assert sum(parameter.numel() for parameter in network.parameters()) == published["params"][row]
@@ -55,11 +55,11 @@ def test_parameters_and_multiply_adds_are_the_published_ones(published):
         assert macs == published["flops"][row]
 
 
-def test_architectures_with_one_form_have_one_published_size(published):
+def test_architectures_with_one_form_have_one_published_size(published, whole):
     sizes = {}
     for text, *size in zip(published["arch"], published["params"], published["flops"], strict=True):
         assert sizes.setdefault(SPACE.canonical(SPACE.parse(text)), size) == size
-    assert len(sizes) == 9 * 21 * 21
+    assert len(sizes) == 9 * 21 * 21 if whole else len(sizes) < len(published["arch"])
 
 
 def test_one_form_is_one_function():

@@ -57,9 +57,9 @@ class TestNASBenchNLPOfTwoLayers(SpaceConformance):
 
 
 @pytest.fixture(scope="module")
-def published(shared_data):
+def published(published_data):
     parquet = pytest.importorskip("pyarrow.parquet")
-    table = parquet.read_table(shared_data / "nasbench_nlp" / "wikitext2_curves.parquet").to_pydict()
+    table = parquet.read_table(published_data / "nasbench_nlp" / "wikitext2_curves.parquet").to_pydict()
     return table["recipe"], table["num_params"]
 
 

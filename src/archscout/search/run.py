@@ -56,7 +56,9 @@ _STALE = 200
 
 _PROPOSAL = "proposal"
 """Under this key of `extra`: the number of the strategy among those that a run follows, the place among its proposals,
-how many were rejected until then, and the fidelity that was asked for. It lets a search that is resumed take its proposals from the store."""
+how many were rejected until then, and the fidelity that was asked for. A search that is resumed takes its proposals
+from there.
+"""
 
 _LEAST_SECONDS = 5.0
 

@@ -28,9 +28,14 @@ def test_27_devices_are_known_in_each_space() -> None:
 
 
 @pytest.mark.parametrize("device", ["fpga", "titan_rtx_256", "pixel3", "gold_6226"])
-def test_known_devices_are_predicted_without_a_measurement(shared_data: Path, device: str) -> None:
-    ms = pq.read_table(shared_data / "nasbench201/latency_ms.parquet").sort_by("index").column(device).to_numpy()[:1500]
-    texts = pq.read_table(shared_data / "nasbench201/accuracy.parquet").sort_by("index").column("arch").to_pylist()
+def test_known_devices_are_predicted_without_a_measurement(published_data: Path, device: str) -> None:
+    ms = (
+        pq.read_table(published_data / "nasbench201/latency_ms.parquet")
+        .sort_by("index")
+        .column(device)
+        .to_numpy()[:1500]
+    )
+    texts = pq.read_table(published_data / "nasbench201/accuracy.parquet").sort_by("index").column("arch").to_pylist()
     predicted, deviation = (
         BayesianLatency(dead_operations=True)
         .device(SPACE, device)
@@ -41,8 +46,8 @@ def test_known_devices_are_predicted_without_a_measurement(shared_data: Path, de
     assert (deviation > 0).all()
 
 
-def test_fbnet_on_a_known_device(shared_data: Path) -> None:
-    space, table = FBNet(), pq.read_table(shared_data / "fbnet/latency_ms_and_zc.parquet").slice(0, 500)
+def test_fbnet_on_a_known_device(published_data: Path) -> None:
+    space, table = FBNet(), pq.read_table(published_data / "fbnet/latency_ms_and_zc.parquet").slice(0, 500)
     architectures = [space.parse(text) for text in table.column("arch").to_pylist()]
     predicted, _ = BayesianLatency().device(space, "raspi4").predict(architectures)
     assert spearmanr(predicted, table.column("lat_ms_raspi4").to_numpy()).statistic > 0.99

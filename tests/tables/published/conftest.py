@@ -10,11 +10,13 @@ from archscout.tables.table import Table
 
 
 @pytest.fixture(scope="session")
-def imported(shared_data: Path, tmp_path_factory: pytest.TempPathFactory):
+def imported(published_data: Path, tmp_path_factory: pytest.TempPathFactory):
     """Makes the table of a kind out of a file of the benchmark data."""
 
     @functools.cache
     def make(kind: str, file: str) -> Table:
-        return published.read(kind, shared_data / file).write(tmp_path_factory.mktemp(kind) / "t.parquet")
+        if not (published_data / file).is_file():
+            pytest.skip(f"the licence of table '{kind}' allows no sample; set ARCHSCOUT_SHARED_DATA to the whole ones")
+        return published.read(kind, published_data / file).write(tmp_path_factory.mktemp(kind) / "t.parquet")
 
     return make

@@ -1,6 +1,8 @@
 """Every published table: read, sound, and with the best values that were published."""
 
 import math
+import os
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -29,10 +31,17 @@ ROWS = {
     "enas": 20_020, "nasbench_nlp": 345, "nasbench_graph": 26_206,
 }  # fmt: skip
 
+SAMPLED = {
+    "nasbench201": 300, "nasbench_macro": 400, "nasbench301": 200, "enas": 400, "nasbench_nlp": 15,
+    "nasbench_graph": 60,
+}  # fmt: skip
+
 NETWORKS = {"nasbench201": 5_260, "nasbench101": 20_001, "nasbench_macro": 3_969, "nasbench301": 11_946, "enas": 20_015}
 
-HEAVY = ("nasbench101", "nasbench301", "enas", "nasbench_graph")
-"""Tens of thousands of canonical forms each."""
+_WHOLE = Path(os.environ.get("ARCHSCOUT_SHARED_DATA", Path(__file__).parents[4] / "shared" / "data")).is_dir()
+
+HEAVY = ("nasbench101", "nasbench301", "enas", "nasbench_graph") if _WHOLE else ()
+"""Tens of thousands of canonical forms each, where the tables are whole."""
 
 
 def kinds(*more):
@@ -61,17 +70,18 @@ def test_there_is_a_reader_for_every_file():
 
 
 @pytest.mark.parametrize("kind", kinds())
-def test_every_row_is_there_and_sound(imported, kind):
+def test_every_row_is_there_and_sound(imported, kind, whole):
     table = imported(kind, FILES[kind])
-    assert len(table) == ROWS[kind]
-    assert not [str(finding) for finding in check(table) if finding.wrong]
-    if kind in NETWORKS:
+    assert len(table) == (ROWS if whole else SAMPLED).get(kind, len(table)) > 10
+    wrong = [str(finding) for finding in check(table) if finding.wrong]
+    assert wrong == (["column 'c10_test_200': all values are missing"] if kind == "nasbench201" and not whole else [])
+    if whole and kind in NETWORKS:
         assert len(table.first_rows) == NETWORKS[kind]
     assert table.space.parse(table.best()[0])
 
 
 @pytest.mark.parametrize(("kind", "metric"), kinds(*BEST))
-def test_the_best_row_is_the_published_one(imported, kind, metric):
+def test_the_best_row_is_the_published_one(imported, shared_data, kind, metric):
     assert np.nanmax(imported(kind, FILES[kind]).column(metric)) == pytest.approx(BEST[kind, metric], abs=5e-5)
 
 
@@ -90,24 +100,30 @@ def test_the_best_row_is_the_published_one(imported, kind, metric):
         ("enas", "ws_accuracy", "ws_accuracy", 1),
     ),
 )
-def test_values_are_the_files(imported, shared_data, kind, column, source, factor):
-    values = pq.read_table(shared_data / FILES[kind], columns=[source]).column(0).to_numpy(zero_copy_only=False)
-    np.testing.assert_allclose(imported(kind, FILES[kind]).column(column) * factor, values, rtol=1e-6, atol=1e-6)
+def test_values_are_the_files(imported, published_data, kind, column, source, factor):
+    table = imported(kind, FILES[kind])
+    if source not in pq.read_schema(published_data / FILES[kind]).names:
+        pytest.skip(f"the licence of column '{source}' allows no sample")
+    values = pq.read_table(published_data / FILES[kind], columns=[source]).column(0).to_numpy(zero_copy_only=False)
+    np.testing.assert_allclose(table.column(column) * factor, values, rtol=1e-6, atol=1e-6)
 
 
-def test_nasbench201_is_joined_with_scores_and_latencies(imported, shared_data):
+def test_nasbench201_is_joined_with_scores_and_latencies(imported, published_data, whole):
     table = imported("nasbench201", FILES["nasbench201"])
-    folder = shared_data / "nasbench201"
+    folder = published_data / "nasbench201"
+    index = pq.read_table(folder / "accuracy.parquet", columns=["index"]).column(0).to_pylist()
     latency = pq.read_table(folder / "latency_ms.parquet").to_pandas().set_index("index")
     np.testing.assert_allclose(table.column("latency@fpga_ms"), latency["fpga"].sort_index(), rtol=1e-6)
     assert sum(name.startswith("latency@") for name in table.metrics) == 27
     scores = pq.read_table(folder / "zero_cost.parquet").to_pandas()
     for dataset, suffix in (("cifar10", ""), ("cifar100", "_c100"), ("ImageNet16-120", "_in16")):
-        mine = scores[scores.dataset == dataset].set_index("index").reindex(range(15_625))
+        mine = scores[scores.dataset == dataset].set_index("index").reindex(index)
         np.testing.assert_allclose(table.column(f"synflow{suffix}"), mine["synflow"], rtol=1e-6)
     failed = (scores.epe_nas <= -1e8).sum()
     epe = sum(np.isnan(table.column(f"epe_nas{suffix}")).sum() for suffix in ("", "_c100", "_in16"))
     assert epe == scores.epe_nas.isna().sum() + failed
+    if not whole:
+        return
     # Published counts of parameters agree with the closed form but for the 204 rows that are known to be off.
     counted = pq.read_table(folder / "accuracy.parquet", columns=["params_M_c10"]).column(0).to_numpy()
     assert (np.abs(table.column("params") / 1e6 - counted) > 1e-5).sum() == 204
@@ -135,15 +151,15 @@ def test_nasbench101_joins_by_hash_and_scales_seconds(imported, shared_data):
     assert table.fidelities() == (4, 12, 36, 108)
 
 
-def test_ec_nas_has_a_row_a_training_and_its_fidelities(imported, shared_data):
+def test_ec_nas_has_a_row_a_training_and_its_fidelities(imported, published_data, whole):
     table = imported("ec_nas", FILES["ec_nas"])
-    assert len(table.first_rows) == 2_532
+    assert len(table.first_rows) == 2_532 or not whole
     assert table.fidelities() == (4, 12, 36, 108)
-    found = pq.read_table(shared_data / FILES["ec_nas"]).to_pandas()
+    found = pq.read_table(published_data / FILES["ec_nas"]).to_pandas()
     best = found[found.epochs == 108].sort_values("valid_acc").iloc[-1]
     mine = found[(found.module_hash == best.module_hash)]
     text = f"{best.adjacency}:{best.interior_ops}"
-    assert len(table.rows(text)) == 4  # three repeats, and once among the cells of five vertices
+    assert len(table.rows(text)) == 4 or not whole  # three repeats, and once among the cells of five vertices
     for epochs, group in mine.groupby("epochs"):
         assert table.value(text, epochs=epochs) == pytest.approx(group.valid_acc.mean())
         assert table.seconds(text, epochs=epochs) == pytest.approx(group.training_time_s.mean())
