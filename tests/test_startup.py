@@ -46,4 +46,4 @@ def test_import_is_quick() -> None:
 
 def test_help_is_quick() -> None:
     """In seconds; on a machine that is slower at the moment, in those of a bare interpreter."""
-    assert best_seconds(HELP) < max(0.6, 12 * best_seconds("pass"))
+    assert best_seconds(HELP) < max(0.6, 20 * best_seconds("pass"))

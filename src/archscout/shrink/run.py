@@ -458,6 +458,8 @@ class _Work:
 
     def _transfer(self, network: Adapted, backbone: Backbone, plan: TransferPlan, share: float) -> None:
         """A head on features that are computed once, then fine-tuning for a share of the time that is left."""
+        mode = self._mode
+        assert mode is not None
         parts = backbone.parts(network.network)
         start = plan.start if len(parts) > 1 else 0
         rest: nn.Module = Rest(*parts[start:]) if start else network
@@ -467,18 +469,16 @@ class _Work:
             if not kept:
                 beginning = network.before(nn.Sequential(*parts[:start]))
                 kept.append(
-                    kept_features(
-                        beginning, self.learned, plan.copies, seed=self.seed, mode=self._mode, device=self.device
-                    )
+                    kept_features(beginning, self.learned, plan.copies, seed=self.seed, mode=mode, device=self.device)
                 )
             return kept[0]
 
         def fit() -> None:
             head = network.network.get_submodule(backbone.head)
             if start:
-                probe_kept(rest, head, features(), mode=self._mode, device=self.device)
+                probe_kept(rest, head, features(), mode=mode, device=self.device)
             else:
-                probe(network, backbone.head, self.learned, mode=self._mode, device=self.device)
+                probe(network, backbone.head, self.learned, mode=mode, device=self.device)
 
         began = self.clock()
         self.watch.say(
@@ -500,7 +500,8 @@ class _Work:
             network.load_state_dict(before)
             self._step("fine-tuning undone", network)
 
-    _mode: Mode
+    _mode: Mode | None = None
+    """In which a backbone is trained."""
 
     def _measure(
         self,
@@ -612,8 +613,8 @@ class _Work:
             trained, task = (network, self.learned) if part is None else part()
             outcome = fine_tune(
                 trained, task, seconds - (self.clock() - start), seed=self.seed, clock=self.clock, teacher=teacher,
-                labels=labels, least=1 if part is None else 0, folder=self.files / phase, device=self.device,
-                on_epoch=note,
+                labels=labels, least=1 if part is None else 0, mode=self._mode, folder=self.files / phase,
+                device=self.device, on_epoch=note,
             )  # fmt: skip
             write_json(self.files / f"{phase}-curve.json", [dict(row) for row in outcome.curve])
 

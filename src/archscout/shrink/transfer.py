@@ -119,7 +119,9 @@ def pace_of(backbone: Backbone, clock: Clock, size: int = TIMED) -> Pace:
     network = form(backbone.structure(), (3, size, size), checked=False).requires_grad_(True).train()
     x = torch.rand(BATCH, 3, size, size)
     with quick_convolutions():
-        mode = choose(network, x, lambda network, x: network(x).float().square().mean(), steps=1000)
+        mode = choose(
+            network, x, lambda network, x: network(x).float().square().mean(), steps=1000, layout="channels_last"
+        )
         network.to(memory_format=mode.memory_format)  # type: ignore[call-overload]
         x = x.contiguous(memory_format=mode.memory_format)
         rows: list[tuple[float, float, float]] = []
@@ -333,6 +335,7 @@ def fine_tune(
     teacher: nn.Module | None = None,
     labels: bool = True,
     least: int = 1,
+    mode: Mode | None = None,
     folder: Path | None = None,
     device: str = "cpu",
     on_epoch: Callable[[dict[str, float]], bool | None] | None = None,
@@ -352,6 +355,7 @@ def fine_tune(
         teacher: whose answers it learns as well.
         labels: whether the task's own loss counts too (without a teacher it must).
         least: epochs, whether they fit or not.
+        mode: number format and layout, where they were timed before.
         folder: where a checkpoint is kept, and how many epochs were planned.
         device: where.
         on_epoch: called with each row of the curve; the training stops where it returns True.
@@ -367,7 +371,7 @@ def fine_tune(
     with quick_convolutions():
         plan = _recall(folder, "plan")
         if plan is None:
-            plan = _planned(network, gentle, seconds, clock, teacher, device, least)
+            plan = _planned(network, gentle, seconds, clock, teacher, device, least, mode)
             _remember(folder, "plan", plan)
         if isinstance(gentle, KeptFeatures):
             gentle = gentle.first(plan["copies"])
@@ -398,14 +402,15 @@ def _planned(
     teacher: nn.Module | None,
     device: str,
     least: int,
+    mode: Mode | None,
 ) -> dict[str, Any]:
     """Number format and layout, how many epochs fit, and how many copies each of them has."""
     began = clock()
     x, y = task.tensors(task.train.head(BATCH), device)
     x, y = x[:BATCH].clone(), y[:BATCH]
     network.to(device)
-    expected = 60 if math.isinf(seconds) else max(60, len(task.train) // BATCH)
-    mode = choose(network, x, lambda network, x: task.loss(network(x), y[: len(x)]), steps=expected)
+    steps = max(60, len(task.train) // BATCH)
+    mode = mode or choose(network, x, lambda network, x: task.loss(network(x), y[: len(x)]), steps=steps)
     took = _pass_seconds(network, task, mode, clock, teacher, device)
     passes = max(float(least), min(MOST_PASSES, (seconds - (clock() - began)) / took))
     copies, epochs = 1, int(passes)
