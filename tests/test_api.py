@@ -1,10 +1,13 @@
 import importlib
 import inspect
 import json
+import re
 import subprocess
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import archscout
+import archscout.api
 from archscout.core.cost import Cost
 from archscout.core.errors import DataError, UsageError
 from archscout.core.estimator import Estimator
@@ -203,3 +207,56 @@ def test_a_damaged_description_is_refused(run: Path, content: str) -> None:
     (run / "architecture.json").write_text(content)
     with pytest.raises(DataError, match=r"architecture\.json' is damaged"):
         archscout.load(run)
+
+
+INNER = {
+    "search": "archscout.search.search",
+    "train": "archscout.search.search",
+    "shrink": "archscout.shrink.run",
+    "simulate": "archscout.search.simulated",
+}
+OF_TESTS = {"clock", "shared"}
+"""Options of `shrink` that are for tests and for `shrink_front`."""
+
+
+def defaults(function: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
+    return {name: (each.kind, each.default) for name, each in inspect.signature(function).parameters.items()}
+
+
+@pytest.mark.parametrize("name", INNER)
+def test_the_options_of_the_api_are_those_of_what_it_calls(name: str) -> None:
+    outer = defaults(getattr(archscout.api, name))
+    inner = defaults(getattr(importlib.import_module(INNER[name]), name))
+    assert outer.pop("unknown")[0] is inspect.Parameter.VAR_KEYWORD
+    assert list(outer.items()) == [item for item in inner.items() if item[0] not in OF_TESTS]
+    documented = re.findall(
+        r"^ {4}(\w+): ", (inspect.getdoc(getattr(archscout.api, name)) or "").partition("Args:")[2], re.MULTILINE
+    )
+    assert documented[: len(outer) + 1] == [*outer, "unknown"], "each option has its meaning, in the order of the call"
+    assert all(each.annotation for each in inspect.signature(getattr(archscout.api, name)).parameters.values())
+
+
+ONLY_TYPED = {"skip_bad", "as_json", "debug", "table", "metric", "limits", "precision"}
+"""Options of the command line alone: its output, how data are read, and `simulate`, `shrink_front` and `quantise`."""
+ONLY_PYTHON = {"progress", "unknown"}
+CALLED = {"arch": "architecture", "objective": "objectives"}
+LEFT_OUT = (None, (), "5m")
+"""Defaults that the command line leaves out so that it can tell whether they were given."""
+
+
+@pytest.mark.parametrize("name", ["search", "train", "shrink"])
+def test_the_command_line_has_the_options_of_the_api(name: str) -> None:
+    command = defaults(getattr(importlib.import_module(f"archscout.cli.{name}"), name))
+    typed = {CALLED.get(option, option): each[1] for option, each in command.items() if option not in ONLY_TYPED}
+    known = {option: default for option, (_, default) in defaults(getattr(archscout.api, name)).items()}
+    assert set(typed) == set(known) - ONLY_PYTHON
+    for option, default in typed.items():
+        if known[option] is not inspect.Parameter.empty:
+            assert str(default) == str(known[option]) or (default is None and known[option] in LEFT_OUT), option
+
+
+def test_what_is_called_shows_its_options() -> None:
+    assert "maximum" in inspect.signature(archscout.search).parameters
+    assert "keep" in inspect.signature(archscout.shrink).parameters
+    with pytest.raises(UsageError, match="did you mean 'keep'"):
+        archscout.shrink("efficientnet_lite0", "digits", keeep=["stem"])  # type: ignore[call-arg]

@@ -6,7 +6,9 @@ Everything here is imported when it is first used: `import archscout` loads no t
 from __future__ import annotations
 
 import importlib
+import inspect
 import types
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -21,11 +23,14 @@ if TYPE_CHECKING:
         names,
         quantise,
         register,
+        search,
+        shrink,
         simulate,
         space,
         strategy,
         table,
         task,
+        train,
     )
     from archscout.networks.choices import (
         BatchNorm2d,
@@ -42,8 +47,6 @@ if TYPE_CHECKING:
         Value,
         Width,
     )
-    from archscout.search.search import search, train
-    from archscout.shrink.run import shrink
 
 __all__ = [
     "BatchNorm2d",
@@ -95,8 +98,19 @@ class _CallablePackage(types.ModuleType):
     """
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        function = getattr(importlib.import_module("archscout.api"), self.__name__.rpartition(".")[2])
-        return function(*arguments, **options)
+        return self._function(*arguments, **options)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        """What an editor or a notebook shows of the call."""
+        return inspect.signature(self._function)
+
+    @property
+    def _function(self) -> Callable[..., Any]:
+        function: Callable[..., Any] = getattr(
+            importlib.import_module("archscout.api"), self.__name__.rpartition(".")[2]
+        )
+        return function
 
 
 for _package in ("deploy", "search", "shrink"):

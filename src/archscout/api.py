@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Never, cast
 
 from archscout.core.errors import DataError, UsageError
 from archscout.core.files import read_json
@@ -13,19 +13,23 @@ from archscout.core.options import check_names
 from archscout.core.registry import create, names, register
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from torch import nn
 
     from archscout.core.architecture import Architecture
-    from archscout.core.cost import Cost
+    from archscout.core.cost import Constraint, Cost, Limits
     from archscout.core.estimator import Estimator
     from archscout.core.method import Method
+    from archscout.core.progress import Progress
     from archscout.core.space import Space
     from archscout.core.strategy import Strategy
     from archscout.core.task import Task
     from archscout.deploy.quantise import Quantisation
+    from archscout.search.budget import Budget
     from archscout.search.result import Result
-    from archscout.search.simulated import Trajectory
     from archscout.tables.table import Table
+    from archscout.tables.trajectory import Trajectory
 
 __all__ = [
     "cost",
@@ -102,15 +106,86 @@ def table(source: str | Path) -> Table:
     return load_table(source)
 
 
-def search(space: Space | nn.Module | str, data: Task | Path | str, **options: Any) -> Result:
+def search(
+    space: Space | nn.Module | str,
+    data: Task | Path | str | Any,
+    *,
+    method: str | Method | Strategy = "cascade",
+    estimator: str | Estimator = "trained",
+    maximum: Limits | None = None,
+    objectives: str | Cost | Sequence[str | Cost] = (),
+    budget: str | float | timedelta | Budget | None = "5m",
+    seed: int = 0,
+    workers: int | None = None,
+    engine: str = "local",
+    device: str = "cpu",
+    store: str | Path | None = None,
+    name: str | None = None,
+    out: str | Path = "runs",
+    epochs: int | None = None,
+    times: Mapping[str, str | Path] | None = None,
+    fresh: bool = False,
+    progress: Progress | None = None,
+    **unknown: Never,
+) -> Result:
     """Find, train, measure and export a network, and write the page about it.
 
-    The same call resumes a search that was interrupted. `archscout.search.search.search` says what the options are.
+    The same call resumes a search that was interrupted. With a larger budget it goes on from what was paid for. A run
+    that was started with another space, task, seed, limit or method is refused.
+
+    Args:
+        space: a registered name (`nasbench201`, `mobile:width=16`), a `Space`, or a module of your own with choices;
+            `auto` takes the space that trains best in little time on such data.
+        data: a registered task, a path (`.npz`, a folder of class folders), a `Task`, or data at hand (see `task`).
+        method: a registered method, or a strategy (which then proposes what is trained); or an object of these.
+        estimator: what a strategy's proposals are judged by, by name or as an object.
+        maximum: limits by cost: `{"latency": "2ms", "params": "100k"}`; kept by every winner.
+        objectives: costs to trade against accuracy; without any, accuracy alone counts.
+        budget: wall-clock time with everything included (`5m`, or a number of seconds), or trainings (`200trials`).
+        seed: one seed, one search.
+        workers: worker processes; by default one a core, of the whole cluster with `engine="ray"`. 0 works in this
+            process.
+        engine: `local` or `ray` (the cluster that `RAY_ADDRESS` names or that was started on this machine).
+        device: where networks are trained: `cpu`, `cuda`, ...
+        store: the URL of a database; by default a file in the run's folder.
+        name: of the run; by default made of space, data, method and seed.
+        out: the folder that the run's folder lies in.
+        epochs: of full training; by default by the size of the data and the budget.
+        times: of a finished run: CSV files of what its finalists took, by device of your own that is elsewhere
+            (`finalists-DEVICE/` in the run's folder is what is measured there); the best of them that keeps every
+            limit wins.
+        fresh: whether a run of this name that is there is set aside, under another name, for this one to begin anew.
+        progress: who is told how it goes.
+        unknown: refused, with the nearest option that there is.
+
+    Raises:
+        UsageError: a wrong name or value, a limit that nothing meets, a budget that pays for nothing.
+        ArchscoutError: the search ended without a network.
+
+    >>> archscout.search("nasbench201", "digits", maximum={"latency": "2ms"}, budget="2m")      # doctest: +SKIP
     """
+    _refuse(unknown, search)
     from archscout.search.search import search as run_search
     from archscout.spaces.load import AUTO
 
-    _known(options, run_search)
+    options: dict[str, Any] = {
+        "method": method,
+        "estimator": estimator,
+        "maximum": maximum,
+        "objectives": objectives,
+        "budget": budget,
+        "seed": seed,
+        "workers": workers,
+        "engine": engine,
+        "device": device,
+        "store": store,
+        "name": name,
+        "out": out,
+        "epochs": epochs,
+        "times": times,
+        "fresh": fresh,
+        "progress": progress,
+    }
     if isinstance(space, str) and space == AUTO:
         from archscout.shrink.automatic import begin
 
@@ -120,23 +195,79 @@ def search(space: Space | nn.Module | str, data: Task | Path | str, **options: A
     return _with_page(run_search(space, data, **options))
 
 
-def shrink(network: nn.Module | str | Any, data: Task | Path | str, **options: Any) -> Result:
+def shrink(
+    network: nn.Module | str | Any,
+    data: Task | Path | str,
+    *,
+    maximum: Mapping[str, str | float] | None = None,
+    budget: str | Budget = "10m",
+    weights: str | Path | None = None,
+    size: int | None = None,
+    only: Sequence[str] = (),
+    keep: Sequence[str] = (),
+    labels: bool = True,
+    seed: int = 0,
+    device: str = "cpu",
+    name: str | None = None,
+    out: str | Path = "runs",
+    progress: Progress | None = None,
+    **unknown: Never,
+) -> Result:
     """A trained network made to keep measured limits: transferred to the data, cut where that harms least, recovered.
 
-    `network` is a module, a backbone by name, or `package.module:factory`; the same call resumes.
-    `archscout.shrink.run.shrink` says what the options are.
+    The same call resumes.
+
+    Args:
+        network: a trained `nn.Module`, an `ExportedProgram`, the name of a backbone, or `package.module:factory`.
+        data: a registered task, a path (`.npz`, a folder of class folders), or a `Task`.
+        maximum: limits by cost, absolute or as a share of the original: `{"latency": "10ms", "params": "60%"}`.
+        budget: of time, everything included.
+        weights: a file of weights (`.safetensors`, `.pth` of tensors) for the network.
+        size: height and width that a backbone gets its images at; by default by time and limits.
+        only: layers (or beginnings of their names) that may be cut; all where empty.
+        keep: layers that may not be cut.
+        labels: whether the labels of the data count in recovery; otherwise the original alone teaches.
+        seed: one seed, one run.
+        device: where it is trained.
+        name: of the run; by default made of network, data and seed.
+        out: the folder that the run's folder lies in.
+        progress: who is told how it goes.
+        unknown: refused, with the nearest option that there is.
+
+    Raises:
+        UsageError: a wrong name or value, a limit that no cut keeps, weights that do not fit.
+        ArchscoutError: the limits are not kept when the recovered network is measured again.
 
     >>> shrink("efficientnet_lite0", "photos/", maximum={"latency": "10ms"}, budget="10m")      # doctest: +SKIP
     """
+    _refuse(unknown, shrink)
     from archscout.shrink.run import shrink as run_shrink
 
-    return _with_page(run_shrink(network, data, **options))
+    return _with_page(
+        run_shrink(
+            network,
+            data,
+            maximum=maximum,
+            budget=budget,
+            weights=weights,
+            size=size,
+            only=only,
+            keep=keep,
+            labels=labels,
+            seed=seed,
+            device=device,
+            name=name,
+            out=out,
+            progress=progress,
+        )
+    )
 
 
 def shrink_front(
     network: nn.Module | str | Any, data: Task | Path | str, limits: Sequence[str], **options: Any
 ) -> list[Result]:
-    """One network for each limit of latency (`["5ms", "10ms"]`), from one transfer; see `shrink`."""
+    """One network for each limit of latency (`["5ms", "10ms"]`), from one transfer, with the options of `shrink`."""
+    _refuse(options, shrink)
     from archscout.shrink.run import shrink_front as run_front
 
     return [_with_page(result) for result in run_front(network, data, limits, **options)]
@@ -145,37 +276,115 @@ def shrink_front(
 def simulate(
     table: Table | str | Path,
     method: str | Method | Strategy = "cascade",
-    budget: Any = "200trials",
-    **options: Any,
+    budget: str | float | timedelta | Budget | None = "200trials",
+    seed: int = 0,
+    *,
+    metric: str | None = None,
+    task: Task | None = None,
+    constraints: Sequence[Constraint] = (),
+    objectives: Sequence[str] = (),
+    **unknown: Never,
 ) -> Trajectory:
     """A search of a table, whose trainings are looked up: how it went, and the regret after each of them.
 
-    `archscout.search.simulated.simulate` says what the options are.
+    Networks without a value of the metric are no part of the search.
+
+    Args:
+        table: the ground truth: a registered table, a Parquet file, or a `Table`.
+        method: a method or a strategy, by name or as an object.
+        budget: so many trainings (`200trials`), or simulated time (`10h`, or a number of seconds) where the table has
+            the seconds.
+        seed: one seed, one trajectory.
+        metric: what is searched for, and what regret is about; the table's default metric if not given.
+        task: what zero-cost scores that the table does not have are computed on; without it they are undefined.
+        constraints: limits on columns of the table, by key.
+        objectives: columns of the table to trade against the value.
+        unknown: refused, with the nearest option that there is.
+
+    Raises:
+        UsageError: a metric or cost that the table does not have, a budget in time without seconds in the table.
+        DataError: a file that is no table.
+        ArchscoutError: nothing was found within the budget.
 
     >>> simulate("nasbench201.parquet", "evolution", "200trials", seed=0).regret[-1]      # doctest: +SKIP
     0.0012
     """
+    _refuse(unknown, simulate)
     from archscout.search.simulated import simulate as run_simulation
     from archscout.tables.load import load as load_table
     from archscout.tables.table import Table
 
-    _known(options, run_simulation)
-    return run_simulation(table if isinstance(table, Table) else load_table(table), method, budget, **options)
+    return run_simulation(
+        table if isinstance(table, Table) else load_table(table),
+        method,
+        budget,
+        seed,
+        metric=metric,
+        task=task,
+        constraints=constraints,
+        objectives=objectives,
+    )
 
 
 def train(
-    space: Space | nn.Module | str, architecture: Architecture | str, data: Task | Path | str, **options: Any
+    space: Space | nn.Module | str,
+    architecture: str | Architecture,
+    data: Task | Path | str | Any,
+    *,
+    epochs: int | None = None,
+    seed: int = 0,
+    out: str | Path = "runs",
+    name: str | None = None,
+    device: str = "cpu",
+    fresh: bool = False,
+    progress: Progress | None = None,
+    **unknown: Never,
 ) -> Result:
-    """Train one architecture in full, export it, and write the page about it; see `archscout.search.search.train`."""
+    """Train one architecture in full, measure and export it, and write the page about it.
+
+    The same call goes on with a training that was interrupted, and reports one that is finished.
+
+    Args:
+        space: a registered name, a `Space`, or a module of your own with choices.
+        architecture: which one: an `Architecture`, its text, or the name of a reference design (`resnet8`).
+        data: a registered task, a path, a `Task`, or data at hand (see `task`).
+        epochs: of the training; by default by the size of the data.
+        seed: one seed, one training.
+        out: the folder that the run's folder lies in.
+        name: of the run; by default made of space, data, architecture and seed.
+        device: where it is trained: `cpu`, `cuda`, ...
+        fresh: whether a run of this name that is there is set aside, under another name, for this one to begin anew.
+        progress: who is told how it goes.
+        unknown: refused, with the nearest option that there is.
+
+    Raises:
+        UsageError: a wrong name or value, or a run of this name that is another one.
+        ArchscoutError: the network could not be trained.
+    """
+    _refuse(unknown, train)
     from archscout.search.search import train as run_train
 
-    _known(options, run_train)
-    return _with_page(run_train(space, architecture, data, **options))
+    return _with_page(
+        run_train(
+            space,
+            architecture,
+            data,
+            epochs=epochs,
+            seed=seed,
+            out=out,
+            name=name,
+            device=device,
+            fresh=fresh,
+            progress=progress,
+        )
+    )
 
 
-def _known(options: dict[str, Any], function: Callable[..., Any]) -> None:
-    """Raises `UsageError` for an option that there is none of."""
-    check_names(options, list(inspect.signature(function).parameters), f"archscout.{function.__name__}")
+def _refuse(options: Mapping[str, Any], function: Callable[..., Any]) -> None:
+    """Raises `UsageError` for an option that a function has none of."""
+    if options:
+        known = [name for name in inspect.signature(function).parameters if name != "unknown"]
+        check_names(options, known, f"archscout.{function.__name__}")
 
 
 def _with_page(result: Result) -> Result:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -69,7 +69,7 @@ def shrink(
         shown = progress()
         try:
             maximums = read_limits(maximum or ())
-            options = {
+            options: dict[str, Any] = {
                 "budget": budget, "weights": weights, "size": size, "only": only or (), "keep": keep or (),
                 "labels": labels, "seed": seed, "device": device, "name": name, "out": out, "progress": shown,
             }  # fmt: skip

@@ -90,6 +90,10 @@ class Cost(ABC):
         return amount
 
 
+Limits = Mapping[str, str | float] | Mapping[str | Cost, str | float]
+"""The limits of a user, by name of the cost or by a cost: `{"latency": "2ms"}`."""
+
+
 @dataclass(frozen=True)
 class Constraint:
     """No winner's cost may be above this limit (in the unit of the cost's key)."""

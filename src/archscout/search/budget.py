@@ -16,6 +16,10 @@ _MOST_SECONDS, _MOST_TRIALS = 100 * 365 * 86400.0, 10**12
 _FORM = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)\s*([a-z]*)")
 
 
+class BudgetTooSmall(UsageError):  # noqa: N818 - what it says is plainer
+    """The budget does not pay for one trained network."""
+
+
 @dataclass(frozen=True)
 class Budget:
     """Wall-clock seconds, with everything included, or paid evaluations, without the training of the finalists."""

@@ -32,10 +32,11 @@ from archscout.search.budget import Budget
 from archscout.search.continuing import SIMULATION, claimed, grows, start_afresh
 from archscout.search.result import Result
 from archscout.search.search import resolve_task
-from archscout.search.simulated import UNDEFINED_SCORES, Trajectory, simulate
+from archscout.search.simulated import UNDEFINED_SCORES, simulate
 from archscout.store.folder import run_folder
 from archscout.tables.load import load
 from archscout.tables.table import Table
+from archscout.tables.trajectory import Trajectory
 
 
 def search_table(

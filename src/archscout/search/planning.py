@@ -12,7 +12,8 @@ from archscout.core.errors import ArchscoutError
 from archscout.core.method import Candidate
 from archscout.estimators.prior import Data, Network, Prior
 from archscout.networks.tracing import trace_architecture
-from archscout.search.run import BudgetTooSmall, SearchRun
+from archscout.search.budget import BudgetTooSmall
+from archscout.search.run import SearchRun
 from archscout.training.recipe import full_epochs
 from archscout.training.timing import time_job, work
 

@@ -1,28 +1,22 @@
 """What a method gets to search with: it evaluates, checkpoints, reports and knows the budget.
 
-Two ideas carry it. A search is replayed when it is resumed: the method runs again from its start, everything that was
-paid for is answered from the store, and what depended on the clock is answered from the recorded decisions. And
-proposal number k of a strategy sees the trials up to k - lag, in the order of asking, however many workers there are.
+A search is replayed when it is resumed: the method runs again from its start, everything that was paid for is answered
+from the store, and what depended on the clock is answered from the recorded decisions.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from archscout.core import seeds
 from archscout.core.architecture import Architecture
 from archscout.core.cost import Constraint, meets
-from archscout.core.errors import ArchscoutError, UsageError
+from archscout.core.errors import ArchscoutError
 from archscout.core.estimator import PAUSED, TRAINING, Estimator, Setting
 from archscout.core.method import Candidate
 from archscout.core.progress import Progress
@@ -30,29 +24,24 @@ from archscout.core.registry import create
 from archscout.core.space import Space
 from archscout.core.strategy import Strategy
 from archscout.core.task import Task
-from archscout.core.trial import Estimate, History, Pending, Trial
+from archscout.core.trial import Estimate, Trial
 from archscout.costs.book import CostBook
+from archscout.estimators.jobs import Estimated, Evaluation, Jobs, estimate_job, score_job
 from archscout.search.budget import Budget
+from archscout.search.failures import hopeless
 from archscout.search.ledger import Ledger
+from archscout.search.replay import Proposals, Replay
 from archscout.store.clock import Clock
 from archscout.store.store import Store, StoredTrial
-from archscout.workers.engines import Engine, TrialTimeout
-from archscout.workers.folder import Files, Folder
-from archscout.workers.pace import Pace, Timing
+from archscout.workers.engines import Engine
+from archscout.workers.folder import Folder
+from archscout.workers.pace import Pace
 
 _SCORED = 8
 """Architectures of a job of zero-cost scores."""
 
 _ROOM = 1.1
 """By what factor more than expected must be left for a job to begin: networks differ."""
-
-_HOPELESS = 3
-"""Different networks whose trainings all fail alike, after which a search ends."""
-
-_TOO_LONG = "took longer"
-"""How the reason of a training begins that was stopped for want of time, which others may not need."""
-
-_STALE = 200
 
 _PROPOSAL = "proposal"
 """Under this key of `extra`: the number of the strategy among those that a run follows, the place among its proposals,
@@ -61,60 +50,13 @@ from there.
 """
 
 _LEAST_SECONDS = 5.0
-
+"""A job in a budget of time is given so long at least."""
 
 CALIBRATION = "calibration"
 """The phase in which it is learnt how long a training takes here."""
 
-Estimated = tuple[list[Estimate], float, Files]
-"""What a job comes to: estimates, the seconds that they took, and files that it could not write into the folder."""
 
-Flying = dict[Future[Estimated], list[tuple[str, Architecture, int]]]
-"""Jobs under way, each with its architectures, their keys and the numbers of their trials."""
-
-
-class BudgetTooSmall(UsageError):  # noqa: N818 - what it says is plainer
-    """The budget does not pay for one trained network."""
-
-
-def estimate_job(
-    payload: Any,
-    estimator: Estimator,
-    architectures: Sequence[Architecture],
-    seed: int,
-    folder: Folder | None,
-    fidelity: int | None,
-) -> Estimated:
-    """Runs in a worker."""
-    space, task, device = payload
-    began = time.perf_counter()
-
-    def estimate(place: Path | None) -> list[Estimate]:
-        setting = Setting(space, task, seed=seed, device=device, folder=place)
-        return estimator.estimate(architectures, setting, fidelity=fidelity)
-
-    estimates, files = (estimate(None), {}) if folder is None else folder.use(estimate)
-    return estimates, time.perf_counter() - began, files
-
-
-def score_job(
-    payload: Any, names: Sequence[str], architectures: Sequence[Architecture], seed: int
-) -> list[list[Estimate]]:
-    """Runs in a worker: some estimates by each of several zero-cost scores, in passes that they share."""
-    from archscout.estimators.zero_cost.harness import score
-
-    space, task, device = payload
-    columns = score(architectures, names, Setting(space, task, seed=seed, device=device))
-    return [[columns[name][i] for name in names] for i in range(len(architectures))]
-
-
-def epoch_seconds(trial: Trial | StoredTrial) -> float:
-    """Of the last epoch, where there are two: the first one includes what every process does once."""
-    marks = [row["seconds"] for row in trial.curve if "seconds" in row]
-    return marks[-1] - marks[-2] if len(marks) > 1 else trial.seconds
-
-
-class SearchRun:
+class SearchRun(Replay):
     """Implements `archscout.core.method.Run` over a store, an engine and a clock."""
 
     def __init__(
@@ -163,11 +105,10 @@ class SearchRun:
         self._ledger = Ledger()
         self._best: float | None = None
         self._estimators: dict[str, Estimator] = {estimator.name: estimator}
-        self._pace = Pace()
+        self._pace = Pace(self.workers, math.isfinite(budget.seconds))
         self._shared: Folder | None = None
         self._follows = 0
         self._proposals: dict[str, list[int | None]] = {}
-        self._sizes: dict[str, int] = {}
         for trial in self._stored.values():
             self._learn(trial)
 
@@ -181,9 +122,6 @@ class SearchRun:
         return self.budget.trials - self._ledger.spent(self.epochs)
 
     # -- randomness, decisions, notes -----------------------------------------------------------------------------
-
-    def rng(self, *keys: str | int) -> np.random.Generator:
-        return seeds.stream(self.seed, *keys)
 
     def decide(self, key: str, make: Callable[[], Any]) -> Any:
         if key not in self._decisions:
@@ -219,37 +157,35 @@ class SearchRun:
         unique = dict(zip(keys, architectures, strict=True))
         # Only trainings of one length can share a job.
         together = made.together(list(unique.values()), self.setting) if len(set(each)) == 1 else 1
-        self._sizes[made.name] = max(together, self._sizes.get(made.name, 1))
-        size = self._job_size(together, len(unique))
+        size = self._pace.job_size(made.name, together, len(unique))
         pairs = list(unique.items())
         chunks = [pairs[start : start + size] for start in range(0, len(pairs), size)]
         waiting = deque(batch for chunk in chunks if (batch := [pair for pair in chunk if pair[0] not in self._stored]))
         # A stored trial costs nothing now, but it was paid for: the count must not depend on interruptions.
         self._count_paid(made, (key for key in keys if key in self._stored))
-        flying: Flying = {}
+        jobs = self._jobs(made)
         total = sum(map(len, waiting))
         # Where time is short, no job waits in a queue: whether there is time for it is seen when it begins.
         most = self.workers if math.isfinite(self.budget.seconds) else 2 * self.workers
         try:
-            while waiting or flying:
-                while waiting and len(flying) < most:
+            while waiting or jobs:
+                while waiting and len(jobs) < most:
                     batch = waiting.popleft()
                     length = fidelities[batch[0][0]]
                     affordable = self._affords(made, length, [key for key, _ in batch])
                     if affordable:
-                        flying |= self._submit(made, batch[:affordable], length)
+                        self._submit(jobs, made, batch[:affordable], length)
                     if not affordable:
                         waiting.clear()
                     elif affordable < len(batch):
                         waiting.appendleft(batch[affordable:])
-                if not flying:
+                if not jobs:
                     break
-                self._collect(flying, made, fidelities, phase)
-                left = sum(map(len, waiting)) + sum(map(len, flying.values()))
-                self._show(phase, total - left, total)
+                self._collect(jobs, made, phase)
+                self._show(phase, total - sum(map(len, waiting)) - jobs.evaluations, total)
         finally:
             self.clock.write()
-        return [self._stored[k].trial(a) for k, a in zip(keys, architectures, strict=True) if k in self._stored]
+        return [self._trial(k, a) for k, a in zip(keys, architectures, strict=True) if k in self._stored]
 
     def score(
         self, architectures: Sequence[Architecture], names: Sequence[str], *, phase: str = "zero-cost scores"
@@ -262,12 +198,12 @@ class SearchRun:
             if any(self._key(each, architecture, None) not in self._stored for each in made)
         }
         waiting = list(fresh.values())
-        jobs: dict[Future[list[list[Estimate]]], list[Architecture]] = {}
+        futures: dict[Future[list[list[Estimate]]], list[Architecture]] = {}
         for start in range(0, len(waiting), _SCORED):
             chunk = waiting[start : start + _SCORED]
-            jobs[self.engine.submit(score_job, tuple(names), chunk, self.seed)] = chunk
+            futures[self.engine.submit(score_job, tuple(names), chunk, self.seed)] = chunk
         # In the order of asking, so that numbers do not depend on who was quicker.
-        for future, chunk in jobs.items():
+        for future, chunk in futures.items():
             try:
                 table = future.result()
             except ArchscoutError:
@@ -278,10 +214,10 @@ class SearchRun:
                 for each, estimate in zip(made, estimates, strict=True):
                     key = self._key(each, architecture, None)
                     if key not in self._stored:
-                        rows.append(self._row(key, architecture, self._next, estimate, each, None, phase))
+                        rows.append(self._row(Evaluation(key, architecture, self._next, None), estimate, each, phase))
                         self._next += 1
             self._commit(rows)
-        return [[self._stored[self._key(each, a, None)].trial(a) for a in architectures] for each in made]
+        return [[self._trial(self._key(each, a, None), a) for a in architectures] for each in made]
 
     def follow(
         self,
@@ -296,64 +232,44 @@ class SearchRun:
         made = self._estimator(estimator)
         self.clock.enter(phase)
         stop = self.clock.elapsed() + seconds
-        history = History()
-        asked: list[tuple[str, Architecture]] = []
-        keys: dict[str, int | None] = {}
-        flying: Flying = {}
-        most = math.inf if trials is None else trials
-        stale = 0
+        proposals = Proposals(self, strategy, trials)
         self._follows += 1
         follow, rejected = self._follows, self.rejected
         known = self._followed(follow, made, fidelity)
+        jobs = self._jobs(made)
         try:
             while True:
-                while len(keys) < most and stale < _STALE and len(flying) < self.workers:
-                    told = max(0, len(asked) + 1 - strategy.lag)
-                    if any(key not in self._stored for key, _ in asked[len(history) : told]):
+                while not proposals.ended and len(jobs) < self.workers and not proposals.wait(self._stored):
+                    answered = known.get(len(proposals))
+                    proposal: Architecture | None = None
+                    if self.clock.elapsed() < stop:
+                        # What is known to have been proposed here need not be worked out again to be answered.
+                        proposal = proposals.next(self._trial) if answered is None else self._unread(answered)
+                    if proposal is None:
+                        proposals.end()
                         break
-                    for key, architecture in asked[len(history) : told]:
-                        history.append(self._stored[key].trial(architecture))
-                    if self.clock.elapsed() >= stop:
-                        most = 0
-                        break
-                    answered = known.get(len(asked))
-                    if answered is not None:
-                        # What was proposed here is known, and need not be worked out again to be answered.
-                        key, length = answered.key, answered.fidelity
-                        proposal = Architecture.unread(answered.architecture, self.space.parse)
-                        self.rejected = rejected + answered.extra[_PROPOSAL][2]
-                    else:
-                        history.pending = [
-                            Pending(a, self.space.canonical(a), keys[key]) for key, a in asked[len(history) :]
-                        ]
-                        proposed = self._propose(strategy, history, len(asked))
-                        if proposed is None:
-                            most = 0
-                            break
-                        proposal = proposed
-                        wished = strategy.fidelity(self.space, history, proposal)
-                        length = fidelity if wished is None else wished
+                    if answered is None:
+                        length = proposals.fidelity(proposal, fidelity)
                         key = self._key(made, proposal, length)
-                    if key not in self._stored and key not in keys:
+                    else:
+                        key, length = answered.key, answered.fidelity
+                        self.rejected = rejected + answered.extra[_PROPOSAL][2]
+                    if key not in self._stored and key not in proposals.keys:
                         if not self._affords(made, length, [key]):
-                            most = 0
+                            proposals.end()
                             break
-                        self._proposals[key] = [follow, len(asked), self.rejected - rejected, fidelity]
-                        flying |= self._submit(made, [(key, proposal)], length)
-                    elif key not in keys:
+                        self._proposals[key] = [follow, len(proposals), self.rejected - rejected, fidelity]
+                        self._submit(jobs, made, [(key, proposal)], length)
+                    elif key not in proposals.keys:
                         self._count_paid(made, [key])
-                    stale = stale + 1 if key in keys else 0
-                    keys[key] = length
-                    asked.append((key, proposal))
-                if not flying:
+                    proposals.ask(key, proposal, length)
+                if not jobs:
                     break
-                self._collect(flying, made, keys, phase)
-                self._show(phase, len(keys) - len(flying), None if math.isinf(most) else most)
+                self._collect(jobs, made, phase)
+                self._show(phase, len(proposals.keys) - len(jobs), proposals.total)
         finally:
             self.clock.write()
-        seen: set[str] = set()
-        unique = [(k, a) for k, a in asked if k in self._stored and not (k in seen or seen.add(k))]  # type: ignore[func-returns-value]
-        return [self._stored[key].trial(architecture) for key, architecture in unique]
+        return [self._trial(key, a) for key, a in proposals.distinct() if key in self._stored]
 
     def _followed(self, follow: int, estimator: Estimator, fidelity: int | None) -> dict[int, StoredTrial]:
         """What a strategy is known to have proposed before the search was stopped, by the place in its proposals."""
@@ -361,6 +277,9 @@ class SearchRun:
         return {
             place[1]: row for place, row in known if place is not None and (place[0], place[3]) == (follow, fidelity)
         }
+
+    def _unread(self, trial: StoredTrial) -> Architecture:
+        return Architecture.unread(trial.architecture, self.space.parse)
 
     def admit(self, architectures: Iterable[Architecture], count: int) -> list[Architecture]:
         """The first `count` that break no constraint; the costs of the objectives are computed on the way."""
@@ -399,22 +318,15 @@ class SearchRun:
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
-    def _propose(self, strategy: Strategy, history: History, position: int) -> Architecture | None:
-        for attempt in range(_STALE):
-            rng = self.rng("propose", strategy.name, position, attempt)
-            proposal = self.space.simplify(strategy.propose(self.space, history, rng))
-            if self.admit([proposal], 1):
-                return proposal
-            if self.seconds_left() <= 0:
-                return None
-        return None
-
     def _estimator(self, estimator: Estimator | str) -> Estimator:
         if isinstance(estimator, Estimator):
             return estimator
         if estimator not in self._estimators:
             self._estimators[estimator] = create("estimator", estimator)
         return self._estimators[estimator]
+
+    def _trial(self, key: str, architecture: Architecture) -> Trial:
+        return self._stored[key].trial(architecture)
 
     def _key(self, estimator: Estimator, architecture: Architecture, fidelity: int | None) -> str:
         return f"{estimator.name}@{fidelity}|{self.space.canonical(architecture)}"
@@ -443,21 +355,8 @@ class SearchRun:
             count -= 1
         return count if left > 0 else 0
 
-    def _job_size(self, together: int, count: int) -> int:
-        """How many of `count` evaluations share a job, of which so many are best given together.
-
-        Apart from a budget in time this follows from what was asked alone: not from workers or what is stored.
-        """
-        jobs = self.workers if math.isfinite(self.budget.seconds) else 2
-        return max(1, min(together, -(-count // jobs)))
-
     def expected_seconds(self, estimator: str, fidelity: int | None, count: int = 1) -> float:
-        size = self._job_size(self._sizes.get(estimator, 1), count)
-        whole, rest = divmod(count, size * self.workers)
-        last = min(size, rest)
-        return whole * self._pace.expected(estimator, fidelity, size) + (
-            self._pace.expected(estimator, fidelity, last) if last else 0.0
-        )
+        return self._pace.of_all(estimator, fidelity, count)
 
     def fidelity(self, epochs: int) -> int:
         return epochs
@@ -465,25 +364,27 @@ class SearchRun:
     def _learn(self, trial: StoredTrial) -> None:
         """From a trial that is done: how long such ones take, and the best value so far."""
         if trial.status == "completed":
-            together, epochs = int(trial.extra.get("together", 1)), len(trial.curve)
-            job = trial.extra.get("job_seconds") or trial.seconds * together
-            epoch = min(job, epoch_seconds(trial) * together) if epochs else 0.0
             # The first jobs of all include what every process does once.
-            seconds = min(job, epochs * epoch) if trial.phase == CALIBRATION else job
-            self._pace.learn(trial.estimator, together, Timing(epochs, seconds, epoch))
+            self._pace.learn_trial(trial, first=trial.phase == CALIBRATION)
         if trial.estimator == self.estimator and math.isfinite(trial.value):
             self._best = max(trial.value, self._best if self._best is not None else -math.inf)
 
-    def _submit(self, estimator: Estimator, batch: Sequence[tuple[str, Architecture]], fidelity: int | None) -> Flying:
-        numbered = []
-        for key, architecture in batch:
-            numbered.append((key, architecture, self._next))
-            self._next += 1
+    def _jobs(self, estimator: Estimator) -> Jobs:
+        return Jobs(
+            lambda architectures, fidelity: self._start(estimator, architectures, fidelity),
+            lambda files: self._shared_folder().take(files),
+        )
+
+    def _submit(
+        self, jobs: Jobs, estimator: Estimator, batch: Sequence[tuple[str, Architecture]], fidelity: int | None
+    ) -> None:
+        numbers = itertools.count(self._next)
+        self._next += len(batch)
         self._count_paid(estimator, [key for key, _ in batch])
-        return {self._start(estimator, [architecture for _, architecture in batch], fidelity): numbered}
+        jobs.submit([Evaluation(key, architecture, next(numbers), fidelity) for key, architecture in batch])
 
     def _start(
-        self, estimator: Estimator, architectures: list[Architecture], fidelity: int | None
+        self, estimator: Estimator, architectures: Sequence[Architecture], fidelity: int | None
     ) -> Future[Estimated]:
         """Hand a job to the workers; in a time budget it is stopped when it eats into what the ending needs."""
         folder = self._shared_folder() if "training" in estimator.needs else None
@@ -496,36 +397,8 @@ class SearchRun:
             self._shared = Folder.of(self.folder)
         return self._shared
 
-    def _collect(
-        self,
-        flying: Flying,
-        estimator: Estimator,
-        fidelities: Mapping[str, int | None],
-        phase: str,
-    ) -> None:
-        """Wait for at least one job, and commit what is finished."""
-        finished, _ = wait(flying, timeout=1.0, return_when=FIRST_COMPLETED)
-        rows: list[StoredTrial] = []
-        for future in finished:
-            jobs = flying.pop(future)
-            seconds: float | None = None
-            try:
-                estimates, seconds, files = future.result()
-            except ArchscoutError as error:
-                if len(jobs) > 1 and not isinstance(error, TrialTimeout):
-                    # One of a chunk brought the worker down: each alone tells which.
-                    for job in jobs:
-                        flying[self._start(estimator, [job[1]], fidelities[job[0]])] = [job]
-                    continue
-                estimates = [Estimate(math.nan, reason=str(error), extra={"failed": True})] * len(jobs)
-            else:
-                if files:  # before the trial counts: whoever finds it finds its weights
-                    self._shared_folder().take(files)
-            for (key, architecture, number), estimate in zip(jobs, estimates, strict=True):
-                row = self._row(key, architecture, number, estimate, estimator, fidelities[key], phase)
-                shared = {"together": len(jobs), "job_seconds": seconds}
-                rows.append(dataclasses.replace(row, extra={**row.extra, **shared}))
-        self._commit(rows)
+    def _collect(self, jobs: Jobs, estimator: Estimator, phase: str) -> None:
+        self._commit([self._row(evaluation, estimate, estimator, phase) for evaluation, estimate in jobs.collect()])
 
     def _commit(self, rows: Sequence[StoredTrial]) -> None:
         if rows:
@@ -535,43 +408,22 @@ class SearchRun:
             self._learn(row)
         self.clock.write(every=1.0)
         if any(row.status == "failed" for row in rows):
-            self._end_if_hopeless()
+            # What would be paid for would fail too.
+            reason = hopeless(self._stored.values(), {TRAINING, self.estimator} if self.trains else {TRAINING})
+            if reason:
+                raise ArchscoutError(reason)
 
-    def _end_if_hopeless(self) -> None:
-        """Raises `ArchscoutError` where the first trainings all failed alike: what would be paid for would fail too."""
-        names = {TRAINING, self.estimator} if self.trains else {TRAINING}
-        failed: list[StoredTrial] = []
-        for row in self._stored.values():
-            if row.estimator in names:
-                if row.status != "failed" or (failed and row.reason != failed[0].reason):
-                    return
-                failed.append(row)
-        networks = {row.canonical for row in failed}
-        if len(networks) >= _HOPELESS and not failed[0].reason.startswith(_TOO_LONG):
-            raise ArchscoutError(
-                f"no network was trained: the first {len(networks)} trainings failed alike, with: {failed[0].reason}"
-            )
-
-    def _row(
-        self,
-        key: str,
-        architecture: Architecture,
-        number: int,
-        estimate: Estimate,
-        estimator: Estimator,
-        fidelity: int | None,
-        phase: str,
-    ) -> StoredTrial:
-        canonical = self.space.canonical(architecture)
+    def _row(self, evaluation: Evaluation, estimate: Estimate, estimator: Estimator, phase: str) -> StoredTrial:
+        canonical = self.space.canonical(evaluation.architecture)
         extra = dict(estimate.extra)
         failed = extra.pop("failed", False) or ("training" in estimator.needs and not math.isfinite(estimate.value))
         return StoredTrial(
-            key=key,
-            number=number,
-            architecture=architecture.text,
+            key=evaluation.key,
+            number=evaluation.number,
+            architecture=evaluation.architecture.text,
             canonical=canonical,
             estimator=estimator.name,
-            fidelity=fidelity,
+            fidelity=evaluation.fidelity,
             status="failed" if failed else "completed",
             value=estimate.value,
             costs=self.book.known(canonical),
@@ -581,7 +433,7 @@ class SearchRun:
             phase=phase,
             reason=estimate.reason,
             seed=self.seed,
-            extra=extra | {"at": round(self.clock.elapsed(), 3)} | self._place(key),
+            extra=extra | {"at": round(self.clock.elapsed(), 3)} | self._place(evaluation.key),
         )
 
     def _place(self, key: str) -> dict[str, list[int | None]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from archscout.core import options, seeds
 from archscout.core.architecture import Architecture
-from archscout.core.cost import Constraint, Cost
+from archscout.core.cost import Constraint, Cost, Limits
 from archscout.core.digest import digest
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import TRAINING, Estimator, Setting
@@ -27,7 +27,7 @@ from archscout.costs.book import CostBook
 from archscout.costs.machine import conditions
 from archscout.methods.strategy import resolve_method
 from archscout.search import elsewhere, feasibility, planning
-from archscout.search.budget import Budget
+from archscout.search.budget import Budget, BudgetTooSmall
 from archscout.search.continuing import (
     SEARCH,
     SINGLE,
@@ -40,7 +40,7 @@ from archscout.search.continuing import (
 )  # fmt: skip
 from archscout.search.finish import Ending, deliver, train_alone
 from archscout.search.result import Result
-from archscout.search.run import CALIBRATION, BudgetTooSmall, SearchRun
+from archscout.search.run import CALIBRATION, SearchRun
 from archscout.spaces.load import AUTO, automatic_space
 from archscout.spaces.load import load as load_space
 from archscout.store import database
@@ -65,7 +65,7 @@ def search(
     *,
     method: str | Method | Strategy = "cascade",
     estimator: str | Estimator = TRAINING,
-    maximum: Mapping[str | Cost, str | float] | None = None,
+    maximum: Limits | None = None,
     objectives: str | Cost | Sequence[str | Cost] = (),
     budget: str | float | timedelta | Budget | None = "5m",
     seed: int = 0,
@@ -82,36 +82,7 @@ def search(
 ) -> Result:
     """Find, train, measure and export a network. The same call resumes a search that was interrupted.
 
-    With a larger budget it goes on from what was paid for. A run that was started with another space, task, seed, limit
-    or method is refused.
-
-    Args:
-        space: a registered name (`nasbench201`, `mobile:width=16`), a `Space`, or a module of your own with choices;
-            `auto` takes the space that trains best in little time on such data.
-        data: a registered task, a path (`.npz`, a folder of class folders), or a `Task`.
-        method: a registered method, or a strategy (which then proposes what is trained); or an object of these.
-        estimator: what a strategy's proposals are judged by, by name or as an object.
-        maximum: limits by cost: `{"latency": "2ms", "params": "100k"}`; kept by every winner.
-        objectives: costs to trade against accuracy; without any, accuracy alone counts.
-        budget: wall-clock time with everything included (`5m`, or a number of seconds), or trainings (`200trials`).
-        seed: one seed, one search.
-        workers: worker processes; by default one a core, of the whole cluster with `engine="ray"`. 0 works in this
-            process.
-        engine: `local` or `ray` (the cluster that `RAY_ADDRESS` names or that was started on this machine).
-        device: where networks are trained: `cpu`, `cuda`, ...
-        store: the URL of a database; by default a file in the run's folder.
-        name: of the run; by default made of space, data, method and seed.
-        out: the folder that the run's folder lies in.
-        epochs: of full training; by default by the size of the data and the budget.
-        times: of a finished run: CSV files of what its finalists took, by device of your own that is elsewhere
-            (`finalists-DEVICE/` in the run's folder is what is measured there); the best of them that keeps every
-            limit wins.
-        fresh: whether a run of this name that is there is set aside, under another name, for this one to begin anew.
-        progress: who is told how it goes.
-
-    Raises:
-        UsageError: a wrong name or value, a limit that nothing meets, a budget that pays for nothing.
-        ArchscoutError: the search ended without a network.
+    `archscout.api.search` says what the options are, and what is raised.
     """
     began = time.monotonic()
     watch = progress or Silent()
@@ -234,8 +205,7 @@ def train(
 ) -> Result:
     """Train one architecture (its text, or the name of a reference) fully, and measure, export and report it.
 
-    The same call goes on with a training that was interrupted, and reports one that is finished; `fresh` sets a run of
-    this name aside first. Raises `UsageError` where a run of this name is another one.
+    `archscout.api.train` says what the options are, and what is raised.
     """
     seed, epochs, device = options.seed(seed), options.epochs(epochs), check_device(device)
     out, watch = options.path(out, "the folder of runs"), progress or Silent()
@@ -289,7 +259,7 @@ def resolve_estimator(estimator: str | Estimator) -> Estimator:
 
 
 def _limits(
-    maximum: Mapping[str | Cost, str | float] | None, objectives: str | Cost | Sequence[str | Cost]
+    maximum: Limits | None, objectives: str | Cost | Sequence[str | Cost]
 ) -> tuple[list[Cost], list[Constraint], list[str]]:
     costs: dict[str, Cost] = {}
 

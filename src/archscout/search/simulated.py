@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
-from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from archscout.core import options, seeds
+from archscout.core import options
 from archscout.core.architecture import Architecture
 from archscout.core.cost import Constraint
 from archscout.core.errors import ArchscoutError, DataError, UsageError
@@ -27,57 +26,19 @@ from archscout.core.method import Candidate, Method
 from archscout.core.registry import create
 from archscout.core.strategy import Strategy
 from archscout.core.task import Task
-from archscout.core.trial import Estimate, History, Pending, Trial
+from archscout.core.trial import Estimate, Trial
 from archscout.methods.strategy import resolve_method
 from archscout.search.budget import Budget
 from archscout.search.ledger import Ledger
+from archscout.search.replay import Proposals, Replay
 from archscout.tables.table import Table
+from archscout.tables.trajectory import Trajectory, best_so_far
 from archscout.tables.within import within
-
-_STALE = 200
-"""Proposals in a row that bring nothing new, after which a strategy has nothing left to propose."""
 
 _RECENT = 32
 
 UNDEFINED_SCORES = "undefined scores"
 """The note that names the scores which neither the table has nor data was given for."""
-
-
-@dataclass(frozen=True)
-class Trajectory:
-    """How a simulated search went: one entry a training, in the order in which they were paid for.
-
-    `trials` have the values that the method saw (higher is better). The arrays have the table's own numbers:
-    `seconds` are simulated and `epochs` trained, both since the start; `values` the true value of the best network so
-    far (best by what the method saw, among its longest trainings), `regret` how far that is from `optimum`, the best of
-    the table.
-    """
-
-    table: str
-    metric: str
-    method: str
-    seed: int
-    budget: str
-    optimum: float
-    winner: Architecture
-    trials: Sequence[Trial]
-    seconds: np.ndarray
-    epochs: np.ndarray
-    incumbents: Sequence[str]
-    values: np.ndarray
-    rejected: int
-    notes: Mapping[str, Any]
-
-    @cached_property
-    def regret(self) -> np.ndarray:
-        """Distance from the optimum after each training, 0 at best; NaN before the first that came to a value."""
-        return np.asarray(np.abs(self.optimum - self.values))
-
-    @property
-    def evaluations_to_optimum(self) -> int | None:
-        """Trainings until the best network was found; None where it was not."""
-        found = np.flatnonzero(self.regret == 0)
-        return int(found[0]) + 1 if len(found) else None
 
 
 def simulate(
@@ -93,25 +54,7 @@ def simulate(
 ) -> Trajectory:
     """Search a table: the method's trainings are answered from it.
 
-    Args:
-        table: the ground truth.
-        method: a method or a strategy, by name or made.
-        budget: so many trainings (`200trials`), or simulated time (`10h`, or a number of seconds) where the table has
-            the seconds.
-        seed: one seed, one trajectory.
-        metric: what is searched for, and what regret is about; the table's default metric if not given.
-        task: what zero-cost scores that the table does not have are computed on; without it they are undefined.
-        constraints: limits on columns of the table, by key.
-        objectives: columns of the table to trade against the value.
-
-    Networks without a value of the metric are no part of the search.
-
-    Raises:
-        UsageError: a metric or cost that the table does not have, a budget in time without seconds in the table.
-        ArchscoutError: nothing was found within the budget.
-
-    >>> simulate(table, "evolution", "200trials", seed=0).regret[-1]         # doctest: +SKIP
-    0.0012
+    `archscout.api.simulate` says what the options are, and what is raised.
     """
     budget, seed = Budget.read(budget, "200trials"), options.seed(seed)
     run = SimulatedRun(table, budget, seed, metric=metric, task=task, constraints=constraints, objectives=objectives)
@@ -120,7 +63,7 @@ def simulate(
     return run.trajectory(resolved.name, candidates)
 
 
-class SimulatedRun:
+class SimulatedRun(Replay):
     """Implements `archscout.core.method.Run` over a table: every evaluation is looked up."""
 
     estimator = TRAINING
@@ -195,9 +138,6 @@ class SimulatedRun:
         return self.table.fidelity(epochs, self.metric.name) or epochs
 
     # -- randomness, decisions, notes -----------------------------------------------------------------------------
-
-    def rng(self, *keys: str | int) -> np.random.Generator:
-        return seeds.stream(self.seed, *keys)
 
     def decide(self, key: str, make: Callable[[], Any]) -> Any:
         if key not in self._decisions:
@@ -275,26 +215,24 @@ class SimulatedRun:
         seconds: float = math.inf,
     ) -> list[Trial]:
         stop = self.elapsed + seconds
-        history = History()
-        asked: list[Trial] = []
-        networks: set[tuple[str, int | None]] = set()
-        stale = 0
-        while (trials is None or len(networks) < trials) and stale < _STALE and self.elapsed < stop:
-            for told in asked[len(history) : max(0, len(asked) + 1 - strategy.lag)]:
-                history.append(told)
-            history.pending = [Pending(t.architecture, t.canonical, t.fidelity) for t in asked[len(history) :]]
-            proposal = self._propose(strategy, history, len(asked))
+        proposals = Proposals(self, strategy, trials)
+        answers: dict[str, Trial] = {}
+
+        def trial(key: str, architecture: Architecture) -> Trial:
+            return replace(answers[key], architecture=architecture)
+
+        while not proposals.ended and self.elapsed < stop:
+            proposal = proposals.next(trial)
             if proposal is None:
                 break
-            wished = strategy.fidelity(self.space, history, proposal)
-            answered = self.evaluate([proposal], estimator, fidelity=wished or fidelity, phase=phase)
+            length = proposals.fidelity(proposal, fidelity)
+            answered = self.evaluate([proposal], estimator, fidelity=length, phase=phase)
             if not answered:
                 break
-            key = answered[0].canonical, answered[0].fidelity
-            stale = stale + 1 if key in networks else 0
-            networks.add(key)
-            asked += answered
-        return list({(trial.canonical, trial.fidelity): trial for trial in reversed(asked)}.values())[::-1]
+            key = f"{answered[0].fidelity}|{answered[0].canonical}"
+            answers.setdefault(key, answered[0])
+            proposals.ask(key, answered[0].architecture, answered[0].fidelity)
+        return [trial(key, architecture) for key, architecture in proposals.distinct()]
 
     def admit(self, architectures: Iterable[Architecture], count: int) -> list[Architecture]:
         """The first `count` that the table has and that break no constraint."""
@@ -320,16 +258,10 @@ class SimulatedRun:
                 f"the budget of {self.budget} ended before table '{self.table.name}' gave a value: give more."
             )
         truth = self.table.values(self.metric.name)
-        best: Trial | None = None
-        incumbents, values = [], []
-        for trial in self.trials:
-            if trial.defined and (best is None or _order(trial) < _order(best)):
-                best = trial
-            incumbents.append(best.architecture.text if best else "")
-            values.append(truth[self.table.numbers[best.canonical]] if best else math.nan)
-        assert best is not None
+        best = best_so_far(self.trials)
         allowed = [value for number, value in enumerate(truth) if self._meets(number) and not math.isnan(value)]
-        defined = [trial for trial in candidates if trial.defined]
+        winner = next((trial for trial in candidates if trial.defined), best[-1])
+        assert winner is not None
         return Trajectory(
             table=self.table.name,
             metric=self.metric.name,
@@ -337,25 +269,17 @@ class SimulatedRun:
             seed=self.seed,
             budget=str(self.budget),
             optimum=max(allowed) if self.metric.higher else min(allowed),
-            winner=(defined[0] if defined else best).architecture,
+            winner=winner.architecture,
             trials=tuple(self.trials),
             seconds=np.asarray(self._clock),
             epochs=np.cumsum(self._epochs),
-            incumbents=tuple(incumbents),
-            values=np.asarray(values),
+            incumbents=tuple(trial.architecture.text if trial else "" for trial in best),
+            values=np.asarray([truth[self.table.numbers[trial.canonical]] if trial else math.nan for trial in best]),
             rejected=self.rejected,
             notes=self.notes,
         )
 
     # -- inside ---------------------------------------------------------------------------------------------------
-
-    def _propose(self, strategy: Strategy, history: History, position: int) -> Architecture | None:
-        for attempt in range(_STALE):
-            rng = self.rng("propose", strategy.name, position, attempt)
-            proposal = self.space.simplify(strategy.propose(self.space, history, rng))
-            if self.admit([proposal], 1):
-                return proposal
-        return None
 
     def _train(self, architecture: Architecture, fidelity: int | None, phase: str, estimator: str) -> Trial | None:
         """The looked-up training of an architecture; None where the budget ends before it would have.
@@ -483,8 +407,3 @@ class SimulatedRun:
             limits = ", ".join(str(constraint) for constraint in self.constraints)
             raise UsageError(f"no network of table '{self.table.name}' meets {limits}: raise the limit.")
         return meeting
-
-
-def _order(trial: Trial) -> tuple[float, tuple[float, float, int]]:
-    """Longer trainings first: they say more; then as trials are ranked."""
-    return -(trial.fidelity or 0), trial.rank

@@ -32,8 +32,9 @@ from archscout.core.subspace import SubSpace
 from archscout.core.task import Task
 from archscout.core.trial import Estimate, Trial
 from archscout.costs.book import CostBook
+from archscout.estimators.jobs import Jobs
 from archscout.search.budget import Budget
-from archscout.search.run import Flying, SearchRun
+from archscout.search.run import SearchRun
 from archscout.store.clock import Clock
 from archscout.store.store import Store, StoredTrial
 from archscout.testing.tasks import tiny_task
@@ -382,18 +383,18 @@ class Watched(SearchRun):
         self.asked += [(self._estimator(name), each) for name in names for each in architectures]
         return super().score(architectures, names, phase=phase)
 
-    def _start(self, estimator: Estimator, architectures: list[Architecture], fidelity: int | None) -> Future[Any]:
+    def _start(self, estimator: Estimator, architectures: Sequence[Architecture], fidelity: int | None) -> Future[Any]:
         self._step()
         self.asked += [(estimator, each) for each in architectures]
         if estimator.name == PAUSED:
             estimator = self.paused
         return super()._start(estimator, architectures, fidelity)
 
-    def _collect(self, flying: Flying, *arguments: Any) -> None:
-        newest = next(reversed(flying))
+    def _collect(self, jobs: Jobs, *arguments: Any) -> None:
+        newest = next(reversed(jobs.flying))
         if isinstance(newest, Later):
             newest.compute()
-        super()._collect(flying, *arguments)
+        super()._collect(jobs, *arguments)
 
 
 class Later(Future[Any]):

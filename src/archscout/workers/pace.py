@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -32,8 +33,21 @@ class Timing:
     epoch_seconds: float
 
 
+class Finished(Protocol):
+    """A trial that is done, as it is stored or as strategies see it."""
+
+    @property
+    def estimator(self) -> str: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def curve(self) -> tuple[Mapping[str, float], ...]: ...
+    @property
+    def extra(self) -> Mapping[str, Any]: ...
+
+
 class Pace:
-    """Learns what jobs of an estimator take, by how many architectures shared one.
+    """Learns what jobs of an estimator take, by how many architectures shared one, and how large jobs should be.
 
     Between two sizes that have been seen it interpolates. Above the largest it expects no further saving, and below the
     smallest as much saving as the smallest networks have: it errs towards too long.
@@ -42,14 +56,51 @@ class Pace:
     >>> pace.learn("trained", 4, Timing(epochs=2, seconds=9.0, epoch_seconds=4.0))
     >>> pace.expected("trained", 10, 4), pace.expected("trained", 10, 8)
     (41.0, 82.0)
+
+    Args:
+        workers: that jobs run on, side by side.
+        timed: whether the time for them is limited.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, workers: int = 1, timed: bool = False) -> None:
+        self.workers, self.timed = workers, timed
+        self._together: dict[str, int] = {}
         self._jobs: dict[str, dict[int, deque[Timing]]] = defaultdict(lambda: defaultdict(lambda: deque(maxlen=RECENT)))
 
     def learn(self, estimator: str, count: int, job: Timing) -> None:
         """A job of `count` architectures is done."""
         self._jobs[estimator][count].append(job)
+
+    def learn_trial(self, trial: Finished, *, first: bool = False) -> None:
+        """From a trial of a job that is done; of the `first` jobs of all, what every process does once is left out."""
+        together, epochs = int(trial.extra.get("together", 1)), len(trial.curve)
+        job = trial.extra.get("job_seconds") or trial.seconds * together
+        marks = [row["seconds"] for row in trial.curve if "seconds" in row]
+        # Of the last epoch, where there are two: the first one includes what every process does once.
+        last = marks[-1] - marks[-2] if len(marks) > 1 else trial.seconds
+        epoch = min(job, last * together) if epochs else 0.0
+        self.learn(trial.estimator, together, Timing(epochs, min(job, epochs * epoch) if first else job, epoch))
+
+    def job_size(self, estimator: str, together: int, count: int) -> int:
+        """How many of `count` evaluations share a job, of which so many are best given together.
+
+        Apart from a budget in time this follows from what was asked alone: not from workers or what is stored.
+        """
+        self._together[estimator] = max(together, self._together.get(estimator, 1))
+        return self._size(together, count)
+
+    def of_all(self, estimator: str, fidelity: int | None, count: int) -> float:
+        """Seconds by the clock until `count` evaluations at once are done; 0 where none has been made."""
+        size = self._size(self._together.get(estimator, 1), count)
+        rounds, rest = divmod(count, size * self.workers)
+        last = min(size, rest)
+        return rounds * self.expected(estimator, fidelity, size) + (
+            self.expected(estimator, fidelity, last) if last else 0.0
+        )
+
+    def _size(self, together: int, count: int) -> int:
+        jobs = self.workers if self.timed else 2
+        return max(1, min(together, -(-count // jobs)))
 
     def expected(self, estimator: str, fidelity: int | None, count: int) -> float:
         """Seconds of a job of `count` architectures; 0 where none has been done."""

@@ -1,0 +1,66 @@
+"""How a search of a table went, against the truth that the table has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from archscout.core.architecture import Architecture
+from archscout.core.trial import Trial
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """How a simulated search went: one entry a training, in the order in which they were paid for.
+
+    `trials` have the values that the method saw (higher is better). The arrays have the table's own numbers:
+    `seconds` are simulated and `epochs` trained, both since the start; `values` the true value of the best network so
+    far (best by what the method saw, among its longest trainings), `regret` how far that is from `optimum`, the best of
+    the table.
+    """
+
+    table: str
+    metric: str
+    method: str
+    seed: int
+    budget: str
+    optimum: float
+    winner: Architecture
+    trials: Sequence[Trial]
+    seconds: np.ndarray
+    epochs: np.ndarray
+    incumbents: Sequence[str]
+    values: np.ndarray
+    rejected: int
+    notes: Mapping[str, Any]
+
+    @cached_property
+    def regret(self) -> np.ndarray:
+        """Distance from the optimum after each training, 0 at best; NaN before the first that came to a value."""
+        return np.asarray(np.abs(self.optimum - self.values))
+
+    @property
+    def evaluations_to_optimum(self) -> int | None:
+        """Trainings until the best network was found; None where it was not."""
+        found = np.flatnonzero(self.regret == 0)
+        return int(found[0]) + 1 if len(found) else None
+
+
+def best_so_far(trials: Sequence[Trial]) -> list[Trial | None]:
+    """After each trial the best among the longest trainings so far; None before the first that came to a value."""
+    best: Trial | None = None
+    incumbents = []
+    for trial in trials:
+        if trial.defined and (best is None or _order(trial) < _order(best)):
+            best = trial
+        incumbents.append(best)
+    return incumbents
+
+
+def _order(trial: Trial) -> tuple[float, tuple[float, float, int]]:
+    """Longer trainings first: they say more; then as trials are ranked."""
+    return -(trial.fidelity or 0), trial.rank
