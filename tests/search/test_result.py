@@ -70,3 +70,53 @@ def test_what_is_not_finite_is_null_and_no_half_file_stays(tmp_path: Path) -> No
 def test_a_folder_without_a_result_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"holds no finished search"):
         Result.read(tmp_path)
+
+
+TRAINING = {"epochs": 20, "planned_epochs": 20, "examples": 1500, "short": False, "advised_epochs": 90}
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({}, "trained for 20 epochs on 1,500 examples"),
+        ({"planned_epochs": 30}, "trained for 20 epochs on 1,500 examples (30 were planned)"),
+        (
+            {"short": True},
+            "trained for 20 epochs on 1,500 examples: a short training (about 90 epochs pay)",
+        ),
+    ],
+)
+def test_how_the_network_was_trained_is_a_line(tmp_path: Path, changes: dict[str, Any], line: str) -> None:
+    lines = result(tmp_path, training=TRAINING | changes).summary().splitlines()
+    (said,) = (said for said in lines if said.startswith("trained for"))
+    assert said.startswith(line)
+    assert ("a short training" in said) is bool(changes.get("short"))
+    assert ("were planned" in said) is ("planned_epochs" in changes)
+
+
+@pytest.mark.parametrize(
+    ("details", "line"),
+    [
+        ({"trusted": True, "slowed": 1.9}, None),
+        ({"slowed": 1.9}, None),
+        ({"trusted": False, "slowed": 1.0}, "repeated measurements did not agree"),
+        ({"trusted": False, "slowed": 1.04}, "repeated measurements did not agree"),
+        ({"trusted": False, "slowed": 1.06}, "the machine was slowed down 1.1 times by other work"),
+    ],
+)
+def test_a_measurement_that_is_not_to_be_trusted_is_said_to_be_so(
+    tmp_path: Path, details: dict[str, Any], line: str | None
+) -> None:
+    summary = result(tmp_path, cost_details={"latency_ms": details}).summary()
+    assert ("latency_ms is not to be trusted" in summary) is (line is not None)
+    assert line is None or line in summary
+
+
+def test_what_was_predicted_says_how_to_be_sure(tmp_path: Path) -> None:
+    details = {"latency@phone_ms": {"predicted": True, "high": 3.25}}
+    waiting = [{"key": "latency@phone_ms", "device": "phone", "bundle": "r/finalists-phone"}]
+    lines = result(tmp_path, cost_details=details, measure_next=waiting).summary().splitlines()
+    (line,) = (line for line in lines if line.startswith("latency@phone_ms is predicted"))
+    assert "(19 times in 20 at most 3.25)" in line
+    assert "carry 'r/finalists-phone' to the device" in line
+    assert "--times phone=times.csv" in line
