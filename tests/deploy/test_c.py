@@ -170,3 +170,32 @@ def test_what_c_code_cannot_hold_is_refused() -> None:
     huge = replace(quantised, layers={1: replace(layer, bias=layer.bias + 2**31 - 1)})
     with pytest.raises(UsageError, match="do not fit into 32 bits"):
         emit(huge, x)
+
+
+@needs_qemu
+@pytest.mark.slow
+def test_resnet8_takes_less_than_by_other_emitters() -> None:
+    """MLPerf Tiny's ResNet-8 in int8, by another emitter with portable kernels: 90 KB, 52 KB, 127 million."""
+    space, task = create("space", "classic"), tiny_task((3, 32, 32), classes=10)
+    quantised = quantised_of(task.deploy(build(space, space.named("resnet8"), task)), (3, 32, 32))
+    code = emit(quantised, images(2, (3, 32, 32)))
+    counted = toolchain.count(code.files, "cortex-m4", "mps2-an386")
+    sram = code.arena.size + counted.stack_bytes
+    assert counted.flash_bytes < 90_000
+    assert sram < 52_000
+    assert counted.instructions < 60_000_000
+    assert counted.flash_bytes == pytest.approx(flash_bytes(quantised.program), rel=0.05)
+    assert sram == pytest.approx(sram_bytes(quantised.program), rel=0.1)
+
+
+@needs_qemu
+@pytest.mark.slow
+def test_estimates_of_drawn_networks_are_what_is_linked() -> None:
+    shape = (3, 16, 16)
+    for number in range(4):
+        for name in ("nasbench201:width=8,cells=1", "classic:width=64"):
+            quantised = quantised_of(network_of(name, shape, number), shape)
+            code = emit(quantised, images(1, shape))
+            counted = toolchain.count(code.files, "cortex-m4", "mps2-an386")
+            assert counted.flash_bytes == pytest.approx(flash_bytes(quantised.program), rel=0.05)
+            assert code.arena.size + counted.stack_bytes == pytest.approx(sram_bytes(quantised.program), rel=0.1)

