@@ -4,7 +4,7 @@ import pytest
 
 from archscout.core.method import Method
 from archscout.core.registry import names
-from archscout.search.search import resolve_method
+from archscout.methods.strategy import resolve_method
 from archscout.testing import MethodConformance
 
 SHARED = "steps=4,batch=16,finalists=2"

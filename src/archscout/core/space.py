@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -41,6 +41,9 @@ class Space(ABC):
     """The set of architectures: sample, mutate, cross over, neighbours, enumerate, count, canonical form, network."""
 
     name: str = "space"
+
+    own_module: ClassVar[bool] = False
+    """Whether its networks are those of a module of the user's own, which only the user has the code of."""
 
     # -- what an author writes ------------------------------------------------------------------------------------
 
@@ -206,6 +209,15 @@ class Space(ABC):
 
         for values in extend(0, {}):
             yield self.architecture(values)
+
+    def incoming(self) -> Sequence[tuple[Sequence[str], int]]:
+        """Where a node takes some of the edges that could lead into it: the choices that are these edges, and how many
+        a network keeps; the others are `none`. Empty where edges can be chosen freely."""
+        return ()
+
+    def caveats(self, task: Task) -> list[str]:
+        """What users should know of the networks before they are trained, a sentence each."""
+        return []
 
     def strongest(self, weights: Mapping[str, Sequence[float]]) -> Architecture:
         """The architecture of the options with the largest weights (one list a choice).

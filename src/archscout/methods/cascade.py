@@ -19,9 +19,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from archscout.core.architecture import Architecture
+from archscout.core.fresh import fresh
 from archscout.core.method import Method, Run
 from archscout.core.registry import register
 from archscout.core.trial import Trial
+from archscout.estimators.zero_cost.ranks import log_ranks_among, places
 from archscout.methods.race import race
 from archscout.methods.strategy import affordable, check_trains, ranked
 from archscout.strategies.pareto import order
@@ -215,54 +217,43 @@ class Pool:
         Where most of the space keeps the limits, costs are looked at when a candidate is about to be trained;
         where little does, before it is scored.
         """
-        candidates = self._fresh(20 * count, parents)
+        space = self.run.space
+        new = map(space.simplify, fresh(space, self._candidates(20 * count, parents), self._canonicals))
         most_meet = self.run.share > 0.5
-        fresh = list(itertools.islice(candidates, count)) if most_meet else self.run.admit(candidates, count)
-        self._score(fresh)
+        self._score(list(itertools.islice(new, count)) if most_meet else self.run.admit(new, count))
 
     def add(self, architectures: Sequence[Architecture]) -> None:
         """Add these, with their scores, as far as they are new; they are trained before any other."""
-        fresh = []
-        for architecture in architectures:
-            canonical = self.run.space.canonical(architecture)
-            if canonical not in self._canonicals:
-                self._canonicals.add(canonical)
-                fresh.append(architecture)
-        self.first = [self.run.space.canonical(architecture) for architecture in fresh]
-        self._score(fresh)
+        new = list(fresh(self.run.space, architectures, self._canonicals))
+        self.first = [self.run.space.canonical(architecture) for architecture in new]
+        self._score(new)
 
-    def _score(self, fresh: Sequence[Architecture]) -> None:
-        columns = self.run.score(fresh, self.scores)
-        for architecture, *trials in zip(fresh, *columns, strict=True):
+    def _score(self, architectures: Sequence[Architecture]) -> None:
+        columns = self.run.score(architectures, self.scores)
+        for architecture, *trials in zip(architectures, *columns, strict=True):
             self._place[self.run.space.canonical(architecture)] = len(self.architectures)
             self.architectures.append(architecture)
             self.values.append([trial.value for trial in trials])
             self.seconds.append(sum(trial.seconds for trial in trials))
 
-    def _fresh(self, tries: int, parents: Sequence[Architecture]) -> Iterator[Architecture]:
-        """Networks not seen before: samples, mutants of `parents`, or of members where few samples meet the limits."""
+    def _candidates(self, tries: int, parents: Sequence[Architecture]) -> Iterator[Architecture]:
+        """What may join: samples, mutants of `parents`, or of members where few samples meet the limits."""
         space = self.run.space
         rng = self.run.rng("pool", len(self.architectures), len(self._canonicals), len(parents))
         for _ in range(tries):
             local = parents or (self.architectures if self.run.share < 0.2 and rng.random() < 0.7 else ())
             if local:
                 candidate = space.mutate(local[int(rng.integers(len(local)))], rng)
-                candidate = space.mutate(candidate, rng) if rng.random() < 0.5 else candidate
+                yield space.mutate(candidate, rng) if rng.random() < 0.5 else candidate
             else:
-                candidate = space.sample(rng)
-            canonical = space.canonical(candidate)
-            if canonical not in self._canonicals:
-                self._canonicals.add(canonical)
-                yield space.simplify(candidate)
+                yield space.sample(rng)
 
     def prior(self) -> np.ndarray:
         """The zero-cost rank sum: sum of log(rank / m), the rule of AZ-NAS (Lee, Ham 2024, arXiv 2403.19232).
 
         An undefined score ranks last.
         """
-        values = np.nan_to_num(np.asarray(self.values, dtype=float), nan=-np.inf)
-        ranks = values.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable") + 1.0
-        return np.asarray(np.log(ranks / len(values)).sum(axis=1))
+        return log_ranks_among(np.asarray(self.values, dtype=float), ties="ordinal")
 
     def choose(self, trials: Sequence[Trial], count: int, rng: np.random.Generator) -> list[Architecture]:
         """The next to train: mostly what the predictor (before any training, the rank sum) likes, some at random."""
@@ -298,8 +289,8 @@ class Pool:
         """What a forest over encoding and score ranks, fitted on the trained ones, expects of everyone in the pool."""
         from sklearn.ensemble import ExtraTreesRegressor
 
-        values = np.nan_to_num(np.asarray(self.values, dtype=float), nan=-np.inf)
-        ranks = values.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable") / max(1, len(values) - 1)
+        values = np.asarray(self.values, dtype=float)
+        ranks = (places(values, ties="ordinal") - 1) / max(1, len(values) - 1)
         features = np.hstack([self.run.space.encode(self.architectures), ranks, self.prior()[:, None]])
         known = [(self._place[t.canonical], t) for t in trials if t.canonical in self._place]
         ordered = sorted(range(len(known)), key=lambda i: merit(known[i][1]))

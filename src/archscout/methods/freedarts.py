@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 from archscout.core.architecture import Architecture
@@ -14,10 +13,6 @@ from archscout.estimators.zero_cost.freedarts import Saliency, saliency
 from archscout.methods.pruning import Pair, preferred
 from archscout.methods.training_free import TrainingFree, setting_of
 from archscout.methods.weight_sharing import one_thread
-from archscout.spaces.darts import DARTS
-
-EDGES = 2
-"""Into each node of a cell of DARTS."""
 
 
 @register("method", "freedarts")
@@ -58,9 +53,8 @@ class FreeDARTS(TrainingFree):
             pairs: list[Pair] = [(choice.name, option) for option in choice.options]
             best[choice.name] = max(pairs, key=lambda pair: logs.get(pair, -math.inf))
         chosen: dict[str, Option] = dict(best.values())
-        if isinstance(run.space, DARTS):
-            for _, edges in itertools.groupby(chosen, key=lambda name: (name.split()[0], name.partition("->")[2])):
-                for name in sorted(edges, key=lambda name: -logs[best[name]])[EDGES:]:
-                    chosen[name] = "none"
+        for edges, most in run.space.incoming():
+            for name in sorted(edges, key=lambda name: -logs[best[name]])[most:]:
+                chosen[name] = "none"
         known = {pair: value for pair, value in logs.items() if math.isfinite(value)}
         return preferred(run, known, run.space.architecture(chosen))

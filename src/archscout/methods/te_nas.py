@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 
 import torch
@@ -25,7 +25,6 @@ from archscout.estimators.zero_cost.teg_mse import regression_error
 from archscout.methods.pruning import Live, Pair, by_loss, gates, preferred, prune
 from archscout.methods.training_free import TrainingFree, setting_of, time_for_search, whole
 from archscout.methods.weight_sharing import one_thread
-from archscout.spaces.darts import DARTS
 from archscout.spaces.thin import thin
 from archscout.supernets.distributions import is_product
 from archscout.supernets.evaluate import mixable
@@ -33,9 +32,6 @@ from archscout.supernets.supernet import Supernet
 
 WORST = 1e6
 """The condition number of a kernel that is singular to the rounding of float32."""
-
-EDGES = 2
-"""Into each node of a cell of DARTS."""
 
 
 @register("method", "te_nas")
@@ -92,8 +88,8 @@ class TENAS(TrainingFree):
             )
             measure.repeats, number = self._plan(run, live, measure)
             left, went = prune(live, measure, number=number)
-            if isinstance(run.space, DARTS):
-                left = _best_edges(left, measure)
+            for names, most in run.space.incoming():
+                left = _best_edges(left, names, most, measure)
         survived: dict[Pair, float] = {pair: float(when) for pair, when in went.items()}
         last = 1.0 + max(survived.values(), default=0.0)
         survived |= {(choice, option): last for choice, options in left.items() for option in options}
@@ -163,7 +159,7 @@ class Indicators:
         self.count = 0
         self._made: dict[Hashable, Supernet] = {}
         self._drawn: dict[tuple[int, int], Batch] = {}
-        if not (is_product(run.space) or isinstance(run.space, DARTS)) or not mixable(self._supernet(0)):
+        if not (is_product(run.space) or run.space.incoming()) or not mixable(self._supernet(0)):
             raise UsageError(
                 f"method '{name}' mixes options, and choices of space '{run.space.name}' decide what is connected to "
                 "what: take teg_nas, naswot or az_nas."
@@ -246,14 +242,10 @@ def _built(space: Space, task: Task, setting: Setting, number: int) -> Supernet:
     return prepared(supernet).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
 
 
-def _best_edges(left: dict[str, list[Option]], measure: Indicators) -> dict[str, list[Option]]:
-    """Without all but the two edges into each node that are missed most, one node after the other."""
-    nodes: dict[str, list[Pair]] = {}
-    for choice, options in left.items():
-        cell, _, edge = choice.partition(" ")
-        nodes.setdefault(f"{cell} {edge.partition('->')[2]}", []).extend((choice, option) for option in options)
-    for edges in nodes.values():
-        if len(edges) > EDGES:
-            for choice, _ in by_loss(left, edges, measure)[:-EDGES]:
-                left = {**left, choice: []}
-    return left
+def _best_edges(
+    left: dict[str, list[Option]], names: Sequence[str], most: int, measure: Indicators
+) -> dict[str, list[Option]]:
+    """Without all but those edges into a node, at `most` so many, that are missed most."""
+    edges: list[Pair] = [(name, option) for name in names for option in left[name]]
+    gone = by_loss(left, edges, measure)[:-most] if len(edges) > most else []
+    return left | {name: [] for name, _ in gone}

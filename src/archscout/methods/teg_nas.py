@@ -12,7 +12,7 @@ from archscout.core.errors import UsageError
 from archscout.core.method import Run
 from archscout.core.registry import register
 from archscout.methods.te_nas import TENAS
-from archscout.methods.training_free import OFFSPRING, Scored, TrainingFree, rank_sum, whole
+from archscout.methods.training_free import Scored, TrainingFree, breed, rank_sum, whole
 from archscout.supernets.distributions import Distribution, is_product
 from archscout.training.optimizers import descend
 
@@ -127,20 +127,16 @@ class TEGNAS(TrainingFree):
 
     def _evolve(self, run: Run, scored: Scored) -> None:
         scored.sample(self.population)
-        most = len(scored) + self.steps
-        while 0 < len(scored) < most:
-            wanted = min(OFFSPRING, most - len(scored))
-            if not scored.extend(self._children(run, scored), wanted) and not scored.sample(wanted):
-                break
 
-    def _children(self, run: Run, scored: Scored) -> Iterator[Architecture]:
-        rng = run.rng("evolve", len(scored))
-        values = worst_filled(scored.values)[-self.population :]
-        oldest = len(scored) - len(values)
-        living = scored.architectures[oldest:]
-        for _ in range(_TRIES):
-            contestants = rng.choice(len(living), min(self.sample, len(living)), replace=False)
-            yield run.space.mutate(living[contestants[parent(values[contestants])]], rng)
+        def children(rng: np.random.Generator, wanted: int) -> Iterator[Architecture]:
+            values = worst_filled(scored.values)[-self.population :]
+            oldest = len(scored) - len(values)
+            living = scored.architectures[oldest:]
+            for _ in range(_TRIES if living else 0):
+                contestants = rng.choice(len(living), min(self.sample, len(living)), replace=False)
+                yield run.space.mutate(living[contestants[parent(values[contestants])]], rng)
+
+        breed(scored, children, len(scored) + self.steps)
 
 
 def reward(values: np.ndarray) -> float:

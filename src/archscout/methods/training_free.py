@@ -16,10 +16,11 @@ import numpy as np
 from archscout.core.architecture import Architecture
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import Setting
+from archscout.core.fresh import fresh
 from archscout.core.method import Method, Run
 from archscout.core.task import Task
 from archscout.core.trial import Trial
-from archscout.estimators.zero_cost.ranks import among
+from archscout.estimators.zero_cost.ranks import among, log_ranks_among
 from archscout.methods.strategy import affordable, check_trains, ranked
 
 SEARCH_SHARE = 0.6
@@ -39,6 +40,9 @@ _TRIES = 20
 
 Rule = Callable[[np.ndarray], np.ndarray]
 """From scores (architectures x scores) to one number an architecture, higher is better; NaN where it is undefined."""
+
+Offspring = Callable[[np.random.Generator, int], Iterator[Architecture]]
+"""Candidates made of what has been scored, by a random stream, where so many new ones are wanted."""
 
 
 class TrainingFree(Method):
@@ -123,10 +127,11 @@ class Scored:
         Returns:
             How many there were: fewer where the candidates or the time for the search ended.
         """
-        before, fresh = len(self), self._unseen(candidates)
+        before = len(self)
+        new = map(self.run.space.simplify, fresh(self.run.space, candidates, self._seen))
         while (missing := before + count - len(self)) > 0:
             room = min(missing, self._affordable())
-            batch = list(itertools.islice(fresh, room))
+            batch = list(itertools.islice(new, room))
             if not batch:
                 break
             self._score(self.run.admit(batch, len(batch)))
@@ -167,13 +172,6 @@ class Scored:
             self._rows.append([trial.value for trial in trials])
             self.reasons |= {trial.estimator: trial.reason for trial in trials if trial.reason}
 
-    def _unseen(self, candidates: Iterable[Architecture]) -> Iterator[Architecture]:
-        for candidate in candidates:
-            canonical = self.run.space.canonical(candidate)
-            if canonical not in self._seen:
-                self._seen.add(canonical)
-                yield self.run.space.simplify(candidate)
-
     def _draws(self, rng: np.random.Generator, count: int) -> Iterator[Architecture]:
         space, share = self.run.space, self.run.share
         if share < 0.2:
@@ -212,7 +210,7 @@ def log_ranks(values: np.ndarray) -> np.ndarray:
 
     An undefined score ranks lowest; where all are, so is the sum.
     """
-    return np.where(np.isnan(values).all(axis=1), np.nan, np.log(among(values)).sum(axis=1))
+    return np.where(np.isnan(values).all(axis=1), np.nan, log_ranks_among(values))
 
 
 def rank_sum(values: np.ndarray) -> np.ndarray:
@@ -225,16 +223,25 @@ def evolve(scored: Scored, rule: Rule, steps: int, population: int) -> None:
 
     A parent is drawn uniformly among the `population` best so far, and two of its choices are changed.
     """
-    run = scored.run
     scored.sample(min(BEGIN, steps))
-    while len(scored) < steps:
-        rng = run.rng("evolve", len(scored))
+
+    def mutants(rng: np.random.Generator, wanted: int) -> Iterator[Architecture]:
         merits = np.nan_to_num(rule(scored.values), nan=-np.inf)
         living = [scored.architectures[place] for place in np.argsort(-merits, kind="stable")[:population]]
-        wanted = min(OFFSPRING, steps - len(scored))
-        children = (mutated(run, living[int(rng.integers(len(living)))], rng) for _ in range(_TRIES * wanted))
+        for _ in range(_TRIES * wanted if living else 0):
+            yield mutated(scored.run, living[int(rng.integers(len(living)))], rng)
+
+    breed(scored, mutants, steps)
+
+
+def breed(scored: Scored, offspring: Offspring, most: int) -> None:
+    """Score the offspring of what has been scored, some at once, until `most` networks are; random ones where
+    no offspring is new."""
+    while len(scored) < most:
+        wanted = min(OFFSPRING, most - len(scored))
+        children = offspring(scored.run.rng("evolve", len(scored)), wanted)
         # In a small space all that is near may be known: then new blood, until nothing is new.
-        if not (living and scored.extend(children, wanted)) and not scored.sample(wanted):
+        if not scored.extend(children, wanted) and not scored.sample(wanted):
             break
 
 

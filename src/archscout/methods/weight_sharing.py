@@ -18,6 +18,7 @@ import torch
 
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError
+from archscout.core.fresh import fresh
 from archscout.core.method import Method, Run
 from archscout.core.seeds import derive as derive_seed
 from archscout.core.space import Space
@@ -248,9 +249,7 @@ def evolved(run: Run, score: Score, count: int, most: int = 1000) -> list[Archit
 
 def best_of(run: Run, score: Score, candidates: Iterator[Architecture], count: int, most: int) -> list[Architecture]:
     """The best `count` by a score among the first different `most` candidates that keep the limits."""
-    seen: set[str] = set()
-    fresh = (a for a in candidates if not (run.space.canonical(a) in seen or seen.add(run.space.canonical(a))))  # type: ignore[func-returns-value]
-    admitted = run.admit(fresh, affordable_scores(run, score, most))
+    admitted = run.admit(fresh(run.space, candidates, set()), affordable_scores(run, score, most))
     values = score(admitted) if admitted else []
     order = sorted(range(len(admitted)), key=lambda place: -values[place])
     return [admitted[place] for place in order[:count]]

@@ -24,7 +24,6 @@ from archscout.networks.pick import build
 from archscout.networks.tracing import trace_architecture
 from archscout.search.result import Result
 from archscout.search.run import SearchRun
-from archscout.spaces.model import ModelSpace
 from archscout.tasks.meters import meter_of
 from archscout.training import checkpoint
 from archscout.training.export import export_onnx
@@ -131,7 +130,7 @@ def package(
         "seconds": seconds,
         "version": __version__,
         "missing": missing,
-        "own_module": isinstance(space, ModelSpace),
+        "own_module": space.own_module,
     }
     metrics = {
         "architecture": winner.architecture.text,

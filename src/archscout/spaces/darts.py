@@ -73,6 +73,10 @@ REFERENCES: Mapping[str, str] = {
 1907.05737)."""
 
 
+EDGES = 2
+"""Edges into each node that a network keeps."""
+
+
 @register("space", "darts")
 class DARTS(Space):
     """Normal and reduction cells of 14 edges with 7 operations, two edges into each node: 1.08 x 10^18 architectures.
@@ -235,6 +239,13 @@ class DARTS(Space):
 
         return map(self._made, extend(()))
 
+    def incoming(self) -> Sequence[tuple[Sequence[str], int]]:
+        """Of each node of each cell all edges into it, of which it keeps two."""
+        nodes: dict[tuple[str, int], list[str]] = {}
+        for slot in self._slots:
+            nodes.setdefault((slot[0], slot[2]), []).append(_name(*slot))
+        return [(names, EDGES) for names in nodes.values()]
+
     def strongest(self, weights: Mapping[str, Sequence[float]]) -> Architecture:
         """The published derivation: each node keeps the two edges whose best operation other than `none` weighs most,
         with that operation."""
@@ -243,7 +254,7 @@ class DARTS(Space):
             values = dict(zip((ABSENT, *OPERATIONS), weights[_name(cell, i, j, copy)], strict=True))
             operation = max(OPERATIONS, key=lambda name: values[name])
             best.setdefault((cell, j), []).append((-float(values[operation]), i, operation))
-        return self._made(tuple(_sorted([(i, o) for _, i, o in sorted(edges)[:2]]) for edges in best.values()))
+        return self._made(tuple(_sorted([(i, o) for _, i, o in sorted(edges)[:EDGES]]) for edges in best.values()))
 
     def sample(self, rng: np.random.Generator) -> Architecture:
         """A random architecture: sources of a node drawn uniformly (without replacement unless `wide`), and operations

@@ -52,6 +52,8 @@ class ModelSpace(Space):
         UsageError: where the module contains no choice, or two different choices of one name.
     """
 
+    own_module = True
+
     def __init__(self, module: nn.Module, name: str | None = None) -> None:
         if not isinstance(module, nn.Module):
             raise UsageError(f"a space is made of a torch.nn.Module, not of {type(module).__name__} '{module}'.")
@@ -152,6 +154,27 @@ class ModelSpace(Space):
         network = resolve(self.module, pick)[0].eval()
         with torch.random.fork_rng(devices=[]):
             return self._with_head(network, task, pick).eval()
+
+    def caveats(self, task: Task) -> list[str]:
+        """Architectures that do not run, and which weights of the module are kept."""
+        broken = [
+            f"architecture '{a}' does not run, and will fail: {reason}" for a, reason in self.broken(task).items()
+        ]
+        return broken + self._about_given()
+
+    def _about_given(self) -> list[str]:
+        """Which weights of the module are kept, and which of them only where a layer has its largest size."""
+        given = [name for name, reason in self.given.items() if reason != "own"]
+        if not given:
+            return []
+        names = [name.replace(".largest.", ".") for name in given]
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        cut = any(".largest." in name for name in given)
+        return [
+            f"networks begin with the weights that the module was given ({shown}), "
+            + ("layers with choices only at their largest size, " if cut else "")
+            + "and with new ones for all others."
+        ]
 
     def broken(self, task: Task) -> dict[str, str]:
         """Of a few architectures that differ in every choice, those that do not run, and why."""

@@ -9,6 +9,7 @@ from itertools import islice
 import numpy as np
 
 from archscout.core.architecture import Architecture
+from archscout.core.fresh import fresh
 from archscout.core.space import Space
 from archscout.supernets.distributions import Distribution, is_product
 from archscout.supernets.supernet import Supernet
@@ -33,9 +34,7 @@ def likeliest(distribution: Distribution, admit: Admit, count: int, rng: np.rand
     space = distribution.space
     if not is_product(space):
         return _strongest(distribution, admit, count, rng)
-    seen: set[str] = set()
-    fresh = (a for a in distribution.best_first() if not (space.canonical(a) in seen or seen.add(space.canonical(a))))  # type: ignore[func-returns-value]
-    found = admit(islice(fresh, TRIES), count)
+    found = admit(islice(fresh(space, distribution.best_first(), set()), TRIES), count)
     if len(found) == count:
         return found
 
@@ -106,11 +105,7 @@ def evolve(
     scored: list[tuple[Architecture, float]] = []
 
     def unseen(candidates: Iterator[Architecture]) -> Iterator[Architecture]:
-        for candidate in candidates:
-            canonical = space.canonical(candidate)
-            if canonical not in seen:
-                seen.add(canonical)
-                yield candidate
+        return fresh(space, candidates, seen)
 
     start: Iterator[Architecture] = iter(first)
     while len(scored) < most:

@@ -28,7 +28,6 @@ from archscout.core.task import Task
 from archscout.networks.outputs import named
 from archscout.networks.pick import build
 from archscout.networks.tracing import trace_architecture
-from archscout.spaces.model import ModelSpace
 from archscout.training import checkpoint
 from archscout.training.export import to_onnx
 
@@ -60,14 +59,12 @@ def rehearse(
     if not _is_foreign(space):
         return []
     architecture = space.sample(seeds.stream(seed, "rehearsal"))
-    sentences = []
-    if isinstance(space, ModelSpace):
-        sentences += [f"architecture '{a}' does not run, and will fail: {r}" for a, r in space.broken(task).items()]
+    sentences = space.caveats(task)
+    if space.own_module:
         for attempt in range(_ATTEMPTS):
             if _runs(space, architecture, task):
                 break
             architecture = space.sample(seeds.stream(seed, "rehearsal", attempt))
-        sentences += _about_given(space)
     network = build(space, architecture, task, seed=seed)
     _step(network, task, space, device)
     network = network.cpu().eval()
@@ -86,22 +83,7 @@ def rehearse(
 
 
 def _is_foreign(space: Space) -> bool:
-    return isinstance(space, ModelSpace) or not type(space).__module__.startswith("archscout.")
-
-
-def _about_given(space: ModelSpace) -> list[str]:
-    """Which weights of the module are kept, and which of them only where a layer has its largest size."""
-    given = [name for name, reason in space.given.items() if reason != "own"]
-    if not given:
-        return []
-    names = [name.replace(".largest.", ".") for name in given]
-    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    cut = any(".largest." in name for name in given)
-    return [
-        f"networks begin with the weights that the module was given ({shown}), "
-        + ("layers with choices only at their largest size, " if cut else "")
-        + "and with new ones for all others."
-    ]
+    return space.own_module or not type(space).__module__.startswith("archscout.")
 
 
 def _runs(space: Space, architecture: Architecture, task: Task) -> bool:

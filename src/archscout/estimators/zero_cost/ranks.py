@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
+
+Ties = Literal["average", "ordinal"]
 
 
 def ranks(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -25,15 +29,28 @@ def ranks(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return placed
 
 
-def among(values: np.ndarray) -> np.ndarray:
-    """Rank over number of candidates, from 1 / m to 1, by column; equal ones share the mean rank, NaN is lowest.
+def places(values: np.ndarray, ties: Ties = "average") -> np.ndarray:
+    """Ranks among the candidates themselves, from 1 to m, by column; NaN is lowest.
+
+    Equal ones share the mean rank, or (`ordinal`) the one that comes later stands higher.
+    """
+    from scipy.stats import rankdata
+
+    return np.asarray(rankdata(np.nan_to_num(values, nan=-np.inf), method=ties, axis=0))
+
+
+def among(values: np.ndarray, ties: Ties = "average") -> np.ndarray:
+    """The `places` over their number, from 1 / m to 1.
 
     >>> among(np.array([[3.0], [1.0], [3.0], [np.nan]])).ravel().tolist()
     [0.875, 0.5, 0.875, 0.25]
     """
-    from scipy.stats import rankdata
+    return places(values, ties) / max(1, len(values))
 
-    return np.asarray(rankdata(np.nan_to_num(values, nan=-np.inf), axis=0) / max(1, len(values)))
+
+def log_ranks_among(values: np.ndarray, ties: Ties = "average") -> np.ndarray:
+    """The sum over members of log(rank / m) among the m candidates (AZ-NAS, Lee, Ham 2024, arXiv 2403.19232)."""
+    return np.asarray(np.log(among(values, ties)).sum(axis=1))
 
 
 def log_rank_sum(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
