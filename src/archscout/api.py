@@ -460,7 +460,7 @@ def quantise(
     0.912
     """
     from archscout.deploy.quantise import Quantisation
-    from archscout.search.quantised import EXAMPLES, quantise_run
+    from archscout.finished.quantised import EXAMPLES, quantise_run
 
     check_names(how, list(inspect.signature(Quantisation).parameters), "archscout.quantise")
     chosen = Quantisation(**how)
@@ -480,7 +480,7 @@ def _within(
     """Bits of each layer so that all weights keep a limit of bytes."""
     from archscout.costs.weight_bytes import WeightBytes
     from archscout.deploy.program import read
-    from archscout.search.quantised import calibration_split, stored
+    from archscout.finished.quantised import calibration_split, stored
     from archscout.shrink.precision import mixed
 
     most = WeightBytes.quantity(limit, "weight_bytes")
@@ -513,8 +513,8 @@ def deploy(
     84516
     """
     from archscout.deploy.quantise import Quantisation
-    from archscout.search.deployed import VECTORS, deploy_run, target
-    from archscout.search.quantised import EXAMPLES
+    from archscout.finished.deployed import VECTORS, deploy_run, target
+    from archscout.finished.quantised import EXAMPLES
 
     check_names(how, list(inspect.signature(Quantisation).parameters), "archscout.deploy")
     chosen = Quantisation(**how)

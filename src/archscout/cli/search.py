@@ -213,7 +213,7 @@ def _simulate(
 ) -> None:
     with output.only_the_answer(), output.resumable("the same command begins again and ends the same."):
         from archscout.cli.progress import progress
-        from archscout.search.on_table import search_table
+        from archscout.study.on_table import search_table
 
         shown = progress()
         try:

@@ -29,9 +29,9 @@ from archscout.costs.book import CostBook
 from archscout.estimators.jobs import Estimated, Evaluation, Jobs, estimate_job, score_job
 from archscout.search.budget import Budget
 from archscout.search.failures import hopeless
-from archscout.search.ledger import Ledger
 from archscout.search.replay import Proposals, Replay
 from archscout.store.clock import Clock
+from archscout.store.ledger import Ledger
 from archscout.store.store import Store, StoredTrial
 from archscout.workers.engines import Engine
 from archscout.workers.folder import Folder

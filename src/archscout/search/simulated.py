@@ -29,8 +29,8 @@ from archscout.core.task import Task
 from archscout.core.trial import Estimate, Trial
 from archscout.methods.strategy import resolve_method
 from archscout.search.budget import Budget
-from archscout.search.ledger import Ledger
 from archscout.search.replay import Proposals, Replay
+from archscout.store.ledger import Ledger
 from archscout.tables.table import Table
 from archscout.tables.trajectory import Trajectory, best_so_far
 from archscout.tables.within import within

@@ -22,7 +22,7 @@ from archscout.deploy.c import STACK_BYTES, emit, flash_bytes
 from archscout.deploy.program import read
 from archscout.deploy.quantise import Quantisation, quantise
 from archscout.deploy.quantised_onnx import to_onnx
-from archscout.search.quantised import EXAMPLES, Int8, calibration, span, stored
+from archscout.finished.quantised import EXAMPLES, Int8, calibration, span, stored
 from archscout.search.result import Result
 
 BUDGET = "budget.json"

@@ -1,6 +1,6 @@
 """What a budget in trials counts."""
 
-from archscout.search.ledger import Ledger
+from archscout.store.ledger import Ledger
 
 
 def test_evaluations_count_once_and_paused_trainings_by_epochs():
