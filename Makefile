@@ -15,13 +15,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet $(if $(L
 BASE := $(VENV)/.installed
 FULL := $(VENV)/.installed-$(EXTRAS)
 
-.PHONY: help demo test test-slow test-newest check install lock clean
+.PHONY: help demo test test-slow test-newest check files install lock clean
 
 help:
 	@echo "make demo       install what a search needs, then search on real data: under 4 minutes once installed"
 	@echo "make test       install everything, then run the tests"
 	@echo "make test-slow  the heavier tests"
 	@echo "make check      lint, format, types, and the order of the floors"
+	@echo "make files      docs/files.md, the clause of every file, from the docstrings"
 	@echo "make install    install everything into $(VENV), for developing"
 	@echo "make lock       renew constraints.txt, the versions that all of these install"
 	@echo "make test-newest  the tests with the newest version of everything, in an environment of its own"
@@ -47,6 +48,9 @@ check: $(FULL)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+files: $(FULL)
+	$(BIN)/python tests/test_files_page.py
 
 install: $(FULL)
 
