@@ -22,7 +22,12 @@ from archscout.tables.load import load
 from archscout.tables.table import Table
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
-CONTENDERS = ("random", "evolution", "bayesian", "bananas", "brp_nas", "acenas", "brp_nas:predictor=scout", "cascade")
+CONTENDERS = (
+    "random", "evolution", "local_search", "kernel_density", "bayesian", "bananas", "npenas", "brp_nas", "acenas",
+    "weaknas", "weaknas:predictor=gaussian_process", "brp_nas:predictor=scout",
+    "surrogate", "surrogate:predictor=gaussian_process",
+    "successive_halving", "hyperband", "asha", "bohb", "cascade",
+)  # fmt: skip
 GROUNDS = (
     ("nasbench201", "c10_test_200", "NAS-Bench-201, CIFAR-10"),
     ("nasbench201", "in16_test_200", "NAS-Bench-201, ImageNet16-120"),

@@ -116,6 +116,8 @@ def test_no_epoch_is_trained_twice_and_the_budget_is_kept(table, method):
         assert each.fidelity > reached.get(each.canonical, 0)
         reached[each.canonical] = each.fidelity
     assert found.epochs[-1] == sum(reached.values()) == found.seconds[-1]
+    assert found.spent == pytest.approx(found.epochs / EPOCHS)
+    assert found.regret_after(10) == found.regret[np.flatnonzero(found.epochs <= 10 * EPOCHS)[-1]]
     assert max(reached.values()) == EPOCHS
     again = simulate(table, method, "20trials", seed=1)
     assert [t.architecture for t in again.trials] == [t.architecture for t in found.trials]

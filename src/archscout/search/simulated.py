@@ -110,6 +110,7 @@ class SimulatedRun(Replay):
         self._clock: list[float] = []
         self._ledger = Ledger()
         self._epochs: list[int] = []
+        self._prices: list[float] = []
         self._known: dict[tuple[str, int | None, str], Trial] = {}
         self._values: dict[int | None, list[float]] = {}
         self._seconds: dict[int | None, list[float]] = {}
@@ -273,6 +274,7 @@ class SimulatedRun(Replay):
             trials=tuple(self.trials),
             seconds=np.asarray(self._clock),
             epochs=np.cumsum(self._epochs),
+            spent=np.cumsum(self._prices),
             incumbents=tuple(trial.architecture.text if trial else "" for trial in best),
             values=np.asarray([truth[self.table.numbers[trial.canonical]] if trial else math.nan for trial in best]),
             rejected=self.rejected,
@@ -331,6 +333,7 @@ class SimulatedRun(Replay):
         self.trials.append(trial)
         self._clock.append(self.elapsed + seconds)
         self._epochs.append(spent)
+        self._prices.append(price)
         recent = self._spent.setdefault(f"{estimator}@{fidelity}", [])
         recent.append(seconds)
         del recent[:-_RECENT]

@@ -55,9 +55,10 @@ def race(
     """Simulate every search, in `folder`; the same call again goes on where it was stopped.
 
     Returns one row for each contender and repeat: `regret` at the end, `mean_regret` over all trainings (the area under
-    the curve, divided by its length), `evaluations` in all and `to_optimum` (NaN where the best network was not found),
-    `seconds` simulated, and the curves: `regret_after` so many trainings, `regret_at` so many simulated seconds. Regret
-    is the distance of the best network so far from the best of the table.
+    the curve, divided by its length; a training that pauses counts by its epochs), `evaluations` in all and
+    `to_optimum` (NaN where the best network was not found), `seconds` simulated, and the curves: `regret_after` so many
+    trainings, `regret_at` so many simulated seconds. Regret is the distance of the best network so far from the best of
+    the table.
 
     Raises `UsageError` for unknown names and for a folder of another study.
     """
@@ -93,17 +94,20 @@ def measure(payload: tuple[Table, Races], name: str, repeat: int) -> list[dict[s
     seed = derive(races.seed, "race", repeat) % 2**31
     found = simulate(table, name, races.budget, seed, metric=races.metric)
     regret, seconds = found.regret, found.seconds
+    # Trainings that pause count by their epochs: what is compared is what was spent, not how often it was asked for.
+    most = max(1, int(found.spent[-1] + 1e-6))
+    after = [found.regret_after(count) for count in range(1, most + 1)]
     optimum = found.evaluations_to_optimum
     return [
         {
             "repeat": repeat,
             "estimator": name,
             "regret": float(regret[-1]),
-            "mean_regret": float(np.nanmean(regret)),
+            "mean_regret": float(np.nanmean(after)),
             "evaluations": len(regret),
             "to_optimum": math.nan if optimum is None else optimum,
             "seconds": float(seconds[-1]),
-            "regret_after": {str(n): float(regret[n - 1]) for n in spread(1, len(regret))},
+            "regret_after": {str(n): after[n - 1] for n in spread(1, most)},
             "regret_at": _at(regret, seconds),
         }
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,9 +19,9 @@ class Trajectory:
     """How a simulated search went: one entry a training, in the order in which they were paid for.
 
     `trials` have the values that the method saw (higher is better). The arrays have the table's own numbers:
-    `seconds` are simulated and `epochs` trained, both since the start; `values` the true value of the best network so
-    far (best by what the method saw, among its longest trainings), `regret` how far that is from `optimum`, the best of
-    the table.
+    `seconds` are simulated, `epochs` trained and `spent` of a budget in trials, all since the start; `values` the true
+    value of the best network so far (best by what the method saw, among its longest trainings), `regret` how far that
+    is from `optimum`, the best of the table.
     """
 
     table: str
@@ -33,6 +34,7 @@ class Trajectory:
     trials: Sequence[Trial]
     seconds: np.ndarray
     epochs: np.ndarray
+    spent: np.ndarray
     incumbents: Sequence[str]
     values: np.ndarray
     rejected: int
@@ -43,11 +45,16 @@ class Trajectory:
         """Distance from the optimum after each training, 0 at best; NaN before the first that came to a value."""
         return np.asarray(np.abs(self.optimum - self.values))
 
+    def regret_after(self, trials: int) -> float:
+        """The regret when so many trials had been spent, at most; NaN before the first that came to a value."""
+        place = int(np.searchsorted(self.spent, trials + 1e-6, side="right")) - 1
+        return float(self.regret[place]) if place >= 0 else math.nan
+
     @property
     def evaluations_to_optimum(self) -> int | None:
-        """Trainings until the best network was found; None where it was not."""
+        """Trainings until the best network was found, those that pause by their epochs; None where it was not."""
         found = np.flatnonzero(self.regret == 0)
-        return int(found[0]) + 1 if len(found) else None
+        return math.ceil(self.spent[found[0]] - 1e-6) if len(found) else None
 
 
 def best_so_far(trials: Sequence[Trial]) -> list[Trial | None]:
