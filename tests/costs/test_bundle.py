@@ -87,9 +87,22 @@ def test_what_is_no_bundle(folder: Path) -> None:
     for place in (folder, folder / "nowhere", folder / "text.zip"):
         with pytest.raises(UsageError, match="is no bundle"):
             bundle.read(place)
-    (folder / "bundle.json").write_text(json.dumps({"space": 1}))
-    with pytest.raises(DataError, match="is damaged"):
-        bundle.read(folder)
+    for text in (json.dumps({"space": 1}), "[" * 100_000, '{"space": ' + "1" * 5_000):
+        (folder / "bundle.json").write_text(text)
+        with zipfile.ZipFile(folder / "packed.zip", "w") as archive:
+            archive.writestr("bundle.json", text)
+        for place in (folder, folder / "packed.zip"):
+            with pytest.raises(DataError, match="is damaged"):
+                bundle.read(place)
+
+
+def test_a_bundle_that_unpacks_to_too_much_is_not_unpacked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle, "MOST_JSON", 1_000)
+    with zipfile.ZipFile(folder / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bundle.json", " " * 100_000)
+    monkeypatch.setattr(zipfile.ZipFile, "read", lambda *_: pytest.fail("it was unpacked"))
+    with pytest.raises(DataError, match="longer than any such file"):
+        bundle.read(folder / "bomb.zip")
 
 
 # -- the file of times ------------------------------------------------------------------------------------------------

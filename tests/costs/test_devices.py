@@ -92,6 +92,8 @@ def test_what_cannot_be_a_name(name: str) -> None:
         json.dumps({"format": 1, "name": "mine", "title": "t", "kind": "own", "memory": {"ram": 1}}),
         json.dumps({"format": 1, "name": "mine", "title": "t", "kind": "own", "latency": [1]}),
         b"\xff\xfe",
+        "[" * 100_000,
+        '{"format": ' + "1" * 5_000 + "}",
     ],
 )
 def test_a_damaged_profile(own: Path, content: str | bytes) -> None:

@@ -12,6 +12,7 @@ from archscout.core.errors import UsageError
 from archscout.core.seeds import derive
 from archscout.networks.pick import build
 from archscout.spaces.nasbench201 import NASBench201
+from archscout.store.lock import run_lock
 from archscout.study import building
 from archscout.study.building import Plan, build_table, order_of, schedule
 from archscout.tables.check import check
@@ -141,6 +142,16 @@ def test_parts_of_another_plan_are_left_alone(tmp_path: Path) -> None:
     made(tmp_path / "t.parquet")
     with pytest.raises(UsageError, match="begun with epochs 2, not 3: delete it"):
         made(tmp_path / "t.parquet", dataclasses.replace(PLAN, epochs=3))
+
+
+def test_a_table_that_another_process_builds_is_left_to_it(tmp_path: Path) -> None:
+    with (
+        run_lock(tmp_path / "t.parquet.parts", "build"),
+        pytest.raises(UsageError, match=r"another build \(process \d+\) is writing to"),
+    ):
+        made(tmp_path / "t.parquet")
+    assert not (tmp_path / "t.parquet").exists()
+    assert len(made(tmp_path / "t.parquet")) == 9  # and afterwards it is built
 
 
 def test_a_large_space_is_sampled_if_the_number_is_given(monkeypatch: pytest.MonkeyPatch) -> None:

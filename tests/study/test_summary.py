@@ -56,3 +56,10 @@ def test_csv_can_be_read_back():
         {"a": "1.5", "b": "x,y", "c": ""},
         {"a": "", "b": "", "c": "2"},
     ]
+
+
+@pytest.mark.parametrize("evil", ["=HYPERLINK(1)", "+1+cmd", "-2+3", "@SUM(A1)", "\t=1"])
+def test_no_cell_is_a_formula_for_a_spreadsheet(evil):
+    """Names come from files that somebody sent."""
+    (row,) = csv.DictReader(io.StringIO(as_csv([{"estimator": evil, "kendall": -0.5, "p": "-1.5"}])))
+    assert row == {"estimator": f"'{evil}", "kendall": "-0.5", "p": "-1.5"}

@@ -149,6 +149,7 @@ def test_a_file_without_architectures_or_description(table: Table) -> None:
         ({"curve": [["x"], [], [], []]}, {}, "column 'curve' of '.*' holds list.*, where a metric"),
         ({"test": None}, {}, "describes a metric 'test' but has no such column"),
         ({}, b"{", "the description in '.*' is damaged"),
+        ({}, b"[" * 100_000, "the description in '.*' is damaged \\(it is nested too deep\\)"),
         ({}, {"metrics": {"accuracy": {"kind": "fun"}}}, "cannot be of kind 'fun'"),
         ({}, {"metrics": {"accuracy": {"color": "red"}}}, "the description in '.*' is damaged"),
         ({}, {"metrics": None}, "the description in '.*' is damaged"),

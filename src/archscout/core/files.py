@@ -87,10 +87,17 @@ def read_json(file: Path, advice: str) -> Any:
     """
     if file.stat().st_size > MOST_JSON:
         raise DataError(f"'{file}' is damaged (it is longer than any such file): {advice}")
+    return parse_json(file.read_bytes(), f"'{file}'", advice)
+
+
+def parse_json(text: str | bytes, what: str, advice: str) -> Any:
+    """The value of a text in JSON. Raises `DataError`, as `read_json` does; `what` says where the text stands."""
+    if len(text) > MOST_JSON:
+        raise DataError(f"{what} is damaged (it is longer than any such text): {advice}")
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(text if isinstance(text, str) else text.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise DataError(f"'{file}' is damaged ({what_is_wrong(error)}): {advice}") from error
+        raise DataError(f"{what} is damaged ({what_is_wrong(error)}): {advice}") from error
 
 
 def what_is_wrong(error: Exception) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from archscout.core.architecture import Architecture
 from archscout.core.errors import DataError, UsageError
 from archscout.core.estimator import Setting
+from archscout.core.files import MOST_JSON, parse_json, read_json
 from archscout.core.registry import create
 from archscout.core.sheet import read_sheet
 from archscout.core.space import Space
@@ -25,6 +26,8 @@ from archscout.tasks.load import undescribe
 from archscout.training.export import to_int8, to_onnx
 
 FORMAT = 1
+
+_AGAIN = "write the bundle again."
 UNITS: Mapping[str, float] = {"latency_ms": 1.0, "latency_us": 1e-3, "latency_s": 1e3}
 """The columns that may hold latencies, and what one of each unit is in milliseconds."""
 
@@ -141,20 +144,23 @@ def read(path: Path) -> Bundle:
 
     try:
         if path.is_dir():
-            text = (path / "bundle.json").read_text(encoding="utf-8")
+            about = read_json(path / "bundle.json", _AGAIN)
         else:
             with zipfile.ZipFile(path) as archive:
-                text = archive.read("bundle.json").decode("utf-8")
+                if archive.getinfo("bundle.json").file_size > MOST_JSON:
+                    raise DataError(
+                        f"the bundle.json of '{path}' is damaged (it is longer than any such file): {_AGAIN}"
+                    )
+                about = parse_json(archive.read("bundle.json"), f"the bundle.json of '{path}'", _AGAIN)
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise UsageError(
             f"'{path}' is no bundle: name the folder or zip file that 'archscout device add' wrote."
         ) from error
     try:
-        about = json.loads(text)
         networks = tuple(str(row["architecture"]) for row in about["networks"])
         return Bundle(str(about["space"]), dict(about["task"]), dict(about["conditions"]), networks)
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"the bundle.json of '{path}' is damaged ({error}): write the bundle again.") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"the bundle.json of '{path}' is damaged ({error}): {_AGAIN}") from error
 
 
 def read_times(file: Path, space: Space, known: Sequence[str] = ()) -> tuple[list[Architecture], list[float]]:

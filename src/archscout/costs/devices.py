@@ -18,7 +18,7 @@ from typing import Any
 from platformdirs import user_config_path
 
 from archscout.core.errors import DataError, UsageError, nearest
-from archscout.core.files import write_text
+from archscout.core.files import read_json, write_text
 
 FOLDER_VARIABLE = "ARCHSCOUT_DEVICES"
 FORMAT = 1
@@ -118,7 +118,7 @@ def find(name: str) -> Device:
 def read(file: Path) -> Device:
     """The device of a file. Raises `DataError` where the file is no profile."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file, "delete it, or add the device again.")
         if content["format"] != FORMAT:
             raise DataError(f"'{file}' was written by a newer version (format {content['format']}): upgrade archscout.")
         known = {"name": content["name"], "title": content["title"], "kind": content["kind"]}
@@ -136,9 +136,9 @@ def read(file: Path) -> Device:
             board=str(content.get("board", "")),
             own=file.parent != _SHIPPED,
         )
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
+    except DataError:
+        raise
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"the device profile '{file}' is damaged ({error}): delete it, or add the device again."
         ) from error

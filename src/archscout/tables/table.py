@@ -40,7 +40,7 @@ import numpy as np
 
 from archscout.core.architecture import Architecture
 from archscout.core.errors import DataError, UsageError, nearest
-from archscout.core.files import replacing
+from archscout.core.files import parse_json, replacing
 from archscout.core.registry import create
 from archscout.core.space import Space
 
@@ -558,7 +558,9 @@ def _metadata(path: Path, schema: pa.Schema) -> dict[str, Any]:
             "--space SPACE --column METRIC=COLUMN'."
         )
     try:
-        metadata: dict[str, Any] = json.loads(stored)
+        metadata: dict[str, Any] = parse_json(
+            stored, f"the description in '{path}'", "import or build the table again."
+        )
         if metadata["format"] > FORMAT:
             raise DataError(
                 f"'{path}' was written by a newer version (format {metadata['format']}): upgrade archscout."
@@ -569,7 +571,7 @@ def _metadata(path: Path, schema: pa.Schema) -> dict[str, Any]:
             Metric(name, **described)
     except DataError:
         raise
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError, UsageError) as error:
+    except (KeyError, TypeError, AttributeError, UsageError) as error:
         raise DataError(
             f"the description in '{path}' is damaged ({error}): import or build the table again."
         ) from error
