@@ -11,9 +11,10 @@ from archscout.core.cost import Constraint, Measurement
 from archscout.core.errors import ArchscoutError
 from archscout.core.metric import ACCURACY, Metric
 from archscout.core.trial import Trial
+from archscout.costs.reported import REPORTED, measure_each, named_cost
 from archscout.estimators.final import FINAL
 from archscout.search import choose as choosing
-from archscout.search.choose import REPORTED, choose, counts, measure_each, named_cost, no_network, trained_networks
+from archscout.search.choose import choose, counts, no_network, trained_networks
 from archscout.store.store import StoredTrial
 
 LIMIT = Constraint("latency", "latency_ms", 2.0)

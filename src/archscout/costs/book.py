@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
 
 from archscout.core.architecture import Architecture
-from archscout.core.cost import Constraint, Cost, Measurement
+from archscout.core.cost import Constraint, Cost, Measurement, meets
 from archscout.core.estimator import Setting
 from archscout.costs import machine
 from archscout.store.store import Store
@@ -95,6 +95,15 @@ class CostBook:
             if constraint.key in self._guesses:
                 over |= self._guesses[constraint.key].at_least(features) > constraint.limit
         return [bool(each) for each in over]
+
+    def keeping(
+        self, architectures: Sequence[Architecture], constraints: Sequence[Constraint], margins: Mapping[str, float]
+    ) -> list[Architecture]:
+        """Those that break no constraint, as far as it can be told quickly; measured costs need a margin."""
+        surely_not = self.hopeless(architectures, constraints)
+        worth = [one for one, hopeless in zip(architectures, surely_not, strict=True) if not hopeless]
+        self.screened(worth)
+        return [one for one in worth if meets(self.at_most(one), constraints, margins)]
 
     def known(self, canonical: str, extra: Sequence[Cost] = ()) -> dict[str, float]:
         """The values of `best`, by key."""

@@ -14,7 +14,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.errors import ArchscoutError
 from archscout.core.estimator import Estimator, Setting
 from archscout.core.trial import Estimate
-from archscout.workers.engines import TrialTimeout
+from archscout.workers.engines import Engine, TrialTimeout
 from archscout.workers.folder import Files, Folder
 
 Estimated = tuple[list[Estimate], float, Files]
@@ -53,6 +53,19 @@ def score_job(
     space, task, device = payload
     columns = score(architectures, names, Setting(space, task, seed=seed, device=device))
     return [[columns[name][i] for name in names] for i in range(len(architectures))]
+
+
+def scored_alone(
+    engine: Engine, names: Sequence[str], architectures: Sequence[Architecture], seed: int
+) -> list[list[Estimate]]:
+    """As `score_job`, each in a job of its own: one of them has brought a worker down."""
+    rows: list[list[Estimate]] = []
+    for architecture in architectures:
+        try:
+            rows += engine.submit(score_job, tuple(names), [architecture], seed).result()
+        except ArchscoutError as error:
+            rows.append([Estimate(math.nan, reason=str(error), extra={"failed": True})] * len(names))
+    return rows
 
 
 @dataclass(frozen=True)

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from archscout.core.architecture import Architecture
-from archscout.core.cost import Cost, Measurement, meets
-from archscout.core.errors import ArchscoutError, reason_of
+from archscout.core.cost import Measurement, meets
+from archscout.core.errors import ArchscoutError
 from archscout.core.estimator import TRAINING, is_training
-from archscout.core.registry import create
 from archscout.core.trial import Trial
 from archscout.core.written import significant
+from archscout.costs.reported import REPORTED, measure_each, named_cost
 from archscout.estimators.final import FINAL
 from archscout.search import elsewhere
 from archscout.search.run import SearchRun
-
-REPORTED = ("params", "macs", "latency", "peak_memory")
-"""What every result says of its winner, whatever was constrained."""
 
 _FINALISTS = 3
 
@@ -103,20 +100,6 @@ def choose(
     return winner, finalists, found | more
 
 
-def measure_each(
-    costs: Sequence[Cost], measure: Callable[[Cost], Measurement]
-) -> tuple[dict[str, Measurement], dict[str, str]]:
-    """What can be measured, by key, and why the others cannot: nobody asked for these, so that they may be missing."""
-    found: dict[str, Measurement] = {}
-    missing: dict[str, str] = {}
-    for cost in costs:
-        try:
-            found[cost.key] = measure(cost)
-        except Exception as error:  # a user's module fails in any way
-            missing[cost.key] = reason_of(error)
-    return found, missing
-
-
 def no_network(run: SearchRun) -> str:
     """Why there is no trained network, in one sentence."""
     failures = counts(run)["failures"]
@@ -140,9 +123,3 @@ def counts(run: SearchRun) -> dict[str, Any]:
         "failed_trials": sum(failed.values()),
         "failures": [{"reason": reason, "count": count} for reason, count in failed.most_common(5)],
     }
-
-
-def named_cost(name: str) -> Cost:
-    """A cost by its registered name."""
-    cost: Cost = create("cost", name)
-    return cost

@@ -21,16 +21,14 @@ from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.core.trial import Trial
 from archscout.costs.machine import conditions
+from archscout.costs.reported import REPORTED, measure_each, named_cost
 from archscout.estimators.final import FINAL, FinalTraining
 from archscout.estimators.trained import weights_file
 from archscout.search import elsewhere
 from archscout.search.budget import Budget
 from archscout.search.choose import (
-    REPORTED,
     choose,
     counts,
-    measure_each,
-    named_cost,
     no_network,
     train_some,
     trained_networks,

@@ -16,6 +16,13 @@ from archscout.core.architecture import Architecture
 from archscout.core.space import Space
 from archscout.core.strategy import Strategy
 from archscout.core.trial import History, Pending, Trial
+from archscout.store.store import StoredTrial
+
+PROPOSAL = "proposal"
+"""Under this key of `extra`: the number of the strategy among those that a run follows, the place among its proposals,
+how many were rejected until then, and the fidelity that was asked for. A search that is resumed takes its proposals
+from there.
+"""
 
 STALE = 200
 """Proposals in a row that bring nothing new, after which a strategy has nothing left to propose."""
@@ -34,6 +41,15 @@ class Replay(ABC):
     @abstractmethod
     def seconds_left(self) -> float:
         """See `Run`."""
+
+    def show(self, phase: str, done: float, total: float | None = None) -> None:  # noqa: B027 - optional
+        """See `Run`; nobody waits for what is looked up."""
+
+    def say(self, text: str) -> None:  # noqa: B027 - optional
+        """See `Run`; nobody watches what is looked up."""
+
+    def fidelity(self, epochs: int) -> int:
+        return epochs
 
     def rng(self, *keys: str | int) -> np.random.Generator:
         return seeds.stream(self.seed, *keys)
@@ -116,3 +132,13 @@ class Proposals:
 
     def _unseen(self) -> list[tuple[str, Architecture]]:
         return self._asked[len(self._history) : max(0, len(self._asked) + 1 - self.strategy.lag)]
+
+
+def followed(
+    trials: Iterable[StoredTrial], follow: int, estimator: str, fidelity: int | None
+) -> dict[int, StoredTrial]:
+    """What the strategy of this number is known to have proposed before a search was stopped, by its place."""
+    known = ((trial.extra.get(PROPOSAL), trial) for trial in trials if trial.estimator == estimator)
+    return {
+        place[1]: trial for place, trial in known if place is not None and (place[0], place[3]) == (follow, fidelity)
+    }

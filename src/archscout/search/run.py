@@ -11,11 +11,12 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from archscout.core.architecture import Architecture
-from archscout.core.cost import Constraint, meets
+from archscout.core.cost import Constraint
 from archscout.core.errors import ArchscoutError
 from archscout.core.estimator import PAUSED, TRAINING, Estimator, Setting
 from archscout.core.method import Candidate
@@ -26,10 +27,10 @@ from archscout.core.strategy import Strategy
 from archscout.core.task import Task
 from archscout.core.trial import Estimate, Trial
 from archscout.costs.book import CostBook
-from archscout.estimators.jobs import Estimated, Evaluation, Jobs, estimate_job, score_job
+from archscout.estimators.jobs import Estimated, Evaluation, Jobs, estimate_job, score_job, scored_alone
 from archscout.search.budget import Budget
 from archscout.search.failures import hopeless
-from archscout.search.replay import Proposals, Replay
+from archscout.search.replay import PROPOSAL, Proposals, Replay, followed
 from archscout.store.clock import Clock
 from archscout.store.ledger import Ledger
 from archscout.store.store import Store, StoredTrial
@@ -42,12 +43,6 @@ _SCORED = 8
 
 _ROOM = 1.1
 """By what factor more than expected must be left for a job to begin: networks differ."""
-
-_PROPOSAL = "proposal"
-"""Under this key of `extra`: the number of the strategy among those that a run follows, the place among its proposals,
-how many were rejected until then, and the fidelity that was asked for. A search that is resumed takes its proposals
-from there.
-"""
 
 _LEAST_SECONDS = 5.0
 """A job in a budget of time is given so long at least."""
@@ -106,13 +101,10 @@ class SearchRun(Replay):
         self._best: float | None = None
         self._estimators: dict[str, Estimator] = {estimator.name: estimator}
         self._pace = Pace(self.workers, math.isfinite(budget.seconds))
-        self._shared: Folder | None = None
         self._follows = 0
         self._proposals: dict[str, list[int | None]] = {}
         for trial in self._stored.values():
             self._learn(trial)
-
-    # -- what the budget leaves -----------------------------------------------------------------------------------
 
     def seconds_left(self) -> float:
         """Of the search part of a time budget: what the final training and the ending need is kept back."""
@@ -120,8 +112,6 @@ class SearchRun(Replay):
 
     def trials_left(self) -> float:
         return self.budget.trials - self._ledger.spent(self.epochs)
-
-    # -- randomness, decisions, notes -----------------------------------------------------------------------------
 
     def decide(self, key: str, make: Callable[[], Any]) -> Any:
         if key not in self._decisions:
@@ -138,8 +128,6 @@ class SearchRun(Replay):
 
     def say(self, text: str) -> None:
         self.progress.say(text)
-
-    # -- evaluation -----------------------------------------------------------------------------------------------
 
     def evaluate(
         self,
@@ -208,7 +196,7 @@ class SearchRun(Replay):
                 table = future.result()
             except ArchscoutError:
                 # One of a chunk brought the worker down: each alone tells which.
-                table = [self._score_alone(names, architecture) for architecture in chunk]
+                table = scored_alone(self.engine, names, chunk, self.seed)
             rows = []
             for architecture, estimates in zip(chunk, table, strict=True):
                 for each, estimate in zip(made, estimates, strict=True):
@@ -235,7 +223,7 @@ class SearchRun(Replay):
         proposals = Proposals(self, strategy, trials)
         self._follows += 1
         follow, rejected = self._follows, self.rejected
-        known = self._followed(follow, made, fidelity)
+        known = followed(self._stored.values(), follow, made.name, fidelity)
         jobs = self._jobs(made)
         try:
             while True:
@@ -244,7 +232,11 @@ class SearchRun(Replay):
                     proposal: Architecture | None = None
                     if self.clock.elapsed() < stop:
                         # What is known to have been proposed here need not be worked out again to be answered.
-                        proposal = proposals.next(self._trial) if answered is None else self._unread(answered)
+                        proposal = (
+                            proposals.next(self._trial)
+                            if answered is None
+                            else Architecture.unread(answered.architecture, self.space.parse)
+                        )
                     if proposal is None:
                         proposals.end()
                         break
@@ -253,7 +245,7 @@ class SearchRun(Replay):
                         key = self._key(made, proposal, length)
                     else:
                         key, length = answered.key, answered.fidelity
-                        self.rejected = rejected + answered.extra[_PROPOSAL][2]
+                        self.rejected = rejected + answered.extra[PROPOSAL][2]
                     if key not in self._stored and key not in proposals.keys:
                         if not self._affords(made, length, [key]):
                             proposals.end()
@@ -271,16 +263,6 @@ class SearchRun(Replay):
             self.clock.write()
         return [self._trial(key, a) for key, a in proposals.distinct() if key in self._stored]
 
-    def _followed(self, follow: int, estimator: Estimator, fidelity: int | None) -> dict[int, StoredTrial]:
-        """What a strategy is known to have proposed before the search was stopped, by the place in its proposals."""
-        known = ((row.extra.get(_PROPOSAL), row) for row in self._stored.values() if row.estimator == estimator.name)
-        return {
-            place[1]: row for place, row in known if place is not None and (place[0], place[3]) == (follow, fidelity)
-        }
-
-    def _unread(self, trial: StoredTrial) -> Architecture:
-        return Architecture.unread(trial.architecture, self.space.parse)
-
     def admit(self, architectures: Iterable[Architecture], count: int) -> list[Architecture]:
         """The first `count` that break no constraint; the costs of the objectives are computed on the way."""
         admitted: list[Architecture] = []
@@ -293,14 +275,9 @@ class SearchRun(Replay):
                 break
             before = self.clock.phase
             self.clock.enter("costs")
-            worth = [a for a, no in zip(batch, self.book.hopeless(batch, self.constraints), strict=True) if not no]
-            self.rejected += len(batch) - len(worth)
-            self.book.screened(worth)
-            for architecture in worth:
-                if not meets(self.book.at_most(architecture), self.constraints, self.margins):
-                    self.rejected += 1
-                else:
-                    admitted.append(architecture)
+            keeping = self.book.keeping(batch, self.constraints, self.margins)
+            self.rejected += len(batch) - len(keeping)
+            admitted += keeping
             self.clock.enter(before)
             if self.seconds_left() <= 0:
                 break
@@ -308,15 +285,6 @@ class SearchRun(Replay):
 
     def screened(self, architectures: Sequence[Architecture]) -> Sequence[Mapping[str, float]]:
         return self.book.screened(architectures)
-
-    def _score_alone(self, names: Sequence[str], architecture: Architecture) -> list[Estimate]:
-        try:
-            table = self.engine.submit(score_job, tuple(names), [architecture], self.seed).result()
-        except ArchscoutError as error:
-            return [Estimate(math.nan, reason=str(error), extra={"failed": True})] * len(names)
-        return list(table[0])
-
-    # -- inside ---------------------------------------------------------------------------------------------------
 
     def _estimator(self, estimator: Estimator | str) -> Estimator:
         if isinstance(estimator, Estimator):
@@ -335,9 +303,7 @@ class SearchRun(Replay):
         if estimator.name == self.estimator:
             self._ledger.pay(keys)
         elif estimator.name == PAUSED:
-            for key in keys:
-                level, _, canonical = key.partition("|")
-                self._ledger.train(canonical, int(level.partition("@")[2]))
+            self._ledger.train_all(keys)
 
     def _affords(self, estimator: Estimator, fidelity: int | None, keys: Sequence[str]) -> int:
         """For how many of these evaluations, the first of them, in a job that begins now the budget pays."""
@@ -345,9 +311,7 @@ class SearchRun(Replay):
         if estimator.name == self.estimator:
             count = int(min(count, self.trials_left()))
         elif estimator.name == PAUSED and math.isfinite(self.budget.trials):
-            assert fidelity is not None
-            missing = itertools.accumulate(self._ledger.missing(key.partition("|")[2], fidelity) for key in keys)
-            count = sum(epochs <= self.trials_left() * self.epochs + 1e-6 for epochs in missing)
+            count = self._ledger.affordable(keys, self.trials_left() * self.epochs)
         if math.isinf(self.budget.seconds) or count < 1:
             return max(0, count)
         left = self.seconds_left()
@@ -358,9 +322,6 @@ class SearchRun(Replay):
     def expected_seconds(self, estimator: str, fidelity: int | None, count: int = 1) -> float:
         return self._pace.of_all(estimator, fidelity, count)
 
-    def fidelity(self, epochs: int) -> int:
-        return epochs
-
     def _learn(self, trial: StoredTrial) -> None:
         """From a trial that is done: how long such ones take, and the best value so far."""
         if trial.status == "completed":
@@ -370,10 +331,7 @@ class SearchRun(Replay):
             self._best = max(trial.value, self._best if self._best is not None else -math.inf)
 
     def _jobs(self, estimator: Estimator) -> Jobs:
-        return Jobs(
-            lambda architectures, fidelity: self._start(estimator, architectures, fidelity),
-            lambda files: self._shared_folder().take(files),
-        )
+        return Jobs(partial(self._start, estimator), lambda files: self._shared.take(files))
 
     def _submit(
         self, jobs: Jobs, estimator: Estimator, batch: Sequence[tuple[str, Architecture]], fidelity: int | None
@@ -387,15 +345,14 @@ class SearchRun(Replay):
         self, estimator: Estimator, architectures: Sequence[Architecture], fidelity: int | None
     ) -> Future[Estimated]:
         """Hand a job to the workers; in a time budget it is stopped when it eats into what the ending needs."""
-        folder = self._shared_folder() if "training" in estimator.needs else None
+        folder = self._shared if "training" in estimator.needs else None
         left = self.seconds_left() + self.reserve / 4
         timeout = None if estimator.keeps_time or math.isinf(left) else max(_LEAST_SECONDS, left)
         return self.engine.submit(estimate_job, estimator, architectures, self.seed, folder, fidelity, timeout=timeout)
 
-    def _shared_folder(self) -> Folder:
-        if self._shared is None:
-            self._shared = Folder.of(self.folder)
-        return self._shared
+    @cached_property
+    def _shared(self) -> Folder:
+        return Folder.of(self.folder)
 
     def _collect(self, jobs: Jobs, estimator: Estimator, phase: str) -> None:
         self._commit([self._row(evaluation, estimate, estimator, phase) for evaluation, estimate in jobs.collect()])
@@ -416,6 +373,7 @@ class SearchRun(Replay):
     def _row(self, evaluation: Evaluation, estimate: Estimate, estimator: Estimator, phase: str) -> StoredTrial:
         canonical = self.space.canonical(evaluation.architecture)
         extra = dict(estimate.extra)
+        place = {PROPOSAL: self._proposals.pop(evaluation.key)} if evaluation.key in self._proposals else {}
         failed = extra.pop("failed", False) or ("training" in estimator.needs and not math.isfinite(estimate.value))
         return StoredTrial(
             key=evaluation.key,
@@ -433,12 +391,8 @@ class SearchRun(Replay):
             phase=phase,
             reason=estimate.reason,
             seed=self.seed,
-            extra=extra | {"at": round(self.clock.elapsed(), 3)} | self._place(evaluation.key),
+            extra=extra | {"at": round(self.clock.elapsed(), 3)} | place,
         )
-
-    def _place(self, key: str) -> dict[str, list[int | None]]:
-        place = self._proposals.pop(key, None)
-        return {} if place is None else {_PROPOSAL: place}
 
     def _show(self, phase: str, done: float, total: float | None) -> None:
         left = self.budget.seconds - self.clock.elapsed()

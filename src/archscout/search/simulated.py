@@ -118,8 +118,6 @@ class SimulatedRun(Replay):
         self._spent: dict[str, list[float]] = {}
         self._scores: dict[tuple[str, str], Trial] = {}
 
-    # -- what the budget leaves -----------------------------------------------------------------------------------
-
     @property
     def elapsed(self) -> float:
         """Simulated seconds since the start."""
@@ -138,8 +136,6 @@ class SimulatedRun(Replay):
     def fidelity(self, epochs: int) -> int:
         return self.table.fidelity(epochs, self.metric.name) or epochs
 
-    # -- randomness, decisions, notes -----------------------------------------------------------------------------
-
     def decide(self, key: str, make: Callable[[], Any]) -> Any:
         if key not in self._decisions:
             self._decisions[key] = make()
@@ -147,12 +143,6 @@ class SimulatedRun(Replay):
 
     def note(self, key: str, value: Any) -> None:
         self.notes[key] = value
-
-    def show(self, phase: str, done: float, total: float | None = None) -> None:
-        """Nobody waits for a simulation."""
-
-    def say(self, text: str) -> None:
-        """Nobody watches a simulation."""
 
     @property
     def folder(self) -> Path:

@@ -26,10 +26,10 @@ from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.core.space import Space
 from archscout.core.task import Split, Task
+from archscout.costs.reported import REPORTED
 from archscout.estimators.prior import Data, Network, Prior
 from archscout.networks.pick import build
 from archscout.search.budget import Budget
-from archscout.search.choose import REPORTED
 from archscout.search.continuing import STORE
 from archscout.search.result import Result
 from archscout.search.search import resolve_task

@@ -33,10 +33,10 @@ from archscout.core.trial import Trial
 from archscout.core.written import significant
 from archscout.costs.latency import FULL, QUICK, Latency, Protocol, measure_module, until_trusted
 from archscout.costs.machine import conditions
+from archscout.costs.reported import REPORTED
 from archscout.deploy.form import form
 from archscout.estimators.final import parted
 from archscout.search.budget import Budget
-from archscout.search.choose import REPORTED
 from archscout.search.package import package
 from archscout.search.result import Result
 from archscout.search.search import resolve_task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
 
@@ -32,6 +33,21 @@ class Ledger:
         """A paused training has come so far."""
         self._epochs[canonical] = max(epochs, self._epochs.get(canonical, 0))
 
+    def train_all(self, keys: Iterable[str]) -> None:
+        """Paused trainings have come so far, as the keys of their trials say: `paused@3|CANONICAL`."""
+        for key in keys:
+            self.train(*_parsed(key))
+
+    def affordable(self, keys: Iterable[str], left: float) -> int:
+        """How many of these paused trainings, the first of them, take no more than the epochs that are left."""
+        missing = itertools.accumulate(self.missing(*_parsed(key)) for key in keys)
+        return sum(epochs <= left + 1e-6 for epochs in missing)
+
     def spent(self, full: int) -> float:
         """Trials so far, where a full training takes so many epochs."""
         return len(self._whole) + sum(self._epochs.values()) / full
+
+
+def _parsed(key: str) -> tuple[str, int]:
+    level, _, canonical = key.partition("|")
+    return canonical, int(level.rpartition("@")[2])
