@@ -1,5 +1,6 @@
 """What is asked of examples, as files say it: several labels in a cell, several columns, heads by name, the metric."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,21 @@ import archscout
 from archscout.cli.main import run
 from archscout.core.errors import DataError, DataNotice, UsageError
 from archscout.core.metric import Metric
-from archscout.core.task import Task
+from archscout.core.task import Split, Task
+from archscout.tasks.audio import AudioRegression
 from archscout.tasks.heads import SeveralHeads
 from archscout.tasks.load import load, undescribe
 from archscout.tasks.meters import meter_of
 from archscout.tasks.multilabel import MultiLabel
 from archscout.tasks.regression import ImageRegression
-from archscout.testing import tiny_multilabel, tiny_regression, tiny_segmentation, tiny_task
+from archscout.testing import (
+    TaskConformance,
+    tiny_audio,
+    tiny_multilabel,
+    tiny_regression,
+    tiny_segmentation,
+    tiny_task,
+)
 
 COUNT = 30
 KINDS_OF_MARKS = ("red", "red|round", "round; small")
@@ -300,3 +309,55 @@ def test_classes_weigh_alike_where_asked() -> None:
     assert float(again.loss(outputs, targets)) == float(task.loss(outputs, targets))
     with pytest.raises(UsageError, match="balance=true weighs classes"):
         archscout.task((x, y / 3), kind="regression", balance=True)
+
+
+def weighted(images: np.ndarray) -> dict[str, Any]:
+    y = np.arange(COUNT) % 2
+    return {"x": images, "y": y, "weights": np.where(np.arange(COUNT) % 5, 1.0, 3.0)}
+
+
+def test_examples_weigh_as_is_said(images: np.ndarray, shots: Path) -> None:
+    task = archscout.task(weighted(images))
+    of = {n: y.tolist() for n, y in answers(task, images).items()}
+    assert of == {n: [n % 2, 1 if n % 5 else 3] for n in range(COUNT)}
+    _, y = task.tensors(task.train)
+    outputs = torch.randn(len(y), 2, generator=torch.Generator().manual_seed(0))
+    each = torch.nn.functional.cross_entropy(outputs, y[:, 0].long(), reduction="none")
+    assert float(task.loss(outputs, y)) == pytest.approx(float((each * y[:, 1]).sum() / y[:, 1].sum()))
+    # They do not count in what is measured.
+    assert task.measure(outputs, y) == pytest.approx(float((outputs.argmax(1) == y[:, 0]).float().mean()))
+    assert load(task, metric=worst_class).measure(outputs, y) == worst_class(outputs, y[:, 0])
+    file = listed(shots, "label,weight", lambda n: f"{n % 2},{1 if n % 5 else 3}")
+    assert {n: y.tolist() for n, y in answers(archscout.task(file), images).items()} == of
+    assert run(["data", "check", str(file), "--json"]) == 0
+
+
+def test_weights_that_are_none_are_refused(images: np.ndarray, shots: Path) -> None:
+    for change, text in (
+        (np.full(COUNT, -1.0), "have -1.0 in row 0: write 0 or more"),
+        (np.ones(3), r"have shape \(3,\) for 30 examples"),
+        (np.zeros(COUNT), "are all 0"),
+    ):
+        with pytest.raises(DataError, match=text):
+            archscout.task(weighted(images) | {"weights": change})
+    with pytest.raises(UsageError, match="weights of examples are for classes"):
+        archscout.task(weighted(images), kind="regression")
+    with pytest.raises(DataError, match=r"line 6 of .* has a weight that is no number of 0 or more \('x'\)"):
+        archscout.task(listed(shots, "label,weight", lambda n: f"{n % 2},{'x' if n == 4 else 1}"))
+
+
+class TestWeighted(TaskConformance):
+    def task(self) -> Task:
+        tiny = tiny_task()
+        splits = {name: Split(split.x, np.column_stack([split.y, 1.0 + split.y % 2])) for name, split in
+                  (("train", tiny.train), ("valid", tiny.valid), ("test", tiny.test)) if split is not None}  # fmt: skip
+        return dataclasses.replace(tiny, weighted=True, **splits)
+
+
+class TestNumbersOfRecordings(TaskConformance):
+    def task(self) -> Task:
+        tiny = tiny_audio()
+        splits = {name: Split(split.x, 10 + 5 * split.y[:, None].astype(np.float32)) for name, split in
+                  (("train", tiny.train), ("valid", tiny.valid), ("test", tiny.test)) if split is not None}  # fmt: skip
+        fields = {name: getattr(tiny, name) for name in ("rate", "samples", "window", "hop")}
+        return AudioRegression("tones", tiny.input_shape, 1, class_names=("pitch",), **splits, **fields)

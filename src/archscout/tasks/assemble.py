@@ -55,6 +55,7 @@ def check_options(
     target: str | None = None,
     split: str | None = None,
     group: str | None = None,
+    weight: str | None = None,
 ) -> None:
     """Raises `UsageError` for parameters of a task that cannot be, whatever its data are."""
     for name, count in (("train", train), ("length", length)):
@@ -74,7 +75,8 @@ def check_options(
         raise UsageError(f"the parameter medium of a task cannot be {medium!r}: {nearest(str(medium), MEDIA)}")
     if unlabelled is not None and (isinstance(unlabelled, bool) or not isinstance(unlabelled, int)):
         raise UsageError(f"the parameter unlabelled of a task must be a whole number, not {unlabelled!r}.")
-    for name, column in (("path", path), ("label", label), ("target", target), ("split", split), ("group", group)):
+    for name, column in (("path", path), ("label", label), ("target", target), ("split", split), ("group", group),
+                         ("weight", weight)):  # fmt: skip
         if column is not None and not isinstance(column, str):
             raise UsageError(f"the parameter {name} of a task must be the name of a column, not {column!r}.")
     images.reading({"size": size, "fit": fit, "background": background, "channels": channels})
@@ -164,10 +166,20 @@ def assemble(
     data = {key: data[key] for key in ("train", "valid", "test")}
     found.check({key: split.y for key, split in data.items()}, source)
     made.alike({key: split.x for key, split in data.items()})
+    weights = {key: part.weights for key, part in parts.items() if part.weights is not None}
+    if weights:
+        if found.kind != "classification":
+            raise UsageError(f"weights of examples are for classes, and {source} has targets of kind {found.kind}.")
+        for key, split in data.items():
+            part, kept = rows[key], decoded.rows[key] if key in encoded else slice(None)
+            given = checks.weights(weights.get(part.part), len(parts[part.part].x), parts[part.part].labels)
+            data[key] = Split(split.x, np.column_stack([split.y, part.of(given)[kept]]))
     for notice in notices:
         warnings.warn(notice, DataNotice, stacklevel=2)
     missing = tuple(key for key in ("valid", "test") if key not in contents.splits)
-    task: Task = made.task(found, data, encoded="train" in encoded, balance=balance, name=name, drawn=missing)
+    task: Task = made.task(
+        found, data, encoded="train" in encoded, balance=balance, weighted=bool(weights), name=name, drawn=missing
+    )
     return task
 
 

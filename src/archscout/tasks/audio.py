@@ -1,4 +1,4 @@
-"""Recordings: waveforms in, log-mel spectrograms inside; one class for each."""
+"""Recordings: waveforms in, log-mel spectrograms inside; one class for each, or numbers."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from archscout.networks.log_mel import FLOOR, LogMel
 from archscout.networks.operations import ClassifierHead
 from archscout.tasks import augmentation, drawing
 from archscout.tasks.classification import Classification
+from archscout.tasks.regression import Regression
 
 Statistics = tuple[float, float]
 
@@ -136,6 +137,14 @@ class AudioClassification(Classification, AudioTask):
     """One class for each recording; the metric is the fraction of those whose class has the largest output."""
 
     kind: ClassVar[str] = "audio classification"
+
+
+@register("kind", "audio regression")
+@dataclass(frozen=True)
+class AudioRegression(Regression, AudioTask):
+    """Numbers for each recording; the usual metric is the root mean squared error in the numbers' own unit."""
+
+    kind: ClassVar[str] = "audio regression"
 
 
 class Listener(nn.Module):

@@ -86,6 +86,23 @@ def labels(
     return y.astype(np.int64)
 
 
+def weights(values: np.ndarray | None, count: int, source: str) -> np.ndarray:
+    """By how much each of so many examples counts; 1 where nothing is said. Raises `DataError` for no weights."""
+    if values is None:
+        return np.ones(count)
+    if values.shape != (count,) or values.dtype.kind not in "buif":
+        raise DataError(
+            f"the weights beside {source} have shape {values.shape} for {count} examples: give a number for each."
+        )
+    odd = ~(np.isfinite(values.astype(np.float64)) & (values >= 0))
+    if odd.any():
+        row = int(odd.argmax())
+        raise DataError(f"the weights beside {source} have {values[row]} in row {row}: write 0 or more.")
+    if not values.sum():
+        raise DataError(f"the weights beside {source} are all 0: nothing can be learned.")
+    return values.astype(np.float64)
+
+
 def alike(splits: Mapping[str, np.ndarray], source: str) -> None:
     """Raises `DataError` where splits differ in the size, channels, type or scale of their images."""
     if "train" not in splits:

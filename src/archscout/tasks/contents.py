@@ -54,6 +54,7 @@ class Raw:
 
     `x` is an array (images: N x H x W x C), or pictures or recordings that are still encoded, or series one by one.
     `groups` says what belongs together: examples of one group are never in two splits.
+    `weights` say by how much each counts in the loss.
     """
 
     x: np.ndarray | Sequence[Source | Clip | Series]
@@ -61,11 +62,13 @@ class Raw:
     images: str
     labels: str
     groups: np.ndarray | None = None
+    weights: np.ndarray | None = None
 
     def take(self, rows: np.ndarray) -> Raw:
         """Some of the examples."""
         x = self.x[rows] if isinstance(self.x, np.ndarray) else [self.x[int(row)] for row in rows]
-        return replace(self, x=x, y=self.y[rows], groups=None if self.groups is None else self.groups[rows])
+        groups, weights = (None if values is None else values[rows] for values in (self.groups, self.weights))
+        return replace(self, x=x, y=self.y[rows], groups=groups, weights=weights)
 
 
 @dataclass

@@ -13,7 +13,7 @@ from archscout.core.task import Task
 
 Watch = Callable[[int, int], None]
 
-DOOR = ("links", "path", "label", "target", "split", "group")
+DOOR = ("links", "path", "label", "target", "split", "group", "weight")
 """Parameters that say how data are found, not what is made of them."""
 
 

@@ -17,6 +17,7 @@ from archscout.core.errors import DataNotice
 from archscout.core.files import replacing
 from archscout.core.task import Split, Task
 from archscout.tasks.audio import AudioTask
+from archscout.tasks.classification import Classification
 from archscout.tasks.series import SeriesTask
 
 _SHEET = 12
@@ -60,14 +61,20 @@ def look(source: Any, **parameters: Any) -> Survey:
         warnings.simplefilter("always", DataNotice)
         task = _load(load, source, parameters)
     notices = [str(one.message) for one in told if issubclass(one.category, DataNotice)]
-    splits = _splits(task)
+    splits = {name: _of_classes(task, split) for name, split in _splits(task).items()}
     oddities = [*notices, *_duplicates(splits), *_balance(task, splits)]
     return Survey(task, _kind(task), {name: _counts(task, split) for name, split in splits.items()}, tuple(oddities))
 
 
+def _of_classes(task: Task, split: Split) -> Split:
+    """A split without the weights of its examples."""
+    weighted = isinstance(task, Classification) and task.weighted
+    return Split(split.x, split.y[:, 0].astype(np.int64)) if weighted else split
+
+
 def contact_sheet(task: Task, file: Path) -> None:
     """A PNG of some training examples of each class, a row a class. Nothing is written for what cannot be drawn."""
-    x, y = task.train.x, task.train.y
+    x, y = task.train.x, _of_classes(task, task.train).y
     drawn = _drawing(task)
     if drawn is None or y.ndim != 1 or not len(x):
         return

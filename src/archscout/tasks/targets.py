@@ -48,6 +48,11 @@ class Targets:
     strata: dict[str, np.ndarray]
     heads: tuple[Head, ...] = ()
 
+    @staticmethod
+    def classes(y: np.ndarray) -> np.ndarray:
+        """The class of each example, of targets that may have weights beside it."""
+        return y if y.ndim == 1 else y[:, 0].astype(np.int64)
+
     @property
     def outputs(self) -> int:
         """How many numbers a network gives."""

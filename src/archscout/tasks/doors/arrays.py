@@ -31,6 +31,7 @@ KINDS = {
     "jpeg": ("jpeg",),
     "offsets": ("offsets",),
     "groups": ("groups", "group"),
+    "weights": ("weights", "weight"),
 }
 """What an array may be, by the names it may have."""
 
@@ -40,7 +41,7 @@ IS_TEST = ("is_test", "split")
 NONE = "none"
 """Instead of the name of an array: there is none, whatever the names say."""
 
-_BARE = frozenset({"x", "y", "labels", "audio", "waveforms", "offsets", "groups", "group"})
+_BARE = frozenset({"x", "y", "labels", "audio", "waveforms", "offsets", "groups", "group", "weights", "weight"})
 """Names that stand for all examples, to be divided, where no split has an array of its own."""
 
 _KIND = {alias: kind for kind, aliases in KINDS.items() for alias in aliases}
@@ -134,7 +135,8 @@ def gather(
             x = _recordings(named, split, get, source, contents.rate)
         groups = get(named["groups", split]) if ("groups", split) in named else None
         y, told = (get(labels), shown(labels)) if labels is not None else (answers[split], "y")
-        contents.splits[split] = Raw(x, y, f"{shown(examples)} of {source}", f"{told} of {source}", groups)
+        weights = get(named["weights", split]) if ("weights", split) in named else None
+        contents.splits[split] = Raw(x, y, f"{shown(examples)} of {source}", f"{told} of {source}", groups, weights)
     if "train" not in contents.splits:
         raise DataError(
             f"{source} has no array x_train (it has: {listed(list(names))}): name the images x_train and the labels "

@@ -38,6 +38,7 @@ ROLES = {
     "target": ("target", "value", "y", "score"),
     "split": ("split", "subset", "fold", "set"),
     "group": ("group", "group_id", "patient", "patient_id", "subject", "subject_id"),
+    "weight": ("weight", "sample_weight"),
 }
 """What a column may be, by the names it may have."""
 
@@ -115,6 +116,7 @@ def from_columns(
     texts = [" ".join(text_of(columns[question.column][row]) for question in questions) for row in range(len(paths))]
     splits = _splits(columns, roles, source, where)
     groups = [text_of(value) for value in columns[roles["group"]]] if "group" in roles else None
+    weighed = [text_of(value) for value in columns[roles["weight"]]] if "weight" in roles else None
     contents = Contents({}, medium=_medium(paths, source, where))
     rows: dict[str, list[int]] = {split: [] for split in ALIASES}
     sources: dict[int, Source] = {}
@@ -126,6 +128,9 @@ def from_columns(
             contents.bad.append(picture)
         elif fault := next(filter(None, (q.fault(text_of(columns[q.column][row])) for q in questions)), ""):
             contents.bad.append((f"{where[row]} of {source}", fault + _of_several(questions, columns, row)))
+        elif weighed is not None and not (_is_number(weighed[row]) and float(weighed[row]) >= 0):
+            fault = f"has a weight that is no number of 0 or more ('{shown(weighed[row])}')"
+            contents.bad.append((f"{where[row]} of {source}", fault))
         elif groups is not None and not groups[row]:
             contents.bad.append((f"{where[row]} of {source}", "has no group"))
         else:
@@ -155,6 +160,7 @@ def from_columns(
                 source,
                 f"column{'s' * (len(questions) > 1)} '{told}' of {source}",
                 None if groups is None else np.asarray([groups[row] for row in chosen]),
+                None if weighed is None else np.asarray([float(weighed[row]) for row in chosen]),
             )
     if "train" not in contents.splits and not contents.bad:
         raise DataError(f"{source} has no row of the train split: write 'train' in its column '{roles.get('split')}'.")

@@ -34,7 +34,10 @@ class Audio(Medium):
     noun = "recording"
     nouns = "recordings"
     OPTIONS = ("rate", "seconds", "mels", "hop")
-    KINDS: ClassVar[Mapping[str, str]] = {"classification": "audio classification"}
+    KINDS: ClassVar[Mapping[str, str]] = {
+        "classification": "audio classification",
+        "regression": "audio regression",
+    }
 
     def __init__(self, source: str, options: Mapping[str, Any], shape: tuple[int, int] | None = None) -> None:
         super().__init__(source, options, shape)
@@ -100,8 +103,9 @@ class Audio(Medium):
             "samples": samples,
             "window": 2 * hop,
             "hop": hop,
-            "shift": max(1, count // 10),
-            "bands": mels // 8,
+            # What numbers measure may change with the recording.
+            "shift": 0 if targets.kind == "regression" else max(1, count // 10),
+            "bands": 0 if targets.kind == "regression" else mels // 8,
         }
 
 

@@ -86,7 +86,14 @@ class Medium(ABC):
         """The fields of the task that are the medium's own, `input_shape` among them."""
 
     def task(
-        self, targets: Targets, data: Mapping[str, Split], *, encoded: bool, balance: bool = False, **common: Any
+        self,
+        targets: Targets,
+        data: Mapping[str, Split],
+        *,
+        encoded: bool,
+        balance: bool = False,
+        weighted: bool = False,
+        **common: Any,
     ) -> Any:
         """The task of these targets.
 
@@ -95,6 +102,7 @@ class Medium(ABC):
             data: the splits.
             encoded: whether examples were decoded here.
             balance: whether all classes weigh alike in the loss, however rare they are.
+            weighted: whether targets are a class and a weight.
             common: further fields of the task.
 
         Raises `UsageError` where there is no such task.
@@ -104,7 +112,9 @@ class Medium(ABC):
         if balance:
             if targets.kind != "classification":
                 raise UsageError(f"balance=true weighs classes, and {self.source} has targets of kind {targets.kind}.")
-            more["class_weights"] = balanced(data["train"].y, len(targets.names))
+            more["class_weights"] = balanced(targets.classes(data["train"].y), len(targets.names))
+        if weighted:
+            more["weighted"] = True
         return make(
             outputs=targets.outputs, class_names=targets.names, **data, **self.fields(targets, data, encoded),
             **more, **common,
