@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from supernets_systems import METHODS
+from supernets_systems import CONTROL, METHODS
 
 from archscout.study.summary import interval
 
@@ -80,9 +80,10 @@ def ranking(found: Row, folder: Path) -> list[str]:
         "",
         f"`benchmarks/supernets_ranking.py`. Trained on {found['task']}; all 6,466 published classes, or as many of "
         "them, evenly spread, as the table says. Truth: CIFAR-10 test accuracy after 200 epochs at full size, so that "
-        "correlations are of what carries over. `uniform` paths are SPOS; `grouped` ones are shared by sixteen "
-        "examples, with batch statistics of their own; `fixed` are grouped, and what every network has (stem, "
-        "reductions) stays random but for normalisation and classifier. Score: minus the loss on validation images. "
+        "correlations are of what carries over. `uniform` paths are SPOS, `fair` ones FairNAS's; `grouped` ones are "
+        "shared by sixteen examples, with batch statistics of their own; `fixed` are grouped, and what every network "
+        "has (stem, reductions) stays random but for normalisation and classifier. Score: minus the loss on validation "
+        "images. "
         "The goal is a Spearman correlation of 0.70. Parameters, multiply-adds and chance need no supernet. The kind "
         "of training was chosen by looking at seeds 0 and 1 on 150 networks of this table; settings of `fixed` that "
         "were run on more are all here.",
@@ -110,20 +111,37 @@ def ranking(found: Row, folder: Path) -> list[str]:
     lines += table(head, rows)
     trained_rows = [row for row in found["rows"] if row["passes"]]
     if trained_rows:
+        lines += ["", _against_counting(found["rows"], trained_rows), "", _bias(trained_rows)]
+    return lines
+
+
+def _against_counting(rows: Sequence[Row], trained: Sequence[Row]) -> str:
+    """How many rankings by trained supernets beat counting parameters on the same classes, and order the best."""
+    counted = {row["count"]: row for row in rows if row["paths"] == "params"}
+    above = sum(row["spearman"] >= 0.7 for row in trained)
+    beats = sum(row["spearman"] > counted[row["count"]]["spearman"] for row in trained)
+    orders = sum(row["spearman_top"] > counted[row["count"]]["spearman_top"] for row in trained)
+    highest = max(row["spearman_top"] for row in trained)
+    return (
+        f"Of {len(trained)} rankings by trained supernets (some are of one supernet), {above} reach 0.70; "
+        f"{beats or 'none'} beat{'s' * (beats == 1)} counting the parameters of the same classes, "
+        f"{orders or 'none'} order{'s' * (orders == 1)} the best fifth better than that does, and the highest "
+        f"correlation within the best fifth is {highest:.2f}."
+    )
+
+
+def _bias(trained: Sequence[Row]) -> str:
+    said = []
+    for (paths,), own in grouped(trained, "paths").items():
         operations: dict[str, list[float]] = {}
-        for row in trained_rows:
+        for row in own:
             for key, value in row["bias"].items():
                 operations.setdefault(key.split("=")[1], []).append(value)
-        said = ", ".join(f"`{name}` {np.mean(values):+.3f}" for name, values in operations.items())
-        above = sum(row["spearman"] >= 0.7 for row in trained_rows)
-        lines += [
-            "",
-            f"Of {len(trained_rows)} rankings by trained supernets (some are of one supernet), {above} reach 0.70. By "
-            "how much of the ranks (-1 to 1) networks with an operation are ranked above their true place (mean over "
-            "edges and rankings): "
-            f"{said}.",
-        ]
-    return lines
+        said.append(f"{paths}: " + ", ".join(f"`{name}` {np.mean(v):+.3f}" for name, v in operations.items()))
+    return (
+        "By how much of the ranks (-1 to 1) networks with an operation are ranked above their true place (mean over "
+        f"edges and rankings): {'; '.join(said)}."
+    )
 
 
 def systems(found: Row, folder: Path) -> list[str]:
@@ -135,7 +153,8 @@ def systems(found: Row, folder: Path) -> list[str]:
         f"`benchmarks/supernets_systems.py`. Trained on {found['task']} ({examples:,} images), space `{space}`, equal "
         "budgets in forward passes; the first architecture that each derives, with its true accuracy (percent) and the "
         f"share of all 15,625 that are no better. A random pick has {found['random']['accuracy']:.2f} and 0.50. "
-        "Searches are short: what fails here need not fail with the published budgets, and the other way round.",
+        "Searches are short: what fails here need not fail with the published budgets, and the other way round. "
+        "`largest` is the control: the network with most parameters, found by counting, without data.",
         "",
     ]
     rows = []
@@ -152,6 +171,11 @@ def systems(found: Row, folder: Path) -> list[str]:
         "system", "command", "seeds", "true accuracy", "percentile", "skips of 6", "none of 6", "warned", "CPU s"
     )  # fmt: skip
     lines += table(head, rows)
+    control = [row["accuracy"] for row in picked if row["system"] == CONTROL]
+    if control:
+        means = {name: np.mean([row["accuracy"] for row in own]) for (name,), own in grouped(picked, "system").items()}
+        better = [f"`{name}`" for name, mean in means.items() if mean > control[0]]
+        lines += ["", f"On average better than the largest network: {', '.join(better) or 'none'}."]
     missing = [name for name in METHODS if not any(row["system"] == name for row in picked)]
     if missing:
         lines += ["", f"Not run yet: {', '.join(missing)}."]

@@ -28,7 +28,11 @@ from supernets_common import RESULTS, Rows, Stand, read_table, small_cifar
 
 from archscout.core.registry import create
 
+CONTROL = "largest"
+"""The network with most parameters: what a system has to beat; it trains nothing."""
+
 METHODS = {
+    CONTROL: CONTROL,
     "spos": "spos:steps={one}",
     "spos grouped": "spos:steps={one},paths=grouped,fixed=true",
     "random_sharing": "random_sharing:steps={one}",
@@ -77,7 +81,11 @@ def main() -> None:
     steps = {kind: max(20, int(options.passes / each)) for kind, each in PASSES_A_STEP.items()}
     for seed in range(options.seeds):
         for name in options.methods.split(","):
-            text = METHODS[name].format(**steps) + f",batch={options.batch},finalists=1"
+            text = METHODS[name].format(**steps)
+            if name != CONTROL:
+                text += f",batch={options.batch},finalists=1"
+            elif seed:
+                continue
             if text.startswith(("spos", "random_sharing", "setn", "en2as", "bn_nas")):
                 text += f",evaluations={options.evaluations}"
             if rows.has(system=name, seed=seed, method=text, space=options.space, examples=len(task.train)):
@@ -86,7 +94,8 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 run = Stand(space, task, seed, Path(folder))
                 create("method", text).search(run)
-            note, pick = run.notes["weight_sharing"], run.found[0].text
+            pick = run.found[0].text
+            note = run.notes.get("weight_sharing", {"paths": 0, "warning": None, "history": []})
             history = [
                 {key: row.get(key) for key in ("step", "skips", "entropy", "samples")}
                 | {"skip": row["probabilities"]["skip_connect"], "none": row["probabilities"]["none"]}

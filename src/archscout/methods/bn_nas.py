@@ -22,7 +22,8 @@ EXAMPLES, REFERENCE = 16, 50
 class BNNAS(WeightSharing):
     """BN-NAS: trains the last batch normalisation of each option, and scores by its scales (Chen et al. 2021).
 
-    arXiv 2108.07375. Options without batch normalisation score nothing, which is as published, and a bias.
+    arXiv 2108.07375. Options without batch normalisation score nothing, which is as published, and a bias. Scales begin
+    at 1 and are not decayed.
 
     Args:
         steps, batch, finalists: see `archscout.methods.weight_sharing.WeightSharing`.
@@ -43,7 +44,9 @@ class BNNAS(WeightSharing):
         return normalise_everything(supernet) if self.fair else supernet
 
     def phases(self, run: Run, supernet: Supernet, steps: int) -> list[Phase]:
-        return [Phase(weights=norms_only if self.fair else last_norms, rate=(0.25, 1e-3), name="batch normalisation")]
+        # Scales are the score: decay would say of each how long it has been trained, not what it is worth.
+        weights = norms_only if self.fair else last_norms
+        return [Phase(weights=weights, rate=(0.25, 1e-3), decay=0.0, name="batch normalisation")]
 
     def derive(self, run: Run, supernet: Supernet, trained: Trained) -> list[Architecture]:
         if self.fair:

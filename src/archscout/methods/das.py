@@ -12,6 +12,8 @@ from archscout.methods.training_free import Scored, TrainingFree, first, whole
 class DAS(TrainingFree):
     """DAS: random architectures by `das`, the best again after a fast training (Liu et al. 2022, arXiv 2212.12132).
 
+    It is among the training-free systems, but trains `keep` networks for some steps.
+
     The abstract tells of a better combination of two parts of the NASWOT score and of a fast training before it is
     measured. Neither formulas nor code were at hand: the score's combination, that only the best by the untrained score
     are trained fast, and the length of that training are a reconstruction.

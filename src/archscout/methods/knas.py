@@ -10,6 +10,8 @@ from archscout.methods.training_free import BestOf
 class KNAS(BestOf):
     """KNAS: of 300 random architectures the 40 best by `knas` are trained briefly, and the best of those in full.
 
+    It is among the training-free systems, but trains 40 networks.
+
     Source: Xu et al. 2021, "KNAS: Green Neural Architecture Search", arXiv 2111.13293. Their code trains the 40 for 20
     of 200 epochs, here for a tenth of the search's epochs, and scores by `knas_code` (`score=knas_code`), which is not
     what the paper describes.

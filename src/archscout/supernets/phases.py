@@ -55,6 +55,7 @@ class Phase:
         update: how the distribution learns; None where it rests.
         every: steps from one update to the next.
         rate: the learning rate of the weights at the beginning and at the end; a cosine in between.
+        decay: weight decay in this phase; that of the settings where None.
         temperature: of relaxed samples at the beginning and at the end, changing linearly.
         convert: what becomes of the distribution when the phase begins (from factorised to joint, for instance).
         name: in reports.
@@ -67,6 +68,7 @@ class Phase:
     update: Update | None = None
     every: int = 1
     rate: tuple[float, float] = (0.05, 1e-3)
+    decay: float | None = None
     temperature: tuple[float, float] = (1.0, 1.0)
     convert: Callable[[Distribution], Distribution] | None = None
     name: str = "search"
@@ -271,7 +273,7 @@ class _Training:
                 self.weights,
                 lr=phase.rate[0],
                 momentum=self.settings.momentum,
-                weight_decay=self.settings.weight_decay,
+                weight_decay=self.settings.weight_decay if phase.decay is None else phase.decay,
                 nesterov=self.settings.momentum > 0,
             )
             self.arch_optimizer = None if phase.update is None else phase.update.optimizer(self.distribution)
@@ -308,7 +310,7 @@ class _Training:
             "task": self.supernet.task.digest,
             "seed": self.seed,
             "settings": [settings.steps, settings.batch_size, settings.momentum, settings.weight_decay, settings.clip],
-            "phases": [[phase.name, phase.share, list(phase.rate)] for phase in self.phases],
+            "phases": [[phase.name, phase.share, list(phase.rate), phase.decay] for phase in self.phases],
         }
 
     def keep(self, file: Path) -> None:
