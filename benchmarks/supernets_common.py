@@ -26,7 +26,7 @@ class Stand:
 
     constraints: tuple = ()
     objectives: tuple = ()
-    workers, estimator, epochs, share, device = 1, "trained", 1, 1.0, "cpu"
+    workers, estimator, epochs, share, device, trains = 1, "trained", 1, 1.0, "cpu", True
 
     def __init__(self, space: Space, task: Task, seed: int, folder: Path) -> None:
         self.space, self.task, self.seed, self.folder = space, task, seed, folder

@@ -58,6 +58,12 @@ def test_times_without_a_bundle(archscout: Call, data: Path, folder: Path) -> No
     assert done.code == 0, done.err
     assert "--max latency@board=20ms" in done.out
 
+    fit = ("device", "fit", "board", "--space", SPACE, "--data", data)
+    answer = json.loads(archscout(*fit, "--model", "linear,bayesian", "--json").out)
+    assert [check["model"] for check in answer["checks"]] == ["linear", "bayesian"]
+    assert json.loads((folder / "own/board.json").read_text())["latency"][0]["model"] == answer["taken"]
+    assert archscout(*fit, "--model", "liner").code == 2
+
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),

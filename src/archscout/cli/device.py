@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -103,6 +104,50 @@ def add(
         _say_what_next(name, bundle, networks, as_json)
     else:
         _say_what_is_known(name, added, as_json)
+
+
+@app.command("fit", short_help="Choose what predicts the latency of a device.")
+def fit(
+    name: Annotated[str, typer.Argument(metavar="DEVICE", help="A device of your own.", show_default=False)],
+    space: Annotated[str | None, typer.Option("--space", metavar="NAME", help="The space it has measured.")] = None,
+    data: Annotated[str | None, typer.Option("--data", metavar="NAME|PATH", help="The data it has measured.")] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            metavar="NAMES",
+            help="bayesian, boosted, gcn, help, linear, lookup, nasflat, oneproxy; several, with commas between them, "
+            "are compared, and the best is taken.",
+        ),
+    ] = "bayesian",
+    compare: Annotated[bool, typer.Option("--compare", help="Only compare: the device stays as it is.")] = False,
+    seed: Seed = 0,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Compare models of a device's latency on its own measurements, and let the best predict from now on.
+
+    Each measured network is predicted by a model that was fitted to four fifths of the others. HELP, NASFLAT and
+    OneProxy learn from the other devices that know these networks; a lookup table measures layers on this machine.
+    """
+    with output.only_the_answer():
+        from archscout.cli.options import split_names
+        from archscout.costs import add_device
+
+        setting = _setting(space, data, seed)
+        checks = [add_device.check_model(name, setting, each) for each in split_names([model])]
+        best = min(checks, key=lambda each: each.error)
+        file = None if compare else add_device.use(name, setting, best)
+    if as_json:
+        rows = [dataclasses.asdict(each) for each in checks]
+        output.print_json({"device": name, "checks": rows, "taken": None if compare else best.model})
+        return
+    output.print_table(
+        ("model", "median error", "within 10 %"),
+        [(each.model, f"{100 * each.error:.1f} %", f"{100 * each.within:.0f} %") for each in checks],
+    )
+    if file is not None:
+        output.print_text(f"Device '{name}' is predicted by '{best.model}' from now on: '{file}'.")
 
 
 def _setting(space: str | None, data: str | None, seed: int) -> Setting:

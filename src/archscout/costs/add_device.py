@@ -14,16 +14,20 @@ from typing import Any
 import numpy as np
 
 from archscout.core.architecture import Architecture
-from archscout.core.errors import ArchscoutError
+from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import Setting
 from archscout.core.seeds import stream
 from archscout.costs import devices
-from archscout.costs.device_latency import SIDE, describe, new_model
+from archscout.costs.device_latency import SIDE, describe, entry, others
 from archscout.costs.latency import Latency, until_trusted
 from archscout.costs.machine import processor
 from archscout.costs.models.base import LEAST
+from archscout.costs.named_models import named, new_model
 
 _CANDIDATES = 200
+
+PARTS = 5
+"""Of the measurements, each predicted by a model that is fitted to the others."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,61 @@ def from_here(name: str, setting: Setting, count: int, latency: Latency) -> Adde
     }
     title = f"{name} ({processor()}, {latency.runtime}, {latency.precision})"
     return from_times(name, setting, kept, ms, conditions, title=title, left_out=len(chosen) - len(kept))
+
+
+@dataclass(frozen=True)
+class Check:
+    """How a model predicts the measured networks of a device that it was not fitted to, in five parts.
+
+    Args:
+        model: by name.
+        error: median relative error.
+        within: share of networks that are within 10 %.
+        deviation: standard deviation of the logarithm of the error.
+    """
+
+    model: str
+    error: float
+    within: float
+    deviation: float
+
+
+def check_model(name: str, setting: Setting, model: str) -> Check:
+    """How a latency model by name does on the networks that a device of the user's own has measured.
+
+    Raises:
+        UsageError: the device has no measurements of these networks, or the model cannot be made.
+        DataError: there are too few.
+    """
+    rows = entry(devices.find(name), setting).get("measurements", [])
+    if not rows:
+        raise UsageError(
+            f"device '{name}' has no measurements to fit a model to: the package holds coefficients of published "
+            "devices alone."
+        )
+    architectures = [setting.space.parse(row["architecture"]) for row in rows]
+    ms = np.asarray([row["ms"] for row in rows], dtype=float)
+    parts = stream(setting.seed, "parts of measurements").permutation(len(rows)) % PARTS
+    known, predicted = others(name, setting), np.full(len(rows), np.nan)
+    made = named(model, setting, architectures, ms.tolist(), known)
+    for part in range(PARTS):
+        seen, left = np.flatnonzero(parts != part), np.flatnonzero(parts == part)
+        if not len(left):
+            continue
+        chosen = [architectures[place] for place in seen]
+        if model == "help":  # its references must be among what it is fitted to
+            made = named(model, setting, chosen, ms[seen].tolist(), known)
+        made.fit(setting.space, chosen, ms[seen])
+        predicted[left] = made.predict([architectures[place] for place in left])[0]
+    errors = np.abs(predicted / ms - 1)
+    logs = np.log(predicted / ms)
+    return Check(model, float(np.median(errors)), float((errors <= 0.1).mean()), float(np.sqrt(np.mean(logs**2))))
+
+
+def use(name: str, setting: Setting, checked: Check) -> Path:
+    """Let a checked model predict the latency of a device from now on. Raises `UsageError` as `check_model` does."""
+    found = entry(devices.find(name), setting)
+    return devices.change(name, found, {"model": checked.model, "deviation": checked.deviation})
 
 
 def _left_out_one_by_one(

@@ -19,9 +19,9 @@ from archscout.core.seeds import stream
 from archscout.costs import devices
 from archscout.costs.latency import Latency
 from archscout.costs.machine import processor
-from archscout.costs.memory_traffic import traffic_bytes
-from archscout.costs.models.base import LatencyModel
+from archscout.costs.models.base import LatencyModel, Measured
 from archscout.costs.models.bayesian import BayesianLatency
+from archscout.costs.named_models import DEFAULT, Known, named
 from archscout.networks.tracing import trace_architecture
 
 SIDE = 1.645
@@ -109,6 +109,9 @@ class DeviceLatency(Cost):
             return []
         built = [setting.space.simplify(architecture) for architecture in architectures]
         milliseconds, deviations = self._model(setting).predict(built)
+        # Models without an uncertainty of their own have that of the check which was made when they were chosen.
+        checked = entry(self.device, setting).get("deviation", math.nan)
+        deviations = np.where(np.isnan(deviations), checked, deviations)
         return [_prediction(float(ms), float(std)) for ms, std in zip(milliseconds, deviations, strict=True)]
 
     def measure(self, architecture: Architecture, setting: Setting) -> Measurement:
@@ -201,31 +204,31 @@ def model(device: devices.Device, found: Mapping[str, Any], setting: Setting) ->
             return BayesianLatency().device(setting.space, device.name)
         rows = found["measurements"]
         architectures = [setting.space.parse(row["architecture"]) for row in rows]
-        return new_model(setting).fit(setting.space, architectures, [row["ms"] for row in rows])
+        ms = [row["ms"] for row in rows]
+        made = named(found.get("model", DEFAULT), setting, architectures, ms, others(device.name, setting))
+        return made.fit(setting.space, architectures, ms)
 
     about = json.dumps([device.name, device.own, found], sort_keys=True)
     return _models.get((about, setting.space.digest, setting.task.digest), fitted)
 
 
-def new_model(setting: Setting) -> BayesianLatency:
-    """The default model for a device on which the networks of a setting are measured."""
-    return BayesianLatency(counts=_Counts(setting))
+def others(device: str, setting: Setting) -> Known:
+    """What all other devices that know the networks of a setting say of architectures, by their default models."""
 
+    def told(architectures: Sequence[Architecture]) -> list[Measured]:
+        found = []
+        for name in devices.names():
+            other = devices.find(name)
+            if name == device or not other.latency:
+                continue
+            try:
+                known = {**entry(other, setting), "model": DEFAULT}
+            except UsageError:
+                continue  # of other networks
+            found.append(Measured(name, architectures, model(other, known, setting).predict(architectures)[0]))
+        return found
 
-class _Counts:
-    """Multiply-adds, bytes moved and operators of networks: (n, 3); each network is traced once."""
-
-    def __init__(self, setting: Setting) -> None:
-        self.setting = setting
-        self.known: dict[str, tuple[int, int, int]] = {}
-
-    def __call__(self, architectures: Sequence[Architecture]) -> np.ndarray:
-        for architecture in architectures:
-            if architecture.text not in self.known:
-                graph = trace_architecture(self.setting.space, architecture, self.setting.task)
-                macs = graph.macs
-                self.known[architecture.text] = macs, traffic_bytes(graph), len(graph.nodes)
-        return np.asarray([self.known[architecture.text] for architecture in architectures], dtype=float)
+    return told
 
 
 def _macs(setting: Setting, architecture: Architecture) -> int:

@@ -169,6 +169,23 @@ def save(
     return file
 
 
+def change(name: str, entry: Mapping[str, Any], changes: Mapping[str, Any]) -> Path:
+    """Change what a device of the user's own knows of the latency of some networks; the rest of its profile stays.
+
+    Raises `UsageError` for a device of the package, and where the profile cannot be written.
+    """
+    file = user_folder() / f"{name}.json"
+    if not file.is_file():
+        raise UsageError(f"'{name}' is no device of your own: 'archscout device add' makes one.")
+    content = json.loads(file.read_text(encoding="utf-8"))
+    content["latency"] = [{**each, **changes} if each == dict(entry) else each for each in content["latency"]]
+    try:
+        write_text(file, json.dumps(content, indent=1) + "\n")
+    except OSError as error:
+        raise UsageError(f"cannot write to '{file}': {error.strerror or error}.") from error
+    return file
+
+
 def check_name(name: str) -> None:
     """Raises `UsageError` for what cannot be the name of a device of the user's own."""
     if not _NAME.fullmatch(name) or name in ("local", "cpu", "cuda", "mps", "xpu"):

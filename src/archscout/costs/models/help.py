@@ -76,6 +76,7 @@ class HELPLatency(LatencyModel):
         query: architectures that an episode is judged by.
         rate: learning rate of meta-training; published 1e-4. A larger one serves fewer episodes.
         seed: of everything random.
+        among: how many of the architectures, from the first, the references may be; all where None.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class HELPLatency(LatencyModel):
         query: int = 200,
         rate: float = 1e-3,
         seed: int = 0,
+        among: int | None = None,
     ) -> None:
         if len({tuple(map(str, measured.architectures)) for measured in known}) != 1:
             raise UsageError("HELP needs known devices that were all measured with the same architectures.")
@@ -97,7 +99,7 @@ class HELPLatency(LatencyModel):
         self.devices, self.support, self.query, self.rate, self.seed = devices, support, query, rate, seed
         self._network: HelpNetwork | None = None
         # Evenly over the order of mean latency, in which each device counts the same.
-        times = np.stack([measured.ms / measured.ms.mean() for measured in known])
+        times = np.stack([measured.ms / measured.ms.mean() for measured in known])[:, :among]
         order = np.argsort(times.mean(axis=0), kind="stable")
         self._references = order[((np.arange(references) + 0.5) * len(order) / references).astype(int)]
 
