@@ -93,3 +93,23 @@ def test_supernets_are_compared_from_the_command_line(table, tmp_path, capfd):
     assert {f.name for f in (tmp_path / "s").iterdir()} >= {"summary.csv", "bias.csv", "rows.jsonl"}
     assert run([*command, "--data", "digits"]) == 0
     assert "best fifth" in capfd.readouterr().out
+
+
+def test_the_name_of_a_table_leads_nowhere_else(table, tmp_path, monkeypatch, capfd):
+    """A name inside a file that somebody sent must not choose where we write."""
+    import pyarrow.parquet as pq
+
+    content = pq.read_table(table)
+    about = json.loads(content.schema.metadata[b"archscout"]) | {"name": "../../../evil"}
+    file = tmp_path / "sent.parquet"
+    pq.write_table(content.replace_schema_metadata({b"archscout": json.dumps(about)}), file)
+    home = tmp_path / "a" / "b" / "c"
+    home.mkdir(parents=True)
+    monkeypatch.chdir(home)
+    command = ["study", "estimators", "--table", str(file), "--with", "params", "--train-sizes", "10", "--repeats", "1"]
+    assert run([*command, "--workers", "1"]) == 0
+    capfd.readouterr()
+    (folder,) = (home / "runs").iterdir()
+    assert folder.name.startswith("study-estimators-")
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "sent.parquet"}
+    assert [path for path in tmp_path.rglob("report.html") if home / "runs" not in path.parents] == []

@@ -56,6 +56,24 @@ def made(folder: Path, report: Any, trials: Any = ()) -> Page:
     return Page(write(folder, trials=trials).read_text(encoding="utf-8"))
 
 
+@pytest.mark.parametrize(
+    ("details", "said"),
+    [
+        ({"trusted": False, "slowed": 1.6}, "not to be trusted: the machine was slowed down 1.6 times by other work"),
+        ({"trusted": False, "slowed": 1.0}, "not to be trusted: repeated measurements did not agree"),
+        ({"trusted": True, "slowed": 1.0}, ""),
+    ],
+)
+def test_a_latency_that_is_not_to_be_trusted_is_said_beside_it(
+    tmp_path: Path, samples: ModuleType, details: dict[str, Any], said: str
+) -> None:
+    report, trials = samples.sample()
+    report["winner"]["cost_details"] = {"latency_ms": details}
+    text = made(tmp_path, report, trials).text
+    assert said in text
+    assert ("not to be trusted" in text) == bool(said)
+
+
 def test_the_page_says_what_was_scored_before_training(tmp_path: Path, samples: ModuleType) -> None:
     report, trials = samples.sample()
     report["notes"]["training_free"] = {
