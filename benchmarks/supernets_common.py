@@ -51,7 +51,7 @@ class Stand:
             values = [each.value for each in create("estimator", name).estimate(architectures, setting)]
             found.append(
                 [
-                    Trial(n, a, a.text, name, None, "completed", v)
+                    Trial(n, a, self.space.canonical(a), name, None, "completed", v)
                     for n, (a, v) in enumerate(zip(architectures, values, strict=True))
                 ]
             )
