@@ -1,6 +1,7 @@
 """Engines: what a job may do to itself, and what it may never do to others."""
 
 import os
+import platform
 import signal
 import sys
 import threading
@@ -425,3 +426,17 @@ def test_a_job_whose_worker_was_killed_is_tried_once_again(two: Engine, tmp_path
         two.submit(count_and_die, str(tmp_path / "count")).result()
     assert (tmp_path / "count").read_text() == "xx"
     all_well(two)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only the GNU C library is asked to keep its heap")
+def test_workers_keep_their_heap_and_leave_the_environment_of_this_process_alone(monkeypatch):
+    from archscout.workers.forked import heap_kept
+
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    with heap_kept():
+        held = os.environ["GLIBC_TUNABLES"]
+    assert "glibc.malloc.trim_threshold=4294967296" in held.split(":")
+    assert "GLIBC_TUNABLES" not in os.environ
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.arena_max=1")
+    with heap_kept():
+        assert os.environ["GLIBC_TUNABLES"] == "glibc.malloc.arena_max=1", "the user's word counts"
