@@ -42,7 +42,8 @@ class PartOp(nn.Module):
         channels = max((m.num_features for m in mixed.modules() if isinstance(m, _BatchNorm)), default=0) // share
         for key, option in mixed.options.items():
             _narrow(option, share, mixed.choice)
-            if isinstance(option, nn.AvgPool2d | nn.MaxPool2d | FastAveragePool):
+            # Where no option has weights (in a part of a space), pools have nothing to outdo, and nobody says how wide.
+            if channels and isinstance(option, nn.AvgPool2d | nn.MaxPool2d | FastAveragePool):
                 mixed.options[key] = nn.Sequential(option, nn.BatchNorm2d(channels, affine=False))
         self.shuffle = nn.ChannelShuffle(share)
 
