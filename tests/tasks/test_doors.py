@@ -114,6 +114,7 @@ def test_splits_and_groups_of_a_list(tmp_path: Path, files: list[str], images: n
     rows = [{"path": f, "label": label(n), "patient": owners[n]} for n, f in enumerate(files)]
     grouped = archscout.task(csv(tmp_path / "groups.csv", rows))
     assert grouped.test is not None
+    assert grouped.drawn == ("test",), "nobody learns from a part of the validation examples: that would part groups"
     place = {image.tobytes(): owners[n] for n, image in enumerate(images)}
     parts = [{place[image.tobytes()] for image in split.x} for split in (grouped.train, grouped.valid, grouped.test)]
     assert sum(map(len, parts)) == COUNT // 2

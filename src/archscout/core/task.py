@@ -52,7 +52,8 @@ class Task(ABC):
     test: Split | None
     class_names: tuple[str, ...] = ()
     drawn: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
-    """Names of the splits that were drawn from the training examples, for the data came without them."""
+    """Names of the splits that were drawn from the training examples, for the data came without them, and may be parted
+    further: not those that were drawn by groups."""
 
     kind: ClassVar[str] = ""
     """The name under which the class is registered: `@register("kind", ...)`; then networks of its tasks load."""

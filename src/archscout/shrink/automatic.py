@@ -136,6 +136,7 @@ def begin(data: Any, options: Mapping[str, Any]) -> tuple[Result | None, Any]:
         return None, task  # limits on other devices, or on what only networks of a search have
     folder = out / name
     if not (folder / SETTING).is_file():
+        watch.say(f"trying '{expected.backbone}', and a network from nothing, on some images.")
         try:
             compared = compare(task, space, expected.backbone, budget.seconds, seed)
         except ArchscoutError as error:

@@ -177,6 +177,9 @@ def assemble(
     for notice in notices:
         warnings.warn(notice, DataNotice, stacklevel=2)
     missing = tuple(key for key in ("valid", "test") if key not in contents.splits)
+    if "train" in groups:
+        # Learned from in part, validation examples would divide groups, and tell what is known already.
+        missing = tuple(key for key in missing if key != "valid")
     task: Task = made.task(
         found, data, encoded="train" in encoded, balance=balance, weighted=bool(weights), name=name, drawn=missing
     )
