@@ -15,13 +15,13 @@ from pathlib import Path
 
 from shrink_common import RESULTS, Lines, add
 
-import archscout
+from archscout.shrink.run import shrink
 
 
 def run(data: Path, seconds: float, seed: int, maximum: dict[str, str]) -> dict[str, object]:
     began = time.process_time()
     with tempfile.TemporaryDirectory() as out:
-        result = archscout.shrink(
+        result = shrink(
             "efficientnet_lite0", data, maximum=maximum, budget=f"{seconds:g}s", seed=seed, out=out,
             clock=time.process_time, progress=Lines(),
         )  # fmt: skip

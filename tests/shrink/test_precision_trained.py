@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from archscout.search.quantised import calibration_split, int8, span, stored
+from archscout.finished.quantised import calibration_split, int8, span, stored
 
 import archscout
 from archscout.core.registry import create

@@ -17,6 +17,7 @@ from torch import nn
 import archscout
 from archscout.core.errors import DataError, UsageError
 from archscout.core.task import Split
+from archscout.report.page import write as write_page
 from archscout.shrink import run as runs
 from archscout.shrink.run import shrink
 from archscout.shrink.transfer import assumed_pace, fine_tune, outlook, plan_transfer, probe
@@ -54,7 +55,9 @@ def network() -> nn.Module:
 def finished(network: nn.Module, tmp_path_factory: pytest.TempPathFactory):
     out = tmp_path_factory.mktemp("runs")
     maximum = {"params": "50%", "macs": "70%"}
-    return archscout.shrink(network, TASK, maximum=maximum, budget="6s", out=out, name="run", clock=ticking())
+    result = shrink(network, TASK, maximum=maximum, budget="6s", out=out, name="run", clock=ticking())
+    write_page(result.folder)
+    return result
 
 
 def test_limits_are_kept_and_the_result_is_a_run(finished, network: nn.Module) -> None:

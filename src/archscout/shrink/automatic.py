@@ -34,7 +34,7 @@ from archscout.search.continuing import STORE
 from archscout.search.result import Result
 from archscout.search.search import resolve_task
 from archscout.shrink.run import SETTING, shrink
-from archscout.shrink.transfer import assumed_pace, expected_error, outlook, plan_transfer, probe
+from archscout.shrink.transfer import expected_error, outlook, pace_of, plan_transfer, probe
 from archscout.spaces.load import automatic_space
 from archscout.spaces.trained import BackboneSpace
 from archscout.store.folder import default_name
@@ -51,8 +51,9 @@ SHARE = 0.05
 SIDE = 64
 """Pixels a side that the backbone gets in its trial."""
 
-GENEROUS = 0.5
-"""What is added to the logit of the accuracy that a search is expected to reach."""
+GENEROUS = 1.0
+"""What is added to the logit of the accuracy that a search is expected to reach: it has better networks than the first
+reference, and who doubts should search."""
 
 FEWEST, MOST = 200, 1500
 """Training images of the trial."""
@@ -183,7 +184,9 @@ def compare(task: Task, space: Space, backbone: str, seconds: float, seed: int) 
     assert isinstance(network, Adapted)
     probed = probe(network, trained_space.backbone.head, part)
     took = time.process_time() - began
-    planned = plan_transfer(task, 0.8 * seconds, assumed_pace())
+    # As fast as this machine is now; the other trial, tracing and measuring take their share as well.
+    pace = pace_of(trained_space.backbone, time.process_time, SIDE)
+    planned = plan_transfer(task, 0.8 * seconds - 2 * took, pace)
     transferred = 1 - (1 - probed) * min(1.0, planned.error / expected_error(task, SIDE))
 
     reference = next(iter(space.references().values()), None) or space.sample(stream(seed, "comparison"))

@@ -186,13 +186,13 @@ def _plans(task: Task, seconds: float, pace: Pace) -> list[TransferPlan]:
 
 
 def expected_error(task: Task, size: int, frozen: float = 0.0, passes: float = 0.0, copies: float = math.inf) -> float:
-    """Expected error, as a share of that of a fitted head at 96 pixels: a rule of thumb, fitted by hand to three runs on CIFAR-10.
+    """Expected error, as a share of that of a fitted head at 96 pixels: a rule of thumb, fitted by hand to few runs.
 
     Larger images tell more, beyond three times their own size less so; the longer the training and the more of the
     network is trained, the less of the head's error is left; and copies that are seen over and over teach less.
     """
     own = 3 * max(task.input_shape[1:])
-    head = (96 / min(size, own)) ** 0.8 * (own / max(size, own)) ** 0.5
+    head = (96 / min(size, own)) ** 1.4 * (own / max(size, own)) ** 0.5
     fresh = min(passes, 4 * copies)
     if math.isfinite(copies):
         fresh += 0.3 * (passes - fresh)
