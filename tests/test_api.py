@@ -215,8 +215,8 @@ INNER = {
     "shrink": "archscout.shrink.run",
     "simulate": "archscout.search.simulated",
 }
-OF_TESTS = {"clock", "shared"}
-"""Options of `shrink` that are for tests and for `shrink_front`."""
+OF_TESTS = {"clock", "shared", "spent"}
+"""Options of `shrink` that are for tests, for `shrink_front`, and for searches that begin with it."""
 
 
 def defaults(function: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from archscout.finished.quantised import calibration_split, int8, span, stored
 
 import archscout
 from archscout.core.registry import create
@@ -10,6 +9,7 @@ from archscout.core.task import Task
 from archscout.deploy.program import Program, read
 from archscout.deploy.quantise import Quantisation, quantise
 from archscout.deploy.quantised_onnx import FORMS
+from archscout.finished.quantised import calibration_split, int8, span, stored
 from archscout.networks.pick import build
 from archscout.shrink.precision import layer_bytes, mixed, weighted
 from archscout.training.recipe import Recipe

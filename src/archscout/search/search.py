@@ -41,7 +41,7 @@ from archscout.search.continuing import (
 from archscout.search.finish import Ending, deliver, train_alone
 from archscout.search.result import Result
 from archscout.search.run import CALIBRATION, SearchRun
-from archscout.spaces.load import AUTO, automatic_space
+from archscout.spaces.load import AUTO, SCRATCH, automatic_space
 from archscout.spaces.load import load as load_space
 from archscout.store import database
 from archscout.store.clock import Clock
@@ -96,7 +96,7 @@ def search(
     costs, constraints, keys = _limits(maximum, objectives)
     judge = resolve_estimator(estimator)
     task = resolve_task(data, watch)
-    the_space = automatic_space(task) if isinstance(space, str) and space == AUTO else load_space(space)
+    the_space = automatic_space(task) if isinstance(space, str) and space in (AUTO, SCRATCH) else load_space(space)
     the_space.check_task(task)
     try_task(the_space, task, seed)
     for cost in costs:

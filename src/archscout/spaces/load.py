@@ -9,8 +9,8 @@ from archscout.core.registry import create
 from archscout.core.space import Space
 from archscout.core.task import Task
 
-AUTO = "auto"
-"""The name of the space that is chosen for the data."""
+AUTO, SCRATCH = "auto", "scratch"
+"""Names of what suits the data: with networks that were trained elsewhere among it, or from random weights alone."""
 
 AUTOMATIC = ("classic", "series", "nasbench201", "nasbench_nlp", "nasbench_graph")
 

@@ -56,10 +56,10 @@ def colour_jitter(x: Tensor, strength: float, *generators: Generator) -> Tensor:
     draws = _draw(lambda k, g: 2 * torch.rand(3, k, generator=g, device=x.device) - 1, n, generators)
     contrast, brightness, saturation = (strength * draws).view(3, n, 1, 1, 1).unbind()
     mean = x.mean((1, 2, 3), keepdim=True)
-    x = (x - mean) * (1 + contrast) + (mean + brightness)
+    x = (x - mean).mul_(1 + contrast).add_(mean + brightness)
     if x.shape[1] > 1:
         grey = x.mean(1, keepdim=True)
-        x = grey + (x - grey) * (1 + saturation)
+        x.sub_(grey).mul_(1 + saturation).add_(grey)
     return x
 
 

@@ -13,8 +13,9 @@ from archscout.core.metric import Meter
 from archscout.core.task import Task
 from archscout.networks.outputs import joined, named
 
-GATHERED = 2**16
-"""Outputs that are worth a call of a meter."""
+GATHERED, BATCHES = 2**16, 16
+"""Outputs, and batches, that are worth a call of a meter. More batches would divide the heap: what little is kept of
+each comes to lie where the inputs of the next would have fitted."""
 
 
 def meter_of(task: Task) -> Meter:
@@ -41,7 +42,7 @@ class Whole:
 class Gathered:
     """Hands batches on to a meter by the handful: a small network notices each operator that a single one takes.
 
-    No more is kept than `GATHERED` numbers and one batch, whatever the length of the split.
+    No more is kept than `GATHERED` numbers, or `BATCHES` batches, whatever the length of the split.
     """
 
     def __init__(self, meter: Meter) -> None:
@@ -52,7 +53,7 @@ class Gathered:
     def update(self, outputs: Any, targets: Any) -> None:
         self._batches.append((outputs, targets))
         self._numbers += sum(tensor.numel() for tensor in named(outputs).values())
-        if self._numbers >= GATHERED:
+        if self._numbers >= GATHERED or len(self._batches) >= BATCHES:
             self._hand_on()
 
     def value(self) -> float:

@@ -124,7 +124,12 @@ def _saliency(setting: Setting, parameters: Saliency) -> dict[tuple[str, Option]
     try:
         with torch.enable_grad(), nullcontext() if parameters.norm else normalised_by(network, unchanged):
             if positive:
-                total = outputs(torch.ones((1, *setting.task.input_shape))).sum()
+                try:
+                    total = outputs(torch.ones((1, *setting.task.input_shape))).sum()
+                except ValueError as error:  # of a normalisation of vectors, which one example has no statistics for
+                    raise UndefinedScore(
+                        "one example cannot be normalised by itself (norm=false leaves it out)"
+                    ) from error
             else:
                 x, y = draw(replace(setting, device="cpu"), BATCH)
                 total = setting.task.loss(outputs(x), y)
