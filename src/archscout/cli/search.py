@@ -34,8 +34,8 @@ def search(
         typer.Option(
             "--space",
             metavar="NAME",
-            help="A search space ('archscout list spaces'). Default: scratch, the one that trains best in little time on "
-            "such data; auto tries a trained backbone beside it (archscout[pretrained]).",
+            help="A search space ('archscout list spaces'). Default: scratch, the one that trains best in little time "
+            "on such data; auto tries a trained backbone beside it (archscout[pretrained]).",
             show_default=False,
         ),
     ] = None,
