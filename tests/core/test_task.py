@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from archscout.core.errors import DataError
+from archscout.core.errors import DataError, UsageError
 from archscout.core.metric import ACCURACY, Metric
 from archscout.core.task import Split, Task
 
@@ -46,7 +46,7 @@ def test_a_metric_by_its_plain_name_becomes_one() -> None:
 
 def test_a_task_without_a_metric_says_what_is_missing() -> None:
     assert plain().meter() is None
-    with pytest.raises(NotImplementedError, match="Plain has neither a meter nor a measure"):
+    with pytest.raises(UsageError, match="neither a meter nor a measure: write one of them"):
         plain().measure(torch.zeros(3, 1), torch.zeros(3))
 
 

@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from archscout.core.errors import DataNotice
 from archscout.core.registry import create
 from archscout.core.seeds import stream
+from archscout.deploy import form as deployed_form
 from archscout.deploy.form import Centred, form
 from archscout.networks.choices import BatchNorm2d, Conv2d, Kernel, Linear, OneOf, Width
 from archscout.networks.outputs import named
@@ -208,3 +210,16 @@ def test_a_network_that_does_not_run_on_zeros_comes_back_as_it_is() -> None:
             return x
 
     assert type(form(Odd(), (3,))) is Odd
+
+
+def test_what_cannot_be_folded_though_it_runs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
+
+    def broken(*_: object) -> bool:
+        raise KeyError("weight")
+
+    monkeypatch.setattr(deployed_form, "_fold", broken)
+    with pytest.warns(DataNotice, match=r"deployed as it is, for folding it failed \(KeyError: 'weight'\)"):
+        same = form(network, (3, 8, 8))
+    x = torch.randn(2, 3, 8, 8)
+    assert torch.equal(same(x), network(x))

@@ -17,7 +17,7 @@ from archscout.networks import choices
 from archscout.search import feasibility
 from archscout.search.budget import Budget
 from archscout.search.result import Result
-from archscout.search.search import search, train
+from archscout.search.search import search, train, try_task
 from archscout.store.store import Store
 from archscout.testing import tiny_task
 
@@ -351,3 +351,14 @@ def test_a_latency_that_is_not_to_be_trusted_is_said(found):
     assert "latency_ms is not to be trusted: the machine was slowed down 1.6 times" in summary
     details["latency_ms"] = {"trusted": True, "slowed": 1.0}
     assert "not to be trusted" not in Result(found.folder, {**found.metrics, "cost_details": details}).summary()
+
+
+def test_a_space_of_ours_that_cannot_be_built_is_said_before_anything_is_spent(task, monkeypatch):
+    space = create("space", SPACE)
+
+    def broken(*_):
+        raise RuntimeError("no such layer")
+
+    monkeypatch.setattr(type(space), "network", broken)
+    with pytest.raises(RuntimeError, match="no such layer"):
+        try_task(space, task, seed=0)

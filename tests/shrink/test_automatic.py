@@ -4,15 +4,20 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from torch import nn
 
 import archscout
+from archscout.backbones.base import Backbone
 from archscout.core.errors import UsageError
+from archscout.core.registry import create
 from archscout.search.continuing import STORE
 from archscout.shrink import automatic
 from archscout.shrink.automatic import Comparison, begin, natural
 from archscout.shrink.run import SETTING
-from archscout.shrink.transfer import Outlook
+from archscout.shrink.transfer import Outlook, Pace, pace_of
 from archscout.testing.tasks import tiny_task
 
 PHOTOGRAPHS = tiny_task((3, 24, 24), classes=4, examples=60)
@@ -99,3 +104,47 @@ def test_what_each_is_expected_to_reach(monkeypatch: pytest.MonkeyPatch) -> None
     assert automatic._raised(0.55, 0.0, 10) == pytest.approx(0.55)
     assert 0.55 < automatic._raised(0.55, 1.0, 10) < 1
     assert automatic._raised(0.0, 0.0, 2) > 0.5, "no worse than chance"
+
+
+class Coloured(Backbone):
+    """Its features are colours: enough for images whose class is one."""
+
+    name = "coloured"
+    package = "a_package_that_nobody_has"
+    head, mean, std = "2", (127.0,) * 3, (128.0,) * 3
+
+    def structure(self) -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(3, 16, 1), nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+                             nn.Linear(16, 5))  # fmt: skip
+
+    def network(self) -> nn.Module:
+        return self.structure().eval()
+
+    def parts(self, network: nn.Module) -> list[nn.Module]:
+        return list(network)
+
+
+def test_both_are_tried_on_the_data_at_the_pace_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    y = np.arange(240) % 3
+    x = rng.integers(0, 100, (240, 24, 24, 3)).astype(np.uint8)
+    x[np.arange(240), :, :, y] += 60
+    task = archscout.task((x, y))
+    monkeypatch.setattr(automatic, "create", lambda *_: Coloured())
+    monkeypatch.setattr(automatic, "SIDE", 32)
+    space = create("space", "classic")
+    told = automatic.compare(task, space, "coloured", 60.0, 0)
+    assert told.probed > 0.9, "a head on colours tells colours"
+    assert told.probed <= told.transferred <= 1 and told.trained <= told.searched <= 1
+    assert told.epochs >= 1 and told.seconds > 0
+
+    def slow(*arguments: Any) -> Pace:
+        pace = pace_of(*arguments)
+        return Pace(pace.size, pace.forward, tuple(1e5 * each for each in pace.training), pace.features, pace.mode)
+
+    monkeypatch.setattr(automatic, "pace_of", slow)
+    monkeypatch.setattr(automatic, "probe", lambda *_: 0.5)
+    slowly = automatic.compare(task, space, "coloured", 60.0, 0).transferred
+    monkeypatch.setattr(automatic, "pace_of", pace_of)
+    assert slowly < automatic.compare(task, space, "coloured", 60.0, 0).transferred, "few passes promise less"

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from archscout.core.digest import digest
-from archscout.core.errors import DataError
+from archscout.core.errors import DataError, UsageError
 from archscout.core.metric import ACCURACY, Meter, Metric
 from archscout.core.panel import Panel
 
@@ -147,7 +147,7 @@ class Task(ABC):
         """The metric over a whole split (accuracies are fractions), as it is: see `merit`."""
         meter = self.meter()
         if meter is None:
-            raise NotImplementedError(f"{type(self).__name__} has neither a meter nor a measure: write one of them.")
+            raise UsageError(f"tasks of kind '{self.kind}' have neither a meter nor a measure: write one of them.")
         meter.update(outputs, targets)
         return meter.value()
 

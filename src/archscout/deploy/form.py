@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from archscout.core.errors import DataNotice
 from archscout.tasks.images import Deployed
 
 TOLERANCE = 1e-5
@@ -60,8 +62,22 @@ def form(network: nn.Module, input_shape: Sequence[int], *, checked: bool = True
                     break
                 changed = True
             return folded if changed and (not checked or _same(plain, folded, input_shape)) else plain
-        except Exception:  # whatever a module of the user's own raises for zeros
+        except Exception as error:
+            if _runs_on_zeros(plain, input_shape):
+                reason = f"{type(error).__name__}: {error}"[:200]
+                warnings.warn(
+                    f"a network is deployed as it is, for folding it failed ({reason}).", DataNotice, stacklevel=2
+                )
             return plain
+
+
+def _runs_on_zeros(network: nn.Module, input_shape: Sequence[int]) -> bool:
+    parameter = next(iter(network.parameters()), None)
+    try:
+        network(torch.zeros((1, *input_shape), device="cpu" if parameter is None else parameter.device))
+    except Exception:  # whatever a module of the user's own raises for zeros
+        return False
+    return True
 
 
 class Centred(nn.Module):

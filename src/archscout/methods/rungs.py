@@ -8,6 +8,7 @@ lengths are never compared: the strategy that proposes learns from the highest r
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import partial
 
@@ -51,9 +52,9 @@ class Rungs(Method):
         climb.note()
         return climb.ranking()
 
+    @abstractmethod
     def climb(self, climb: Climb) -> None:
         """Spend the budget."""
-        raise NotImplementedError
 
 
 class Climb:

@@ -48,7 +48,7 @@ from archscout.store.clock import Clock
 from archscout.store.folder import default_name, run_folder
 from archscout.store.lease import run_lease
 from archscout.store.store import Store, run_lock
-from archscout.training.rehearsal import rehearse
+from archscout.training.rehearsal import is_foreign, rehearse
 from archscout.workers.device import check_device
 from archscout.workers.engines import engine as make_engine
 
@@ -235,8 +235,10 @@ def try_task(space: Space, task: Task, seed: int) -> None:
 
     try:
         network = build(space, space.sample(seeds.stream(seed, "attempt")), task)
-    except Exception:  # modules of one's own are rehearsed, architecture by architecture
-        return
+    except Exception:
+        if not is_foreign(space):
+            raise
+        return  # networks from outside are rehearsed, architecture by architecture, and what they raise is told there
     attempt(task, network, space.name)
 
 

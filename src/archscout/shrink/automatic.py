@@ -223,8 +223,8 @@ def _part(task: Task, seconds: float, seed: int) -> Task:
 
 
 def _raised(accuracy: float, by: float, classes: int) -> float:
-    """An accuracy whose logit, above chance, is so much higher."""
+    """An accuracy whose logit, above chance, is so much higher; never less than the accuracy."""
     chance = 1 / classes
     share = min(max((accuracy - chance) / (1 - chance), 0.02), 0.98)
     logit = math.log(share / (1 - share)) + by
-    return chance + (1 - chance) * float(torch.sigmoid(torch.tensor(logit)))
+    return max(accuracy, chance + (1 - chance) * float(torch.sigmoid(torch.tensor(logit))))

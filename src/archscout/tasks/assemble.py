@@ -124,7 +124,10 @@ def assemble(
         checks.count(count, key)
     contents = contents if isinstance(contents, Contents) else Contents(contents)
     made = _medium(contents, source, medium, options)
-    parts = {key: _checked(part, made, contents.rate) for key, part in contents.splits.items()}
+    parts = {
+        key: replace(part, x=made.taken(part.x, part.images, contents.rate)) if isinstance(part.x, np.ndarray) else part
+        for key, part in contents.splits.items()
+    }
     arrays = {key: part.x for key, part in parts.items() if isinstance(part.x, np.ndarray)}
     if "train" in arrays:
         made.alike_given(arrays)
@@ -206,17 +209,6 @@ def _look(x: Any) -> str:
     if x.ndim == 2 and x.shape[1] >= SHORTEST:
         return "series"
     return "series" if x.ndim == 3 and x.shape[1] <= FEW_CHANNELS and x.shape[2] >= LONG * x.shape[1] else "images"
-
-
-def _checked(part: Raw, medium: Medium, rate: int | None) -> Raw:
-    """A split whose array is checked; an array of waveforms becomes recordings, one of series these one by one."""
-    if not isinstance(part.x, np.ndarray):
-        return part
-    if isinstance(medium, Audio):
-        return replace(part, x=medium.clips(part.x, part.images, rate))
-    if isinstance(medium, Series):
-        return replace(part, x=medium.rows(part.x, part.images))
-    return replace(part, x=medium.checked(part.x, part.images))
 
 
 def _limited(y: np.ndarray, count: int, source: str, classes: int) -> np.ndarray:

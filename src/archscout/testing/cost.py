@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import re
+from abc import ABC, abstractmethod
 
 import cloudpickle
 import hypothesis.strategies as st
@@ -23,7 +24,7 @@ from archscout.testing.check import for_all
 from archscout.testing.tasks import tiny_task
 
 
-class CostConformance:
+class CostConformance(ABC):
     """The contract of a `Cost`. Inherit it and give the cost.
 
     >>> class TestMine(CostConformance):                  # doctest: +SKIP
@@ -36,9 +37,9 @@ class CostConformance:
     factor = 3.0
     """How many times larger one measurement may be than another of the same network, where the cost is not exact."""
 
+    @abstractmethod
     def cost(self) -> Cost:
         """A new cost, equal each time."""
-        raise NotImplementedError("return the cost under test")
 
     def space(self) -> Space:
         """What the architectures are drawn from."""

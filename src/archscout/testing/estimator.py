@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import cloudpickle
@@ -24,7 +25,7 @@ from archscout.testing.tasks import tiny_task
 KNOWN_NEEDS = frozenset({"inputs", "targets", "gradients", "training", "history"})
 
 
-class EstimatorConformance:
+class EstimatorConformance(ABC):
     """The contract of an `Estimator`. Inherit it and give the estimator.
 
     >>> class TestMine(EstimatorConformance):             # doctest: +SKIP
@@ -43,9 +44,9 @@ class EstimatorConformance:
     tolerance = 1e-6
     """How far, relatively, an estimate may move when others are asked for along with it."""
 
+    @abstractmethod
     def estimator(self) -> Estimator:
         """A new estimator, equal each time."""
-        raise NotImplementedError("return the estimator under test")
 
     def space(self) -> Space:
         """What the architectures are drawn from."""

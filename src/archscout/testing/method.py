@@ -7,6 +7,7 @@ import math
 import random
 import time
 import zlib
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -41,7 +42,7 @@ from archscout.testing.tasks import tiny_task
 from archscout.workers.engine import Engine, InlineEngine
 
 
-class MethodConformance:
+class MethodConformance(ABC):
     """The contract of a `Method`. Inherit it and give the method, with small settings.
 
     What it has trained is answered by a made-up estimator, in no time; all else (scores, shared weights) is real.
@@ -65,9 +66,9 @@ class MethodConformance:
     draws = True
     """Whether another seed is to give another search."""
 
+    @abstractmethod
     def method(self) -> Method:
         """A new method, equal each time."""
-        raise NotImplementedError("return the method under test")
 
     def space(self) -> Space:
         """What is searched."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from typing import Any
 
@@ -42,7 +43,7 @@ def sampled(space: Space) -> st.SearchStrategy[Architecture]:
     return st.integers(0, 2**32).map(lambda seed: space.sample(stream(seed, "sampled")))
 
 
-class SpaceConformance:
+class SpaceConformance(ABC):
     """The contract of a `Space`. Inherit it and give the space.
 
     >>> class TestMine(SpaceConformance):                 # doctest: +SKIP
@@ -65,9 +66,9 @@ class SpaceConformance:
     tolerance = 1e-5
     """How far an extracted network's outputs may be from the supernet's."""
 
+    @abstractmethod
     def space(self) -> Space:
         """The space under test."""
-        raise NotImplementedError("return the space under test")
 
     def task(self) -> Task:
         """A task that its networks are built for."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from abc import ABC, abstractmethod
 
 import hypothesis.strategies as st
 import numpy as np
@@ -19,7 +20,7 @@ from archscout.testing.check import for_all
 STATUSES: tuple[Status, ...] = ("completed", "completed", "completed", "failed", "rejected")
 
 
-class StrategyConformance:
+class StrategyConformance(ABC):
     """The contract of a `Strategy`. Inherit it and give the strategy.
 
     >>> class TestMine(StrategyConformance):              # doctest: +SKIP
@@ -29,9 +30,9 @@ class StrategyConformance:
     examples = 25
     """Histories that each test makes up."""
 
+    @abstractmethod
     def strategy(self) -> Strategy:
         """A new strategy, as a search would make it."""
-        raise NotImplementedError("return a new strategy")
 
     def space(self) -> Space:
         """A space to propose from; this one has conditional choices."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from archscout.tables.check import check
 from archscout.tables.table import HIGHER, Table, write
 
 
-class TableConformance:
+class TableConformance(ABC):
     """The contract of a `Table`. Inherit it and give the table, opened.
 
     >>> class TestMine(TableConformance):                 # doctest: +SKIP
@@ -30,9 +31,9 @@ class TableConformance:
     trainings = 10
     """Of the search that is answered from it."""
 
+    @abstractmethod
     def table(self) -> Table:
         """The table, opened anew."""
-        raise NotImplementedError("return the table under test")
 
     def _rows(self, table: Table) -> list[int]:
         return sorted({round(place) for place in np.linspace(0, len(table) - 1, self.count)})

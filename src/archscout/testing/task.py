@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 import cloudpickle
@@ -23,7 +24,7 @@ from archscout.tasks.meters import meter_of
 from archscout.training.trainer import Recipe, answers, train
 
 
-class TaskConformance:
+class TaskConformance(ABC):
     """The contract of a `Task`. Inherit it and give the task, with a few dozen examples in each split.
 
     >>> class TestMine(TaskConformance):                  # doctest: +SKIP
@@ -36,9 +37,9 @@ class TaskConformance:
     learns = True
     """Whether a few epochs make the loss smaller."""
 
+    @abstractmethod
     def task(self) -> Task:
         """A new task, equal each time."""
-        raise NotImplementedError("return the task under test")
 
     def space(self) -> Space:
         """Whose networks are tried."""

@@ -7,6 +7,7 @@ shares it: `Teacher` answers once a step, however many terms ask.
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ class Step:
     outputs: Tensor
 
 
-class Term:
+class Term(ABC):
     """A number that is added to the loss, `weight` times. What it does not need of this, it leaves as it is."""
 
     weight: float = 1.0
@@ -40,11 +41,11 @@ class Term:
         """For the length of a training of `network`; `x` has two inputs, laid out and placed as batches will be."""
         yield
 
+    @abstractmethod
     def __call__(self, step: Step) -> Tensor:
         """The loss of a batch: a mean over its examples."""
-        raise NotImplementedError
 
-    def after_step(self) -> None:
+    def after_step(self) -> None:  # noqa: B027 - few terms care
         """Called when the weights have moved."""
 
     def modules(self) -> list[nn.Module]:

@@ -56,7 +56,7 @@ def rehearse(
     Raises:
         UsageError: something that the search cannot do without.
     """
-    if not _is_foreign(space):
+    if not is_foreign(space):
         return []
     architecture = space.sample(seeds.stream(seed, "rehearsal"))
     sentences = space.caveats(task)
@@ -82,7 +82,8 @@ def rehearse(
     return sentences + _extras(network, space, architecture, task)
 
 
-def _is_foreign(space: Space) -> bool:
+def is_foreign(space: Space) -> bool:
+    """Whether a space comes from outside, so that nobody here knows what its networks do."""
     return space.own_module or not type(space).__module__.startswith("archscout.")
 
 

@@ -44,10 +44,7 @@ class Audio(Medium):
         self.listening = listening(options)
         self.rate = self.listening.rate
 
-    def checked(self, x: np.ndarray, called: str) -> np.ndarray:
-        raise NotImplementedError("arrays of samples become recordings (clips)")
-
-    def clips(self, x: np.ndarray, called: str, rate: int | None) -> list[Clip]:
+    def taken(self, x: np.ndarray, called: str, rate: int | None) -> list[Clip]:
         """The recordings of an array (N x samples, or N x channels x samples), at the rate that is known or asked for.
 
         Raises `DataError` for other arrays, and where no rate is known.
@@ -59,9 +56,6 @@ class Audio(Medium):
             raise DataError(f"{called} is {x.dtype} of shape {x.shape}: recordings are N x samples, one or more each.")
         return [Clip(f"row {row} of {called}", sound if sound.ndim == 1 else sound.T, rate)
                 for row, sound in enumerate(x)]  # fmt: skip
-
-    def fitted(self, x: np.ndarray) -> np.ndarray:
-        return x
 
     def decoded(
         self,

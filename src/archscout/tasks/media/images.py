@@ -44,7 +44,7 @@ class Images(Medium):
             )
         return super().kind(targets)
 
-    def checked(self, x: np.ndarray, called: str) -> np.ndarray:
+    def taken(self, x: np.ndarray, called: str, rate: int | None) -> np.ndarray:
         return checks.images(x, called)
 
     def fitted(self, x: np.ndarray) -> np.ndarray:

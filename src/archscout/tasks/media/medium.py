@@ -55,16 +55,19 @@ class Medium(ABC):
         return self.KINDS[targets]
 
     @abstractmethod
-    def checked(self, x: np.ndarray, called: str) -> np.ndarray:
-        """Examples of an array as they are kept. Raises `DataError` for arrays that hold none."""
+    def taken(self, x: np.ndarray, called: str, rate: int | None) -> np.ndarray | Sequence[Any]:
+        """The examples of an array: as they are kept, or one by one for `decoded`.
+
+        `rate` is how many samples a second it has, where that is known. Raises `DataError` for arrays that hold none.
+        """
 
     def alike_given(self, x: Mapping[str, np.ndarray]) -> None:
         """Raises `DataError` where the arrays of splits, as they were given, differ."""
         self.alike(x)
 
-    @abstractmethod
     def fitted(self, x: np.ndarray) -> np.ndarray:
-        """Checked examples at the size that is wanted."""
+        """Examples that were kept as they are, at the size that is wanted."""
+        return x
 
     @abstractmethod
     def decoded(

@@ -32,10 +32,7 @@ class Series(Medium):
         "regression": "series regression",
     }
 
-    def checked(self, x: np.ndarray, called: str) -> np.ndarray:
-        raise NotImplementedError("arrays become series one by one (rows)")
-
-    def rows(self, x: np.ndarray, called: str) -> list[Given]:
+    def taken(self, x: np.ndarray, called: str, rate: int | None) -> list[Given]:
         """The series of an array: N x length, or N x channels x length. Raises `DataError` for others."""
         if x.ndim not in (2, 3) or x.dtype.kind not in "buif":
             raise DataError(f"{called} is {x.dtype} of shape {x.shape}: series are N x channels x length numbers.")
@@ -43,9 +40,6 @@ class Series(Medium):
             raise DataError(f"{called} has shape {x.shape}: an empty data set cannot be learned from.")
         return [Given(f"row {row} of {called}", series[None] if series.ndim == 1 else series)
                 for row, series in enumerate(x)]  # fmt: skip
-
-    def fitted(self, x: np.ndarray) -> np.ndarray:
-        return x
 
     def decoded(
         self,
