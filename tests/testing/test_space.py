@@ -229,5 +229,5 @@ def test_hypothesis_draws_every_architecture():
 
 
 def test_the_suite_must_be_given_a_space():
-    with pytest.raises(TypeError, match="abstract method '?space"):
+    with pytest.raises(TypeError, match=r"abstract method '?space"):
         SpaceConformance().test_extremes_are_architectures()
