@@ -268,7 +268,7 @@ def shrink_front(
 ) -> list[Result]:
     """One network for each limit of latency (`["5ms", "10ms"]`), from one transfer, with the options of `shrink`."""
     _refuse(options, shrink)
-    from archscout.shrink.run import shrink_front as run_front
+    from archscout.shrink.front import shrink_front as run_front
 
     return [_with_page(result) for result in run_front(network, data, limits, **options)]
 

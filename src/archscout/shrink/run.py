@@ -25,7 +25,6 @@ from archscout.core.cost import Constraint, Cost, Measurement
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import Setting
 from archscout.core.files import write_json
-from archscout.core.panel import Bars, Panel, Table, Text
 from archscout.core.progress import Progress, Silent
 from archscout.core.registry import create, names
 from archscout.core.task import Split, Task
@@ -43,6 +42,7 @@ from archscout.search.search import resolve_task
 from archscout.shrink import rating
 from archscout.shrink.engine import plan
 from archscout.shrink.kept import KeptFeatures, Rest, kept_features
+from archscout.shrink.panels import cuts, panels
 from archscout.shrink.transfer import (
     SIZES,
     Clock,
@@ -159,50 +159,6 @@ def shrink(
         reserve = min(_RESERVE_SHARE * budget.seconds, _RESERVE_MOST)
         work = _Work(folder, task, seed, device, watch, clock, began + budget.seconds - reserve, began, shared)
         return work.run(source, costs, maximum or {}, labels, name, str(budget), budget.seconds - reserve)
-
-
-def shrink_front(
-    network: nn.Module | str | Any,
-    data: Task | Path | str,
-    limits: Sequence[str],
-    *,
-    maximum: Mapping[str, str | float] | None = None,
-    budget: str | Budget = "10m",
-    name: str | None = None,
-    out: str | Path = "runs",
-    **options: Any,
-) -> list[Result]:
-    """One network for each limit of latency, from one transfer: runs `NAME-LIMIT`, in equal shares of the budget.
-
-    `NAME/front.json` has what each came to. For the rest see `shrink`. Raises `UsageError` for limits that are none.
-    """
-    wanted = [limit.strip() for limit in limits if limit.strip()]
-    if not wanted or len(set(wanted)) < len(wanted):
-        raise UsageError(f"'{','.join(limits)}' are no limits of latency: write, say, 5ms,10ms,20ms.")
-    for limit in wanted:
-        _limit(create("cost", "latency"), "latency", limit, 1.0)
-    task = resolve_task(data)
-    whole = Budget.parse(budget) if isinstance(budget, str) else budget
-    source = network if isinstance(network, str) else type(network).__name__
-    name = name or re.sub(r"[^A-Za-z0-9._=-]+", "-", f"shrink-{source}-{task.name}-seed{options.get('seed', 0)}").strip(
-        "-"
-    )
-    folder = run_folder(Path(out), name)
-    results = []
-    for limit in wanted:
-        each = name + "-" + limit.replace("%", "percent")
-        limited, share = {**(maximum or {}), "latency": limit}, Budget(whole.seconds / len(wanted))
-        results.append(
-            shrink(network, task, maximum=limited, budget=share, name=each, out=out, shared=folder, **options)
-        )
-    metric = str(task.metric)
-    rows = [
-        {"limit": limit, "run": str(result.metrics["run"]), f"valid_{metric}": result.metrics[f"valid_{metric}"],
-         f"test_{metric}": result.metrics[f"test_{metric}"], "costs": result.metrics["costs"]}
-        for limit, result in zip(wanted, results, strict=True)
-    ]  # fmt: skip
-    write_json(folder / "front.json", rows)
-    return results
 
 
 def _learned(task: Task, seed: int) -> Task:
@@ -369,7 +325,7 @@ class _Work:
         for cost in costs.values():
             cost.check(setting)
         original = {text: self._measure(cost, network, space.widest, setting) for text, cost in costs.items()}
-        limits = {text: _limit(costs[text], text, str(maximum[text]), original[text].value) for text in costs}
+        limits = {text: limit_of(costs[text], text, str(maximum[text]), original[text].value) for text in costs}
         broken = [text for text, limit in limits.items() if original[text].at_most > limit]
 
         share = _TRANSFER_SHARE if broken or self.shared is not None else 1.0
@@ -443,7 +399,7 @@ class _Work:
                 setting = Setting(space, self.task.sealed(), seed=self.seed, device=self.device)
                 cost.check(setting)
                 took = self._measure(cost, space.adapted(self.task), space.widest, setting, QUICK).at_most
-                limit = _limit(cost, text, str(maximum[text]), took)
+                limit = limit_of(cost, text, str(maximum[text]), took)
                 fitting = [size for size in sizes if took * (size / plan.size) ** 2 <= 0.9 * limit]
                 if took > limit:
                     smaller = [size for size in fitting if size >= least] or [size for size in sizes if size >= least][
@@ -668,60 +624,26 @@ class _Work:
             curve=tuple(dict(row) for row in curve), seed=self.seed,
         )  # fmt: skip
         constraints = [Constraint(text, costs[text].key, limit) for text, limit in limits.items()]
+        shown = panels(space, architecture, whole, by_key, self.steps, self.task.metric)
         extra = {
             "run": name, "method": "shrink", "estimator": "trained", "objectives": [str(self.task.metric)],
             "constraints": [{"name": c.cost, "key": c.key, "limit": c.limit} for c in constraints],
             "budget": budget, "epochs": len(curve), "conditions": conditions(1, self.device), "finalists": [],
             "pareto": [], "trials": 1, "failed_trials": 0, "scored": int(cutting.get("rated", 0)), "failures": [],
             "rejected": 0, "feasibility": None, "seconds": self.seconds,
-            "notes": {"panels": [panel.as_json() for panel in self._panels(space, architecture, whole, by_key)]},
+            "notes": {"panels": [panel.as_json() for panel in shown]},
             "original": {
                 "network": source.name,
                 "costs": {key: measurement.value for key, measurement in whole.items()},
                 "steps": self.steps,
                 "whole": space.channels.whole,
-                "cuts": _cuts(space, architecture),
+                "cuts": cuts(space, architecture),
                 "harm": cutting.get("harm"),
             },
         }  # fmt: skip
         result = package(self.folder, space, self.task, trial, network.eval(), by_key, self.seed, extra, None)
         shutil.rmtree(self.files, ignore_errors=True)
         return result
-
-    def _panels(
-        self,
-        space: TrainedSpace,
-        architecture: Architecture,
-        original: Mapping[str, Measurement],
-        result: Mapping[str, Measurement],
-    ) -> list[Panel]:
-        """For the report: original and result side by side, accuracy after each step, what was cut, what stayed."""
-        costs: list[tuple[str, float, float, str]] = [
-            (key, original[key].value, result[key].value, f"{result[key].value / original[key].value:.0%}")
-            for key in result
-            if key in original and original[key].value
-        ]
-        shown: list[Panel] = [Table("Original and result", ("cost", "original", "result", "left"), costs)]
-        metric = f"valid_{self.task.metric}"
-        labels, values = [step["step"] for step in self.steps], [float(step[metric]) for step in self.steps]
-        shown.append(Bars("After each step", f"{self.task.metric} on validation", labels, values))
-        cuts = _cuts(space, architecture)
-        if cuts:
-            rows = [(cut["choice"], str(cut["before"]), str(cut["after"])) for cut in cuts]
-            shown.append(Table("What was taken away", ("choice", "original", "result"), rows))
-        if space.channels.whole:
-            reasons = [f"{layer}: {reason}." for layer, reason in space.channels.whole.items()]
-            shown.append(Text("Layers whose outputs stay whole", reasons))
-        return shown
-
-
-def _cuts(space: TrainedSpace, architecture: Architecture) -> list[dict[str, Any]]:
-    """What an architecture takes away, choice by choice."""
-    return [
-        {"choice": choice.name, "before": choice.options[0], "after": architecture[choice.name]}
-        for choice in space.choices
-        if architecture[choice.name] != choice.options[0]
-    ]
 
 
 def _kept(measured: Mapping[str, Measurement], limits: Mapping[str, float]) -> bool:
@@ -734,7 +656,7 @@ def _outputs_differ(network: nn.Module, space: TrainedSpace) -> bool:
     return ours != {name: tensor.shape for name, tensor in space.module.state_dict().items()}
 
 
-def _limit(cost: Cost, text: str, limit: str, original: float) -> float:
+def limit_of(cost: Cost, text: str, limit: str, original: float) -> float:
     """A limit in the cost's unit: absolute, or a share of what the original costs."""
     if match := re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*%\s*", limit):
         share = float(match[1]) / 100

@@ -1,0 +1,64 @@
+"""One trained network made to keep each of several limits, from one transfer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from archscout.core.errors import UsageError
+from archscout.core.files import write_json
+from archscout.core.registry import create
+from archscout.core.task import Task
+from archscout.search.budget import Budget
+from archscout.search.result import Result
+from archscout.search.search import resolve_task
+from archscout.shrink.run import limit_of, shrink
+from archscout.store.folder import run_folder
+
+
+def shrink_front(
+    network: nn.Module | str | Any,
+    data: Task | Path | str,
+    limits: Sequence[str],
+    *,
+    maximum: Mapping[str, str | float] | None = None,
+    budget: str | Budget = "10m",
+    name: str | None = None,
+    out: str | Path = "runs",
+    **options: Any,
+) -> list[Result]:
+    """One network for each limit of latency, from one transfer: runs `NAME-LIMIT`, in equal shares of the budget.
+
+    `NAME/front.json` has what each came to. For the rest see `shrink`. Raises `UsageError` for limits that are none.
+    """
+    wanted = [limit.strip() for limit in limits if limit.strip()]
+    if not wanted or len(set(wanted)) < len(wanted):
+        raise UsageError(f"'{','.join(limits)}' are no limits of latency: write, say, 5ms,10ms,20ms.")
+    for limit in wanted:
+        limit_of(create("cost", "latency"), "latency", limit, 1.0)
+    task = resolve_task(data)
+    whole = Budget.parse(budget) if isinstance(budget, str) else budget
+    source = network if isinstance(network, str) else type(network).__name__
+    name = name or re.sub(r"[^A-Za-z0-9._=-]+", "-", f"shrink-{source}-{task.name}-seed{options.get('seed', 0)}").strip(
+        "-"
+    )
+    folder = run_folder(Path(out), name)
+    results = []
+    for limit in wanted:
+        each = name + "-" + limit.replace("%", "percent")
+        limited, share = {**(maximum or {}), "latency": limit}, Budget(whole.seconds / len(wanted))
+        results.append(
+            shrink(network, task, maximum=limited, budget=share, name=each, out=out, shared=folder, **options)
+        )
+    metric = str(task.metric)
+    rows = [
+        {"limit": limit, "run": str(result.metrics["run"]), f"valid_{metric}": result.metrics[f"valid_{metric}"],
+         f"test_{metric}": result.metrics[f"test_{metric}"], "costs": result.metrics["costs"]}
+        for limit, result in zip(wanted, results, strict=True)
+    ]  # fmt: skip
+    write_json(folder / "front.json", rows)
+    return results
