@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from archscout.cli import output
-from archscout.cli.options import Debug, Json, Seed, SkipBad, readable, run_folder
+from archscout.cli.options import Debug, Json, RangeExamples, RunData, Seed, SkipBad, readable, run_folder
 
 
 def deploy(
@@ -26,19 +26,9 @@ def deploy(
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="The folder for the code: new, or an earlier export.")
     ],
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data",
-            metavar="NAME|PATH",
-            help="The data of the run; may be left out for built-in tasks.",
-            show_default=False,
-        ),
-    ] = None,
+    data: RunData = None,
     skip_bad: SkipBad = False,
-    examples: Annotated[
-        int, typer.Option("--examples", min=1, metavar="N", help="Training examples that ranges are taken from.")
-    ] = 256,
+    examples: RangeExamples = 256,
     vectors: Annotated[int, typer.Option("--vectors", min=1, metavar="N", help="Examples of the self-test.")] = 8,
     seed: Seed = 0,
     as_json: Json = False,

@@ -34,6 +34,18 @@ Data = Annotated[
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Leave unreadable images of your data out, and say so, instead of ending.")
 ]
+RunData = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="NAME|PATH",
+        help="The data of the run; may be left out for built-in tasks.",
+        show_default=False,
+    ),
+]
+RangeExamples = Annotated[
+    int, typer.Option("--examples", min=1, metavar="N", help="Training examples that ranges are taken from.")
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="The same seed gives the same result.")]
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, metavar="N", help="Worker processes; as many as cores if not given.")

@@ -7,20 +7,12 @@ from typing import Annotated
 import typer
 
 from archscout.cli import output
-from archscout.cli.options import Debug, Json, Seed, SkipBad, readable, run_folder
+from archscout.cli.options import Debug, Json, RangeExamples, RunData, Seed, SkipBad, readable, run_folder
 
 
 def quantise(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or name.", show_default=False)],
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data",
-            metavar="NAME|PATH",
-            help="The data of the run; may be left out for built-in tasks.",
-            show_default=False,
-        ),
-    ] = None,
+    data: RunData = None,
     skip_bad: SkipBad = False,
     scheme: Annotated[
         str,
@@ -52,9 +44,7 @@ def quantise(
         bool, typer.Option("--bias-correction/--no-bias-correction", help="Take mean errors off the biases.")
     ] = True,
     form: Annotated[str, typer.Option("--form", metavar="NAME", help="Of the ONNX file: qdq or qoperator.")] = "qdq",
-    examples: Annotated[
-        int, typer.Option("--examples", min=1, metavar="N", help="Training examples that ranges are taken from.")
-    ] = 256,
+    examples: RangeExamples = 256,
     seed: Seed = 0,
     as_json: Json = False,
     debug: Debug = False,
