@@ -233,12 +233,14 @@ def train_reference(cell: Cell, name: str, seed: int, task: Any) -> dict[str, An
 
 
 def search(cell: Cell, name: str, limit: str, seed: int, task: Any, work: Path) -> dict[str, Any]:
-    """`archscout search` with one worker; no space is named, and a method only for the controls: as a user types it."""
+    """`archscout search` with one worker and the space it has when none is named; a method only for the controls."""
     import archscout
 
     options: dict[str, Any] = {} if name == "search" else {"method": name}
+    if limit:
+        options["maximum"] = {"latency": limit}
     result = archscout.search(
-        "auto", task, budget=cell.budget, seed=seed, workers=1, out=work, maximum={"latency": limit} if limit else {},
+        "scratch", task, budget=cell.budget, seed=seed, workers=1, out=work,
         name=f"{cell.name}-{name}-{limit}-{seed}".replace("@", "-"), **options,
     )  # fmt: skip
     metrics = result.metrics
