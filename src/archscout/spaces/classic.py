@@ -22,6 +22,7 @@ from archscout.networks.elastic import Number, compute, maximum, now
 from archscout.networks.operations import ConvBNActivation
 from archscout.networks.padding import in_row, read
 from archscout.networks.pick import ElasticDepth
+from archscout.spaces.images import check_images
 
 KINDS = ("plain", "residual", "bottleneck", "inverted")
 KERNELS = (3, 5)
@@ -233,11 +234,7 @@ class Classic(Space):
     # -- network --------------------------------------------------------------------------------------------------
 
     def check_task(self, task: Task) -> None:
-        if len(task.input_shape) != 3 or min(task.input_shape[1:]) < LEAST_SIDE:
-            raise UsageError(
-                f"space '{self.name}' needs images of at least {LEAST_SIDE} x {LEAST_SIDE} pixels; task '{task.name}' "
-                f"has inputs of shape {task.input_shape}."
-            )
+        check_images(self, task, LEAST_SIDE)
 
     def network(self, task: Task, pick: Pick) -> nn.Module:
         side, halvings = min(task.input_shape[1:]), 0

@@ -23,6 +23,7 @@ from archscout.core.space import Pick, Space
 from archscout.core.task import Task
 from archscout.networks.operations import FactorizedReduce, ReLUConvBN, SeparableConv, Zero
 from archscout.networks.padding import read
+from archscout.spaces.images import check_images
 from archscout.spaces.wiring import canonical_text, plain
 
 OPERATIONS = (
@@ -360,11 +361,7 @@ class DARTS(Space):
     # -- network --------------------------------------------------------------------------------------------------
 
     def check_task(self, task: Task) -> None:
-        if len(task.input_shape) != 3 or min(task.input_shape[1:]) < 4:
-            raise UsageError(
-                f"space '{self.name}' needs images of at least 4 x 4 pixels; task '{task.name}' has inputs of shape "
-                f"{task.input_shape}."
-            )
+        check_images(self, task)
 
     def network(self, task: Task, pick: Pick) -> nn.Module:
         small = min(task.input_shape[1:]) < 32

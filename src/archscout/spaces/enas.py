@@ -19,6 +19,7 @@ from archscout.core.task import Task
 from archscout.networks.elastic import now
 from archscout.networks.operations import ConvBNActivation, FactorizedReduce
 from archscout.networks.padding import read
+from archscout.spaces.images import check_images
 
 OPERATIONS = ("conv_3x3", "sep_conv_3x3", "conv_5x5", "sep_conv_5x5", "avg_pool_3x3", "max_pool_3x3")
 _EXAMPLE = "[[1],[4,0],[5,0,0],[0,1,1,1],[2,1,1,1,1],[3,0,0,0,0,1]]"
@@ -103,11 +104,7 @@ class ENAS(Space):
     # -- network --------------------------------------------------------------------------------------------------
 
     def check_task(self, task: Task) -> None:
-        if len(task.input_shape) != 3 or min(task.input_shape[1:]) < 4:
-            raise UsageError(
-                f"space '{self.name}' needs images of at least 4 x 4 pixels; task '{task.name}' has inputs of shape "
-                f"{task.input_shape}."
-            )
+        check_images(self, task)
 
     def network(self, task: Task, pick: Pick) -> nn.Module:
         width = self.width or (8 if min(task.input_shape[1:]) < 32 else 36)

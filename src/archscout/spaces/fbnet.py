@@ -19,6 +19,7 @@ from archscout.core.space import Pick, Space
 from archscout.core.task import Task
 from archscout.networks.operations import ConvBNActivation
 from archscout.networks.padding import in_row
+from archscout.spaces.images import check_images
 
 STAGES = ((16, 1, 1), (24, 4, 2), (32, 4, 2), (64, 4, 2), (112, 4, 1), (184, 4, 2), (352, 1, 1))
 """Channels, layers and first stride of each stage."""
@@ -121,11 +122,7 @@ class FBNet(Space):
     # -- network --------------------------------------------------------------------------------------------------
 
     def check_task(self, task: Task) -> None:
-        if len(task.input_shape) != 3 or min(task.input_shape[1:]) < 16:
-            raise UsageError(
-                f"space '{self.name}' needs images of at least 16 x 16 pixels; task '{task.name}' has inputs of shape "
-                f"{task.input_shape}."
-            )
+        check_images(self, task, 16)
 
     def network(self, task: Task, pick: Pick) -> nn.Module:
         large = min(task.input_shape[1:]) >= LARGE

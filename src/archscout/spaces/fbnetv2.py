@@ -23,6 +23,7 @@ from archscout.core.task import Task
 from archscout.networks.body import Body
 from archscout.networks.elastic import Number, compute, conv2d
 from archscout.networks.operations import ConvBNActivation
+from archscout.spaces.images import check_images
 from archscout.spaces.mobile import ACTIVATIONS, LETTERS, SqueezeExcitation
 
 KERNELS = (3, 5, 0)
@@ -188,11 +189,7 @@ class FBNetV2(Space):
     # -- network --------------------------------------------------------------------------------------------------
 
     def check_task(self, task: Task) -> None:
-        if len(task.input_shape) != 3 or min(task.input_shape[1:]) < 8:
-            raise UsageError(
-                f"space '{self.name}' needs images of at least 8 x 8 pixels; task '{task.name}' has inputs of shape "
-                f"{task.input_shape}."
-            )
+        check_images(self, task, 8)
 
     def network(self, task: Task, pick: Pick) -> nn.Module:
         side = min(task.input_shape[1:])

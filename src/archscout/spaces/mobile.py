@@ -22,6 +22,7 @@ from archscout.core.task import Task
 from archscout.networks.body import Body
 from archscout.networks.elastic import Number, compute, conv2d
 from archscout.networks.operations import ConvBNActivation
+from archscout.spaces.images import check_images
 
 WIDTHS = (50, 75, 100)
 KERNELS = (3, 5, 7)
@@ -173,11 +174,7 @@ class Mobile(Space):
     # -- network --------------------------------------------------------------------------------------------------
 
     def check_task(self, task: Task) -> None:
-        if len(task.input_shape) != 3 or min(task.input_shape[1:]) < LEAST_SIDE:
-            raise UsageError(
-                f"space '{self.name}' needs images of at least {LEAST_SIDE} x {LEAST_SIDE} pixels; task '{task.name}' "
-                f"has inputs of shape {task.input_shape}."
-            )
+        check_images(self, task, LEAST_SIDE)
 
     def network(self, task: Task, pick: Pick) -> nn.Module:
         side = min(task.input_shape[1:])

@@ -22,6 +22,7 @@ from archscout.core.task import Task
 from archscout.networks.elastic import Elastic, Number, compute, now
 from archscout.networks.operations import ConvBNActivation, Zero
 from archscout.networks.padding import in_row
+from archscout.spaces.images import check_images
 
 OPERATIONS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
 ABSENT = "none"
@@ -195,11 +196,7 @@ class NASBench101(Space):
     # -- network --------------------------------------------------------------------------------------------------
 
     def check_task(self, task: Task) -> None:
-        if len(task.input_shape) != 3 or min(task.input_shape[1:]) < 4:
-            raise UsageError(
-                f"space '{self.name}' needs images of at least 4 x 4 pixels; task '{task.name}' has inputs of shape "
-                f"{task.input_shape}."
-            )
+        check_images(self, task)
 
     def network(self, task: Task, pick: Pick) -> nn.Module:
         small = min(task.input_shape[1:]) < 32

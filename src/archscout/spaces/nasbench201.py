@@ -21,6 +21,7 @@ from archscout.core.space import Pick, Space
 from archscout.core.task import Task
 from archscout.networks.body import Body
 from archscout.networks.operations import ReLUConvBN, Zero
+from archscout.spaces.images import check_images
 
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
@@ -145,11 +146,7 @@ class NASBench201(Space):
     # -- network --------------------------------------------------------------------------------------------------
 
     def check_task(self, task: Task) -> None:
-        if len(task.input_shape) != 3 or min(task.input_shape[1:]) < 4:
-            raise UsageError(
-                f"space '{self.name}' needs images of at least 4 x 4 pixels; task '{task.name}' has inputs of shape "
-                f"{task.input_shape}."
-            )
+        check_images(self, task)
 
     def cell_alone(self) -> Space:
         """The same architectures as one cell of as many channels as the input has, without stem: see `OneCell`."""

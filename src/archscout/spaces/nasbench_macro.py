@@ -18,6 +18,7 @@ from archscout.core.space import Pick, Space
 from archscout.core.task import Task
 from archscout.networks.body import Body
 from archscout.networks.operations import ConvBNActivation
+from archscout.spaces.images import check_images
 
 STAGES = (2, 3, 3)
 """Layers of each stage; the first of a stage halves height and width and doubles the channels."""
@@ -98,11 +99,7 @@ class NASBenchMacro(Space):
     # -- network --------------------------------------------------------------------------------------------------
 
     def check_task(self, task: Task) -> None:
-        if len(task.input_shape) != 3 or min(task.input_shape[1:]) < 4:
-            raise UsageError(
-                f"space '{self.name}' needs images of at least 4 x 4 pixels; task '{task.name}' has inputs of shape "
-                f"{task.input_shape}."
-            )
+        check_images(self, task)
 
     def network(self, task: Task, pick: Pick) -> nn.Module:
         width = self.width or (8 if min(task.input_shape[1:]) < 32 else 32)
