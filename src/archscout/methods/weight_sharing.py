@@ -241,9 +241,12 @@ def affordable_scores(run: Run, score: Score, most: int) -> int:
     return int(run.decide("inherited scores", decide))
 
 
-def evolved(run: Run, score: Score, count: int, most: int = 1000) -> list[Architecture]:
-    """The best `count` by a score, found by evolution within the limits."""
-    scored = evolve(run.space, score, run.admit, run.rng("evolution"), most=affordable_scores(run, score, most))
+def evolved(
+    run: Run, score: Score, count: int, most: int = 1000, first: Sequence[Architecture] = ()
+) -> list[Architecture]:
+    """The best `count` by a score, found by evolution within the limits, which begins with `first`."""
+    most = affordable_scores(run, score, most)
+    scored = evolve(run.space, score, run.admit, run.rng("evolution"), first=first, most=most)
     return [architecture for architecture, _ in scored[:count]]
 
 

@@ -160,6 +160,11 @@ def profile(number: Any) -> Tensor | None:
     return number.profile() if isinstance(number, Elastic) else None
 
 
+def leaves(number: Any) -> dict[str, ElasticChoice]:
+    """The choices that a number is computed from, by name."""
+    return number.leaves() if isinstance(number, Elastic) else {}
+
+
 def maximum(number: Number) -> int:
     """The largest value that a number can have."""
     return number.maximum if isinstance(number, Elastic) else number
@@ -202,7 +207,12 @@ def linear(inputs: Number, outputs: Number, *, bias: bool = True) -> nn.Module:
 
 
 class ElasticConv2d(nn.Conv2d):
-    """A convolution of which the first channels and the centre of the kernel run."""
+    """A convolution of which the first channels and the centre of the kernel run.
+
+    After `learn_kernels`, a smaller kernel is the centre of the next larger one times a matrix that is trained with the
+    weights, shared by the channels of the layer and the identity at first (Cai et al. 2020, arXiv 1908.09791). Kernels
+    that are mixed by gates are centres as they are.
+    """
 
     def __init__(
         self, inputs: Number, outputs: Number, kernel: Number, *, stride: int, depthwise: bool, bias: bool
@@ -212,14 +222,23 @@ class ElasticConv2d(nn.Conv2d):
         super().__init__(maximum(inputs), maximum(outputs), size, stride, size // 2, groups=groups, bias=bias)
         self.numbers = (inputs, outputs, kernel)
         self.depthwise = depthwise
+        self.transforms = nn.ParameterDict()
+
+    def learn_kernels(self) -> None:
+        """Have smaller kernels made of larger ones by matrices (K*K x K*K for a kernel of K x K)."""
+        kernel = self.numbers[2]
+        smaller = kernel.possible[:-1] if isinstance(kernel, Elastic) else ()
+        self.transforms.update({str(size): nn.Parameter(torch.eye(size * size)) for size in smaller})
 
     def active_state(self) -> dict[str, Tensor]:
         """The slices that run now, as the state of a plain layer."""
         inputs, outputs, kernel = (now(number) for number in self.numbers)
-        start = (self.kernel_size[0] - kernel) // 2
         weight = self.weight[:outputs, : 1 if self.depthwise else inputs]
-        state = {"weight": weight[:, :, start : start + kernel, start : start + kernel]}
-        return state | ({"bias": self.bias[:outputs]} if self.bias is not None else {})
+        for size in sorted(map(int, self.transforms), reverse=True):
+            if size >= kernel:
+                weight = _centre(weight, size)
+                weight = (weight.flatten(2) @ self.transforms[str(size)]).unflatten(2, (size, size))
+        return {"weight": _centre(weight, kernel)} | ({"bias": self.bias[:outputs]} if self.bias is not None else {})
 
     def forward(self, x: Tensor) -> Tensor:
         state = self.active_state()
@@ -274,6 +293,12 @@ class ElasticLinear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         state = self.active_state()
         return _masked(F.linear(x, state["weight"], state.get("bias")), self.numbers[1])
+
+
+def _centre(weight: Tensor, size: int) -> Tensor:
+    """The middle of a square kernel (O, I, K, K)."""
+    start = (weight.shape[-1] - size) // 2
+    return weight[:, :, start : start + size, start : start + size]
 
 
 def _masked(x: Tensor, channels: Number) -> Tensor:

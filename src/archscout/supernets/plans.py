@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from archscout.core.architecture import Architecture
 from archscout.core.choice import Option
+from archscout.supernets.extent import ends, nearest_largest
 from archscout.supernets.gates import soft, straight_through
 from archscout.supernets.step import Job, Step
 
@@ -78,15 +79,37 @@ def fair(step: Step) -> list[Job]:
 
 class Sandwich:
     """The largest architecture as teacher, the smallest and some random ones as students (Yu et al. 2020, arXiv
-    2003.11142). Largest and smallest are the space's two extremes: all last, and all first options."""
+    2003.11142). Largest and smallest are those of `archscout.supernets.extent`."""
 
     def __init__(self, between: int = 2) -> None:
         self.between = between
 
     def __call__(self, step: Step) -> list[Job]:
-        smallest, *_, largest = step.supernet.space.extremes()
+        smallest, largest = ends(step.supernet)
         drawn = step.distribution.sample(self.between, step.rng("paths"))
         return [Job(largest, "teacher"), Job(smallest, "student"), *(Job(each, "student") for each in drawn)]
+
+
+class Progressive:
+    """Architectures of which only some kinds of choices have been opened; the others are at their largest.
+
+    Args:
+        count: architectures a step, drawn independently.
+        opened: by kind (`archscout.supernets.extent.Kind`), how many options there are by now, from the largest down;
+            all for None. Not named: the largest alone.
+    """
+
+    def __init__(self, count: int, opened: Mapping[str, int | None]) -> None:
+        self.count, self.opened = count, opened
+
+    def __call__(self, step: Step) -> list[Job]:
+        space, rng = step.supernet.space, step.rng("paths")
+        left = nearest_largest(step.supernet, self.opened)
+        jobs = []
+        for _ in range(self.count):
+            values = {name: options[int(rng.integers(len(options)))] for name, options in left.items()}
+            jobs.append(Job(space.architecture(values), "student"))
+        return jobs
 
 
 class CostBins:

@@ -58,17 +58,17 @@ class Supernet(nn.Module):
         """The stand-alone network of an architecture with copies of its weights; the supernet is left as it was."""
         before = self.selection.values, self.selection.gates
         self.select(architecture)
-        state = {name: tensor.detach().clone() for name, tensor in _active_state(self.network, "")}
+        state = {name: tensor.detach().clone() for name, tensor in active_state(self.network, "")}
         self.selection.values, self.selection.gates = before
         network = build(self.space, architecture, self.task)
         network.load_state_dict(state)
         return network.to(next(iter(state.values())).device) if state else network
 
 
-def _active_state(module: nn.Module, prefix: str) -> Iterator[tuple[str, Tensor]]:
+def active_state(module: nn.Module, prefix: str) -> Iterator[tuple[str, Tensor]]:
     """The tensors that run now, under the names that they have in the stand-alone network."""
     if isinstance(module, MixedOp):
-        yield from _active_state(module.chosen(), prefix)
+        yield from active_state(module.chosen(), prefix)
         return
     own = getattr(module, "active_state", None)
     if own is not None:
@@ -84,4 +84,4 @@ def _active_state(module: nn.Module, prefix: str) -> Iterator[tuple[str, Tensor]
         children = {str(position): block for position, block in enumerate(module.active())}
     for name, child in children.items():
         if child is not None:
-            yield from _active_state(child, f"{prefix}{name}.")
+            yield from active_state(child, f"{prefix}{name}.")

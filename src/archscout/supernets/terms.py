@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from archscout.core.architecture import Architecture
 from archscout.supernets.evaluate import losses
@@ -51,16 +52,46 @@ class Mean:
     def __init__(self, terms: Sequence[Term] = (Labels(),)) -> None:
         self.terms = tuple(terms)
 
+    def outputs(self, step: Step, job: Job) -> Tensor:
+        """What the network makes of the step's inputs along a path."""
+        return step.outputs(job.path, step.train[0])
+
     def __call__(self, step: Step) -> float:
         total = 0.0
         for job in step.jobs:
-            outputs = step.outputs(job.path, step.train[0])
+            outputs = self.outputs(step, job)
             parts = [part for term in self.terms if (part := term(step, job, outputs)) is not None]
             loss = torch.stack(parts).sum() / len(step.jobs)
             if loss.requires_grad:  # a path may hold nothing of what is being trained
                 loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
         return total
+
+
+class RegularisedTeacher(Mean):
+    """The mean, where the teacher alone gets dropout in front of the last linear layer.
+
+    Only the largest network overfits; students of a network that is held back need no more of it (Yu et al. 2020, arXiv
+    2003.11142).
+    """
+
+    def __init__(self, terms: Sequence[Term] = (Labels(),), dropout: float = 0.2) -> None:
+        super().__init__(terms)
+        self.dropout = dropout
+
+    def outputs(self, step: Step, job: Job) -> Tensor:
+        linear = [module for module in step.supernet.network.modules() if isinstance(module, nn.Linear)]
+        if job.role != "teacher" or not self.dropout or not linear:
+            return super().outputs(step, job)
+
+        def drop(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return (F.dropout(inputs[0], self.dropout), *inputs[1:])
+
+        handle = linear[-1].register_forward_pre_hook(drop)
+        try:
+            return super().outputs(step, job)
+        finally:
+            handle.remove()
 
 
 class PosteriorMean:

@@ -14,7 +14,7 @@ WeightRule = Callable[[Supernet], list[nn.Parameter]]
 
 def everything(supernet: Supernet) -> list[nn.Parameter]:
     """All weights."""
-    return list(supernet.parameters())
+    return list(supernet.network.parameters())
 
 
 def unscaled(supernet: Supernet) -> list[nn.Parameter]:
@@ -23,7 +23,7 @@ def unscaled(supernet: Supernet) -> list[nn.Parameter]:
     Else the scale of an option trades against its probability.
     """
     norms = {id(parameter) for parameter in norms_only(supernet)}
-    return [parameter for parameter in supernet.parameters() if id(parameter) not in norms]
+    return [parameter for parameter in everything(supernet) if id(parameter) not in norms]
 
 
 def norms_only(supernet: Supernet) -> list[nn.Parameter]:
