@@ -1,11 +1,11 @@
 """What to expect of a network on a data set before anything is trained there: learnt from trainings on other data.
 
 A Gaussian process (Rasmussen, Williams 2006) over a table of real trainings (`data/prior.json`, made by
-`benchmarks/prior_table.py`). Its mean is a rule of thumb (`rule`), which holds where the table has nothing alike. Its
-covariance has three parts: what is true of a data set as a whole (how hard it is), which says nothing of which network
-to prefer and so is left out of predictions; what is true of networks and lengths of training everywhere; and what is
-true of them on data sets alike in size, resolution, channels and classes. It knows networks by counts alone, so that it
-can be asked about any space of image classifiers.
+`benchmarks/predictors/prior_table.py`). Its mean is a rule of thumb (`rule`), which holds where the table has nothing
+alike. Its covariance has three parts: what is true of a data set as a whole (how hard it is), which says nothing of
+which network to prefer and so is left out of predictions; what is true of networks and lengths of training everywhere;
+and what is true of them on data sets alike in size, resolution, channels and classes. It knows networks by counts
+alone, so that it can be asked about any space of image classifiers.
 """
 
 from __future__ import annotations

@@ -355,7 +355,7 @@ def fidelities(epochs: int, eta: int) -> list[int]:
 def merit(trial: Trial) -> float:
     """How good a short training says that a network is: by its validation loss, which tells more than its accuracy.
 
-    (On few validation examples accuracies tie; `benchmarks/fidelity.py` measures how well each tells full training.)
+    (On few validation examples accuracies tie; how well each tells full training: `benchmarks/training/fidelity.py`.)
     """
     return -trial.loss if math.isfinite(trial.loss) else trial.value
 

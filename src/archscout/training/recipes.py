@@ -18,7 +18,7 @@ SMALLEST_SIDE = 24
 
 @register("recipe", "default")
 def default(task: Task, epochs: int) -> Recipe:
-    """For a network that starts from random weights: by the size of inputs, as `benchmarks/recipe.py` measured it.
+    """For a network that starts from random weights: by the size of inputs (`benchmarks/training/recipe.py`).
 
     Images of some size are trained on by Muon, at first as smaller ones; on tiny ones a step is too short for Muon to
     pay. Long trainings, which see each example often, are held back more.

@@ -1,7 +1,7 @@
 """The one trainer that everything uses.
 
-It costs little more than the bare loop (`benchmarks/trainer_overhead.py`): the data lie in one tensor on the device,
-batches are drawn and changed there, and the device is hardly ever waited for within an epoch.
+It costs little more than the bare loop (`benchmarks/training/trainer_overhead.py`): the data lie in one tensor on the
+device, batches are drawn and changed there, and the device is hardly ever waited for within an epoch.
 """
 
 from __future__ import annotations

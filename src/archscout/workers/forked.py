@@ -24,7 +24,7 @@ HEAP = {
 }
 """What workers ask of the C library's heap: keep what was freed, in large pages. A training frees its feature maps in
 each step, and having them given back and zeroed anew takes it a tenth to a fifth of its time
-(`benchmarks/heap.py`)."""
+(`benchmarks/training/heap.py`)."""
 
 _server = forkserver.ForkServer()
 _server.set_forkserver_preload(["archscout.workers.preload"])

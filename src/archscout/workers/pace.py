@@ -11,7 +11,8 @@ import numpy as np
 
 CALLS = 1.4
 """Of small networks, what the calling of operators takes, for each second of arithmetic of one network: with it, 16 and
-32 that are trained at once take 2.2 and 2.3 times less than alone (`benchmarks/batched_training.py` measures 2.2, 2.4).
+32 that are trained at once take 2.2 and 2.3 times less than alone (`benchmarks/training/batched_training.py`: 2.2,
+2.4).
 """
 
 RECENT = 8

@@ -253,7 +253,7 @@ def test_scout_is_fast(cells, data):
     everyone = np.tile(matrix, (18, 1))[:15625]
     start = time.process_time()
     Scout(widths=widths("live+choices", cells)).fit(matrix[:100], y[:100]).predict(everyone)
-    assert time.process_time() - start < 4  # under 1.5 s by itself (benchmarks/predictors_scout.py)
+    assert time.process_time() - start < 4  # under 1.5 s by itself (benchmarks/predictors/scout.py)
 
 
 class TestScoutIsAnEstimator(EstimatorConformance):

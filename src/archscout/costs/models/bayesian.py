@@ -48,7 +48,10 @@ LOOSENESS: Mapping[str, Looseness] = {
     "stages": Looseness(0.3, 4e-4),
     "choices": Looseness(0.01, 1e-6),
 }
-"""Chosen on the training devices of HELP, each left out with its family (`benchmarks/latency_transfer.py --tune`)."""
+"""Chosen on the training devices of HELP, each left out with its family.
+
+(`benchmarks/hardware/latency_transfer.py --tune`.)
+"""
 
 UNTAUGHT = (0.1, 0.3, 1.0)
 """Without other devices: how far latencies may spread, relatively, each as likely as the others."""

@@ -40,7 +40,7 @@ class StoppingRule:
 
     `linear` is ours: a ridge regression on the last value, the mean of the last three, the best so far and the change
     over the last three, with the deviation of its leave-one-out errors. A support vector regression falls back to the
-    mean where samples are few, which are just the best trainings; a line does not (`benchmarks/predictors_claims.py`).
+    mean where samples are few, which are just the best trainings; a line does not (`benchmarks/predictors/claims.py`).
 
     Args:
         sure: .99 is safe, .95 quicker.

@@ -25,7 +25,7 @@ class EpsilonLog(Score):
     whose signal must pass convolutions is given `order` for each weight that it must pass.
 
     The score is ours: `epsilon` with its hole filled. order = 0.01 was chosen on CIFAR-10 accuracies of 900
-    architectures of NAS-Bench-201 (`benchmarks/zero_cost_nasbench201.py` measures it on all, and on other data sets).
+    architectures of NAS-Bench-201 (`benchmarks/zero_cost/nasbench201.py` measures it on all, and on other data sets).
 
     Args:
         batch: examples.

@@ -15,7 +15,7 @@ class RankBlend(LogRank):
 
     The score is ours. Its weights were tuned on CIFAR-10 accuracies of 1,000 architectures of NAS-Bench-201; what it is
     worth on the others and on other data sets is told in `docs/results/training-free.md`
-    (`benchmarks/zero_cost_nasbench201.py`). Elsewhere it is untried.
+    (`benchmarks/zero_cost/nasbench201.py`). Elsewhere it is untried.
 
     Args:
         reference: architectures drawn to rank against.

@@ -1,0 +1,129 @@
+"""What the trainer costs over the loop that one would write by hand: the median of paired, alternating runs.
+
+    python -m benchmarks.training.trainer_overhead
+
+The bare loop does the same arithmetic (same batches, augmentation, optimiser, clipping, memory layout, one evaluation
+an epoch) and nothing else: no schedule, no curve, no best weights, no check for divergence, no checkpoint. Processor
+time is compared, because it is hardly touched by other programs on the machine; each pair runs back to back.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from archscout.core.registry import create
+from archscout.core.task import Task
+from archscout.networks.pick import build
+from archscout.tasks.load import load
+from archscout.training.trainer import Recipe, train
+from benchmarks.common import RESULTS, arguments, write_result
+
+CELL = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
+FILE = RESULTS / "trainer_overhead.json"
+EPOCHS = 5
+PAIRS = 40
+
+
+def bare_loop(network: nn.Module, task: Task, recipe: Recipe) -> float:
+    network.to(memory_format=torch.channels_last)
+    x, y = task.tensors(task.train)
+    valid_x, valid_y = task.tensors(task.valid)
+    x, valid_x = (part.contiguous(memory_format=torch.channels_last) for part in (x, valid_x))
+    parameters = list(network.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.SGD(groups, lr=0.05, momentum=recipe.momentum, nesterov=True, fused=True)
+    generator = torch.Generator().manual_seed(0)
+    accuracy = 0.0
+    for _ in range(recipe.epochs):
+        network.train()
+        for rows in torch.randperm(len(x), generator=generator).split(recipe.batch_size):
+            batch = task.augment(x[rows], generator) if recipe.augment else x[rows]
+            loss = task.loss(network(batch), y[rows], recipe.label_smoothing)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, recipe.gradient_clip)
+            optimizer.step()
+        network.eval()
+        with torch.inference_mode():
+            outputs = torch.cat([network(part) for part in valid_x.split(512)])
+        accuracy = task.measure(outputs, valid_y)
+    return accuracy
+
+
+def tiny_network(task: Task) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(task.input_shape[0], 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
+        nn.Conv2d(8, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), task.head(16),
+    )  # fmt: skip
+
+
+def processor_seconds(work: Callable[[], object]) -> float:
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+def compare(make: Callable[[], nn.Module], task: Task, recipe: Recipe) -> dict[str, float]:
+    ways: dict[str, Callable[[], object]] = {
+        "bare": lambda: bare_loop(make(), task, recipe),
+        "trainer": lambda: train(make(), task, recipe, seed=0),
+        "trainer with checkpoints": lambda: checkpointed(make(), task, recipe),
+    }
+    for work in ways.values():
+        work()
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for pair in range(PAIRS):
+        for name in ways if pair % 2 else reversed(ways):
+            seconds[name].append(processor_seconds(ways[name]))
+    return {
+        "bare_seconds": statistics.median(seconds["bare"]),
+        **{
+            f"{name} / bare": statistics.median(a / b for a, b in zip(seconds[name], seconds["bare"], strict=True))
+            for name in ways
+            if name != "bare"
+        },
+    }
+
+
+def checkpointed(network: nn.Module, task: Task, recipe: Recipe) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        train(network, task, recipe, seed=0, folder=Path(folder))
+
+
+def main() -> None:
+    arguments(__doc__).parse_args()
+    torch.set_num_threads(1)
+    task = load("digits")
+    space = create("space", "nasbench201")
+    cell = space.parse(CELL)
+    recipe = Recipe.default(task, EPOCHS)
+    rows = {
+        "nasbench201 on digits": compare(lambda: build(space, cell, task), task, recipe),
+        "two convolutions on digits": compare(lambda: tiny_network(task), task, recipe),
+    }
+    conditions = {"epochs": EPOCHS, "pairs": PAIRS, "batch_size": recipe.batch_size, "threads": 1}
+    machine = {"torch": str(torch.__version__), "python": platform.python_version(), "machine": platform.machine()}
+    result = {"unit": "processor seconds of one training", "rows": rows, "conditions": conditions | machine}
+    write_result(FILE, result)
+    json.dump(result, sys.stdout, indent=2)
+    print()
+    worst = max(row["trainer / bare"] for row in rows.values())
+    print(f"the trainer costs at most {100 * (worst - 1):.1f} % more than the bare loop (limit: 5 %).")
+    sys.exit(worst >= 1.05)
+
+
+if __name__ == "__main__":
+    main()
