@@ -13,7 +13,6 @@ stopped goes on from there.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -29,10 +28,9 @@ from archscout.core.estimator import Setting
 from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.costs.latency import measure_module, until_trusted
-from archscout.costs.machine import processor
 from archscout.costs.models.lookup import LookupTable
 from archscout.tasks.load import load
-from benchmarks.common import RESULTS, arguments, write_result
+from benchmarks.common import RESULTS, arguments, machine, write_result
 
 
 def main() -> None:
@@ -99,13 +97,7 @@ def main() -> None:
             kind: sum(row["seconds"] for row in known.values() if row["what"].startswith(kind))
             for kind in ("first", "layer", "again")
         },
-        "conditions": {
-            "cpu": processor(),
-            "cores": os.cpu_count(),
-            "threads": 1,
-            "torch": torch.__version__,
-            "load": list(os.getloadavg()),
-        },
+        "conditions": machine(),
         "measured_ms": first.tolist(),
         "measured_again_ms": again.tolist(),
         "predicted_ms": predicted.tolist(),

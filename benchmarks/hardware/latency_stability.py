@@ -9,7 +9,6 @@ network is (largest - smallest) / median of its repeats. Writes docs/results/lat
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from pathlib import Path
@@ -20,9 +19,8 @@ import torch
 from archscout.core.estimator import Setting
 from archscout.core.registry import create
 from archscout.core.seeds import stream
-from archscout.costs.machine import processor
 from archscout.tasks.load import load
-from benchmarks.common import RESULTS, arguments, write_result
+from benchmarks.common import RESULTS, arguments, machine, write_result
 
 COSTS = ("latency", "latency:runtime=onnxruntime")
 
@@ -71,12 +69,7 @@ def main() -> None:
     result = {
         "data": task.name,
         "repeats": options.repeats,
-        "conditions": {
-            "cpu": processor(),
-            "cores": os.cpu_count(),
-            "torch": torch.__version__,
-            "load": list(os.getloadavg()),
-        },
+        "conditions": machine(),
         "rows": rows,
     }
     write_result(options.out, result)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import platform
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, wait
@@ -21,7 +20,7 @@ from typing import Any
 from archscout.core.errors import ArchscoutError
 from archscout.core.seeds import derive
 from archscout.workers.engines import Engine, engine
-from benchmarks.common import RESULTS, arguments, write_result
+from benchmarks.common import RESULTS, arguments, machine, write_result
 
 
 def by_value(payload: Any, number: int) -> int:
@@ -79,8 +78,7 @@ def main() -> None:
     before = time.perf_counter()
     made.close()
     result["seconds_to_close_while_jobs_run"] = round(time.perf_counter() - before, 4)
-    result["conditions"] = {"cpus": os.cpu_count(), "load": round(os.getloadavg()[0], 1)}
-    result["conditions"] |= {"python": platform.python_version(), "machine": platform.machine()}
+    result["conditions"] = machine()
 
     print(json.dumps(result, indent=2))
     write_result(options.results / "engine_jobs.json", result)

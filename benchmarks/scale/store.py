@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
-import platform
 import resource
 import sqlite3
 import tempfile
@@ -27,7 +25,7 @@ import sqlalchemy
 from archscout.core.cost import Measurement
 from archscout.core.seeds import stream
 from archscout.store.store import Store, StoredTrial
-from benchmarks.common import RESULTS, arguments, write_result
+from benchmarks.common import RESULTS, arguments, machine, write_result
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 RUN = "scale"
@@ -118,9 +116,7 @@ def main() -> None:
     result["conditions"] = {
         "database": options.store.partition(":")[0] if options.store else f"SQLite {sqlite3.sqlite_version}",
         "sqlalchemy": sqlalchemy.__version__,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "load": round(os.getloadavg()[0], 1),
+        **machine(),
     }
     print(json.dumps(result, indent=2))
     write_result(options.results / "store_scale.json", result)

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,11 +21,10 @@ from typing import Any
 
 from archscout.core.registry import create
 from archscout.core.seeds import stream
-from archscout.costs.machine import processor
 from archscout.search.budget import Budget
 from archscout.search.simulated import SimulatedRun, simulate
 from archscout.tables.table import Metric, Table, write
-from benchmarks.common import RESULTS, arguments, write_result
+from benchmarks.common import RESULTS, arguments, machine, write_result
 
 
 def make(file: Path) -> Table:
@@ -98,13 +95,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "trainings_answered_in_a_simulated_search": best(arguments.repeats, train),
         "whole_search_random": best(arguments.repeats, searching("random")),
         "whole_search_evolution": best(arguments.repeats, searching("evolution")),
-        "conditions": {
-            "cpu": processor(),
-            "cores": os.cpu_count(),
-            "processes": 1,
-            "python": platform.python_version(),
-            "system": platform.system(),
-        },
+        "conditions": machine(),
     }
 
 

@@ -12,7 +12,6 @@ import io
 import itertools
 import json
 import os
-import platform
 import tempfile
 import time
 from pathlib import Path
@@ -25,7 +24,7 @@ import archscout
 from archscout.tasks import cache, mapped, pictures
 from archscout.tasks.contents import Source
 from archscout.tasks.decode import Reading, file_source
-from benchmarks.common import RESULTS, arguments, write_result
+from benchmarks.common import RESULTS, arguments, machine, write_result
 
 REPEATS = 3
 
@@ -136,9 +135,7 @@ def main() -> None:
     torch.set_num_threads(1)
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}) if hasattr(os, "sched_setaffinity") else None
     results: dict[str, object] = {
-        "machine": platform.machine(),
-        "pillow": Image.__version__,
-        "torch": torch.__version__,
+        "conditions": {**machine(), "pillow": Image.__version__},
     }
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ARCHSCOUT_CACHE"] = f"{folder}/cache"

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import platform
 import statistics
 import sys
 import time
@@ -32,7 +31,7 @@ from archscout.tasks.images import ImageClassification
 from archscout.tasks.load import load
 from archscout.training.batched import train_many
 from archscout.training.trainer import Outcome, Recipe, train
-from benchmarks.common import RESULTS, arguments, write_result
+from benchmarks.common import RESULTS, arguments, machine, write_result
 
 FILE = RESULTS / "batched_training.json"
 EPOCHS = 2
@@ -91,11 +90,10 @@ def main() -> None:
         rows.append(row)
         print(json.dumps(row), flush=True)
     exact = compare(lambda: [n.double() for n in networks(8, 0)], double, recipe)["apart"]
-    machine = {"torch": str(torch.__version__), "python": platform.python_version(), "machine": platform.machine()}
     result = {
         "unit": "processor seconds", "rows": rows, "apart_in_double_precision": exact,
-        "conditions": {"epochs": EPOCHS, "examples": len(task.train), "batch_size": recipe.batch_size, "threads": 1,
-                       "repeats": options.repeats} | machine,
+        "conditions": {"epochs": EPOCHS, "examples": len(task.train), "batch_size": recipe.batch_size,
+                       "repeats": options.repeats, **machine()},
     }  # fmt: skip
     write_result(FILE, result)
     best = max(row["ratio"] for row in rows)

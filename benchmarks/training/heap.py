@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import sys
 
-from benchmarks.common import RESULTS, arguments, write_result
+from benchmarks.common import RESULTS, arguments, machine, write_result
 
 FILE = RESULTS / "heap.json"
 NETWORKS = ("plain_small", "plain", "resnet9_small", "mobilenet_v2_small")
@@ -83,8 +83,8 @@ def main() -> None:
             f"{name:20s} {statistics.median(ratios):.2f} of the time  {[round(ratio, 2) for ratio in ratios]}",
             flush=True,
         )
-    machine = {"processor": platform.processor() or platform.machine(), "libc": " ".join(platform.libc_ver())}
-    write_result(FILE, {"machine": machine, "networks": rows})
+    conditions = {**machine(), "libc": " ".join(platform.libc_ver())}
+    write_result(FILE, {"conditions": conditions, "networks": rows})
 
 
 if __name__ == "__main__":

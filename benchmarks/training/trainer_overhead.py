@@ -10,7 +10,6 @@ time is compared, because it is hardly touched by other programs on the machine;
 from __future__ import annotations
 
 import json
-import platform
 import statistics
 import sys
 import tempfile
@@ -26,7 +25,7 @@ from archscout.core.task import Task
 from archscout.networks.pick import build
 from archscout.tasks.load import load
 from archscout.training.trainer import Recipe, train
-from benchmarks.common import RESULTS, arguments, write_result
+from benchmarks.common import RESULTS, arguments, machine, write_result
 
 CELL = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
 FILE = RESULTS / "trainer_overhead.json"
@@ -114,9 +113,8 @@ def main() -> None:
         "nasbench201 on digits": compare(lambda: build(space, cell, task), task, recipe),
         "two convolutions on digits": compare(lambda: tiny_network(task), task, recipe),
     }
-    conditions = {"epochs": EPOCHS, "pairs": PAIRS, "batch_size": recipe.batch_size, "threads": 1}
-    machine = {"torch": str(torch.__version__), "python": platform.python_version(), "machine": platform.machine()}
-    result = {"unit": "processor seconds of one training", "rows": rows, "conditions": conditions | machine}
+    conditions = {"epochs": EPOCHS, "pairs": PAIRS, "batch_size": recipe.batch_size}
+    result = {"unit": "processor seconds of one training", "rows": rows, "conditions": conditions | machine()}
     write_result(FILE, result)
     json.dump(result, sys.stdout, indent=2)
     print()
