@@ -71,6 +71,7 @@ CELLS = [
     *(Cell(data, "1m") for data in ("digits", "mnist", "fashion", "spoken")),
     *(Cell(data, "4m", controls=True) for data in ("cifar10-3000", "cifar100-10000", "fashion", "photos800")),
     *(Cell(data, "20m", seeds=3) for data in ("cifar10-20000", "cifar100-10000")),
+    Cell("cifar10-50000", "32m", seeds=1, limits=(5.0,)),
     *(Cell(data, "30m", seeds=3, limits=()) for data in ("addnist", "multnist", "cifartile")),
 ]
 

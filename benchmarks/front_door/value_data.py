@@ -194,6 +194,7 @@ MAKERS: dict[str, Callable[[Path], Splits]] = {
     "spoken": _spoken,
     "cifar10-3000": _of_file("cifar10.npz"),
     "cifar10-20000": _of_file("cifar10_jpeg.npz", 20_000),
+    "cifar10-50000": _of_file("cifar10_jpeg.npz"),
     "cifar100-10000": _of_file("cifar100_jpeg.npz"),
     "addnist": _addnist,
     "multnist": _multnist,
