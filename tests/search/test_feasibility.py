@@ -71,15 +71,18 @@ def test_a_measured_cost_is_looked_at_fewer_times() -> None:
 
 def test_where_time_is_short_the_share_is_that_of_what_was_looked_at() -> None:
     told: list[tuple[int, int]] = []
+    meeting = [0]
 
-    def going(done: int, total: int) -> bool:
+    def going(done: int, total: int, met: int) -> bool:
         told.append((done, total))
+        meeting.append(met)
         return done < 16
 
     found = looked_at(Book(), [Constraint("away", "away", 14.0)], going=going)
     assert found.sampled == 16
     assert found.share == found.meeting / 16
     assert told == [(8, 200), (16, 200)]
+    assert meeting == sorted(meeting) and meeting[-1] == found.meeting
     assert looked_at(Book(), [Constraint("away", "away", 14.0)], going=lambda *_: False).sampled == 8
 
 

@@ -42,29 +42,30 @@ def check(
     constraints: Sequence[Constraint],
     margins: Mapping[str, float],
     rng: np.random.Generator,
-    going: Callable[[int, int], bool] = lambda done, total: True,
+    going: Callable[[int, int, int], bool] = lambda done, total, meeting: True,
 ) -> Feasibility:
     """Sample the space and, where nothing fits, walk downhill in cost.
 
-    `going` is told after each batch how many are looked at, of how many, and says whether there is time for more; at
-    least one batch is looked at.
+    `going` is told after each batch how many are looked at, of how many, and how many of them meet the constraints, and
+    says whether there is time for more; at least one batch is looked at.
 
     Raises `UsageError` with the closest architecture where nothing is found that meets the constraints.
     """
     wanted = sample(space, book, rng)
     drawn: list[Architecture] = []
     costs: list[dict[str, float]] = []
-    while len(drawn) < len(wanted) and (not drawn or going(len(drawn), len(wanted))):
+    meeting = 0
+    while len(drawn) < len(wanted) and (not drawn or going(len(drawn), len(wanted), meeting)):
         batch = wanted[len(drawn) : len(drawn) + _BATCH]
         drawn += batch
         costs += _at_most(book, batch)
-    meeting = sum(meets(row, constraints, margins) for row in costs)
+        meeting = sum(meets(row, constraints, margins) for row in costs)
     best = min(range(len(drawn)), key=lambda i: excess(costs[i], constraints))
     closest: Architecture = drawn[best]
     nearest: Mapping[str, float] = costs[best]
     if not meeting:
         closest, nearest = _descend(
-            space, book, constraints, closest, nearest, rng, lambda: going(len(drawn), len(wanted))
+            space, book, constraints, closest, nearest, rng, lambda: going(len(drawn), len(wanted), 0)
         )
         if not meets(nearest, constraints, margins):
             limits = ", ".join(str(constraint) for constraint in constraints)

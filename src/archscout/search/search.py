@@ -52,8 +52,8 @@ from archscout.training.rehearsal import is_foreign, rehearse
 from archscout.workers.device import check_device
 from archscout.workers.engines import engine as make_engine
 
-_FEASIBILITY_SHARE = 0.03
-"""Of a time budget, what looking for architectures that keep the limits may take."""
+_FEASIBILITY_SHARE, _KNOWN_SHARE = 0.03, 0.01
+"""Of a time budget, what looking for architectures that keep the limits may take: while none is found, and after."""
 
 _RESERVE_SHARE, _RESERVE_MOST = 0.15, 9.0
 """Of a time budget, kept for measuring, testing, exporting and reporting the winner (seconds at most)."""
@@ -289,12 +289,13 @@ def _unnamed(given: Method | Estimator, named: Callable[[str], Any]) -> list[str
 
 def _feasible(run: SearchRun) -> dict[str, Any]:
     rng = seeds.stream(run.seed, "feasibility")
-    until = run.clock.elapsed() + _FEASIBILITY_SHARE * run.budget.seconds
+    began = run.clock.elapsed()
 
-    def going(done: int, total: int) -> bool:
+    def going(done: int, total: int, meeting: int) -> bool:
         if not all(cost.exact for cost in run.book.costs):  # what is counted is there in a moment
             run.show("feasibility", done, total)
-        return run.clock.elapsed() < until
+        share = _KNOWN_SHARE if meeting else _FEASIBILITY_SHARE
+        return run.clock.elapsed() < began + share * run.budget.seconds
 
     return feasibility.check(run.space, run.book, run.constraints, run.margins, rng, going).as_json()
 
