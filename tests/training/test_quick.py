@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from archscout.backbones.efficientnet_lite import EfficientNetLite
+from archscout.deploy.form import form
 from archscout.training import quick
 from archscout.training.quick import quick_convolutions
 
@@ -34,7 +36,7 @@ def test_wide_depthwise_kernels(kernel: int, stride: int, padding: int, size: in
         expected = _gradients(convolution, x, weight, some)
         with quick_convolutions():
             got = _gradients(convolution, x, weight, some)
-        assert "_Depthwise" in str(got[0].grad_fn) or "Add" in str(got[0].grad_fn), "the quick road was not taken"
+        assert "Depthwise" in str(got[0].grad_fn), "the quick road was not taken"
         for ours, theirs in zip(got, expected, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
@@ -44,7 +46,7 @@ def test_pointwise_convolutions_are_matrix_products() -> None:
     expected = _gradients(F.conv2d, x, weight, bias)
     with quick_convolutions():
         got = _gradients(F.conv2d, x, weight, bias)
-    assert "Permute" in str(got[0].grad_fn) and got[0].is_contiguous(memory_format=torch.channels_last)
+    assert "Pointwise" in str(got[0].grad_fn) and got[0].is_contiguous(memory_format=torch.channels_last)
     for ours, theirs in zip(got, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
@@ -72,3 +74,34 @@ def test_everything_else_is_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(quick, "_convolve", None)
         with torch.no_grad():
             F.conv2d(last, weight, padding=2, groups=8)
+
+
+def test_relu6_in_place_and_uneven_padding() -> None:
+    """Both are of networks that follow TensorFlow: what comes out and its gradients are as without them."""
+    weight = torch.randn(8, 1, 3, 3, generator=torch.Generator().manual_seed(0))
+
+    def layer(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        x = F.hardtanh(x * 3, 0.0, 6.0, inplace=True)
+        y = F.conv2d(F.pad(x, (0, 1, 0, 1)), weight, bias, 2, groups=8)
+        return F.hardtanh(y * 2, 0.0, 6.0, inplace=True) + F.pad(y, (1, 0, 0, 1))[:, :, 1:, 1:]
+
+    x, bias = torch.randn(2, 8, 8, 8, generator=torch.Generator().manual_seed(1)), torch.randn(8)
+    expected = _gradients(layer, x, weight, bias)
+    with quick_convolutions():
+        got = _gradients(layer, x, weight, bias)
+    for ours, theirs in zip(got, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_a_trained_backbones_step_is_that_of_pytorch() -> None:
+    network = form(EfficientNetLite(classes=5), (3, 64, 64), checked=False).requires_grad_(True)
+    network.to(memory_format=torch.channels_last)
+    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)).contiguous(
+        memory_format=torch.channels_last
+    )
+    parameters = list(network.parameters())
+    expected = torch.autograd.grad(network(x).square().sum(), parameters)
+    with quick_convolutions():
+        got = torch.autograd.grad(network(x).square().sum(), parameters)
+    for ours, theirs in zip(got, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3 * float(theirs.abs().max()))
