@@ -2,11 +2,14 @@
 
 from archscout.core.space import Space
 from archscout.core.task import Task
+from archscout.spaces.lines import Lines
+from archscout.spaces.mobile import Mobile
 from archscout.spaces.series import Series
 from archscout.testing import (
     TaskConformance,
     tiny_audio,
     tiny_heads,
+    tiny_lines,
     tiny_multilabel,
     tiny_regression,
     tiny_segmentation,
@@ -51,3 +54,19 @@ class TestSeries(TaskConformance):
 
     def space(self) -> Space:
         return Series(width=32)
+
+
+class TestLines(TaskConformance):
+    def task(self) -> Task:
+        return tiny_lines()
+
+    def space(self) -> Space:
+        return Lines(width=32)
+
+
+class TestLinesByNetworksForImages(TaskConformance):
+    def task(self) -> Task:
+        return tiny_lines()
+
+    def space(self) -> Space:
+        return Mobile(width=8, depth=1)

@@ -58,6 +58,9 @@ class Task(ABC):
     kind: ClassVar[str] = ""
     """The name under which the class is registered: `@register("kind", ...)`; then networks of its tasks load."""
 
+    spaces: ClassVar[tuple[str, ...]] = ()
+    """Names of the spaces that were made for such tasks, the best known first: what `auto` takes."""
+
     metric: ClassVar[Metric] = ACCURACY
     """What `measure` returns; a plain name means that higher is better."""
 

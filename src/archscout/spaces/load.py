@@ -31,9 +31,10 @@ def load(space: str | Space | Any) -> Space:
 
 
 def automatic_space(task: Task) -> Space:
-    """The space that `auto` stands for: the first of `AUTOMATIC` that takes the task. Raises `UsageError`."""
+    """The space that `auto` stands for: the first that takes the task, of those made for its kind (`Task.spaces`) and
+    `AUTOMATIC`. Raises `UsageError`."""
     reasons = []
-    for name in AUTOMATIC:
+    for name in (*task.spaces, *AUTOMATIC):
         space: Space = create("space", name)
         try:
             space.check_task(task)

@@ -18,11 +18,12 @@ from archscout.tasks.media import audio, images
 from archscout.tasks.media.audio import Audio
 from archscout.tasks.media.images import Images
 from archscout.tasks.media.images import resize as resize
+from archscout.tasks.media.lines import Lines
 from archscout.tasks.media.medium import Medium
 from archscout.tasks.media.series import Series
 from archscout.tasks.pictures import Watch
 
-MEDIA: dict[str, type[Medium]] = {medium.name: medium for medium in (Images, Audio, Series)}
+MEDIA: dict[str, type[Medium]] = {medium.name: medium for medium in (Images, Audio, Series, Lines)}
 
 
 FEW_CHANNELS, LONG, SHORTEST = 8, 4, 8
@@ -123,7 +124,7 @@ def assemble(
     for key, count in (drawn or {}).items():
         checks.count(count, key)
     contents = contents if isinstance(contents, Contents) else Contents(contents)
-    made = _medium(contents, source, medium, options)
+    made = _medium(contents, source, medium, options, kind or contents.kind)
     parts = {
         key: replace(part, x=made.taken(part.x, part.images, contents.rate)) if isinstance(part.x, np.ndarray) else part
         for key, part in contents.splits.items()
@@ -189,10 +190,12 @@ def assemble(
     return task
 
 
-def _medium(contents: Contents, source: str, asked: str | None, options: Mapping[str, Any]) -> Medium:
+def _medium(contents: Contents, source: str, asked: str | None, options: Mapping[str, Any], kind: str | None) -> Medium:
     """What the examples are: as the door found, as is asked for, or as the arrays look. Raises `UsageError`."""
     name = contents.medium or asked or _look(contents.splits["train"].x)
-    if asked is not None and asked != name:
+    if name == "images" and kind == "lines":
+        name = "lines"
+    if asked is not None and asked not in (name, "images" if name == "lines" else name):
         raise UsageError(f"{source} holds {name}: leave medium={asked} out.")
     known = MEDIA[name]
     for option in options:

@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from archscout.tasks.heads import Head
 
-MediumName = Literal["images", "audio", "series"]
+MediumName = Literal["images", "audio", "series", "lines"]
 """What examples are; None where an array does not say, and is told by its shape."""
 
 

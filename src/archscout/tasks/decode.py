@@ -25,6 +25,9 @@ SUFFIXES = frozenset(f".{ending}" for ending in _ENDINGS.split())
 """Endings of picture files; files with others are left alone, and counted."""
 
 FITS = ("stretch", "crop", "pad")
+LINE = "line"
+"""How lines of text are fitted: brought to the height, and padded on the right with their own background."""
+
 BACKGROUNDS = {"white": 255, "black": 0}
 
 TRAITS = {
@@ -59,7 +62,8 @@ class Reading:
 
     Args:
         shape: height and width that they are resized to; as they are where None.
-        fit: `stretch` to that shape, `crop` what stands over after scaling (from the middle), or `pad` what is missing.
+        fit: `stretch` to that shape, `crop` what stands over after scaling (from the middle), or `pad` what is missing;
+            lines of text are `line`.
         background: what transparent and padded places become: `white` or `black`.
         channels: 1 reads all as grey, 3 as colour; where None, as they are.
     """
@@ -70,7 +74,7 @@ class Reading:
     channels: int | None = None
 
     def __post_init__(self) -> None:
-        for name, value, known in (("fit", self.fit, FITS), ("background", self.background, BACKGROUNDS)):
+        for name, value, known in (("fit", self.fit, (*FITS, LINE)), ("background", self.background, BACKGROUNDS)):
             if value not in known:
                 raise UsageError(f"the parameter {name} of a task cannot be {value!r}: {nearest(str(value), known)}")
         if isinstance(self.channels, bool) or self.channels not in (None, 1, 3):
@@ -226,7 +230,22 @@ def _fitted(image: Image.Image, reading: Reading) -> Image.Image:
     if reading.fit == "crop":
         left, top, wide, tall = middle(image.width, image.height, *size)
         return image.crop((left, top, left + wide, top + tall)).resize(size, method)
+    if reading.fit == LINE:
+        return _in_line(image, *size)
     if reading.fit == "pad":
         ground = (BACKGROUNDS[reading.background],) * len(image.getbands())
         return ImageOps.pad(image, size, method, color=ground if len(ground) > 1 else ground[0])
     return image.resize(size, method)
+
+
+def _in_line(image: Image.Image, width: int, height: int) -> Image.Image:
+    """An image at a height, from the left on; what is missing on the right has the middle colour of its border."""
+    scaled = image.resize(
+        (min(width, max(1, round(image.width * height / image.height))), height), Image.Resampling.BILINEAR
+    )
+    pixels = np.asarray(scaled)
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    ground = np.median(border, 0).astype(int).tolist()
+    line = Image.new(image.mode, (width, height), tuple(ground) if isinstance(ground, list) else ground)
+    line.paste(scaled, (0, 0))
+    return line

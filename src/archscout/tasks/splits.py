@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -54,6 +55,13 @@ def by_split(names: Sequence[str], source: str, what: str) -> dict[str, str]:
                 "them, or rename one."
             )
     return found
+
+
+def split_folders(path: Path) -> dict[str, Path]:
+    """The folders in a folder that are named as splits are. Raises `DataError` as `by_split` does."""
+    folders = {entry.name: entry for entry in path.iterdir() if entry.is_dir()}
+    called = str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+    return {split: folders[name] for split, name in by_split(sorted(folders), f"'{called}'", "folders").items()}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from archscout.core.errors import DataError, UsageError, nearest
-from archscout.tasks import checks
+from archscout.tasks import checks, transcripts
 from archscout.tasks.contents import Raw
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ KINDS = {
     "regression": "image regression",
     "segmentation": "image segmentation",
     "heads": "images with several heads",
+    "lines": "text lines",
 }
 """The kinds by the names that the parameter `kind` takes, and the registered ones of those of images."""
 
@@ -56,6 +57,8 @@ class Targets:
     @property
     def outputs(self) -> int:
         """How many numbers a network gives."""
+        if self.kind == "lines":
+            return len(self.names) + 1  # the blank
         return sum(len(head.names) for head in self.heads) or len(self.names)
 
     @property
@@ -109,6 +112,9 @@ def read(
     given = None if names is None or not len(names) else tuple(names)
     if kind == "heads":
         return _several(parts, heads, source, nouns)
+    if kind == "lines":
+        y, characters = transcripts.read(parts, given, source)
+        return Targets(kind, y, tuple(characters), {split: np.zeros(len(each), np.int64) for split, each in y.items()})
     reader = {"multilabel": _multilabel, "regression": _regression, "segmentation": _segmentation}.get(kind)
     if reader is None:
         return _classes(parts, given, source, noun, nouns)

@@ -33,6 +33,7 @@ _HOMES = {
     "tiny_heads": "tasks",
     "tiny_audio": "tasks",
     "tiny_series": "tasks",
+    "tiny_lines": "tasks",
 }
 
 __all__ = sorted(_HOMES)

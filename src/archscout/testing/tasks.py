@@ -9,6 +9,7 @@ from archscout.core.task import Split
 from archscout.tasks.audio import AudioClassification
 from archscout.tasks.heads import Head, SeveralHeads
 from archscout.tasks.images import ImageClassification
+from archscout.tasks.lines import TextLines
 from archscout.tasks.multilabel import MultiLabel
 from archscout.tasks.regression import ImageRegression
 from archscout.tasks.segmentation import Segmentation
@@ -141,3 +142,23 @@ def tiny_heads(examples: int = 48, seed: int = 0) -> SeveralHeads:
 
     splits = split("train"), split("valid"), split("test")
     return SeveralHeads("tiny heads", (1, 8, 8), 5, *splits, shift=0, heads=heads)
+
+
+def tiny_lines(examples: int = 48, seed: int = 0) -> TextLines:
+    """Grey lines of 16 x 32 pixels with one to three signs: a bar above, a bar below, or an upright one."""
+    signs = np.zeros((3, 16, 6), np.uint8)
+    signs[0, 3:6, 1:5] = signs[1, 11:14, 1:5] = signs[2, 2:14, 2:4] = 220
+
+    def split(name: str) -> Split:
+        rng = stream(seed, "tiny lines", name)
+        y = rng.integers(0, 3, (examples, 3))
+        y[np.arange(3) >= rng.integers(1, 4, examples)[:, None]] = -1
+        x = np.zeros((examples, 16, 32, 1))
+        for line, row in zip(x, y, strict=True):
+            for place, sign in enumerate(row[row >= 0]):
+                left = 10 * place + int(rng.integers(0, 3))
+                line[:, left : left + 6, 0] = signs[sign]
+        return Split((x + rng.normal(15, 5, x.shape)).clip(0, 255).round().astype(np.uint8), y.astype(np.int64))
+
+    splits = split("train"), split("valid"), split("test")
+    return TextLines("tiny lines", (1, 16, 32), 4, *splits, ("-", "_", "|"), places=8, shift=1)

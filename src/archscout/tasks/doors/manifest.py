@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from archscout.tasks.decode import file_source, shown
 from archscout.tasks.doors.archive import listed, regular
 from archscout.tasks.heads import Asks, Head
 from archscout.tasks.labels import numbered, text_of
-from archscout.tasks.splits import ALIASES, by_split, split_of
+from archscout.tasks.splits import ALIASES, by_split, split_folders, split_of
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
@@ -36,6 +36,7 @@ ROLES = {
     "path": ("path", "file_name", "filename", "file", "filepath", "image", "image_path", "img", "audio", "wav", "clip"),
     "label": ("label", "class", "class_name", "category", "species", "labels"),
     "target": ("target", "value", "y", "score"),
+    "transcript": ("transcript", "transcription", "text", "sentence"),
     "split": ("split", "subset", "fold", "set"),
     "group": ("group", "group_id", "patient", "patient_id", "subject", "subject_id"),
     "weight": ("weight", "sample_weight"),
@@ -61,7 +62,7 @@ def read_manifest(file: Path, named: Mapping[str, str | None]) -> Contents:
 
 def is_metadata_folder(path: Path) -> bool:
     """Whether a folder, or those of its splits, have a list of their pictures in them."""
-    return any((folder / name).is_file() for folder in (path, *_split_folders(path).values()) for name in METADATA)
+    return any((folder / name).is_file() for folder in (path, *split_folders(path).values()) for name in METADATA)
 
 
 def read_metadata_folder(path: Path, named: Mapping[str, str | None]) -> Contents:
@@ -71,7 +72,7 @@ def read_metadata_folder(path: Path, named: Mapping[str, str | None]) -> Content
         return read_manifest(here, named)
     parts: Columns = defaultdict(list)
     total = 0
-    for split, folder in _split_folders(path).items():
+    for split, folder in split_folders(path).items():
         file = _metadata(folder)
         if file is None:
             raise DataError(f"'{shown(folder)}' has no metadata file ({', '.join(METADATA)}) as its neighbours have.")
@@ -198,6 +199,16 @@ def _roles(columns: Mapping[str, Sequence[Any]], source: str, named: Mapping[str
         roles.pop("target", None)
     elif "target" in roles:
         roles.pop("label", None)
+    if named.get("kind") == "lines":
+        # Whoever says that labels are transcripts, or names the column, means that one.
+        transcript = named.get("label") or roles.get("transcript") or roles.get("label")
+        roles = {role: column for role, column in roles.items() if role not in ("label", "target", "transcript")}
+        if transcript is not None:
+            roles["label"] = roles["transcript"] = transcript
+    elif {"label", "target"} & roles.keys() or _questions(columns, roles, {}):
+        roles.pop("transcript", None)
+    elif "transcript" in roles:
+        roles["label"] = roles["transcript"]
     for role, what in (("path", "pictures"), ("label", "labels")):
         if role not in roles and not (role == "label" and ("target" in roles or _questions(columns, roles, named))):
             raise DataError(
@@ -236,11 +247,11 @@ def _splits(columns: Mapping[str, Sequence[Any]], roles: dict[str, str], source:
 
 @dataclass(frozen=True)
 class _Question:
-    """What a column answers: its head's name, and whether with a class, any number of labels, or a number."""
+    """What a column answers: its head's name, and whether with a class, any number of labels, a number, or a text."""
 
     name: str
     column: str
-    asks: Asks
+    asks: Asks | Literal["text"]
 
     def fault(self, text: str) -> str:
         """What is wrong with an answer, as the predicate of a sentence; empty where nothing is."""
@@ -252,13 +263,17 @@ class _Question:
                 if _is_number(text)
                 else (f"has a target that is no number ('{shown(text)}')")
             )
-        return "" if text or self.asks == "labels" else "has no label"
+        if text or self.asks == "labels":
+            return ""
+        return "has no transcript" if self.asks == "text" else "has no label"
 
 
 def _questions(
     columns: Mapping[str, Sequence[Any]], roles: Mapping[str, str], named: Mapping[str, str | None]
 ) -> list[_Question]:
     """What the columns answer: one label, numbers of several columns, or a head for each of several columns."""
+    if "transcript" in roles and roles.get("label") == roles["transcript"]:
+        return [_Question(roles["label"], roles["label"], "text")]
     if "label" in roles:
         column = roles["label"]
         several = named.get("kind") in (None, "multilabel") and (
@@ -305,6 +320,9 @@ def _answers(
     questions: Sequence[_Question], columns: Mapping[str, Sequence[Any]], rows: Sequence[int], contents: Contents
 ) -> np.ndarray:
     """The targets of some rows: N, or N x K; what they mean is noted in the contents."""
+    if questions[0].asks == "text":
+        contents.kind = "lines"
+        return np.asarray([text_of(columns[questions[0].column][row]) for row in rows], np.str_)
     blocks: list[np.ndarray] = []
     names: list[list[str]] = []
     for question in questions:
@@ -431,8 +449,3 @@ def _metadata(folder: Path) -> Path | None:
     if len(files) > 1:
         raise DataError(f"'{shown(folder)}' has {files[0].name} and {files[1].name}: leave one.")
     return files[0] if files else None
-
-
-def _split_folders(path: Path) -> dict[str, Path]:
-    folders = {entry.name: entry for entry in path.iterdir() if entry.is_dir()}
-    return {split: folders[name] for split, name in by_split(sorted(folders), f"'{shown(path)}'", "folders").items()}

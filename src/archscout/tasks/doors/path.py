@@ -10,7 +10,7 @@ from typing import Any
 from archscout.core.errors import DataError
 from archscout.tasks.contents import Contents
 from archscout.tasks.decode import shown
-from archscout.tasks.doors import arrays, folders, manifest, masks, shards, ts
+from archscout.tasks.doors import arrays, folders, lines, manifest, masks, shards, ts
 
 
 def open_path(path: Path, *, links: bool = False, columns: Mapping[str, Any] | None = None) -> Contents:
@@ -37,6 +37,8 @@ def open_path(path: Path, *, links: bool = False, columns: Mapping[str, Any] | N
             return masks.read_masks_folder(path, columns)
         if manifest.is_metadata_folder(path):
             return manifest.read_metadata_folder(path, columns or {})
+        if lines.is_lines_folder(path):
+            return lines.read_lines_folder(path)
         if shards.is_shard_folder(path):
             return shards.read_shards(path)
         return folders.read_folder(path, links=links)

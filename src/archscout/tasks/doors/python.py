@@ -44,6 +44,8 @@ def open_object(data: Any, columns: Mapping[str, str | None] | None = None) -> C
         return arrays.read_mapping(
             {str(name): _numpy(value) for name, value in data.items()}, "the dictionary", columns
         )
+    if (columns or {}).get("kind") == "lines" and isinstance(data, tuple | list) and len(data) == 2:
+        return _lines(*data)
     if isinstance(data, tuple | list) and len(data) == 2 and all(_is_array(part) for part in data):
         x, y = (_numpy(part) for part in data)
         return _pair(x, y, "x", "y")
@@ -70,6 +72,32 @@ def _pair(x: np.ndarray, y: np.ndarray, images: str, labels: str) -> Contents:
         numbers, names = numbered([text_of(value) for value in y.ravel().tolist()])
         return Contents({"train": Raw(x, numbers.reshape(y.shape), images, labels)}, names)
     return Contents({"train": Raw(x, y, images, labels)})
+
+
+def _lines(images: Any, texts: Any) -> Contents:
+    """Images of lines, which may differ in width, and a text for each."""
+    if not _is_array(images):
+        raise DataError("the images of lines are an array, or a list of arrays or pictures.")
+    x: np.ndarray | list[Source]
+    if isinstance(images, list):
+        x = [_encoded(_picture(image, row), f"line {row} of x") for row, image in enumerate(images)]
+    else:
+        x = _numpy(images)
+    return Contents({"train": Raw(x, np.asarray(texts), "x", "y")}, kind="lines", medium="lines")
+
+
+def _picture(image: Any, row: int) -> Any:
+    """A picture of Pillow's of an array of bytes."""
+    from PIL import Image
+
+    if hasattr(image, "getbands"):
+        return image
+    pixels = _one(image)
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or pixels.dtype != np.uint8:
+        raise DataError(
+            f"line {row} of x is {pixels.dtype} of shape {pixels.shape}: give bytes, height x width (x 3), or pictures."
+        )
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
 
 def _of_splits(parts: dict[str, Contents]) -> Contents:

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from archscout.core.errors import UsageError
+from archscout.core.errors import UsageError, nearest
 from archscout.core.task import Split
 from archscout.tasks import checks, targets
-from archscout.tasks.decode import BACKGROUNDS, Reading, middle
+from archscout.tasks.decode import BACKGROUNDS, FITS, Reading, middle
 from archscout.tasks.media.medium import Decoded, Medium
 from archscout.tasks.pictures import Watch, decode_all
 from archscout.tasks.targets import Targets
@@ -95,7 +95,10 @@ def reading(options: Mapping[str, Any]) -> Reading:
     if size is not None:
         checks.count(size, "size")
     shape = None if size is None else (size, size)
-    return Reading(shape, options.get("fit", "stretch"), options.get("background", "white"), options.get("channels"))
+    fit = options.get("fit", "stretch")
+    if fit not in FITS:
+        raise UsageError(f"the parameter fit of a task cannot be {fit!r}: {nearest(str(fit), FITS)}")
+    return Reading(shape, fit, options.get("background", "white"), options.get("channels"))
 
 
 def resize(x: np.ndarray, reading: Reading) -> np.ndarray:
