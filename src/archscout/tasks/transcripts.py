@@ -118,11 +118,11 @@ def edit_distances(read: Sequence[Sequence[int]], true: Sequence[Sequence[int]])
     """
     widest = max((len(row) for row in true), default=0)
     known = np.full((len(true), widest), -2, np.int64)
-    for place, row in zip(known, true, strict=True):
-        place[: len(row)] = row
+    for place, line in zip(known, true, strict=True):
+        place[: len(line)] = line
     steps = np.arange(widest + 1)
     # A row of the table for each pair: the distance of the first i symbols of one to the first j of the other.
-    row = np.broadcast_to(steps, (len(true), widest + 1)).copy()
+    row: np.ndarray = np.broadcast_to(steps, (len(true), widest + 1)).copy()
     ends = np.asarray([len(some) for some in read])
     for i in range(1, int(ends.max(initial=0)) + 1):
         symbols = np.asarray([some[i - 1] if i <= len(some) else -3 for some in read])
@@ -131,7 +131,8 @@ def edit_distances(read: Sequence[Sequence[int]], true: Sequence[Sequence[int]])
         new[:, 1:] = np.minimum(row[:, 1:] + 1, row[:, :-1] + (known != symbols[:, None]))
         new = np.minimum.accumulate(new - steps, 1) + steps
         row = np.where((i <= ends)[:, None], new, row)
-    return row[np.arange(len(true)), [len(some) for some in true]]
+    distances: np.ndarray = row[np.arange(len(true)), [len(some) for some in true]]
+    return distances
 
 
 class EditErrors:

@@ -341,7 +341,10 @@ def _answers(
             names.append(called)
     if len(questions) > 1 and any(question.asks != "numbers" for question in questions):
         contents.kind = "heads"
-        contents.heads = tuple(Head(q.name, q.asks, tuple(called)) for q, called in zip(questions, names, strict=True))
+        contents.heads = tuple(
+            Head(q.name, q.asks, tuple(called))  # type: ignore[arg-type] # no text among them
+            for q, called in zip(questions, names, strict=True)
+        )
         return np.concatenate([block.astype(np.float64) for block in blocks], 1)
     contents.class_names = [name for called in names for name in called]
     contents.kind = {"numbers": "regression", "labels": "multilabel", "class": None}[questions[0].asks]

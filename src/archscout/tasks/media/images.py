@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from archscout.core.errors import UsageError, nearest
 from archscout.core.task import Split
 from archscout.tasks import checks, targets
+from archscout.tasks.contents import MediumName
 from archscout.tasks.decode import BACKGROUNDS, FITS, Reading, middle
 from archscout.tasks.media.medium import Decoded, Medium
 from archscout.tasks.pictures import Watch, decode_all
@@ -25,10 +26,10 @@ COLOUR_JITTER = 0.3
 class Images(Medium):
     """Images as N x H x W x C, bytes or float32."""
 
-    name = "images"
+    name: ClassVar[MediumName] = "images"
     noun = "image"
     nouns = "images"
-    OPTIONS = ("size", "fit", "background", "channels", "flip", "cache", "unlabelled")
+    OPTIONS: ClassVar[tuple[str, ...]] = ("size", "fit", "background", "channels", "flip", "cache", "unlabelled")
     KINDS: ClassVar[Mapping[str, str]] = targets.KINDS
 
     def __init__(self, source: str, options: Mapping[str, Any], shape: tuple[int, int] | None = None) -> None:
