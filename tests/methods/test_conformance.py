@@ -15,6 +15,7 @@ KEPT = "samples=10,keep=4,finalists=2"
 SETTINGS = {
     "cascade": "pool=20",
     "early_stopping": "whole=5",
+    "popnas": "keep=2,explore=1,first=3",
     "naswot": SAMPLED, "epsilon": SAMPLED, "nasgraph": SAMPLED, "az_nas": f"{SAMPLED},batch=16",
     "zen_nas": f"{SAMPLED},population=6", "ran": f"{SAMPLED},population=6",
     "knas": KEPT, "eigen_nas": KEPT, "das": f"{KEPT},steps=2,batch=16",

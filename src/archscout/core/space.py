@@ -45,6 +45,9 @@ class Space(ABC):
     own_module: ClassVar[bool] = False
     """Whether its networks are those of a module of the user's own, which only the user has the code of."""
 
+    sizes: ClassVar[tuple[str, ...]] = ()
+    """Of a space of cells: the choices that say how large the whole network is, and nothing of the cell."""
+
     # -- what an author writes ------------------------------------------------------------------------------------
 
     @property
@@ -284,6 +287,17 @@ class Space(ABC):
                     for choice in self.choices:
                         values.setdefault(choice.name, choice.options[0])
                     yield self.architecture(values)
+
+    def grown(self, architecture: Architecture | None = None) -> Iterator[Architecture]:
+        """Those with one block more than an architecture, or those of one block where none is given.
+
+        For searches that go from small cells to large ones; none where a cell is full grown. Raises `UsageError` where
+        the networks of the space are not made of blocks.
+        """
+        raise UsageError(
+            f"the networks of space '{self.name}' do not grow block by block: this method needs a space of cells such "
+            "as nasbench201; take another method here."
+        )
 
     # -- forms ----------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -113,6 +113,10 @@ class SubSpace(Space):
 
     def graph(self, architecture: Architecture) -> Graph:
         return self.whole.graph(architecture)
+
+    def grown(self, architecture: Architecture | None = None) -> Iterator[Architecture]:
+        """Those of the whole space that are alive."""
+        return (cell for cell in self.whole.grown(architecture) if cell in self)
 
     def check_task(self, task: Task) -> None:
         self.whole.check_task(task)

@@ -288,8 +288,8 @@ def time_for_search(run: Run) -> float | None:
     return None if decided is None else float(decided)
 
 
-def whole(value: int, what: str) -> int:
-    """A count as a user may give it. Raises `UsageError` for one below 1."""
-    if type(value) is not int or value < 1:
-        raise UsageError(f"'{what}' of a method must be a whole number above zero, not {value!r}.")
+def whole(value: int, what: str, least: int = 1) -> int:
+    """A count as a user may give it. Raises `UsageError` for one that is too small."""
+    if type(value) is not int or value < least:
+        raise UsageError(f"'{what}' of a method must be a whole number of {least} or more, not {value!r}.")
     return value

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -26,6 +26,11 @@ from archscout.spaces.images import check_images
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 CHOICES = tuple(f"edge {i}->{j}" for i, j in EDGES)
+PATHS = tuple(
+    tuple(f"edge {i}->{j}" for i, j in itertools.pairwise(nodes))
+    for nodes in ((0, 3), (0, 1, 3), (0, 2, 3), (0, 1, 2, 3))
+)
+"""From input to output, by the edges of each."""
 
 REFERENCES: Mapping[str, str] = {
     "one_conv": "|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|skip_connect~1|none~2|",
@@ -142,6 +147,14 @@ class NASBench201(Space):
 
     def references(self) -> Mapping[str, Architecture]:
         return {name: self.parse(text) for name, text in REFERENCES.items()}
+
+    def grown(self, architecture: Architecture | None = None) -> Iterator[Architecture]:
+        """Those with one more path from input to output: its edges that had no operation get one each."""
+        values = dict.fromkeys(CHOICES, "none") | dict(self.simplify(architecture) if architecture is not None else {})
+        for path in PATHS:
+            free = [name for name in path if values[name] == "none"]
+            for operations in itertools.product(OPERATIONS[1:], repeat=len(free)) if free else ():
+                yield self.architecture(values | dict(zip(free, operations, strict=True)))
 
     # -- network --------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,135 @@
+"""What each published search system is worth beside its control: one measured row each.
+
+    archscout table import nasbench201 accuracy.parquet --out tables/nasbench201.parquet
+    python benchmarks/strategies/systems.py popnas --tables tables
+
+A system's rows are kept in docs/results/strategies_systems.json, and docs/results/strategies_systems.md is written of
+all. Trainings are answered from tables unless a row says otherwise; each repeat has a seed of its own, shared by all
+that are compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+import numpy as np
+
+from archscout.search.simulated import simulate
+from archscout.strategies.pareto import hypervolume
+from archscout.tables.table import Metric, Table, write
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
+Row = dict[str, Any]
+
+
+def mean(values: Sequence[float]) -> str:
+    """Mean and standard deviation of repeats."""
+    return f"{np.mean(values):.4g} ± {np.std(values):.2g}"
+
+
+# -- POPNAS -------------------------------------------------------------------------------------------------------
+
+TIMED = "latency@titanx_256_ms"
+
+
+def timed_table(tables: Path) -> Table:
+    """NAS-Bench-201 with training time in proportion to the measured latency of a batch of 256 on a Titan X."""
+    published = Table.open(tables / "nasbench201.parquet")
+    first = [int(row) for row in published.first_rows]
+    seconds = np.asarray(published.values(TIMED)) * 3 * 200 * 25_000 / 256 / 1000
+    columns = {
+        "architecture": [published.architectures[row] for row in first],
+        "valid": np.asarray(published.values("c10v_valid_200")),
+        "hours": seconds / 3600,
+        "seconds": seconds,
+    }
+    metrics = [
+        Metric("valid", split="valid", epochs=200),
+        Metric("hours", kind="cost"),
+        Metric("seconds", kind="seconds", epochs=200),
+    ]
+    return write(tables / "nasbench201-timed.parquet", "nasbench201", columns, metrics, default="valid")
+
+
+def popnas(options: argparse.Namespace) -> list[Row]:
+    table = timed_table(options.tables)
+    hours = np.asarray(table.values("hours"))
+    reference = [0.0, float(np.nanmax(hours))]
+    found: dict[str, dict[str, list[float]]] = {}
+    for seed in range(options.repeats):
+        for name, method in (("POPNAS", "popnas"), ("without the time predictor", "popnas:time=false")):
+            run = simulate(table, method, "400trials", seed)
+            count = len(run.trials)
+            steps = run.notes["predictors by step"]
+            keep(found, name, run, hours, table, reference)
+            found[name].setdefault("time", []).extend(s["time spearman"] for s in steps if "time spearman" in s)
+            if name == "POPNAS":
+                for rival in ("nsga2", "random"):
+                    other = simulate(table, rival, f"{count}trials", seed, objectives=["hours"])
+                    keep(found, f"{rival}, as many", other, hours, table, reference)
+    rows = []
+    for name, values in found.items():
+        row = {key: mean(values[key]) for key in ("trainings", "hours", "best", "hypervolume")}
+        rows.append({"search": name, **row, "time predictor": mean(values["time"]) if values.get("time") else ""})
+    return rows
+
+
+def keep(found: dict[str, Any], name: str, run: Any, hours: np.ndarray, table: Table, reference: list[float]) -> None:
+    """One search's trainings, hours, best network, and the volume of accuracy and training time that it covers."""
+    points = np.asarray([[-t.value, hours[table.numbers[t.canonical]]] for t in run.trials if t.defined])
+    values = found.setdefault(name, {})
+    for key, value in (
+        ("trainings", len(run.trials)),
+        ("hours", run.seconds[-1] / 3600),
+        ("best", 100 * -points[:, 0].min()),
+        ("hypervolume", hypervolume(points, reference)),
+    ):
+        values.setdefault(key, []).append(value)
+
+
+SYSTEMS: Mapping[str, tuple[str, Callable[[argparse.Namespace], list[Row]]]] = {
+    "popnas": ("POPNASv3: NAS-Bench-201, CIFAR-10 validation; hypervolume of accuracy and training time", popnas),
+}
+
+
+def report(found: Mapping[str, Any]) -> str:
+    """The page: one table a system."""
+    lines = [
+        "# Search systems beside their controls",
+        "",
+        "Made by `benchmarks/strategies/systems.py`. Mean ± standard deviation over repeats.",
+    ]
+    for name, entry in found.items():
+        columns = list(entry["rows"][0])
+        lines += ["", f"## {SYSTEMS[name][0] if name in SYSTEMS else name}", "", *entry.get("notes", [])]
+        lines.append("| " + " | ".join(columns) + " |")
+        lines.append("| " + " | ".join("---" for _ in columns) + " |")
+        lines += ["| " + " | ".join(str(row[column]) for column in columns) + " |" for row in entry["rows"]]
+        lines += ["", f"{entry['repeats']} repeats, {entry['cpu_seconds']:.0f} s of one core."]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("systems", nargs="+", choices=sorted(SYSTEMS))
+    parser.add_argument("--tables", type=Path, default=Path("tables"))
+    parser.add_argument("--repeats", type=int, default=10)
+    options = parser.parse_args()
+    file = RESULTS / "strategies_systems.json"
+    found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    for name in options.systems:
+        start = process_time()
+        rows = SYSTEMS[name][1](options)
+        found[name] = {"rows": rows, "repeats": options.repeats, "cpu_seconds": process_time() - start}
+        file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        (RESULTS / "strategies_systems.md").write_text(report(found), encoding="utf-8")
+    print(report({name: found[name] for name in options.systems}))
+
+
+if __name__ == "__main__":
+    main()
