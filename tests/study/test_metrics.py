@@ -129,3 +129,14 @@ def test_fronts_by_brute_force():
     front = np.array([[0.0, 0.5], [0.5, 0.0]])
     expected = np.mean([min(math.hypot(*np.maximum(q - f, 0)) for q in points) for f in front])
     assert metrics.igd_plus(points, front) == pytest.approx(expected)
+
+
+def test_what_a_control_tells_is_taken_out():
+    """Against the formula of three pairwise correlations."""
+    rng = np.random.default_rng(0)
+    size = rng.normal(size=50)
+    truth, found = size + rng.normal(size=50), size + 0.5 * rng.normal(size=50)
+    ab, ac, bc = (metrics.spearman(*pair) for pair in ((truth, found), (truth, size), (found, size)))
+    expected = (ab - ac * bc) / ((1 - ac**2) * (1 - bc**2)) ** 0.5
+    assert metrics.partial_spearman(truth, found, size) == pytest.approx(expected, abs=1e-9)
+    assert abs(metrics.partial_spearman(truth, size, size)) < 1e-6

@@ -37,6 +37,16 @@ def spearman(truth: Values, predictions: Values) -> float:
     return pearson(rankdata(truth), rankdata(filled(predictions)))
 
 
+def partial_spearman(truth: Values, predictions: Values, control: Values) -> float:
+    """Spearman's rho of what a control does not tell: the correlation of both ranks' residuals from a least-squares
+    line on the ranks of the control (multiply-adds, say)."""
+    ranks = [np.asarray(rankdata(filled(row)), dtype=float) for row in (truth, predictions, control)]
+    truly, predicted, third = (row - row.mean() for row in ranks)
+    spread = float((third * third).sum())
+    slopes = [float((row * third).sum()) / spread if spread > 0 else 0.0 for row in (truly, predicted)]
+    return pearson(truly - slopes[0] * third, predicted - slopes[1] * third)
+
+
 def kendall(truth: Values, predictions: Values) -> float:
     """Kendall's tau-b."""
     if len(truth) < 2:

@@ -133,6 +133,10 @@ class CostBins:
         ]
 
     def __call__(self, step: Step) -> list[Job]:
-        rng = step.rng("paths")
-        members = self.bins[int(rng.integers(len(self.bins)))]
-        return [Job(members[int(rng.integers(len(members)))])]
+        return [Job(architecture) for architecture in self.draw(step.rng("paths"), 1)]
+
+    def draw(self, rng: np.random.Generator, count: int) -> list[Architecture]:
+        """So many architectures, of as many different bins as there are."""
+        order = [int(place) for _ in range(-(-count // len(self.bins))) for place in rng.permutation(len(self.bins))]
+        members = [self.bins[place] for place in order[:count]]
+        return [each[int(rng.integers(len(each)))] for each in members]

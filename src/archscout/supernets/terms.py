@@ -57,8 +57,12 @@ class Mean:
         return step.outputs(job.path, step.train[0])
 
     def __call__(self, step: Step) -> float:
+        return self.backward(step, step.jobs)
+
+    def backward(self, step: Step, jobs: Sequence[Job]) -> float:
+        """Accumulate the gradients of some of the step's paths; returns their part of the mean."""
         total = 0.0
-        for job in step.jobs:
+        for job in jobs:
             outputs = self.outputs(step, job)
             parts = [part for term in self.terms if (part := term(step, job, outputs)) is not None]
             loss = torch.stack(parts).sum() / len(step.jobs)
