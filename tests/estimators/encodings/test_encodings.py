@@ -313,7 +313,7 @@ def test_unknown_encodings_and_spaces_without_graphs_are_refused(cells):
 
     with pytest.raises(UsageError, match="no graph of its own"):
         live(NoGraph(), [])
-    assert default_encoding(NoGraph()) == "choices"
+    assert default_encoding(NoGraph()) == "numbers+choices"
 
 
 def test_labels_beyond_the_reference_set_are_other_and_large_graphs_are_refused(space):

@@ -9,17 +9,23 @@ import numpy as np
 
 from archscout.core.cache import Cache
 from archscout.core.errors import UsageError, nearest
+from archscout.core.seeds import stream
 from archscout.core.space import Space
 from archscout.estimators.encodings.adjacency import adjacency
 from archscout.estimators.encodings.graph import graph, graph_widths, live_graph, unified_graph
 from archscout.estimators.encodings.graphs import Architectures, parsed
 from archscout.estimators.encodings.live import blocks, live
+from archscout.estimators.encodings.numbers import blocks as number_blocks
+from archscout.estimators.encodings.numbers import numbers
 from archscout.estimators.encodings.path import path
 from archscout.estimators.encodings.sequence import sequence
 from archscout.estimators.encodings.wl import wl
 
 KEPT = 16
 """Encodings that are remembered."""
+
+LOOKED_AT = 8
+"""Random architectures by which a space is known as one of layers in a row."""
 
 
 def choices(space: Space, architectures: Architectures) -> np.ndarray:
@@ -39,11 +45,12 @@ def nothing(space: Space, architectures: Architectures) -> np.ndarray:
 
 ENCODINGS: dict[str, Callable[[Space, Architectures], np.ndarray]] = {
     "adjacency": adjacency, "choices": choices, "graph": graph, "live": live, "live_graph": live_graph,
-    "none": nothing, "path": path, "plain": plain, "sequence": sequence,
+    "none": nothing, "numbers": numbers, "path": path, "plain": plain, "sequence": sequence,
     "unified_graph": unified_graph, "wl": wl,
 }  # fmt: skip
 
 _known = Cache[np.ndarray](KEPT)
+_rows = Cache[bool](KEPT)
 
 
 def encode(name: str, space: Space, architectures: Architectures) -> np.ndarray:
@@ -73,6 +80,8 @@ def widths(name: str, space: Space) -> tuple[int, ...]:
     for part in name.split("+"):
         if part == "live":
             found += blocks(space)
+        elif part == "numbers":
+            found += number_blocks(space)
         elif part in ("graph", "live_graph", "unified_graph"):
             found += graph_widths(space, unified=part == "unified_graph")
         else:
@@ -81,9 +90,19 @@ def widths(name: str, space: Space) -> tuple[int, ...]:
 
 
 def default_encoding(space: Space) -> str:
-    """`live+choices` for a space with graphs, `choices` for one without."""
-    try:
-        space.graph(next(iter(space.extremes())))
-    except (UsageError, NotImplementedError, StopIteration):
-        return "choices"
-    return "live+choices"
+    """`live+choices` for a space of graphs, `numbers+choices` for one of layers in a row (or without graphs)."""
+    return "numbers+choices" if in_a_row(space) else "live+choices"
+
+
+def in_a_row(space: Space) -> bool:
+    """Whether all of some random architectures are chains of layers, or the space has no graphs."""
+
+    def looked() -> bool:
+        rng = stream(0, "encoding", space.digest)
+        try:
+            some = [space.graph(space.sample(rng)) for _ in range(LOOKED_AT)]
+        except (UsageError, NotImplementedError):
+            return True
+        return all(graph.edges == tuple((i, i + 1) for i in range(len(graph.nodes) - 1)) for graph in some)
+
+    return _rows.get(space.digest, looked)
