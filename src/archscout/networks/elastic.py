@@ -184,14 +184,22 @@ def compute(function: Callable[..., int], *numbers: Any) -> Any:
 
 
 def conv2d(
-    inputs: Number, outputs: Number, kernel: Number, *, stride: int = 1, depthwise: bool = False, bias: bool = False
+    inputs: Number,
+    outputs: Number,
+    kernel: Number,
+    *,
+    stride: int = 1,
+    depthwise: bool = False,
+    bias: bool = False,
+    dilation: int = 1,
 ) -> nn.Module:
-    """A convolution with padding `kernel // 2`; depthwise ones have `outputs` equal to `inputs`."""
+    """A convolution with padding `dilation * (kernel // 2)`; depthwise ones have `outputs` equal to `inputs`."""
     if not any(isinstance(number, Elastic) for number in (inputs, outputs, kernel)):
         size = now(kernel)
         groups = now(inputs) if depthwise else 1
-        return nn.Conv2d(now(inputs), now(outputs), size, stride, size // 2, groups=groups, bias=bias)
-    return ElasticConv2d(inputs, outputs, kernel, stride=stride, depthwise=depthwise, bias=bias)
+        padding = dilation * (size // 2)
+        return nn.Conv2d(now(inputs), now(outputs), size, stride, padding, dilation, groups=groups, bias=bias)
+    return ElasticConv2d(inputs, outputs, kernel, stride=stride, depthwise=depthwise, bias=bias, dilation=dilation)
 
 
 def batch_norm(channels: Number) -> nn.Module:
@@ -215,11 +223,20 @@ class ElasticConv2d(nn.Conv2d):
     """
 
     def __init__(
-        self, inputs: Number, outputs: Number, kernel: Number, *, stride: int, depthwise: bool, bias: bool
+        self,
+        inputs: Number,
+        outputs: Number,
+        kernel: Number,
+        *,
+        stride: int,
+        depthwise: bool,
+        bias: bool,
+        dilation: int = 1,
     ) -> None:
         size = maximum(kernel)
         groups = maximum(inputs) if depthwise else 1
-        super().__init__(maximum(inputs), maximum(outputs), size, stride, size // 2, groups=groups, bias=bias)
+        padding = dilation * (size // 2)
+        super().__init__(maximum(inputs), maximum(outputs), size, stride, padding, dilation, groups=groups, bias=bias)
         self.numbers = (inputs, outputs, kernel)
         self.depthwise = depthwise
         self.transforms = nn.ParameterDict()
@@ -243,14 +260,17 @@ class ElasticConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         state = self.active_state()
         weight = state["weight"]
-        padding = weight.shape[-1] // 2
+        half = weight.shape[-1] // 2
         groups = x.shape[1] if self.depthwise else 1
         kernel = profile(self.numbers[2])
         if kernel is not None:
             # From the middle outwards: a kernel that is smaller by two does not reach the next ring.
-            place = (torch.arange(2 * padding + 1, device=x.device) - padding).abs()
+            place = (torch.arange(2 * half + 1, device=x.device) - half).abs()
             weight = weight * kernel[2 * torch.maximum(place[:, None], place)]
-        return _masked(F.conv2d(x, weight, state.get("bias"), self.stride, padding, 1, groups), self.numbers[1])
+        return _masked(
+            F.conv2d(x, weight, state.get("bias"), self.stride, self.dilation[0] * half, self.dilation, groups),
+            self.numbers[1],
+        )
 
 
 class ElasticBatchNorm2d(nn.BatchNorm2d):

@@ -34,9 +34,11 @@ class ConvBNActivation(nn.Sequential):
         stride: int = 1,
         *,
         depthwise: bool = False,
+        dilation: int = 1,
         activation: nn.Module | None = None,
     ) -> None:
-        layers = [conv2d(inputs, outputs, kernel, stride=stride, depthwise=depthwise), batch_norm(outputs)]
+        convolution = conv2d(inputs, outputs, kernel, stride=stride, depthwise=depthwise, dilation=dilation)
+        layers = [convolution, batch_norm(outputs)]
         super().__init__(*layers, *([activation] if activation is not None else []))
 
 

@@ -17,12 +17,13 @@ from archscout.core.graph import Graph, Node
 from archscout.core.registry import register
 from archscout.core.space import Pick, Space
 from archscout.core.task import Task
+from archscout.networks.blocks import LAYERS, Shortcut
 from archscout.networks.elastic import Number, compute, maximum
 from archscout.networks.lines import ReadBothWays
 from archscout.networks.operations import ConvBNActivation
 from archscout.networks.series import ConvBN
 
-KINDS = ("plain", "residual", "separable")
+KINDS = tuple(LAYERS)
 STAGES = (2, 3, 4)
 WIDTHS = (16, 32, 64, 128, 256)
 DEPTHS = (1, 2, 3)
@@ -191,33 +192,6 @@ def _stage(pick: Pick, number: int, inputs: Number, outputs: Number) -> nn.Modul
         return row if kind == "plain" else Shortcut(row, inputs, outputs)
 
     return nn.Sequential(down, pick(f"{name}.kind", {kind: partial(layers, kind) for kind in KINDS}))
-
-
-def _plain(inputs: Number, outputs: Number, kernel: Number) -> nn.Module:
-    return ConvBNActivation(inputs, outputs, kernel, activation=nn.ReLU())
-
-
-def _separable(inputs: Number, outputs: Number, kernel: Number) -> nn.Module:
-    """A convolution of each channel by itself, then one of all channels at each place."""
-    alone = ConvBNActivation(inputs, inputs, kernel, depthwise=True)
-    return nn.Sequential(alone, ConvBNActivation(inputs, outputs, 1, activation=nn.ReLU()))
-
-
-LAYERS = {"plain": _plain, "residual": _plain, "separable": _separable}
-
-
-class Shortcut(nn.Module):
-    """The sum of the input, projected, and of what layers make of it; then ReLU."""
-
-    def __init__(self, layers: nn.Module, inputs: Number, outputs: Number) -> None:
-        super().__init__()
-        self.layers = layers
-        self.shortcut = ConvBNActivation(inputs, outputs, 1)
-        self.activation = nn.ReLU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.activation(self.shortcut(x) + self.layers(x))
-        return y
 
 
 class SideBySide(nn.Module):

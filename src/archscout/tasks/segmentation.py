@@ -37,6 +37,7 @@ class Segmentation(Measured, ImageTask):
     """
 
     kind: ClassVar[str] = "image segmentation"
+    spaces: ClassVar[tuple[str, ...]] = ("segmentation",)
     MEASURES: ClassVar[Mapping[str, Measure]] = {
         "mean_intersection_over_union": Measure(
             Metric("mean_intersection_over_union", unit="share", digits=2), lambda task: Overlap(task.outputs)

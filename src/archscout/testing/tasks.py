@@ -67,21 +67,21 @@ def tiny_regression(examples: int = 48, seed: int = 0) -> ImageRegression:
     return ImageRegression("tiny numbers", (1, 8, 8), 1, split("train"), split("valid"), split("test"), ("brightness",))
 
 
-def tiny_segmentation(examples: int = 48, seed: int = 0) -> Segmentation:
-    """Grey images of 8 x 8 pixels with a bright square on dark ground; a stripe of pixels has no class."""
+def tiny_segmentation(examples: int = 48, seed: int = 0, side: int = 8) -> Segmentation:
+    """Grey images of `side` x `side` pixels with a bright square on dark ground; a stripe of pixels has no class."""
 
     def split(name: str) -> Split:
         rng = stream(seed, "tiny masks", name)
-        y = np.zeros((examples, 8, 8), np.int64)
-        for mask, (row, column) in zip(y, rng.integers(0, 5, (examples, 2)), strict=True):
+        y = np.zeros((examples, side, side), np.int64)
+        for mask, (row, column) in zip(y, rng.integers(0, side - 3, (examples, 2)), strict=True):
             mask[row : row + 4, column : column + 4] = 1
-        x = 50 + 130 * y[..., None] + rng.normal(0, 15, (examples, 8, 8, 1))
-        y[:, :, 7] = -1
+        x = 50 + 130 * y[..., None] + rng.normal(0, 15, (examples, side, side, 1))
+        y[:, :, side - 1] = -1
         return Split(x.clip(0, 255).round().astype(np.uint8), y)
 
     names = ("ground", "square")
     return Segmentation(
-        "tiny masks", (1, 8, 8), 2, split("train"), split("valid"), split("test"), names, flip=True, shift=1
+        "tiny masks", (1, side, side), 2, split("train"), split("valid"), split("test"), names, flip=True, shift=1
     )
 
 
