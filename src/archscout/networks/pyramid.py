@@ -1,4 +1,4 @@
-"""Light decoders: the maps at the ends of the stages of a network as one map, in which each place knows its surroundings.
+"""Light decoders: the maps at the ends of the stages of a network as one, in which each place knows its surroundings.
 
 All take maps with any channels, the finest first, and give one with `width` channels. They are written so that each
 convolution reads one map: over several side by side, it is the sum of one over each.

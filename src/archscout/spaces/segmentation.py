@@ -110,8 +110,8 @@ class Segmentation(Space):
         patterns = [_STEM, *[_STAGE] * STAGES, _DECODER]
         if len(parts) != len(patterns):
             raise UsageError(
-                f"architecture '{text[:80]}' has {len(parts)} parts where space 'segmentation' has {len(patterns)} (the "
-                f"stem, {STAGES} stages and the decoder): write {_EXAMPLE}."
+                f"architecture '{text[:80]}' has {len(parts)} parts where space 'segmentation' has {len(patterns)} "
+                f"(the stem, {STAGES} stages and the decoder): write {_EXAMPLE}."
             )
         names = [("stem.stride",)]
         names += [
