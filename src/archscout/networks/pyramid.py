@@ -77,7 +77,8 @@ class FuseDecoder(nn.Module):
         context: Tensor = self.context(maps[-1])
         context = context + self.mean(context.mean((2, 3), keepdim=True))
         fused = detail + larger(context, detail)
-        return fused + fused * self.gate(fused.mean((2, 3), keepdim=True))
+        gate: Tensor = self.gate(fused.mean((2, 3), keepdim=True))
+        return fused + fused * gate
 
 
 DECODERS = {"unet": UNetDecoder, "sum": SumDecoder, "fuse": FuseDecoder}

@@ -113,7 +113,7 @@ class Segmentation(Space):
                 f"architecture '{text[:80]}' has {len(parts)} parts where space 'segmentation' has {len(patterns)} "
                 f"(the stem, {STAGES} stages and the decoder): write {_EXAMPLE}."
             )
-        names = [("stem.stride",)]
+        names: list[tuple[str, ...]] = [("stem.stride",)]
         names += [
             tuple(f"stage{stage}.{what}" for what in ("kind", "width", "depth", "kernel", "dilation"))
             for stage in range(1, STAGES + 1)
