@@ -30,8 +30,8 @@ def page(rows: list[dict[str, Any]]) -> str:
         "",
         "`archscout search` as it comes, one worker, against a network written by hand in plain PyTorch "
         "(`benchmarks/tasks/hand_made.py`: U-Net, CRNN, FCN, four convolutions over a spectrogram), each given the "
-        "same processor time on one core. Made by `python -m benchmarks.tasks.kinds` and `kinds_page`; means over seeds, "
-        "with the smallest and largest.",
+        "same processor time on one core. Made by `python -m benchmarks.tasks.kinds` and `kinds_page`; means over "
+        "seeds, with the smallest and largest.",
         "",
         "| data | minutes | seeds | by hand | search | published | ms by hand | ms search |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -58,8 +58,9 @@ def page(rows: list[dict[str, Any]]) -> str:
 def remarks(rows: list[dict[str, Any]]) -> list[str]:
     loads = [row["load"] for row in rows if "load" in row]
     return [
-        "Smaller is better for lines; milliseconds are of one example in PyTorch, medians on one thread. InceptionTime's"
-        " figure is that of aeon's result file, on the same split, an ensemble of five networks of 1,500 epochs each. "
+        "Smaller is better for lines; milliseconds are of one example in PyTorch, medians on one thread. "
+        "InceptionTime's figure is that of aeon's result file, on the same split, an ensemble of five networks of "
+        "1,500 epochs each. "
         f"Searches are told their time on the clock; other work went on beside them (load {min(loads):.1f} to "
         f"{max(loads):.1f} on two cores), which takes from what they get.",
     ]
