@@ -441,18 +441,22 @@ def quantise(
     *,
     space: Space | nn.Module | str | None = None,
     form: str = "qdq",
+    algorithm: str = "nearest",
+    epochs: int | None = None,
     examples: int | None = None,
     weight_bytes: int | float | str | None = None,
     seed: int = 0,
     **how: Any,
 ) -> Result:
-    """The network of a run in integers, quantised after training: `network-int8.onnx` beside the float one.
+    """The network of a run in integers: `network-int8.onnx` beside the float one.
 
+    `algorithm`: `nearest`, or one that learns which way to round (`adaround`, `brecq`, `qdrop`) from the examples;
+    or quantisation-aware training for some `epochs` (`lsq`, `lsq_plus`, `pact`, `dorefa`, `dsq`, `tqt`, `ste`).
     Ranges are taken from training examples (`examples` of them, drawn by `seed`); the metric on validation and test
-    examples, weight bytes and scheme go into the run's metrics, under `quantised`. `data` may be left out for built-in
-    tasks. With `weight_bytes` ("20kB") each layer gets the bits, 2 to 8, that keep all weights within so many bytes and
-    harm least (`archscout.shrink.precision`). `how`: what `archscout.deploy.quantise.Quantisation` takes (`scheme`,
-    `weight_bits`, `observer`, ...).
+    examples, weight bytes and scheme go into the run's metrics, under `quantised`. `data` may be left out for
+    built-in tasks. With `weight_bytes` ("20kB") each layer gets the bits, 2 to 8, that keep all weights within so
+    many bytes and harm least (`archscout.shrink.precision`). `how`: what `archscout.deploy.quantise.Quantisation`
+    takes (`scheme`, `weight_bits`, `observer`, ...).
 
     Raises `UsageError` for unknown schemes, bits or data of another kind, and for an operator that has no integer form.
 
@@ -460,10 +464,13 @@ def quantise(
     0.912
     """
     from archscout.deploy.quantise import Quantisation
-    from archscout.finished.quantised import EXAMPLES, quantise_run
+    from archscout.finished.algorithms import check_algorithm
+    from archscout.finished.examples import EXAMPLES
+    from archscout.finished.quantised import quantise_run
 
     check_names(how, list(inspect.signature(Quantisation).parameters), "archscout.quantise")
     chosen = Quantisation(**how)
+    check_algorithm(algorithm)
     folder = Path(run)
     network = load(folder, space=space)
     described = cast("Task", network.task)
@@ -471,7 +478,9 @@ def quantise(
     count = EXAMPLES if examples is None else examples
     if weight_bytes is not None:
         chosen = _within(network, given, chosen, weight_bytes, count, seed)
-    return quantise_run(folder, network, given, chosen, form=form, count=count, seed=seed)
+    return quantise_run(
+        folder, network, given, chosen, form=form, algorithm=algorithm, epochs=epochs, count=count, seed=seed
+    )
 
 
 def _within(
@@ -480,7 +489,7 @@ def _within(
     """Bits of each layer so that all weights keep a limit of bytes."""
     from archscout.costs.weight_bytes import WeightBytes
     from archscout.deploy.program import read
-    from archscout.finished.quantised import calibration_split, stored
+    from archscout.finished.examples import calibration_split, stored
     from archscout.shrink.precision import mixed
 
     most = WeightBytes.quantity(limit, "weight_bytes")
@@ -497,6 +506,8 @@ def deploy(
     data: Any = None,
     *,
     space: Space | nn.Module | str | None = None,
+    algorithm: str = "nearest",
+    epochs: int | None = None,
     examples: int | None = None,
     vectors: int | None = None,
     seed: int = 0,
@@ -513,11 +524,13 @@ def deploy(
     84516
     """
     from archscout.deploy.quantise import Quantisation
+    from archscout.finished.algorithms import check_algorithm
     from archscout.finished.deployed import VECTORS, deploy_run, target
-    from archscout.finished.quantised import EXAMPLES
+    from archscout.finished.examples import EXAMPLES
 
     check_names(how, list(inspect.signature(Quantisation).parameters), "archscout.deploy")
     chosen = Quantisation(**how)
+    check_algorithm(algorithm)
     target(device)
     folder = Path(run)
     network = load(folder, space=space)
@@ -529,6 +542,8 @@ def deploy(
         device,
         Path(out),
         chosen,
+        algorithm=algorithm,
+        epochs=epochs,
         count=EXAMPLES if examples is None else examples,
         vectors=VECTORS if vectors is None else vectors,
         seed=seed,

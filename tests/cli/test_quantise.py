@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 import archscout as package
 from archscout.search.result import Result
+from archscout.training.reconstruction import RECONSTRUCTIONS
 
 Call = Callable[..., Any]
 
@@ -39,6 +41,21 @@ def test_the_int8_network_of_a_run(archscout: Call, run: Path, data: Path, form:
     assert "with 8 bits" in archscout("quantise", "one", "--data", data).out
 
 
+@pytest.mark.parametrize("algorithm", ["qdrop", "lsq"])
+def test_rounding_is_learned(
+    archscout: Call, run: Path, data: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str
+) -> None:
+    plans = {name: replace(plan, steps=2) for name, plan in RECONSTRUCTIONS.items()}
+    monkeypatch.setattr("archscout.finished.algorithms.RECONSTRUCTIONS", plans)
+    arguments = ["--data", data, "--weight-bits", "4", "--algorithm", algorithm]
+    done = archscout("quantise", "one", *arguments, *(["--epochs", "1"] if algorithm == "lsq" else []), "--json")
+    assert done.code == 0, done.err
+    told = json.loads(done.out)["quantised"]
+    assert (told["algorithm"], told["weight_bits"]) == (algorithm, 4)
+    assert told["steps_from_reference"] <= 3
+    assert 0 <= told["test_accuracy"] <= 1
+
+
 def test_bits_by_layer_keep_a_limit_of_bytes(archscout: Call, run: Path, data: Path) -> None:
     done = archscout("quantise", "one", "--data", data, "--weight-bytes", "4kB", "--json")
     assert done.code == 0, done.err
@@ -58,6 +75,8 @@ def test_bad_input_is_one_sentence(archscout: Call, run: Path, data: Path) -> No
         (["--data", data, "--scheme", "int8"], "no quantisation scheme 'int8'"),
         (["--data", data, "--form", "tflite"], "written as qdq or qoperator"),
         (["--data", data, "--observer", "maximum"], "no observer 'maximum'"),
+        (["--data", data, "--algorithm", "adaquant"], "no quantisation algorithm 'adaquant': did you mean 'adaround'"),
+        (["--data", data, "--epochs", "3"], "'nearest' does not train: leave out the epochs"),
         (["--data", data, "--examples", "1"], "all 1 calibration examples are of class 'pattern"),
     ):
         done = archscout("quantise", "one", *arguments)

@@ -12,7 +12,7 @@ from archscout.core.seeds import stream
 from archscout.deploy.c import emit
 from archscout.deploy.program import read
 from archscout.deploy.quantise import quantise
-from archscout.finished.quantised import calibration, span
+from archscout.finished.examples import calibration, span
 from archscout.networks.pick import build
 from archscout.testing import CostConformance
 from archscout.testing.tasks import tiny_task

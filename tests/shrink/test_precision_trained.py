@@ -9,7 +9,8 @@ from archscout.core.task import Task
 from archscout.deploy.program import Program, read
 from archscout.deploy.quantise import Quantisation, quantise
 from archscout.deploy.quantised_onnx import FORMS
-from archscout.finished.quantised import calibration_split, int8, span, stored
+from archscout.finished.examples import calibration_split, span, stored
+from archscout.finished.quantised import int8
 from archscout.networks.pick import build
 from archscout.shrink.precision import layer_bytes, mixed, weighted
 from archscout.training.recipe import Recipe

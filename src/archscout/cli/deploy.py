@@ -9,7 +9,18 @@ from typing import Annotated, Any
 import typer
 
 from archscout.cli import output
-from archscout.cli.options import Debug, Json, RangeExamples, RunData, Seed, SkipBad, readable, run_folder
+from archscout.cli.options import (
+    Algorithm,
+    AwareEpochs,
+    Debug,
+    Json,
+    RangeExamples,
+    RunData,
+    Seed,
+    SkipBad,
+    readable,
+    run_folder,
+)
 
 
 def deploy(
@@ -28,6 +39,8 @@ def deploy(
     ],
     data: RunData = None,
     skip_bad: SkipBad = False,
+    algorithm: Algorithm = "nearest",
+    epochs: AwareEpochs = None,
     examples: RangeExamples = 256,
     vectors: Annotated[int, typer.Option("--vectors", min=1, metavar="N", help="Examples of the self-test.")] = 8,
     seed: Seed = 0,
@@ -47,6 +60,8 @@ def deploy(
             device,
             out,
             None if data is None else readable(data, skip_bad),
+            algorithm=algorithm,
+            epochs=epochs,
             examples=examples,
             vectors=vectors,
             seed=seed,

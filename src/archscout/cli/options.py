@@ -46,6 +46,21 @@ RunData = Annotated[
 RangeExamples = Annotated[
     int, typer.Option("--examples", min=1, metavar="N", help="Training examples that ranges are taken from.")
 ]
+Algorithm = Annotated[
+    str,
+    typer.Option(
+        "--algorithm",
+        metavar="NAME",
+        help="nearest; adaround, brecq or qdrop, which learn rounding; or quantisation-aware training: lsq, lsq_plus, "
+        "pact, dorefa, dsq, tqt, ste.",
+    ),
+]
+AwareEpochs = Annotated[
+    int | None,
+    typer.Option(
+        "--epochs", min=1, metavar="N", help="Of quantisation-aware training; 10 if not given.", show_default=False
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="The same seed gives the same result.")]
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, metavar="N", help="Worker processes; as many as cores if not given.")

@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 from archscout.cli import output
-from archscout.cli.options import Debug, Json, RangeExamples, RunData, Seed, SkipBad, readable, run_folder
+from archscout.cli.options import (
+    Algorithm,
+    AwareEpochs,
+    Debug,
+    Json,
+    RangeExamples,
+    RunData,
+    Seed,
+    SkipBad,
+    readable,
+    run_folder,
+)
 
 
 def quantise(
@@ -44,12 +55,14 @@ def quantise(
         bool, typer.Option("--bias-correction/--no-bias-correction", help="Take mean errors off the biases.")
     ] = True,
     form: Annotated[str, typer.Option("--form", metavar="NAME", help="Of the ONNX file: qdq or qoperator.")] = "qdq",
+    algorithm: Algorithm = "nearest",
+    epochs: AwareEpochs = None,
     examples: RangeExamples = 256,
     seed: Seed = 0,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Quantise the network of a finished run after training; what that costs in accuracy goes into its metrics."""
+    """Quantise the network of a finished run; what that costs in accuracy goes into its metrics."""
     folder = run_folder(run)
     with output.only_the_answer():
         import torch
@@ -61,6 +74,8 @@ def quantise(
             folder,
             None if data is None else readable(data, skip_bad),
             form=form,
+            algorithm=algorithm,
+            epochs=epochs,
             examples=examples,
             weight_bytes=weight_bytes,
             seed=seed,

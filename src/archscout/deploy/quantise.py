@@ -286,10 +286,11 @@ def _layer(operator: Operator, grids: Mapping[int, Grid], how: Quantisation) -> 
     seen.update(rows)
     grid = scheme.grid(*seen.range())
     unit = grids[operator.inputs[0]].scale * grid.scale
-    return Layer(grid.quantise(weight), grid, _word(bias.double() / unit))
+    return Layer(grid.quantise(weight), grid, bias_word(bias.double() / unit))
 
 
-def _word(x: Tensor) -> Tensor:
+def bias_word(x: Tensor) -> Tensor:
+    """The nearest integers of 32 bits."""
     return torch.round(x).clamp(1 - _WORD, _WORD - 1).long()
 
 
@@ -308,7 +309,7 @@ def corrected(quantised: Quantised, examples: Tensor) -> Quantised:
             unit = quantised.unit(operator, source)
             means = [x.transpose(0, 1).flatten(1).double().mean(1)
                      for x in (exact, quantised.sums(operator, integers[source]))]  # fmt: skip
-            layers[operator.output] = replace(layer, bias=_word(layer.bias + means[0] / unit - means[1]))
+            layers[operator.output] = replace(layer, bias=bias_word(layer.bias + means[0] / unit - means[1]))
         numbers[operator.output] = exact.clamp(*operator.clamp)
         integers[operator.output] = quantised.calculate(operator, [integers[v] for v in operator.inputs])
         for value in dead:

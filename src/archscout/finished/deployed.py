@@ -19,10 +19,11 @@ from archscout.costs import devices
 from archscout.costs.devices import Device
 from archscout.deploy import toolchain
 from archscout.deploy.c import STACK_BYTES, emit, flash_bytes
-from archscout.deploy.program import read
-from archscout.deploy.quantise import Quantisation, quantise
+from archscout.deploy.quantise import Quantisation
 from archscout.deploy.quantised_onnx import to_onnx
-from archscout.finished.quantised import EXAMPLES, Int8, calibration, span, stored
+from archscout.finished.algorithms import to_integers
+from archscout.finished.examples import EXAMPLES, stored
+from archscout.finished.quantised import Int8
 from archscout.search.result import Result
 
 BUDGET = "budget.json"
@@ -67,6 +68,8 @@ def deploy_run(
     out: Path,
     how: Quantisation,
     *,
+    algorithm: str = "nearest",
+    epochs: int | None = None,
     count: int = EXAMPLES,
     vectors: int = VECTORS,
     seed: int = 0,
@@ -83,6 +86,8 @@ def deploy_run(
         device: by name, with memory and processor known.
         out: a new or empty folder, or one of an earlier export, which is replaced.
         how: schemes, observer and corrections.
+        algorithm: of `archscout.finished.algorithms.ALGORITHMS`.
+        epochs: of one that trains.
         count: training examples that ranges are taken from.
         vectors: examples of the self-test.
         seed: which examples ranges are taken from.
@@ -96,8 +101,8 @@ def deploy_run(
     _free(out)
     if vectors < 1:
         raise UsageError(f"a self-test has one example or more, not {vectors}.")
-    program = read(network, task.input_shape)
-    quantised = quantise(program, calibration(task, count, seed), how, span=span(task))
+    quantised = to_integers(network, task, how, algorithm=algorithm, epochs=epochs, count=count, seed=seed)
+    program = quantised.program
     split = task.valid if task.test is None else task.test
     shown = Split(split.x[:vectors], split.y[:vectors])
     pixels = task.train.x.dtype == np.uint8
@@ -140,6 +145,7 @@ def deploy_run(
         },
         "estimated": {"flash_bytes": flash_bytes(program, pixels), "sram_bytes": code.arena.size + STACK_BYTES},
         "macs": program.macs,
+        "algorithm": algorithm,
         "scheme": how.scheme,
         **{f"{name}_{metric}": int8.measure(task, part) for name, part in splits.items() if part is not None},
         "selftest": {

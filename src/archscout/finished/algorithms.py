@@ -1,0 +1,115 @@
+"""Ways from a trained network to integers, by name: rounded as it is, rounded part by part, or trained on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from archscout.core.errors import UsageError, nearest
+from archscout.core.task import Task
+from archscout.deploy.program import Program, read
+from archscout.deploy.quantise import Quantisation, Quantised, quantise
+from archscout.deploy.quantisers import QUANTISERS, SoftRounding
+from archscout.deploy.simulation import Simulation, simulate
+from archscout.finished.examples import calibration, span
+from archscout.tasks.image_task import Deployed, ImageTask
+from archscout.training.aware import EPOCHS, train_aware
+from archscout.training.recipe import Recipe
+from archscout.training.reconstruction import RECONSTRUCTIONS, reconstruct
+
+ALGORITHMS = ("nearest", *RECONSTRUCTIONS, *QUANTISERS)
+"""`nearest` rounds to it; `adaround`, `brecq` and `qdrop` learn which way to round, without labels; the others are
+quantisers of quantisation-aware training."""
+
+
+def check_algorithm(name: str) -> str:
+    """The name of an algorithm, as given. Raises `UsageError`."""
+    if name not in ALGORITHMS:
+        raise UsageError(f"there is no quantisation algorithm '{name}': {nearest(name, ALGORITHMS)}.")
+    return name
+
+
+def trains(algorithm: str) -> bool:
+    """Whether it is quantisation-aware training."""
+    return algorithm in QUANTISERS
+
+
+def to_integers(
+    network: nn.Module,
+    task: Task,
+    how: Quantisation,
+    *,
+    algorithm: str = "nearest",
+    epochs: int | None = None,
+    count: int,
+    seed: int,
+) -> Quantised:
+    """The integers of a trained network.
+
+    Args:
+        network: the deployed network of a task, inputs as they are stored; it is left as it was.
+        task: with data: ranges come from training examples, and quantisation-aware training learns from them.
+        how: schemes, observer and corrections; the bias correction is of `nearest` alone, for the others learn to do
+            without.
+        algorithm: of `ALGORITHMS`.
+        epochs: of quantisation-aware training; ten where None.
+        count: training examples that ranges are taken from, and rounding is learned from.
+        seed: which these are, and of the training.
+
+    Raises:
+        UsageError: there is no such algorithm, epochs for one that does not train, or an operator without integer form.
+    """
+    check_algorithm(algorithm)
+    if epochs is not None and not trains(algorithm):
+        trained = ", ".join(QUANTISERS)
+        raise UsageError(f"algorithm '{algorithm}' does not train: leave out the epochs, or use {trained}.")
+    if algorithm == "nearest":
+        return quantise(read(network, task.input_shape), calibration(task, count, seed), how, span=span(task))
+    return simulated(
+        network, task, how, algorithm=algorithm, epochs=epochs or EPOCHS, count=count, seed=seed
+    ).integers()
+
+
+def simulated(
+    network: nn.Module,
+    task: Task,
+    how: Quantisation,
+    *,
+    algorithm: str,
+    epochs: int = EPOCHS,
+    count: int,
+    seed: int,
+    track: str = "deployable",
+    fold: str = "merged",
+) -> Simulation:
+    """The simulation of a quantised network, after the algorithm; on the academic track there is nothing else."""
+    program, examples = normalised_program(network, task), calibration(task, count, seed)
+    if trains(algorithm):
+        kind = QUANTISERS[algorithm]
+        simulation = simulate(
+            program, examples, how, span=span(task), weights=kind, activations=kind, track=track, fold=fold
+        )
+        train_aware(simulation, task, Recipe.named("finetune", task, epochs), seed=seed)
+    elif algorithm == "nearest":
+        simulation = simulate(program, examples, how, span=span(task), track=track)
+    else:
+        parts = RECONSTRUCTIONS[algorithm]
+        simulation = simulate(
+            program, examples, how, span=span(task), weights=SoftRounding, activations=parts.activations, track=track
+        )
+        reconstruct(simulation, examples, parts, seed=seed)
+    return simulation.eval()
+
+
+def normalised_program(network: nn.Module, task: Task) -> Program:
+    """The program of a deployed network whose value 0 is what the task gives to networks.
+
+    Raises `UsageError` for a task that is not of images.
+    """
+    if not isinstance(task, ImageTask):
+        raise UsageError(f"integer code is made of networks for images, and task '{task.name}' has none.")
+    inner = network.network if isinstance(network, Deployed) else network
+    mean, std = (torch.tensor(numbers).view(-1, 1, 1) for numbers in (task.mean, task.std))
+    return replace(read(inner, task.input_shape), mean=mean, std=std)
