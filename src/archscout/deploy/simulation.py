@@ -107,9 +107,9 @@ class Simulation(nn.Module):
             for operator in self.program.operators:
                 if operator.weight is not None:
                     self._layer(operator, weights, seen[operator.inputs[0]])
-            for value, x in seen.items():
-                if track == "deployable" or value in read:
-                    self._value(self.source(value), activations, x)
+            for made, x in seen.items():
+                if track == "deployable" or made in read:
+                    self._value(self.source(made), activations, x)
 
     def source(self, value: int) -> int:
         """The value whose grid a value has."""

@@ -10,8 +10,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -151,7 +152,7 @@ def _learn(
 
     for step in range(how.steps):
         rows = torch.randint(len(target), (min(how.batch, len(target)),), generator=generator)
-        descend(optimizer, lambda rows=rows, step=step: loss(rows, step).backward())  # type: ignore[misc]
+        descend(optimizer, partial(_backward, loss, rows, step))
     for own in soft:
         own.harden()
 
@@ -176,6 +177,10 @@ def _nearest_error(
             own.v.copy_(before)
     simulation.drop = drop
     return (found[part[-1].output] - target).pow(2).mean()
+
+
+def _backward(loss: Callable[[Tensor, int], Tensor], rows: Tensor, step: int) -> None:
+    loss(rows, step).backward()  # type: ignore[no-untyped-call]
 
 
 def _mixed(pair: tuple[Tensor, Tensor], rows: Tensor, drop: float, generator: torch.Generator) -> Tensor:
