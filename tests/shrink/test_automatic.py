@@ -16,12 +16,14 @@ from archscout.core.registry import create
 from archscout.search.continuing import STORE
 from archscout.shrink import automatic
 from archscout.shrink.automatic import Comparison, begin, natural
-from archscout.shrink.run import SETTING
-from archscout.shrink.transfer import Outlook, Pace, pace_of
+from archscout.shrink.planning import Outlook, Pace, pace_of
+from archscout.shrink.record import SETTING
 from archscout.testing.tasks import tiny_task
+from archscout.training.speed import Mode
 
 PHOTOGRAPHS = tiny_task((3, 24, 24), classes=4, examples=60)
 BETTER = Comparison("efficientnet_lite0", 0.7, 0.8, 0.6, 0.4, 5, 3.0)
+PACE = Pace(96, (1e-3,), (3e-3,), (10.0,), Mode("float32", "channels_last"))
 WORSE = Comparison("efficientnet_lite0", 0.3, 0.4, 0.6, 0.4, 5, 3.0)
 
 
@@ -37,7 +39,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     monkeypatch.setattr(automatic, "shrink", shrink)
     monkeypatch.setattr(automatic, "outlook", lambda *_: Outlook("efficientnet_lite0", 96, 10.0, 20.0))
-    monkeypatch.setattr(automatic, "compare", lambda *_: BETTER)
+    monkeypatch.setattr(automatic, "compare", lambda *_: (BETTER, PACE))
     return asked
 
 
@@ -54,7 +56,7 @@ def test_the_better_one_is_taken(calls: list[dict[str, Any]], tmp_path: Path, mo
     assert call["network"] == "efficientnet_lite0" and call["seed"] == 3 and call["maximum"] == {"latency": "15ms"}
     assert 0 <= call["spent"] < 60 and call["budget"].seconds == 240
     assert json.loads((tmp_path / call["name"] / "comparison.json").read_text())["transferred"] == 0.8
-    monkeypatch.setattr(automatic, "compare", lambda *_: WORSE)
+    monkeypatch.setattr(automatic, "compare", lambda *_: (WORSE, PACE))
     assert begin(PHOTOGRAPHS, options)[0] == "a result", "what was begun goes on as it was"
     assert begin(PHOTOGRAPHS, {**options, "seed": 4})[0] is None
     assert len(calls) == 2 and not (tmp_path / "another").exists()
@@ -134,7 +136,8 @@ def test_both_are_tried_on_the_data_at_the_pace_of_the_machine(monkeypatch: pyte
     monkeypatch.setattr(automatic, "create", lambda *_: Coloured())
     monkeypatch.setattr(automatic, "SIDE", 32)
     space = create("space", "classic")
-    told = automatic.compare(task, space, "coloured", 60.0, 0)
+    told, pace = automatic.compare(task, space, "coloured", 60.0, 0)
+    assert Pace.read(json.loads(json.dumps(pace.notes()))) == pace
     assert told.probed > 0.9, "a head on colours tells colours"
     assert told.probed <= told.transferred <= 1 and told.trained <= told.searched <= 1
     assert told.epochs >= 1 and told.seconds > 0
@@ -145,6 +148,6 @@ def test_both_are_tried_on_the_data_at_the_pace_of_the_machine(monkeypatch: pyte
 
     monkeypatch.setattr(automatic, "pace_of", slow)
     monkeypatch.setattr(automatic, "probe", lambda *_: 0.5)
-    slowly = automatic.compare(task, space, "coloured", 60.0, 0).transferred
+    slowly = automatic.compare(task, space, "coloured", 60.0, 0)[0].transferred
     monkeypatch.setattr(automatic, "pace_of", pace_of)
-    assert slowly < automatic.compare(task, space, "coloured", 60.0, 0).transferred, "few passes promise less"
+    assert slowly < automatic.compare(task, space, "coloured", 60.0, 0)[0].transferred, "few passes promise less"

@@ -14,10 +14,12 @@ from archscout.backbones.base import Backbone
 from archscout.backbones.efficientnet_lite import EfficientNetLite
 from archscout.core import registry
 from archscout.core.registry import create
-from archscout.shrink import run as runs
+from archscout.shrink import transfer as transfers
+from archscout.shrink.head import probe, probe_kept
 from archscout.shrink.kept import Rest, kept_features
+from archscout.shrink.planning import Pace, TransferPlan, plan_transfer
 from archscout.shrink.run import shrink
-from archscout.shrink.transfer import Pace, TransferPlan, fine_tune, plan_transfer, probe, probe_kept
+from archscout.shrink.tuning import fine_tune
 from archscout.spaces.trained import BackboneSpace
 from archscout.testing.tasks import tiny_task
 from archscout.training.speed import Mode
@@ -112,7 +114,7 @@ def test_a_run_keeps_features_and_its_network_is_whole(tmp_path: Path, monkeypat
     monkeypatch.setattr(Parted, "file", lambda self: tmp_path)
     monkeypatch.setitem(registry._registered, ("backbone", "parted"), Parted)
     planned = TransferPlan(32, start=1, copies=2, passes=20.0, probe=0.1, error=0.5)
-    monkeypatch.setattr(runs, "plan_transfer", lambda *_: planned)
+    monkeypatch.setattr(transfers, "plan_transfer", lambda *_: planned)
     options = {"budget": "2s", "out": tmp_path, "clock": ticking(), "name": "run"}
     result = shrink("parted", TASK, **options)
     loaded = archscout.load(result.folder)

@@ -17,10 +17,13 @@ from torch import nn
 import archscout
 from archscout.core.errors import DataError, UsageError
 from archscout.core.task import Split
+from archscout.costs.latency import FULL
 from archscout.report.page import write as write_page
-from archscout.shrink import run as runs
+from archscout.shrink import planning, record, reduction
+from archscout.shrink.head import probe
+from archscout.shrink.planning import assumed_pace, outlook, plan_transfer
 from archscout.shrink.run import shrink
-from archscout.shrink.transfer import assumed_pace, fine_tune, outlook, plan_transfer, probe
+from archscout.shrink.tuning import fine_tune
 from archscout.spaces.trained import BackboneSpace
 from archscout.tasks.images import ImageClassification
 from archscout.testing.tasks import tiny_task
@@ -107,12 +110,12 @@ def test_an_interrupted_run_goes_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "fine_tune", stop)
+        patch.setattr(record, "fine_tune", stop)
         with pytest.raises(KeyboardInterrupt):
             shrink(network, TASK, name="run", **options)
     chosen = json.loads((tmp_path / "run" / "work" / "cut.json").read_text())
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "plan", stop)
+        patch.setattr(reduction, "plan", stop)
         result = shrink(network, TASK, name="run", **options)
     assert result.architecture == chosen["architecture"]
     assert result.metrics["costs"]["params"] == finished.metrics["costs"]["params"]
@@ -121,16 +124,16 @@ def test_an_interrupted_run_goes_on(
 def test_more_is_cut_where_a_limit_is_broken_when_measured_again(
     network: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measure, broken = runs._Work._measure, []
+    measure, broken = reduction.measure, []
 
-    def again(self, cost, network, architecture, setting, protocol=runs.FULL):
-        measured = measure(self, cost, network, architecture, setting, protocol)
-        if protocol is runs.FULL and architecture.text != "whole" and not broken:
+    def again(cost, network, architecture, setting, protocol=FULL):
+        measured = measure(cost, network, architecture, setting, protocol)
+        if protocol is FULL and architecture.text != "whole" and not broken:
             broken.append(measured.value)
             return dataclasses.replace(measured, value=1.2 * measured.value)
         return measured
 
-    monkeypatch.setattr(runs._Work, "_measure", again)
+    monkeypatch.setattr(reduction, "measure", again)
     options = {"maximum": {"params": "50%"}, "clock": ticking(), "out": tmp_path}
     metrics = shrink(network, TASK, budget="6s", **options).metrics
     assert [step["step"] for step in metrics["original"]["steps"]] == ["original", "cut", "cut again", "recovered"]
@@ -194,8 +197,6 @@ def test_fine_tuning_takes_the_epochs_that_fit(backbone_space: BackboneSpace) ->
 
 
 def test_what_transfer_reaches_in_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    import archscout.shrink.transfer as transfer
-
     def task(examples: int) -> ImageClassification:
         """So many images that are one image in memory."""
         split = Split(np.broadcast_to(np.uint8(0), (examples, 32, 32, 3)), np.broadcast_to(np.int64(0), examples))
@@ -204,9 +205,9 @@ def test_what_transfer_reaches_in_some_seconds(monkeypatch: pytest.MonkeyPatch) 
     plans = [plan_transfer(task(3000), seconds, assumed_pace()) for seconds in (1, 60, 240, 3600)]
     assert [plan.size for plan in plans] == sorted(plan.size for plan in plans)
     assert plans[0].size == 48 and plans[-1].size >= 96 and plans[-1].passes > 10
-    monkeypatch.setattr(transfer, "available", lambda: [])
+    monkeypatch.setattr(planning, "available", lambda: [])
     assert outlook(TASK, 100) is None
-    monkeypatch.setattr(transfer, "available", lambda: ["efficientnet_lite0"])
+    monkeypatch.setattr(planning, "available", lambda: ["efficientnet_lite0"])
     found = outlook(TASK, 100)
     assert found is not None and found.worth and found.backbone == "efficientnet_lite0"
     assert not outlook(task(100_000), 5).worth

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from archscout.networks.channels import Channels, Group
 from archscout.networks.labels import Axis, tensors_in
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -74,22 +76,39 @@ def masked(network: nn.Module, groups: Sequence[Group], what: Cut) -> nn.Module:
 def usable(network: nn.Module, channels: Channels, example: Tensor) -> Channels:
     """What of the channels can be cut in fact: every group and block is tried.
 
-    A few units of each group are cut, and half of them; the smaller network must run and answer as the masked one
-    (1e-5 of the largest output). A group that fails (its code has a width written into it, say) stays whole.
+    One unit of each group is cut, and half of its units; the smaller network must run and answer as the masked one
+    (1e-5 of the largest output). Where all groups together fail, halves of them are tried, down to single ones: a group
+    that fails (its code has a width written into it, say) stays whole.
     """
     rng = np.random.default_rng(0)
+    orders = {group.name: rng.permutation(len(group)).tolist() for group in channels.groups}
     whole = dict(channels.whole)
-    groups = []
-    for group in channels.groups:
-        counts = sorted({1, len(group) // 2})
-        trials = [Cut({group.name: rng.permutation(len(group))[:count].tolist()}) for count in counts]
-        failure = next((reason for what in trials if (reason := _difference(network, [group], what, example))), "")
-        if failure:
-            whole[group.name] = failure
-        else:
-            groups.append(group)
-    blocks = tuple(block for block in channels.blocks if not _difference(network, [], Cut(blocks=(block,)), example))
-    return Channels(tuple(groups), blocks, whole)
+
+    def fails(groups: Sequence[Group]) -> str:
+        trials = [{group.name: orders[group.name][: max(1, len(group) // part)] for group in groups} for part in (2, 8)]
+        trials.append({group.name: orders[group.name][:1] for group in groups})
+        return next((reason for units in trials if (reason := _difference(network, groups, Cut(units), example))), "")
+
+    def without(blocks: Sequence[str]) -> str:
+        return _difference(network, [], Cut(blocks=blocks), example)
+
+    groups, failures = _passing(channels.groups, fails)
+    whole |= {group.name: reason for group, reason in failures}
+    return Channels(tuple(groups), tuple(_passing(channels.blocks, without)[0]), whole)
+
+
+def _passing(items: Sequence[T], failure: Callable[[Sequence[T]], str]) -> tuple[list[T], list[tuple[T, str]]]:
+    """Those that pass a test, which is made of many at once, and those that fail it alone, with the reason."""
+    if not items:
+        return [], []
+    reason = failure(items)
+    if not reason:
+        return list(items), []
+    if len(items) == 1:
+        return [], [(items[0], reason)]
+    half = len(items) // 2
+    (first, failed), (second, too) = _passing(items[:half], failure), _passing(items[half:], failure)
+    return first + second, failed + too
 
 
 def _difference(network: nn.Module, groups: Sequence[Group], what: Cut, example: Tensor) -> str:

@@ -3,7 +3,7 @@
 For photographs in colour, where the weights of a backbone are installed, two things are measured within a tenth of the
 budget: the head of the backbone, fitted to kept features of some images, and a network of the space that would be
 searched, trained for as long on as many. What each comes to with the whole budget is extrapolated: by the rule of thumb
-of searches (`archscout.estimators.prior`), generously, and by that of transfer (`archscout.shrink.transfer`).
+of searches (`archscout.estimators.prior`), generously, and by that of transfer (`archscout.shrink.planning`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from archscout.backbones.adapted import Adapted
+from archscout.backbones.base import Backbone
 from archscout.core import options as checked
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import TRAINING
@@ -33,10 +33,12 @@ from archscout.search.budget import Budget
 from archscout.search.continuing import STORE
 from archscout.search.result import Result
 from archscout.search.search import resolve_task
-from archscout.shrink.run import SETTING, shrink
-from archscout.shrink.transfer import expected_error, outlook, pace_of, plan_transfer, probe
+from archscout.shrink.head import probe
+from archscout.shrink.planning import Pace, expected_error, outlook, pace_of, plan_transfer
+from archscout.shrink.record import SETTING, WORK
+from archscout.shrink.run import shrink
 from archscout.spaces.load import automatic_space
-from archscout.spaces.trained import BackboneSpace
+from archscout.spaces.trained import adapted, folded
 from archscout.store.folder import default_name
 from archscout.tasks.images import ImageClassification
 from archscout.training.recipe import Recipe, full_epochs
@@ -45,7 +47,7 @@ from archscout.training.trainer import train
 SMALLEST = 24
 """Pixels a side: below, a backbone of photographs has nothing to see."""
 
-SHARE = 0.05
+SHARE = 0.03
 """Of the budget, what each of the two trials may take."""
 
 SIDE = 64
@@ -55,7 +57,7 @@ GENEROUS = 1.0
 """What is added to the logit of the accuracy that a search is expected to reach: it has better networks than the first
 reference, and who doubts should search."""
 
-FEWEST, MOST = 200, 1500
+FEWEST, MOST = 200, 800
 """Training images of the trial."""
 
 _PLAIN: dict[str, Any] = {"method": "cascade", "estimator": TRAINING, "engine": "local", "device": "cpu"}
@@ -139,15 +141,16 @@ def begin(data: Any, options: Mapping[str, Any]) -> tuple[Result | None, Any]:
     if not (folder / SETTING).is_file():
         watch.say(f"trying '{expected.backbone}', and a network from nothing, on some images.")
         try:
-            compared = compare(task, space, expected.backbone, budget.seconds, seed)
+            compared, pace = compare(task, space, expected.backbone, budget.seconds, seed)
         except ArchscoutError as error:
             watch.say(f"'{expected.backbone}' cannot be tried ({error})")
             return None, task
         watch.say(compared.sentence())
         if not compared.better:
             return None, task
-        folder.mkdir(parents=True, exist_ok=True)
+        (folder / WORK).mkdir(parents=True, exist_ok=True)
         write_json(folder / "comparison.json", asdict(compared))
+        write_json(folder / WORK / "pace.json", pace.notes())  # not timed again
     left = budget.seconds - (time.monotonic() - began)
     try:
         result = shrink(
@@ -167,25 +170,24 @@ def natural(task: Task) -> bool:
     return isinstance(task, ImageClassification) and task.input_shape[0] == 3 and min(task.input_shape[1:]) >= SMALLEST
 
 
-def compare(task: Task, space: Space, backbone: str, seconds: float, seed: int) -> Comparison:
-    """Try both on some images.
+def compare(task: Task, space: Space, name: str, seconds: float, seed: int) -> tuple[Comparison, Pace]:
+    """Try both on some images; with it comes how fast the parts of the backbone are trained.
 
     Args:
         task: whose test images are not looked at.
         space: that would be searched.
-        backbone: by name.
+        name: of the backbone.
         seconds: of the whole budget.
         seed: of the images and of the training.
     """
     began = time.process_time()
     part = _part(task.sealed(), seconds, seed)
-    trained_space = BackboneSpace(create("backbone", backbone), SIDE)
-    network = trained_space.adapted(part)
-    assert isinstance(network, Adapted)
-    probed = probe(network, trained_space.backbone.head, part)
+    backbone: Backbone = create("backbone", name)
+    network = adapted(backbone, folded(backbone.network(), SIDE), SIDE, part)
+    probed = probe(network, backbone.head, part)
     took = time.process_time() - began
     # As fast as this machine is now; the other trial, tracing and measuring take their share as well.
-    pace = pace_of(trained_space.backbone, time.process_time, SIDE)
+    pace = pace_of(backbone, time.process_time)
     planned = plan_transfer(task, 0.8 * seconds - 2 * took, pace)
     transferred = 1 - (1 - probed) * min(1.0, planned.error / expected_error(task, SIDE))
 
@@ -203,9 +205,8 @@ def compare(task: Task, space: Space, backbone: str, seconds: float, seed: int) 
     passes = [epochs * len(part.train) / len(task.train), min(longest, full_epochs(task))]
     first, last = Prior([]).expected(about, [known, known], passes)
     searched = _raised(outcome.valid_metric, max(0.0, float(last - first)) + GENEROUS, part.outputs)
-    return Comparison(
-        backbone, probed, transferred, searched, float(outcome.valid_metric), epochs, time.process_time() - began
-    )
+    seconds = time.process_time() - began
+    return Comparison(name, probed, transferred, searched, float(outcome.valid_metric), epochs, seconds), pace
 
 
 def _part(task: Task, seconds: float, seed: int) -> Task:

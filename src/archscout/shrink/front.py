@@ -16,7 +16,8 @@ from archscout.core.task import Task
 from archscout.search.budget import Budget
 from archscout.search.result import Result
 from archscout.search.search import resolve_task
-from archscout.shrink.run import limit_of, shrink
+from archscout.shrink.limits import limit_of
+from archscout.shrink.run import shrink
 from archscout.store.folder import run_folder
 
 

@@ -219,25 +219,12 @@ class BackboneSpace(TrainedSpace):
             raise UsageError(f"the size of a backbone's images must be a whole number of 32 and more, not {size}.")
         self.backbone, self.side = backbone, size
         network = backbone.network() if weights else backbone.structure().eval()
-        # Its batch normalisation would be frozen in any further training: folded, it takes no time and no memory.
-        network = form(network, (3, size, size), checked=False)
-        for parameter in network.parameters():
-            parameter.requires_grad_(True)
+        network = folded(network, size)
         name = f"trained:{backbone.name}" + ("" if size == SIZE else f",size={size}")
         super().__init__(network, name, input_shape=(3, size, size), only=only, keep=keep)
 
     def adapted(self, task: Task) -> nn.Module:
-        channels_of_task = task.input_shape[0]
-        if len(task.input_shape) != 3 or channels_of_task not in (1, 3) or not hasattr(task, "mean"):
-            raise UsageError(
-                f"backbone '{self.backbone.name}' takes grey or colour images, not inputs of shape {task.input_shape} "
-                f"(task '{task.name}')."
-            )
-        network = with_head(copy.deepcopy(self.module), self.backbone.head, task.outputs)
-        span = _span(task)
-        colours: Any = task
-        mean, std = [float(each) * span for each in colours.mean], [float(each) * span for each in colours.std]
-        return Adapted(network, self.side, self.backbone.mean, self.backbone.std, mean, std)
+        return adapted(self.backbone, copy.deepcopy(self.module), self.side, task)
 
     def network(self, task: Task, pick: Pick) -> nn.Module:
         if not isinstance(pick, ArchitecturePick):
@@ -248,6 +235,32 @@ class BackboneSpace(TrainedSpace):
             assert isinstance(whole, Adapted)
             whole.network = cut(whole.network, list(self.groups.values()), self.cut_of(pick.architecture))
         return whole.to(device).train()
+
+
+def folded(network: nn.Module, size: int) -> nn.Module:
+    """A copy of a backbone's network without its batch normalisation, which would be frozen in any further training.
+
+    Folded into the layers before it, it takes no time and no memory.
+    """
+    return form(network, (3, size, size), checked=False).requires_grad_(True)
+
+
+def adapted(backbone: Backbone, network: nn.Module, size: int, task: Task) -> Adapted:
+    """A backbone's network for a task's images, which are resized: its head is new where the number of outputs differs.
+
+    Raises:
+        UsageError: the inputs are no images.
+    """
+    if len(task.input_shape) != 3 or task.input_shape[0] not in (1, 3) or not hasattr(task, "mean"):
+        raise UsageError(
+            f"backbone '{backbone.name}' takes grey or colour images, not inputs of shape {task.input_shape} "
+            f"(task '{task.name}')."
+        )
+    with_head(network, backbone.head, task.outputs)
+    span = _span(task)
+    colours: Any = task
+    mean, std = [float(each) * span for each in colours.mean], [float(each) * span for each in colours.std]
+    return Adapted(network, size, backbone.mean, backbone.std, mean, std)
 
 
 @register("space", "trained")

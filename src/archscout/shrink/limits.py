@@ -1,0 +1,61 @@
+"""Limits of a run from a trained network, and what a network that is there costs."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping
+
+from torch import nn
+
+from archscout.core.architecture import Architecture
+from archscout.core.cost import Cost, Measurement
+from archscout.core.errors import UsageError
+from archscout.core.estimator import Setting
+from archscout.core.task import Task
+from archscout.costs.latency import FULL, Latency, Protocol, measure_module, until_trusted
+from archscout.deploy.form import form
+
+
+def limit_of(cost: Cost, text: str, limit: str, original: float) -> float:
+    """A limit in the cost's unit: absolute, or a share of what the original costs."""
+    if match := re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*%\s*", limit):
+        share = float(match[1]) / 100
+        if share <= 0:
+            raise UsageError(f"the limit {text}={limit} must be above zero.")
+        return share * original
+    return cost.quantity(limit, text)
+
+
+def all_kept(measured: Mapping[str, Measurement], limits: Mapping[str, float]) -> bool:
+    """Whether every limit is kept, as sure as measurements are."""
+    return all(measured[text].at_most <= limit for text, limit in limits.items())
+
+
+def measured_here(cost: Cost) -> bool:
+    """Whether a cost is the latency of a network that is built and run on this machine."""
+    return isinstance(cost, Latency) and type(cost).measure is Latency.measure
+
+
+def latency(cost: Latency, network: nn.Module, task: Task, device: str, protocol: Protocol = FULL) -> Measurement:
+    """The latency of a network as it is, in its deployed form."""
+    deployed = form(task.deploy(copy.deepcopy(network)), task.input_shape)
+
+    def once() -> Measurement:
+        return measure_module(
+            deployed, task.input_shape, runtime=cost.runtime, batch=cost.batch, threads=cost.threads,
+            precision=cost.precision, device=device, protocol=protocol,
+        )  # fmt: skip
+
+    return until_trusted(once) if protocol is FULL else once()
+
+
+def measure(
+    cost: Cost, network: nn.Module, architecture: Architecture, setting: Setting, protocol: Protocol = FULL
+) -> Measurement:
+    """The cost of a network as it is: latency is that of its deployed form, all others follow its structure."""
+    if isinstance(cost, Latency) and measured_here(cost):
+        return latency(cost, network, setting.task, setting.device, protocol)
+    if cost.exact:
+        return cost.measure(architecture, setting)
+    return until_trusted(lambda: cost.measure(architecture, setting))
