@@ -153,6 +153,10 @@ def test_a_loaded_network_answers_as_the_saved_one(tmp_path: Path) -> None:
     folded = archscout.load(tmp_path / "run", folded=True)
     assert len(folded.state_dict()) < len(saved.state_dict())
     torch.testing.assert_close(folded(images), saved(images), rtol=1e-4, atol=1e-5)
+    (tmp_path / "run" / "metrics.json").write_text('{"form": {"precision": "bfloat16", "layout": "channels_last"}}')
+    half = archscout.load(tmp_path / "run", folded=True)
+    assert {parameter.dtype for parameter in half.parameters()} == {torch.bfloat16}
+    torch.testing.assert_close(half(images), saved(images), rtol=0.1, atol=0.1)
     assert loaded.classes == task.class_names
 
 

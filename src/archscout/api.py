@@ -401,6 +401,8 @@ def load(
 ) -> nn.Module:
     """The trained network of a run's folder, ready to use: as it was trained, or `folded` into its deployed form.
 
+    The deployed form is in the numbers and the layout that a limit on its latency was measured in.
+
     It takes images as they are stored (float32, N x C x H x W, 0 to 255 where they were uint8) and returns one output a
     class (or whatever else the kind of its task gives); `load(run).classes` names the classes. A run whose space was a
     module of your own needs it again, as `space`; one whose task is of a kind that is not registered needs the task.
@@ -428,8 +430,14 @@ def load(
         raise DataError(f"'{network_file}' does not hold the weights of its architecture ({reason}).") from error
     if folded:
         from archscout.deploy.form import form
+        from archscout.deploy.precision import Form
+        from archscout.search.deployed import form_of
 
+        metrics = folder / "metrics.json"
+        told = read_json(metrics, "run the search again.") if metrics.is_file() else {}
+        measured = form_of(told.get("form", {}))
         network = form(network, described.deployed_shape)
+        network = network if measured == Form() else measured.applied(network)
     network.classes = described.class_names  # type: ignore[assignment]
     network.task = described  # type: ignore[assignment]
     return network.eval()

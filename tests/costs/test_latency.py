@@ -17,6 +17,7 @@ from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.registry import create
 from archscout.costs import latency
 from archscout.costs.latency import FULL, QUICK, Latency, Protocol, measure_module, until_trusted
+from archscout.deploy.precision import Form
 from archscout.testing import CostConformance
 
 
@@ -191,6 +192,8 @@ def test_percentile() -> None:
         ({"batch": 8, "threads": 2}, "latency_batch8_threads2_ms"),
         ({"runtime": "onnxruntime", "threads": 4}, "latency_onnx_threads4_ms"),
         ({"runtime": "onnxruntime", "precision": "int8", "batch": 4}, "latency_onnx_int8_batch4_ms"),
+        ({"precision": "bfloat16", "layout": "channels_last"}, "latency_bfloat16_channels_last_ms"),
+        ({"precision": "auto", "layout": "auto"}, "latency_fastest_precision_fastest_layout_ms"),
     ],
 )
 def test_different_conditions_have_different_keys(parameters: dict[str, Any], key: str) -> None:
@@ -212,6 +215,9 @@ def test_limits_have_units() -> None:
         "latency:speed=2",
         "latency:precision=int4",
         "latency:precision=int8",
+        "latency:layout=sideways",
+        "latency:runtime=onnxruntime,precision=bfloat16",
+        "latency:runtime=onnxruntime,layout=channels_last",
     ],
 )
 def test_wrong_parameters(text: str) -> None:
@@ -240,6 +246,46 @@ def test_int8_is_another_network() -> None:
     measurement = measure_module(module, (3, 8, 8), runtime="onnxruntime", precision="int8", protocol=QUICK)
     assert measurement.value > 0
     assert measurement.details["conditions"]["precision"] == "int8"
+
+
+class Particular(nn.Module):
+    """Slow unless its input is in the form that it likes."""
+
+    def __init__(self, dtype: torch.dtype, layout: torch.memory_format) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.dtype, self.layout = dtype, layout
+
+    def forward(self, x: Tensor) -> Tensor:
+        liked = x.dtype == self.dtype and x.is_contiguous(memory_format=self.layout)
+        time.sleep(0.0005 if liked else 0.003)
+        return x * self.weight
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_fastest_form_is_chosen_by_timing(full_speed: None, precision: str, layout: str) -> None:
+    wanted = Form(precision, layout)  # type: ignore[arg-type]
+    module = Particular(wanted.dtype, wanted.memory_format)
+    measurement = measure_module(module, (3, 8, 8), precision="auto", layout="auto", protocol=QUICK)
+    conditions = measurement.details["conditions"]
+    assert (conditions["precision"], conditions["layout"]) == (precision, layout)
+    assert measurement.value < 2.5
+    given = measure_module(module, (3, 8, 8), protocol=QUICK).details["conditions"]
+    assert (given["precision"], given["layout"]) == ("float32", "contiguous"), "what is asked for is not chosen"
+
+
+def test_a_form_that_does_not_run_is_not_chosen() -> None:
+    class Views(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.view(len(x), -1)
+
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), Views())
+    assert (
+        measure_module(module, (3, 8, 8), layout="auto", protocol=QUICK).details["conditions"]["layout"] == "contiguous"
+    )
+    with pytest.raises(ArchscoutError, match="does not run"):
+        measure_module(module, (3, 8, 8), layout="channels_last", protocol=QUICK)
 
 
 def test_a_slow_or_restless_machine_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:

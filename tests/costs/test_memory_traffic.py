@@ -4,14 +4,25 @@ import torch
 from torch import Tensor, nn
 
 from archscout.core.cost import Cost
+from archscout.core.estimator import Setting
+from archscout.core.registry import create
+from archscout.core.seeds import stream
 from archscout.costs.memory_traffic import MemoryTraffic, traffic_bytes
 from archscout.networks.tracing import trace
-from archscout.testing import CostConformance
+from archscout.testing import CostConformance, tiny_task
 
 
 class TestMemoryTraffic(CostConformance):
     def cost(self) -> Cost:
         return MemoryTraffic()
+
+
+def test_numbers_of_fewer_bytes() -> None:
+    setting = Setting(create("space", "nasbench201:width=4,cells=1"), tiny_task())
+    architecture = setting.space.sample(stream(0))
+    plain, half = (MemoryTraffic(name).measure(architecture, setting).value for name in ("float32", "bfloat16"))
+    assert half == plain / 2
+    assert MemoryTraffic("bfloat16").key == "memory_traffic_bfloat16_bytes"
 
 
 def test_a_network_by_hand() -> None:

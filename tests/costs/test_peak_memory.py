@@ -13,6 +13,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from archscout.core.cost import Cost
+from archscout.core.errors import UsageError
 from archscout.core.estimator import Setting
 from archscout.core.graph import Graph, Node
 from archscout.core.registry import create
@@ -28,6 +29,20 @@ from archscout.testing.tasks import tiny_task
 class TestPeakMemory(CostConformance):
     def cost(self) -> Cost:
         return PeakMemory()
+
+
+@pytest.mark.parametrize(("precision", "share"), [("float32", 1.0), ("bfloat16", 0.5), ("int8", 0.25)])
+def test_activations_of_fewer_bytes(precision: str, share: float) -> None:
+    space, task = create("space", "nasbench201:width=4,cells=1"), tiny_task()
+    architecture = space.sample(stream(0))
+    plain, other = (
+        cost.measure(architecture, Setting(space, task)) for cost in (PeakMemory(), PeakMemory(precision=precision))
+    )
+    assert other.value == share * plain.value
+    assert other.details["precision"] == precision
+    assert PeakMemory("int8").key == "peak_memory_int8_bytes"
+    with pytest.raises(UsageError, match="no precision 'int4'"):
+        PeakMemory("int4")
 
 
 def simulated(graph: Graph) -> int:

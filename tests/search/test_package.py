@@ -18,6 +18,7 @@ from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.core.trial import Trial
 from archscout.deploy.form import Centred
+from archscout.deploy.precision import Form
 from archscout.estimators.final import FINAL
 from archscout.networks.pick import build
 from archscout.search import package as packaging
@@ -95,6 +96,31 @@ def test_counts_are_whole_numbers_and_measurements_are_not(tmp_path: Path, space
     assert metrics["spread"] == {"params": 0.0, "latency_ms": 0.1}
     assert metrics["cost_details"]["latency_ms"] == {"trusted": False}
     assert metrics["onnx_difference"] == 2e-7
+
+
+def test_the_form_of_a_measured_limit_is_said_with_what_the_network_is_worth_in_it(
+    tmp_path: Path, space: Space
+) -> None:
+    task = tiny_task(examples=30)
+    network = build(space, winner(space).architecture, task, seed=1).eval()
+
+    def form_of(precision: str, layout: str) -> dict[str, Any]:
+        conditions = {"runtime": "torch", **Form(precision, layout).as_json()}  # type: ignore[arg-type]
+        measured = {
+            "latency_ms": Measurement(2.0, 0.1, {"conditions": {"runtime": "torch", **Form().as_json()}}),
+            "latency_other_ms": Measurement(1.0, 0.1, {"conditions": conditions}),
+        }
+        extra = {**EXTRA, "constraints": [{"name": "latency", "key": "latency_other_ms", "limit": 3.0}]}
+        metrics = package(tmp_path, space, task, winner(space), network, measured, 7, extra, None).metrics
+        form: dict[str, Any] = metrics["form"]
+        return form
+
+    plain = form_of("float32", "channels_last")
+    assert plain == {"runtime": "torch", "precision": "float32", "layout": "channels_last", "bytes_per_number": 4}
+    x, y = task.tensors(task.valid)
+    with torch.no_grad():
+        right = float((network(x).argmax(1) == y).float().mean())
+    assert form_of("bfloat16", "contiguous")["valid_accuracy"] == pytest.approx(right, abs=2 / len(y))
 
 
 def test_the_deployed_form_is_exported(tmp_path: Path, space: Space, exported: list[nn.Module]) -> None:

@@ -118,6 +118,7 @@ def from_here(name: str, setting: Setting, count: int, latency: Latency) -> Adde
         "batch": latency.batch,
         "threads": latency.threads,
         "precision": latency.precision,
+        "layout": latency.layout,
     }
     title = f"{name} ({processor()}, {latency.runtime}, {latency.precision})"
     return from_times(name, setting, kept, ms, conditions, title=title, left_out=len(chosen) - len(kept))

@@ -86,7 +86,9 @@ class DeviceLatency(Cost):
         """How to measure on this machine as the device was measured."""
         known = self.device.conditions
         names = ("runtime", "batch", "threads", "precision")
-        return {name: known[name] for name in names} if all(name in known for name in names) else None
+        if not all(name in known for name in names):
+            return None
+        return {name: known[name] for name in (*names, "layout") if name in known}
 
     def check(self, setting: Setting) -> None:
         """Raises `UsageError` where the device does not know the networks of the setting."""

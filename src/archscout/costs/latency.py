@@ -16,11 +16,12 @@ from torch import nn
 
 from archscout.core.architecture import Architecture
 from archscout.core.cost import Cost, Measurement
-from archscout.core.errors import UsageError
+from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import Setting
 from archscout.core.registry import register
 from archscout.costs.machine import FULL_SPEED, get_to_know, pace, processor, waited
 from archscout.deploy.form import form
+from archscout.deploy.precision import DTYPES, MEMORY_FORMATS, Form
 from archscout.networks.pick import build
 
 STABLE = 0.03
@@ -28,6 +29,11 @@ STABLE = 0.03
 
 AGREEING = 3
 """How many rounds must agree."""
+
+AUTO = "auto"
+
+CLEARLY = 0.95
+"""Another form is taken where it needs less than this share of the time of the best one before it."""
 
 ATTEMPTS = 3
 """How often a measurement that cannot be trusted is made before its value is given all the same, marked as such."""
@@ -77,27 +83,43 @@ class Latency(Cost):
         runtime: `torch` or `onnxruntime`.
         batch: examples a run. The time is that of the whole batch.
         threads: threads of the runtime.
-        precision: `float32`, or `int8` (ONNX Runtime alone: weights and activations quantised after training, with
-            ranges from random inputs, which do for timing).
+        precision: `float32`; `bfloat16` (PyTorch alone: weights and operators); `int8` (ONNX Runtime alone: weights and
+            activations quantised after training, with ranges from random inputs, which do for timing); or `auto`, the
+            faster one of those that need no quantisation.
+        layout: of kernels and feature maps in PyTorch: `contiguous`, `channels_last`, or `auto`, the faster one.
+
+    Where something is `auto`, a few runs in each form decide, and `details["conditions"]` has what was chosen.
     """
 
     units: ClassVar[Mapping[str, float]] = {"": 1.0, "ms": 1.0, "s": 1e3, "us": 1e-3, "µs": 1e-3}
     exact: ClassVar[bool] = False
     margin: ClassVar[float] = 0.95  # a second measurement differs
 
-    def __init__(self, runtime: str = "torch", batch: int = 1, threads: int = 1, precision: str = "float32") -> None:
-        if runtime not in _RUNTIMES:
-            raise UsageError(f"cost 'latency' has no runtime '{runtime}': use one of {', '.join(_RUNTIMES)}.")
-        if precision not in PRECISIONS:
-            raise UsageError(f"cost 'latency' has no precision '{precision}': use one of {', '.join(PRECISIONS)}.")
-        if (runtime, precision) == ("torch", "int8"):
-            raise UsageError("int8 runs in ONNX Runtime: write latency:runtime=onnxruntime,precision=int8.")
+    def __init__(
+        self,
+        runtime: str = "torch",
+        batch: int = 1,
+        threads: int = 1,
+        precision: str = "float32",
+        layout: str = "contiguous",
+    ) -> None:
+        for what, name, known in (
+            ("runtime", runtime, tuple(_RUNTIMES)),
+            ("precision", precision, (*DTYPES, AUTO)),
+            ("layout", layout, (*MEMORY_FORMATS, AUTO)),
+        ):
+            if name not in known:
+                raise UsageError(f"cost 'latency' has no {what} '{name}': use one of {', '.join(known)}.")
+        forms(runtime, precision, layout)
         for what, number in (("batch", batch), ("threads", threads)):
             if not isinstance(number, int) or number < 1:
                 raise UsageError(f"the {what} of cost 'latency' must be a whole number above zero, not {number}.")
         self.name = "latency"
-        self.runtime, self.batch, self.threads, self.precision = runtime, batch, threads, precision
-        parts = ["onnx"] * (runtime == "onnxruntime") + ["int8"] * (precision == "int8")
+        self.runtime, self.batch, self.threads = runtime, batch, threads
+        self.precision, self.layout = precision, layout
+        parts = ["onnx"] * (runtime == "onnxruntime")
+        parts += [{AUTO: "fastest_precision"}.get(precision, precision)] * (precision != "float32")
+        parts += [{AUTO: "fastest_layout"}.get(layout, layout)] * (layout != "contiguous")
         parts += [f"{what}{number}" for what, number in (("batch", batch), ("threads", threads)) if number != 1]
         self.key = "_".join(["latency", *parts, "ms"])
 
@@ -110,14 +132,22 @@ class Latency(Cost):
 
     def _measure(self, architecture: Architecture, setting: Setting, protocol: Protocol) -> Measurement:
         network = build(setting.space, architecture, setting.task, seed=setting.seed)
+        shape = setting.task.deployed_shape
+        return self.measure_network(form(setting.task.deploy(network), shape), shape, setting.device, protocol)
+
+    def measure_network(
+        self, network: nn.Module, input_shape: Sequence[int], device: str = "cpu", protocol: Protocol = FULL
+    ) -> Measurement:
+        """The latency of a network that is built already (`measure_module`)."""
         return measure_module(
-            form(setting.task.deploy(network), setting.task.deployed_shape),
-            setting.task.deployed_shape,
+            network,
+            input_shape,
             runtime=self.runtime,
             batch=self.batch,
             threads=self.threads,
             precision=self.precision,
-            device=setting.device,
+            layout=self.layout,
+            device=device,
             protocol=protocol,
         )
 
@@ -139,6 +169,7 @@ def measure_module(
     batch: int = 1,
     threads: int = 1,
     precision: str = "float32",
+    layout: str = "contiguous",
     device: str = "cpu",
     protocol: Protocol = FULL,
 ) -> Measurement:
@@ -146,12 +177,17 @@ def measure_module(
 
     The module's mode and device are left as they were. `details` has `p95_ms` and `runs` (of the rounds that count),
     `rounds` (all), `stable` (whether those that count agree), `slowed`, `trusted` (stable, and at full speed) and
-    `conditions`. ONNX Runtime measures on the CPU, whatever the device.
+    `conditions`, in which precision and layout are those that the network was measured in. ONNX Runtime measures on the
+    CPU, whatever the device.
 
     Raises:
-        ArchscoutError: the module cannot be written as ONNX (only with that runtime).
+        ArchscoutError: the module cannot be written as ONNX (only with that runtime), or does not run in the form.
     """
-    with _RUNTIMES[runtime](module, (batch, *input_shape), threads, device, precision) as call:
+    chosen, *others = forms(runtime, precision, layout)
+    shape = (batch, *input_shape)
+    if others:
+        chosen = _fastest(module, shape, runtime, threads, device, [chosen, *others])
+    with _RUNTIMES[runtime](module, shape, threads, device, chosen) as call:
         times, rounds, spread, slowed = _time(call, protocol)
     conditions = {
         "runtime": f"{runtime} {_version(runtime)}",
@@ -159,7 +195,7 @@ def measure_module(
         "cpu": processor(),
         "batch": batch,
         "threads": threads,
-        "precision": precision,
+        **chosen.as_json(),
     }
     details: dict[str, Any] = {
         "p95_ms": _percentile(times, 0.95) * 1e3,
@@ -171,6 +207,46 @@ def measure_module(
         "conditions": conditions,
     }
     return Measurement(statistics.median(times) * 1e3, spread, details)
+
+
+def forms(runtime: str, precision: str, layout: str) -> list[Form]:
+    """The forms that a precision and a layout, of which each may be `auto`, stand for; the plainest first.
+
+    Raises `UsageError` where the runtime has none of them.
+    """
+    if runtime == "torch":
+        if precision == "int8":
+            raise UsageError("int8 runs in ONNX Runtime: write latency:runtime=onnxruntime,precision=int8.")
+        precisions, layouts = ["float32", "bfloat16"], list(MEMORY_FORMATS)
+    else:
+        if precision == "bfloat16" or layout == "channels_last":
+            raise UsageError(f"{precision} with layout {layout} runs in PyTorch: write latency without a runtime.")
+        precisions, layouts = ["int8" if precision == "int8" else "float32"], ["contiguous"]
+    return [
+        Form(number, order)  # type: ignore[arg-type]
+        for number in precisions
+        for order in layouts
+        if precision in (number, AUTO) and layout in (order, AUTO)
+    ]
+
+
+def _fastest(
+    module: nn.Module, shape: tuple[int, ...], runtime: str, threads: int, device: str, candidates: Sequence[Form]
+) -> Form:
+    """The form in which a network answers fastest, by a few runs each; a later one must be faster by a margin."""
+    seconds: dict[Form, float] = {}
+    fastest = candidates[0]
+    for candidate in candidates:
+        try:
+            with _RUNTIMES[runtime](module, shape, threads, device, candidate) as call:
+                seconds[candidate] = statistics.median(_time(call, QUICK)[0])
+        except ArchscoutError:
+            if candidate == fastest:
+                raise  # the plainest
+            continue  # an operator that has no such form
+        if seconds[candidate] < CLEARLY * seconds[fastest]:
+            fastest = candidate
+    return fastest
 
 
 def _time(call: Call, protocol: Protocol) -> tuple[list[float], int, float, float]:
@@ -229,8 +305,9 @@ def _percentile(times: Sequence[float], share: float) -> float:
 
 
 @contextmanager
-def _torch(module: nn.Module, shape: tuple[int, ...], threads: int, device: str, precision: str) -> Iterator[Call]:
+def _torch(module: nn.Module, shape: tuple[int, ...], threads: int, device: str, chosen: Form) -> Iterator[Call]:
     """PyTorch in inference mode."""
+    module = module if chosen == Form() else chosen.applied(module)
     training = [part for part in module.modules() if part.training]
     home = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
     before = torch.get_num_threads()
@@ -255,14 +332,12 @@ def _torch(module: nn.Module, shape: tuple[int, ...], threads: int, device: str,
 
 
 @contextmanager
-def _onnxruntime(
-    module: nn.Module, shape: tuple[int, ...], threads: int, device: str, precision: str
-) -> Iterator[Call]:
+def _onnxruntime(module: nn.Module, shape: tuple[int, ...], threads: int, device: str, chosen: Form) -> Iterator[Call]:
     """ONNX Runtime on the CPU."""
     from archscout.training.export import session, to_int8, to_onnx
 
     content = to_onnx(module, shape[1:], quick=True)
-    if precision == "int8":
+    if chosen.precision == "int8":
         content = to_int8(content, _example((8, *shape[1:])).numpy())
     runtime = session(content, threads=threads)
     inputs = {"input": _example(shape).numpy()}
@@ -270,7 +345,6 @@ def _onnxruntime(
 
 
 _RUNTIMES = {"torch": _torch, "onnxruntime": _onnxruntime}
-PRECISIONS = ("float32", "int8")
 
 
 def _example(shape: tuple[int, ...]) -> torch.Tensor:

@@ -9,24 +9,31 @@ from archscout.core.cost import Cost, Measurement
 from archscout.core.estimator import Setting
 from archscout.core.graph import Graph
 from archscout.core.registry import register
-from archscout.costs.peak_memory import BYTES
+from archscout.costs.peak_memory import BYTES, counted_form, counted_key, in_form
 from archscout.networks.tracing import trace_architecture
 
 
 @register("cost", "memory_traffic")
 class MemoryTraffic(Cost):
-    """Bytes that operators read and write for one example in float32: activations and weights.
+    """Bytes that operators read and write for one example: activations and weights.
 
     Every operator reads each of its sources and its parameters once and writes its output once, in memory: what a
     runtime without fusion and a machine without caches would move. An operator in place reads and writes its tensor.
+
+    Args:
+        precision: of activations and weights: `float32`, `bfloat16` or `int8`.
     """
 
-    name = "memory_traffic"
-    key = "memory_traffic_bytes"
     units: ClassVar = BYTES
 
+    def __init__(self, precision: str = "float32") -> None:
+        self.name = "memory_traffic"
+        self.form = counted_form(self.name, precision)
+        self.key = counted_key(self.name, self.form)
+
     def measure(self, architecture: Architecture, setting: Setting) -> Measurement:
-        return Measurement(float(traffic_bytes(trace_architecture(setting.space, architecture, setting.task))))
+        moved = traffic_bytes(trace_architecture(setting.space, architecture, setting.task))
+        return Measurement(float(in_form(moved, self.form)), details={"precision": self.form.precision})
 
 
 def traffic_bytes(graph: Graph) -> int:

@@ -8,11 +8,12 @@ from typing import ClassVar
 
 from archscout.core.architecture import Architecture
 from archscout.core.cost import Cost, Measurement
-from archscout.core.errors import ArchscoutError
+from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import Setting
 from archscout.core.graph import Graph
 from archscout.core.registry import register
 from archscout.deploy.form import form
+from archscout.deploy.precision import DTYPES, Form
 from archscout.networks.pick import build
 from archscout.networks.tracing import blueprint, trace
 
@@ -25,23 +26,48 @@ _STATES = 10_000
 
 @register("cost", "peak_memory")
 class PeakMemory(Cost):
-    """The most bytes that activations take at once, for one example in float32, in the best order of operators.
+    """The most bytes that activations take at once, for one example, in the best order of operators.
 
     The network is in its deployed form: batch normalisation is folded. Counted by liveness over the traced operators:
     the input, and the output of an operator from when it starts until the last operator that reads it has finished. Not
     counted: weights, the inner workspace of an operator, and what a runtime saves by fusing operators or working in
     place of its own accord. The order is the one that needs least (`details["best"]`), or the one that the code has
     where 10,000 steps of the search do not settle it; `details["as_written_bytes"]` is what the code's order needs.
+
+    Args:
+        precision: of activations: `float32`, `bfloat16` or `int8`.
     """
 
-    name = "peak_memory"
-    key = "peak_memory_bytes"
     units: ClassVar = BYTES
+
+    def __init__(self, precision: str = "float32") -> None:
+        self.name = "peak_memory"
+        self.form = counted_form(self.name, precision)
+        self.key = counted_key("peak_memory", self.form)
 
     def measure(self, architecture: Architecture, setting: Setting) -> Measurement:
         graph = _deployed(architecture, setting)
         least, best = least_peak_bytes(graph)
-        return Measurement(float(least), details={"as_written_bytes": peak_bytes(graph), "best": best})
+        written = in_form(peak_bytes(graph), self.form)
+        details = {"as_written_bytes": written, "best": best, "precision": self.form.precision}
+        return Measurement(float(in_form(least, self.form)), details=details)
+
+
+def counted_form(cost: str, precision: str) -> Form:
+    """The form whose bytes a cost counts. Raises `UsageError` for a precision that there is not."""
+    if precision not in DTYPES:
+        raise UsageError(f"cost '{cost}' has no precision '{precision}': use one of {', '.join(DTYPES)}.")
+    return Form(precision)  # type: ignore[arg-type]
+
+
+def in_form(count: int, form: Form) -> int:
+    """Bytes of single precision as those of a form."""
+    return count * form.bytes // Form().bytes
+
+
+def counted_key(name: str, form: Form) -> str:
+    """The key of a cost in bytes, which names any precision but single."""
+    return "_".join([name, *[form.precision] * (form != Form()), "bytes"])
 
 
 def _deployed(architecture: Architecture, setting: Setting) -> Graph:

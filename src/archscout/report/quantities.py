@@ -42,11 +42,18 @@ def cost_name(key: str) -> CostName:
 
     >>> cost_name("latency@pixel3_ms").title
     'Latency on pixel3'
+    >>> cost_name("latency_onnx_int8_ms").title, cost_name("peak_memory_int8_bytes").unit
+    ('Latency, onnx int8', 'bytes')
     """
     kind, at, device = key.partition("@")
     if at and kind in _ON_DEVICE:
         name = _ON_DEVICE[kind]
         return replace(name, title=name.title.format(device.removesuffix("_ms").removesuffix("_uj")))
+    for known, name in COSTS.items():  # in other numbers, on another runtime, of several examples
+        stem, _, unit = known.rpartition("_")
+        if stem and key != known and key.startswith(f"{stem}_") and key.endswith(f"_{unit}"):
+            how = key.removeprefix(f"{stem}_").removesuffix(f"_{unit}").replace("_", " ")
+            return replace(name, title=f"{name.title}, {how}")
     return COSTS.get(key) or CostName(key.replace("_", " ").capitalize(), f"the cost '{key}', lower is better")
 
 

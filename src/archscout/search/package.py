@@ -22,6 +22,7 @@ from archscout.estimators.final import FINAL, final_weights
 from archscout.estimators.trained import weights_file
 from archscout.networks.pick import build
 from archscout.networks.tracing import trace_architecture
+from archscout.search.deployed import measured_form, worth
 from archscout.search.result import Result
 from archscout.search.run import SearchRun
 from archscout.tasks.meters import meter_of
@@ -132,6 +133,8 @@ def package(
         "missing": missing,
         "own_module": space.own_module,
     }
+    described = measured_form(measured, [limit["key"] for limit in extra.get("constraints", ())])
+    in_form = worth(network, task, described)
     metrics = {
         "architecture": winner.architecture.text,
         f"valid_{metric}": metric.oriented(winner.value),
@@ -139,6 +142,7 @@ def package(
         "costs": costs,
         "spread": {key: measurement.spread for key, measurement in measured.items()},
         "cost_details": {key: dict(measurement.details) for key, measurement in measured.items()},
+        "form": described if in_form is None else {**described, f"valid_{metric}": in_form},
         "onnx_difference": difference,
         **common,
     }

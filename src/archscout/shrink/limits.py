@@ -13,7 +13,7 @@ from archscout.core.cost import Cost, Measurement
 from archscout.core.errors import UsageError
 from archscout.core.estimator import Setting
 from archscout.core.task import Task
-from archscout.costs.latency import FULL, Latency, Protocol, measure_module, until_trusted
+from archscout.costs.latency import FULL, Latency, Protocol, until_trusted
 from archscout.deploy.form import form
 
 
@@ -42,10 +42,7 @@ def latency(cost: Latency, network: nn.Module, task: Task, device: str, protocol
     deployed = form(task.deploy(copy.deepcopy(network)), task.input_shape)
 
     def once() -> Measurement:
-        return measure_module(
-            deployed, task.input_shape, runtime=cost.runtime, batch=cost.batch, threads=cost.threads,
-            precision=cost.precision, device=device, protocol=protocol,
-        )  # fmt: skip
+        return cost.measure_network(deployed, task.input_shape, device, protocol)
 
     return until_trusted(once) if protocol is FULL else once()
 

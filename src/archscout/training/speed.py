@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from archscout.core.errors import UsageError
+from archscout.deploy.precision import MEMORY_FORMATS, Layout
 from archscout.training.contexts import evaluation
 
 Precision = Literal["float32", "bfloat16"]
-Layout = Literal["contiguous", "channels_last"]
 
 MARGIN = 0.8
 """Another mode is taken only where it needs less than this share of the time of the one before it."""
@@ -40,8 +40,6 @@ FEWEST_STEPS = 60
 TIMED_STEPS = 2
 KNOWN_FAMILIES = 1024
 
-_formats = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-
 
 @dataclass(frozen=True)
 class Mode:
@@ -52,7 +50,7 @@ class Mode:
 
     @property
     def memory_format(self) -> torch.memory_format:
-        return _formats[self.layout]
+        return MEMORY_FORMATS[self.layout]
 
     def autocast(self, device: str) -> AbstractContextManager[Any]:
         """Where the network runs."""
