@@ -21,7 +21,7 @@ SETTINGS = {
     "knas": KEPT, "eigen_nas": KEPT, "das": f"{KEPT},steps=2,batch=16",
     "te_nas": "batch=8,repeats=1",
     "teg_nas": "steps=10,population=8,sample=4",
-    "bignas": SCORED, "ofa": SCORED, "pgonas": SCORED,
+    "bignas": SCORED, "ofa": SCORED, "pgonas": SCORED, "pad_nas": f"{SCORED},samples=10", "prunet": SHARED,
     "random_sharing": SCORED, "spos": SCORED, "setn": SCORED, "bn_nas": SCORED, "en2as": SCORED,
     "darts": SHARED, "rf_darts": SHARED, "gdas": SHARED, "balenas": SHARED, "pc_darts": SHARED, "proxyless": SHARED,
     "parsec": f"{SHARED},samples=4", "fp_nas": f"{SHARED},samples=4", "balenas_tf": f"{SHARED},samples=6",

@@ -25,14 +25,14 @@ NAMES = (
     "random_sharing", "spos", "setn", "darts", "darts:order=2", "rf_darts", "gdas", "parsec", "fp_nas", "proxyless",
     "proxyless:gradient=reinforce", "balenas", "bn_nas", "pc_darts", "pc_darts:random_features=true",
     "balenas_tf", "en2as", "bn_nas:fair=true", "spos:paths=scattered", "spos:paths=grouped,fixed=true",
-    "bignas", "ofa", "pgonas", "pgonas:prior=zen,form=literal",
+    "bignas", "ofa", "pgonas", "pgonas:prior=zen,form=literal", "pad_nas:samples=8", "prunet",
 )  # fmt: skip
 SPACE = "nasbench201:width=4,cells=1"
 
 
 def short(name, steps=4, more=""):
     separator = "," if ":" in name else ":"
-    scored = ("random_sharing", "spos", "setn", "bn_nas", "en2as", "bignas", "ofa", "pgonas")
+    scored = ("random_sharing", "spos", "setn", "bn_nas", "en2as", "bignas", "ofa", "pgonas", "pad_nas")
     evaluations = ",evaluations=12" if name.partition(":")[0] in scored else ""
     return f"{name}{separator}steps={steps},batch=16,finalists=1{evaluations}{more}"
 
@@ -173,7 +173,9 @@ def test_every_method_derives_from_what_it_has_learnt(tmp_path, name):
         assert sum(row["probabilities"].values()) == pytest.approx(1.0, abs=1e-4)
 
 
-@pytest.mark.parametrize("name", ["spos", "darts", "gdas", "fp_nas", "proxyless", "bignas", "ofa", "pgonas"])
+@pytest.mark.parametrize(
+    "name", ["spos", "darts", "gdas", "fp_nas", "proxyless", "bignas", "ofa", "pgonas", "pad_nas:samples=8", "prunet"]
+)
 @pytest.mark.parametrize("space", ["mobile:stages=2,depth=2", Own])
 def test_elastic_spaces_and_own_modules_work(tmp_path, name, space):
     run = Stand(tmp_path)
