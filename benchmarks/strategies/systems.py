@@ -92,8 +92,29 @@ def keep(found: dict[str, Any], name: str, run: Any, hours: np.ndarray, table: T
         values.setdefault(key, []).append(value)
 
 
+# -- GraphPNAS ----------------------------------------------------------------------------------------------------
+
+PUBLISHED = {"c10v_valid_200": "91.50 ± 0.09", "c100_valid_200": "73.42 ± 0.09", "in16_valid_200": "46.29 ± 0.27"}
+
+
+def graphpnas(options: argparse.Namespace) -> list[Row]:
+    grounds = [("nasbench201", metric, 100, published) for metric, published in PUBLISHED.items()]
+    grounds.append(("nasbench101", "valid_acc_108", 150, ""))
+    rows = []
+    for name, metric, trials, published in grounds:
+        table = Table.open(options.tables / f"{name}.parquet")
+        row: Row = {"table": f"{name}, {metric}", "trainings": trials, "published": published}
+        for method in ("graphpnas", "random", "evolution"):
+            runs = [simulate(table, method, f"{trials}trials", seed, metric=metric) for seed in range(options.repeats)]
+            row[method] = mean([100 * max(trial.value for trial in run.trials if trial.defined) for run in runs])
+            print(name, metric, method, row[method], flush=True)
+        rows.append(row)
+    return rows
+
+
 SYSTEMS: Mapping[str, tuple[str, Callable[[argparse.Namespace], list[Row]]]] = {
     "popnas": ("POPNASv3: NAS-Bench-201, CIFAR-10 validation; hypervolume of accuracy and training time", popnas),
+    "graphpnas": ("GraphPNAS: the best validation accuracy found, in percent", graphpnas),
 }
 
 

@@ -258,6 +258,13 @@ class Space(ABC):
         change: dict[str, Option] = {name: others[int(rng.integers(len(others)))]}
         return self._complete({**architecture, **change}, rng)
 
+    def nearest(self, architecture: Architecture) -> Architecture:
+        """The architecture itself; where the space is a part of what it could be, one of those in it that are near.
+
+        For what writes architectures by its own rules, and not by sampling and changing those of the space.
+        """
+        return architecture
+
     def crossover(self, first: Architecture, second: Architecture, rng: np.random.Generator) -> Architecture:
         """A child that takes each choice from either parent (uniform crossover)."""
         values: dict[str, Option] = {}

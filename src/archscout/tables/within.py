@@ -119,6 +119,11 @@ class _Within(Space):
         near = self._near(architecture)
         return near[int(rng.integers(len(near)))] if near else architecture
 
+    def nearest(self, architecture: Architecture) -> Architecture:
+        if self._has(architecture):
+            return architecture
+        return next(iter(self._near(architecture)), architecture)
+
     def crossover(self, first: Architecture, second: Architecture, rng: np.random.Generator) -> Architecture:
         child = super().crossover(first, second, rng)
         return child if self._has(child) else self.mutate(first, rng)
