@@ -105,3 +105,12 @@ def test_a_trained_backbones_step_is_that_of_pytorch() -> None:
         got = torch.autograd.grad(network(x).square().sum(), parameters)
     for ours, theirs in zip(got, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3 * float(theirs.abs().max()))
+
+
+def test_half_precision_is_clipped_as_it_should_be() -> None:
+    x = torch.tensor([-torch.inf, -8.0, -1e-30, -0.0, 0.0, 1e-30, 3.0, 6.0, 6.03125, 1e30, torch.inf])
+    x = x.bfloat16().view(1, -1, 1, 1).contiguous(memory_format=torch.channels_last).requires_grad_()
+    with quick_convolutions():
+        y = F.hardtanh(x * 1, 0.0, 6.0, inplace=True)
+    assert "Clipped" in str(y.grad_fn)
+    assert torch.equal(y, F.hardtanh(x, 0.0, 6.0))

@@ -113,9 +113,7 @@ def depthwise_kernel_gradient(x: Tensor, gradient: Tensor, weight: Tensor, strid
         rows = stride[0] * (gradient.shape[2] - 1) + height
         columns = stride[1] * (gradient.shape[3] - 1) + FAST
         left = padding[1] - start
-        part = F.pad(
-            x, (left, columns - left - x.shape[3], padding[0], rows - padding[0] - x.shape[2])
-        ).contiguous(memory_format=_LAST)  # fmt: skip
+        part = _among_zeros(x, (left, columns - left - x.shape[3], padding[0], rows - padding[0] - x.shape[2]))
         result[..., start : start + FAST] = _backward(
             gradient, part, window, None, stride, [0, 0], [1, 1], False, [0, 0], channels, [False, True, False]
         )[1]
@@ -157,7 +155,13 @@ class _Clipped(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
-        x.clamp_(low, high)
+        if x.dtype == torch.bfloat16 and low == 0:
+            # From zero on they are in the order of their bits, and whole numbers are clipped many times as fast. What
+            # is undefined becomes `high` here; undefined weights still show in layers without ReLU6, such as the last.
+            most = int(torch.tensor(high, dtype=x.dtype).view(torch.int16))
+            x.view(torch.int16).clamp_(0, most)
+        else:
+            x.clamp_(low, high)
         ctx.mark_dirty(x)
         ctx.save_for_backward(x)
         ctx.ends = low, high
@@ -174,19 +178,26 @@ class _Padded(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, padding: Sequence[int]) -> Tensor:
-        left, right, top, bottom = padding
-        height, width = x.shape[2:]
-        ctx.inner = slice(top, top + height), slice(left, left + width)
-        shape = (*x.shape[:2], top + height + bottom, left + width + right)
-        y = torch.empty(shape, dtype=x.dtype, memory_format=_LAST)
-        for edge in (y[:, :, :top], y[:, :, top + height :], y[..., :left], y[..., left + width :]):
-            edge.zero_()
-        y[:, :, ctx.inner[0], ctx.inner[1]] = x
-        return y
+        ctx.inner = slice(padding[2], padding[2] + x.shape[2]), slice(padding[0], padding[0] + x.shape[3])
+        return _among_zeros(x, padding)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         return gradients[0][:, :, ctx.inner[0], ctx.inner[1]].contiguous(memory_format=_LAST), None
+
+
+def _among_zeros(x: Tensor, padding: Sequence[int]) -> Tensor:
+    """Maps with so many columns of zeros left and right, and rows above and below; fewer than none are cut off."""
+    (left, right, top, bottom), (height, width) = padding, x.shape[2:]
+    x = x[:, :, max(0, -top) : height + min(0, bottom), max(0, -left) : width + min(0, right)]
+    left, right, top, bottom = (max(0, side) for side in padding)
+    height, width = x.shape[2:]
+    shape = (*x.shape[:2], top + height + bottom, left + width + right)
+    y = torch.empty(shape, dtype=x.dtype, memory_format=_LAST)
+    for edge in (y[:, :, :top], y[:, :, top + height :], y[..., :left], y[..., left + width :]):
+        edge.zero_()
+    y[:, :, top : top + height, left : left + width] = x
+    return y
 
 
 def _pixels(x: Tensor) -> Tensor:
