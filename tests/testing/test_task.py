@@ -5,6 +5,7 @@ from archscout.core.task import Task
 from archscout.spaces.lines import Lines
 from archscout.spaces.mobile import Mobile
 from archscout.spaces.series import Series
+from archscout.spaces.tdnn import TDNN
 from archscout.testing import (
     TaskConformance,
     tiny_audio,
@@ -14,6 +15,7 @@ from archscout.testing import (
     tiny_regression,
     tiny_segmentation,
     tiny_series,
+    tiny_speakers,
     tiny_task,
 )
 
@@ -70,3 +72,16 @@ class TestLinesByNetworksForImages(TaskConformance):
 
     def space(self) -> Space:
         return Mobile(width=8, depth=1)
+
+
+class TestSpeakers(TaskConformance):
+    def task(self) -> Task:
+        return tiny_speakers()
+
+    def space(self) -> Space:
+        return TDNN(width=32)
+
+
+class TestSpeakersByNetworksForImages(TaskConformance):
+    def task(self) -> Task:
+        return tiny_speakers()

@@ -141,7 +141,12 @@ def assemble(
     checks.groups_apart(groups, source)
 
     names = found.strata_names
-    rows = splits.complete(found.strata, source, names, drawn, groups.get("train"))
+    apart = found.kind in targets.VERIFIED
+    rows = (
+        splits.by_class(found.y, source)
+        if apart
+        else splits.complete(found.strata, source, names, drawn, groups.get("train"))
+    )
     if train is not None:
         strata = rows["train"].of(found.strata["train"])
         rows["train"] = rows["train"].narrowed(_limited(strata, train, source, len(names)))
@@ -181,7 +186,7 @@ def assemble(
     for notice in notices:
         warnings.warn(notice, DataNotice, stacklevel=2)
     missing = tuple(key for key in ("valid", "test") if key not in contents.splits)
-    if "train" in groups:
+    if "train" in groups or apart:
         # Learned from in part, validation examples would divide groups, and tell what is known already.
         missing = tuple(key for key in missing if key != "valid")
     task: Task = made.task(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from archscout.core.errors import DataError, UsageError
+from archscout.core.seeds import stream
 
 ALIASES = {
     "train": ("train", "training", "fit"),
@@ -120,6 +121,30 @@ def complete(
         else:
             kept, drawn = _grouped(y, found["train"].of(groups), size, source)
         found[name], found["train"] = found["train"].narrowed(drawn), found["train"].narrowed(kept)
+    return found
+
+
+def by_class(labels: Mapping[str, np.ndarray], source: str) -> dict[str, Rows]:
+    """As `complete`, with classes of their own for the splits that are drawn: a fifth of all, two at least.
+
+    Raises `DataError` where fewer than two would be left.
+    """
+    found = {name: Rows(name) for name in labels}
+    total = len(np.unique(labels["train"]))
+    count = max(2, round(total / ONE_IN))
+    for name in ("test", "valid"):
+        if name in found:
+            continue
+        y = found["train"].of(labels["train"])
+        classes = np.unique(y)
+        if len(classes) < count + 2:
+            raise DataError(
+                f"{source} has examples of {total} classes, too few to draw splits with classes of their own: give "
+                "at least 6, or your own validation and test splits."
+            )
+        drawn = np.isin(y, stream(0, "classes of drawn splits", name).permutation(classes)[:count])
+        rows = found["train"]
+        found[name], found["train"] = rows.narrowed(np.flatnonzero(drawn)), rows.narrowed(np.flatnonzero(~drawn))
     return found
 
 

@@ -19,15 +19,14 @@ from archscout.tasks.contents import Raw
 if TYPE_CHECKING:
     from archscout.tasks.heads import Head
 
-KINDS = {
-    "classification": "image classification",
-    "multilabel": "multi-label images",
-    "regression": "image regression",
-    "segmentation": "image segmentation",
-    "heads": "images with several heads",
-    "lines": "text lines",
-}
-"""The kinds by the names that the parameter `kind` takes, and the registered ones of those of images."""
+VERIFIED = ("verification", "retrieval")
+"""Kinds whose classes need not be in all splits: what is asked is whether two examples are of one."""
+
+EMBEDDING = 64
+"""Numbers of an embedding of those."""
+
+KINDS = ("classification", "multilabel", "regression", "segmentation", "heads", "lines", *VERIFIED)
+"""The kinds by the names that the parameter `kind` takes."""
 
 _DIVISIBLE = 8
 """Examples of a stratum that are enough to be in all of three splits."""
@@ -71,6 +70,14 @@ class Targets:
         """Raises `DataError` where a split lacks what every split needs."""
         if self.kind == "classification":
             checks.classes_present(y, source, self.names)
+        elif self.kind in VERIFIED:
+            for split, labels in y.items():
+                counts = np.bincount(labels)
+                if (counts > 0).sum() < 2 or counts.max() < 2:
+                    raise DataError(
+                        f"the {split} split of {source} has no pairs of one class and of two: every split needs two "
+                        "classes, and two examples of one of them."
+                    )
         elif self.kind == "multilabel":
             for split, values in y.items():
                 lacking = values.astype(bool).any(0).argmin()
@@ -112,6 +119,8 @@ def read(
     given = None if names is None or not len(names) else tuple(names)
     if kind == "heads":
         return _several(parts, heads, source, nouns)
+    if kind in VERIFIED:
+        return _verified(kind, parts, given, source, noun, nouns)
     if kind == "lines":
         y, characters = transcripts.read(parts, given, source)
         return Targets(kind, y, tuple(characters), {split: np.zeros(len(each), np.int64) for split, each in y.items()})
@@ -183,6 +192,17 @@ def _classes(parts: Mapping[str, Raw], names: tuple[str, ...] | None, source: st
     checks.class_names(names, source)
     checks.classes_present(y, source, names)
     return Targets("classification", y, names, y)
+
+
+def _verified(
+    kind: str, parts: Mapping[str, Raw], names: tuple[str, ...] | None, source: str, noun: str, nouns: str
+) -> Targets:
+    known = None if names is None else len(names)
+    y = {split: checks.labels(part.y, len(part.x), known, part.labels, noun, nouns) for split, part in parts.items()}
+    if names is None:
+        names = tuple(str(label) for label in range(1 + max(int(labels.max()) for labels in y.values())))
+    checks.class_names(names, source)
+    return Targets(kind, y, names, {split: np.zeros(len(labels), np.int64) for split, labels in y.items()})
 
 
 def _several(parts: Mapping[str, Raw], heads: tuple[Head, ...], source: str, nouns: str) -> Targets:

@@ -34,6 +34,7 @@ _HOMES = {
     "tiny_audio": "tasks",
     "tiny_series": "tasks",
     "tiny_lines": "tasks",
+    "tiny_speakers": "tasks",
 }
 
 __all__ = sorted(_HOMES)

@@ -14,6 +14,7 @@ from archscout.tasks.multilabel import MultiLabel
 from archscout.tasks.regression import ImageRegression
 from archscout.tasks.segmentation import Segmentation
 from archscout.tasks.series import SeriesClassification
+from archscout.tasks.verification import SpeakerVerification
 
 
 def tiny_task(
@@ -162,3 +163,21 @@ def tiny_lines(examples: int = 48, seed: int = 0) -> TextLines:
 
     splits = split("train"), split("valid"), split("test")
     return TextLines("tiny lines", (1, 16, 32), 4, *splits, ("-", "_", "|"), places=8, shift=1)
+
+
+def tiny_speakers(examples: int = 48, seed: int = 0) -> SpeakerVerification:
+    """Recordings as `tiny_audio` has them, of speakers with a pitch each: four to train on, two others in a split."""
+
+    def split(name: str, speakers: tuple[int, ...]) -> Split:
+        rng = stream(seed, "tiny speakers", name)
+        y = np.asarray(speakers)[np.arange(examples) % len(speakers)].astype(np.int64)
+        hertz = np.asarray([300, 500, 800, 1200, 400, 1000, 600, 1500])[y] * rng.uniform(0.95, 1.05, examples)
+        time = np.arange(512) / 4000
+        x = 0.5 * np.sin(2 * np.pi * hertz[:, None] * time + rng.uniform(0, 6.28, (examples, 1)))
+        return Split((x + rng.normal(0, 0.05, x.shape)).astype(np.float32), y)
+
+    splits = split("train", (0, 1, 2, 3)), split("valid", (4, 5)), split("test", (6, 7))
+    return SpeakerVerification(
+        "tiny speakers", (1, 12, 15), 12, *splits, tuple("abcdefgh"), rate=4000, samples=512, window=64, hop=32,
+        shift=1, bands=2, embedding=8, known=(0, 1, 2, 3),
+    )  # fmt: skip

@@ -48,7 +48,7 @@ _KIND = {alias: kind for kind, aliases in KINDS.items() for alias in aliases}
 
 
 Roles = Mapping[str, str | None]
-"""Arrays by what they are for (`split`, `group`), where the user says so."""
+"""Arrays by what they are for (`split`, `group`, `label`), where the user says so."""
 
 
 def read_npz(path: Path, roles: Roles | None = None) -> Contents:
@@ -85,7 +85,7 @@ def gather(
     Raises `DataError` where there is nothing to train on, labels are missing, or two arrays mean the same.
     """
     roles = roles or {}
-    roles = {role: roles.get(role) for role in ("split", "group")}
+    roles = {role: roles.get(role) for role in ("split", "group", "label")}
     for role in roles:
         if roles.get(role) not in (None, NONE, *names):
             raise UsageError(f"{source} has no array '{roles[role]}': {nearest(str(roles[role]), names)}")
@@ -104,6 +104,10 @@ def gather(
                 f"{source} has the arrays {shown(named[meaning])} and {shown(name)}, which both mean {kind} of the "
                 f"{split} split: leave one out."
             )
+    if roles["label"] is not None:
+        others += [name for (kind, _), name in named.items() if kind == "y"]
+        named = {meaning: name for meaning, name in named.items() if meaning[0] != "y"}
+        named["y", "train"] = str(roles["label"])
     contents = Contents({})
     questions = {} if any(kind == "y" for kind, _ in named) else _questions(others)
     if questions:

@@ -18,7 +18,7 @@ _NOBODYS = frozenset({"thumbs.db", "desktop.ini"})
 """Files that systems leave behind, of which nothing need be said."""
 
 
-def read_folder(path: Path, *, links: bool = False) -> Contents:
+def read_folder(path: Path, *, links: bool = False, own_classes: bool = False) -> Contents:
     """The splits and classes of a folder; a picture belongs to the class folder that it lies in, at any depth.
 
     Where there are no pictures, recordings are read.
@@ -26,6 +26,7 @@ def read_folder(path: Path, *, links: bool = False) -> Contents:
     Args:
         path: the folder.
         links: whether links that lead out of the folder are followed; they are refused otherwise.
+        own_classes: whether a split may have classes that the others lack.
 
     Raises `DataError` for a folder that has no such order.
     """
@@ -40,6 +41,8 @@ def read_folder(path: Path, *, links: bool = False) -> Contents:
         raise DataError(
             f"'{shown(splits['train'])}' has no folders: put the {what} of each class into a folder of its own."
         )
+    if own_classes:
+        names = sorted({folder.name for split in splits.values() for folder in walk.folders(split)})
     for split, folder in splits.items():
         sources: list[Source] = []
         labels: list[int] = []

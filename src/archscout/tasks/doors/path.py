@@ -11,6 +11,7 @@ from archscout.core.errors import DataError
 from archscout.tasks.contents import Contents
 from archscout.tasks.decode import shown
 from archscout.tasks.doors import arrays, folders, lines, manifest, masks, shards, ts
+from archscout.tasks.targets import VERIFIED
 
 
 def open_path(path: Path, *, links: bool = False, columns: Mapping[str, Any] | None = None) -> Contents:
@@ -41,7 +42,7 @@ def open_path(path: Path, *, links: bool = False, columns: Mapping[str, Any] | N
             return lines.read_lines_folder(path)
         if shards.is_shard_folder(path):
             return shards.read_shards(path)
-        return folders.read_folder(path, links=links)
+        return folders.read_folder(path, links=links, own_classes=(columns or {}).get("kind") in VERIFIED)
     suffix = path.suffix.lower()
     if suffix == ".npz":
         return arrays.read_npz(path, columns)

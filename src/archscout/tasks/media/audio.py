@@ -37,6 +37,7 @@ class Audio(Medium):
     KINDS: ClassVar[Mapping[str, str]] = {
         "classification": "audio classification",
         "regression": "audio regression",
+        "verification": "speaker verification",
     }
 
     def __init__(self, source: str, options: Mapping[str, Any], shape: tuple[int, int] | None = None) -> None:

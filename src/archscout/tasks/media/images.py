@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from archscout.core.errors import UsageError, nearest
 from archscout.core.task import Split
-from archscout.tasks import checks, targets
+from archscout.tasks import checks
 from archscout.tasks.contents import MediumName
 from archscout.tasks.decode import BACKGROUNDS, FITS, Reading, middle
 from archscout.tasks.media.medium import Decoded, Medium
@@ -30,7 +30,14 @@ class Images(Medium):
     noun = "image"
     nouns = "images"
     OPTIONS: ClassVar[tuple[str, ...]] = ("size", "fit", "background", "channels", "flip", "cache", "unlabelled")
-    KINDS: ClassVar[Mapping[str, str]] = targets.KINDS
+    KINDS: ClassVar[Mapping[str, str]] = {
+        "classification": "image classification",
+        "multilabel": "multi-label images",
+        "regression": "image regression",
+        "segmentation": "image segmentation",
+        "heads": "images with several heads",
+        "retrieval": "image retrieval",
+    }
 
     def __init__(self, source: str, options: Mapping[str, Any], shape: tuple[int, int] | None = None) -> None:
         super().__init__(source, options, shape)

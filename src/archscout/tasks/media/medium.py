@@ -14,7 +14,7 @@ from archscout.core.errors import UsageError
 from archscout.core.task import Split
 from archscout.tasks.contents import MediumName
 from archscout.tasks.pictures import Watch
-from archscout.tasks.targets import Targets
+from archscout.tasks.targets import EMBEDDING, VERIFIED, Targets
 
 
 @dataclass
@@ -111,6 +111,7 @@ class Medium(ABC):
         Raises `UsageError` where there is no such task.
         """
         make = registry.factory("kind", self.kind(targets.kind))
+        outputs = targets.outputs
         more: dict[str, Any] = {"heads": targets.heads} if targets.heads else {}
         if balance:
             if targets.kind != "classification":
@@ -118,8 +119,11 @@ class Medium(ABC):
             more["class_weights"] = balanced(targets.classes(data["train"].y), len(targets.names))
         if weighted:
             more["weighted"] = True
+        if targets.kind in VERIFIED:
+            more["known"] = tuple(np.unique(data["train"].y).tolist())
+            outputs = EMBEDDING + len(more["known"])
         return make(
-            outputs=targets.outputs, class_names=targets.names, **data, **self.fields(targets, data, encoded),
+            outputs=outputs, class_names=targets.names, **data, **self.fields(targets, data, encoded),
             **more, **common,
         )  # fmt: skip
 
