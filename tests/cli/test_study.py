@@ -113,3 +113,20 @@ def test_the_name_of_a_table_leads_nowhere_else(table, tmp_path, monkeypatch, ca
     assert folder.name.startswith("study-estimators-")
     assert {path.name for path in tmp_path.iterdir()} == {"a", "sent.parquet"}
     assert [path for path in tmp_path.rglob("report.html") if home / "runs" not in path.parents] == []
+
+
+@pytest.mark.slow
+def test_quantisations_are_compared_from_the_command_line(tmp_path, capfd):
+    command = [
+        "study", "quantisation", "--architecture", "stem8k3s1_residual16x1k3_inverted16x1k3e2", "--schemes", "papers",
+        "--with", "nearest", "--bits", "w3a8", "--epochs", "1", "--repeats", "1", "--examples", "32", "--workers", "1",
+        "--out", str(tmp_path / "grid"),
+    ]  # fmt: skip
+    assert run(command) == 0
+    told = capfd.readouterr()
+    assert "papers" in told.out
+    assert "w3a8" in told.out
+    assert (tmp_path / "grid" / "report.html").is_file()
+    assert (tmp_path / "grid" / "rows.csv").read_text().count("\n") == 2
+    assert run([*command, "--bits", "w4"]) == 2
+    assert "write w4a8" in capfd.readouterr().err

@@ -72,6 +72,9 @@ Debug = Annotated[bool, typer.Option("--debug", help="After a failure, print the
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Set aside what lies there already, as NAME.old1 and so on, and begin anew.")
 ]
+StudyOut = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="runs/study-... if not given.", show_default=False)
+]
 Precision = Annotated[
     str,
     typer.Option(

@@ -133,3 +133,9 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "item") and not isinstance(value, (str, bytes)):  # a number of NumPy
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def tenths(done: int, total: int) -> None:
+    """A line on stderr at every tenth."""
+    if done == total or done == 0 or 10 * done // total > 10 * (done - 1) // total:
+        say(f"{done} of {total} done")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from archscout.cli import output
-from archscout.cli.options import Debug, Fresh, Json, Seed, Workers, split_names
+from archscout.cli.options import Debug, Fresh, Json, Seed, StudyOut, Workers, split_names
+from archscout.cli.study_quantisation import quantisation
 from archscout.core.errors import UsageError
 from archscout.core.files import write_text
 from archscout.core.options import LONGEST, folder_name, shown
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
     from archscout.tables.table import Table
 
 app = typer.Typer(
-    no_args_is_help=True, help="Compare estimators, strategies or supernets on the ground truth of a table."
+    no_args_is_help=True,
+    help="Compare estimators, strategies or supernets on the ground truth of a table, or ways to quantise.",
 )
+
+app.command("quantisation", short_help="What integers cost, by scheme, algorithm, architecture and bits.")(quantisation)
 
 TableOption = Annotated[
     str, typer.Option("--table", metavar="TABLE", help="A table's name ('archscout list tables'), or a Parquet file.")
@@ -29,9 +33,6 @@ Metric = Annotated[
     str | None, typer.Option("--metric", metavar="NAME", help="What is predicted or searched for.", show_default=False)
 ]
 Repeats = Annotated[int, typer.Option("--repeats", min=1, metavar="N", help="How often, with other draws each time.")]
-StudyOut = Annotated[
-    Path | None, typer.Option("--out", metavar="DIR", help="runs/study-... if not given.", show_default=False)
-]
 DEFAULT_TABLE = "nasbench201-digits"
 
 
@@ -106,7 +107,7 @@ def estimators(
         told: list[str] = []
         rows = compare(
             opened, plan, folder, metric=metric, scores=files, workers=workers_of(workers), fresh=fresh,
-            progress=_progress, say=told.append,
+            progress=output.tenths, say=told.append,
         )  # fmt: skip
         for sentence in told:
             output.say(sentence)
@@ -169,7 +170,7 @@ def strategies(
         opened = api.table(table)
         races = study.Races(tuple(split_names([names])), budget, repeats, opened.metric(metric).name, seed)
         folder = out or Path("runs") / folder_name(f"study-strategies-{opened.name}")
-        rows = study.race(opened, races, folder, workers=workers_of(workers), fresh=fresh, progress=_progress)
+        rows = study.race(opened, races, folder, workers=workers_of(workers), fresh=fresh, progress=output.tenths)
         entries = study.summary(rows)
         plain_entries = [{k: v for k, v in entry.items() if k != "curves"} for entry in entries]
         write_text(folder / "summary.csv", summary.as_csv(plain_entries))
@@ -256,7 +257,7 @@ def supernets(
         task = load(data or opened.task).sealed()
         rows = study.compare(
             opened, api.space(space) if space else opened.space, task, plan, folder,
-            workers=workers_of(workers), fresh=fresh, progress=_progress,
+            workers=workers_of(workers), fresh=fresh, progress=output.tenths,
         )  # fmt: skip
         entries = study.summary(rows)
         plain = [{key: value for key, value in entry.items() if key != "bias"} for entry in entries]
@@ -317,9 +318,3 @@ def _count(text: str) -> int:
             f"{shown(text)} is no whole number: write --train-sizes 10,50,100, and --test or --sample 1000, or all."
         )
     return int(text)
-
-
-def _progress(done: int, total: int) -> None:
-    """A line on stderr at every tenth."""
-    if done == total or done == 0 or 10 * done // total > 10 * (done - 1) // total:
-        output.say(f"{done} of {total} done")

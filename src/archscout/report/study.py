@@ -36,10 +36,17 @@ OF_ESTIMATORS: tuple[Table, ...] = (
     ("Errors", ("mae", "rmse", "undefined", "queries")),
     ("What it takes", ("trained", "simulated_seconds", "fit_seconds", "query_seconds")),
 )
+OF_INTEGERS: tuple[Table, ...] = (("What integers cost", ("value", "lost", "seconds")),)
 OF_SEARCHES: tuple[Table, ...] = (
     ("Regret", ("regret", "mean_regret", "p_against_best")),
     ("What it takes", ("to_optimum", "found", "evaluations", "seconds")),
 )
+
+HEADINGS = {
+    "quality": "Against the networks learned from",
+    "regret_after": "Regret against trainings",
+    "regret_at": "Regret against simulated seconds",
+}
 
 _LETTER = 7.6
 """Pixels of a letter of the winner map, in the widest of the usual typefaces."""
@@ -90,6 +97,58 @@ def write_strategies(folder: Path, *, about: Mapping[str, Any], entries: Sequenc
         about=about,
         version=version,
     )
+
+
+def write_quantisation(folder: Path, *, about: Mapping[str, Any], entries: Sequence[Entry], version: str) -> Path:
+    """Write `report.html` of a grid of quantisations into its folder; returns the page."""
+    algorithms = list(dict.fromkeys(entry["algorithm"] for entry in entries))
+    colour = {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(algorithms)}
+    architectures = list(dict.fromkeys(entry["architecture"] for entry in entries))
+    names = {f"lost_{place}": architecture for place, architecture in enumerate(architectures)}
+    figures = [
+        (name, lost([entry for entry in entries if entry["architecture"] == one], colour, about["metric"]), BANDS)
+        for name, one in names.items()
+    ]
+    return _write(
+        folder,
+        title=f"What integers cost on {about['data']}",
+        lead=f"{len(architectures)} networks, quantised by {len(algorithms)} algorithms, {about['repeats']} repeats.",
+        figures=figures,
+        headings={name: f"What {architecture} loses" for name, architecture in names.items()},
+        picture=None,
+        keys=("architecture", "scheme", "bits", "algorithm"),
+        tables=OF_INTEGERS,
+        rows=entries,
+        about=about,
+        version=version,
+    )
+
+
+def lost(entries: Sequence[Entry], colour: Mapping[str, str], metric: str) -> Figure:
+    """What integers cost one network: a place for each scheme and bits, a mark with its interval for each algorithm."""
+    figure = go.Figure()
+    for name, of in colour.items():
+        mine = [entry for entry in entries if entry["algorithm"] == name]
+        if not mine:
+            continue
+        values = np.array([entry["lost"] for entry in mine])
+        figure.add_scatter(
+            x=[[entry["scheme"] for entry in mine], [entry["bits"] for entry in mine]], y=values, name=clean(name, 44),
+            mode="markers", marker={"color": of, "size": 9},
+            error_y={
+                "type": "data", "symmetric": False, "color": of, "thickness": 1.5,
+                "array": np.array([entry["lost_high"] for entry in mine]) - values,
+                "arrayminus": values - np.array([entry["lost_low"] for entry in mine]),
+            },
+        )  # fmt: skip
+    plain_axes(figure, "scheme and bits", f"{metric} lost")
+    figure.update_layout(showlegend=True)
+    worst = max(entries, key=lambda entry: entry["lost"])
+    says = (
+        f"{len(entries)} ways to quantise one network; the most is lost, {worst['lost']:.1f}, by {worst['algorithm']} "
+        f"with {worst['bits']} of scheme {worst['scheme']}."
+    )
+    return Figure(figure, says=says, height=420)
 
 
 def quality(entries: Sequence[Entry], colour: Mapping[str, str], metric: str) -> Figure:
@@ -189,6 +248,7 @@ def _band(figure: go.Figure, xs: Any, low: Any, high: Any, colour: str) -> None:
 def _write(
     folder: Path, *, rows: Sequence[Entry], keys: Sequence[str], tables: Sequence[Table], version: str, **page: Any
 ) -> Path:
+    page = {"headings": HEADINGS, "tested": any("p_against_best" in row for row in rows), **page}
     environment = Environment(
         loader=PackageLoader("archscout.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
