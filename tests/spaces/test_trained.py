@@ -12,7 +12,7 @@ from archscout.backbones.base import Backbone
 from archscout.core.errors import UsageError
 from archscout.core.registry import create
 from archscout.core.seeds import stream
-from archscout.networks.pick import SupernetPick, build
+from archscout.networks.pick import build
 from archscout.spaces.trained import BackboneSpace, TrainedSpace, space_of_run
 from archscout.testing.tasks import tiny_task
 
@@ -127,8 +127,6 @@ def test_networks_that_cannot_be_used() -> None:
     with pytest.raises(UsageError, match=r"layer 'stem.1' .* without running statistics"):
         TrainedSpace(unknown)
     space = TrainedSpace(Net(), input_shape=(3, 16, 16))
-    with pytest.raises(UsageError, match="share no weights"):
-        space.network(TASK, SupernetPick(space.choices))
     with pytest.raises(UsageError, match="cannot run on inputs of shape"):
         space.check_task(tiny_task((1, 8, 8)))
 

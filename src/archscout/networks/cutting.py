@@ -41,7 +41,7 @@ def cut(network: nn.Module, groups: Sequence[Group], what: Cut) -> nn.Module:
     """
     smaller = copy.deepcopy(network)
     before = {name: tensor.shape for name, tensor in _tensors(smaller)}
-    for (name, axis), gone in sorted(_gone(groups, what).items()):
+    for (name, axis), gone in sorted(gone_of(groups, what).items()):
         _keep(smaller, name, axis, [i for i in range(before[name][axis]) if i not in gone])
     _settle(smaller, before)
     for group in groups:
@@ -60,7 +60,7 @@ def masked(network: nn.Module, groups: Sequence[Group], what: Cut) -> nn.Module:
     consumers = {axis for group in groups for axis in group.consumers}
     tensors = dict(_tensors(same))
     with torch.no_grad():
-        for (name, axis), gone in _gone(groups, what).items():
+        for (name, axis), gone in gone_of(groups, what).items():
             if (name, axis) in consumers:
                 tensors[name].index_fill_(axis, torch.tensor(sorted(gone), device=tensors[name].device), 0.0)
         for name, size in what.kernels.items():
@@ -155,7 +155,8 @@ def croppable(layer: nn.Module) -> bool:
     return not any(layer.padding) or all(p >= d for p, d in zip(layer.padding, layer.dilation, strict=True))
 
 
-def _gone(groups: Sequence[Group], what: Cut) -> dict[Axis, set[int]]:
+def gone_of(groups: Sequence[Group], what: Cut) -> dict[Axis, set[int]]:
+    """The indices that a cut takes from each axis of each tensor."""
     gone: dict[Axis, set[int]] = {}
     for group in groups:
         for unit in what.units.get(group.name, ()):

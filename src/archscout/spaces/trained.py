@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,7 +23,8 @@ from archscout.deploy.form import form
 from archscout.networks.channels import Channels, Group, channels
 from archscout.networks.cutting import Cut, croppable, cut, usable
 from archscout.networks.labels import tensors_in
-from archscout.networks.pick import ArchitecturePick
+from archscout.networks.pick import ArchitecturePick, SupernetPick
+from archscout.networks.sliced import Kind, SlicedNetwork
 from archscout.networks.structure import structure
 
 OPTIONS = 8
@@ -34,6 +35,7 @@ SIZE = 96
 
 _SIDES = (32, 28, 64, 96, 128, 224)
 KEEP, DROP, WHOLE = "keep", "drop", "whole"
+_KINDS: Mapping[str, Kind] = {"width": "width", "block": "depth", "kernel": "kernel"}
 
 
 class TrainedSpace(Space):
@@ -175,14 +177,25 @@ class TrainedSpace(Space):
         return network
 
     def network(self, task: Task, pick: Pick) -> nn.Module:
-        if not isinstance(pick, ArchitecturePick):
-            raise UsageError(
-                f"networks of '{self.name}' share no weights while they train: use a method that trains them alone."
-            )
+        if isinstance(pick, SupernetPick):
+            return self.sliced(self.adapted(task), pick)
+        assert isinstance(pick, ArchitecturePick)
         device = torch.get_default_device()
         with torch.device("cpu"):  # where its weights are
             network = cut(self.adapted(task), list(self.groups.values()), self.cut_of(pick.architecture))
         return network.to(device).train()
+
+    def sliced(self, whole: nn.Module, pick: SupernetPick) -> SlicedNetwork:
+        """The supernet of a network whose channels and blocks are those of this space: every cut on slices of it."""
+        kinds = {choice.name: _KINDS[choice.name.rpartition(".")[2]] for choice in self.choices}
+        order = {choice.name: choice.options[::-1] for choice in self.choices}
+        part = "network" if isinstance(whole, Adapted) else ""
+        return SlicedNetwork(whole.train(), part, list(self.groups.values()), self.cut_of, pick.selection, order, kinds)
+
+    def extremes(self) -> Iterator[Architecture]:
+        """The smallest network, and the network itself."""
+        yield self.architecture({choice.name: choice.options[-1] for choice in self.choices})
+        yield self.widest
 
     def check_task(self, task: Task) -> None:
         try:
@@ -227,8 +240,9 @@ class BackboneSpace(TrainedSpace):
         return adapted(self.backbone, copy.deepcopy(self.module), self.side, task)
 
     def network(self, task: Task, pick: Pick) -> nn.Module:
-        if not isinstance(pick, ArchitecturePick):
+        if isinstance(pick, SupernetPick):
             return super().network(task, pick)
+        assert isinstance(pick, ArchitecturePick)
         device = torch.get_default_device()
         with torch.device("cpu"):
             whole = self.adapted(task)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -13,13 +13,10 @@ from archscout.core.choice import Choice, Option
 from archscout.core.errors import UsageError
 from archscout.networks.elastic import ElasticBatchNorm2d, ElasticConv2d, ElasticLinear, Number, leaves
 from archscout.networks.pick import ElasticDepth
+from archscout.networks.sliced import Kind, SlicedNetwork
 from archscout.supernets.supernet import Supernet
 
 T = TypeVar("T")
-Kind = Literal["kernel", "depth", "width", "operation"]
-"""What a choice changes; an operation is whatever has no size that grows from one option to the next."""
-
-ELASTIC: tuple[Kind, ...] = ("kernel", "depth", "width")
 
 
 def _once(read: Callable[[Supernet], T]) -> Callable[[Supernet], T]:
@@ -46,7 +43,9 @@ def kinds(supernet: Supernet) -> dict[str, Kind]:
             found.setdefault(name, kind)
 
     for module in supernet.network.modules():
-        if isinstance(module, ElasticDepth):
+        if isinstance(module, SlicedNetwork):
+            found.update(module.kinds)
+        elif isinstance(module, ElasticDepth):
             found.setdefault(module.choice, "depth")
         elif isinstance(module, ElasticConv2d):
             follow(module.numbers[2], "kernel")
@@ -64,8 +63,16 @@ def by_size(supernet: Supernet) -> dict[str, list[Option]]:
     """The options of each choice, the smallest first: numbers by value, modules by how many weights they have; what is
     neither stays in the order of the space."""
     mixed, elastic = supernet.mixed(), kinds(supernet)
+    told = {
+        name: list(order)
+        for module in supernet.network.modules()
+        if isinstance(module, SlicedNetwork)
+        for name, order in module.smallest_first.items()
+    }
 
     def size(choice: Choice, option: Option) -> float:
+        if choice.name in told:
+            return told[choice.name].index(option)
         if choice.name in mixed:
             return sum(_weights(place.options[place.keys[option]]) for place in mixed[choice.name])
         return float(option) if elastic[choice.name] != "operation" and not isinstance(option, str) else 0.0
