@@ -12,6 +12,7 @@ from torch import nn
 
 from archscout.core.cost import Measurement
 from archscout.core.errors import ArchscoutError
+from archscout.core.estimator import Setting
 from archscout.core.panel import Panel
 from archscout.core.registry import create
 from archscout.core.space import Space
@@ -123,6 +124,37 @@ def test_the_form_of_a_measured_limit_is_said_with_what_the_network_is_worth_in_
     assert form_of("bfloat16", "contiguous")["valid_accuracy"] == pytest.approx(right, abs=2 / len(y))
 
 
+def test_the_device_table_has_what_surveys_ask_for(tmp_path: Path, space: Space) -> None:
+    task = tiny_task(examples=6)
+    result, _ = packed(tmp_path, space, task)
+    table, setting = result.metrics["device_table"], Setting(space, task)
+    architecture = winner(space).architecture
+    for cost, told in (
+        ("macs", table["macs"]), ("memory_traffic", table["memory_traffic_bytes"]),
+        ("peak_memory", table["peak_memory_bytes"]), ("weight_bytes:bits=4", table["weight_bytes"]["4"]),
+        ("energy@cmos-45nm", table["energy_uj"]["cmos-45nm"]),
+    ):  # fmt: skip
+        assert told == pytest.approx(create("cost", cost).measure(architecture, setting).value), cost
+    assert table["params"] == 1234, "what was measured is not measured again"
+    assert table["latency"]["p50_ms"] == 2.0
+    assert table["latency"]["quick"] is False
+    assert table["search"]["core_hours"] == pytest.approx(5.5 / 3600)
+    assert table["search"]["kwh"] == pytest.approx(5.5 / 3600 * table["search"]["watts_per_core"] / 1000)
+    report = json.loads((tmp_path / "report.json").read_text())
+    (shown,) = [panel for panel in report["panels"] if panel["title"] == "What it takes of a device"]
+    assert ["parameters", "1,234", ""] in shown["rows"]
+
+
+def test_latency_is_measured_where_nobody_asked_for_it(tmp_path: Path, space: Space) -> None:
+    task, trial = tiny_task(examples=6), winner(space, 0.5)
+    network = build(space, trial.architecture, task, seed=1).eval()
+    latency = package(tmp_path, space, task, trial, network, {}, 7, EXTRA, None).metrics["device_table"]["latency"]
+    assert latency["quick"] is True
+    assert 0 < latency["p50_ms"] <= latency["p95_ms"]
+    assert latency["mean_ms"] > 0
+    assert (latency["batch"], latency["threads"]) == (1, 1)
+
+
 def test_the_deployed_form_is_exported(tmp_path: Path, space: Space, exported: list[nn.Module]) -> None:
     task = tiny_task(examples=6)
     _, network = packed(tmp_path, space, task)
@@ -170,7 +202,7 @@ def test_a_review_that_fails_is_said_and_the_metric_is_whole(tmp_path: Path, spa
     result, _ = packed(tmp_path / "fails", space, task)
     right, _ = packed(tmp_path, space, tiny)
     assert result.metrics["test_accuracy"] == right.metrics["test_accuracy"]
-    (panel,) = json.loads((tmp_path / "fails" / "report.json").read_text())["panels"]
+    panel, _ = json.loads((tmp_path / "fails" / "report.json").read_text())["panels"]
     assert "KeyError: 'no such column'" in panel["paragraphs"][0]
 
 

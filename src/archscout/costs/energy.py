@@ -8,6 +8,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.cost import Cost, Measurement
 from archscout.core.errors import UsageError
 from archscout.core.estimator import Setting
+from archscout.core.graph import Graph
 from archscout.core.registry import register
 from archscout.costs import devices
 from archscout.costs.memory_traffic import traffic_bytes
@@ -41,8 +42,12 @@ class Energy(Cost):
 
     def measure(self, architecture: Architecture, setting: Setting) -> Measurement:
         graph = trace_architecture(setting.space, architecture, setting.task)
-        arithmetic = graph.macs * self.constants.pj_per_mac / 1e6
-        moved = traffic_bytes(graph) / 4 * self.constants.bytes_per_number
-        memory = moved * self.constants.pj_per_byte / 1e6
+        arithmetic, memory = microjoules(graph, self.constants)
         details = {"estimate": True, "arithmetic_uj": arithmetic, "memory_uj": memory}
         return Measurement(arithmetic + memory, details=details)
+
+
+def microjoules(graph: Graph, constants: devices.Energy) -> tuple[float, float]:
+    """What multiply-adds and memory traffic of a graph take, in microjoules."""
+    moved = traffic_bytes(graph) / 4 * constants.bytes_per_number
+    return graph.macs * constants.pj_per_mac / 1e6, moved * constants.pj_per_byte / 1e6

@@ -175,10 +175,10 @@ def measure_module(
 ) -> Measurement:
     """The latency in milliseconds of any module that takes one tensor of shape (batch, *input_shape).
 
-    The module's mode and device are left as they were. `details` has `p95_ms` and `runs` (of the rounds that count),
-    `rounds` (all), `stable` (whether those that count agree), `slowed`, `trusted` (stable, and at full speed) and
-    `conditions`, in which precision and layout are those that the network was measured in. ONNX Runtime measures on the
-    CPU, whatever the device.
+    The module's mode and device are left as they were. `details` has `mean_ms`, `p95_ms` and `runs` (of the rounds
+    that count), `rounds` (all), `stable` (whether those that count agree), `slowed`, `trusted` (stable, and at full
+    speed) and `conditions`, in which precision and layout are those that the network was measured in. ONNX Runtime
+    measures on the CPU, whatever the device.
 
     Raises:
         ArchscoutError: the module cannot be written as ONNX (only with that runtime), or does not run in the form.
@@ -198,6 +198,7 @@ def measure_module(
         **chosen.as_json(),
     }
     details: dict[str, Any] = {
+        "mean_ms": statistics.fmean(times) * 1e3,
         "p95_ms": _percentile(times, 0.95) * 1e3,
         "runs": len(times),
         "rounds": rounds,

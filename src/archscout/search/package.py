@@ -23,6 +23,7 @@ from archscout.estimators.trained import weights_file
 from archscout.networks.pick import build
 from archscout.networks.tracing import trace_architecture
 from archscout.search.deployed import measured_form, worth
+from archscout.search.device_table import device_table, panel
 from archscout.search.result import Result
 from archscout.search.run import SearchRun
 from archscout.tasks.meters import meter_of
@@ -99,8 +100,8 @@ def package(
     # A module of the user's own may do what ONNX or the tracing cannot: that takes away the file, not the result.
     missing = dict(extra.get("missing", {}))
     difference: float | None = None
+    folded = form(deployed, task.deployed_shape)
     try:
-        folded = form(deployed, task.deployed_shape)
         difference = export_onnx(folded, task.deployed_shape, folder / "network.onnx")
     except ArchscoutError as error:
         missing["network.onnx"] = reason_of(error)
@@ -119,6 +120,9 @@ def package(
     else:
         seconds = dict(extra["seconds"])
         seconds["total"] = sum(seconds.values())
+    figures = device_table(space, task, winner.architecture, folded, graph, measured,
+                           seconds["total"])  # fmt: skip
+    panels = [*panels, panel(figures)]
     # Counts are whole numbers, and look like it.
     costs = {k: int(m.value) if not m.spread and m.value.is_integer() else m.value for k, m in measured.items()}
     common = {
@@ -143,6 +147,7 @@ def package(
         "spread": {key: measurement.spread for key, measurement in measured.items()},
         "cost_details": {key: dict(measurement.details) for key, measurement in measured.items()},
         "form": described if in_form is None else {**described, f"valid_{metric}": in_form},
+        "device_table": figures,
         "onnx_difference": difference,
         **common,
     }
@@ -163,7 +168,7 @@ def package(
             "curve": [dict(row) for row in winner.curve],
         },
         "class_names": list(task.class_names),
-        "panels": [panel.as_json() for panel in panels],
+        "panels": [each.as_json() for each in panels],
     }
     write_json(folder / "report.json", report)
     write_json(folder / "metrics.json", metrics)
