@@ -70,8 +70,7 @@ def read_metadata_folder(path: Path, named: Mapping[str, str | None]) -> Content
     here = _metadata(path)
     if here is not None:
         return read_manifest(here, named)
-    parts: Columns = defaultdict(list)
-    total = 0
+    tables = {}
     for split, folder in split_folders(path).items():
         file = _metadata(folder)
         if file is None:
@@ -79,12 +78,21 @@ def read_metadata_folder(path: Path, named: Mapping[str, str | None]) -> Content
         columns, _ = _columns(file)
         role = _roles(columns, f"'{shown(file)}'", named)["path"]
         columns[role] = [str(folder / str(value)) if isinstance(value, str) else value for value in columns[role]]
-        count = len(columns[role])
+        tables[split] = columns
+    return from_columns(by_splits(tables), f"'{shown(path)}'", path, named=named)
+
+
+def by_splits(tables: Mapping[str, Mapping[str, list[Any]]]) -> Columns:
+    """The tables of splits as one, with a column `split`; what a split lacks is None there."""
+    parts: Columns = defaultdict(list)
+    total = 0
+    for split, columns in tables.items():
+        count = len(next(iter(columns.values()), []))
         for name in {*parts, *columns}:
             parts[name] += [None] * (total - len(parts[name])) + columns.get(name, [None] * count)
         parts["split"] = parts["split"][:total] + [split] * count
         total += count
-    return from_columns(dict(parts), f"'{shown(path)}'", path, named=named)
+    return dict(parts)
 
 
 def from_columns(

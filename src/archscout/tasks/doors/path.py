@@ -10,7 +10,7 @@ from typing import Any
 from archscout.core.errors import DataError
 from archscout.tasks.contents import Contents
 from archscout.tasks.decode import shown
-from archscout.tasks.doors import arrays, folders, lines, manifest, masks, shards, ts
+from archscout.tasks.doors import arrays, folders, lines, manifest, masks, saved, shards, ts
 from archscout.tasks.targets import VERIFIED
 
 
@@ -32,6 +32,8 @@ def open_path(path: Path, *, links: bool = False, columns: Mapping[str, Any] | N
     if stat.S_ISDIR(mode):
         if arrays.is_npy_folder(path):
             return arrays.read_npy_folder(path, columns)
+        if saved.is_saved_folder(path):
+            return saved.read_saved_folder(path, columns or {})
         if ts.is_ts_folder(path):
             return ts.read_ts_folder(path)
         if masks.is_masks_folder(path):
@@ -41,7 +43,7 @@ def open_path(path: Path, *, links: bool = False, columns: Mapping[str, Any] | N
         if lines.is_lines_folder(path):
             return lines.read_lines_folder(path)
         if shards.is_shard_folder(path):
-            return shards.read_shards(path)
+            return shards.read_shards(path, columns)
         return folders.read_folder(path, links=links, own_classes=(columns or {}).get("kind") in VERIFIED)
     suffix = path.suffix.lower()
     if suffix == ".npz":
@@ -53,7 +55,7 @@ def open_path(path: Path, *, links: bool = False, columns: Mapping[str, Any] | N
     if suffix == ".json":
         return masks.read_coco(path, columns)
     if suffix == ".tar":
-        return shards.read_shards(path)
+        return shards.read_shards(path, columns)
     if suffix == ".npy":
         raise DataError(f"'{shown(path)}' is a single array: put x_train.npy and y_train.npy into a folder.")
     raise DataError(

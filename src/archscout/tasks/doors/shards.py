@@ -1,4 +1,4 @@
-"""Tar files of pictures, as WebDataset writes them: `0001.jpg` beside `0001.cls`, or class folders inside.
+"""Tar files of pictures or recordings, as WebDataset writes them: `0001.jpg` beside `0001.cls`, or class folders.
 
 A shard is gone through once for where its members lie; pictures are then read out of it by place. Nothing is unpacked
 to the disk, and links in it are never followed.
@@ -10,12 +10,14 @@ import io
 import json
 import re
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from archscout.core.errors import DataError
+from archscout.tasks import sound
 from archscout.tasks.contents import Contents, Raw, Source
 from archscout.tasks.decode import SUFFIXES, shown
 from archscout.tasks.doors.archive import regular
@@ -30,41 +32,59 @@ def is_shard_folder(path: Path) -> bool:
     return any(path.glob("*.tar")) or any(path.glob("*/*.tar"))
 
 
-def read_shards(path: Path) -> Contents:
-    """The pictures of one tar file, or of all in a folder. Raises `DataError`, naming shard and member."""
+def read_shards(path: Path, options: Mapping[str, Any] | None = None) -> Contents:
+    """The pictures, or recordings where there are no pictures, of one tar file, or of all in a folder.
+
+    With the option `kind=lines`, the text beside a picture is its transcript. Raises `DataError`, naming shard and
+    member.
+    """
     files = sorted([*path.glob("*.tar"), *path.glob("*/*.tar")]) if path.is_dir() else [path]
     source = f"'{shown(path)}'"
-    found: dict[str, list[tuple[Source, str]]] = {split: [] for split in ALIASES}
+    members: list[tuple[str, _Member]] = []
     contents = Contents({})
     others = 0
     for file in files:
-        pictures, strange = _shard(file, contents.bad)
+        some, strange = _shard(file, contents.bad)
         others += strange
-        found[_split(file, path)] += pictures
+        members += [(_split(file, path), member) for member in some]
+    if members and all(member.is_sound for _, member in members):
+        contents.medium = "audio"
+    else:
+        others += sum(member.is_sound for _, member in members)
+        members = [(split, member) for split, member in members if not member.is_sound]
     if others:
         contents.notices.append(f"{others} members of {source} are neither pictures nor labels, and were left alone.")
-    every = [label for pictures in found.values() for _, label in pictures]
-    numbers, names = numbered(every)
-    start = 0
-    for split, pictures in found.items():
-        if pictures:
-            y = numbers[start : start + len(pictures)]
-            contents.splits[split] = Raw([picture for picture, _ in pictures], np.asarray(y), source, source)
-            start += len(pictures)
+    labels = [member.label for _, member in members]
+    if (options or {}).get("kind") == "lines":
+        y = np.asarray(labels, np.str_)
+    else:
+        y, contents.class_names = numbered(labels)
+    for split in ALIASES:
+        rows = [row for row, (of, _) in enumerate(members) if of == split]
+        if rows:
+            contents.splits[split] = Raw([members[row][1].source for row in rows], y[rows], source, source)
     if "train" not in contents.splits:
         raise DataError(
             f"{source} has no pictures with labels for training: put NAME.cls beside NAME.jpg, or the pictures of each "
             "class into a folder of its own."
         )
-    contents.class_names = names
     return contents
 
 
-def _shard(file: Path, bad: list[tuple[str, str]]) -> tuple[list[tuple[Source, str]], int]:
-    """The pictures of a shard with their labels, and how many members are neither."""
+class _Member(NamedTuple):
+    """A picture or recording with its label."""
+
+    source: Source
+    label: str
+    is_sound: bool
+
+
+def _shard(file: Path, bad: list[tuple[str, str]]) -> tuple[list[_Member], int]:
+    """The pictures and recordings of a shard with their labels, and how many members are neither."""
     regular(file)
     size, changed = file.stat().st_size, file.stat().st_mtime_ns
     pictures: dict[str, Source] = {}
+    sounds: set[str] = set()
     labels: dict[str, str] = {}
     others = 0
     try:
@@ -79,11 +99,13 @@ def _shard(file: Path, bad: list[tuple[str, str]]) -> tuple[list[tuple[Source, s
                     others += 1
                 elif member.offset_data + member.size > size:
                     raise tarfile.ReadError("cut short")
-                elif f".{ending.lower()}" in SUFFIXES:
+                elif f".{ending.lower()}" in SUFFIXES | sound.SUFFIXES:
                     place = member.offset_data, member.size
                     called = f"'{shown(name)}' of '{shown(file)}'"
                     pictures[key] = Source(called, _opener(file, *place), f"{file} {size} {changed} {place}")
-                elif ending.lower() in ("cls", "txt", "json") and member.size <= _LONGEST_LABEL:
+                    if f".{ending.lower()}" in sound.SUFFIXES:
+                        sounds.add(key)
+                elif ending.lower() in ("cls", "txt", "gt.txt", "json") and member.size <= _LONGEST_LABEL:
                     stream = shard.extractfile(member)
                     assert stream is not None
                     label = _label(stream.read(), ending.lower())
@@ -99,7 +121,7 @@ def _shard(file: Path, bad: list[tuple[str, str]]) -> tuple[list[tuple[Source, s
         labels = {key: key.rpartition("/")[0].rpartition("/")[2] for key in pictures}
     unlabelled = [key for key in pictures if not labels.get(key)]
     bad += [(pictures[key].name, "has no label") for key in unlabelled]
-    return [(picture, labels[key]) for key, picture in pictures.items() if labels.get(key)], others
+    return [_Member(one, labels[key], key in sounds) for key, one in pictures.items() if labels.get(key)], others
 
 
 def _label(content: bytes, kind: str) -> str:
