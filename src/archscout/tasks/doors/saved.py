@@ -62,8 +62,9 @@ def _table(folder: Path) -> dict[str, list[Any]]:
             "again."
         )
     files = state.get("_data_files")
-    names = [entry.get("filename") for entry in files if isinstance(entry, dict)] if isinstance(files, list) else []
-    if not names or not all(isinstance(name, str) for name in names):
+    entries = [entry for entry in files if isinstance(entry, dict)] if isinstance(files, list) else []
+    names = [str(entry["filename"]) for entry in entries if isinstance(entry.get("filename"), str)]
+    if not names or len(names) < len(entries):
         raise DataError(f"'{shown(folder / STATE)}' names no files: save the data set again.")
     tables = []
     for name in names:
