@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from archscout.core.architecture import Architecture
-from archscout.core.choice import Choice, Option
+from archscout.core.choice import Choice, Continuous, Option, write
 from archscout.core.digest import digest
 from archscout.core.errors import UsageError, nearest
 from archscout.core.graph import Graph
@@ -47,6 +47,10 @@ class Space(ABC):
 
     sizes: ClassVar[tuple[str, ...]] = ()
     """Of a space of cells: the choices that say how large the whole network is, and nothing of the cell."""
+
+    repetitions: ClassVar[tuple[str, ...]] = ()
+    """Choices that only tell draws of one distribution of networks apart: what differs in them alone is expected to
+    come to the same."""
 
     # -- what an author writes ------------------------------------------------------------------------------------
 
@@ -89,7 +93,7 @@ class Space(ABC):
 
     def format(self, values: Mapping[str, Option]) -> str:
         """The text of an assignment of the active choices."""
-        return ",".join(f"{name}={_write(value)}" for name, value in values.items())
+        return ",".join(f"{name}={write(value)}" for name, value in values.items())
 
     def read(self, text: str) -> dict[str, Option]:
         """The assignment that a text describes. Raises `UsageError`, saying where the text is wrong."""
@@ -105,13 +109,13 @@ class Space(ABC):
                 )
             if name in values:
                 raise UsageError(f"choice '{name}' occurs twice in architecture '{_short(text)}': name it once.")
-            options = {_write(option): option for option in self._by_name[name].options}
-            if written.strip() not in options:
+            option = self._by_name[name].read(written.strip())
+            if option is None:
                 raise UsageError(
                     f"choice '{name}' has no option '{written.strip()}' (in '{_short(text)}'): "
-                    f"use one of {', '.join(options)}."
+                    f"use {self._by_name[name].allowed}."
                 )
-            values[name] = options[written.strip()]
+            values[name] = option
         return values
 
     def parse(self, text: str) -> Architecture:
@@ -138,16 +142,14 @@ class Space(ABC):
             if not _is_active(choice, active):
                 continue
             if choice.name not in values:
+                raise UsageError(f"choice '{choice.name}' of space '{self.name}' has no value: give {choice.allowed}.")
+            value = choice.settled(values[choice.name])
+            if value is None:
                 raise UsageError(
-                    f"choice '{choice.name}' of space '{self.name}' has no value: give one of {choice.options}."
+                    f"choice '{choice.name}' of space '{self.name}' has no option {values[choice.name]!r}: "
+                    f"use {choice.allowed}."
                 )
-            value = values[choice.name]
-            if value not in choice.options:
-                raise UsageError(
-                    f"choice '{choice.name}' of space '{self.name}' has no option {value!r}: "
-                    f"use one of {choice.options}."
-                )
-            active[choice.name] = choice.options[choice.index(value)]
+            active[choice.name] = value
         return Architecture(self.format(active), tuple(active.items()))
 
     def __contains__(self, architecture: object) -> bool:
@@ -176,12 +178,18 @@ class Space(ABC):
         return seen
 
     def size(self) -> int:
-        """The exact number of architectures, counted over the tree of conditions."""
+        """The exact number of architectures, counted over the tree of conditions.
+
+        Where a choice is a real number, of those that double precision can tell apart, at most: more than anybody
+        enumerates.
+        """
         children: dict[str | None, list[Choice]] = {}
         for choice in self.choices:
             children.setdefault(choice.condition.choice if choice.condition else None, []).append(choice)
 
         def count(choice: Choice) -> int:
+            if isinstance(choice, Continuous):
+                return 2**53
             total = 0
             for option in choice.options:
                 product = 1
@@ -235,28 +243,26 @@ class Space(ABC):
         for choice in self.choices:
             if _is_active(choice, values):
                 options = self.draws(choice, values)
-                values[choice.name] = options[int(rng.integers(len(options)))]
+                values[choice.name] = choice.draw(rng) if options is None else options[int(rng.integers(len(options)))]
         return self.architecture(values)
 
-    def draws(self, choice: Choice, values: Mapping[str, Option]) -> Sequence[Option]:
-        """What `sample` draws from, each with one chance, where earlier choices have these values: all options.
+    def draws(self, choice: Choice, values: Mapping[str, Option]) -> Sequence[Option] | None:
+        """What `sample` draws from, each with one chance, where earlier choices have these values; None for all.
 
         A space in which most assignments are networks that nobody would build draws those that one would.
         """
-        return choice.options
+        return None
 
     def mutate(self, architecture: Architecture, rng: np.random.Generator) -> Architecture:
         """Another architecture: one active choice changed; choices that become active are drawn uniformly.
 
         Returns the same architecture only where the space has no other.
         """
-        names = [name for name in architecture if len(self._by_name[name].options) > 1]
+        names = [name for name in architecture if len(self._by_name[name].landmarks) > 1]
         if not names:
             return architecture
         name = names[int(rng.integers(len(names)))]
-        others = [option for option in self._by_name[name].options if option != architecture[name]]
-        change: dict[str, Option] = {name: others[int(rng.integers(len(others)))]}
-        return self._complete({**architecture, **change}, rng)
+        return self._complete({**architecture, name: self._by_name[name].another(architecture[name], rng)}, rng)
 
     def nearest(self, architecture: Architecture) -> Architecture:
         """The architecture itself; where the space is a part of what it could be, one of those in it that are near.
@@ -282,17 +288,17 @@ class Space(ABC):
             if choice.name in values:
                 complete[choice.name] = values[choice.name]
             else:
-                complete[choice.name] = choice.options[int(rng.integers(len(choice.options)))]
+                complete[choice.name] = choice.draw(rng)
         return self.architecture(complete)
 
     def neighbours(self, architecture: Architecture) -> Iterator[Architecture]:
         """Every architecture that differs in one choice; newly active choices take their first option."""
         for name in architecture:
-            for option in self._by_name[name].options:
+            for option in self._by_name[name].landmarks:
                 if option != architecture[name]:
                     values = {**architecture, name: option}
                     for choice in self.choices:
-                        values.setdefault(choice.name, choice.options[0])
+                        values.setdefault(choice.name, choice.landmarks[0])
                     yield self.architecture(values)
 
     def grown(self, architecture: Architecture | None = None) -> Iterator[Architecture]:
@@ -319,15 +325,25 @@ class Space(ABC):
     @cached_property
     def encoding_names(self) -> tuple[str, ...]:
         """What each column of `encode` means: `choice=option`."""
-        return tuple(f"{c.name}={_write(o)}" for c in self.choices for o in c.options)
+        return tuple(column for choice in self.choices for column in choice.columns)
 
     def encode(self, architectures: Sequence[Architecture]) -> np.ndarray:
-        """One row an architecture, one column an option: 1 where taken; all 0 for an inactive choice."""
-        column = {name: i for i, name in enumerate(self.encoding_names)}
-        rows = np.zeros((len(architectures), len(column)), dtype=np.float32)
-        for row, architecture in zip(rows, architectures, strict=True):
-            for name, value in architecture.items():
-                row[column[f"{name}={_write(value)}"]] = 1.0
+        """One row an architecture, one column an option: 1 where taken; all 0 for an inactive choice.
+
+        A real number has one column, from 0 to 1 between its ends.
+        """
+        rows = np.zeros((len(architectures), len(self.encoding_names)), dtype=np.float32)
+        start = 0
+        for choice in self.choices:
+            end = start + len(choice.columns)
+            known: dict[Option, Sequence[float]] = {}
+            for row, architecture in zip(rows, architectures, strict=True):
+                if choice.name in architecture:
+                    value = architecture[choice.name]
+                    if value not in known:
+                        known[value] = choice.encode(value)
+                    row[start:end] = known[value]
+            start = end
         return rows
 
     def graph(self, architecture: Architecture) -> Graph:
@@ -339,7 +355,7 @@ class Space(ABC):
     def extremes(self) -> Iterator[Architecture]:
         """Architectures at the ends: all first options, all last options (used to look for what meets a limit)."""
         for end in (0, -1):
-            yield self.architecture({choice.name: choice.options[end] for choice in self.choices})
+            yield self.architecture({choice.name: choice.landmarks[end] for choice in self.choices})
 
     def references(self) -> Mapping[str, Architecture]:
         """Designs that people made by hand, by name and in several sizes: what a search has to be better than.
@@ -379,10 +395,6 @@ def _is_active(choice: Choice, values: Mapping[str, Option]) -> bool:
     if choice.condition is None:
         return True
     return choice.condition.choice in values and values[choice.condition.choice] in choice.condition.values
-
-
-def _write(option: Option) -> str:
-    return str(option).lower() if isinstance(option, bool) else str(option)
 
 
 def _short(text: str) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import ndtr
 
 from archscout.core.architecture import Architecture
+from archscout.core.choice import Choice, Continuous, Option
 from archscout.core.errors import UsageError
 from archscout.core.registry import register
 from archscout.core.space import Space
@@ -74,14 +76,17 @@ class _Density:
     """The kernel density of some trials over the choices of a space.
 
     `widths` are those of the choices: 1.06 times the standard deviation of the options' numbers times n^(-1 / (4 + d)),
-    as in the released code, so that a choice in which good trials agree is hardly changed.
+    as in the released code, so that a choice in which good trials agree is hardly changed. A real number, brought to
+    the interval from 0 to 1, has normal kernels that are cut off at its ends.
     """
 
     def __init__(self, space: Space, trials: Sequence[Trial]) -> None:
-        self.space, self.sizes = space, np.asarray([len(choice.options) for choice in space.choices])
+        self.space = space
+        self.real = np.asarray([isinstance(choice, Continuous) for choice in space.choices])
+        self.sizes = np.asarray([1 if isinstance(c, Continuous) else len(c.options) for c in space.choices])
         self.known = self._places([trial.architecture for trial in trials])
         spread = np.asarray([column[column >= 0].std() if (column >= 0).any() else 1.0 for column in self.known.T])
-        widest = (self.sizes - 1) / self.sizes  # a wider one would repel
+        widest = np.where(self.real, 1.0, (self.sizes - 1) / self.sizes)  # a wider one would repel
         reference = 1.06 * spread * len(trials) ** (-1 / (4 + len(self.sizes)))
         self.widths = np.minimum(np.maximum(reference, LEAST_WIDTH), widest)
 
@@ -90,12 +95,26 @@ class _Density:
         places = self._places(architectures)[:, None, :]
         same, other = 1 - self.widths, self.widths / np.maximum(self.sizes - 1, 1)
         uniform = (places < 0) | (self.known < 0)
-        kernels = np.where(uniform, 1 / self.sizes, np.where(places == self.known, same, other))
+        kernels = np.where(places == self.known, same, other)
+        if self.real.any():
+            kernels = np.where(self.real, self._normal(places), kernels)
+        kernels = np.where(uniform, 1 / self.sizes, kernels)
         products = np.log(np.maximum(kernels, 1e-12)).sum(axis=2)
         return np.asarray(np.logaddexp.reduce(products, axis=1) - np.log(len(self.known)))
 
+    def _normal(self, places: np.ndarray) -> np.ndarray:
+        """The density of a normal kernel about each trial, of what of it lies between 0 and 1."""
+        width = np.maximum(self.widths, LEAST_WIDTH)
+        inside = ndtr((1 - self.known) / width) - ndtr(-self.known / width)
+        height = np.exp(-(((places - self.known) / width) ** 2) / 2) / (width * np.sqrt(2 * np.pi))
+        return np.asarray(height / np.maximum(inside, 1e-12))
+
     def _places(self, architectures: Sequence[Architecture]) -> np.ndarray:
-        """The number of the option that each takes at each choice, -1 where it is not active."""
+        """The number of the option that each takes at each choice, or where between the ends; -1 where not active."""
         return np.asarray(
-            [[c.index(one[c.name]) if c.name in one else -1 for c in self.space.choices] for one in architectures]
+            [[_place(c, one[c.name]) if c.name in one else -1 for c in self.space.choices] for one in architectures]
         )
+
+
+def _place(choice: Choice, value: Option) -> float:
+    return choice.share(value) if isinstance(choice, Continuous) else choice.index(value)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from archscout.core.architecture import Architecture
+from archscout.core.choice import Continuous
 from archscout.core.errors import UsageError
 from archscout.core.graph import Graph
 from archscout.core.seeds import stream
@@ -34,7 +35,12 @@ def architectures(draw: st.DrawFn, space: Space) -> Architecture:
     for choice in space.choices:
         condition = choice.condition
         if condition is None or values.get(condition.choice) in condition.values:
-            values[choice.name] = draw(st.sampled_from(choice.options), label=choice.name)
+            drawn = (
+                st.floats(choice.low, choice.high)
+                if isinstance(choice, Continuous)
+                else st.sampled_from(choice.options)
+            )
+            values[choice.name] = draw(drawn, label=choice.name)
     return space.architecture(values)
 
 
@@ -137,7 +143,7 @@ class SpaceConformance(ABC):
                 condition = choice.condition
                 active = condition is None or architecture.get(condition.choice) in condition.values
                 assert (choice.name in architecture) == active
-                assert not active or architecture[choice.name] in choice.options
+                assert not active or choice.settled(architecture[choice.name]) is not None
 
     def test_size_is_the_number_of_architectures(self) -> None:
         space = self.space()
@@ -243,7 +249,11 @@ class SpaceConformance(ABC):
         distinct = list({space.sample(stream(seed, "conformance")) for seed in range(50)})
         rows = space.encode(distinct)
         assert rows.shape == (len(distinct), len(names))
-        assert set(np.unique(rows)) <= {0.0, 1.0}
+        real = {choice.name for choice in space.choices if isinstance(choice, Continuous)}
+        zeros_and_ones = rows[:, [place for place, name in enumerate(names) if name not in real]]
+        assert set(np.unique(zeros_and_ones)) <= {0.0, 1.0}
+        assert rows.min(initial=0.0) >= 0
+        assert rows.max(initial=1.0) <= 1
         assert len(np.unique(rows, axis=0)) == len(distinct)
         assert space.encode([]).shape == (0, len(names))
 

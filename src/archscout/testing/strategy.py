@@ -10,6 +10,7 @@ import hypothesis.strategies as st
 import numpy as np
 
 from archscout.core.architecture import Architecture
+from archscout.core.choice import Choice, Continuous, Option
 from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.core.space import Space
@@ -108,10 +109,15 @@ class StrategyConformance(ABC):
 
 def trial(space: Space, number: int, architecture: Architecture) -> Trial:
     """A completed trial; the first options of all choices are the best."""
-    good = [1 - c.index(architecture[c.name]) / len(c.options) for c in space.choices if c.name in architecture]
+    good = [1 - _place(c, architecture[c.name]) for c in space.choices if c.name in architecture]
     costs = {"params": 1000.0 * len(architecture)}
     canonical = space.canonical(architecture)
     return Trial(number, architecture, canonical, "test", None, "completed", sum(good) / len(good), costs, 0.1)
+
+
+def _place(choice: Choice, value: Option) -> float:
+    """Where a value lies among those of its choice, from 0 to 1."""
+    return choice.share(value) if isinstance(choice, Continuous) else choice.index(value) / len(choice.options)
 
 
 def trials(space: Space, count: int) -> History:

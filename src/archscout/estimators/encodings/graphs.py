@@ -116,9 +116,9 @@ def _reference_set(space: Space) -> Iterator[Architecture]:
     rng = stream(0, "encodings", "reference")
     yield from (space.sample(rng) for _ in range(SAMPLES))
     for place in (0, -1):
-        end = {choice.name: choice.options[place] for choice in space.choices}
+        end = {choice.name: choice.landmarks[place] for choice in space.choices}
         for choice in space.choices:
-            for option in choice.options:
+            for option in choice.landmarks:
                 try:
                     yield space.architecture(end | {choice.name: option})
                 except UsageError:  # not every assignment is an architecture
