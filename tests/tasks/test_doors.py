@@ -334,3 +334,35 @@ def test_options_are_checked_before_data_are_read(tmp_path: Path) -> None:
     (tmp_path / "broken.npz").write_bytes(b"nothing")
     with pytest.raises(UsageError, match="size of a task must be a whole number"):
         archscout.task(tmp_path / "broken.npz", size=-1)
+
+
+# -- what others gave --------------------------------------------------------------------------------------------------
+
+
+def test_lists_in_cells_are_several_labels(tmp_path: Path, files: list[str]) -> None:
+    marks = [["red"], ["red", "a|b"], [], ["a|b"]]
+    rows = [{"path": f, "label": marks[n % 4]} for n, f in enumerate(files)]
+    (tmp_path / "l.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.warns(DataNotice, match="has several labels in one cell"):
+        task = archscout.task(tmp_path / "l.jsonl")
+    assert task.kind == "multi-label images"
+    assert task.class_names == ("a|b", "red")
+    rows[4]["label"] = {"name": "red"}  # type: ignore[assignment]
+    (tmp_path / "l.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(DataError, match=r"line 5 of .* has an object in column 'label'"):
+        archscout.task(tmp_path / "l.jsonl")
+
+
+def test_paths_that_were_written_on_windows(tmp_path: Path, files: list[str], images: np.ndarray) -> None:
+    rows = [{"path": f.replace("/", "\\"), "label": label(n)} for n, f in enumerate(files)]
+    assert any("\\" in row["path"] for row in rows)
+    assert content(archscout.task(csv(tmp_path / "l.csv", rows))) == expected(images)
+
+
+def test_lists_of_several_lengths_masked_values_and_empty_masks(images: np.ndarray) -> None:
+    with pytest.raises(DataError, match="elements of several lengths"):
+        archscout.task(([[1, 2], [3], [4]], [0, 1, 0]))
+    with pytest.raises(DataError, match="has masked values"):
+        archscout.task((np.ma.masked_array(images, images > 250), np.arange(COUNT) % 2))
+    with pytest.raises(DataError, match="no pixel of the train masks of the data has a class"):
+        archscout.task((images, np.full(images.shape[:3], 255)))

@@ -78,6 +78,11 @@ class Targets:
                         f"the {split} split of {source} has no pairs of one class and of two: every split needs two "
                         "classes, and two examples of one of them."
                     )
+        elif self.kind == "segmentation":
+            empty = next((split for split, masks in y.items() if not (masks >= 0).any()), None)
+            if empty is not None:
+                raise DataError(f"no pixel of the {empty} masks of {source} has a class: say which value has none "
+                                "(unlabelled=N), or repair them.")  # fmt: skip
         elif self.kind == "multilabel":
             for split, values in y.items():
                 lacking = values.astype(bool).any(0).argmin()

@@ -9,25 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
-import math
 import stat
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from pathlib import Path, PureWindowsPath
+from typing import Any
 
 import numpy as np
 
 from archscout.core.errors import DataError, UsageError, nearest
-from archscout.core.sheet import read_sheet
 from archscout.tasks import sound
 from archscout.tasks.contents import Contents, MediumName, Raw, Source
 from archscout.tasks.decode import file_source, shown
-from archscout.tasks.doors.archive import listed, regular
-from archscout.tasks.heads import Asks, Head
-from archscout.tasks.labels import numbered, text_of
+from archscout.tasks.doors.archive import listed
+from archscout.tasks.doors.questions import PARTED, answers_of, is_number, of_several, questions_of, target_columns
+from archscout.tasks.doors.tables import Columns, read_columns
+from archscout.tasks.labels import text_of
 from archscout.tasks.splits import ALIASES, by_split, split_folders, split_of
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
@@ -43,20 +40,12 @@ ROLES = {
 }
 """What a column may be, by the names it may have."""
 
-PARTED = ("|", ";")
-"""Between several labels in one cell."""
-
 METADATA = tuple(f"metadata{suffix}" for suffix in SUFFIXES)
-
-_LONGEST = 2**20
-"""No line of JSON is longer, in characters."""
-
-Columns = dict[str, list[Any]]
 
 
 def read_manifest(file: Path, named: Mapping[str, str | None]) -> Contents:
     """What a list names. `named` has columns by role (`ROLES`), where they have names of their own."""
-    columns, lines = _columns(file)
+    columns, lines = read_columns(file)
     return from_columns(columns, f"'{shown(file)}'", file.parent, lines=lines, named=named)
 
 
@@ -75,7 +64,7 @@ def read_metadata_folder(path: Path, named: Mapping[str, str | None]) -> Content
         file = _metadata(folder)
         if file is None:
             raise DataError(f"'{shown(folder)}' has no metadata file ({', '.join(METADATA)}) as its neighbours have.")
-        columns, _ = _columns(file)
+        columns, _ = read_columns(file)
         role = _roles(columns, f"'{shown(file)}'", named)["path"]
         columns[role] = [str(folder / str(value)) if isinstance(value, str) else value for value in columns[role]]
         tables[split] = columns
@@ -121,7 +110,14 @@ def from_columns(
     where = [f"line {line}" for line in lines] if lines is not None else [f"row {row}" for row in range(len(paths))]
     if not paths:
         raise DataError(f"{source} has no rows: an empty data set cannot be learned from.")
-    questions = _questions(columns, roles, named or {})
+    questions = questions_of(columns, roles, named or {})
+    for question in questions:
+        odd = next((row for row, cell in enumerate(columns[question.column]) if isinstance(cell, Mapping)), None)
+        if odd is not None:
+            raise DataError(
+                f"{where[odd]} of {source} has an object in column '{shown(question.column)}': write a text, a number, "
+                "or a list of texts."
+            )
     texts = [" ".join(text_of(columns[question.column][row]) for question in questions) for row in range(len(paths))]
     splits = _splits(columns, roles, source, where)
     groups = [text_of(value) for value in columns[roles["group"]]] if "group" in roles else None
@@ -136,8 +132,8 @@ def from_columns(
         if isinstance(picture, tuple):
             contents.bad.append(picture)
         elif fault := next(filter(None, (q.fault(text_of(columns[q.column][row])) for q in questions)), ""):
-            contents.bad.append((f"{where[row]} of {source}", fault + _of_several(questions, columns, row)))
-        elif weighed is not None and not (_is_number(weighed[row]) and float(weighed[row]) >= 0):
+            contents.bad.append((f"{where[row]} of {source}", fault + of_several(questions, columns, row)))
+        elif weighed is not None and not (is_number(weighed[row]) and float(weighed[row]) >= 0):
             fault = f"has a weight that is no number of 0 or more ('{shown(weighed[row])}')"
             contents.bad.append((f"{where[row]} of {source}", fault))
         elif groups is not None and not groups[row]:
@@ -159,7 +155,7 @@ def from_columns(
         contents.notices.append(f"{source} lists {repeated} files more than once; each is read once.")
     readable = [row for split in rows.values() for row in split]
     place = {row: number for number, row in enumerate(readable)}
-    y = _answers(questions, columns, readable, contents)
+    y = answers_of(questions, columns, readable, contents)
     told = " and ".join(dict.fromkeys(question.column for question in questions))
     for split, chosen in rows.items():
         if chosen:
@@ -195,7 +191,7 @@ def _roles(columns: Mapping[str, Sequence[Any]], source: str, named: Mapping[str
     for role, aliases in ROLES.items():
         wanted = named.get(role)
         if wanted is not None:
-            for column in _targets(wanted, columns) if role == "target" else [wanted]:
+            for column in target_columns(wanted, columns) if role == "target" else [wanted]:
                 if column not in columns:
                     raise UsageError(f"{source} has no column '{column}': {nearest(str(column), map(str, columns))}")
             roles[role] = wanted
@@ -213,24 +209,17 @@ def _roles(columns: Mapping[str, Sequence[Any]], source: str, named: Mapping[str
         roles = {role: column for role, column in roles.items() if role not in ("label", "target", "transcript")}
         if transcript is not None:
             roles["label"] = roles["transcript"] = transcript
-    elif {"label", "target"} & roles.keys() or _questions(columns, roles, {}):
+    elif {"label", "target"} & roles.keys() or questions_of(columns, roles, {}):
         roles.pop("transcript", None)
     elif "transcript" in roles:
         roles["label"] = roles["transcript"]
     for role, what in (("path", "pictures"), ("label", "labels")):
-        if role not in roles and not (role == "label" and ("target" in roles or _questions(columns, roles, named))):
+        if role not in roles and not (role == "label" and ("target" in roles or questions_of(columns, roles, named))):
             raise DataError(
                 f"{source} has no column of {what} (it has: {listed([str(name) for name in columns])}): name it "
                 f"'{role}', or say which with {role}=COLUMN."
             )
     return roles
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
 
 
 def _splits(columns: Mapping[str, Sequence[Any]], roles: dict[str, str], source: str, where: list[str]) -> list[str]:
@@ -251,113 +240,6 @@ def _splits(columns: Mapping[str, Sequence[Any]], roles: dict[str, str], source:
             )
         splits.append(split)
     return splits
-
-
-@dataclass(frozen=True)
-class _Question:
-    """What a column answers: its head's name, and whether with a class, any number of labels, a number, or a text."""
-
-    name: str
-    column: str
-    asks: Asks | Literal["text"]
-
-    def fault(self, text: str) -> str:
-        """What is wrong with an answer, as the predicate of a sentence; empty where nothing is."""
-        if self.asks == "numbers":
-            return (
-                "has no target"
-                if not text
-                else ""
-                if _is_number(text)
-                else (f"has a target that is no number ('{shown(text)}')")
-            )
-        if text or self.asks == "labels":
-            return ""
-        return "has no transcript" if self.asks == "text" else "has no label"
-
-
-def _questions(
-    columns: Mapping[str, Sequence[Any]], roles: Mapping[str, str], named: Mapping[str, str | None]
-) -> list[_Question]:
-    """What the columns answer: one label, numbers of several columns, or a head for each of several columns."""
-    if "transcript" in roles and roles.get("label") == roles["transcript"]:
-        return [_Question(roles["label"], roles["label"], "text")]
-    if "label" in roles:
-        column = roles["label"]
-        several = named.get("kind") in (None, "multilabel") and (
-            named.get("kind") == "multilabel" or any(_parts(text_of(value))[1:] for value in columns[column])
-        )
-        return [_Question(column, column, "labels" if several else "class")]
-    if "target" in roles:
-        return [_Question(column, column, "numbers") for column in _targets(roles["target"], columns)]
-    found = []
-    for column in columns:
-        first, _, name = str(column).partition("_")
-        if name and first.casefold() in ("label", "target"):
-            several = first.casefold() == "label" and any(_parts(text_of(value))[1:] for value in columns[column])
-            asks: Asks = "numbers" if first.casefold() == "target" else "labels" if several else "class"
-            found.append(_Question(name, column, asks))
-    return found
-
-
-def _targets(named: str, columns: Mapping[str, Sequence[Any]]) -> list[str]:
-    """One column, or several with a plus between them."""
-    return [named] if named in columns else named.split("+")
-
-
-def _parts(text: str) -> list[str]:
-    """The labels of a cell.
-
-    >>> _parts("cat|dog; cow"), _parts("cat"), _parts("")
-    (['cat', 'dog', 'cow'], ['cat'], [])
-    """
-    for sign in PARTED:
-        text = text.replace(sign, PARTED[0])
-    return [part.strip() for part in text.split(PARTED[0]) if part.strip()]
-
-
-def _of_several(questions: Sequence[_Question], columns: Mapping[str, Sequence[Any]], row: int) -> str:
-    """Which column a fault lies in, where there are several."""
-    if len(questions) == 1:
-        return ""
-    column = next(q.column for q in questions if q.fault(text_of(columns[q.column][row])))
-    return f" in column '{shown(column)}'"
-
-
-def _answers(
-    questions: Sequence[_Question], columns: Mapping[str, Sequence[Any]], rows: Sequence[int], contents: Contents
-) -> np.ndarray:
-    """The targets of some rows: N, or N x K; what they mean is noted in the contents."""
-    if questions[0].asks == "text":
-        contents.kind = "lines"
-        return np.asarray([text_of(columns[questions[0].column][row]) for row in rows], np.str_)
-    blocks: list[np.ndarray] = []
-    names: list[list[str]] = []
-    for question in questions:
-        texts = [text_of(columns[question.column][row]) for row in rows]
-        if question.asks == "numbers":
-            blocks.append(np.asarray([float(text) for text in texts])[:, None])
-            names.append([question.name])
-        elif question.asks == "labels":
-            known = sorted({part for text in texts for part in _parts(text)})
-            marks = [[name in _parts(text) for name in known] for text in texts]
-            blocks.append(np.asarray(marks, np.float64).reshape(len(texts), len(known)))
-            names.append(known)
-        else:
-            numbers, called = numbered(texts)
-            blocks.append(numbers[:, None])
-            names.append(called)
-    if len(questions) > 1 and any(question.asks != "numbers" for question in questions):
-        contents.kind = "heads"
-        contents.heads = tuple(
-            Head(q.name, q.asks, tuple(called))  # type: ignore[arg-type] # no text among them
-            for q, called in zip(questions, names, strict=True)
-        )
-        return np.concatenate([block.astype(np.float64) for block in blocks], 1)
-    contents.class_names = [name for called in names for name in called]
-    contents.kind = {"numbers": "regression", "labels": "multilabel", "class": None}[questions[0].asks]
-    y = np.concatenate(blocks, 1)
-    return y if questions[0].asks == "labels" or len(questions) > 1 else y[:, 0]
 
 
 def _medium(paths: Sequence[Any], source: str, where: Sequence[str]) -> MediumName:
@@ -394,6 +276,8 @@ def _picture(value: Any, folder: Path, called: str) -> Source | tuple[str, str]:
     if "://" in text or "\0" in text:
         return f"'{shown(text)}' ({called})", "is no file on this machine"
     path = folder / text
+    if "\\" in text and not path.exists():
+        path = folder / PureWindowsPath(text).as_posix()  # a list that was written on Windows
     try:
         mode = path.stat().st_mode
     except OSError as error:
@@ -401,58 +285,6 @@ def _picture(value: Any, folder: Path, called: str) -> Source | tuple[str, str]:
     if not stat.S_ISREG(mode):
         return f"'{shown(path)}' ({called})", "is no plain file"
     return file_source(path)
-
-
-# -- files ----------------------------------------------------------------------------------------------------------
-
-
-def _columns(file: Path) -> tuple[Columns, Sequence[int] | None]:
-    """The columns of a file, and the line of each row where it has lines."""
-    regular(file)
-    suffix = file.suffix.lower()
-    if suffix == ".parquet":
-        return _parquet(file), None
-    if suffix in (".csv", ".tsv"):
-        sheet = read_sheet(file)
-        return {name: list(sheet.column(name)) for name in sheet.headings if name}, sheet.lines
-    return _json_lines(file)
-
-
-def _parquet(file: Path) -> Columns:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.read_table(file).to_pydict()  # type: ignore[no-any-return]
-    except (pa.ArrowException, OSError, MemoryError, ValueError, TypeError, NotImplementedError) as error:
-        raise DataError(f"'{shown(file)}' is no readable Parquet file: copy or make it again.") from error
-
-
-def _json_lines(file: Path) -> tuple[Columns, Sequence[int]]:
-    columns: Columns = {}
-    lines: list[int] = []
-    try:
-        with file.open(encoding="utf-8-sig") as stream:
-            for number, line in enumerate(iter(lambda: stream.readline(_LONGEST), ""), start=1):
-                if not line.strip():
-                    continue
-                row = _json_object(line)
-                if row is None:
-                    raise DataError(f"'{shown(file)}', line {number}: this is no JSON object: write one a line.")
-                for name in {*columns, *row}:
-                    columns.setdefault(name, [None] * len(lines)).append(row.get(name))
-                lines.append(number)
-    except UnicodeDecodeError as error:
-        raise DataError(f"'{shown(file)}' is no text in UTF-8: save it as such.") from error
-    return columns, lines
-
-
-def _json_object(line: str) -> dict[str, Any] | None:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return row if isinstance(row, dict) else None
 
 
 def _metadata(folder: Path) -> Path | None:

@@ -256,7 +256,15 @@ def _is_array(value: Any) -> bool:
 
 
 def _plain(value: Any) -> np.ndarray:
-    return value.detach().cpu().numpy() if _is_tensor(value) else np.asarray(value)
+    """An array. Raises `DataError` for lists of several lengths, and for arrays of which values are masked."""
+    if _is_tensor(value):
+        return value.detach().cpu().numpy()  # type: ignore[no-any-return]
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise DataError("an array has masked values, whose numbers mean nothing: fill them (array.filled(0)).")
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise DataError("a list of examples has elements of several lengths: make them alike, or arrays.") from error
 
 
 def _numpy(value: Any) -> np.ndarray:

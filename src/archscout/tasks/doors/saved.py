@@ -98,12 +98,16 @@ def _arrow(file: Path) -> Any:
 def _class_names(info: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     features = info.get("features")
     for column, feature in features.items() if isinstance(features, dict) else ():
+        while isinstance(feature, dict) and feature.get("_type") in ("Sequence", "List", "LargeList"):
+            feature = feature.get("feature")  # of several labels, what each is
         names = feature.get("names") if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" else None
         if isinstance(names, list) and names:
             yield column, [str(name) for name in names]
 
 
 def _called(number: Any, names: list[str], column: str, folder: Path) -> Any:
+    if isinstance(number, list):
+        return [_called(one, names, column, folder) for one in number]
     if number is None or number == -1:  # what `datasets` writes for no label
         return None
     if not isinstance(number, int) or not 0 <= number < len(names):
