@@ -348,11 +348,11 @@ def test_weights_of_opinions_are_those_of_a_ridge_pulled_to_the_first():
     z = rng.normal(size=60)
     said = np.stack([z + 0.3 * rng.normal(size=60), z + 0.6 * rng.normal(size=60), rng.normal(size=60)], axis=1)
     first = np.eye(3)[0]
-    found = stacked.weights(said, z, first)
+    found = stacked.weights(said, z, first, stacked.BELIEF)
     ridge = np.linalg.solve(said.T @ said + stacked.BELIEF * np.eye(3), said.T @ z + stacked.BELIEF * first)
     np.testing.assert_allclose(found, ridge, rtol=1e-6, err_msg="where no weight is below zero")
     assert found[0] > found[1] > found[2]
-    assert stacked.weights(said * [1, 1, -1] - [[0, 0, 1]] * z[:, None], z, first)[2] == 0, "none is below zero"
+    assert stacked.weights(said * [1, 1, -1] - [[0, 0, 1]] * z[:, None], z, first, 10.0)[2] == 0, "none is below zero"
 
 
 def test_a_score_that_says_all_is_believed():

@@ -30,8 +30,12 @@ FOLDS, TREES_A_FOLD = 5, 50
 PATIENCE = 5
 """So many samples' worth of belief that the deviations of the Gaussian process are right as they are."""
 
-PRIOR = np.array([0.6, 0.3, 0.1])
+PRIOR = np.array([0.7, 0.2, 0.1])
 """Weights of process, trees and line on all features, before anything is known of their errors."""
+
+BELIEF = 10.0
+"""So many samples' worth of belief in these weights; a sample counts by the error of the best member, so that one which
+errs hardly at all is soon believed."""
 
 LEAST_WEIGHT = 0.02
 """A member with a smaller weight is not asked."""
@@ -137,7 +141,8 @@ class Scout(Predictor):
         members = self._members(matrix, block_widths(self, matrix), len(y))
         said = np.stack([member.unseen(matrix, self.scale_, y, rows) for member in members], axis=1)
         prior = np.concatenate([PRIOR, np.zeros(len(members) - len(PRIOR))])
-        found = weights(said, z, prior)
+        noise = float(((said - z[:, None]) ** 2).mean(axis=0).min())
+        found = weights(said, z, prior, BELIEF * noise)
         found = np.where(found < LEAST_WEIGHT, 0.0, found)
         self.members_ = [(float(weight), member) for weight, member in zip(found, members, strict=True) if weight]
         self.process_ = members[0]

@@ -63,7 +63,7 @@ class Stacked(Predictor):
         rows = self.learners_[0].left_out_[0]
         unseen = [learner.left_out_[1] for learner in self.learners_]
         said, z = np.column_stack([*unseen, self._by_themselves(matrix[rows])]), self.scale_.up(y[rows])
-        self.weights_ = weights(said, z, np.eye(said.shape[1])[0])
+        self.weights_ = weights(said, z, np.eye(said.shape[1])[0], BELIEF)
         self.error_ = float(np.sqrt(((said @ self.weights_ - z) ** 2).mean()))
 
     def _fresh(self, blocks: tuple[int, ...]) -> Any:
@@ -85,8 +85,8 @@ class Stacked(Predictor):
         return on_the_values(self.scale_, z, np.full(len(z), self.error_))
 
 
-def weights(said: np.ndarray, z: np.ndarray, prior: np.ndarray) -> np.ndarray:
+def weights(said: np.ndarray, z: np.ndarray, prior: np.ndarray, belief: float) -> np.ndarray:
     """Of opinions (n, K) about z (n,): least squares with weights of zero or more, pulled towards a prior (K,)."""
-    pull = np.sqrt(BELIEF)
+    pull = np.sqrt(belief)
     found, _ = nnls(np.concatenate([said, pull * np.eye(len(prior))]), np.concatenate([z, pull * prior]))
     return np.asarray(found)
