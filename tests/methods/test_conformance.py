@@ -13,7 +13,7 @@ SAMPLED = "samples=10,finalists=2"
 KEPT = "samples=10,keep=4,finalists=2"
 
 SETTINGS = {
-    "cascade": "pool=20",
+    "cascade": "pool=20", "guided": "pool=20",
     "early_stopping": "whole=5",
     "popnas": "keep=2,explore=1,first=3",
     "naswot": SAMPLED, "epsilon": SAMPLED, "nasgraph": SAMPLED, "az_nas": f"{SAMPLED},batch=16",
