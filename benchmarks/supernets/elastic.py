@@ -47,7 +47,7 @@ TASK, SPACE, BATCH = "digits", "mobile:width=8,stages=2,depth=2", 64
 STUDENTS = [Labels(teacher_only=True), distillation]
 CONTROLS = {
     "uniform": ([Phase(plan=uniform)], 1.0),
-    "sandwich": ([Phase(plan=Sandwich(2), objective=Mean())], 4.0),
+    "sandwich, not distilled": ([Phase(plan=Sandwich(2), objective=Mean())], 4.0),
     "sandwich, distilled": ([Phase(plan=Sandwich(2), objective=Mean(STUDENTS))], 4.0),
 }
 """By name: phases, and passes a step."""
@@ -118,7 +118,7 @@ def inherited(supernet: Supernet, task: Task, architectures: list[Architecture])
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--passes", type=int, default=1200)
+    parser.add_argument("--passes", type=int, default=600)
     parser.add_argument("--truth", type=int, default=200, help="passes of each random architecture alone")
     parser.add_argument("--random", type=int, default=24, help="random architectures")
     parser.add_argument("--systems", default=";".join([*CONTROLS, *METHODS]))

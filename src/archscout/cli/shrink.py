@@ -83,4 +83,9 @@ def shrink(
         metrics = [dict(result.metrics) for result in results]
         output.print_json(metrics[0] if limits is None else metrics)
     else:
-        output.print_text("\n\n".join(result.summary() for result in results))
+        parts = [result.summary() for result in results]
+        if limits is not None:
+            from archscout.shrink.front import front_table
+
+            parts.append(front_table([each.strip() for each in limits.split(",") if each.strip()], results))
+        output.print_text("\n\n".join(parts))

@@ -13,6 +13,7 @@ from archscout.core.errors import UsageError
 from archscout.core.files import write_json
 from archscout.core.registry import create
 from archscout.core.task import Task
+from archscout.core.written import significant
 from archscout.search.budget import Budget
 from archscout.search.result import Result
 from archscout.search.search import resolve_task
@@ -63,3 +64,23 @@ def shrink_front(
     ]  # fmt: skip
     write_json(folder / "front.json", rows)
     return results
+
+
+def front_table(limits: Sequence[str], results: Sequence[Result]) -> str:
+    """The networks side by side, a line each: limit, latency, what they are worth on the test split, run."""
+    metric = next((key for key in results[0].metrics if key.startswith("test_")), "")
+    rows = [("limit", "latency", metric.replace("_", " "), "run")]
+    for limit, result in zip(limits, results, strict=True):
+        latency, value = result.metrics["costs"].get("latency_ms"), result.metrics.get(metric)
+        rows.append(
+            (
+                limit,
+                "" if latency is None else f"{significant(latency, 3)} ms",
+                "" if value is None else significant(value, 4),
+                str(result.metrics["run"]),
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return "\n".join(
+        "  ".join(cell.ljust(wide) for cell, wide in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
