@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from archscout.core.choice import Choice, Condition
+from archscout.core.choice import Choice, Condition, Continuous
 from archscout.core.registry import create
 from archscout.core.space import Space
 from archscout.estimators.encodings.encode import default_encoding, encode, widths
@@ -49,6 +49,14 @@ def encoded():
         names.append((name, block[0].tolist()))
     assert [value for _, block in names for value in block] == row.tolist()
     return space, dict(names)
+
+
+def test_real_numbers_are_taken_as_they_are():
+    class Real(Layers):
+        choices = (Continuous("probability", 0.1, 0.9), Choice("kernel", (3, 5), ordinal=True))
+
+    row = numbers(Real(), [Real().architecture({"probability": 0.25, "kernel": 5})])[0]
+    np.testing.assert_allclose(row, [0.25, 5])
 
 
 def test_choices_are_ordered_numbers_and_absent_layers_are_none(encoded):

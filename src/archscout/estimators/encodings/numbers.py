@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from archscout.core.cache import Cache
-from archscout.core.choice import Choice, Option
+from archscout.core.choice import Choice, Continuous, Option
 from archscout.core.space import Space
 from archscout.estimators.encodings.graphs import Architectures, parsed
 
@@ -34,14 +34,14 @@ class Quantity:
     """What a choice says about its layer in one respect.
 
     `kind` is the name of the choice with its numbers taken out, and what of it is meant; `place` are the numbers
-    (`stage2.block1.kernel`: 2, 1); `values` maps each option to a number. An `ordered` one says how much; any other
-    one counts an option (0 or 1).
+    (`stage2.block1.kernel`: 2, 1). `values` maps each option to a number, and is None where the option is the number.
+    An `ordered` one says how much; any other one counts an option (0 or 1).
     """
 
     choice: str
     kind: str
     place: tuple[int, ...]
-    values: Mapping[Option, float]
+    values: Mapping[Option, float] | None
     ordered: bool
 
 
@@ -77,8 +77,8 @@ def quantities(space: Space) -> tuple[Quantity, ...]:
 def _of_choice(choice: Choice) -> Iterable[Quantity]:
     name = _PLACE.sub("#", choice.name)
     place = tuple(map(int, _PLACE.findall(choice.name)))
-    if all(isinstance(option, int | float) for option in choice.options):  # truth values are 0 and 1
-        yield Quantity(choice.name, name, place, {option: float(option) for option in choice.options}, True)
+    if isinstance(choice, Continuous) or all(isinstance(option, int | float) for option in choice.options):
+        yield Quantity(choice.name, name, place, None, True)  # truth values are 0 and 1
         return
     inside = {option: dict(_PAIR.findall(str(option))) for option in choice.options}
     for part in dict.fromkeys(part for pairs in inside.values() for part in pairs):
@@ -92,14 +92,14 @@ def _of_choice(choice: Choice) -> Iterable[Quantity]:
 def _matrix(space: Space, architectures: Architectures) -> np.ndarray:
     """The quantities themselves: (N, quantities)."""
     found = quantities(space)
-    by_choice: dict[str, list[tuple[int, Mapping[Option, float]]]] = {}
+    by_choice: dict[str, list[tuple[int, Mapping[Option, float] | None]]] = {}
     for column, quantity in enumerate(found):
         by_choice.setdefault(quantity.choice, []).append((column, quantity.values))
     matrix = np.zeros((len(architectures), len(found)), dtype=np.float32)
     for row, architecture in zip(matrix, parsed(space, architectures), strict=True):
         for name, option in space.simplify(architecture).items():
             for column, values in by_choice[name]:
-                row[column] = values.get(option, 0.0)
+                row[column] = float(option) if values is None else values.get(option, 0.0)
     return matrix
 
 
