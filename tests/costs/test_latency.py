@@ -262,6 +262,15 @@ class Particular(nn.Module):
         return x * self.weight
 
 
+def test_integers_have_a_short_name() -> None:
+    cost = create("cost", "latency@int8:batch=2")
+    assert isinstance(cost, Latency)
+    assert (cost.name, cost.runtime, cost.precision, cost.batch) == ("latency@int8:batch=2", "onnxruntime", "int8", 2)
+    assert cost.key == create("cost", "latency:runtime=onnxruntime,precision=int8,batch=2").key
+    with pytest.raises(UsageError, match="int16"):
+        create("cost", "latency@int16")
+
+
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_fastest_form_is_chosen_by_timing(full_speed: None, precision: str, layout: str) -> None:

@@ -140,10 +140,11 @@ def create(kind: str, text: str, **defaults: Any) -> Any:
     Raises `UsageError` for an unknown name or parameter. The object's `name` becomes the text, its parameters sorted.
     """
     name = text.strip().partition(":")[0]
-    base, at, device = name.partition("@")
-    make = factory(kind, f"{base}@DEVICE" if device else name)
+    base, _, device = name.partition("@")
+    general = bool(device) and name not in names(kind)  # else it is a name of its own, as latency@int8
+    make = factory(kind, f"{base}@DEVICE" if general else name)
     parameters = parse_name(text, first="source" if "source" in inspect.signature(make).parameters else "")[1]
-    given = dict(parameters) | ({"device": device} if at else {})
+    given = dict(parameters) | ({"device": device} if general else {})
     accepted = inspect.signature(make).parameters
     free = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values())
     for parameter in parameters:

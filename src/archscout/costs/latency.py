@@ -152,6 +152,12 @@ class Latency(Cost):
         )
 
 
+@register("cost", "latency@int8")
+def int8_latency(batch: int = 1, threads: int = 1) -> Latency:
+    """Milliseconds for one answer of the network in integers: `latency:runtime=onnxruntime,precision=int8`."""
+    return Latency("onnxruntime", batch, threads, precision="int8")
+
+
 def until_trusted(measure: Callable[[], Measurement], attempts: int = ATTEMPTS) -> Measurement:
     """The first measurement that can be trusted, or else the one with the least spread; `details` has `attempts`."""
     made: list[Measurement] = []
