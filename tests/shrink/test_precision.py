@@ -44,7 +44,7 @@ def loss(program: Program, examples: Tensor) -> Loss:
 
 
 def test_the_trace_is_that_of_the_hessian(program: Program, examples: Tensor, loss: Loss) -> None:
-    estimated = traces(program, examples, loss, probes=150)
+    estimated = traces(program, examples, loss, probes=40)
     for operator, trace in zip(weighted(program), estimated, strict=True):
 
         def of_weight(w: Tensor, operator=operator) -> Tensor:
@@ -55,7 +55,17 @@ def test_the_trace_is_that_of_the_hessian(program: Program, examples: Tensor, lo
         if weight.numel() > 110:
             continue
         hessian = torch.autograd.functional.hessian(of_weight, weight.clone()).view(weight.numel(), -1)
-        assert trace == pytest.approx(float(hessian.trace()), rel=0.3)
+        assert trace == pytest.approx(float(hessian.trace()), rel=0.2)
+
+
+def test_what_layers_have_in_common_is_no_noise(program: Program, examples: Tensor, loss: Loss) -> None:
+    """Of a loss whose curvature has no negative direction, no estimate is negative, however few signs are drawn."""
+    exact = np.array(traces(program, examples, loss, probes=60))
+    for seed in range(4):
+        few = np.array(traces(program, examples, loss, probes=4, seed=seed))
+        assert (few > 0).all()
+        assert np.abs(np.log(few / exact)).max() < 1.0
+    assert traces(program, examples, lambda outputs: outputs.mean()) == [0.0] * 4, "without curvature"
 
 
 def test_harm_falls_with_bits_and_bytes_rise(program: Program, examples: Tensor, loss: Loss) -> None:
