@@ -1,0 +1,173 @@
+"""Writes docs/results/trained-supernets.md from what `elastic.py`, `many_limits.py`, `survival.py` and
+`shrink/replacement.py` have measured.
+
+python -m benchmarks.supernets.trained_page
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from archscout.core.files import write_text
+from archscout.study.summary import interval
+from benchmarks.common import RESULTS, arguments, read_result
+from benchmarks.shrink.page import table
+
+Row = Mapping[str, Any]
+
+
+def cell(values: Iterable[float], digits: int = 1, factor: float = 100.0) -> str:
+    """The mean of repeats with its interval, in percent unless told otherwise."""
+    mean, low, high = interval([factor * value for value in values])
+    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def elastic(rows: Sequence[Row]) -> list[str]:
+    """The corners of a space, and the order of random architectures."""
+    supernets, alone = ([row for row in rows if row["kind"] == kind] for kind in ("supernet", "alone"))
+    truth = [row for row in rows if row["kind"] == "truth"]
+    if not supernets:
+        return []
+    corners = list(supernets[0]["corners"])
+    lines = []
+    for system in dict.fromkeys(row["system"] for row in supernets):
+        own = [row for row in supernets if row["system"] == system]
+        lines.append(
+            [
+                system, len(own), *(cell([row["corners"][corner] for row in own]) for corner in corners),
+                cell([row["random"] for row in own]), cell([row["spearman"] for row in own], 2, 1),
+                cell([row["partial"] for row in own], 2, 1), cell([row["seconds"] for row in own], 0, 1),
+            ]
+        )  # fmt: skip
+    if alone:
+        values = {corner: [row["accuracy"] for row in alone if row["corner"] == corner] for corner in corners}
+        counts = len(min(values.values(), key=len))
+        cells = [cell(values[corner]) if values[corner] else "" for corner in corners]
+        took = cell([row["seconds"] for row in alone], 0, 1)
+        lines.append(["each alone", counts, *cells, cell([row["accuracy"] for row in truth]), "", "", took])
+    passes = max(row["passes"] for row in supernets)
+    titles = ["system", "seeds", *corners, "random", "Spearman", "without multiply-adds", "CPU s"]
+    return [
+        "",
+        "## One training for an elastic space",
+        "",
+        f"`benchmarks/supernets/elastic.py`: handwritten digits, `mobile:width=8,stages=2,depth=2`, about {passes:,} "
+        "passes of a batch for every system. Test accuracy (percent) by inherited weights of the corners of the "
+        "space and "
+        f"of {len(truth)} random architectures; rank correlation of the latter with training each of them alone for "
+        f"{truth[0]['passes']} passes, and the same with multiply-adds regressed out of both. `each alone`: a "
+        "corner trained "
+        "alone with as many passes as a whole supernet gets.",
+        "",
+        *table(titles, lines),
+    ]
+
+
+def many_limits(rows: Sequence[Row]) -> list[str]:
+    """One training for several limits."""
+    if not rows:
+        return []
+    names = list(rows[0]["accuracies"])
+    lines = [
+        [
+            name,
+            *(cell([row["accuracies"][name][place] for row in rows]) for place in range(3)),
+            cell([row["seconds"].get(name, 0.0) for row in rows], 0, 1),
+        ]
+        for name in names
+    ]
+    return [
+        "",
+        "## One training for several limits",
+        "",
+        f"`benchmarks/supernets/many_limits.py`, {len(rows)} seeds: a trained residual network on handwritten digits "
+        f"(test accuracy {cell([row['original'] for row in rows])} %), cut for three limits of multiply-adds; "
+        f"{rows[0]['passes']:,} passes in all. Test accuracy, percent. `none`: cut, with batch normalisation "
+        "estimated anew. "
+        "`searched`: what evolution on inherited scores finds under the limit, in place of what was cut.",
+        "",
+        *table(["training", "60 %", "30 %", "15 %", "CPU s"], lines),
+    ]
+
+
+def survival(rows: Sequence[Row]) -> list[str]:
+    """What PAD-NAS leaves."""
+    if not rows:
+        return []
+    lines = []
+    for number, first in enumerate(rows[0]["left"]):
+        own = [row["left"][number] for row in rows]
+        lines.append(
+            [
+                first["round"], f"{first['networks']:,}", cell([each["best"] for each in own]),
+                f"{100 * first['at_random']:.1f}", cell([each["accuracy"] for each in own], 2, 1),
+            ]
+        )  # fmt: skip
+    return [
+        "",
+        "## What PAD-NAS leaves of NAS-Bench-201",
+        "",
+        f"`benchmarks/supernets/survival.py`, {len(rows)} seeds, {rows[0]['steps']:,} steps in all: the share of "
+        "the truly "
+        "best 1 % that is still in the space, beside the expectation where options go at random (percent), and "
+        "the mean true "
+        "accuracy of what is left (87.06 in the whole space).",
+        "",
+        *table(["round", "networks left", "of the best 1 %", "at random", "accuracy left"], lines),
+    ]
+
+
+def replacement(result: Row) -> list[str]:
+    """Blocks of a backbone against single convolutions."""
+    if not result:
+        return []
+    rows, whole = result["rows"], result["whole"]
+    lines = [
+        [f"`{row['block']}`", "x".join(map(str, row["shape"])), f"{row['before']:.3f}", f"{row['after']:.3f}",
+         f"{row['before'] / row['after']:.2f}", f"{row['harm']:.3f}"]
+        for row in rows
+    ]  # fmt: skip
+    quicker = [row for row in rows if row["after"] < row["before"]]
+    least = whole - sum(row["before"] - row["after"] for row in quicker)
+    return [
+        "",
+        "## Blocks of EfficientNet-Lite0 against single convolutions",
+        "",
+        f"`benchmarks/shrink/replacement.py`: {result['side']} pixels, ONNX Runtime, one thread; milliseconds of "
+        "a block and of "
+        "a 3 x 3 convolution of the same shape, and the divergence of the backbone's answers when it is "
+        "replaced, fitted and "
+        f"not trained. {len(quicker)} of {len(rows)} would be quicker; with all of these replaced the network "
+        "would take "
+        f"{least:.2f} of {whole:.2f} ms ({whole / least:.2f} times as quick).",
+        "",
+        *table(["block", "input", "block, ms", "convolution, ms", "times as quick", "harm"], lines),
+    ]
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--out", type=Path, default=RESULTS / "trained-supernets.md")
+    out = parser.parse_args().out
+    rows = {
+        name: read_result(RESULTS / f"supernets_{name}.json").get("rows", [])
+        for name in ("elastic", "many_limits", "survival")
+    }
+    lines = [
+        "# Supernets of elastic spaces and of trained networks",
+        "",
+        "Written by `benchmarks/supernets/trained_page.py`. Intervals are 95 % bootstrap intervals over seeds. "
+        "One thread; CPU "
+        "seconds are of the training alone, beside other programs.",
+        *elastic(rows["elastic"]),
+        *many_limits(rows["many_limits"]),
+        *survival(rows["survival"]),
+        *replacement(read_result(RESULTS / "shrink_replacement.json")),
+    ]
+    write_text(out, "\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
