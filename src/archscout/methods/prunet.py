@@ -63,7 +63,11 @@ class PruNet(WeightSharing):
         orders = {name: row for name, row in options.items() if kind[name] == "width"}
         share = (1 - self.warm_up) / self.rounds
         update = self._update(run, max(1, round(steps * share)))
-        phases = [Phase(self.warm_up, bipath, convert=lambda _: Windows(run.space, orders), name="warm-up")]
+
+        def begin(distribution: Distribution) -> Distribution:
+            return Windows(run.space, orders).to(distribution.logits[0].device)
+
+        phases = [Phase(self.warm_up, bipath, convert=begin, name="warm-up")]
         for number in range(self.rounds):
             convert = _moved(self.prune * number / self.rounds) if number else None
             phases.append(

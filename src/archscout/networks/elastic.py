@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,9 @@ from torch import Tensor, nn
 
 from archscout.core.choice import Choice, Option
 from archscout.networks.gate import Gate
+
+Kind = Literal["kernel", "depth", "width", "operation"]
+"""What a choice changes; an operation is whatever has no size that grows from one option to the next."""
 
 MOST_COMBINATIONS = 4096
 """Of the options of the choices that a number depends on: with more, it is wiring, and no width or kernel."""
@@ -239,13 +242,13 @@ class ElasticConv2d(nn.Conv2d):
         super().__init__(maximum(inputs), maximum(outputs), size, stride, padding, dilation, groups=groups, bias=bias)
         self.numbers = (inputs, outputs, kernel)
         self.depthwise = depthwise
-        self.transforms = nn.ParameterDict()
+        self.transforms: nn.ParameterDict | dict[str, nn.Parameter] = {}
 
     def learn_kernels(self) -> None:
         """Have smaller kernels made of larger ones by matrices (K*K x K*K for a kernel of K x K)."""
         kernel = self.numbers[2]
         smaller = kernel.possible[:-1] if isinstance(kernel, Elastic) else ()
-        self.transforms.update({str(size): nn.Parameter(torch.eye(size * size)) for size in smaller})
+        self.transforms = nn.ParameterDict({str(size): nn.Parameter(torch.eye(size * size)) for size in smaller})
 
     def active_state(self) -> dict[str, Tensor]:
         """The slices that run now, as the state of a plain layer."""
@@ -254,7 +257,7 @@ class ElasticConv2d(nn.Conv2d):
         for size in sorted(map(int, self.transforms), reverse=True):
             if size >= kernel:
                 weight = _centre(weight, size)
-                weight = (weight.flatten(2) @ self.transforms[str(size)]).unflatten(2, (size, size))
+                weight = (weight.flatten(2) @ self.transforms[str(size)]).reshape(weight.shape)
         return {"weight": _centre(weight, kernel)} | ({"bias": self.bias[:outputs]} if self.bias is not None else {})
 
     def forward(self, x: Tensor) -> Tensor:

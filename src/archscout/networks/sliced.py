@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +16,7 @@ from archscout.core.choice import Option
 from archscout.core.errors import UsageError
 from archscout.networks.channels import Group
 from archscout.networks.cutting import Cut, cut, gone_of
-from archscout.networks.elastic import Selection
-
-Kind = Literal["kernel", "depth", "width", "operation"]
-"""What a choice changes; an operation is whatever has no size that grows from one option to the next."""
+from archscout.networks.elastic import Kind, Selection
 
 KNOWN = 64
 """Structures of cuts that are kept: a network without memory each."""

@@ -11,9 +11,9 @@ from torch import nn
 from archscout.core.architecture import Architecture
 from archscout.core.choice import Choice, Option
 from archscout.core.errors import UsageError
-from archscout.networks.elastic import ElasticBatchNorm2d, ElasticConv2d, ElasticLinear, Number, leaves
+from archscout.networks.elastic import ElasticBatchNorm2d, ElasticConv2d, ElasticLinear, Kind, Number, leaves
 from archscout.networks.pick import ElasticDepth
-from archscout.networks.sliced import Kind, SlicedNetwork
+from archscout.networks.sliced import SlicedNetwork
 from archscout.supernets.supernet import Supernet
 
 T = TypeVar("T")

@@ -95,7 +95,7 @@ class Progressive:
 
     Args:
         count: architectures a step, drawn independently.
-        opened: by kind (`archscout.supernets.extent.Kind`), how many options there are by now, from the largest down;
+        opened: by kind (`archscout.networks.elastic.Kind`), how many options there are by now, from the largest down;
             all for None. Not named: the largest alone.
     """
 

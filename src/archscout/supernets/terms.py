@@ -76,7 +76,7 @@ class RegularisedTeacher(Mean):
     """The mean, where the teacher alone gets dropout in front of the last linear layer.
 
     Only the largest network overfits; students of a network that is held back need no more of it (Yu et al. 2020, arXiv
-    2003.11142).
+    2003.11142). Cuts of a trained network have the dropout that they came with, and no other.
     """
 
     def __init__(self, terms: Sequence[Term] = (Labels(),), dropout: float = 0.2) -> None:
