@@ -10,6 +10,7 @@ import typer
 
 from archscout.cli import output
 from archscout.cli.options import Debug, Fresh, Json, Seed, StudyOut, Workers, split_names
+from archscout.cli.study_latency import latency
 from archscout.cli.study_quantisation import quantisation
 from archscout.core.errors import UsageError
 from archscout.core.files import write_text
@@ -24,6 +25,7 @@ app = typer.Typer(
     help="Compare estimators, strategies or supernets on the ground truth of a table, or ways to quantise.",
 )
 
+app.command("latency", short_help="What latency models tell of networks that they have not seen.")(latency)
 app.command("quantisation", short_help="What integers cost, by scheme, algorithm, architecture and bits.")(quantisation)
 
 TableOption = Annotated[

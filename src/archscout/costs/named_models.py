@@ -34,7 +34,12 @@ def new_model(setting: Setting) -> BayesianLatency:
 
 
 def named(
-    name: str, setting: Setting, measured: Sequence[Architecture], ms: Sequence[float], known: Known
+    name: str,
+    setting: Setting,
+    measured: Sequence[Architecture],
+    ms: Sequence[float],
+    known: Known,
+    pool: Sequence[Architecture] | None = None,
 ) -> LatencyModel:
     """A model that is not fitted yet.
 
@@ -44,6 +49,7 @@ def named(
         measured: what it will be fitted to; HELP takes its references among them.
         ms: their milliseconds, by which OneProxy's proxy is chosen: the device that ranks them most alike.
         known: the devices that some models learn from.
+        pool: what they are asked of beside `measured`; 300 random architectures where not given.
 
     Raises:
         UsageError: there is no such model, or it needs other devices and none is known.
@@ -68,15 +74,21 @@ def named(
         from archscout.costs.models.lookup import LookupTable
 
         return LookupTable(setting.space, setting.task)
-    return _from_others(name, setting, measured, ms, known)
+    if pool is None:
+        rng = stream(setting.seed, "known devices")
+        pool = [setting.space.simplify(setting.space.sample(rng)) for _ in range(POOL)]
+    return _from_others(name, setting, measured, ms, known, pool)
 
 
 def _from_others(
-    name: str, setting: Setting, measured: Sequence[Architecture], ms: Sequence[float], known: Known
+    name: str,
+    setting: Setting,
+    measured: Sequence[Architecture],
+    ms: Sequence[float],
+    known: Known,
+    pool: Sequence[Architecture],
 ) -> LatencyModel:
-    rng = stream(setting.seed, "known devices")
-    drawn = [setting.space.simplify(setting.space.sample(rng)) for _ in range(POOL)]
-    asked = list({each.text: each for each in (*measured, *drawn)}.values())
+    asked = list({each.text: each for each in (*measured, *pool)}.values())
     others = known(asked)
     if not others:
         raise UsageError(

@@ -1,0 +1,90 @@
+"""`archscout study latency`: latency models on times of many devices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from archscout.cli import output
+from archscout.cli.options import Data, Debug, Fresh, Json, Seed, StudyOut, Workers, split_names
+from archscout.core.errors import UsageError
+from archscout.core.files import write_text
+from archscout.core.options import folder_name
+from archscout.core.options import workers as workers_of
+
+
+def latency(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="CSV or Parquet: a column 'architecture', and one of milliseconds for each device.",
+            show_default=False,
+        ),
+    ],
+    space: Annotated[str, typer.Option("--space", metavar="SPACE", help="The space of the architectures.")],
+    data: Data = "digits",
+    models: Annotated[
+        str,
+        typer.Option("--with", metavar="NAME,...", help="Of 'archscout device fit --model'."),
+    ] = "bayesian,linear,boosted,oneproxy,help,nasflat,gcn,lookup",
+    devices: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--device", metavar="NAME", help="Whose times are predicted; all of them if not given.", show_default=False
+        ),
+    ] = None,
+    train_sizes: Annotated[
+        str, typer.Option("--train-sizes", metavar="N,...", help="Networks that are measured on a device.")
+    ] = "10,50",
+    repeats: Annotated[int, typer.Option("--repeats", min=1, metavar="N", help="How often, with other draws.")] = 5,
+    seed: Seed = 0,
+    workers: Workers = None,
+    out: StudyOut = None,
+    fresh: Fresh = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Compare latency models by what they predict of networks that they have not seen.
+
+    The same command goes on where it was stopped. In the folder: summary.csv, rows.csv.
+    """  # fmt: skip
+    with output.only_the_answer(), output.resumable("the same command goes on."):
+        from archscout import api
+        from archscout.study import latency as study
+        from archscout.study import summary
+        from archscout.tasks.load import load
+
+        sizes = split_names([train_sizes])
+        if not sizes or not all(size.isdecimal() and len(size) < 8 for size in sizes):
+            raise UsageError(f"'{train_sizes[:40]}' are no numbers of networks: write 10,50.")
+        the_space, task = api.space(space), load(data)
+        times = study.read_times(file, the_space)
+        contest = study.Contest(
+            tuple(split_names([models])), tuple(split_names(devices or []) or times.ms), tuple(map(int, sizes)),
+            repeats, seed,
+        )  # fmt: skip
+        folder = out or Path("runs") / folder_name(f"study-latency-{file.stem}")
+        rows = study.compare(
+            the_space, task, times, contest, folder, workers=workers_of(workers), fresh=fresh, progress=output.tenths
+        )
+        entries = study.summary(rows)
+        write_text(folder / "rows.csv", summary.as_csv(rows))
+        write_text(folder / "summary.csv", summary.as_csv(entries))
+    if as_json:
+        output.print_json({"out": folder, "networks": len(times.architectures), "summary": entries})
+        return
+    output.print_table(
+        ("model", "learned from", "devices", "within 10 %", "95 %", "rank correlation", "median error", "s"),
+        [
+            (
+                e["model"], str(e["train"]), str(e["devices"]), f"{e['within']:.1%}",
+                f"{e['within_low']:.1%} to {e['within_high']:.1%}", f"{e['kendall']:.3f}", f"{e['error']:.1%}",
+                f"{e['seconds']:.2f}",
+            )
+            for e in entries
+        ],
+    )  # fmt: skip
+    output.print_text(f"\n{folder / 'summary.csv'}: the same as a table")
