@@ -1,7 +1,7 @@
 """What each published search system is worth beside its control: one measured row each.
 
     archscout table import nasbench201 accuracy.parquet --out tables/nasbench201.parquet
-    python benchmarks/strategies/systems.py popnas --tables tables
+    python -m benchmarks.strategies.systems popnas --tables tables
 
 A system's rows are kept in docs/results/strategies_systems.json, and docs/results/strategies_systems.md is written of
 all. Trainings are answered from tables unless a row says otherwise; each repeat has a seed of its own, shared by all
@@ -27,8 +27,8 @@ from archscout.core.trial import Trial
 from archscout.search.simulated import simulate
 from archscout.strategies.pareto import hypervolume
 from archscout.tables.table import Metric, Table, write
+from benchmarks.common import RESULTS, arguments
 
-RESULTS = Path(__file__).parents[2] / "docs" / "results"
 Row = dict[str, Any]
 
 
@@ -177,7 +177,7 @@ def report(found: Mapping[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("systems", nargs="+", choices=sorted(SYSTEMS))
     parser.add_argument("--tables", type=Path, default=Path("tables"))
     parser.add_argument("--repeats", type=int, default=10)

@@ -9,7 +9,7 @@ from statistics import mean
 from typing import Any
 
 from archscout.core.files import write_text
-from benchmarks.common import RESULTS, read_result
+from benchmarks.common import RESULTS, arguments, read_result
 from benchmarks.tasks.kinds import CELLS, CONTENDERS, FILE
 
 TITLES = {
@@ -20,6 +20,7 @@ TITLES = {
 
 
 def main() -> None:
+    arguments(__doc__).parse_args()
     rows = read_result(FILE).get("rows", [])
     write_text(RESULTS / "tasks.md", page(rows))
 
