@@ -47,8 +47,8 @@ TASK, SPACE, BATCH = "digits", "mobile:width=8,stages=2,depth=2", 64
 STUDENTS = [Labels(teacher_only=True), distillation]
 CONTROLS = {
     "uniform": ([Phase(plan=uniform)], 1.0),
-    "sandwich, not distilled": ([Phase(plan=Sandwich(2), objective=Mean())], 4.0),
-    "sandwich, distilled": ([Phase(plan=Sandwich(2), objective=Mean(STUDENTS))], 4.0),
+    "sandwich, not distilled": ([Phase(plan=Sandwich(2), objective=Mean(summed=True))], 4.0),
+    "sandwich, distilled": ([Phase(plan=Sandwich(2), objective=Mean(STUDENTS, summed=True))], 4.0),
 }
 """By name: phases, and passes a step."""
 

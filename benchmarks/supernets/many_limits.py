@@ -147,7 +147,7 @@ def compare(task: Task, seed: int, passes: int) -> dict[str, Any]:
     accuracies = {"none": inherited(plain, task, cuts)}
     seconds = {"none": 0.0}
     each = passes // len(cuts)
-    students = Mean([Labels(teacher_only=True), distillation])
+    students = Mean([Labels(teacher_only=True), distillation], summed=True)
 
     began = time.process_time()
     alone = [learn(space, task, each, seed, fixed(one), Taught()) for one in cuts]

@@ -38,6 +38,18 @@ def test_the_mean_is_the_mean_of_the_losses_of_the_paths():
     assert torch.allclose(found, weight_gradients(step), atol=1e-6)
 
 
+def test_summed_gradients_are_those_of_the_mean_times_the_paths():
+    step = toy.make_step()
+    step.jobs = [Job(a) for a in step.distribution.sample(3, stream(0))]
+    values, gradients = [], []
+    for summed in (False, True):
+        step.optimizer.zero_grad()
+        values.append(Mean(summed=summed)(step))
+        gradients.append(weight_gradients(step))
+    assert values[0] == pytest.approx(values[1])
+    assert torch.allclose(3 * gradients[0], gradients[1], atol=1e-6)
+
+
 def test_the_posterior_mean_is_the_gradient_of_the_marginal_likelihood():
     """Of the mean loss of a batch, for the prior that is uniform over the sampled paths."""
     step = toy.make_step()

@@ -66,7 +66,7 @@ class BigNAS(WeightSharing):
         return [
             Phase(
                 plan=Sandwich(self.between),
-                objective=RegularisedTeacher(terms, self.dropout),
+                objective=RegularisedTeacher(terms, self.dropout, summed=True),
                 rate=(RATE, RATE * ENDING),
                 name="sandwich",
             )

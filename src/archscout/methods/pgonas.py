@@ -78,7 +78,9 @@ class PGONAS(WeightSharing):
         groups = CostBins(pool, [v if math.isfinite(v) else 0.0 for v in values["macs"]], BINS if self.balanced else 1)
         pairs, strength, distance = PRIORS[self.prior]
         prior: Prior = lambda architecture: known[architecture.text]  # noqa: E731
-        objective = Ranked([Labels(teacher_only=True), distillation], prior, self.form, strength if self.rank else 0.0)
+        objective = Ranked(
+            [Labels(teacher_only=True), distillation], prior, self.form, strength if self.rank else 0.0, summed=True
+        )
         return [Phase(plan=SandwichAndPairs(self.between, pairs, groups.draw, distance), objective=objective)]
 
     def derive(self, run: Run, supernet: Supernet, trained: Trained) -> list[Architecture]:

@@ -73,10 +73,19 @@ class Ranked(Mean):
         prior: what orders a pair; equal or undefined priors give no order.
         form: see above.
         strength: of the violation at the end; it rises linearly over the first fifth of the phase.
+        summed: see `Mean`.
     """
 
-    def __init__(self, terms: Sequence[Term], prior: Prior, form: Form = "symmetric", strength: float = 2.0) -> None:
-        super().__init__(terms)
+    def __init__(
+        self,
+        terms: Sequence[Term],
+        prior: Prior,
+        form: Form = "symmetric",
+        strength: float = 2.0,
+        *,
+        summed: bool = False,
+    ) -> None:
+        super().__init__(terms, summed=summed)
         self.prior, self.form, self.strength = prior, form, strength
 
     def __call__(self, step: Step) -> float:
@@ -86,8 +95,7 @@ class Ranked(Mean):
         for first, second in zip(pairs[::2], pairs[1::2], strict=True):
             losses = [step.loss(job.path, step.train) for job in (first, second)]
             loss = losses[0] + losses[1] + strength * self.violation(first, second, *losses)
-            (loss / len(step.jobs)).backward()  # type: ignore[no-untyped-call]
-            total += float(loss.detach()) / len(step.jobs)
+            total += self.accumulate(step, loss)
         return total
 
     def violation(self, first: Job, second: Job, one: Tensor, other: Tensor) -> Tensor:

@@ -47,10 +47,10 @@ class Resting(nn.Module):
 
 class Taught(Mean):
     """The mean over paths of the loss against labels and of the divergence from the teacher (Cai et al. 2020, arXiv
-    1908.09791, with a ratio of 1). Raises `TypeError` for a supernet without a teacher."""
+    1908.09791, with a ratio of 1); their gradients are summed. Raises `TypeError` for a supernet without a teacher."""
 
     def __init__(self) -> None:
-        super().__init__([Labels(), distillation])
+        super().__init__([Labels(), distillation], summed=True)
 
     def __call__(self, step: Step) -> float:
         if not isinstance(step.supernet, TaughtSupernet):

@@ -47,10 +47,16 @@ def distillation(step: Step, job: Job, outputs: Tensor) -> Tensor | None:
 
 
 class Mean:
-    """The mean over the paths of a step of the sum of terms; gradients are accumulated path by path."""
+    """The mean over the paths of a step of the sum of terms; gradients are accumulated path by path.
 
-    def __init__(self, terms: Sequence[Term] = (Labels(),)) -> None:
-        self.terms = tuple(terms)
+    Args:
+        terms: of the loss of a path.
+        summed: whether weights move by the sum of the paths' gradients, as where largest and smallest network share a
+            step each counts in full; the loss that is told is the mean all the same.
+    """
+
+    def __init__(self, terms: Sequence[Term] = (Labels(),), *, summed: bool = False) -> None:
+        self.terms, self.summed = tuple(terms), summed
 
     def outputs(self, step: Step, job: Job) -> Tensor:
         """What the network makes of the step's inputs along a path."""
@@ -65,11 +71,14 @@ class Mean:
         for job in jobs:
             outputs = self.outputs(step, job)
             parts = [part for term in self.terms if (part := term(step, job, outputs)) is not None]
-            loss = torch.stack(parts).sum() / len(step.jobs)
-            if loss.requires_grad:  # a path may hold nothing of what is being trained
-                loss.backward()  # type: ignore[no-untyped-call]
-            total += float(loss.detach())
+            total += self.accumulate(step, torch.stack(parts).sum())
         return total
+
+    def accumulate(self, step: Step, loss: Tensor) -> float:
+        """Accumulate the gradient of the loss of a path, or of some of them; returns its part of the mean."""
+        if loss.requires_grad:  # a path may hold nothing of what is being trained
+            (loss if self.summed else loss / len(step.jobs)).backward()  # type: ignore[no-untyped-call]
+        return float(loss.detach()) / len(step.jobs)
 
 
 class RegularisedTeacher(Mean):
@@ -79,8 +88,8 @@ class RegularisedTeacher(Mean):
     2003.11142). Cuts of a trained network have the dropout that they came with, and no other.
     """
 
-    def __init__(self, terms: Sequence[Term] = (Labels(),), dropout: float = 0.2) -> None:
-        super().__init__(terms)
+    def __init__(self, terms: Sequence[Term] = (Labels(),), dropout: float = 0.2, *, summed: bool = False) -> None:
+        super().__init__(terms, summed=summed)
         self.dropout = dropout
 
     def outputs(self, step: Step, job: Job) -> Tensor:
