@@ -5,7 +5,7 @@ import pytest
 
 from archscout.core.errors import UsageError
 from archscout.search.simulated import simulate
-from archscout.study.strategies import Races, curve, race, spread, summary
+from archscout.study.strategies import Races, comparable, curve, race, spread, summary, winners
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +65,31 @@ def test_unknown_searches_are_refused(small_table, tmp_path):
     with pytest.raises(UsageError, match="nothing is compared"):
         race(small_table, Races((), "10trials", 1, "valid"), tmp_path / "no")
     assert not (tmp_path / "no").exists()
+
+
+def test_the_winner_of_each_budget_has_the_least_regret_and_ties_are_named():
+    rng = np.random.default_rng(0)
+    rows = []
+    for repeat in range(12):
+        early, late = 0.2 + 0.01 * rng.random(), 0.1 + 0.01 * rng.random()
+        for name, after in (
+            ("quick", (early, 0.15)),
+            ("slow", (0.4, late)),
+            ("alike", (early + 1e-3 * rng.normal(), 0.15)),
+        ):
+            rows.append(
+                {"estimator": name, "repeat": repeat, "regret_after": {"1": 0.5, "9": after[0], "40": after[1]}}
+            )
+    found = {entry["trainings"]: entry for entry in winners(rows)}
+    assert list(found) == [10, 20]
+    assert {found[10]["winner"], *found[10]["equal"]} == {"quick", "alike"}
+    rows = [row | {"regret_after": row["regret_after"] | {"50": row["regret_after"]["40"]}} for row in rows]
+    last = winners(rows)[-1]
+    assert (last["trainings"], last["winner"], last["equal"]) == (50, "slow", [])
+
+
+@pytest.mark.slow
+def test_all_are_those_that_can_search_the_table(small_table):
+    able, unable = comparable(small_table, "valid")
+    assert {"random", "evolution", "cascade", "guided", "asha", "local_search"} <= set(able)
+    assert not {"darts", "naswot", "te_nas", "race"} & {*able, *(text.partition(" ")[0] for text in unable)}

@@ -144,7 +144,10 @@ def estimators(
 def strategies(
     table: TableOption = DEFAULT_TABLE,
     names: Annotated[
-        str, typer.Option("--with", metavar="NAME,...", help="Strategies and methods.")
+        str,
+        typer.Option(
+            "--with", metavar="NAME,...", help="Strategies and methods; 'all': every one that can search the table."
+        ),
     ] = "random,evolution",
     budget: Annotated[
         str, typer.Option("--budget", metavar="BUDGET", help="Of each search: 200trials, or simulated time: 10h.")
@@ -160,7 +163,7 @@ def strategies(
 ) -> None:
     """Compare searches simulated on a table: regret against trainings and against simulated seconds.
 
-    The same command goes on where it was stopped. In the folder: report.html, summary.csv.
+    The same command goes on where it was stopped. In the folder: report.html, summary.csv, winners.csv.
     """  # fmt: skip
     with output.only_the_answer(), output.resumable("the same command goes on."):
         import archscout
@@ -170,10 +173,17 @@ def strategies(
         from archscout.study import summary
 
         opened = api.table(table)
-        races = study.Races(tuple(split_names([names])), budget, repeats, opened.metric(metric).name, seed)
+        contenders = split_names([names])
+        if "all" in contenders:
+            able, unable = study.comparable(opened, opened.metric(metric).name)
+            if unable:
+                output.say(f"left out: {'; '.join(unable)}")
+            contenders = [*able, *(name for name in contenders if name != "all" and name not in able)]
+        races = study.Races(tuple(contenders), budget, repeats, opened.metric(metric).name, seed)
         folder = out or Path("runs") / folder_name(f"study-strategies-{opened.name}")
         rows = study.race(opened, races, folder, workers=workers_of(workers), fresh=fresh, progress=output.tenths)
-        entries = study.summary(rows)
+        entries, won = study.summary(rows), study.winners(rows)
+        write_text(folder / "winners.csv", summary.as_csv([w | {"equal": " ".join(w["equal"])} for w in won]))
         plain_entries = [{k: v for k, v in entry.items() if k != "curves"} for entry in entries]
         write_text(folder / "summary.csv", summary.as_csv(plain_entries))
         about = _about(opened, metric, repeats, seed, budget=budget)
@@ -182,7 +192,7 @@ def strategies(
         plain = [
             entry | {"curves": {k: [c.tolist() for c in v] for k, v in entry["curves"].items()}} for entry in entries
         ]
-        output.print_json({"out": folder, "report": written, **about, "summary": plain})
+        output.print_json({"out": folder, "report": written, **about, "summary": plain, "winners": won})
         return
     output.print_table(
         ("search", "regret", "95 %", "mean regret", "trainings to the best", "found it", "simulated s"),
@@ -195,6 +205,11 @@ def strategies(
             for e in entries
         ],
     )  # fmt: skip
+    output.print_text("")
+    output.print_table(
+        ("trainings", "least regret", "mean", "not surely worse (p > 0.05)"),
+        [(w["trainings"], w["winner"], f"{w['regret']:.5f}", ", ".join(w["equal"])) for w in won],
+    )
     output.print_text(f"\n{written}: the page about it")
 
 

@@ -156,6 +156,9 @@ class Method(ABC):
     plans_final: ClassVar[bool] = False
     """Whether it knows that the winner's final training comes afterwards, and leaves it most of a short budget."""
 
+    simulates: ClassVar[bool] = True
+    """Whether trainings that are answered from a table are all that it needs."""
+
     @abstractmethod
     def search(self, run: Run) -> list[Trial]:
         """Search with the means of `run`; the search then trains, measures and exports what comes back, best first."""

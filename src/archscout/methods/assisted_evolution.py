@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 
@@ -37,6 +38,8 @@ class AssistedEvolution(Method):
         mutants: of a parent, the best of which by the score is trained.
         score: the estimator, perhaps with parameters.
     """
+
+    simulates: ClassVar[bool] = False
 
     def __init__(
         self, population: int = 10, sample: int = 5, pool: int = 100, mutants: int = 4, score: str = "gradsign"

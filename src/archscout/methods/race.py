@@ -32,6 +32,7 @@ class Race(Method):
     """
 
     plans_final: ClassVar[bool] = True
+    simulates: ClassVar[bool] = False
 
     def __init__(self, most: int = 8, keep: int = 2) -> None:
         self.name = "race"

@@ -10,6 +10,7 @@ import itertools
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -51,6 +52,8 @@ class TrainingFree(Method):
     Args:
         finalists: picks that are trained in full, the best of which wins; 1 as published.
     """
+
+    simulates: ClassVar[bool] = False
 
     def __init__(self, finalists: int = 1) -> None:
         if type(finalists) is not int or finalists < 1:

@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -50,6 +50,8 @@ class WeightSharing(Method):
         batch: examples a step.
         finalists: derived architectures that are trained in full, the best of which wins.
     """
+
+    simulates: ClassVar[bool] = False
 
     learns: Learns = "weights"
     """What the method asks of a space: nothing; that options can be chosen freely; that they can be mixed, too; or that

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from archscout.core import options
-from archscout.core.errors import UsageError
+from archscout.core.errors import ArchscoutError, UsageError
+from archscout.core.registry import names
 from archscout.core.seeds import derive
 from archscout.methods.strategy import resolve_method
 from archscout.search.budget import Budget
@@ -22,6 +23,9 @@ from archscout.tables.table import Table
 
 POINTS = 20
 """Of a regret curve, evenly spread on a logarithmic scale."""
+
+SURE = 0.05
+"""A paired test that gives less than this tells two searches apart."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,49 @@ def measure(payload: tuple[Table, Races], name: str, repeat: int) -> list[dict[s
     ]
 
 
+def comparable(table: Table, metric: str) -> tuple[list[str], list[str]]:
+    """Names of all strategies and methods that can search a table; and of those that cannot, each with the reason.
+
+    Methods with shared weights, and those that pick by scores alone, train networks and are not tried.
+    """
+    able, unable = [], []
+    for name in sorted({*names("strategy"), *names("method")}):
+        try:
+            method = resolve_method(name, ())
+            if method.simulates:
+                simulate(table, method, "1trials", 0, metric=metric)
+                able.append(name)
+        except ArchscoutError as error:
+            unable.append(f"{name} ({str(error).rstrip('.')})")
+    return able, unable
+
+
+def winners(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For budgets of 10, 20, 50, 100, ... trainings: who has the least regret, and who is not surely worse.
+
+    `equal` are those that a paired test does not tell from the winner (p above 0.05).
+    """
+    contenders = list(dict.fromkeys(row["estimator"] for row in rows))
+    most = max(int(count) for row in rows for count in row["regret_after"])
+    made = []
+    for budget in (base * 10**power for power in range(1, len(str(most)) + 1) for base in (1, 2, 5)):
+        if budget > most:
+            break
+        regrets = {name: [_after(row, budget) for row in rows if row["estimator"] == name] for name in contenders}
+        winner = min(contenders, key=lambda name: float(np.mean(regrets[name])))
+        equal = [n for n in contenders if n != winner and paired(regrets[winner], regrets[n]) > SURE]
+        made.append(
+            {"trainings": budget, "winner": winner, "regret": float(np.mean(regrets[winner])), "equal": equal}
+        )  # fmt: skip
+    return made
+
+
+def _after(row: dict[str, Any], budget: int) -> float:
+    """The regret after so many trainings: that of the last point of the curve which is no later."""
+    points = [(int(count), regret) for count, regret in row["regret_after"].items()]
+    return float(max((point for point in points if point[0] <= budget), default=points[0])[1])
+
+
 def spread(low: int, high: int) -> list[int]:
     """Some whole numbers between two, evenly spread on a logarithmic scale, both among them.
 
@@ -139,9 +186,9 @@ def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     mean regret against the contender with the lowest; `curves` maps `regret_after` and `regret_at` to arrays of
     points, means, low and high ends.
     """
-    names = list(dict.fromkeys(row["estimator"] for row in rows))
-    by_name = {name: [row for row in rows if row["estimator"] == name] for name in names}
-    best = min(names, key=lambda name: float(np.mean([row["mean_regret"] for row in by_name[name]])))
+    contenders = list(dict.fromkeys(row["estimator"] for row in rows))
+    by_name = {name: [row for row in rows if row["estimator"] == name] for name in contenders}
+    best = min(contenders, key=lambda name: float(np.mean([row["mean_regret"] for row in by_name[name]])))
     entries = []
     for name, mine in by_name.items():
         entry: dict[str, Any] = {"estimator": name, "repeats": len(mine)}
