@@ -58,12 +58,15 @@ def page(rows: list[dict[str, Any]]) -> str:
 
 def remarks(rows: list[dict[str, Any]]) -> list[str]:
     loads = [row["load"] for row in rows if "load" in row]
+    seeds = 1 + max(row["seed"] for row in rows)
+    few = f"There are {seeds} seeds: " if seeds > 1 else "There is one seed: "
     return [
         "Smaller is better for lines; milliseconds are of one example in PyTorch, medians on one thread. "
         "InceptionTime's figure is that of aeon's result file, on the same split, an ensemble of five networks of "
         "1,500 epochs each. "
         f"Searches are told their time on the clock; other work went on beside them (load {min(loads):.1f} to "
-        f"{max(loads):.1f} on two cores), which takes from what they get.",
+        f"{max(loads):.1f} on two cores), which takes from what they get. "
+        f"{few if seeds < 5 else 'Still, '}differences of a few points are noise.",
     ]
 
 
