@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -26,7 +25,7 @@ from archscout.study.record import Record, carry_out
 from archscout.study.summary import interval
 from archscout.tasks.image_task import ImageTask
 from archscout.tasks.meters import meter_of
-from archscout.training.recipe import Recipe
+from archscout.training.recipe import Recipe, bits_of
 from archscout.training.trainer import train
 
 PAPERS = "papers"
@@ -39,7 +38,6 @@ WHOLE = "w8a8"
 USUAL = ("resnet8", "stem16k3s1_inverted16x1k3e4_inverted32x1k3e4-stride")
 """Architectures of space `classic` where none is named: a residual network, and one of depthwise convolutions."""
 
-_BITS = re.compile(r"w([2-8])a([2-8])")
 _BATCH = 256
 
 
@@ -146,18 +144,6 @@ def _checked(grid: Grid, space: Space) -> Grid:
         ("repeats", "repeats"), ("epochs", "epochs"), ("aware_epochs", "quantisation-aware epochs"),
         ("examples", "examples"))}  # fmt: skip
     return replace(grid, **names, **numbers, seed=options.seed(grid.seed))  # type: ignore[arg-type]
-
-
-def bits_of(text: str) -> tuple[int, int]:
-    """Bits of weights and activations. Raises `UsageError`.
-
-    >>> bits_of("w4a8")
-    (4, 8)
-    """
-    match = _BITS.fullmatch(text)
-    if match is None:
-        raise UsageError(f"'{text}' are no bits of weights and activations: write w4a8, each from 2 to 8.")
-    return int(match.group(1)), int(match.group(2))
 
 
 def how_of(scheme: str, bits: str) -> Quantisation:

@@ -26,7 +26,7 @@ def train_aware(simulation: Simulation, task: Task, recipe: Recipe, *, seed: int
         recipe: how; numbers are single precision and images of their own size.
         seed: of the batches.
     """
-    plain = replace(recipe, precision="float32", layout="contiguous", smaller_side=1.0, sparsity="")
+    plain = replace(recipe, precision="float32", layout="contiguous", smaller_side=1.0, sparsity="", bits="")
 
     def after(row: Row) -> None:
         if row["epoch"] >= _UNTIL_FROZEN * recipe.epochs:

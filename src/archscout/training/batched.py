@@ -99,7 +99,7 @@ def stack_size(networks: Sequence[nn.Module], task: Task, recipe: Recipe) -> int
 
 def _largest_stack(network: nn.Module, task: Task, recipe: Recipe) -> int:
     """How many networks like this one fit into one stack."""
-    if recipe.sparsity:
+    if recipe.sparsity or recipe.bits:
         return 1  # what is chosen in each step is chosen for a network alone
     largest = 1
 

@@ -27,6 +27,8 @@ _OPTIONS = {
 
 _PATTERN = re.compile(r"(\d{1,4}):(\d{1,4})")
 
+_BITS = re.compile(r"w([2-8])a([2-8])")
+
 _NOT_NEGATIVE = (
     "learning_rate", "sgd_learning_rate", "momentum", "weight_decay", "warmup_epochs", "label_smoothing",
     "gradient_clip",
@@ -62,6 +64,8 @@ class Recipe:
         layout: of feature maps in memory: `contiguous`, `channels_last` or `auto`, the faster one.
         sparsity: `N:M`: of every M weights N stay (`archscout.training.sparsity`); "" for all.
         sparsity_rule: how they are chosen: `sr_ste`, `ste` or `one_shot`.
+        bits: `wNaN`: of weights and inputs of layers, with scales that are learned (`archscout.training.on_grid`); ""
+            for numbers as they are.
     """
 
     epochs: int
@@ -84,6 +88,7 @@ class Recipe:
     layout: Literal["auto", "contiguous", "channels_last"] = "auto"
     sparsity: str = ""
     sparsity_rule: Literal["sr_ste", "ste", "one_shot"] = "sr_ste"
+    bits: str = ""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
@@ -102,6 +107,10 @@ class Recipe:
                 raise UsageError(f"the {name} of a training must be from {least:g} to 1, not {getattr(self, name)!r}.")
         if self.sparsity:
             sparsity_of(self.sparsity)
+        if self.bits:
+            bits_of(self.bits)
+            if self.sparsity or self.optimizer == "muon":
+                raise UsageError("a training on few bits is by SGD or AdamW, and without sparsity.")
         for name, options in _OPTIONS.items():
             value = getattr(self, name)
             if value not in options:
@@ -155,6 +164,18 @@ def sparsity_of(text: str) -> tuple[int, int]:
     if not 1 <= n < m:
         raise UsageError(f"sparsity {text} keeps {n} of every {m} weights: N must be at least 1 and below M.")
     return n, m
+
+
+def bits_of(text: str) -> tuple[int, int]:
+    """Bits of weights and activations. Raises `UsageError`.
+
+    >>> bits_of("w4a8")
+    (4, 8)
+    """
+    match = _BITS.fullmatch(text)
+    if match is None:
+        raise UsageError(f"'{text}' are no bits of weights and activations: write w4a8, each from 2 to 8.")
+    return int(match.group(1)), int(match.group(2))
 
 
 def default_epochs(task: Task) -> int:

@@ -57,6 +57,12 @@ def sparse(task: Task, epochs: int) -> Recipe:
     return dataclasses.replace(sgd(task, epochs), sparsity="2:4")
 
 
+@register("recipe", "quantised")
+def quantised(task: Task, epochs: int) -> Recipe:
+    """SGD with weights of 4 bits and inputs of layers of 8, whose scales are learned (LSQ)."""
+    return dataclasses.replace(sgd(task, epochs), bits="w4a8", precision="float32")
+
+
 @register("recipe", "finetune")
 def finetune(task: Task, epochs: int) -> Recipe:
     """For a network that was trained before: a tenth of the learning rate, so that what it knows is kept."""

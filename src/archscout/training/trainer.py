@@ -29,6 +29,7 @@ from archscout.training.course import Course, Data, Examples
 from archscout.training.course import Outcome as Outcome
 from archscout.training.course import Row as Row
 from archscout.training.objective import Objective, Step
+from archscout.training.on_grid import OnGrid
 from archscout.training.recipe import Recipe as Recipe
 from archscout.training.recipe import default_epochs as default_epochs
 from archscout.training.recipe import sparsity_of
@@ -76,6 +77,8 @@ def train(
     if recipe.sparsity:
         sparsity = Sparsity(*sparsity_of(recipe.sparsity), rule=recipe.sparsity_rule)
         objective = Objective(*objective.terms, sparsity, task_weight=objective.task_weight)
+    if recipe.bits:
+        objective = Objective(*objective.terms, OnGrid(recipe.bits), task_weight=objective.task_weight)
     path = None if folder is None else folder / CHECKPOINT
     checkpoint = None if path is None else checkpoints.read(path, device)
     network.to(device)
