@@ -2,7 +2,9 @@
 
 import os
 import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -21,6 +23,28 @@ def one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def exporters() -> Iterator[Callable[..., Any]]:
+    """Results of searches are written by the older exporter first, which takes a thirtieth of the time.
+
+    What either writes is compared with PyTorch's answers all the same. Gives the order as it is outside of tests.
+    """
+    from archscout.training import export
+
+    order = export._exporters
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(export, "_exporters", lambda quick: order(quick=True))
+        yield order
+
+
+@pytest.fixture
+def maintained_exporter(exporters: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The maintained exporter is tried first, as outside of tests."""
+    from archscout.training import export
+
+    monkeypatch.setattr(export, "_exporters", exporters)
 
 
 WHOLE = Path(os.environ.get("ARCHSCOUT_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))

@@ -24,7 +24,7 @@ HELLO, OWN_MODEL, OWN_METHOD = re.findall(r"```python\n(.*?)```", README, re.DOT
 
 def cheaper(code: str) -> str:
     """With a budget that does not depend on how busy the machine is."""
-    changed, count = re.subn(r'budget="\w+"', 'budget="4trials", epochs=2', code)
+    changed, count = re.subn(r'budget="\w+"', 'budget="1trials", epochs=2', code)
     assert count == 1
     return changed
 

@@ -34,7 +34,6 @@ from archscout.costs.models import bayesian
 from archscout.costs.models.base import LEAST, LatencyModel, Measured
 from archscout.costs.models.bayesian import BayesianLatency
 from archscout.costs.models.boosted import BoostedLatency
-from archscout.costs.models.features import constant, features
 from archscout.costs.models.gcn import GCNLatency
 from archscout.costs.models.help import HELPLatency
 from archscout.costs.models.linear import LinearLatency
@@ -124,7 +123,7 @@ def world(name: str, data: Path) -> World:
     pool = POOL[name]
     known = [Measured(device, architectures[:pool], times[:pool]) for device, times in sorted(ms.items())]
     prior = learn(space, known, dead_operations=True)
-    return World(name, space, architectures, ms, prior, constant(space, architectures))
+    return World(name, space, architectures, ms, prior, space.constant(architectures))
 
 
 def judge(w: World, device: str, predicted: np.ndarray, deviation: np.ndarray) -> Row:
@@ -356,10 +355,10 @@ def _macs(w: World, device: str) -> Row:
     """The ranking by multiply-adds, of which HELP gives a row: convolutions of the published networks."""
     asked = w.architectures[w.pool : w.pool + TESTED]
     if w.name == "fbnet":
-        share = features(w.space, asked)["totals"][:, :2]
+        share = w.space.operator_counts(asked)["totals"][:, :2]
         macs = share @ [0.95, 0.05]
     else:
-        macs = features(w.space, asked, dead_operations=True)["operators"] @ [0.0, 4.36224, 35.81952, 1.29024]
+        macs = w.space.operator_counts(asked, dead_operations=True)["operators"] @ [0.0, 4.36224, 35.81952, 1.29024]
     return {k: v for k, v in judge(w, device, macs + 1e-9, np.array([np.nan])).items() if k.startswith("spearman")}
 
 

@@ -2,11 +2,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from archscout.core.registry import create
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "fair_entropy.py"
 
 
+@pytest.mark.slow
 def test_the_example_runs(tmp_path):
     printed = subprocess.run(
         [sys.executable, "-W", "error", str(EXAMPLE), "2"], capture_output=True, text=True, check=True, cwd=tmp_path

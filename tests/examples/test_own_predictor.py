@@ -2,9 +2,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_predictor.py"
 
 
+@pytest.mark.slow
 def test_the_example_runs(tmp_path):
     printed = subprocess.run(
         [sys.executable, "-W", "error", str(EXAMPLE)], capture_output=True, text=True, check=True, cwd=tmp_path

@@ -117,6 +117,7 @@ def search(folder, method, seed, trials):
     return run, candidates, paid
 
 
+@pytest.mark.slow
 def test_the_cascade_beats_random_search_at_equal_epochs(tmp_path, accuracies):
     ours, control = [], []
     for seed in range(5):

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from archscout.search.search import search
 from archscout.store.store import Store
 from archscout.testing import tiny_task
@@ -19,6 +21,7 @@ def test_later_trainings_are_left_and_the_winner_is_whole(tmp_path):
     assert 0 < result.metrics["valid_accuracy"] <= 1
 
 
+@pytest.mark.slow
 def test_a_later_whole_training_may_win_and_none_breaks_a_limit(tmp_path):
     """The rule is never sure: all trainings are whole, and the best of all is what comes out."""
     found = search(

@@ -348,6 +348,7 @@ def test_a_supernet_with_one_option_left_measures_as_the_network_that_it_is():
     assert all(-3000 <= value < -1 for value in fewer)
 
 
+@pytest.mark.slow
 def test_te_nas_measures_54_candidates_of_a_cell_and_resumes_without_measuring():
     run = looking(cells())
     create("method", "te_nas:batch=6,repeats=1").find(run)
@@ -520,7 +521,7 @@ def search(folder, method, **named):
     )
 
 
-@pytest.mark.parametrize("name", ["nasgraph", *(pytest.param(n, marks=pytest.mark.slow) for n in NAMES)])
+@pytest.mark.parametrize("name", ["naswot", *(pytest.param(n, marks=pytest.mark.slow) for n in NAMES)])
 def test_a_system_ends_in_a_trained_network_within_the_limits(tmp_path, name):
     result = search(tmp_path, f"{name}:{NAMES[name]}")
     assert result.metrics["costs"]["macs"] <= 150_000
@@ -548,11 +549,11 @@ def test_an_interrupted_search_pays_no_score_twice(tmp_path, monkeypatch):
     monkeypatch.setattr(search_run, "score_job", counting)
     with monkeypatch.context() as patched, pytest.raises(Stop):
         patched.setattr(search_run.SearchRun, "score", stopping)
-        search(tmp_path, "nasgraph:samples=24")
+        search(tmp_path, "naswot:samples=24")
     assert len(asked) == 16
-    resumed = search(tmp_path, "nasgraph:samples=24")
+    resumed = search(tmp_path, "naswot:samples=24")
     assert len(asked) == len(set(asked)) == 24
-    whole = search(tmp_path / "whole", "nasgraph:samples=24")
+    whole = search(tmp_path / "whole", "naswot:samples=24")
     assert whole.metrics["architecture"] == resumed.metrics["architecture"]
 
 
@@ -584,7 +585,12 @@ def test_a_table_answers_scores_and_trainings(table):
 
 
 @pytest.mark.parametrize(
-    "name", ["te_nas:batch=6,repeats=1,number=3", "teg_nas:steps=3,batch=6,repeats=1", "freedarts"]
+    "name",
+    [
+        pytest.param("te_nas:batch=6,repeats=1,number=3", marks=pytest.mark.slow),
+        pytest.param("teg_nas:steps=3,batch=6,repeats=1", marks=pytest.mark.slow),
+        "freedarts",
+    ],
 )
 def test_what_a_table_does_not_have_is_computed_on_data(table, name):
     limit = [Constraint("naswot", "naswot", 99.0)]

@@ -44,7 +44,7 @@ def search(folder, method, space=SPACE, task=None, **named):
     )
 
 
-@pytest.mark.parametrize("name", ["spos", "fp_nas", *(pytest.param(n, marks=pytest.mark.slow) for n in NAMES)])
+@pytest.mark.parametrize("name", ["spos", *(pytest.param(n, marks=pytest.mark.slow) for n in NAMES)])
 def test_a_method_ends_in_a_trained_network(tmp_path, name):
     result = search(tmp_path, short(name), maximum={"macs": "150k"})
     assert result.metrics["costs"]["macs"] <= 150_000
@@ -182,7 +182,9 @@ def test_elastic_spaces_and_own_modules_work(tmp_path, name, space):
     assert run.found[0] in run.space
 
 
-@pytest.mark.parametrize("name", ["fp_nas", "fp_nas:hinge=true", "proxyless"])
+@pytest.mark.parametrize(
+    "name", ["proxyless", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fp_nas", "fp_nas:hinge=true"))]
+)
 def test_a_limit_moves_the_distribution_below_it(tmp_path, name):
     """Two 3 x 3 convolutions are one too many: what is sampled in the end costs less than at the start."""
     run = Stand(tmp_path, limit=2.0)
@@ -297,7 +299,9 @@ def test_single_paths_search_every_space(tmp_path):
     assert run.found[0] in run.space
 
 
-@pytest.mark.parametrize("name", ["darts", "pc_darts", "gdas"])
+@pytest.mark.parametrize(
+    "name", ["gdas", *(pytest.param(name, marks=pytest.mark.slow) for name in ("darts", "pc_darts"))]
+)
 def test_mixtures_become_cells_where_options_are_not_free(tmp_path, name):
     run = Stand(tmp_path)
     run.space = create("space", "darts:width=4,layers=3")

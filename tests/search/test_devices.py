@@ -107,6 +107,7 @@ def test_what_is_not_known_is_refused_before_anything_is_written(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_predictions_are_the_same_in_worker_processes(task, tmp_path):
     """The model is fitted in each worker anew; one search, whatever their number."""
     options = {"budget": "6trials", "method": "random", "epochs": 1, "maximum": {"latency@slow": "7.5ms"}, "seed": 5}

@@ -32,6 +32,7 @@ def test_few_examples_are_seen_often_and_many_are_not_seen_less_than_a_full_trai
     assert of(10**6) == FEWEST
 
 
+@pytest.mark.slow
 def test_a_budget_of_time_ends_in_a_long_training_of_the_winner(task, tmp_path):
     result = search(SPACE, task, budget="25s", workers=0, out=tmp_path, name="timed", seed=1)
     training = result.metrics["training"]

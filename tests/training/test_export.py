@@ -20,6 +20,8 @@ from archscout.testing.tasks import tiny_task
 from archscout.training import export
 from archscout.training.export import export_onnx, session, to_int8, to_onnx
 
+pytestmark = pytest.mark.usefixtures("maintained_exporter")
+
 
 class Own(nn.Module):
     def __init__(self) -> None:
@@ -77,7 +79,12 @@ def check(network: nn.Module, shape: tuple[int, ...], path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "shape"), [("nasbench201", (1, 8, 8)), ("nasbench201:width=4,cells=2", (3, 9, 15)), ("mobile", (3, 11, 8))]
+    ("name", "shape"),
+    [
+        pytest.param("nasbench201", (1, 8, 8), marks=pytest.mark.slow),
+        ("nasbench201:width=4,cells=2", (3, 9, 15)),
+        pytest.param("mobile", (3, 11, 8), marks=pytest.mark.slow),
+    ],
 )
 def test_spaces(name: str, shape: tuple[int, int, int], tmp_path: Path) -> None:
     space, task = create("space", name), tiny_task(shape)
@@ -95,7 +102,7 @@ def test_attention_and_recurrence(tmp_path: Path) -> None:
 
 
 def test_both_exporters_give_the_same_answers() -> None:
-    space, task = create("space", "mobile"), tiny_task()
+    space, task = create("space", "nasbench201:width=4,cells=1"), tiny_task()
     network = trained(build(space, space.sample(stream(1)), task), task.input_shape)
     x = {"input": np.random.default_rng(0).normal(size=(2, 1, 8, 8)).astype(np.float32)}
     slow, quick = (export.session(to_onnx(network, (1, 8, 8), quick=quick)).run(None, x)[0] for quick in (False, True))
@@ -190,7 +197,9 @@ BY_BATCH = {
 }
 
 
-@pytest.mark.parametrize("name", BY_BATCH)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in ("int", "range") else name for name in BY_BATCH]
+)
 def test_code_that_takes_the_batch_as_a_number_is_right_for_any_batch(name: str, tmp_path: Path) -> None:
     layers = nn.Conv2d(3, 4, 3, padding=1), Called(BY_BATCH[name]), nn.Linear(256, 10)
     network = nn.Sequential(*layers).eval()

@@ -45,6 +45,9 @@ class Space(ABC):
     own_module: ClassVar[bool] = False
     """Whether its networks are those of a module of the user's own, which only the user has the code of."""
 
+    wired: ClassVar[bool] = False
+    """Whether options are operations on the edges of a cell, so that architectures are told apart by their graphs."""
+
     sizes: ClassVar[tuple[str, ...]] = ()
     """Of a space of cells: the choices that say how large the whole network is, and nothing of the cell."""
 
@@ -351,6 +354,23 @@ class Space(ABC):
         raise UsageError(
             f"space '{self.name}' has no graph of its own: trace its network with archscout.networks.tracing.trace."
         )
+
+    def operator_counts(
+        self, architectures: Sequence[Architecture], *, dead_operations: bool = False
+    ) -> dict[str, np.ndarray]:
+        """Groups of columns (n, columns) of which the time of a network is nearly a sum; the last is the finest.
+
+        By default the `choices`, one column an option.
+
+        Args:
+            architectures: n of this space.
+            dead_operations: whether the networks have operations that no input reaches or whose output reaches nothing.
+        """
+        return {"choices": self.encode(architectures).astype(float)}
+
+    def constant(self, architectures: Sequence[Architecture]) -> np.ndarray:
+        """Whether the output of each network does not depend on its input: (n,); where it is not known, no."""
+        return np.zeros(len(architectures), dtype=bool)
 
     def extremes(self) -> Iterator[Architecture]:
         """Architectures at the ends: all first options, all last options (used to look for what meets a limit)."""

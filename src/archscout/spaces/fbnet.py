@@ -4,10 +4,11 @@ none."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from archscout.core.architecture import Architecture
@@ -19,64 +20,15 @@ from archscout.core.space import Pick, Space
 from archscout.core.task import Task
 from archscout.networks.operations import ConvBNActivation
 from archscout.networks.padding import in_row
+from archscout.spaces.fbnet_layers import KINDS, LAYERS, OPTIONS, STAGES, STEM, Kind, Layer, operator_counts
 from archscout.spaces.images import check_images
 
-STAGES = ((16, 1, 1), (24, 4, 2), (32, 4, 2), (64, 4, 2), (112, 4, 1), (184, 4, 2), (352, 1, 1))
-"""Channels, layers and first stride of each stage."""
-
-STEM = 16
 HEAD = 1504
 
 LARGE = 64
 """The stem and the first layer of the second stage have stride 2 for images of this many pixels a side and more."""
 
 
-@dataclass(frozen=True)
-class Kind:
-    """An inverted residual: kernel of the depthwise convolution, expansion, groups of the 1 x 1 convolutions."""
-
-    kernel: int
-    expansion: int
-    groups: int = 1
-
-
-KINDS: Mapping[str, Kind] = {
-    "k3_e1": Kind(3, 1),
-    "k3_e1_g2": Kind(3, 1, 2),
-    "k3_e3": Kind(3, 3),
-    "k3_e6": Kind(3, 6),
-    "k5_e1": Kind(5, 1),
-    "k5_e1_g2": Kind(5, 1, 2),
-    "k5_e3": Kind(5, 3),
-    "k5_e6": Kind(5, 6),
-}
-OPTIONS = (*KINDS, "skip")
-
-
-@dataclass(frozen=True)
-class Layer:
-    """Where a layer stands: channels in and out, and its stride."""
-
-    inputs: int
-    outputs: int
-    stride: int
-
-    @property
-    def keeps_shape(self) -> bool:
-        return self.inputs == self.outputs and self.stride == 1
-
-
-def layers() -> list[Layer]:
-    """The 22 layers in order."""
-    found, inputs = [], STEM
-    for outputs, depth, stride in STAGES:
-        for position in range(depth):
-            found.append(Layer(inputs, outputs, stride if position == 0 else 1))
-            inputs = outputs
-    return found
-
-
-LAYERS = tuple(layers())
 _SECOND_STAGE = STAGES[0][1]
 
 
@@ -118,6 +70,12 @@ class FBNet(Space):
         nodes = [Node("input"), Node("stem"), *(Node(str(o), group=name) for name, o in architecture.items())]
         nodes += [Node("tail"), Node("output")]
         return Graph(tuple(nodes), tuple((i, i + 1) for i in range(len(nodes) - 1)))
+
+    def operator_counts(
+        self, architectures: Sequence[Architecture], *, dead_operations: bool = False
+    ) -> dict[str, np.ndarray]:
+        """Work and traffic, over the network and by stage."""
+        return operator_counts(self.encode(architectures))
 
     # -- network --------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,10 +22,10 @@ from archscout.core.space import Pick, Space
 from archscout.core.task import Task
 from archscout.networks.body import Body
 from archscout.networks.operations import ReLUConvBN, Zero
+from archscout.spaces import nasbench201_counts
 from archscout.spaces.images import check_images
+from archscout.spaces.nasbench201_counts import EDGES, OPERATIONS
 
-EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
-OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 CHOICES = tuple(f"edge {i}->{j}" for i, j in EDGES)
 PATHS = tuple(
     tuple(f"edge {i}->{j}" for i, j in itertools.pairwise(nodes))
@@ -68,6 +69,8 @@ class NASBench201(Space):
     its parameter counts include it.) The batch normalisation of an operation on an unreachable node would add a
     constant in the published code; here it adds nothing.
     """
+
+    wired = True
 
     def __init__(self, width: int | None = None, cells: int | None = None) -> None:
         for name, value in (("width", width), ("cells", cells)):
@@ -144,6 +147,15 @@ class NASBench201(Space):
     def graph(self, architecture: Architecture) -> Graph:
         """The cell with its operations as nodes: input, six operations (edge order), output."""
         return Graph((_INPUT, *(_NODES[name, str(architecture[name])] for name in CHOICES), _OUTPUT), _WIRING)
+
+    def operator_counts(
+        self, architectures: Sequence[Architecture], *, dead_operations: bool = False
+    ) -> dict[str, np.ndarray]:
+        """How often the cell has each operation."""
+        return nasbench201_counts.operator_counts(self.name, architectures, dead=dead_operations)
+
+    def constant(self, architectures: Sequence[Architecture]) -> np.ndarray:
+        return nasbench201_counts.constant(self.name, architectures)
 
     def references(self) -> Mapping[str, Architecture]:
         return {name: self.parse(text) for name, text in REFERENCES.items()}

@@ -39,7 +39,7 @@ def export_onnx(module: nn.Module, input_shape: Sequence[int], path: Path | str)
     Raises:
         ArchscoutError: the network cannot be written as ONNX, or answers differently.
     """
-    content, difference = _written(module, input_shape, (_by_graph, _by_script), _BATCHES)
+    content, difference = _written(module, input_shape, _exporters(quick=False), _BATCHES)
     write_bytes(Path(path), content)
     return difference
 
@@ -54,11 +54,15 @@ def to_onnx(module: nn.Module, input_shape: Sequence[int], *, quick: bool = Fals
     Raises:
         ArchscoutError: neither can write the network.
     """
-    exporters = (_by_script, _by_graph) if quick else (_by_graph, _by_script)
-    return _written(module, input_shape, exporters, _BATCHES[:2] if quick else _BATCHES)[0]
+    return _written(module, input_shape, _exporters(quick), _BATCHES[:2] if quick else _BATCHES)[0]
 
 
 Exporter = Callable[[nn.Module, Tensor, bool], Any]
+
+
+def _exporters(quick: bool) -> tuple[Exporter, Exporter]:
+    """In the order in which they are tried."""
+    return (_by_script, _by_graph) if quick else (_by_graph, _by_script)
 
 
 def _written(

@@ -9,10 +9,10 @@ from archscout.core.seeds import stream
 from archscout.costs.models import bayesian
 from archscout.costs.models.base import Measured
 from archscout.costs.models.bayesian import BayesianLatency
-from archscout.costs.models.features import OPERATORS, constant, features
 from archscout.costs.models.prior import Group, Prior, learn
 from archscout.spaces.mobile import Mobile
 from archscout.spaces.nasbench201 import NASBench201
+from archscout.spaces.nasbench201_counts import OPERATORS
 
 SPACE = NASBench201()
 CELLS = [SPACE.simplify(SPACE.sample(stream(number, "latency tests"))) for number in range(400)]
@@ -61,7 +61,7 @@ def test_the_posterior_is_that_of_integration_by_sampling(prior: Prior) -> None:
     spread = spread + bayesian.SCALE**2 * np.outer(mean, mean)
 
     def design(cells: list[Architecture]) -> np.ndarray:
-        return np.hstack([np.ones((len(cells), 1)), features(SPACE, cells)["operators"] - group.centre])
+        return np.hstack([np.ones((len(cells), 1)), SPACE.operator_counts(cells)["operators"] - group.centre])
 
     unit = np.median(ms / (design(chosen) @ mean))
     weights = stream(0, "sampling").multivariate_normal(mean, spread, size=1_000_000)
@@ -118,7 +118,7 @@ def test_a_limit_is_kept_as_often_as_is_said(prior: Prior) -> None:
 
 def test_the_first_choice_shrinks_the_uncertainty_most(prior: Prior) -> None:
     """Against trying every candidate: the mean relative variance that is left after measuring it."""
-    candidates = [c for c, useless in zip(CELLS[:60], constant(SPACE, CELLS[:60]), strict=True) if not useless]
+    candidates = [c for c, useless in zip(CELLS[:60], SPACE.constant(CELLS[:60]), strict=True) if not useless]
     model = BayesianLatency(prior)
     (first,) = model.choose(SPACE, candidates, 1)
     design, covariance = model._design(candidates), model._covariance
@@ -139,7 +139,7 @@ def test_chosen_cells_teach_more_than_random_ones(prior: Prior) -> None:
         by_cell = dict(zip(CELLS, truth, strict=True))
         model = BayesianLatency(prior)
         measured = model.choose(SPACE, CELLS, 6)
-        assert not constant(SPACE, measured).any()
+        assert not SPACE.constant(measured).any()
         for cells, errors in ((measured, chosen_error), (CELLS[:6], random_error)):
             model.fit(SPACE, cells, [by_cell[cell] for cell in cells])
             errors.append(np.abs(np.log(model.predict(CELLS)[0] / truth)).mean())
@@ -155,7 +155,7 @@ def test_after_a_fit_others_are_chosen(prior: Prior) -> None:
 
 def test_a_runtime_that_leaves_out_what_nothing_reads_is_recognised(prior: Prior) -> None:
     cells = [SPACE.sample(stream(number, "with dead operations")) for number in range(600)]
-    columns = features(SPACE, cells, dead_operations=True)
+    columns = SPACE.operator_counts(cells, dead_operations=True)
     every = learn(
         SPACE, [Measured(d, cells, 3 + columns["operators"] @ w) for d, w in _machines(8)], dead_operations=True
     )
@@ -164,7 +164,7 @@ def test_a_runtime_that_leaves_out_what_nothing_reads_is_recognised(prior: Prior
     by_cell = dict(zip(cells, truth, strict=True))
     measured = model.choose(SPACE, cells, 10)
     predicted, _ = model.fit(SPACE, measured, [by_cell[cell] for cell in measured]).predict(cells)
-    alive = ~constant(SPACE, cells)
+    alive = ~SPACE.constant(cells)
     assert np.mean(np.abs(predicted / truth - 1)[alive] < 0.1) > 0.95
 
 

@@ -8,7 +8,6 @@ import pytest
 from archscout.core.architecture import Architecture
 from archscout.core.errors import DataError, UsageError
 from archscout.core.seeds import stream
-from archscout.costs.models.features import constant
 from archscout.costs.models.within_limit import shortlist, within_limit
 from archscout.spaces.nasbench201 import NASBench201
 
@@ -19,7 +18,7 @@ MS = {cell: 3.0 + sum(COSTS[str(option)] for option in cell.values()) for cell i
 NOISY = {cell: ms * float(np.exp(stream(7, cell.text).normal(0, 0.06))) for cell, ms in MS.items()}
 WORTH = [
     100 * (1 - np.exp(-0.3 * ms)) + float(stream(8, cell.text).normal(0, 2)) if not useless else 0.0
-    for (cell, ms), useless in zip(MS.items(), constant(SPACE, CELLS), strict=True)
+    for (cell, ms), useless in zip(MS.items(), SPACE.constant(CELLS), strict=True)
 ]
 
 

@@ -78,6 +78,7 @@ def test_gradients_reach_the_bank_and_the_images():
     torch.testing.assert_close(alone, score[1:2], msg="a score does not depend on the others")
 
 
+@pytest.mark.slow
 def test_what_is_learned_of_one_table_orders_another(monkeypatch):
     monkeypatch.setattr(fourier, "TRAINED", 200)
     monkeypatch.setattr(fourier, "EPOCHS", 2)

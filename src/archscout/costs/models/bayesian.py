@@ -12,7 +12,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError
 from archscout.core.space import Space
 from archscout.costs.models.base import LatencyModel, checked
-from archscout.costs.models.features import ALIKE, Counts, constant, features
+from archscout.costs.models.features import ALIKE, Counts
 from archscout.costs.models.prior import SHORTEST, Group, Prior, shipped
 
 NOISES = (0.02, 0.04, 0.08, 0.16)
@@ -118,7 +118,7 @@ class BayesianLatency(LatencyModel):
         """
         if self._space is not space:
             self._begin(space, candidates)
-        useless = constant(space, candidates)
+        useless = space.constant(candidates)
         open_ = [a for a, bad in zip(candidates, useless, strict=True) if not bad and a not in self._measured]
         if len(open_) < count:
             raise UsageError(f"{count} architectures to measure cannot be chosen among {len(open_)}: give more.")
@@ -165,7 +165,7 @@ class BayesianLatency(LatencyModel):
             DataError: the times are of no use (`base.checked`).
         """
         times = checked(space, architectures, ms)
-        use = ~constant(space, architectures)
+        use = ~space.constant(architectures)
         kept = [architecture for architecture, used in zip(architectures, use, strict=True) if used]
         times = checked(space, kept, times[use])
         self._begin(space, kept)
@@ -223,7 +223,7 @@ class BayesianLatency(LatencyModel):
         return self.prior if self.prior is not None else shipped(space.name.partition(":")[0])
 
     def _columns(self, space: Space, architectures: Sequence[Architecture]) -> dict[str, np.ndarray]:
-        columns = features(space, architectures, dead_operations=self.dead_operations)
+        columns = space.operator_counts(architectures, dead_operations=self.dead_operations)
         if self.counts is not None and self._known(space) is None:
             counts = np.asarray(self.counts(architectures), dtype=float).reshape(len(architectures), -1)
             columns["counts"] = counts / self._unit if self._unit is not None else counts

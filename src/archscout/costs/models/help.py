@@ -16,7 +16,6 @@ from archscout.core.seeds import derive, stream
 from archscout.core.space import Space
 from archscout.costs.models.base import LatencyModel, Measured, checked
 from archscout.costs.models.graphs import Encoder, GraphConvolution
-from archscout.spaces.nasbench201 import NASBench201
 
 INNER_STEPS, INNER_RATE = 2, 1e-3
 MODULATION, DIVERGENCE = 0.01, 0.1
@@ -184,7 +183,7 @@ class HELPLatency(LatencyModel):
     def _meta_train(self, space: Space) -> None:
         architectures = self.known[0].architectures
         self._space = space
-        self._encoder = Encoder(space, architectures) if isinstance(space, NASBench201) else None
+        self._encoder = Encoder(space, architectures) if space.wired else None
         encoded = self._encode(architectures)
         known = [checked(space, architectures, measured.ms) for measured in self.known]
         references = [times[self._references] for times in known]

@@ -17,7 +17,7 @@ import numpy as np
 from archscout.core.errors import UsageError, nearest
 from archscout.core.space import Space
 from archscout.costs.models.base import Measured, checked
-from archscout.costs.models.features import ALIKE, constant, features
+from archscout.costs.models.features import ALIKE
 
 RIDGE = 1.0
 """Penalty on the square of the weight of a feature of unit variance, against the sum of squared relative errors."""
@@ -88,11 +88,11 @@ def learn(space: Space, known: Sequence[Measured], *, dead_operations: bool = Fa
     errors: dict[str, list[float]] = {}
     for measured in known:
         ms = checked(space, measured.architectures, measured.ms)
-        use = ~constant(space, measured.architectures)
+        use = ~space.constant(measured.architectures)
         means.append(float(ms[use].mean()))
         share = ms[use] / means[-1]
         weigh = 1 / np.maximum(share, SHORTEST)
-        for name, columns in features(space, measured.architectures, dead_operations=dead_operations).items():
+        for name, columns in space.operator_counts(measured.architectures, dead_operations=dead_operations).items():
             columns = columns[use]
             centre = centres.setdefault(ALIKE.get(name, name), columns.mean(axis=0))
             design = np.hstack([np.ones((len(columns), 1)), columns - centre])
