@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from archscout.core.architecture import Architecture
 from archscout.core.choice import Choice, Option
 from archscout.core.errors import UsageError, nearest
@@ -113,6 +115,14 @@ class SubSpace(Space):
 
     def graph(self, architecture: Architecture) -> Graph:
         return self.whole.graph(architecture)
+
+    def operator_counts(
+        self, architectures: Sequence[Architecture], *, dead_operations: bool = False
+    ) -> dict[str, np.ndarray]:
+        return self.whole.operator_counts(architectures, dead_operations=dead_operations)
+
+    def constant(self, architectures: Sequence[Architecture]) -> np.ndarray:
+        return self.whole.constant(architectures)
 
     def grown(self, architecture: Architecture | None = None) -> Iterator[Architecture]:
         """Those of the whole space that are alive."""

@@ -14,6 +14,7 @@ from archscout.core.registry import register
 from archscout.core.trial import Trial
 from archscout.methods.strategy import check_trains, ranked
 from archscout.methods.training_free import Scored, first, whole
+from archscout.strategies.evolution import tournament
 
 TOGETHER = 4
 """Children that are trained at once; each has parents of before."""
@@ -75,11 +76,7 @@ class AssistedEvolution(Method):
         children: list[Architecture] = []
         for number in range(min(TOGETHER, max(run.workers, 1))):
             rng = run.rng("mutants", len(trials), number)
-            if alive:
-                contestants = rng.choice(len(alive), min(self.sample, len(alive)), replace=False)
-                parent = min((alive[int(place)] for place in contestants), key=lambda trial: trial.rank).architecture
-            else:
-                parent = run.space.sample(rng)
+            parent = tournament(alive, self.sample, rng) if alive else run.space.sample(rng)
             mutants = list(self._mutants(run, parent, trained, rng))
             scored.extend(mutants, len(mutants))
             best = max(mutants, key=lambda mutant: self._value(run, scored, mutant), default=None)

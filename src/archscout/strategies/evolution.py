@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from archscout.core.architecture import Architecture
@@ -9,7 +11,7 @@ from archscout.core.errors import UsageError
 from archscout.core.registry import register
 from archscout.core.space import Space
 from archscout.core.strategy import Strategy, unseen
-from archscout.core.trial import History
+from archscout.core.trial import History, Trial
 
 
 @register("strategy", "evolution")
@@ -43,7 +45,11 @@ class RegularisedEvolution(Strategy):
                     break
         if len(alive) < self.population:
             return unseen(lambda: space.sample(rng), space, history)
-        contestants = rng.choice(len(alive), size=self.sample, replace=False)
-        parent = min((alive[int(i)] for i in contestants), key=lambda trial: trial.rank).architecture
-
+        parent = tournament(alive, self.sample, rng)
         return unseen(lambda: space.mutate(parent, rng), space, history, walk=lambda a: space.mutate(a, rng))
+
+
+def tournament(alive: Sequence[Trial], sample: int, rng: np.random.Generator) -> Architecture:
+    """The best of a random sample of the living, or of all where they are fewer."""
+    contestants = rng.choice(len(alive), size=min(sample, len(alive)), replace=False)
+    return min((alive[int(place)] for place in contestants), key=lambda trial: trial.rank).architecture
