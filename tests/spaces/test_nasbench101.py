@@ -12,7 +12,8 @@ from networkx.algorithms.isomorphism import categorical_node_match
 from archscout.core.errors import UsageError
 from archscout.core.seeds import stream
 from archscout.networks.pick import build
-from archscout.spaces.nasbench101 import EDGES, OPERATIONS, NASBench101, _all_cells
+from archscout.spaces.nasbench101 import NASBench101
+from archscout.spaces.nasbench101_cells import EDGES, OPERATIONS, all_cells
 from archscout.testing import SpaceConformance, tiny_task
 from archscout.training.trainer import Recipe, train
 
@@ -143,7 +144,7 @@ def test_values_that_make_no_cell_are_refused():
 
 def test_the_published_numbers_of_cells():
     """423,624 in all (Ying et al. 2019); EC-NAS-Bench counts 91 with up to four vertices and 2,532 with up to five."""
-    codes = _all_cells()
+    codes = all_cells()
     vertices = codes >> 40
     assert len(np.unique(codes)) == SPACE.size() == 423_624
     assert [int((vertices <= most).sum()) for most in (4, 5)] == [91, 2_532]
@@ -167,7 +168,7 @@ def test_encoding_is_the_usual_one():
 
 def test_samples_are_spread_evenly_over_cells():
     found = np.mean([matrix_size(SPACE.sample(stream(seed))) == 49 for seed in range(1500)])
-    exact = float((_all_cells() >> 40 == 7).mean())
+    exact = float((all_cells() >> 40 == 7).mean())
     assert abs(found - exact) < 4 * np.sqrt(exact * (1 - exact) / 1500)
 
 
