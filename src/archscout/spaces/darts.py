@@ -7,12 +7,11 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from archscout.core.architecture import Architecture
 from archscout.core.choice import Choice, Option
@@ -21,8 +20,7 @@ from archscout.core.graph import Graph, Node
 from archscout.core.registry import register
 from archscout.core.space import Pick, Space
 from archscout.core.task import Task
-from archscout.networks.operations import FactorizedReduce, ReLUConvBN, SeparableConv, Zero
-from archscout.networks.padding import read
+from archscout.spaces.darts_network import ABSENT, CELLS, NODES, Network, choice_name
 from archscout.spaces.images import check_images
 from archscout.spaces.wiring import canonical_text, plain
 
@@ -35,10 +33,6 @@ OPERATIONS = (
     "dil_conv_3x3",
     "dil_conv_5x5",
 )
-ABSENT = "none"
-CELLS = ("normal", "reduce")
-NODES = (2, 3, 4, 5)
-"""The intermediate nodes; 0 and 1 are the outputs of the cell before the last and of the last."""
 
 Terms = tuple[tuple[int, str], ...]
 """What a node sums: pairs of source and operation."""
@@ -116,7 +110,7 @@ class DARTS(Space):
 
     @cached_property
     def choices(self) -> Sequence[Choice]:
-        return tuple(Choice(_name(*slot), (ABSENT, *OPERATIONS)) for slot in self._slots)
+        return tuple(Choice(choice_name(*slot), (ABSENT, *OPERATIONS)) for slot in self._slots)
 
     # -- text -----------------------------------------------------------------------------------------------------
 
@@ -147,7 +141,7 @@ class DARTS(Space):
     def _genotype(self, values: Mapping[str, Option]) -> Genotype:
         terms: dict[tuple[str, int], list[tuple[int, str]]] = {(cell, j): [] for cell in CELLS for j in NODES}
         for cell, i, j, copy in self._slots:
-            operation = str(values[_name(cell, i, j, copy)])
+            operation = str(values[choice_name(cell, i, j, copy)])
             if operation != ABSENT:
                 terms[cell, j].append((i, operation))
         for (cell, j), found in terms.items():
@@ -162,7 +156,7 @@ class DARTS(Space):
         by_node = dict(zip(itertools.product(CELLS, NODES), genotype, strict=True))
         for cell, i, j, copy in self._slots:
             here = [operation for source, operation in by_node[cell, j] if source == i]
-            yield _name(cell, i, j, copy), here[copy] if copy < len(here) else ABSENT
+            yield choice_name(cell, i, j, copy), here[copy] if copy < len(here) else ABSENT
 
     def _made(self, genotype: Genotype) -> Architecture:
         return Architecture(_text(genotype), tuple(self._values(genotype)))
@@ -244,7 +238,7 @@ class DARTS(Space):
         """Of each node of each cell all edges into it, of which it keeps two."""
         nodes: dict[tuple[str, int], list[str]] = {}
         for slot in self._slots:
-            nodes.setdefault((slot[0], slot[2]), []).append(_name(*slot))
+            nodes.setdefault((slot[0], slot[2]), []).append(choice_name(*slot))
         return [(names, EDGES) for names in nodes.values()]
 
     def strongest(self, weights: Mapping[str, Sequence[float]]) -> Architecture:
@@ -252,7 +246,7 @@ class DARTS(Space):
         with that operation."""
         best: dict[tuple[str, int], list[tuple[float, int, str]]] = {}
         for cell, i, j, copy in self._slots:
-            values = dict(zip((ABSENT, *OPERATIONS), weights[_name(cell, i, j, copy)], strict=True))
+            values = dict(zip((ABSENT, *OPERATIONS), weights[choice_name(cell, i, j, copy)], strict=True))
             operation = max(OPERATIONS, key=lambda name: values[name])
             best.setdefault((cell, j), []).append((-float(values[operation]), i, operation))
         return self._made(tuple(_sorted([(i, o) for _, i, o in sorted(edges)[:EDGES]]) for edges in best.values()))
@@ -380,128 +374,6 @@ class TwoCells(DARTS):
 
     def network(self, task: Task, pick: Pick) -> nn.Module:
         return Network(task, pick, self._slots, 1, 2, (1,), stem=False)
-
-
-class Network(nn.Module):
-    """Stem, cells, head; each cell takes the outputs of the two before it.
-
-    Args:
-        task, pick: see `archscout.core.space.Space.network`.
-        slots: see `CellNetwork`.
-        width: channels of a node of the first cells.
-        layers: cells.
-        reductions: which of them, counted from 0, are reduction cells.
-        stem: whether there is one; without it the first cells read the input.
-    """
-
-    def __init__(
-        self,
-        task: Task,
-        pick: Pick,
-        slots: Sequence[tuple[str, int, int, int]],
-        width: int,
-        layers: int,
-        reductions: Sequence[int],
-        *,
-        stem: bool = True,
-    ) -> None:
-        super().__init__()
-        inputs = task.input_shape[0]
-        before = last = 3 * width if stem else inputs
-        normalised = (nn.Conv2d(inputs, last, 3, padding=1, bias=False), nn.BatchNorm2d(last)) if stem else ()
-        self.stem = nn.Sequential(*normalised)
-        self.cells = nn.ModuleList()
-        channels, halved = width, False
-        ends: list[tuple[int, int]] = []  # the last cell before each halving, and its channels
-        for layer in range(layers):
-            reduce = layer in reductions
-            if reduce:
-                ends.append((layer - 1, last))
-                channels *= 2
-            self.cells.append(CellNetwork((before, last), channels, pick, slots, reduce=reduce, halved=halved))
-            before, last, halved = last, len(NODES) * channels, reduce
-        ends.append((layers - 1, last))
-        self.stages = [cell for cell, _ in ends]
-        tapped = task.tapped_head([count for _, count in ends], [2**stage for stage in range(len(ends))])
-        self.tapped = tapped is not None
-        self.head = tapped if self.tapped else task.head(last)
-
-    def forward(self, x: Tensor) -> Tensor:
-        before = last = self.stem(x)
-        maps = []
-        for place, cell in enumerate(self.cells):
-            before, last = last, cell(before, last)
-            if self.tapped and place in self.stages:
-                maps.append(last)
-        return read(self.head, maps if self.tapped else last, x)
-
-
-class CellNetwork(nn.Module):
-    """Four nodes, each the sum of its edges, joined: 4 x `channels` channels.
-
-    Args:
-        inputs: channels of the outputs of the cell before the last and of the last.
-        channels: of each node.
-        pick: decides the operation of each edge.
-        slots: the choices (cell, source, node, copy).
-        reduce: whether edges from the two inputs have stride 2.
-        halved: whether the last cell was a reduction cell, so that the output of the one before it is halved too.
-    """
-
-    def __init__(
-        self,
-        inputs: tuple[int, int],
-        channels: int,
-        pick: Pick,
-        slots: Sequence[tuple[str, int, int, int]],
-        *,
-        reduce: bool,
-        halved: bool,
-    ) -> None:
-        super().__init__()
-        self.before = FactorizedReduce(inputs[0], channels) if halved else ReLUConvBN(inputs[0], channels, 1)
-        self.last = ReLUConvBN(inputs[1], channels, 1)
-        self.edges = nn.ModuleDict()
-        self.ends: dict[int, list[tuple[int, str]]] = {j: [] for j in NODES}
-        for cell, i, j, copy in slots:
-            if cell == CELLS[reduce]:
-                key = f"{i}to{j}" + "second" * copy
-                stride = 2 if reduce and i < 2 else 1
-                self.edges[key] = pick(_name(cell, i, j, copy), _builders(channels, stride))
-                self.ends[j].append((i, key))
-        self.stride = 2 if reduce else 1
-
-    def forward(self, before: Tensor, last: Tensor) -> Tensor:
-        nodes: list[Tensor | None] = [self.before(before), self.last(last)]
-        for ends in self.ends.values():
-            total: Tensor | None = None
-            for i, key in ends:
-                source = nodes[i]
-                term = None if source is None else self.edges[key](source)
-                if term is not None:
-                    total = term if total is None else total + term
-            nodes.append(total)
-        made = [node for node in nodes[2:] if node is not None]
-        like = made[0] if made else nodes[1][:, :, :: self.stride, :: self.stride]  # type: ignore[index]
-        return torch.cat([torch.zeros_like(like) if node is None else node for node in nodes[2:]], 1)
-
-
-def _builders(channels: int, stride: int) -> dict[Option, Callable[[], nn.Module]]:
-    separable = partial(SeparableConv, channels, channels, stride=stride)
-    return {
-        ABSENT: Zero,
-        "max_pool_3x3": partial(nn.MaxPool2d, 3, stride, 1),
-        "avg_pool_3x3": partial(nn.AvgPool2d, 3, stride, 1, count_include_pad=False),
-        "skip_connect": nn.Identity if stride == 1 else partial(FactorizedReduce, channels, channels),
-        "sep_conv_3x3": partial(separable, kernel=3, repeats=2),
-        "sep_conv_5x5": partial(separable, kernel=5, repeats=2),
-        "dil_conv_3x3": partial(separable, kernel=3, dilation=2),
-        "dil_conv_5x5": partial(separable, kernel=5, dilation=2),
-    }
-
-
-def _name(cell: str, source: int, node: int, copy: int) -> str:
-    return f"{cell} {source}->{node}" + " second" * copy
 
 
 def _sorted(terms: Sequence[tuple[int, str]]) -> Terms:
