@@ -41,7 +41,7 @@ def start(folder: Path, method: str, workers: int, trials: int) -> subprocess.Po
 
 
 def finish(process: subprocess.Popen) -> str:
-    output, errors = process.communicate(timeout=240)
+    output, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     return output.strip()
 
@@ -60,7 +60,7 @@ def trained(rows: dict[str, tuple]) -> int:
     return sum(key.startswith("trained") for key in rows)
 
 
-def wait_for(condition, process, seconds=120.0) -> None:
+def wait_for(condition, process, seconds=600.0) -> None:
     end = time.monotonic() + seconds
     while not condition() and process.poll() is None:
         assert time.monotonic() < end, "it never came to that"
@@ -71,6 +71,7 @@ KILLS = ((signal.SIGKILL, 2), (signal.SIGTERM, 6), (signal.SIGKILL, 9))
 """Signals, each when so many trainings are stored."""
 
 
+@pytest.mark.timeout(1800)  # four processes, on a machine that may be busy with other things
 @pytest.mark.parametrize(
     ("method", "workers", "trials", "kills"),
     [
