@@ -19,20 +19,20 @@ import sys
 from archscout.search.search import search
 from archscout.testing import tiny_task
 
-out, method, workers = sys.argv[1], sys.argv[2], int(sys.argv[3])
+out, method, workers, trials = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 result = search(
-    "nasbench201:width=4,cells=1", tiny_task(examples=120), method=method, budget="14trials", maximum={"macs": "200k"},
-    workers=workers, out=out, name="run", epochs=3, seed=5,
+    "nasbench201:width=4,cells=1", tiny_task(examples=120), method=method, budget=f"{trials}trials",
+    maximum={"macs": "200k"}, workers=workers, out=out, name="run", epochs=3, seed=5,
 )
 print(result.architecture)
 """
 
 
-def start(folder: Path, method: str, workers: int) -> subprocess.Popen:
+def start(folder: Path, method: str, workers: int, trials: int) -> subprocess.Popen:
     script = folder / "script.py"
     script.write_text(SCRIPT)
     return subprocess.Popen(
-        [sys.executable, str(script), str(folder), method, str(workers)],
+        [sys.executable, str(script), str(folder), method, str(workers), str(trials)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -41,7 +41,7 @@ def start(folder: Path, method: str, workers: int) -> subprocess.Popen:
 
 
 def finish(process: subprocess.Popen) -> str:
-    output, errors = process.communicate(timeout=240)
+    output, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     return output.strip()
 
@@ -60,29 +60,35 @@ def trained(rows: dict[str, tuple]) -> int:
     return sum(key.startswith("trained") for key in rows)
 
 
-def wait_for(condition, process, seconds=120.0) -> None:
+def wait_for(condition, process, seconds=600.0) -> None:
     end = time.monotonic() + seconds
     while not condition() and process.poll() is None:
         assert time.monotonic() < end, "it never came to that"
         time.sleep(0.02)
 
 
+KILLS = ((signal.SIGKILL, 2), (signal.SIGTERM, 6), (signal.SIGKILL, 9))
+"""Signals, each when so many trainings are stored."""
+
+
+@pytest.mark.timeout(1800)  # four processes, on a machine that may be busy with other things
 @pytest.mark.parametrize(
-    ("method", "workers"),
+    ("method", "workers", "trials", "kills"),
     [
-        ("cascade:pool=40", 1),
-        pytest.param("evolution", 1, marks=pytest.mark.slow),
-        pytest.param("cascade:pool=40", 2, marks=pytest.mark.slow),
+        ("cascade:pool=12", 1, 8, KILLS[:2]),
+        pytest.param("cascade:pool=40", 1, 14, KILLS, marks=pytest.mark.slow),
+        pytest.param("evolution", 1, 14, KILLS, marks=pytest.mark.slow),
+        pytest.param("cascade:pool=40", 2, 14, KILLS, marks=pytest.mark.slow),
     ],
 )
-def test_a_killed_search_resumes_to_the_same_end(tmp_path, method, workers):
+def test_a_killed_search_resumes_to_the_same_end(tmp_path, method, workers, trials, kills):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir()
     broken.mkdir()
-    expected = finish(start(whole, method, workers))
+    expected = finish(start(whole, method, workers, trials))
 
-    for kill, least in ((signal.SIGKILL, 2), (signal.SIGTERM, 6), (signal.SIGKILL, 9)):
-        process = start(broken, method, workers)
+    for kill, least in kills:
+        process = start(broken, method, workers, trials)
         wait_for(lambda least=least: trained(stored(broken)) >= least, process)
         before = stored(broken)
         process.send_signal(kill)
@@ -90,7 +96,7 @@ def test_a_killed_search_resumes_to_the_same_end(tmp_path, method, workers):
         after = stored(broken)
         assert before.items() <= after.items(), "a finished trial is not lost"
 
-    assert finish(start(broken, method, workers)) == expected
+    assert finish(start(broken, method, workers, trials)) == expected
     rows, reference = stored(broken), stored(whole)
     assert after.items() <= rows.items(), "and not repeated"
     assert {key: row[:2] for key, row in rows.items()} == {key: row[:2] for key, row in reference.items()}
@@ -100,7 +106,7 @@ def test_a_killed_search_resumes_to_the_same_end(tmp_path, method, workers):
 
 def test_two_searches_cannot_write_to_one_run(tmp_path):
     with run_lock(tmp_path / "run"):
-        process = start(tmp_path, "random", 1)
+        process = start(tmp_path, "random", 1, 14)
         _, errors = process.communicate(timeout=120)
     assert process.returncode != 0
     assert f"another search (process {os.getpid()})" in errors.splitlines()[-1]
