@@ -19,8 +19,11 @@ Row = Mapping[str, Any]
 
 
 def cell(values: Iterable[float], digits: int = 1, factor: float = 100.0) -> str:
-    """The mean of repeats with its interval, in percent unless told otherwise."""
-    mean, low, high = interval([factor * value for value in values])
+    """The mean of repeats with its interval, in percent unless told otherwise; a single one as it is."""
+    repeats = [factor * value for value in values]
+    mean, low, high = interval(repeats)
+    if len(repeats) == 1:
+        return f"{mean:.{digits}f}"
     return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
@@ -89,7 +92,15 @@ def many_limits(rows: Sequence[Row]) -> list[str]:
         "`searched`: what evolution on inherited scores finds under the limit, in place of what was cut.",
         "",
         *table(["training", "60 %", "30 %", "15 %", "CPU s"], lines),
+        "",
+        "Mean over the limits: " + "; ".join(f"{name} {100 * mean_of(rows, name):.1f}" for name in names) + ".",
     ]
+
+
+def mean_of(rows: Sequence[Row], name: str) -> float:
+    """The accuracy of a way of training, mean over seeds and limits."""
+    values = [value for row in rows for value in row["accuracies"][name]]
+    return sum(values) / len(values)
 
 
 def survival(rows: Sequence[Row]) -> list[str]:

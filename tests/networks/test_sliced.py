@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from archscout.core.errors import UsageError
+from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.networks.cutting import cut
 from archscout.networks.gate import Gate
-from archscout.spaces.trained import TrainedSpace
+from archscout.spaces.trained import BackboneSpace, TrainedSpace
 from archscout.supernets.distributions import Distribution
 from archscout.supernets.evaluate import accuracy, recalibrate
 from archscout.supernets.extent import ends, kinds
@@ -114,3 +115,19 @@ def test_cuts_are_not_mixed():
     gates = {choice.name: Gate((0,)) for choice in space.choices}
     with pytest.raises(UsageError, match="cannot be mixed"):
         supernet.gate(gates)(X[:2])
+
+
+@pytest.mark.slow
+def test_a_backbone_is_a_supernet_behind_what_adapts_it():
+    space = BackboneSpace(create("backbone", "efficientnet_lite0"), 32, weights=False)
+    supernet = Supernet(space, TASK).eval()
+    architecture = space.sample(stream(0))
+    twin = copy.deepcopy(supernet.network.whole)
+    twin.network = cut(twin.network, list(space.groups.values()), space.cut_of(architecture))
+    with torch.no_grad():
+        torch.testing.assert_close(supernet.select(architecture)(X[:2]), twin.eval()(X[:2]), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(supernet.extract(architecture).eval()(X[:2]), twin(X[:2]), rtol=1e-4, atol=1e-5)
+    smallest, largest = ends(supernet)
+    assert largest == space.widest and smallest != largest
+    TASK.loss(supernet.train().select(architecture)(X[:4]), Y[:4]).backward()
+    assert any(parameter.grad is not None for parameter in supernet.network.whole.network.parameters())
