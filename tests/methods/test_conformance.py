@@ -15,6 +15,7 @@ KEPT = "samples=10,keep=4,finalists=2"
 SETTINGS = {
     "cascade": "pool=20", "guided": "pool=20",
     "early_stopping": "whole=5",
+    "surrogate_evolution": "population=3,batch=2,children=8", "freeze_thaw": "first=3,pool=4",
     "popnas": "keep=2,explore=1,first=3",
     "naswot": SAMPLED, "epsilon": SAMPLED, "nasgraph": SAMPLED, "az_nas": f"{SAMPLED},batch=16",
     "zen_nas": f"{SAMPLED},population=6", "ran": f"{SAMPLED},population=6",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from archscout.core.architecture import Architecture
@@ -71,6 +71,8 @@ class Climb:
         self.run, self.strategy, self.eta, self.epochs = run, strategy, eta, tuple(epochs)
         self.estimator = Paused(run.epochs)
         self.trials: list[Trial] = []
+        self.continued: Callable[[Sequence[Trial], int], list[Trial]] = best
+        """Which of a rung are continued, of so many at most."""
         self._asked = 0
 
     def train(self, architectures: Sequence[Architecture], epochs: int) -> list[Trial]:
@@ -87,7 +89,7 @@ class Climb:
             trials = self.train(architectures, epochs)
             if len(trials) < len(architectures):
                 return False
-            architectures = [trial.architecture for trial in best(trials, len(trials) // self.eta)]
+            architectures = [trial.architecture for trial in self.continued(trials, len(trials) // self.eta)]
         return True
 
     def fresh(self, count: int) -> list[Architecture]:

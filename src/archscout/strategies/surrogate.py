@@ -21,7 +21,7 @@ from archscout.estimators.predictors.base import Predictor
 from archscout.strategies.acquisition import Beliefs, acquisition_named
 from archscout.strategies.advised import Advised
 from archscout.strategies.candidates import Search, inner_named
-from archscout.strategies.pareto import points
+from archscout.strategies.pareto import points, within_reach
 
 WHOLE = 20_000
 """A space of no more networks is looked at whole where the inner search is `whole`; of a larger one, a mixed pool."""
@@ -124,9 +124,7 @@ def scalarised(trials: Sequence[Trial], objectives: Sequence[str], rng: np.rando
     Value and costs are brought to the interval from 0 to 1 first; a cost that is not known counts as the worst one.
     """
     rows = points(trials, objectives)
-    known = np.where(rows < 1e299, rows, np.nan)
-    low, high = np.nanmin(known, axis=0), np.nanmax(known, axis=0)
-    scaled = np.nan_to_num((known - low) / np.maximum(high - low, 1e-12), nan=1.0)
+    scaled = within_reach(rows)
     weights = rng.dirichlet(np.ones(rows.shape[1]))
     weighted = scaled * weights
     return np.asarray(-(weighted.max(axis=1) + AUGMENTED * weighted.sum(axis=1)))
