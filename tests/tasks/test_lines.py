@@ -156,7 +156,10 @@ def test_predict_reads_lines(folder: Path, tmp_path: Path, capsys: pytest.Captur
     with torch.no_grad():
         outputs = network(torch.from_numpy(row.astype(np.float32).transpose(2, 0, 1))[None])
     assert said == [{"image": str(folder / "00.png"), **task.tell(outputs)[0]}]
-    assert run(["data", "check", str(folder), "--json"]) == 0
+    assert run(["data", "check", str(folder), "--json", "--sheet", str(tmp_path / "sheet.png")]) == 0
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size[0] == 12 * (96 + 2)
+        assert sheet.size[1] == -(-len(task.train) // 12) * (32 + 2)
     assert json.loads(capsys.readouterr().out)["kind"] == "text lines"
 
 

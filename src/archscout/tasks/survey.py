@@ -23,6 +23,9 @@ from archscout.tasks.series import SeriesTask
 _SHEET = 12
 """Pictures of each class on the contact sheet, at most; and classes, at most, are eight times as many."""
 
+_WIDEST = 1200
+"""Pixels of a contact sheet of what has no single class."""
+
 
 @dataclass(frozen=True)
 class Survey:
@@ -73,13 +76,20 @@ def _of_classes(task: Task, split: Split) -> Split:
 
 
 def contact_sheet(task: Task, file: Path) -> None:
-    """A PNG of some training examples of each class, a row a class. Nothing is written for what cannot be drawn."""
+    """A PNG of some training examples, a row a class; of what has no single class, the first ones.
+
+    Nothing is written for what cannot be drawn.
+    """
     x, y = task.train.x, _of_classes(task, task.train).y
     drawn = _drawing(task)
-    if drawn is None or y.ndim != 1 or not len(x):
+    if drawn is None or not len(x):
         return
-    chosen = [np.flatnonzero(y == label)[:_SHEET] for label in range(min(len(task.class_names), 8 * _SHEET))]
     height, width, _ = drawn(x[0]).shape
+    if y.ndim == 1:
+        chosen = [np.flatnonzero(y == label)[:_SHEET] for label in range(min(len(task.class_names), 8 * _SHEET))]
+    else:
+        across = max(1, min(_SHEET, _WIDEST // width))
+        chosen = np.array_split(np.arange(min(len(x), _SHEET * across)), range(across, len(x), across))[:_SHEET]
     sheet = np.full((len(chosen) * (height + 2), _SHEET * (width + 2), 3), 255, np.uint8)
     for row, places in enumerate(chosen):
         for column, place in enumerate(places):
