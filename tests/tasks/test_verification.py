@@ -14,6 +14,7 @@ import archscout
 from archscout.core.errors import DataError, DataNotice
 from archscout.networks.pick import build
 from archscout.tasks.load import undescribe
+from archscout.tasks.survey import look
 from archscout.tasks.trials import equal_error_rate, minimum_detection_cost, pairs, recall_at
 from archscout.testing import tiny_speakers, tiny_task
 from archscout.training.export import to_onnx
@@ -88,6 +89,8 @@ def test_drawn_splits_have_speakers_of_their_own(voices: Path) -> None:
     assert sum(map(len, speakers)) == 6
     assert set(task.known) == speakers[0]
     assert "valid" not in task.drawn
+    found = look(voices, kind="verification")
+    assert not [oddity for oddity in found.oddities if "sizes" in oddity]
     with pytest.raises(DataError, match="5 classes, too few to draw splits with classes of their own"):
         archscout.task((np.arange(20)[:, None] + np.zeros((20, 2000)), np.arange(20) % 5), medium="audio", rate=4000,
                        kind="verification")  # fmt: skip

@@ -173,8 +173,10 @@ def _balance(task: Task, splits: Mapping[str, Split]) -> Iterable[str]:
     if train.y.ndim != 1 or train.y.dtype.kind not in "iu" or not task.class_names:
         return
     counts = np.bincount(train.y, minlength=len(task.class_names))
-    if counts.max() > 10 * counts.min():
-        most, least = int(counts.argmax()), int(counts.argmin())
+    present = np.flatnonzero(counts)  # where two are compared, training lacks the classes of other splits
+    least = int(present[counts[present].argmin()])
+    if counts.max() > 10 * counts[least]:
+        most = int(counts.argmax())
         yield (
             f"classes are of very different sizes: {counts[most]:,} training examples of '{task.class_names[most]}', "
             f"{counts[least]:,} of '{task.class_names[least]}'."
