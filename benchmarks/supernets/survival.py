@@ -3,12 +3,14 @@
     python -m benchmarks.supernets.survival --data cifar10_jpeg.npz --table accuracy.parquet --seeds 3
 
 Data and truth as in `ranking.py`. After each round, which takes one of five operations from each edge: the share of the
-best 1 % of the 15,625 architectures that is left, and beside it the expectation where operations go at random, and the
-mean true accuracy of what is left. Results are kept as they come. Writes docs/results/supernets_survival.json.
+best 1 % of the 15,625 architectures that is left, beside it the expectation where operations go at random, and the mean
+true accuracy of what is left. With single uniform paths, as published, and with grouped ones around a fixed backbone.
+Results are kept as they come. Writes docs/results/supernets_survival.json.
 """
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 import time
 from pathlib import Path
@@ -40,11 +42,11 @@ def main() -> None:
     space, task, rows = create("space", SPACE), small_cifar(options.data), Rows(options.out)
     truth, _ = read_table(options.table)
     best = sorted(truth, key=truth.__getitem__, reverse=True)[: round(BEST * len(truth))]
-    for seed in range(options.seeds):
-        if rows.has(seed=seed):
+    for seed, grouped in itertools.product(range(options.seeds), (False, True)):
+        if rows.has(seed=seed, grouped=grouped):
             continue
         own, began, left = derive(seed, "survival"), time.process_time(), []
-        method = create("method", f"pad_nas:rounds={ROUNDS},keep=2,samples=100")
+        method = create("method", f"pad_nas:rounds={ROUNDS},keep=2,samples=100,grouped={str(grouped).lower()}")
         supernet, distribution = Supernet(space, task, seed=own), Distribution(space)
         with tempfile.TemporaryDirectory() as folder:
             run = Stand(space, task, seed, Path(folder))
@@ -61,7 +63,15 @@ def main() -> None:
                             "at_random": ((5 - number) / 5) ** 6,
                         }
                     )  # fmt: skip
-        rows.add({"seed": seed, "steps": options.steps, "left": left, "seconds": time.process_time() - began})
+        rows.add(
+            {
+                "seed": seed,
+                "grouped": grouped,
+                "steps": options.steps,
+                "left": left,
+                "seconds": time.process_time() - began,
+            }
+        )
 
 
 if __name__ == "__main__":

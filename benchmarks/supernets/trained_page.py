@@ -6,6 +6,7 @@ python -m benchmarks.supernets.trained_page
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -108,10 +109,14 @@ def survival(rows: Sequence[Row]) -> list[str]:
     if not rows:
         return []
     lines = []
-    for number, first in enumerate(rows[0]["left"]):
-        own = [row["left"][number] for row in rows]
+    for grouped, (number, first) in itertools.product((False, True), enumerate(rows[0]["left"])):
+        own = [row["left"][number] for row in rows if row["grouped"] == grouped]
+        if not own:
+            continue
         lines.append(
             [
+                "grouped" if grouped else "uniform",
+                len(own),
                 first["round"], f"{first['networks']:,}", cell([each["best"] for each in own]),
                 f"{100 * first['at_random']:.1f}", cell([each["accuracy"] for each in own], 2, 1),
             ]
@@ -120,13 +125,13 @@ def survival(rows: Sequence[Row]) -> list[str]:
         "",
         "## What PAD-NAS leaves of NAS-Bench-201",
         "",
-        f"`benchmarks/supernets/survival.py`, {len(rows)} seeds, {rows[0]['steps']:,} steps in all: the share of "
+        f"`benchmarks/supernets/survival.py`, {rows[0]['steps']:,} steps in all: the share of "
         "the truly "
         "best 1 % that is still in the space, beside the expectation where options go at random (percent), and "
         "the mean true "
         "accuracy of what is left (87.06 in the whole space).",
         "",
-        *table(["round", "networks left", "of the best 1 %", "at random", "accuracy left"], lines),
+        *table(["paths", "seeds", "round", "networks left", "of the best 1 %", "at random", "accuracy left"], lines),
     ]
 
 

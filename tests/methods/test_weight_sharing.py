@@ -25,7 +25,7 @@ NAMES = (
     "random_sharing", "spos", "setn", "darts", "darts:order=2", "rf_darts", "gdas", "parsec", "fp_nas", "proxyless",
     "proxyless:gradient=reinforce", "balenas", "bn_nas", "pc_darts", "pc_darts:random_features=true",
     "balenas_tf", "en2as", "bn_nas:fair=true", "spos:paths=scattered", "spos:paths=grouped,fixed=true",
-    "bignas", "ofa", "pgonas", "pgonas:prior=zen,form=literal", "pad_nas:samples=8", "prunet",
+    "bignas", "ofa", "pgonas", "pgonas:prior=zen,form=literal", "pad_nas:samples=8,grouped=true", "prunet",
 )  # fmt: skip
 SPACE = "nasbench201:width=4,cells=1"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError
@@ -12,9 +13,11 @@ from archscout.methods.weight_sharing import WeightSharing, affordable_scores, i
 from archscout.supernets.derive import evolve
 from archscout.supernets.distributions import Distribution
 from archscout.supernets.phases import Phase, Trained
-from archscout.supernets.plans import Samples
+from archscout.supernets.plans import Plan, Samples
+from archscout.supernets.scattered import grouped_samples
 from archscout.supernets.shrinking import alive, drop, option_ranks, part, worst
 from archscout.supernets.supernet import Supernet
+from archscout.supernets.weights import everything, fixed_backbone
 
 
 @register("method", "pad_nas")
@@ -32,6 +35,8 @@ class PADNAS(WeightSharing):
         rounds: of dropping options, evenly spread over the steps.
         keep: options of a choice that stay, at least.
         samples: architectures that are scored in a round.
+        grouped: whether sixteen examples share a path and what every architecture has keeps its first weights
+            (`archscout.supernets.weights.fixed_backbone`), which ranks better than single uniform paths.
         evaluations: architectures that evolution scores.
     """
 
@@ -45,19 +50,22 @@ class PADNAS(WeightSharing):
         rounds: int = 2,
         keep: int = 2,
         samples: int = 100,
+        grouped: bool = False,
         evaluations: int = 500,
     ) -> None:
         super().__init__(steps, batch, finalists)
         for name, value in (("rounds", rounds), ("keep", keep), ("samples", samples)):
             if type(value) is not int or value < 1:
                 raise UsageError(f"the {name} of pad_nas must be a whole number above zero, not {value!r}.")
-        self.name = "pad_nas"
+        self.name = "pad_nas:grouped=true" if grouped else "pad_nas"
+        self.grouped = grouped
         self.rounds, self.keep, self.samples, self.evaluations = rounds, keep, samples, evaluations
 
     def phases(self, run: Run, supernet: Supernet, steps: int) -> list[Phase]:
-        first = Phase(plan=Samples(), name="whole space")
+        plan: Plan = grouped_samples if self.grouped else Samples()
+        first = Phase(plan=plan, weights=fixed_backbone if self.grouped else everything, name="whole space")
         later = [
-            Phase(plan=Samples(), convert=self._shrink(run, supernet, number), name=f"shrunk {number} times")
+            replace(first, convert=self._shrink(run, supernet, number), name=f"shrunk {number} times")
             for number in range(1, self.rounds + 1)
         ]
         return [first, *later]

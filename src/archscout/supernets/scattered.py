@@ -68,8 +68,7 @@ def scattered(step: Step) -> list[Job]:
 def grouped(step: Step) -> list[Job]:
     """A uniform path for every sixteen examples or so, in one job. Raises `UsageError` as `scattered` does."""
     _check(step)
-    examples, space = len(step.train[1]), step.supernet.space
-    count = max(n for n in range(1, max(1, examples // GROUP) + 1) if examples % n == 0)
+    space, count = step.supernet.space, _groups(step)
     drawn = [codes for _, codes, _ in _evenly(step, count)]
     architectures = [
         space.architecture(
@@ -78,6 +77,19 @@ def grouped(step: Step) -> list[Job]:
         for place in range(count)
     ]
     return [Job(Crowd(space, architectures))]
+
+
+def grouped_samples(step: Step) -> list[Job]:
+    """The same with paths of the distribution, which together take every option as often as its probability says."""
+    _check(step)
+    architectures = step.distribution.sample(_groups(step), step.rng("paths"), balanced=True)
+    return [Job(Crowd(step.supernet.space, architectures))]
+
+
+def _groups(step: Step) -> int:
+    """How many groups of equal size, of sixteen examples or so, a batch has."""
+    examples = len(step.train[1])
+    return max(n for n in range(1, max(1, examples // GROUP) + 1) if examples % n == 0)
 
 
 def _evenly(step: Step, count: int) -> list[tuple[str, np.ndarray, int]]:
