@@ -4,7 +4,16 @@ import torch
 from torch import Tensor, nn
 
 from archscout.training import checkpoint
-from archscout.training.optimizers import descend, optimizer_tensors, restore_optimizer, set_rate
+from archscout.training.optimizers import (
+    TYPICAL_SIZE,
+    descend,
+    make_optimizer,
+    optimizer_tensors,
+    restore_optimizer,
+    set_rate,
+)
+from archscout.training.recipe import Recipe
+from archscout.training.speed import Mode
 
 
 def loss_of(network: nn.Module, number: int) -> Tensor:
@@ -56,3 +65,19 @@ def test_a_state_that_is_put_back_goes_on_alike(tmp_path) -> None:  # type: igno
     restore_optimizer(other, checkpoint.part(kept[0], "optimizer"))
     descend(other, loss_of(again, 3).backward)
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), network.parameters(), strict=True))
+
+
+def test_a_relative_rate_moves_weights_in_proportion_to_their_size() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 3))
+    with torch.no_grad():
+        network[0].weight.mul_(100)
+    before = [layer.weight.clone() for layer in network]
+    recipe = Recipe(1, optimizer="adamw", learning_rate=1e-3, relative_rate=True, weight_decay=0.0)
+    optimizer = make_optimizer(network, 3, recipe, Mode("float32", "contiguous"))
+    set_rate(optimizer, recipe.learning_rate)
+    descend(optimizer, network(torch.randn(4, 8)).square().sum().backward)
+    for layer, old in zip(network, before, strict=True):
+        moved = (layer.weight - old).abs().mean()
+        expected = 1e-3 * old.square().mean().sqrt() / TYPICAL_SIZE  # Adam's first step is the rate, in each weight
+        torch.testing.assert_close(moved, expected, rtol=1e-2, atol=0)

@@ -86,6 +86,7 @@ def fine_tune(
             BATCH,
             optimizer="adamw",
             learning_rate=learning_rate,
+            relative_rate=True,
             weight_decay=0.05,
             warmup_epochs=min(0.3, plan["epochs"] / 4),
             label_smoothing=0.1,
@@ -155,7 +156,7 @@ def _pass_seconds(
     network.train(training)
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     count = len(task.train) // (task.copies if isinstance(task, KeptFeatures) else 1)
-    return max(1e-6, (min(times[1:]) * 1.15 * count + forward * len(task.valid)) / len(x))
+    return max(1e-6, (min(times[1:]) * 1.08 * count + forward * len(task.valid)) / len(x))
 
 
 @dataclass(frozen=True)

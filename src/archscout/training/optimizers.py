@@ -17,6 +17,9 @@ from archscout.training.speed import Mode
 
 T = TypeVar("T")
 
+TYPICAL_SIZE = 0.1
+"""Root mean square of weights that a learning rate is meant for, where it is relative."""
+
 
 def make_optimizer(
     network: nn.Module, outputs: int, recipe: Recipe, mode: Mode, further: Sequence[nn.Parameter] = ()
@@ -48,6 +51,10 @@ def make_optimizer(
         dtype = torch.bfloat16 if mode.mixed else torch.float32
         return Muon(groups, lr=recipe.learning_rate, momentum=recipe.momentum, dtype=dtype)
     groups = [group for group in (others, vectors) if group["params"]]
+    if recipe.optimizer == "adamw" and recipe.relative_rate:
+        sizes = [float(p.detach().square().mean().sqrt()) / TYPICAL_SIZE for p in others["params"]]
+        groups = [{**others, "params": [p], "scale": size} for p, size in zip(others["params"], sizes, strict=True)]
+        groups += [vectors] if vectors["params"] else []
     if recipe.optimizer == "adamw":
         return AdamW(groups, lr=recipe.learning_rate, fused=True)
     return SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0, fused=True)
@@ -93,7 +100,7 @@ def descend(optimizer: Optimizer, gradients: Callable[[], T], clip: Callable[[],
 def set_rate(optimizer: Optimizer, rate: float) -> None:
     """The learning rate of all weights, from the next step on."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("scale", 1.0)
 
 
 def optimizer_tensors(optimizer: Optimizer, name: str) -> dict[str, Tensor]:

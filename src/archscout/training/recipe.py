@@ -46,6 +46,9 @@ class Recipe:
             layer by SGD).
         learning_rate: the highest, at the end of the warm-up; the schedule then takes it to zero at the last step.
         sgd_learning_rate: the same, of what Muon leaves to SGD.
+        relative_rate: whether AdamW moves each weight in proportion to the size that its layer's weights begin with
+            (root mean square, `TYPICAL_SIZE` at the full rate; Shazeer, Stern 2018, arXiv 1804.04235): trained networks
+            whose normalisation is folded have weights of very different sizes.
         schedule: how the learning rate falls: along a `cosine`, or `linear`.
         momentum: of SGD and Muon.
         weight_decay: of weights; normalisation layers and biases have none.
@@ -73,6 +76,7 @@ class Recipe:
     optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
     learning_rate: float = 0.1
     sgd_learning_rate: float = 0.1
+    relative_rate: bool = False
     schedule: Literal["cosine", "linear"] = "cosine"
     momentum: float = 0.9
     weight_decay: float = 5e-4
