@@ -35,7 +35,7 @@ from typing import Any
 from benchmarks.common import RESULTS, Rows, arguments
 from benchmarks.front_door.value_data import make
 
-SEARCHES = ("search", "random", "evolution")
+SEARCHES = ("search", "auto", "random", "evolution")
 
 FILE = RESULTS / "value.json"
 
@@ -61,7 +61,8 @@ class Cell:
     def contenders(self) -> list[str]:
         """All of them, the searches at each limit."""
         references = ["reference:plain", "reference:resnet8", "reference:resnet9_small"]
-        searches = ["search", *(["random", "evolution"] if self.controls else [])]
+        photographs = self.data.startswith(("cifar", "photos")) and self.limits
+        searches = ["search", *(["auto"] if photographs else []), *(["random", "evolution"] if self.controls else [])]
         rivals = ["resnet18"] if self.budget == "30m" else RIVALS
         return [*rivals, *references, *(f"{name}<{limit:g}ms" for name in searches for limit in self.limits)]
 
@@ -218,14 +219,17 @@ def train_reference(cell: Cell, name: str, seed: int, task: Any) -> dict[str, An
 
 
 def search(cell: Cell, name: str, limit: str, seed: int, task: Any, work: Path) -> dict[str, Any]:
-    """`archscout search` with one worker and the space it has when none is named; a method only for the controls."""
+    """`archscout search` with one worker, from random weights or (`auto`) from trained ones where these promise more.
+
+    A method only for the controls.
+    """
     import archscout
 
-    options: dict[str, Any] = {} if name == "search" else {"method": name}
+    options: dict[str, Any] = {} if name in ("search", "auto") else {"method": name}
     if limit:
         options["maximum"] = {"latency": limit}
     result = archscout.search(
-        "scratch", task, budget=cell.budget, seed=seed, workers=1, out=work,
+        "auto" if name == "auto" else "scratch", task, budget=cell.budget, seed=seed, workers=1, out=work,
         name=f"{cell.name}-{name}-{limit}-{seed}".replace("@", "-"), **options,
     )  # fmt: skip
     metrics = result.metrics

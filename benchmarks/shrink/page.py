@@ -13,6 +13,7 @@ from typing import Any
 
 from archscout.core.files import write_text
 from benchmarks.common import arguments
+from benchmarks.front_door.value_page import percent
 from benchmarks.shrink.common import FILE, read
 
 Row = Mapping[str, Any]
@@ -58,8 +59,8 @@ def transfer(rows: Sequence[Row]) -> list[str]:
     shown = [
         (
             data, f"{seconds:g}", limits, len(each), f"{mean(row['cpu_seconds'] for row in each):.0f}",
-            f"{mean(row['original']['steps'][0]['valid_accuracy'] for row in each):.1%}",
-            f"{mean(row['test'] for row in each):.1%}", f"{min(row['test'] for row in each):.1%}",
+            f"{100 * mean(row['original']['steps'][0]['valid_accuracy'] for row in each):.1f}",
+            percent([row["test"] for row in each]), f"{100 * min(row['test'] for row in each):.1f}",
             f"{max(row['costs']['latency_ms'] for row in each):.1f}",
         )
         for (data, seconds, limits), each in sorted(groups.items())
@@ -67,10 +68,11 @@ def transfer(rows: Sequence[Row]) -> list[str]:
     return [
         "", "## Transfer", "",
         "EfficientNet-Lite0 with ImageNet weights on the user's images, everything included (timing, head,",
-        "fine-tuning, measuring, test, export).", "", busy(rows), "",
+        "fine-tuning, measuring, test, export). Accuracies in percent, with the 95 % interval of the mean over seeds",
+        "(Student's t).", "", busy(rows), "",
         *table(
-            ("data", "seconds given", "limits", "seeds", "seconds used", "head alone, validation", "test, mean",
-             "test, worst", "latency, worst (ms)"), shown),
+            ("data", "seconds given", "limits", "seeds", "seconds used", "head alone, validation", "test",
+             "worst", "latency, worst (ms)"), shown),
     ]  # fmt: skip
 
 

@@ -17,8 +17,9 @@ from archscout.training.speed import Mode
 
 T = TypeVar("T")
 
-TYPICAL_SIZE = 0.1
-"""Root mean square of weights that a learning rate is meant for, where it is relative."""
+TYPICAL_SIZE, LARGEST_SCALE = 0.1, 3.0
+"""Where a learning rate is relative: the root mean square of weights that it is meant for, and how many times as high
+it may become for larger ones."""
 
 
 def make_optimizer(
@@ -52,7 +53,7 @@ def make_optimizer(
         return Muon(groups, lr=recipe.learning_rate, momentum=recipe.momentum, dtype=dtype)
     groups = [group for group in (others, vectors) if group["params"]]
     if recipe.optimizer == "adamw" and recipe.relative_rate:
-        sizes = [float(p.detach().square().mean().sqrt()) / TYPICAL_SIZE for p in others["params"]]
+        sizes = [min(LARGEST_SCALE, float(p.detach().square().mean().sqrt()) / TYPICAL_SIZE) for p in others["params"]]
         groups = [{**others, "params": [p], "scale": size} for p, size in zip(others["params"], sizes, strict=True)]
         groups += [vectors] if vectors["params"] else []
     if recipe.optimizer == "adamw":
