@@ -77,7 +77,7 @@ def test_mnist5k_names_the_extra_that_it_needs(monkeypatch: pytest.MonkeyPatch) 
 def test_unknown_names_and_missing_files_suggest_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no task or file 'digit': did you mean 'digits'"):
         load("digit")
-    with pytest.raises(UsageError, match=r"no task or file 'zzz': known: digits, .*mnist5k"):
+    with pytest.raises(UsageError, match=r"no task or file 'zzz': known: digit_lines, digits, .*mnist5k"):
         load("zzz")
     with pytest.raises(UsageError, match="task 'digits' has no parameter 'trian': did you mean 'train'"):
         load("digits:trian=3")
