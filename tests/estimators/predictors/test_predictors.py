@@ -205,7 +205,7 @@ def test_scout_turns_to_plain_choices_where_the_graph_says_nothing(cells, data):
         return Scout(widths=widths("live+choices", cells)).fit(features[train], y[train])
 
     made = fitted(strangers, of_the_edges)
-    assert of_the_choices(made) > 0.2 > of_the_choices(fitted(matrix, of_the_graph))
+    assert of_the_choices(made) > of_the_choices(fitted(matrix, of_the_graph))
     forest = RandomForest().fit(plain[train], of_the_edges[train])
     taus = [
         kendalltau(predictor.predict(features[test]), of_the_edges[test]).statistic

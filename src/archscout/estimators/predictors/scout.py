@@ -105,7 +105,7 @@ class Scout(Predictor):
     by marginal likelihood, and learns on a scale of ranks and values. The trees see thresholds (no path of convolutions
     alone: no accuracy). The line (Bayesian ridge, MacKay 1992) is right where values are sums over layers, as latencies
     are. What all features say does not matter everywhere: the accuracy of inherited weights, for one, depends on where
-    in the cell an operation stands. So a second process, forest, trees and line see the plain choices only.
+    in the cell an operation stands. So a second process, a random forest and a second line see the plain choices only.
 
     All are brought to one scale and summed there, with weights of zero or more that minimise the squared error on
     training samples that were left out (each by itself for the processes, a fifth of them for the others), pulled
@@ -152,13 +152,13 @@ class Scout(Predictor):
         self.factor_ = float(np.sqrt((ratios.sum() + PATIENCE) / (len(ratios) + PATIENCE)))
 
     def _members(self, matrix: np.ndarray, blocks: tuple[int, ...], count: int) -> list[Any]:
-        """On all columns a process, trees and a line; the same and a forest on the plain choices, if there are more."""
+        """On all columns a process, trees and a line; on the plain choices a process, a forest and a line."""
         fold = stream(self.seed, "scout", "folds").permutation(count) % min(FOLDS, count)
         members = [Smooth(0, blocks, self.seed), Plain(0, self._extra_trees, fold), Plain(0, _line, fold)]
         place = max((i for i, width in enumerate(blocks) if width > 1), default=0)
         start = sum(blocks[:place])
         if place and np.ptp(matrix[:, start:], axis=0).any():
-            kinds = (self._extra_trees, self._random_forest, _line)
+            kinds = (self._random_forest, _line)
             members += [Smooth(start, blocks[place:], self.seed), *(Plain(start, make, fold) for make in kinds)]
         return members
 
