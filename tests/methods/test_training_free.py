@@ -197,7 +197,7 @@ def test_scoring_ends_where_its_share_of_the_time_does():
 
 @pytest.mark.parametrize("wrong", [{"samples": 0}, {"keep": 0}, {"finalists": 0}, {"samples": 2.5}])
 def test_counts_are_whole_numbers(wrong):
-    with pytest.raises(UsageError, match="whole number (of 1 or more|above zero)"):
+    with pytest.raises(UsageError, match=r"whole number (of 1 or more|above zero)"):
         BestOf(["score"], **{"samples": 5, **wrong})
 
 
