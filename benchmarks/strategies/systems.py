@@ -26,6 +26,7 @@ from archscout.core.strategy import AskTell
 from archscout.core.trial import Trial
 from archscout.search.simulated import simulate
 from archscout.strategies.pareto import hypervolume
+from archscout.tables.load import load
 from archscout.tables.table import Metric, Table, write
 from benchmarks.common import RESULTS, arguments
 
@@ -152,10 +153,73 @@ def nago(options: argparse.Namespace) -> list[Row]:
     return rows
 
 
+# -- evolution with a predictor -------------------------------------------------------------------------------------
+
+
+def assisted(options: argparse.Namespace) -> list[Row]:
+    table = Table.open(options.tables / "nasbench201.parquet")
+    rows = []
+    named = [
+        f"surrogate_evolution:control={c},predictor=random_forest" for c in ("preselection", "generation", "individual")
+    ]
+    for name in ("random", "evolution", *named):
+        regrets = [
+            100 * simulate(table, name, "100trials", seed, metric="c100_valid_200").regret
+            for seed in range(options.repeats)
+        ]
+        rows.append({"search": name, **{f"after {n}": mean([r[n - 1] for r in regrets]) for n in (40, 100)}})
+        print(rows[-1], flush=True)
+    return rows
+
+
+# -- many objectives ------------------------------------------------------------------------------------------------
+
+TRADED = ("params", "latency@pixel3_ms")
+
+
+def objectives(options: argparse.Namespace) -> list[Row]:
+    table = Table.open(options.tables / "nasbench201.parquet")
+    worst = [float(np.nanmax(table.values(key))) for key in TRADED]
+    rows = []
+    for name in ("random", "nsga2", "nsga3", "moead"):
+        volumes = []
+        for seed in range(options.repeats):
+            run = simulate(table, name, "100trials", seed, metric="c10v_valid_200", objectives=TRADED)
+            points = [[-t.value, *(t.costs[k] / w for k, w in zip(TRADED, worst, strict=True))] for t in run.trials]
+            volumes.append(hypervolume(np.asarray(points), [0.0, 1.0, 1.0]))
+        rows.append({"search": name, "trainings": 100, "hypervolume": mean(volumes)})
+        print(rows[-1], flush=True)
+    return rows
+
+
+# -- curves -----------------------------------------------------------------------------------------------------------
+
+NEAR = 0.005
+
+
+def curves(options: argparse.Namespace) -> list[Row]:
+    """Epochs until the best network so far is within half a point of the best; the whole budget where it never is."""
+    table = load("nasbench201-digits")
+    rows = []
+    for name in ("random", "hyperband", "f_hyperband", "asha", "freeze_thaw"):
+        epochs, final = [], []
+        for seed in range(options.repeats):
+            run = simulate(table, name, "40trials", seed, metric="valid_accuracy")
+            near = np.flatnonzero(run.regret <= NEAR)
+            epochs.append(float(run.epochs[near[0]] if len(near) else 40 * 12))
+            final.append(100 * run.regret[-1])
+        rows.append({"search": name, "epochs to within half a point": mean(epochs), "regret after 480": mean(final)})
+        print(rows[-1], flush=True)
+    return rows
+
+
 SYSTEMS: Mapping[str, tuple[str, Callable[[argparse.Namespace], list[Row]]]] = {
     "popnas": ("POPNASv3: NAS-Bench-201, CIFAR-10 validation; hypervolume of accuracy and training time", popnas),
     "graphpnas": ("GraphPNAS: the best validation accuracy found, in percent", graphpnas),
     "nago": ("NAGO: naswot of 16 digits, networks of 20,000 parameters", nago),
+    "assisted": ("Surrogate-assisted evolution: NAS-Bench-201, CIFAR-100 validation, regret in points", assisted),
+    "objectives": ("Three objectives: accuracy, parameters, latency on a Pixel 3; NAS-Bench-201", objectives),
+    "curves": ("Freeze-thaw and f-Hyperband: digits, trainings of 12 epochs", curves),
 }
 
 
