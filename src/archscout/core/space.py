@@ -48,9 +48,6 @@ class Space(ABC):
     wired: ClassVar[bool] = False
     """Whether options are operations on the edges of a cell, so that architectures are told apart by their graphs."""
 
-    sizes: ClassVar[tuple[str, ...]] = ()
-    """Of a space of cells: the choices that say how large the whole network is, and nothing of the cell."""
-
     repetitions: ClassVar[tuple[str, ...]] = ()
     """Choices that only tell draws of one distribution of networks apart: what differs in them alone is expected to
     come to the same."""

@@ -41,16 +41,15 @@ class POPNAS(Method):
     step by step: an accuracy and a time predictor learn from all trained cells; every cell of the last step gets every
     possible further block; what no other candidate beats in expected accuracy, expected training time and every exact
     cost that is an objective is trained, and with it some cells of operations and inputs that this front hardly uses.
-    In the end the best cells are trained with every other size of the whole network that the space has.
 
     Reconstructed: the accuracy predictor is `scout`, and not the published recurrent one (`predictor=gin` is a graph
-    network, as in the later code); inputs are told apart by how deep in the cell they lie.
+    network, as in the later code); inputs are told apart by how deep in the cell they lie. The published selection
+    among sizes of the whole network in the end is left out: here these are parameters of spaces, and not choices.
 
     Args:
         keep: most cells of a step's Pareto front.
         explore: most cells of its exploration front.
         first: most cells of one block.
-        select: cells that are trained in other sizes in the end.
         time: whether training time counts. Without it and without objectives this is PNAS: the top `keep` by accuracy.
         predictor: of accuracy, an estimator that learns from the architecture alone.
     """
@@ -60,13 +59,12 @@ class POPNAS(Method):
         keep: int = 32,
         explore: int = 4,
         first: int = 24,
-        select: int = 5,
         time: bool = True,
         predictor: str = "scout",
     ) -> None:
         self.name = "popnas"
         self.keep, self.first = whole(keep, "keep"), whole(first, "first")
-        self.explore, self.select = whole(explore, "explore", 0), whole(select, "select", 0)
+        self.explore = whole(explore, "explore", 0)
         self.time, self.predictor = time, predictor
 
     def search(self, run: Run) -> list[Trial]:
@@ -87,7 +85,6 @@ class POPNAS(Method):
             trials += step
             if len(step) < len(chosen):
                 break  # the budget is spent
-        trials += self._sizes(run, ranked(run, trials)[: self.select], seen)
         run.note("predictors by step", quality)
         return ranked(run, trials)
 
@@ -151,19 +148,6 @@ class POPNAS(Method):
         used = [parts(run.space, candidate) for candidate in candidates] if self.explore else []
         explorers = exploration(used, front, costs, self.explore) if used else []
         return [candidates[place] for place in (*front, *explorers)]
-
-    def _sizes(self, run: Run, best: Sequence[Trial], seen: set[str]) -> list[Trial]:
-        """Trainings of the best cells in every other size of the whole network that keeps the limits."""
-        sizes = [choice for choice in run.space.choices if choice.name in run.space.sizes]
-        if not sizes:
-            return []
-        names = [choice.name for choice in sizes]
-        others = (
-            run.space.architecture({**trial.architecture, **dict(zip(names, options, strict=True))})
-            for trial in best
-            for options in itertools.product(*(choice.options for choice in sizes))
-        )
-        return self._train(run, run.admit(fresh(run.space, others, seen), 100_000), "model selection")
 
 
 @dataclass(frozen=True)
