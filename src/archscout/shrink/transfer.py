@@ -32,6 +32,10 @@ _NEAR = 0.9
 """Of a limit of latency, what images of another size may be expected to take."""
 
 
+_TESTING = 2.0
+"""Times as long as in training does a forward pass take when the network is tested, in single precision."""
+
+
 def transfer_plan(
     record: Record, backbone: Backbone, size: int | None, costs: Mapping[str, Cost], maximum: Mapping[str, str | float]
 ) -> TransferPlan:
@@ -48,7 +52,7 @@ def transfer_plan(
 
     def make() -> dict[str, Any]:
         pace = Pace.read(record.once("pace", lambda: pace_of(backbone, record.clock).notes()))
-        left = record.left - len(record.task.test or ()) * 2 * sum(pace.forward)
+        left = record.left - _TESTING * len(record.task.test or ()) * sum(pace.forward)
         sizes: Sequence[int] = [size] if size else SIZES
         plan = plan_transfer(record.learned, left, pace, sizes)
         least = min(2 * max(record.task.input_shape[1:]), plan.size)
@@ -62,10 +66,12 @@ def transfer_plan(
                 large = [side for side in sizes if side >= least]
                 fitting = [side for side in large if took * (side / plan.size) ** 2 <= _NEAR * limit]
                 plan = plan_transfer(record.learned, left, pace, fitting or large[:1])
-        return dataclasses.asdict(plan) | {"mode": pace.mode.notes()}
+        testing = _TESTING * len(record.task.test or ()) * sum(pace.at(plan.size).forward)
+        return dataclasses.asdict(plan) | {"mode": pace.mode.notes(), "testing": testing}
 
     decided = record.once("transfer", make)
     record.mode = Mode(**decided["mode"])
+    record.end -= decided["testing"]
     return TransferPlan(**{field.name: decided[field.name] for field in dataclasses.fields(TransferPlan)})
 
 

@@ -27,7 +27,7 @@ from archscout.training.trainer import Outcome, train
 CHOSEN = 1000
 """Validation examples that tell the best epoch; with fewer, chance would choose, and the last one is taken."""
 
-_LATE = 1.05
+_LATE = 1.03
 
 
 def fine_tune(
@@ -156,7 +156,7 @@ def _pass_seconds(
     network.train(training)
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     count = len(task.train) // (task.copies if isinstance(task, KeptFeatures) else 1)
-    return max(1e-6, (min(times[1:]) * 1.08 * count + forward * len(task.valid)) / len(x))
+    return max(1e-6, (min(times[1:]) * 1.1 * count + forward * len(task.valid)) / len(x))
 
 
 @dataclass(frozen=True)
