@@ -13,11 +13,13 @@ import archscout
 from archscout.backbones.base import Backbone
 from archscout.backbones.efficientnet_lite import EfficientNetLite
 from archscout.core import registry
+from archscout.core.progress import Silent
 from archscout.core.registry import create
 from archscout.shrink import transfer as transfers
 from archscout.shrink.head import probe, probe_kept
 from archscout.shrink.kept import Rest, kept_features
 from archscout.shrink.planning import Pace, TransferPlan, plan_transfer
+from archscout.shrink.record import Record
 from archscout.shrink.run import shrink
 from archscout.shrink.tuning import fine_tune
 from archscout.spaces.trained import BackboneSpace
@@ -124,6 +126,25 @@ def test_a_run_keeps_features_and_its_network_is_whole(tmp_path: Path, monkeypat
     assert hits == result.metrics["test_accuracy"] > 0.5
     steps = [step["step"] for step in result.metrics["original"]["steps"]]
     assert steps[:2] == ["head on fixed features", "fine-tuned"] and result.metrics["costs"]["latency_ms"] > 0
+
+
+def test_the_time_of_the_test_is_kept_free_and_what_was_planned_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Parted, "network", lambda self: self.structure().eval())
+
+    def record() -> Record:
+        return Record(
+            tmp_path, TASK, seed=0, device="cpu", watch=Silent(), clock=ticking(), end=50.0, began=0.0, shared=None
+        )
+
+    first = record()
+    plan = transfers.transfer_plan(first, Parted(), 32, {}, {})
+    testing = 50.0 - first.end
+    assert testing > 0 and plan.size == 32 and first.mode is not None
+    again = record()
+    assert transfers.transfer_plan(again, Parted(), 32, {}, {}) == plan and again.mode == first.mode
+    assert again.end == pytest.approx(50.0 - again.recall("spent") - testing)
 
 
 def test_a_training_that_is_too_slow_ends_with_a_shorter_schedule(network, tmp_path: Path) -> None:

@@ -580,3 +580,25 @@ def test_the_first_epochs_see_smaller_images(task: ImageClassification) -> None:
     fixed = Sizes(flat=True)  # it takes images of one size alone
     train(fixed, task, recipe, seed=0)
     assert fixed.sides == [8]
+
+
+def test_an_epoch_may_be_a_share_of_the_examples_drawn_anew() -> None:
+    task = tiny_task((3, 8, 8), classes=4, examples=60)
+    seen: list[torch.Tensor] = []
+
+    class Watched(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3 * 8 * 8, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if self.training:
+                seen.append(x.flatten(1).double().sum(1))
+            return self.layer(x.flatten(1))
+
+    recipe = Recipe(4, 8, epoch_share=0.25, augment=False, precision="float32", layout="contiguous")
+    outcome = train(Watched(), task, recipe, seed=0)
+    count = round(len(task.train) / 4)
+    told = torch.cat(seen)[-4 * count :].round(decimals=4).view(4, count)
+    assert len(outcome.curve) == 4 and all(len(epoch.unique()) > 0.9 * count for epoch in told)
+    assert not torch.equal(told[0].sort().values, told[1].sort().values), "each epoch has examples of its own"

@@ -53,7 +53,7 @@ def fine_tune(
 
     Args:
         network: with trained weights; batch normalisation that is folded stays as it was.
-        task: what it is trained for; of kept features, as many copies are used as let several epochs fit.
+        task: what it is trained for; of kept features in several copies, an epoch has as many as there are examples.
         seconds: how long, by `clock`.
         seed: of batches and augmentation.
         clock: tells the time in seconds.
@@ -79,8 +79,6 @@ def fine_tune(
         if plan is None:
             plan = _planned(network, gentle, seconds, clock, teacher, device, least, mode)
             _remember(folder, "plan", plan)
-        if isinstance(gentle, KeptFeatures):
-            gentle = gentle.first(plan["copies"])
         recipe = Recipe(
             max(1, plan["epochs"]),
             BATCH,
@@ -92,6 +90,7 @@ def fine_tune(
             label_smoothing=0.1,
             gradient_clip=5.0,
             norm_momentum=0.1,
+            epoch_share=1 / gentle.copies if isinstance(gentle, KeptFeatures) else 1.0,
             layout=plan["layout"],
             precision=plan["precision"],
         )
@@ -111,7 +110,7 @@ def _planned(
     least: int,
     mode: Mode | None,
 ) -> dict[str, Any]:
-    """Number format and layout, how many epochs fit, and how many copies each of them has."""
+    """Number format and layout, and how many epochs fit."""
     began = clock()
     x, y = task.tensors(task.train.head(BATCH), device)
     x, y = x[:BATCH].clone(), y[:BATCH]
@@ -120,12 +119,7 @@ def _planned(
     mode = mode or choose(network, x, lambda network, x: task.loss(network(x), y[: len(x)]), steps=steps)
     took = _pass_seconds(network, task, mode, clock, teacher, device)
     passes = max(float(least), min(MOST_PASSES, (seconds - (clock() - began)) / took))
-    copies, epochs = 1, int(passes)
-    if isinstance(task, KeptFeatures):
-        # Fewer copies where whole epochs of them would leave much of the time unused.
-        options = [(n, int(passes / n)) for n in range(1, task.copies + 1) if int(passes / n)]
-        copies, epochs = max(options, key=lambda option: option[0] ** 0.15 * option[0] * option[1], default=(1, 0))
-    return {"epochs": epochs, "copies": copies, "precision": mode.precision, "layout": mode.layout}
+    return {"epochs": int(passes), "precision": mode.precision, "layout": mode.layout}
 
 
 def _pass_seconds(

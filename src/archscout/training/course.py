@@ -83,8 +83,9 @@ class Data:
             self.measured = {"valid": valid, **self.measured}
         else:
             self.fitted = Examples(*(torch.cat(parts) for parts in zip(self.fitted, valid, strict=True)))
-        self.steps = math.ceil(len(self.fitted.x) / recipe.batch_size)
-        self.batch_size = math.ceil(len(self.fitted.x) / self.steps)
+        self.count = max(1, round(recipe.epoch_share * len(self.fitted.x)))
+        self.steps = math.ceil(self.count / recipe.batch_size)
+        self.batch_size = math.ceil(self.count / self.steps)
 
     def lay_out(self, memory_format: torch.memory_format) -> None:
         """Put all inputs into a memory layout."""
@@ -248,8 +249,8 @@ class Course(ABC):
         recipe, data, optimizer = self.recipe, self.data, self.optimizer
         seeds = self.seeds[:1] if len(set(self.seeds)) == 1 else self.seeds
         generators = [Generator(self.device).manual_seed(derive(seed, "batches", self.epoch)) for seed in seeds]
-        count = len(data.fitted.x)
-        order = torch.stack([torch.randperm(count, generator=g, device=self.device) for g in generators])
+        examples, count = len(data.fitted.x), data.count
+        order = torch.stack([torch.randperm(examples, generator=g, device=self.device)[:count] for g in generators])
         side = recipe.side(self.epoch, self.smaller_side)
         losses: list[Tensor] = []
         seed_modules(derive(self.seeds[0], "network", self.epoch), self.device)

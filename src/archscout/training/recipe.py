@@ -61,6 +61,7 @@ class Recipe:
         smaller_side: the side of images in the first epochs, as a share of their own; 1 for none smaller. They grow to
             their own size in equal steps, and networks that take one size alone are given that.
         smaller_epochs: the share of the epochs that have smaller images.
+        epoch_share: the share of the examples that make an epoch, drawn anew for each of them.
         fit_on: `train`, or `train+valid`: then nothing is left to choose an epoch by, and the last one is kept.
         precision: what operators compute in: `float32`, `bfloat16` (weights and optimiser stay in single precision) or
             `auto`, the faster one on this machine (`archscout.training.speed`).
@@ -87,6 +88,7 @@ class Recipe:
     norm_momentum: float = 0.3
     smaller_side: float = 1.0
     smaller_epochs: float = 0.5
+    epoch_share: float = 1.0
     fit_on: Literal["train", "train+valid"] = "train"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     layout: Literal["auto", "contiguous", "channels_last"] = "auto"
@@ -106,7 +108,7 @@ class Recipe:
             raise UsageError(
                 f"the norm_momentum of a training must be above 0 and at most 1, not {self.norm_momentum!r}."
             )
-        for name, least in (("smaller_side", 0.1), ("smaller_epochs", 0.0)):
+        for name, least in (("smaller_side", 0.1), ("smaller_epochs", 0.0), ("epoch_share", 1e-6)):
             if not least <= getattr(self, name) <= 1:
                 raise UsageError(f"the {name} of a training must be from {least:g} to 1, not {getattr(self, name)!r}.")
         if self.sparsity:
