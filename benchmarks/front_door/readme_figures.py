@@ -88,7 +88,6 @@ FIGURES: dict[str, Callable[[], str]] = {
     "value.digits.search": lambda: value("digits@1m", "search<5ms"),
     "value.digits.plain": lambda: value("digits@1m", "plain"),
     "shrink.cifar10.4m": lambda: transfer(240),
-    "shrink.cifar10.20m": lambda: transfer(1200),
     "predictor.scout": lambda: predictor("scout", 100),
     "predictor.gaussian_process": lambda: predictor("gaussian_process", 100),
     "predictor.forest": lambda: predictor("random_forest:encoding=live", 100),

@@ -50,7 +50,7 @@ def test_photographs() -> None:
 
 
 def test_the_better_one_is_taken(calls: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = {"budget": "4m", "out": tmp_path, "maximum": {"latency": "15ms"}, "seed": 3}
+    options = {"budget": "4m", "out": tmp_path, "maximum": {"latency": "15ms"}, "seed": 3, "workers": 1}
     assert begin(PHOTOGRAPHS, options)[0] == "a result"
     (call,) = calls
     assert call["network"] == "efficientnet_lite0" and call["seed"] == 3 and call["maximum"] == {"latency": "15ms"}
@@ -66,7 +66,8 @@ def test_the_better_one_is_taken(calls: list[dict[str, Any]], tmp_path: Path, mo
     "options",
     [
         {"budget": "20trials"}, {"method": "random"}, {"estimator": "synflow"}, {"objectives": ["params"]},
-        {"epochs": 3}, {"store": "here.sqlite"}, {"engine": "ray"}, {"maximum": {"latency@pixel3": "20ms"}},
+        {"epochs": 3}, {"workers": 2},
+        {"store": "here.sqlite"}, {"engine": "ray"}, {"maximum": {"latency@pixel3": "20ms"}},
     ],
 )  # fmt: skip
 def test_what_asks_for_a_search_gets_one(calls: list[dict[str, Any]], tmp_path: Path, options: dict[str, Any]) -> None:

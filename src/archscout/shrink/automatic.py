@@ -61,8 +61,8 @@ FEWEST, MOST = 200, 800
 """Training images of the trial."""
 
 _PLAIN: dict[str, Any] = {"method": "cascade", "estimator": TRAINING, "engine": "local", "device": "cpu"}
-_ALONE = ("objectives", "store", "epochs", "times", "fresh", "workers")
-"""Options that ask for a search proper; `workers` for none but the default."""
+_ALONE = ("objectives", "store", "epochs", "times", "fresh")
+"""Options that ask for a search proper."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def begin(data: Any, options: Mapping[str, Any]) -> tuple[Result | None, Any]:
     """
     if any(options.get(name, value) != value for name, value in _PLAIN.items()):
         return None, data
-    if any(options.get(name) for name in _ALONE):
+    if any(options.get(name) for name in _ALONE) or options.get("workers") not in (None, 1):
         return None, data
     budget = Budget.read(options.get("budget", "5m"))
     watch: Progress = options.get("progress") or Silent()
