@@ -181,7 +181,7 @@ def test_a_device_that_is_here(setting: Setting, monkeypatch: pytest.MonkeyPatch
     assert (added.measured, added.left_out) == (6, 2)
     assert len(calls) == 6 + 2 * 3
     found = devices.find("here")
-    assert found.conditions == {"cpu": processor(), **CONDITIONS, "batch": 1, "threads": 2}
+    assert found.conditions == {"cpu": processor(), **CONDITIONS, "layout": "contiguous", "batch": 1, "threads": 2}
 
 
 def test_a_busy_machine_is_refused(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:

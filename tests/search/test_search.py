@@ -325,8 +325,8 @@ def test_the_first_three_trainings_that_fail_alike_end_a_search_with_the_reason(
 def test_looking_for_what_keeps_the_limits_ends_with_its_time():
     told = []
 
-    def going(done, total):
-        told.append((done, total))
+    def going(done, total, meeting):
+        told.append((done, total, meeting))
         return done < 16
 
     class Book:
@@ -342,7 +342,7 @@ def test_looking_for_what_keeps_the_limits_ends_with_its_time():
     space, rng = create("space", SPACE), np.random.default_rng(0)
     found = feasibility.check(space, Book(), constraints, {"latency_ms": 0.95}, rng, going)
     assert (found.sampled, found.meeting) == (16, 16)
-    assert told == [(8, 48), (16, 48)]
+    assert told == [(8, 48, 8), (16, 48, 16)]
 
 
 def test_a_latency_that_is_not_to_be_trusted_is_said(found):
