@@ -10,9 +10,11 @@ import torch
 from torch import nn
 
 import archscout
+from archscout.backbones.adapted import Adapted
 from archscout.backbones.base import Backbone
 from archscout.backbones.efficientnet_lite import EfficientNetLite
 from archscout.core import registry
+from archscout.core.cost import Measurement
 from archscout.core.progress import Silent
 from archscout.core.registry import create
 from archscout.shrink import transfer as transfers
@@ -186,3 +188,22 @@ def test_the_plan_trains_more_at_larger_sizes_the_more_time_there_is() -> None:
         assert plan.probe <= seconds
     assert (plans[1].copies == 0) == (plans[1].start == 0)
     assert plan_transfer(TASK, 100, pace, [96]).size == 96
+
+
+def test_images_become_smaller_until_the_latency_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measured at each size, not extrapolated: the backbone at hand takes as many milliseconds as sixteen pixels."""
+    measured: list[int] = []
+
+    def latency(cost: object, network: Adapted, *_: object) -> Measurement:
+        measured.append(network.size)
+        return Measurement(network.size / 16)
+
+    monkeypatch.setattr(transfers, "latency", latency)
+    monkeypatch.setattr(Parted, "network", lambda self: self.structure().eval())
+    monkeypatch.setattr(transfers, "plan_transfer", lambda task, left, pace, sizes: TransferPlan(
+        max(sizes), start=0, copies=0, passes=5.0, probe=0.1, error=0.5))  # fmt: skip
+    record = Record(
+        tmp_path, TASK, seed=0, device="cpu", watch=Silent(), clock=ticking(), end=50.0, began=0.0, shared=None
+    )
+    plan = transfers.transfer_plan(record, Parted(), None, {"latency": create("cost", "latency")}, {"latency": "7ms"})
+    assert plan.size == 96 and measured == [224, 192, 160, 128, 112, 96], "6 ms of 7"

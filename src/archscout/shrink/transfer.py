@@ -29,8 +29,7 @@ from archscout.spaces.trained import adapted
 from archscout.training.speed import Mode
 
 _NEAR = 0.9
-"""Of a limit of latency, what images of another size may be expected to take."""
-
+"""Of a limit of latency, what the backbone may take when it is planned: the next measurement differs a little."""
 
 _TESTING = 2.0
 """Times as long as in training does a forward pass take when the network is tested, in single precision."""
@@ -56,16 +55,10 @@ def transfer_plan(
         sizes: Sequence[int] = [size] if size else SIZES
         plan = plan_transfer(record.learned, left, pace, sizes)
         least = min(2 * max(record.task.input_shape[1:]), plan.size)
-        for text, cost in costs.items():
-            if not isinstance(cost, Latency) or not measured_here(cost) or size or _is_share(maximum[text]):
-                continue
-            network = adapted(backbone, backbone.structure().eval(), plan.size, record.task)
-            took = latency(cost, network, record.task, record.device, QUICK).at_most
-            limit = limit_of(cost, text, str(maximum[text]), took)
-            if took > limit:
-                large = [side for side in sizes if side >= least]
-                fitting = [side for side in large if took * (side / plan.size) ** 2 <= _NEAR * limit]
-                plan = plan_transfer(record.learned, left, pace, fitting or large[:1])
+        while (smaller := [side for side in sizes if least <= side < plan.size]) and not _fits(
+            record, backbone, plan.size, costs, maximum
+        ):
+            plan = plan_transfer(record.learned, left, pace, smaller)
         testing = _TESTING * len(record.task.test or ()) * sum(pace.at(plan.size).forward)
         return dataclasses.asdict(plan) | {"mode": pace.mode.notes(), "testing": testing}
 
@@ -75,8 +68,19 @@ def transfer_plan(
     return TransferPlan(**{field.name: decided[field.name] for field in dataclasses.fields(TransferPlan)})
 
 
-def _is_share(limit: str | float) -> bool:
-    return str(limit).strip().endswith("%")
+def _fits(
+    record: Record, backbone: Backbone, size: int, costs: Mapping[str, Cost], maximum: Mapping[str, str | float]
+) -> bool:
+    """Whether the backbone keeps absolute limits of latency on this machine, with room for a second measurement."""
+    network = adapted(backbone, backbone.structure().eval(), size, record.task)
+    for text, cost in costs.items():
+        limit = str(maximum[text])
+        if not isinstance(cost, Latency) or not measured_here(cost) or limit.strip().endswith("%"):
+            continue
+        took = latency(cost, network, record.task, record.device, QUICK).at_most
+        if took > _NEAR * limit_of(cost, text, limit, took):
+            return False
+    return True
 
 
 def transfer(record: Record, network: Adapted, backbone: Backbone, plan: TransferPlan, share: float) -> None:
