@@ -2,6 +2,7 @@
 
 import copy
 import importlib.util
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,41 @@ def test_harms_are_those_of_single_cuts() -> None:
             one = space.architecture(dict(space.widest) | {choice.name: choice.options[1]})
             smaller = build(space, one, TASK).eval()
             assert harms[choice.name][1] == pytest.approx(rating.divergence(smaller(X[:16]), original), abs=1e-5)
+
+
+def test_where_time_is_short_fewer_options_are_rated_and_the_others_lie_between() -> None:
+    space = TrainedSpace(zoo.zoo_network("resnet"), input_shape=(3, 16, 16))
+    every = rating.harms(space.module, space, X[:16])
+    options = sum(len(choice.options) - 1 for choice in space.choices)
+    runs: list[int] = []
+    hook = space.module.register_forward_hook(lambda *_: runs.append(1))
+    ticks = itertools.count()  # each look at the clock is a second later: one run of the network takes a second
+    fewer = rating.harms(space.module, space, X[:16], options / 3, lambda: float(next(ticks)))
+    hook.remove()
+    assert len(space.choices) < len(runs) <= 1 + options / 3
+    for choice in space.choices:
+        assert fewer[choice.name][0] == 0
+        assert (np.diff(fewer[choice.name]) >= 0).all()
+        # What is not looked at cannot raise the harm of what lies beyond it.
+        assert fewer[choice.name][-1] <= every[choice.name][-1] + 1e-6
+        if len(choice.options) == 2:
+            assert fewer[choice.name][1] == pytest.approx(every[choice.name][1], rel=1e-4)
+
+
+def test_without_time_to_look_further_the_limits_are_kept_all_the_same() -> None:
+    space = TrainedSpace(zoo.zoo_network("resnet"), input_shape=(3, 16, 16))
+    known, measured = rating.accounts(space.module, space, X[:1]), []
+
+    def measure(architecture):
+        measured.append(architecture.text)
+        return known.costs(architecture)
+
+    limit = {"params": 0.4 * known.costs(space.widest)["params"]}
+    harms = rating.harms(space.module, space, X[:16])
+    chosen = plan(space.module, space, known, harms, limit, measure, X[:16], seed=0, going=lambda: False)
+    assert known.costs(chosen.architecture)["params"] <= limit["params"]
+    assert chosen.rated == 1
+    assert len(measured) <= 6
 
 
 @pytest.mark.parametrize("limits", [{"params": 0.5}, {"params": 0.7, "macs": 0.5}])

@@ -48,6 +48,7 @@ def plan(
     *,
     seed: int,
     rounds: int = ROUNDS,
+    going: Callable[[], bool] = lambda: True,
 ) -> Plan:
     """The architecture of least harm under limits.
 
@@ -66,6 +67,7 @@ def plan(
         x: inputs on which whole architectures are rated.
         seed: of the candidates.
         rounds: of the interaction.
+        going: whether there is time to look for a better choice than one that keeps the limits.
 
     Raises:
         UsageError: even the smallest architecture breaks a limit.
@@ -85,21 +87,23 @@ def plan(
 
     for turn in range(rounds + 1):
         weighed = {name: harm * weights[name] for name, harm in harms.items()}
-        found, costs = _reach(space, accounts, weighed, limits, measure)
+        found, costs = _reach(space, accounts, weighed, limits, measure, going)
         harm = rate(found)
         if best is None or harm < best.harm:
             best = Plan(found, harm, costs, len(rated))
-        if turn == rounds or all(value == 0 for row in harms.values() for value in row):
+        if turn == rounds or not going() or all(value == 0 for row in harms.values() for value in row):
             break
         ratios = _ratios(accounts, best.architecture, best.costs)
         for _ in range(CANDIDATES):
+            if not going():
+                break
             noisy = {name: row * np.exp(rng.normal(0, 0.5)) for name, row in weighed.items()}
             candidate = _solve(space, accounts, noisy, limits, ratios, best.architecture)
             if candidate is not None:
                 rate(candidate)
         weights = _weights(harms, space, list(rated.values()))
         for candidate, value in sorted(rated.values(), key=lambda pair: pair[1]):
-            if value >= best.harm:
+            if value >= best.harm or not going():
                 break
             true = measure(candidate)
             if all(true[name] <= limit for name, limit in limits.items()):
@@ -169,6 +173,7 @@ def _reach(
     harms: Mapping[str, np.ndarray],
     limits: Mapping[str, float],
     measure: Measure,
+    going: Callable[[], bool],
 ) -> tuple[Architecture, Mapping[str, float]]:
     """Choose, measure, and choose again around what was chosen, until the limits are kept and nearly used up."""
     current = space.widest
@@ -181,10 +186,10 @@ def _reach(
             harm = _sum(space, harms, current)
             if best is None or harm < best[0]:
                 best = harm, current, true
-            if harm == 0 or any(true[name] >= _CLOSE * limit for name, limit in limits.items()):
+            if harm == 0 or not going() or any(true[name] >= _CLOSE * limit for name, limit in limits.items()):
                 break
         else:
-            tightness *= 0.99
+            tightness *= 0.99 if going() else 0.9  # where time is short, surely rather than closely
         targets = {name: limit * tightness for name, limit in limits.items()}
         found = _solve(space, accounts, harms, targets, _ratios(accounts, current, true), current)
         if found is None:  # around here it looks impossible: begin again from further down

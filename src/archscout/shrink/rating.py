@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -112,26 +112,48 @@ def order_by_importance(network: nn.Module, space: TrainedSpace, task: Task, x: 
             space.order[name] = [int(unit) for unit in score.argsort(descending=True, stable=True)]
 
 
-def harms(network: nn.Module, space: TrainedSpace, x: Tensor) -> dict[str, np.ndarray]:
+def harms(
+    network: nn.Module,
+    space: TrainedSpace,
+    x: Tensor,
+    seconds: float = math.inf,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, np.ndarray]:
     """Of each choice, how far the answers move when that option alone is taken (`divergence`); 0 for the first.
 
     Args:
         network: the whole network, in evaluation mode.
         space: what can be cut of it.
         x: a batch of inputs.
+        seconds: where all options would take longer, every second, third, ... is rated, those between by interpolation.
+        clock: tells the time.
     """
     network.eval()
     found: dict[str, np.ndarray] = {}
     with torch.no_grad():
+        start = clock()
         original = network(x)
+        stride = _stride(space, seconds / max(clock() - start, 1e-9))
         for choice in space.choices:
+            last = len(choice.options) - 1
+            rated = [0, *range(last, 0, -stride)[::-1]]
             row = [0.0]
-            for option in choice.options[1:]:
-                with hidden(network, space, space.cut_of({choice.name: option})):
+            for place in rated[1:]:
+                with hidden(network, space, space.cut_of({choice.name: choice.options[place]})):
                     row.append(divergence(network(x), original))
             # A smaller width cannot be better than a larger one whose channels it has: less is chance.
-            found[choice.name] = np.maximum.accumulate(np.nan_to_num(np.array(row), nan=np.inf))
+            known = np.maximum.accumulate(np.nan_to_num(np.array(row), nan=np.inf))
+            found[choice.name] = np.nan_to_num(np.interp(np.arange(last + 1), rated, known), nan=np.inf, posinf=np.inf)
     return found
+
+
+def _stride(space: TrainedSpace, count: float) -> int:
+    """The step from one rated option to the next, so that these are `count` at most; the last alone where need be."""
+    longest = max((len(choice.options) - 1 for choice in space.choices), default=1)
+    for stride in range(1, longest):
+        if sum(-(-(len(choice.options) - 1) // stride) for choice in space.choices) <= count:
+            return stride
+    return max(1, longest)
 
 
 def harm_of(

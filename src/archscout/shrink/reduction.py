@@ -27,6 +27,9 @@ from archscout.spaces.trained import TrainedSpace
 CALIBRATION = 64
 """Examples that cuts are rated on."""
 
+CHOOSING = 0.4
+"""Of the time that is left, what choosing cuts may take; rating options alone takes half of it."""
+
 ATTEMPTS = 3
 """Times that cuts are chosen, where what was chosen breaks a limit when it is measured again."""
 
@@ -108,7 +111,7 @@ def _choose(
     key: str,
 ) -> dict[str, Any]:
     """What is cut: the architecture as text, its harm, and how many were rated."""
-    start = record.clock()
+    start, seconds = record.clock(), CHOOSING * max(record.left, 0.0)
     task, device = record.task, record.device
     held = task.valid if len(task.valid) else task.train
     calibration, _ = task.tensors(held.head(CALIBRATION), device)
@@ -116,7 +119,7 @@ def _choose(
     def rate() -> dict[str, Any]:
         x, y = task.tensors(task.train.head(4 * CALIBRATION), device)
         rating.order_by_importance(network, space, task, x, y, 16)
-        harms = rating.harms(network, space, calibration)
+        harms = rating.harms(network, space, calibration, 0.5 * seconds, record.clock)
         record.watch.say(f"{sum(len(row) - 1 for row in harms.values())} cuts are rated.")
         return {"order": space.order, "harms": {name: row.tolist() for name, row in harms.items()}}
 
@@ -135,7 +138,10 @@ def _choose(
                 for text, cost in costs.items()
             }
 
-        chosen = plan(network, space, known, harms, limits, costs_of, calibration, seed=record.seed)
+        chosen = plan(
+            network, space, known, harms, limits, costs_of, calibration, seed=record.seed,
+            going=lambda: record.clock() < start + seconds,
+        )  # fmt: skip
         return {"architecture": chosen.architecture.text, "harm": chosen.harm, "rated": chosen.rated}
 
     cutting: dict[str, Any] = record.once(key, make)
