@@ -290,6 +290,11 @@ def test_products_without_a_formula_are_named_and_not_counted_as_nothing() -> No
     # What multiplies no matrices is free by definition.
     assert trace(nn.Sequential(nn.Upsample(scale_factor=2, mode="bilinear"), nn.Softmax(1)), (3, 4, 4)).macs == 0
 
+    def of_length_one(layer: nn.Module, x: Tensor) -> Tensor:
+        return layer(torch.nn.functional.normalize(x) * (x.var(1, keepdim=True) + 1).sqrt() * (x.square() + 1).rsqrt())
+
+    assert trace(Looking(nn.Linear(8, 3), of_length_one), (8,)).macs == 24
+
 
 def test_control_flow_on_numbers_runs_with_numbers() -> None:
     network = DataDependent()

@@ -319,7 +319,7 @@ _FORMULAS: dict[str, Callable[..., int]] = {
 _OF_TORCH = frozenset({"aten", "prim", "prims"})
 
 _MATRIX = re.compile(
-    r"^(?!_?upsample|_thnn_fused|_convert).*"
+    r"^(?!_?upsample|_thnn_fused|_convert|r?sqrt|linalg_vector_norm).*"
     r"(mm|mv|matmul|convolution|conv_|attention|rnn|lstm|gru|linear|linalg|fft|cholesky|solve|svd|qr|inverse|cdist|"
     r"pdist|euclidean|sparse|encoder_layer)"
 )

@@ -243,13 +243,13 @@ def try_task(space: Space, task: Task, seed: int) -> None:
 
 
 def resolve_task(data: Any, progress: Progress | None = None) -> Task:
-    """A task from its name, its path or data at hand, or as it is; `progress` sees how many pictures are decoded."""
+    """A task from its name, its path or data at hand, or as it is; `progress` sees how many examples are decoded."""
     if isinstance(data, Task):
         return data
     from archscout.tasks.load import load
 
     watch = progress or Silent()
-    return load(data, watch=lambda done, total: watch.update("reading images", done, total, None, None))
+    return load(data, watch=lambda done, total: watch.update("reading data", done, total, None, None))
 
 
 def resolve_estimator(estimator: str | Estimator) -> Estimator:
