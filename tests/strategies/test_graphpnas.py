@@ -30,6 +30,14 @@ class TestGraphPNAS(StrategyConformance):
         return create("strategy", "graphpnas:first=4,keep=3,epochs=2,batch=20")
 
 
+def test_an_edge_that_has_fewer_labels_than_others_is_drawn_with_its_own_alone():
+    first, *others = CELLS.choices
+    space = SubSpace(CELLS, {first.name: ["nor_conv_3x3"], others[0].name: ["none"]})
+    drawn = GraphGenerator(Drawing(space)).sample(2000, stream(0))
+    assert drawn
+    assert {(one[first.name], one[others[0].name]) for one in drawn} == {("nor_conv_3x3", "none")}
+
+
 @pytest.mark.parametrize("name", ["nasbench201", "nasbench101", "randwire:nodes=5"])
 def test_a_drawing_gives_the_architecture_back(name):
     space = create("space", name)

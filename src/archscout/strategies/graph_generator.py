@@ -75,10 +75,13 @@ class Drawing:
         for (i, j), choice in self.edges.items():
             absent = [option for option in choice.options if _is_absent(option)]
             label = int(edges[i, j])
-            if label < 0 and not absent:
+            options = absent if label < 0 else self.labels[i, j]
+            if max(label, 0) >= len(options):  # not every edge has all labels
                 return None
-            values[choice.name] = absent[0] if label < 0 else self.labels[i, j][label]
+            values[choice.name] = options[max(label, 0)]
         for node, choice in self.vertices.items():
+            if vertices[node] >= len(choice.options):
+                return None
             values[choice.name] = choice.options[int(vertices[node])]
         try:
             return self.space.architecture(values)
