@@ -25,6 +25,7 @@ from torch import nn
 
 from archscout.core.architecture import Architecture
 from archscout.core.choice import Choice, Condition
+from archscout.core.errors import UsageError
 from archscout.core.files import write_text
 from archscout.core.registry import create
 from archscout.core.seeds import stream
@@ -81,7 +82,7 @@ class OnceForAll(Space):
         return tuple(found)
 
     def network(self, task: Task, pick: Pick) -> nn.Module:
-        raise NotImplementedError("latencies of once-for-all networks are read, not measured")
+        raise UsageError(f"space '{self.name}' has published latencies alone: none of its networks is built here.")
 
     def published(self, text: str) -> Architecture:
         """From the published form: kernels and expansions of twenty blocks, depths, resolution."""

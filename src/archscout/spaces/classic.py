@@ -23,6 +23,7 @@ from archscout.networks.operations import ConvBNActivation
 from archscout.networks.padding import in_row, read
 from archscout.networks.pick import ElasticDepth
 from archscout.spaces.images import check_images
+from archscout.spaces.notation import no_wider, option_of
 
 KINDS = ("plain", "residual", "bottleneck", "inverted")
 KERNELS = (3, 5)
@@ -181,7 +182,7 @@ class Classic(Space):
             )
         values: dict[str, Option] = {}
         for what, number in zip(("width", "kernel", "stride"), match.groups(), strict=True):
-            values[f"stem.{what}"] = self._number(f"stem.{what}", number, text)
+            values[f"stem.{what}"] = option_of(self, f"stem.{what}", number, text)
         values["stages"] = len(stages)
         for stage, written in enumerate(stages, start=1):
             name = f"stage{stage}"
@@ -204,14 +205,8 @@ class Classic(Space):
                         f"{_stage_example(stage, match[1])}."
                     )
                 if number is not None:
-                    values[f"{name}.{what}"] = self._number(f"{name}.{what}", number, text)
+                    values[f"{name}.{what}"] = option_of(self, f"{name}.{what}", number, text)
         return {choice.name: values[choice.name] for choice in self.choices if choice.name in values}
-
-    def _number(self, choice: str, written: str, text: str) -> Option:
-        options = {str(option): option for option in self._by_name[choice].options}
-        if written not in options:
-            raise UsageError(f"'{written[:20]}', the {choice} of '{text[:80]}', must be one of {', '.join(options)}.")
-        return options[written]
 
     # -- forms ----------------------------------------------------------------------------------------------------
 
@@ -228,8 +223,7 @@ class Classic(Space):
 
     def references(self) -> Mapping[str, Architecture]:
         """Those that are no wider than the space."""
-        widest = {name: max(map(int, re.findall(r"[a-z](\d+)x", text))) for name, text in REFERENCES.items()}
-        return {name: self.parse(text) for name, text in REFERENCES.items() if widest[name] <= self.width}
+        return no_wider(self, REFERENCES, self.width)
 
     # -- network --------------------------------------------------------------------------------------------------
 

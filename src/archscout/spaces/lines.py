@@ -22,6 +22,8 @@ from archscout.networks.elastic import Number, compute, maximum
 from archscout.networks.lines import ReadBothWays
 from archscout.networks.operations import ConvBNActivation
 from archscout.networks.series import ConvBN
+from archscout.spaces.images import check_images
+from archscout.spaces.notation import no_wider, option_of
 
 KINDS = tuple(LAYERS)
 STAGES = (2, 3, 4)
@@ -131,14 +133,8 @@ class Lines(Space):
                     f"<kind><width>x<depth>k<kernel>s<pooling>; kinds are {', '.join(KINDS)}, as in {_EXAMPLE}."
                 )
             for what, option in zip(("kind", "width", "depth", "kernel", "down"), match.groups(), strict=True):
-                values[f"stage{stage}.{what}"] = self._option(f"stage{stage}.{what}", option, text)
+                values[f"stage{stage}.{what}"] = option_of(self, f"stage{stage}.{what}", option, text)
         return values
-
-    def _option(self, choice: str, written: str, text: str) -> Option:
-        options = {str(option): option for option in self._by_name[choice].options}
-        if written not in options:
-            raise UsageError(f"'{written[:20]}', the {choice} of '{text[:80]}', must be one of {', '.join(options)}.")
-        return options[written]
 
     # -- forms ----------------------------------------------------------------------------------------------------
 
@@ -151,17 +147,12 @@ class Lines(Space):
 
     def references(self) -> Mapping[str, Architecture]:
         """Those that are no wider than the space."""
-        widest = {name: max(map(int, re.findall(r"[a-z](\d+)x", text))) for name, text in REFERENCES.items()}
-        return {name: self.parse(text) for name, text in REFERENCES.items() if widest[name] <= self.width}
+        return no_wider(self, REFERENCES, self.width)
 
     # -- network --------------------------------------------------------------------------------------------------
 
     def check_task(self, task: Task) -> None:
-        if len(task.input_shape) != 3 or min(task.input_shape[1:]) < LEAST_HEIGHT:
-            raise UsageError(
-                f"space '{self.name}' needs images of at least {LEAST_HEIGHT} x {LEAST_HEIGHT} pixels; task "
-                f"'{task.name}' has inputs of shape {task.input_shape}."
-            )
+        check_images(self, task, LEAST_HEIGHT)
 
     def network(self, task: Task, pick: Pick) -> nn.Module:
         count = pick.number("stages")

@@ -19,6 +19,7 @@ from archscout.networks.blocks import LAYERS, Shortcut
 from archscout.networks.elastic import Number
 from archscout.networks.operations import ConvBNActivation
 from archscout.networks.pyramid import DECODERS
+from archscout.spaces.notation import no_wider, read_parts
 
 STRIDES = (1, 2)
 STAGES = 4
@@ -118,19 +119,7 @@ class Segmentation(Space):
             tuple(f"stage{stage}.{what}" for what in ("kind", "width", "depth", "kernel", "dilation"))
             for stage in range(1, STAGES + 1)
         ]
-        values: dict[str, Option] = {}
-        for part, pattern, choices in zip(parts, patterns, [*names, ("decoder", "decoder.width")], strict=True):
-            match = pattern.fullmatch(part)
-            if match is None:
-                raise UsageError(f"'{part[:80]}' in '{text[:80]}' cannot be read: write as in {_EXAMPLE}.")
-            for choice, written in zip(choices, match.groups(), strict=True):
-                options = {str(option): option for option in self._by_name[choice].options}
-                if written not in options:
-                    raise UsageError(
-                        f"'{written[:20]}', the {choice} of '{text[:80]}', must be one of {', '.join(options)}."
-                    )
-                values[choice] = options[written]
-        return values
+        return read_parts(self, text, parts, patterns, [*names, ("decoder", "decoder.width")], _EXAMPLE)
 
     # -- forms ----------------------------------------------------------------------------------------------------
 
@@ -147,8 +136,7 @@ class Segmentation(Space):
 
     def references(self) -> Mapping[str, Architecture]:
         """Those that are no wider than the space."""
-        widest = {name: max(map(int, re.findall(r"[a-z](\d+)x", text))) for name, text in REFERENCES.items()}
-        return {name: self.parse(text) for name, text in REFERENCES.items() if widest[name] <= self.width}
+        return no_wider(self, REFERENCES, self.width)
 
     # -- network --------------------------------------------------------------------------------------------------
 

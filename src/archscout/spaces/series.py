@@ -19,6 +19,7 @@ from archscout.core.space import Pick, Space
 from archscout.core.task import Task
 from archscout.networks.elastic import Number, compute, maximum
 from archscout.networks.series import ConvBN, Recurrent
+from archscout.spaces.notation import no_wider, option_of
 
 KINDS = ("plain", "residual", "inception", "separable")
 POOLS = (1, 2, 4)
@@ -134,7 +135,7 @@ class Series(Space):
                 f"architecture '{text[:80]}' has {len(stages)} stages where space 'series' has {STAGES[0]} to "
                 f"{STAGES[-1]}: write {_EXAMPLE}, with an underscore between stages."
             )
-        values: dict[str, Option] = {"input.pool": self._option("input.pool", match[1], text), "stages": len(stages)}
+        values: dict[str, Option] = {"input.pool": option_of(self, "input.pool", match[1], text), "stages": len(stages)}
         for stage, written in enumerate(stages, start=1):
             name = f"stage{stage}"
             match = _STAGE.fullmatch(written)
@@ -146,15 +147,9 @@ class Series(Space):
                 )
             values[f"{name}.kind"] = match[1]
             for what, number in zip(("width", "depth", "kernel", "dilation"), match.groups()[1:5], strict=True):
-                values[f"{name}.{what}"] = self._option(f"{name}.{what}", number, text)
+                values[f"{name}.{what}"] = option_of(self, f"{name}.{what}", number, text)
             values[f"{name}.down"] = "pool" if match[6] else "none"
         return values | {"tail": tail}
-
-    def _option(self, choice: str, written: str, text: str) -> Option:
-        options = {str(option): option for option in self._by_name[choice].options}
-        if written not in options:
-            raise UsageError(f"'{written[:20]}', the {choice} of '{text[:80]}', must be one of {', '.join(options)}.")
-        return options[written]
 
     # -- forms ----------------------------------------------------------------------------------------------------
 
@@ -170,8 +165,7 @@ class Series(Space):
 
     def references(self) -> Mapping[str, Architecture]:
         """Those that are no wider than the space."""
-        widest = {name: max(map(int, re.findall(r"[a-z](\d+)x", text))) for name, text in REFERENCES.items()}
-        return {name: self.parse(text) for name, text in REFERENCES.items() if widest[name] <= self.width}
+        return no_wider(self, REFERENCES, self.width)
 
     # -- network --------------------------------------------------------------------------------------------------
 

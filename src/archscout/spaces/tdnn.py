@@ -19,6 +19,7 @@ from archscout.core.space import Pick, Space
 from archscout.core.task import Task
 from archscout.networks.elastic import Number, compute, now
 from archscout.networks.series import ConvBN, batch_norm1d, conv1d
+from archscout.spaces.notation import read_parts
 
 RATIOS = (25, 35, 50, 75, 100)
 """Percent of the channels that there are at most."""
@@ -95,21 +96,10 @@ class TDNN(Space):
                 f"architecture '{text[:80]}' has {len(layers) - 1} blocks where space 'tdnn' has {DEPTHS[0]} to "
                 f"{DEPTHS[-1]}: write {_EXAMPLE}."
             )
-        values: dict[str, Option] = {"depth": len(layers) - 1}
         patterns = [*[_LAYER] * len(layers), _END]
         names = [*((f"layer{n}.kernel", f"layer{n}.width") for n in range(len(layers))), ("last.width",)]
-        for part, pattern, choices in zip([*layers, last], patterns, names, strict=True):
-            match = pattern.fullmatch(part)
-            if match is None:
-                raise UsageError(f"'{part[:80]}' in '{text[:80]}' cannot be read: write as in {_EXAMPLE}.")
-            for choice, written in zip(choices, match.groups(), strict=True):
-                options = {str(option): option for option in self._by_name[choice].options}
-                if written not in options:
-                    raise UsageError(
-                        f"'{written[:20]}', the {choice} of '{text[:80]}', must be one of {', '.join(options)}."
-                    )
-                values[choice] = options[written]
-        return values
+        depth: dict[str, Option] = {"depth": len(layers) - 1}
+        return depth | read_parts(self, text, [*layers, last], patterns, names, _EXAMPLE)
 
     # -- forms ----------------------------------------------------------------------------------------------------
 
