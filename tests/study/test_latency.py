@@ -88,4 +88,4 @@ def test_the_command(times: Times, tmp_path: Path, capsys: pytest.CaptureFixture
     assert [entry["model"] for entry in said["summary"]] == ["linear"]
     assert (tmp_path / "s" / "summary.csv").read_text().startswith("model,train,devices,kendall")
     assert run([*command[:-2], "--train-sizes", "x"]) == 2
-    assert "'x' are no numbers of networks" in capsys.readouterr().err
+    assert "'x' is no whole number" in capsys.readouterr().err

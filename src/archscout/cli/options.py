@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from archscout.core.errors import UsageError
+from archscout.core.options import LONGEST, shown
 
 SpaceName = Annotated[
     str, typer.Argument(metavar="SPACE", help="A search space ('archscout list spaces').", show_default=False)
@@ -193,3 +194,17 @@ def run_folder(run: str) -> Path:
             return folder
     known = [folder.name for folder in Path("runs").glob("*/")] if Path("runs").is_dir() else []
     raise UsageError(f"there is no run '{run}', as a folder or in runs/: {nearest(run, known)}.")
+
+
+def numbers_of(text: str) -> tuple[int, ...]:
+    """The whole numbers in a comma-separated list, each once, in order. Raises `UsageError`."""
+    return tuple(sorted({count_of(part) for part in text.split(",") if part.strip()} or {count_of(text)}))
+
+
+def count_of(text: str) -> int:
+    """A whole number of the command line. Raises `UsageError`."""
+    if not (text.strip().isdecimal() and len(text) <= LONGEST):
+        raise UsageError(
+            f"{shown(text)} is no whole number: write --train-sizes 10,50,100, and --test or --sample 1000, or all."
+        )
+    return int(text)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from archscout.cli import output
-from archscout.cli.options import Debug, Fresh, Json, Seed, StudyOut, Workers, split_names
+from archscout.cli.options import Debug, Fresh, Json, Seed, StudyOut, Workers, count_of, numbers_of, split_names
 from archscout.cli.study_latency import latency
 from archscout.cli.study_quantisation import quantisation
 from archscout.core.errors import UsageError
 from archscout.core.files import write_text
-from archscout.core.options import LONGEST, folder_name, shown
+from archscout.core.options import folder_name
 from archscout.core.options import workers as workers_of
 
 if TYPE_CHECKING:
@@ -93,9 +93,9 @@ def estimators(
 
         opened = api.table(table)
         contenders = _contenders(split_names(names) if names else [], opened, metric, scores)
-        sizes = _numbers(train_sizes) if train_sizes else default_sizes(len(set(opened.architectures)))
+        sizes = numbers_of(train_sizes) if train_sizes else default_sizes(len(set(opened.architectures)))
         plan = Plan(
-            tuple(contenders), sizes, repeats, None if test == "all" else _count(test), not everything, seed, mutants
+            tuple(contenders), sizes, repeats, None if test == "all" else count_of(test), not everything, seed, mutants
         )  # fmt: skip
         folder = out or Path("runs") / folder_name(f"study-estimators-{opened.name}")
         shown = progress()
@@ -268,7 +268,7 @@ def supernets(
             raise UsageError(f"table '{opened.name}' does not say what it was trained on: give --data.")
         plan = study.Supernets(
             tuple(split_names([paths])), passes, batch, repeats, opened.metric(metric).name,
-            None if sample == "all" else _count(sample), seed=seed,
+            None if sample == "all" else count_of(sample), seed=seed,
         )  # fmt: skip
         folder = out or Path("runs") / folder_name(f"study-supernets-{opened.name}")
         task = load(data or opened.task).sealed()
@@ -323,15 +323,3 @@ def _contenders(named: list[str], table: Table, metric: str | None, scores: Path
 def _about(table: Table, metric: str | None, repeats: int, seed: int, **more: Any) -> Mapping[str, Any]:
     facts = {"table": table.name, "metric": table.metric(metric).name, "space": table.space.name, "repeats": repeats}
     return facts | {"seed": seed} | more
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(sorted({_count(part) for part in text.split(",") if part.strip()}))
-
-
-def _count(text: str) -> int:
-    if not (text.strip().isdecimal() and len(text) <= LONGEST):
-        raise UsageError(
-            f"{shown(text)} is no whole number: write --train-sizes 10,50,100, and --test or --sample 1000, or all."
-        )
-    return int(text)

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from archscout.cli import output
-from archscout.cli.options import Data, Debug, Fresh, Json, Seed, StudyOut, Workers, split_names
-from archscout.core.errors import UsageError
+from archscout.cli.options import Data, Debug, Fresh, Json, Seed, StudyOut, Workers, numbers_of, split_names
 from archscout.core.files import write_text
 from archscout.core.options import folder_name
 from archscout.core.options import workers as workers_of
@@ -57,14 +56,11 @@ def latency(
         from archscout.study import summary
         from archscout.tasks.load import load
 
-        sizes = split_names([train_sizes])
-        if not sizes or not all(size.isdecimal() and len(size) < 8 for size in sizes):
-            raise UsageError(f"'{train_sizes[:40]}' are no numbers of networks: write 10,50.")
         the_space, task = api.space(space), load(data)
         times = study.read_times(file, the_space)
         contest = study.Contest(
-            tuple(split_names([models])), tuple(split_names(devices or []) or times.ms), tuple(map(int, sizes)),
-            repeats, seed,
+            tuple(split_names([models])), tuple(split_names(devices or []) or times.ms),
+            numbers_of(train_sizes), repeats, seed,
         )  # fmt: skip
         folder = out or Path("runs") / folder_name(f"study-latency-{file.stem}")
         rows = study.compare(
