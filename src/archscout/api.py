@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never, cast
@@ -135,7 +136,8 @@ def search(
 
     Args:
         space: a registered name (`nasbench201`, `mobile:width=16`), a `Space`, or a module of your own with choices;
-            `auto` takes the space that trains best in little time on such data.
+            `scratch` takes the space that trains best in little time on such data; `auto` does so, too, and where
+            images are photographs and a trained backbone is installed it tries that first.
         data: a registered task, a path (`.npz`, a folder of class folders), a `Task`, or data at hand (see `task`).
         method: a registered method, or a strategy (which then proposes what is trained); or an object of these.
         estimator: what a strategy's proposals are judged by, by name or as an object.
@@ -165,6 +167,7 @@ def search(
     >>> archscout.search("nasbench201", "digits", maximum={"latency": "2ms"}, budget="2m")      # doctest: +SKIP
     """
     _refuse(unknown, search)
+    began = time.monotonic()
     from archscout.search.search import search as run_search
     from archscout.spaces.load import AUTO
 
@@ -189,10 +192,10 @@ def search(
     if isinstance(space, str) and space == AUTO:
         from archscout.shrink.automatic import begin
 
-        result, data = begin(data, options)
+        result, data = begin(data, options, began)
         if result is not None:
             return _with_page(result)
-    return _with_page(run_search(space, data, **options))
+    return _with_page(run_search(space, data, began=began, **options))
 
 
 def shrink(
@@ -241,6 +244,7 @@ def shrink(
     >>> shrink("efficientnet_lite0", "photos/", maximum={"latency": "10ms"}, budget="10m")      # doctest: +SKIP
     """
     _refuse(unknown, shrink)
+    began = time.monotonic()
     from archscout.shrink.run import shrink as run_shrink
 
     return _with_page(
@@ -259,6 +263,7 @@ def shrink(
             name=name,
             out=out,
             progress=progress,
+            spent=time.monotonic() - began,
         )
     )
 

@@ -1,6 +1,7 @@
 """A search of space `auto` begins with a trained network where that is better and where limits allow it."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from torch import nn
 
 import archscout
 from archscout.backbones.base import Backbone
+from archscout.core.cost import Measurement
 from archscout.core.errors import UsageError
 from archscout.core.registry import create
+from archscout.search import search as search_module
 from archscout.search.continuing import STORE
 from archscout.shrink import automatic
 from archscout.shrink.automatic import Comparison, begin, natural
@@ -40,6 +43,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     monkeypatch.setattr(automatic, "shrink", shrink)
     monkeypatch.setattr(automatic, "outlook", lambda *_: Outlook("efficientnet_lite0", 96, 10.0, 20.0))
     monkeypatch.setattr(automatic, "compare", lambda *_: (BETTER, PACE))
+    monkeypatch.setattr(automatic, "remaining", lambda *_: 0.8)
     return asked
 
 
@@ -89,6 +93,57 @@ def test_limits_that_no_cut_keeps_are_left_to_the_search(
 
     monkeypatch.setattr(automatic, "shrink", shrink)
     assert begin(PHOTOGRAPHS, {"budget": "4m", "out": tmp_path})[0] is None
+
+
+def test_what_limits_leave_too_little_of_is_not_tried(
+    calls: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(automatic, "remaining", lambda *_: 0.3)
+    monkeypatch.setattr(automatic, "compare", None)
+    assert begin(PHOTOGRAPHS, {"budget": "4m", "out": tmp_path, "maximum": {"latency": "1ms"}})[0] is None
+    assert not calls and not list(tmp_path.iterdir())
+
+
+def test_what_limits_leave_of_a_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several limits the hardest counts, at the smallest images; those on other costs are not looked at."""
+    monkeypatch.setattr(
+        automatic, "create", lambda kind, name: Coloured() if kind == "backbone" else create(kind, name)
+    )
+    sizes: list[int] = []
+
+    def latency(cost: Any, network: Any, *_: Any) -> Measurement:
+        sizes.append(network.size)
+        return Measurement(4.0)
+
+    monkeypatch.setattr(automatic, "latency", latency)
+    params = sum(p.numel() for p in nn.Sequential(nn.Conv2d(3, 16, 1), nn.Linear(16, 4)).parameters())
+    limits = {"params": params / 2, "latency": "3ms", "macs": "1"}
+    assert automatic.remaining("coloured", PHOTOGRAPHS, limits) == pytest.approx(0.5) and sizes == [48]
+    assert automatic.remaining("coloured", PHOTOGRAPHS, {"latency": "1ms"}) == pytest.approx(0.25)
+    assert automatic.remaining("coloured", PHOTOGRAPHS, {"latency": "9ms"}) == 1.0
+
+
+def test_the_trial_is_on_the_budget_of_the_search(
+    calls: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search that follows, and a network that is shrunk, get what the trial, and reading, left of the time."""
+    asked: list[tuple[Any, float]] = []
+
+    def search(space: str, data: Any, *, began: float, **_: Any) -> Any:
+        asked.append((space, began))
+        raise UsageError("far enough")
+
+    monkeypatch.setattr(search_module, "search", search)
+    monkeypatch.setattr(automatic, "compare", lambda *_: (WORSE, PACE))
+    before = time.monotonic()
+    with pytest.raises(UsageError, match="far enough"):
+        archscout.search("auto", PHOTOGRAPHS, budget="4m", out=tmp_path)
+    ((space, began),) = asked
+    assert space == "auto" and before <= began <= time.monotonic()
+    assert begin(PHOTOGRAPHS, {"budget": "4m", "out": tmp_path}, began)[0] is None
+    monkeypatch.setattr(automatic, "compare", lambda *_: (BETTER, PACE))
+    begin(PHOTOGRAPHS, {"budget": "4m", "out": tmp_path}, time.monotonic() - 17.0)
+    assert 17.0 <= calls[0]["spent"] < 60
 
 
 def test_without_a_backbone_or_time_there_is_nothing_to_try(

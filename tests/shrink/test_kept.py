@@ -1,5 +1,6 @@
 """Kept features are what the beginning of the network gives, and training the rest on them trains the network."""
 
+import dataclasses
 import importlib.util
 import itertools
 from collections.abc import Callable
@@ -105,7 +106,7 @@ def test_head_and_fine_tuning_on_kept_features_change_the_network(network, tmp_p
         assert accuracy == pytest.approx(probe(other, "head", TASK), abs=0.2)
     frozen = {name: tensor.clone() for name, tensor in network.network.first.state_dict().items()}
     before = network.network.second[0].weight.clone()
-    outcome = fine_tune(rest, kept, 0.4, seed=0, clock=ticking(), learning_rate=1e-3, folder=tmp_path)
+    outcome = fine_tune(rest, kept, 0.2, seed=0, clock=ticking(), learning_rate=1e-3, folder=tmp_path)
     assert len(outcome.curve) >= 2 and outcome.curve[-1]["epoch"] == len(outcome.curve)
     assert all(torch.equal(tensor, network.network.first.state_dict()[name]) for name, tensor in frozen.items())
     assert not torch.equal(before, network.network.second[0].weight)
@@ -149,21 +150,36 @@ def test_the_time_of_the_test_is_kept_free_and_what_was_planned_stays(
     assert again.end == pytest.approx(50.0 - again.recall("spent") - testing)
 
 
-def test_a_training_that_is_too_slow_ends_with_a_shorter_schedule(network, tmp_path: Path) -> None:
-    """The machine becomes a hundred times slower after the first epoch."""
-    now, slow = [0.0], [1.0]
+@pytest.mark.parametrize(("timed", "taken"), [(1.0, 4.0), (4.0, 1.0), (1.0, 1.0)])
+def test_a_training_fills_its_time_and_no_more(network, timed: float, taken: float, tmp_path: Path) -> None:
+    """Whether steps take as long as was timed or not: the clock tells examples that went through the network."""
+    now, calls = [0.0], [0]
 
-    def clock() -> float:
-        now[0] += 0.01 * slow[0]
-        return now[0]
+    def count(module: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        calls[0] += 1
+        now[0] += len(inputs[0]) * 1e-3 * (timed if calls[0] <= 4 else taken)
 
-    def on_epoch(row: dict[str, float]) -> None:
-        slow[0] = 100.0
-
-    outcome = fine_tune(network, TASK, 5.0, seed=0, clock=clock, folder=tmp_path, on_epoch=on_epoch)
-    assert 2 <= len(outcome.curve) < 20
-    assert outcome.curve[-1]["learning_rate"] < 0.2 * max(row["learning_rate"] for row in outcome.curve)
+    handle = network.register_forward_pre_hook(count)
+    outcome = fine_tune(network, TASK, 6.0, seed=0, clock=lambda: now[0], mode=PLAIN, folder=tmp_path)
+    handle.remove()
+    assert 0.8 * 6 <= now[0] <= 1.03 * 6
+    rates = [row["learning_rate"] for row in outcome.curve]
+    assert rates[-1] < 0.2 * max(rates), "the last schedule comes to its end"
     assert [row["epoch"] for row in outcome.curve] == list(range(1, len(outcome.curve) + 1))
+
+
+def test_a_training_of_which_a_part_of_an_epoch_fits(network) -> None:
+    """Of examples that take a second each there is time for half: no epoch is begun that cannot end."""
+    now = [0.0]
+    many = tiny_task((3, 16, 16), classes=5, examples=1000)
+    many = dataclasses.replace(many, valid=many.valid.head(20))
+
+    def count(module: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        now[0] += len(inputs[0])
+
+    network.register_forward_pre_hook(count)
+    outcome = fine_tune(network, many, 700.0, seed=0, clock=lambda: now[0], mode=PLAIN)
+    assert len(outcome.curve) == 1 and 0.8 * 700 <= now[0] <= 1.03 * 700
 
 
 def test_the_parts_of_efficientnet_lite_are_the_network() -> None:

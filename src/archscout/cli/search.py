@@ -34,8 +34,9 @@ def search(
         typer.Option(
             "--space",
             metavar="NAME",
-            help="A search space ('archscout list spaces'). Default: scratch, the one that trains best in little time "
-            "on such data; auto tries a trained backbone beside it (archscout[pretrained]).",
+            help="A search space ('archscout list spaces'). Default: auto, the one that trains best in little time on "
+            "such data, and for photographs a trained backbone where that promises more (archscout[pretrained]); "
+            "scratch is without it.",
             show_default=False,
         ),
     ] = None,
@@ -141,6 +142,10 @@ def search(
     Under a limit on a device of your own that is elsewhere, the run's folder ends with the finalists to be measured
     there (finalists-DEVICE); the same command with --times DEVICE=times.csv then picks the winner.
 
+    Without --space, photographs in colour are first tried with a trained backbone, if one is installed
+    (archscout[pretrained]); where it promises more within the limits than a network from nothing, it is fine-tuned, and
+    cut where it breaks a limit. --space scratch leaves it out.
+
     With --table, every training is looked up, its time too: a whole search in a moment, and its regret is known.
     """
     constraints = limits(maximum or ())
@@ -168,7 +173,7 @@ def search(
         shown = progress()
         try:
             result = api.search(
-                space or "scratch",
+                space or "auto",
                 readable(data, skip_bad, metric),
                 method=method,
                 estimator=estimator,

@@ -79,12 +79,14 @@ def search(
     times: Mapping[str, str | Path] | None = None,
     fresh: bool = False,
     progress: Progress | None = None,
+    began: float | None = None,
 ) -> Result:
     """Find, train, measure and export a network. The same call resumes a search that was interrupted.
 
-    `archscout.api.search` says what the options are, and what is raised.
+    `archscout.api.search` says what the options are, and what is raised; `began` is when the budget of time began, by
+    `time.monotonic`.
     """
-    began = time.monotonic()
+    began = time.monotonic() if began is None else began
     watch = progress or Silent()
     budget = Budget.read(budget)
     seed, epochs = options.seed(seed), options.epochs(epochs)

@@ -18,6 +18,7 @@ import torch
 
 from archscout.backbones.base import Backbone
 from archscout.core import options as checked
+from archscout.core.cost import Cost
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import TRAINING
 from archscout.core.files import write_json
@@ -26,6 +27,7 @@ from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.core.space import Space
 from archscout.core.task import Split, Task
+from archscout.costs.latency import QUICK, Latency
 from archscout.costs.reported import REPORTED
 from archscout.estimators.prior import Data, Network, Prior
 from archscout.networks.pick import build
@@ -34,7 +36,8 @@ from archscout.search.continuing import STORE
 from archscout.search.result import Result
 from archscout.search.search import resolve_task
 from archscout.shrink.head import probe
-from archscout.shrink.planning import Pace, expected_error, outlook, pace_of, plan_transfer
+from archscout.shrink.limits import latency, limit_of, measured_here
+from archscout.shrink.planning import Pace, expected_error, outlook, pace_of, plan_transfer, smallest_side
 from archscout.shrink.record import SETTING, WORK
 from archscout.shrink.run import shrink
 from archscout.spaces.load import automatic_space
@@ -56,6 +59,9 @@ SIDE = 64
 GENEROUS = 1.0
 """What is added to the logit of the accuracy that a search is expected to reach: it has better networks than the first
 reference, and who doubts should search."""
+
+WORTH = 0.5
+"""A backbone of which limits leave less is not tried: what cutting takes, no recovery in some minutes gives back."""
 
 FEWEST, MOST = 200, 800
 """Training images of the trial."""
@@ -101,7 +107,7 @@ class Comparison:
         )
 
 
-def begin(data: Any, options: Mapping[str, Any]) -> tuple[Result | None, Any]:
+def begin(data: Any, options: Mapping[str, Any], began: float | None = None) -> tuple[Result | None, Any]:
     """The result of a run that begins with a trained network, where that is better; None where a search is to be made.
 
     With it come the data, read where they had to be.
@@ -109,7 +115,9 @@ def begin(data: Any, options: Mapping[str, Any]) -> tuple[Result | None, Any]:
     Args:
         data: of the search.
         options: as `archscout.search` has them.
+        began: when the budget of time began, by `time.monotonic`; now if not given.
     """
+    began = time.monotonic() if began is None else began
     if any(options.get(name, value) != value for name, value in _PLAIN.items()):
         return None, data
     if any(options.get(name) for name in _ALONE) or options.get("workers") not in (None, 1):
@@ -118,7 +126,6 @@ def begin(data: Any, options: Mapping[str, Any]) -> tuple[Result | None, Any]:
     watch: Progress = options.get("progress") or Silent()
     if not math.isfinite(budget.seconds) or math.isfinite(budget.trials):
         return None, data
-    began = time.monotonic()
     task = resolve_task(data, watch)
     if not natural(task):
         return None, task
@@ -139,6 +146,10 @@ def begin(data: Any, options: Mapping[str, Any]) -> tuple[Result | None, Any]:
         return None, task  # limits on other devices, or on what only networks of a search have
     folder = out / name
     if not (folder / SETTING).is_file():
+        share = remaining(expected.backbone, task, maximum)
+        if share < WORTH:
+            watch.say(f"the limits leave {share:.0%} of '{expected.backbone}': a search it is.")
+            return None, task
         watch.say(f"trying '{expected.backbone}', and a network from nothing, on some images.")
         try:
             compared, pace = compare(task, space, expected.backbone, budget.seconds, seed)
@@ -163,6 +174,30 @@ def begin(data: Any, options: Mapping[str, Any]) -> tuple[Result | None, Any]:
         watch.say(f"'{expected.backbone}' cannot keep the limits: a search it is.")
         return None, task
     return result, task
+
+
+def remaining(name: str, task: Task, maximum: Mapping[str, str | float]) -> float:
+    """The share of a backbone that limits on latency and parameters leave, at the smallest images that it may get.
+
+    Args:
+        name: of the backbone.
+        task: whose images it gets.
+        maximum: the limits; others are not looked at.
+    """
+    backbone: Backbone = create("backbone", name)
+    size = smallest_side(task)
+    network = adapted(backbone, backbone.structure().eval(), size, task)
+    share = 1.0
+    for text, limit in maximum.items():
+        cost: Cost = create("cost", text)
+        if isinstance(cost, Latency) and measured_here(cost):
+            took = latency(cost, network, task, "cpu", QUICK).value
+        elif cost.key == "params":
+            took = float(sum(parameter.numel() for parameter in network.parameters()))
+        else:
+            continue
+        share = min(share, limit_of(cost, text, str(limit), took) / took)
+    return share
 
 
 def natural(task: Task) -> bool:

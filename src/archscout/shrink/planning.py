@@ -130,6 +130,11 @@ def pace_of(backbone: Backbone, clock: Clock, size: int = TIMED) -> Pace:
     return Pace(size, forwards, trainings, features, mode)
 
 
+def smallest_side(task: Task) -> int:
+    """The smallest images that a backbone gets for the sake of a limit: twice as large as the task's own."""
+    return min(2 * max(task.input_shape[1:]), SIZES[-1])
+
+
 def assumed_pace(size: int = TIMED) -> Pace:
     """Where nothing has been timed: of a backbone of 0.39 G multiply-adds at 224 pixels that is one part."""
     forward = 0.39e9 * (size / 224) ** 2 / _MACS_PER_SECOND

@@ -43,8 +43,9 @@ class Record:
         task: as the user has it; `learned` is what weights learn from.
         seed, device: of the run.
         watch: who is told how it goes.
-        clock: tells the time in seconds; `end` is when training must be over, `began` when the budget began.
+        clock: tells the time in seconds; `end` is when the budget ends, `began` when it began.
         shared: a folder for what runs that differ in limits alone have in common.
+        reserve: seconds before `end` when training must be over; `end` is then that moment.
     """
 
     def __init__(
@@ -59,9 +60,10 @@ class Record:
         end: float,
         began: float,
         shared: Path | None,
+        reserve: float = 0.0,
     ) -> None:
         self.folder, self.task, self.seed, self.device, self.watch = folder, task, seed, device, watch
-        self.clock, self.end, self.began = clock, end, began
+        self.clock, self.end, self.began, self.reserve = clock, end - reserve, began, reserve
         self.files = folder / WORK
         self.files.mkdir(exist_ok=True)
         self.shared = shared
@@ -85,6 +87,10 @@ class Record:
     def left(self) -> float:
         """Seconds."""
         return self.end - self.clock()
+
+    def keep_free(self, seconds: float) -> None:
+        """Training ends so much earlier, for what comes after it."""
+        self.end -= seconds
 
     def recall(self, key: str, kind: Callable[[Any], Any] = lambda value: value) -> Any:
         """A value that was kept; None where there is none."""

@@ -33,8 +33,13 @@ from archscout.shrink.transfer import transfer, transfer_plan
 from archscout.spaces.trained import BackboneSpace, TrainedSpace
 from archscout.store.folder import run_folder
 from archscout.store.lock import run_lock
+from archscout.training.trainer import predict
 
 _RESERVE_SHARE, _RESERVE_MOST = 0.15, 15.0
+_ENDING = 6.0
+"""Times as long as it takes to find out what can be cut of a network takes what comes after its training: measuring,
+writing and checking the ONNX file, the report."""
+
 _TRANSFER_SHARE = 0.4
 """Of the time, what goes to fine-tuning before anything is cut, where the head is new."""
 
@@ -107,10 +112,9 @@ def shrink(
             watch.say(f"run '{name}' is finished: this is its result (another --name or --seed starts a new one).")
             return Result.read(folder)
         torch.set_num_threads(1)
-        reserve = min(_RESERVE_SHARE * budget.seconds, _RESERVE_MOST)
         record = Record(
-            folder, task, seed=seed, device=device, watch=watch, clock=clock, end=began + budget.seconds - reserve,
-            began=began, shared=shared,
+            folder, task, seed=seed, device=device, watch=watch, clock=clock, end=began + budget.seconds,
+            began=began, shared=shared, reserve=min(_RESERVE_SHARE * budget.seconds, _RESERVE_MOST),
         )  # fmt: skip
         return _run(record, source, costs, maximum or {}, labels, {"name": name, "budget": str(budget)})
 
@@ -127,14 +131,15 @@ def _run(
     start = record.clock()
     plan = None
     if source.backbone is None:
-        space = source.make(sealed, 0)
+        traced, space = record.clock(), source.make(sealed, 0)
     else:
         plan = transfer_plan(record, source.backbone, source.size, costs, maximum)
-        space = source.make(sealed, plan.size)
+        traced, space = record.clock(), source.make(sealed, plan.size)
     space.check_task(task)
     network = space.adapted(task)
     new_head = plan is not None or _outputs_differ(network, space)
     record.phase("tracing", start)
+    record.keep_free(_after(record, network, plan is not None, record.clock() - traced))
     for layer, reason in list(space.channels.whole.items())[:3]:
         record.watch.say(f"layer {layer} stays whole: {reason}.")
     setting = Setting(space, sealed, seed=record.seed, device=record.device)
@@ -158,6 +163,25 @@ def _run(
             space.module.load_state_dict(rating.inner(network).state_dict())
         reduced = reduce(record, network, space, setting, costs, limits, labels)
     return deliver(record, space, reduced, costs, limits, original, {**about, "network": source.name})
+
+
+def _after(record: Record, network: nn.Module, planned: bool, traced: float) -> float:
+    """Seconds that must be free after training beyond the common reserve, as slow as this machine is now.
+
+    Args:
+        record: of the run.
+        network: that is trained.
+        planned: whether the time of its test is kept free already.
+        traced: how long it took to find out what can be cut of it.
+    """
+    more = max(0.0, _ENDING * traced - record.reserve)
+    test = 0 if planned or record.task.test is None else len(record.task.test)
+    if test:
+        part = record.learned.train.head(32)
+        began = record.clock()
+        predict(network, record.learned, part, device=record.device)
+        more += test * (record.clock() - began) / len(part)
+    return min(more, 0.3 * max(0.0, record.left))
 
 
 def _outputs_differ(network: nn.Module, space: TrainedSpace) -> bool:

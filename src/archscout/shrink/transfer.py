@@ -23,7 +23,7 @@ from archscout.costs.latency import QUICK, Latency
 from archscout.shrink.head import probe, probe_kept
 from archscout.shrink.kept import KeptFeatures, Rest, kept_features
 from archscout.shrink.limits import latency, limit_of, measured_here
-from archscout.shrink.planning import SIZES, Pace, TransferPlan, pace_of, plan_transfer
+from archscout.shrink.planning import SIZES, Pace, TransferPlan, pace_of, plan_transfer, smallest_side
 from archscout.shrink.record import Record
 from archscout.spaces.trained import adapted
 from archscout.training.speed import Mode
@@ -32,7 +32,7 @@ _NEAR = 0.9
 """Of a limit of latency, what the backbone may take when it is planned: the next measurement differs a little."""
 
 _TESTING = 2.0
-"""Times as long as in training does a forward pass take when the network is tested, in single precision."""
+"""Times as long as in training does a forward pass take when the network is measured, in single precision."""
 
 
 def transfer_plan(
@@ -51,20 +51,21 @@ def transfer_plan(
 
     def make() -> dict[str, Any]:
         pace = Pace.read(record.once("pace", lambda: pace_of(backbone, record.clock).notes()))
-        left = record.left - _TESTING * len(record.task.test or ()) * sum(pace.forward)
+        measured = len(record.task.test or ()) + 2 * len(record.learned.valid)
+        left = record.left - _TESTING * measured * sum(pace.forward)
         sizes: Sequence[int] = [size] if size else SIZES
         plan = plan_transfer(record.learned, left, pace, sizes)
-        least = min(2 * max(record.task.input_shape[1:]), plan.size)
+        least = min(smallest_side(record.task), plan.size)
         while (smaller := [side for side in sizes if least <= side < plan.size]) and not _fits(
             record, backbone, plan.size, costs, maximum
         ):
             plan = plan_transfer(record.learned, left, pace, smaller)
-        testing = _TESTING * len(record.task.test or ()) * sum(pace.at(plan.size).forward)
+        testing = _TESTING * measured * sum(pace.at(plan.size).forward)
         return dataclasses.asdict(plan) | {"mode": pace.mode.notes(), "testing": testing}
 
     decided = record.once("transfer", make)
     record.mode = Mode(**decided["mode"])
-    record.end -= decided["testing"]
+    record.keep_free(decided["testing"])
     return TransferPlan(**{field.name: decided[field.name] for field in dataclasses.fields(TransferPlan)})
 
 

@@ -1,11 +1,11 @@
-"""Fine-tuning for the time there is: as many epochs as fit, and a shorter schedule where they turn out not to."""
+"""Fine-tuning for the time there is: a schedule that fills it, and another where steps take otherwise than timed."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,17 @@ from archscout.training.trainer import Outcome, train
 CHOSEN = 1000
 """Validation examples that tell the best epoch; with fewer, chance would choose, and the last one is taken."""
 
-_LATE = 1.03
+LEAST = 0.1
+"""Passes over the examples that a training has, whether they fit or not."""
+
+_FILLED = 0.97
+"""Of the time, what a schedule is planned to take."""
+
+_EARLY = 0.9
+"""A training that would end before this share of its time goes on with a longer schedule."""
+
+_STRETCHES = 4
+"""Schedules of one training, at most."""
 
 
 def fine_tune(
@@ -40,16 +50,16 @@ def fine_tune(
     learning_rate: float = 5e-4,
     teacher: nn.Module | None = None,
     labels: bool = True,
-    least: int = 1,
+    least: float = LEAST,
     mode: Mode | None = None,
     folder: Path | None = None,
     device: str = "cpu",
     on_epoch: Callable[[dict[str, float]], bool | None] | None = None,
 ) -> Outcome:
-    """Train on for the epochs that fit into a time (AdamW, cosine, shifts and flips), in place.
+    """Train on for the epochs that fill a time (AdamW, cosine, shifts and flips), in place.
 
     The best epoch is kept where enough validation examples tell it (`CHOSEN`), otherwise the last. A training that
-    turns out too slow ends with a shorter schedule from where it is.
+    turns out slower than it was timed, or quicker, goes on with another schedule from where it is.
 
     Args:
         network: with trained weights; batch normalisation that is folded stays as it was.
@@ -60,7 +70,7 @@ def fine_tune(
         learning_rate: the highest.
         teacher: whose answers it learns as well.
         labels: whether the task's own loss counts too (without a teacher it must).
-        least: epochs, whether they fit or not.
+        least: passes over the examples; where fewer fit, so many are made (`LEAST`), or, where that is 0, none.
         mode: number format and layout, where they were timed before.
         folder: where a checkpoint is kept, and how many epochs were planned.
         device: where.
@@ -90,7 +100,7 @@ def fine_tune(
             label_smoothing=0.1,
             gradient_clip=5.0,
             norm_momentum=0.1,
-            epoch_share=1 / gentle.copies if isinstance(gentle, KeptFeatures) else 1.0,
+            epoch_share=plan["share"] / _copies(gentle),
             layout=plan["layout"],
             precision=plan["precision"],
         )
@@ -107,10 +117,10 @@ def _planned(
     clock: Clock,
     teacher: nn.Module | None,
     device: str,
-    least: int,
+    least: float,
     mode: Mode | None,
 ) -> dict[str, Any]:
-    """Number format and layout, and how many epochs fit."""
+    """Number format and layout, how many epochs fit, and of which share of the examples."""
     began = clock()
     x, y = task.tensors(task.train.head(BATCH), device)
     x, y = x[:BATCH].clone(), y[:BATCH]
@@ -118,8 +128,19 @@ def _planned(
     steps = max(60, len(task.train) // BATCH)
     mode = mode or choose(network, x, lambda network, x: task.loss(network(x), y[: len(x)]), steps=steps)
     took = _pass_seconds(network, task, mode, clock, teacher, device)
-    passes = max(float(least), min(MOST_PASSES, (seconds - (clock() - began)) / took))
-    return {"epochs": int(passes), "precision": mode.precision, "layout": mode.layout}
+    passes = max(least, min(MOST_PASSES, _FILLED * (seconds - (clock() - began)) / took))
+    epochs, share = _epochs(passes) if passes >= LEAST else (0, 1.0)
+    return {"epochs": epochs, "share": share, "precision": mode.precision, "layout": mode.layout}
+
+
+def _epochs(passes: float) -> tuple[int, float]:
+    """Passes over the examples as whole epochs, and the share of the examples that each of these has."""
+    epochs = max(1, math.ceil(passes - 0.05))
+    return epochs, min(1.0, passes / epochs)
+
+
+def _copies(task: Task) -> int:
+    return task.copies if isinstance(task, KeptFeatures) else 1
 
 
 def _pass_seconds(
@@ -149,13 +170,13 @@ def _pass_seconds(
     network.zero_grad(set_to_none=True)
     network.train(training)
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    count = len(task.train) // (task.copies if isinstance(task, KeptFeatures) else 1)
+    count = len(task.train) // _copies(task)
     return max(1e-6, (min(times[1:]) * 1.1 * count + forward * len(task.valid)) / len(x))
 
 
 @dataclass(frozen=True)
 class _Training:
-    """What a training in one or two stretches has in common."""
+    """What the stretches of a training, each with a schedule of its own, have in common."""
 
     network: nn.Module
     task: Task
@@ -165,41 +186,37 @@ class _Training:
     on_epoch: Callable[[dict[str, float]], bool | None] | None
 
     def paced(self, recipe: Recipe, end: float, clock: Clock, folder: Path | None) -> Outcome:
-        """Train as planned; where that would overrun, end with a shorter schedule from where the training is."""
-        marks: list[float] = [clock()]
-        stopped: list[bool] = []
-
-        def late(row: dict[str, float]) -> bool:
-            marks.append(clock())
-            if self.on_epoch is not None and self.on_epoch(row):
-                stopped.append(True)
-            left = recipe.epochs - row["epoch"]
-            return bool(stopped) or (left > 0 and marks[-1] + left * _pace(marks) > marks[0] + _LATE * (end - marks[0]))
-
-        shortened = _recall(folder, "shortened")
-        file = None if folder is None else folder / "shortened.safetensors"
-        if shortened is None:
-            outcome = self.stretch(recipe, folder, late)
-            done = len(outcome.curve)
-            if stopped or outcome.diverged or not done or done >= recipe.epochs:
-                return outcome
-            epochs = int((end - clock()) / _pace(marks))
-            if epochs < 1:
-                return outcome
-            rate = max(0.02, recipe.rate(done, 1) / recipe.learning_rate) * recipe.learning_rate
-            shortened = {"epochs": epochs, "rate": rate, "curve": list(outcome.curve), "seconds": outcome.seconds}
-            if file is not None:
-                checkpoint.write(file, self.network.state_dict(), {})
-            _remember(folder, "shortened", shortened)
-        elif file is not None and (kept := checkpoint.read(file, self.device)) is not None:
+        """Train as planned; what would end late, or leave much of the time, goes on with a schedule that fits."""
+        now: dict[str, Any] = _recall(folder, "stretch") or {
+            "number": 0, "epochs": recipe.epochs, "share": recipe.epoch_share, "rate": recipe.learning_rate,
+            "curve": [], "seconds": 0.0,
+        }  # fmt: skip
+        if folder is not None and now["number"]:
+            kept = checkpoint.read(folder / "stretch.safetensors", self.device)
+            assert kept is not None
             self.network.load_state_dict(kept[0])
-        before = shortened["curve"]
-        rest = dataclasses.replace(
-            recipe, epochs=shortened["epochs"], warmup_epochs=0.0, learning_rate=shortened["rate"]
-        )
-        ending = self.stretch(rest, None if folder is None else folder / "shortened", self.on_epoch)
-        rows = [{**row, "epoch": row["epoch"] + len(before)} for row in ending.curve]
-        return dataclasses.replace(ending, curve=(*before, *rows), seconds=shortened["seconds"] + ending.seconds)
+        while True:
+            number, before = now["number"], now["curve"]
+            planned = dataclasses.replace(
+                recipe, epochs=now["epochs"], epoch_share=now["share"], learning_rate=now["rate"],
+                warmup_epochs=0.0 if number else recipe.warmup_epochs,
+            )  # fmt: skip
+            watched = _Watched(planned, end, clock, number == _STRETCHES - 1, len(before), self.on_epoch)
+            place = folder if folder is None or not number else folder / f"stretch-{number}"
+            outcome = self.stretch(planned, place, watched)
+            curve = [*before, *({**row, "epoch": row["epoch"] + len(before)} for row in outcome.curve)]
+            seconds, best = now["seconds"] + outcome.seconds, outcome.best_epoch + len(before)
+            whole = dataclasses.replace(outcome, curve=tuple(curve), seconds=seconds, best_epoch=best)
+            if not watched.off_plan:
+                return whole
+            passes = _FILLED * (end - clock()) / watched.pace * planned.epoch_share * _copies(self.task)
+            epochs, share = _epochs(min(max(passes, LEAST), MOST_PASSES))  # at least so that the rate falls
+            rate = max(0.02 * recipe.learning_rate, planned.rate(len(outcome.curve), 1))
+            now = {"number": number + 1, "epochs": epochs, "share": share / _copies(self.task), "rate": rate,
+                   "curve": curve, "seconds": seconds}  # fmt: skip
+            if folder is not None:
+                checkpoint.write(folder / "stretch.safetensors", self.network.state_dict(), {})
+            _remember(folder, "stretch", now)
 
     def stretch(
         self, recipe: Recipe, folder: Path | None, on_epoch: Callable[[dict[str, float]], bool | None] | None
@@ -227,10 +244,49 @@ class _Training:
         return dataclasses.replace(outcome, curve=curve, valid_metric=best)
 
 
-def _pace(marks: Sequence[float]) -> float:
-    """Seconds an epoch, of the last ones."""
-    recent = marks[-4:]
-    return (recent[-1] - recent[0]) / (len(recent) - 1)
+class _Watched:
+    """Whether a stretch of training keeps to its time: asked after each epoch, it stops what does not.
+
+    Args:
+        recipe: of the stretch.
+        end: when training must be over.
+        clock: tells the time.
+        last: whether the stretch goes on, however long it takes.
+        before: epochs of earlier stretches.
+        on_epoch: who else is asked.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        end: float,
+        clock: Clock,
+        last: bool,
+        before: int,
+        on_epoch: Callable[[dict[str, float]], bool | None] | None,
+    ) -> None:
+        self.recipe, self.end, self.clock, self.last = recipe, end, clock, last
+        self.before, self.on_epoch = before, on_epoch
+        self.marks = [clock()]
+        self.off_plan = False
+        """Whether it was stopped for another schedule."""
+
+    @property
+    def pace(self) -> float:
+        """Seconds an epoch, of the last ones."""
+        recent = self.marks[-4:]
+        return max(1e-9, (recent[-1] - recent[0]) / (len(recent) - 1))
+
+    def __call__(self, row: dict[str, float]) -> bool:
+        self.marks.append(self.clock())
+        if self.on_epoch is not None and self.on_epoch({**row, "epoch": row["epoch"] + self.before}):
+            return True
+        left = self.recipe.epochs - row["epoch"]
+        finish = self.marks[-1] + left * self.pace
+        early = row["epoch"] <= left and finish < self.marks[0] + _EARLY * (self.end - self.marks[0])
+        longer = early and self.before + self.recipe.epochs < MOST_PASSES
+        self.off_plan = not self.last and left > 0 and (finish > self.end or longer)
+        return self.off_plan
 
 
 def _recall(folder: Path | None, name: str) -> dict[str, Any] | None:
