@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from archscout.core.errors import DataError, UsageError
-from archscout.deploy.observers import OBSERVERS
+from archscout.deploy.observers import OBSERVERS, MeanSquare, Quantile
 from archscout.deploy.program import read
 from archscout.deploy.quantise import Quantisation, Quantised, factor_of, factors_of_sum, quantise
 from archscout.deploy.quantised_onnx import FORMS, steps_apart, to_onnx
@@ -154,6 +154,26 @@ def test_an_outlier_moves_the_ends_of_the_range_only_of_who_looks_at_the_ends() 
     grid = {name: Scheme(4).grid(torch.tensor([-ends[name]]), torch.tensor([ends[name]])) for name in ends}
     errors = {name: float((grid[name].rounded(rows) - rows).pow(2).mean()) for name in ends}
     assert errors["mse"] == min(errors.values()), "it minimises just that"
+
+
+def test_numbers_are_drawn_from_all_of_a_map() -> None:
+    """Borders of maps are not like the rest of them: evenly spaced numbers would be of a few columns alone."""
+    maps = draw(32, 16, 16, 16)
+    maps[..., 1:-1] *= 20
+    observer = MeanSquare(Scheme())
+    for part in maps.split(8):
+        observer.update(part.reshape(1, -1))
+    assert float(observer.range()[1]) > 0.7 * float(maps.max())
+    assert float(observer.sample().std()) == pytest.approx(float(maps.std()), rel=0.03)
+
+
+def test_early_and_late_batches_count_alike() -> None:
+    observer = Quantile(Scheme())
+    for number in range(10):
+        observer.update(torch.full((1, 30000), float(number)))
+    counts = observer.sample().round().long().flatten().bincount()
+    assert counts.sum() <= 2**16
+    assert (counts / counts.sum()).numpy() == pytest.approx([0.1] * 10, abs=0.02)
 
 
 def network_of_unequal_channels() -> nn.Module:

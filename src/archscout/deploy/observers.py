@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from archscout.core.errors import UsageError, nearest
+from archscout.core.seeds import derive
 from archscout.deploy.schemes import Scheme
 
 _SAMPLE = 2**16
-"""Numbers of a row that are kept of each batch, and altogether, by an observer that looks at how they are spread."""
+"""Numbers of a row that are kept by an observer that looks at how they are spread."""
 
 Range = tuple[Tensor, Tensor]
 
@@ -63,22 +64,32 @@ class Moving(MinMax):
 
 
 class _Sampling(MinMax):
-    """Keeps evenly spaced numbers of each batch besides the extremes."""
+    """Keeps some numbers of all that were seen, drawn at random, besides the extremes.
+
+    Evenly spaced ones would be of the same few columns of every feature map, such as the left border.
+    """
 
     def __init__(self, scheme: Scheme) -> None:
         super().__init__(scheme)
-        self.parts: list[Tensor] = []
+        self.generator = torch.Generator().manual_seed(derive(0, "observer"))
+        self.count, self.kept = 0, torch.empty(0)
 
     def update(self, rows: Tensor) -> None:
         super().update(rows)
-        step = -(-rows.shape[1] // _SAMPLE)
-        self.parts.append(rows[:, ::step].clone())
-        if sum(part.shape[1] for part in self.parts) > 4 * _SAMPLE:
-            self.parts = [self.sample()]
+        self.count += rows.shape[1]
+        if self.kept.shape[-1] == _SAMPLE:
+            new = torch.rand(_SAMPLE, generator=self.generator) < rows.shape[1] / self.count
+            self.kept[:, new] = self._drawn(rows, int(new.sum()))
+        else:
+            together = torch.cat([self.kept, rows], 1) if len(self.kept) else rows.clone()
+            self.kept = together if self.count <= _SAMPLE else self._drawn(together, _SAMPLE)
 
     def sample(self) -> Tensor:
-        everything = torch.cat(self.parts, 1)
-        return everything[:, :: -(-everything.shape[1] // _SAMPLE)]
+        """Rows of at most `_SAMPLE` numbers, in which everything that was seen is as likely."""
+        return self.kept
+
+    def _drawn(self, rows: Tensor, size: int) -> Tensor:
+        return rows[:, torch.randint(rows.shape[1], (size,), generator=self.generator)]
 
 
 class Quantile(_Sampling):
