@@ -23,7 +23,7 @@ def polynomial(values: Tensor, steps: int) -> Tensor:
     return values
 
 
-@pytest.mark.parametrize("shape", [(2, 4, 7), (3, 7, 4), (1, 5, 5), (6, 1, 9)])
+@pytest.mark.parametrize("shape", [(2, 4, 7), (3, 7, 4), (2, 4, 9), (3, 20, 5), (1, 5, 5), (6, 1, 9)])
 @pytest.mark.parametrize("steps", [1, 3, 5])
 def test_singular_values_go_where_the_polynomial_sends_them(shape: tuple[int, ...], steps: int) -> None:
     matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -34,6 +34,14 @@ def test_singular_values_go_where_the_polynomial_sends_them(shape: tuple[int, ..
     torch.testing.assert_close(made, u @ torch.diag_embed(expected) @ v, rtol=1e-8, atol=1e-9)
     if steps == 5 and min(shape[1:]) > 1:
         assert 0.4 < float(torch.linalg.svdvals(made).min()) < float(torch.linalg.svdvals(made).max()) < 1.3
+
+
+@pytest.mark.parametrize("shape", [(2, 16, 24), (2, 16, 144)])
+def test_half_the_digits_leave_the_direction_as_it_is(shape: tuple[int, ...]) -> None:
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    exact = orthogonalised(matrices, 3, torch.float64)
+    rounded = orthogonalised(matrices, 3, torch.bfloat16).double()
+    assert float((rounded - exact).norm() / exact.norm()) < 0.05
 
 
 def network() -> nn.Module:

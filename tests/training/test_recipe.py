@@ -90,3 +90,12 @@ def test_more_examples_come_in_larger_batches_for_fewer_epochs() -> None:
 def test_short_trainings_see_the_examples_as_they_are() -> None:
     augmented = [Recipe.default(task_of(100), epochs).augment for epochs in range(1, 31)]
     assert augmented == [False] * 9 + [True] * 21
+
+
+def test_smaller_images_take_less_but_not_as_little_as_their_area() -> None:
+    recipe = Recipe(epochs=4, smaller_side=0.5, smaller_epochs=0.5)
+    sides = [0.5, 0.75, 1.0, 1.0]
+    assert [recipe.side(epoch, 0.5) for epoch in range(4)] == sides
+    assert sum(side**2 for side in sides) < recipe.work(4, 0.5) < 4
+    assert recipe.work(4, 0.5) - recipe.work(2, 0.5) == 2
+    assert recipe.work(4, 1.0) == 4

@@ -20,6 +20,9 @@ from torch.optim.sgd import sgd
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the Newton-Schulz step: they raise small singular values fastest, and leave all of them between .7 and 1.2."""
 
+LONG = 2
+"""How many times as many columns as rows a matrix has for which steps on its Gram matrix are the quicker ones."""
+
 
 class Muon(Optimizer):
     """Muon for groups with `orthogonal` true, SGD with Nesterov momentum for others.
@@ -104,15 +107,35 @@ def orthogonalised(matrices: Tensor, steps: int, dtype: torch.dtype = torch.floa
     """Matrices (B x m x n) with their singular vectors, and singular values near 1; a row alone is made a unit vector.
 
     Each step is a polynomial of odd degree of the matrix, which needs no decomposition (Bernstein, Newhouse 2024,
-    arXiv 2409.20325; coefficients: Jordan et al. 2024).
+    arXiv 2409.20325; coefficients: Jordan et al. 2024). All steps together are an even polynomial of the matrix's Gram
+    matrix, times the matrix: of long matrices that is worked out on the small square.
     """
     wide = matrices.shape[1] <= matrices.shape[2]
     x = matrices if wide else matrices.mT
     x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=1e-7)
-    if x.shape[1] > 1:
+    rows, columns = x.shape[1:]
+    if rows > 1 and columns >= LONG * rows:
+        x = x.to(dtype)
+        x = _product_of_steps(x @ x.mT, steps) @ x
+    elif rows > 1:
         x = x.to(dtype)
         a, b, c = COEFFICIENTS
         for _ in range(steps):
             gram = x @ x.mT
             x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x if wide else x.mT
+
+
+def _product_of_steps(gram: Tensor, steps: int) -> Tensor:
+    """What a matrix with this Gram matrix (B x m x m) is multiplied by in so many steps."""
+    a, b, c = COEFFICIENTS
+    product: Tensor | None = None
+    for step in range(steps):
+        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        factor.diagonal(dim1=1, dim2=2).add_(a)
+        product = factor if product is None else factor @ product
+        if step < steps - 1:
+            gram = factor @ gram @ factor
+    if product is None:
+        return torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device).expand_as(gram)
+    return product
