@@ -182,6 +182,13 @@ def test_a_training_of_which_a_part_of_an_epoch_fits(network) -> None:
     assert len(outcome.curve) == 1 and 0.8 * 700 <= now[0] <= 1.03 * 700
 
 
+def test_what_chance_explains_undoes_no_fine_tuning() -> None:
+    """One of 32 images more that is wrong tells nothing; a fifth of 3,000 does, and what is no number always."""
+    assert not transfers.worse(21 / 32, 22 / 32, 32) and not transfers.worse(0.9, 0.5, 3000)
+    assert transfers.worse(0.6, 0.8, 3000) and transfers.worse(0.1, 0.7, 32)
+    assert transfers.worse(float("nan"), 0.7, 32) and not transfers.worse(-3.3, -3.2, 100)
+
+
 def test_the_parts_of_efficientnet_lite_are_the_network() -> None:
     backbone = create("backbone", "efficientnet_lite0")
     network = EfficientNetLite(classes=5).eval()

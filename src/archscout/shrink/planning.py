@@ -131,8 +131,9 @@ def pace_of(backbone: Backbone, clock: Clock, size: int = TIMED) -> Pace:
 
 
 def smallest_side(task: Task) -> int:
-    """The smallest images that a backbone gets for the sake of a limit: twice as large as the task's own."""
-    return min(2 * max(task.input_shape[1:]), SIZES[-1])
+    """The smallest images that a backbone gets for the sake of a limit: twice as large as the task's own, `TIMED` at
+    most."""
+    return min(2 * max(task.input_shape[1:]), TIMED)
 
 
 def assumed_pace(size: int = TIMED) -> Pace:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -123,6 +124,11 @@ def transfer(record: Record, network: Adapted, backbone: Backbone, plan: Transfe
     record.train("fine-tuning", network, share * record.left, part=part)
     record.step("fine-tuned", network)
     metric = record.task.metric
-    if metric.oriented(record.value) < metric.oriented(accuracy):
+    if worse(metric.oriented(record.value), metric.oriented(accuracy), len(record.learned.valid)):
         network.load_state_dict(before)
         record.step("fine-tuning undone", network)
+
+
+def worse(after: float, before: float, examples: int) -> bool:
+    """Whether a metric (higher is better) fell by more than chance makes it fall on so many validation examples."""
+    return not after >= before - abs(before) / math.sqrt(max(1, examples))
