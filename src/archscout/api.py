@@ -125,6 +125,7 @@ def search(
     out: str | Path = "runs",
     epochs: int | None = None,
     times: Mapping[str, str | Path] | None = None,
+    start: str | Path | Sequence[str | Architecture] | None = None,
     fresh: bool = False,
     progress: Progress | None = None,
     **unknown: Never,
@@ -156,6 +157,10 @@ def search(
         times: of a finished run: CSV files of what its finalists took, by device of your own that is elsewhere
             (`finalists-DEVICE/` in the run's folder is what is measured there); the best of them that keeps every
             limit wins.
+        start: what is evaluated before all else: architectures, a file that lists them (one a line, or a column
+            `architecture`), the folder of an earlier search, or a table. Of a run or a table these are the best 10; of
+            a table of another space, the 10 that one who has learned on it expects most of. A method also learns from
+            the trials of a run of the same space, data and length of training, at no cost.
         fresh: whether a run of this name that is there is set aside, under another name, for this one to begin anew.
         progress: who is told how it goes.
         unknown: refused, with the nearest option that there is.
@@ -180,6 +185,7 @@ def search(
         "seed": seed,
         "workers": workers,
         "engine": engine,
+        "start": start,
         "device": device,
         "store": store,
         "name": name,
@@ -288,6 +294,7 @@ def simulate(
     task: Task | None = None,
     constraints: Sequence[Constraint] = (),
     objectives: Sequence[str] = (),
+    start: str | Path | Sequence[str | Architecture] | None = None,
     **unknown: Never,
 ) -> Trajectory:
     """A search of a table, whose trainings are looked up: how it went, and the regret after each of them.
@@ -304,6 +311,7 @@ def simulate(
         task: what zero-cost scores that the table does not have are computed on; without it they are undefined.
         constraints: limits on columns of the table, by key.
         objectives: columns of the table to trade against the value.
+        start: what is evaluated before all else, see `search`.
         unknown: refused, with the nearest option that there is.
 
     Raises:
@@ -328,6 +336,7 @@ def simulate(
         task=task,
         constraints=constraints,
         objectives=objectives,
+        start=start,
     )
 
 

@@ -11,6 +11,7 @@ from archscout.core import registry
 from archscout.core.architecture import Architecture
 from archscout.core.errors import DataError, UsageError
 from archscout.core.estimator import Estimator, Setting
+from archscout.core.listed import read_architectures
 from archscout.core.task import Task
 from archscout.core.trial import Estimate
 from archscout.networks.pick import build
@@ -274,11 +275,11 @@ def test_architectures_are_read_from_text_csv_and_parquet(tmp_path: Path) -> Non
     with (tmp_path / "a.csv").open("w", newline="") as stream:
         csv.writer(stream).writerows([("accuracy", "architecture"), *((0.5, text) for text in texts)])
     for name in ("a.txt", "a.csv"):
-        assert [a.text for a in scoring.read_architectures(tmp_path / name, SPACE)] == texts
+        assert [a.text for a in read_architectures(tmp_path / name, SPACE)] == texts
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     parquet.write_table(pyarrow.table({"x": [1, 2, 3, 4], "architecture": texts}), tmp_path / "a.parquet")
-    assert [a.text for a in scoring.read_architectures(tmp_path / "a.parquet", SPACE)] == texts
+    assert [a.text for a in read_architectures(tmp_path / "a.parquet", SPACE)] == texts
 
 
 @pytest.mark.parametrize(
@@ -295,12 +296,12 @@ def test_architectures_are_read_from_text_csv_and_parquet(tmp_path: Path) -> Non
 def test_a_list_that_cannot_be_used_is_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
-        scoring.read_architectures(tmp_path / name, SPACE)
+        read_architectures(tmp_path / name, SPACE)
 
 
 def test_a_missing_list_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"there is no file .*missing\.txt"):
-        scoring.read_architectures(tmp_path / "missing.txt", SPACE)
+        read_architectures(tmp_path / "missing.txt", SPACE)
 
 
 def test_rows_are_handed_to_the_system_one_by_one(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from archscout.cli import output
-from archscout.cli.options import Debug, Json, Out, split_names
+from archscout.cli.options import Debug, Json, Out, Start, split_names
 
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="The name of the run.", show_default=False)]
 
@@ -32,6 +32,7 @@ def ask(
             "--objective", metavar="KEY", help="A cost that is told, to keep low besides the value. Repeatable."
         ),
     ] = None,
+    start: Start = None,
     count: Annotated[int, typer.Option("--count", min=1, metavar="N", help="So many, to be tried side by side.")] = 1,
     seed: Annotated[
         int | None,
@@ -49,7 +50,13 @@ def ask(
         from archscout.search import asking
 
         proposals = asking.ask(
-            out / run, space=space, strategy=strategy, seed=seed, objectives=split_names(objective or ()), count=count
+            out / run,
+            space=space,
+            strategy=strategy,
+            seed=seed,
+            objectives=split_names(objective or ()),
+            start=start,
+            count=count,
         )
     if as_json:
         output.print_json(proposals)

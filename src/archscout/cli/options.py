@@ -85,6 +85,16 @@ Precision = Annotated[
     ),
 ]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder that the run's own folder lies in.")]
+Start = Annotated[
+    str | None,
+    typer.Option(
+        "--start",
+        metavar="FILE|RUN|TABLE",
+        help="What is evaluated before all else: a file with one architecture a line (or a column 'architecture'), "
+        "the best of an earlier search (its folder), or of a table.",
+        show_default=False,
+    ),
+]
 
 
 Metric = Annotated[

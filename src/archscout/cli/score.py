@@ -50,6 +50,7 @@ def score(
     with output.only_the_answer(), output.resumable(f"the same command goes on with '{out}'."):
         from archscout import api
         from archscout.cli.progress import progress
+        from archscout.core.listed import read_architectures
         from archscout.study import scoring
         from archscout.workers.device import check_device
         from archscout.workers.engines import engine
@@ -58,7 +59,7 @@ def score(
         searched = api.space(space)
         for name in estimators:
             api.estimator(name)
-        listed = scoring.read_architectures(archs, searched) if archs else scoring.sample(searched, sample or 0, seed)
+        listed = read_architectures(archs, searched) if archs else scoring.sample(searched, sample or 0, seed)
         task = api.task(data).sealed()
         searched.check_task(task)
         shown = progress()

@@ -17,6 +17,7 @@ from archscout.cli.options import (
     Precision,
     Seed,
     SkipBad,
+    Start,
     Workers,
     by_device,
     check_precision,
@@ -125,6 +126,7 @@ def search(
             "wins. Repeatable.",
         ),
     ] = None,
+    start: Start = None,
     precision: Precision = "float32",
     fresh: Fresh = False,
     as_json: Json = False,
@@ -161,8 +163,9 @@ def search(
             if given:
                 raise UsageError(f"{option} has no meaning with --table, where nothing is trained: leave it out.")
         _simulate(
-            table, metric, data, method, constraints, objectives, budget or "200trials", seed, name, out, fresh, as_json
-        )
+            table, metric, data, method, constraints, objectives, budget or "200trials", seed, start, name, out, fresh,
+            as_json,
+        )  # fmt: skip
         return
     if data is None:
         raise UsageError("say what to learn from, with --data; or search a tabular benchmark, with --table.")
@@ -189,6 +192,7 @@ def search(
                 out=out,
                 epochs=epochs,
                 times=by_device(times or ()),
+                start=start,
                 fresh=fresh,
                 progress=shown,
             )
@@ -211,6 +215,7 @@ def _simulate(
     objectives: list[str],
     budget: str,
     seed: int,
+    start: str | None,
     name: str | None,
     out: Path,
     fresh: bool,
@@ -231,6 +236,7 @@ def _simulate(
                 objectives=objectives,
                 budget=budget,
                 seed=seed,
+                start=start,
                 name=name,
                 out=out,
                 fresh=fresh,

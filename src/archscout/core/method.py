@@ -66,6 +66,9 @@ class Run(Protocol):
     """Where networks are trained."""
     candidates: Sequence[Candidate]
     """Under a budget of time: what is known before the search, the most promising first."""
+    start: Sequence[Trial]
+    """What is known before the method begins: trials of a warm start, which were evaluated in this run, and those of an
+    earlier one that it may learn from, and that cost nothing."""
     trainings: float
     """How many full trainings of the first of them would fit into the budget (infinite for a budget of trials)."""
 

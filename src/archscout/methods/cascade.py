@@ -78,6 +78,7 @@ class Cascade(Method):
         if run.trainings < FEW and not run.objectives:
             return race(run)
         pool = Pool(run, self.scores)
+        pool.add([trial.architecture for trial in run.start])
         pool.add([candidate.architecture for candidate in run.candidates])
         self._score(run, pool)
         if not (run.cheaper or run.objectives):
@@ -85,6 +86,7 @@ class Cascade(Method):
             return ranked(run, guided(run, pool))
         lengths = fidelities(run.epochs, self.eta) if run.cheaper else [run.epochs]
         ladder: dict[int, list[Trial]] = {run.fidelity(epochs): [] for epochs in lengths}
+        ladder[run.fidelity(run.epochs)] += run.start
         stages = plan(ladder)
         for bracket in itertools.count():
             if not run.decide(f"bracket {bracket}", partial(self._affords, run, stages, bracket == 0)):

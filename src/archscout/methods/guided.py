@@ -9,6 +9,8 @@ a draw from the best hundred.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from archscout.core.architecture import Architecture
@@ -54,24 +56,30 @@ class Guided(Method):
     def search(self, run: Run) -> list[Trial]:
         check_trains(run, self.name)
         pool = Pool(run, self.scores)
+        pool.add([trial.architecture for trial in run.start])
         pool.add([candidate.architecture for candidate in run.candidates])
         pool.extend(self.most)
         return ranked(run, guided(run, pool))
 
 
 def guided(run: Run, pool: Pool) -> list[Trial]:
-    """Train candidates in rounds, until the budget or the space ends; all trials in order."""
-    trials: list[Trial] = []
+    """Train candidates in rounds, until the budget or the space ends; all trials in order.
+
+    What is known before counts among the first trainings.
+    """
+    trials = list(run.start)
+    begun = len(trials) >= FIRST
     while True:
-        chosen = _first(run, pool) if not trials else _next(run, pool, trials)
+        chosen = _next(run, pool, trials) if begun else _first(run, pool, trials)
+        begun = True
         finished = run.evaluate(chosen, run.estimator, fidelity=run.epochs, phase="guided search")
         trials += finished
         if not finished or len(finished) < len(chosen):
             return trials
 
 
-def _first(run: Run, pool: Pool) -> list[Architecture]:
-    """Those that go before all others, then in turn one of the best by the scores and any."""
+def _first(run: Run, pool: Pool, known: Sequence[Trial]) -> list[Architecture]:
+    """Those that go before all others, then in turn one of the best by the scores and any; none that is known."""
     rng = run.rng("guided", "first")
     anyone = rng.permutation(len(pool))
     if not np.isfinite(np.asarray(pool.values, dtype=float)).any():
@@ -79,10 +87,12 @@ def _first(run: Run, pool: Pool) -> list[Architecture]:
     else:
         top = np.argsort(-pool.prior(), kind="stable")[: max(FIRST, int(TOP * len(pool)))]
         best = rng.permutation(top)
-    named = [place for place, one in enumerate(pool.architectures) if run.space.canonical(one) in pool.first]
-    turns = [int(place) for pair in zip(best, anyone, strict=False) for place in pair]
+    tried = {trial.canonical for trial in known}
+    forms = [run.space.canonical(one) for one in pool.architectures]
+    named = [place for place, form in enumerate(forms) if form in pool.first and form not in tried]
+    turns = [int(place) for pair in zip(best, anyone, strict=False) for place in pair if forms[place] not in tried]
     some = dict.fromkeys([*named, *turns])
-    return run.admit((pool.architectures[place] for place in some), max(FIRST, len(named)))
+    return run.admit((pool.architectures[place] for place in some), max(FIRST - len(known), len(named)))
 
 
 def _next(run: Run, pool: Pool, trials: list[Trial]) -> list[Architecture]:

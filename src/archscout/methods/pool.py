@@ -62,7 +62,7 @@ class Pool:
     def add(self, architectures: Sequence[Architecture]) -> None:
         """Add these, with their scores, as far as they are new; they are trained before any other."""
         new = list(fresh(self.run.space, architectures, self._canonicals))
-        self.first = [self.run.space.canonical(architecture) for architecture in new]
+        self.first += [self.run.space.canonical(architecture) for architecture in new]
         self._score(new)
 
     def _score(self, architectures: Sequence[Architecture]) -> None:

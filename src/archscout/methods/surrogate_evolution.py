@@ -66,12 +66,15 @@ class SurrogateEvolution(Method):
 
     def search(self, run: Run) -> list[Trial]:
         check_trains(run, self.name)
-        seen: set[str] = set()
+        trials = list(run.start)
+        seen = {trial.canonical for trial in trials}
         rng = run.rng("first")
         chosen = run.admit(
-            fresh(run.space, (run.space.sample(rng) for _ in range(TRIES * self.population)), seen), self.population
+            fresh(run.space, (run.space.sample(rng) for _ in range(TRIES * self.population)), seen),
+            max(0, self.population - len(trials)),
         )
-        trials: list[Trial] = []
+        if not chosen and trials:
+            chosen = CONTROLS[self.control](Breeding(run, self, trials))
         while chosen:
             finished = run.evaluate(chosen, run.estimator, fidelity=run.epochs)
             trials += finished

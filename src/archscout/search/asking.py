@@ -22,6 +22,7 @@ from archscout.core.space import Space
 from archscout.core.strategy import Strategy
 from archscout.core.trial import History, Pending, Trial
 from archscout.search.continuing import RUN, claim
+from archscout.search.start import Source, read_start
 from archscout.store.folder import run_folder
 from archscout.store.lock import run_lock
 
@@ -41,6 +42,7 @@ def ask(
     strategy: str | None = None,
     seed: int | None = None,
     objectives: Sequence[str] = (),
+    start: Source | None = None,
     count: int = 1,
 ) -> list[dict[str, Any]]:
     """What to try next: `{"trial": number, "architecture": text}`, so many.
@@ -53,6 +55,7 @@ def ask(
         strategy: a registered strategy; `surrogate` if not given.
         seed: one seed, and the same answers told in the same order, give the same proposals.
         objectives: keys of the costs to trade against the value, for strategies that take them.
+        start: what is proposed before all else (`archscout.search.start`); the first time.
         count: how many, to be evaluated side by side.
 
     Raises:
@@ -67,13 +70,15 @@ def ask(
         raise UsageError(f"there is no run '{folder.name}' to ask: begin one by naming a space (--space).")
     asked = (known or _DEFAULTS) | given
     searched, proposing = _searched(asked)  # an unknown name is told of before anything is written
+    if start is not None:
+        asked["start"] = [architecture.text for architecture in read_start(start, searched).architectures]
     run_folder(folder.parent, folder.name)
     with run_lock(folder):
         claim(folder, ASKED, asked)
         rows = _read(folder)
         proposals = []
         for _ in range(count):
-            proposal = _propose(searched, proposing, int(asked["seed"]), rows)
+            proposal = _propose(searched, proposing, int(asked["seed"]), rows, asked.get("start", ()))
             proposals.append({"trial": len(rows), "architecture": proposal.text})
             rows.append({"architecture": proposal.text, "status": "asked"})
         write_json(folder / TRIALS, rows)
@@ -148,8 +153,10 @@ def _read(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _propose(space: Space, strategy: Strategy, seed: int, rows: Sequence[Mapping[str, Any]]) -> Architecture:
-    """The next proposal: one whose network has not been asked for."""
+def _propose(
+    space: Space, strategy: Strategy, seed: int, rows: Sequence[Mapping[str, Any]], start: Sequence[str]
+) -> Architecture:
+    """The next proposal: one whose network has not been asked for, of the start or else of the strategy's."""
     told, waiting = [], []
     for number, row in enumerate(rows):
         architecture = space.parse(row["architecture"])
@@ -165,6 +172,9 @@ def _propose(space: Space, strategy: Strategy, seed: int, rows: Sequence[Mapping
             )  # fmt: skip
     history = History(told, waiting)
     known = history.seen | {pending.canonical for pending in waiting}
+    for architecture in map(space.parse, start):
+        if space.canonical(architecture) not in known:
+            return architecture
     for attempt in range(TRIES):
         rng = seeds.stream(seed, "propose", strategy.name, len(rows), attempt)
         proposal = space.simplify(strategy.propose(space, history, rng))

@@ -62,20 +62,21 @@ class Plan:
         )
 
 
-def plan(run: SearchRun, plans_final: bool) -> Plan:
+def plan(run: SearchRun, plans_final: bool, first: Sequence[Architecture] = ()) -> Plan:
     """Time what could be trained and divide the budget. What depends on the clock is decided once.
 
     Args:
         run: of a search with a budget of time.
         plans_final: whether the method leaves the final training as much as it needs.
+        first: architectures that the user begins with: candidates before all others.
 
     Raises:
         BudgetTooSmall: where not one epoch of the quickest network fits.
     """
-    candidates = _candidates(run)
+    candidates = _candidates(run, first)
     if not candidates:
         raise ArchscoutError("no architecture that keeps the limits was found to begin with: raise a limit.")
-    decided: Mapping[str, Any] = run.decide("plan", lambda: _decide(run, candidates, plans_final))
+    decided: Mapping[str, Any] = run.decide("plan", lambda: _decide(run, candidates, plans_final, len(first)))
     known = {text: architecture for _, text, architecture in candidates}
     return Plan(
         epochs=decided["epochs"],
@@ -88,8 +89,9 @@ def plan(run: SearchRun, plans_final: bool) -> Plan:
     )
 
 
-def _candidates(run: SearchRun) -> list[tuple[str, str, Architecture]]:
-    """References that keep the limits, and samples where these are few: name, text, architecture."""
+def _candidates(run: SearchRun, first: Sequence[Architecture]) -> list[tuple[str, str, Architecture]]:
+    """What the user begins with, references that keep the limits, and samples where these are few: name, text,
+    architecture."""
     references = dict(run.space.references())
     admitted = run.admit(references.values(), len(references)) if references else []
     names = {architecture.text: name for name, architecture in reversed(references.items())}
@@ -102,11 +104,15 @@ def _candidates(run: SearchRun) -> list[tuple[str, str, Architecture]]:
     if len(rows) < 3 and found:
         closest = run.space.parse(found["closest"])
         rows.append((closest.text, closest.text, closest))
+    rows = [*((names.get(one.text, one.text), one.text, one) for one in first), *rows]
     unique = {run.space.canonical(row[2]): row for row in reversed(rows)}
     return list(reversed(unique.values()))
 
 
-def _decide(run: SearchRun, candidates: Sequence[tuple[str, str, Architecture]], plans_final: bool) -> dict[str, Any]:
+def _decide(
+    run: SearchRun, candidates: Sequence[tuple[str, str, Architecture]], plans_final: bool, first: int
+) -> dict[str, Any]:
+    """`first` is how many of the candidates, at the beginning, go before all others."""
     began = run.clock.elapsed()
     limit = began + max(3.0, TIMING_SHARE * run.budget.seconds)
     graphs = [trace_architecture(run.space, architecture, run.task) for _, _, architecture in candidates]
@@ -154,7 +160,7 @@ def _decide(run: SearchRun, candidates: Sequence[tuple[str, str, Architecture]],
             f"{run.clock.elapsed():.1f} s went into what comes before): "
             f"give at least {needed}s, or less data."
         )
-    ranking = [i for i in ranked() if i in seconds or i not in tried]
+    ranking = sorted((i for i in ranked() if i in seconds or i not in tried), key=lambda i: i >= first)
     first = guess(ranking[0])
     trainings = left / (full * first)
     low, high = FINAL

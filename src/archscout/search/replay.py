@@ -7,7 +7,7 @@ order of asking, however many workers there are and whoever of them is quicker.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 
 import numpy as np
 
@@ -33,6 +33,8 @@ class Replay(ABC):
 
     space: Space
     seed: int
+    start: Sequence[Trial] = ()
+    """See `Run`; strategies are told of these before all others."""
 
     @abstractmethod
     def admit(self, architectures: Iterable[Architecture], count: int) -> list[Architecture]:
@@ -71,7 +73,8 @@ class Proposals:
         self.total = most
         """How many evaluations there will be; None where that is not known."""
         self._asked: list[tuple[str, Architecture]] = []
-        self._history = History()
+        self._history = History(run.start)
+        self._before = len(run.start)
         self._stale, self._over = 0, False
 
     def __len__(self) -> int:
@@ -101,7 +104,7 @@ class Proposals:
             self._history.append(trial(key, architecture))
         self._history.pending = [
             Pending(architecture, self.run.space.canonical(architecture), self.keys[key])
-            for key, architecture in self._asked[len(self._history) :]
+            for key, architecture in self._asked[self._told :]
         ]
         for attempt in range(STALE):
             rng = self.run.rng("propose", self.strategy.name, len(self._asked), attempt)
@@ -131,7 +134,12 @@ class Proposals:
         return list(first.items())
 
     def _unseen(self) -> list[tuple[str, Architecture]]:
-        return self._asked[len(self._history) : max(0, len(self._asked) + 1 - self.strategy.lag)]
+        return self._asked[self._told : max(0, len(self._asked) + 1 - self.strategy.lag)]
+
+    @property
+    def _told(self) -> int:
+        """How many of those asked for the strategy has been told of."""
+        return len(self._history) - self._before
 
 
 def followed(

@@ -41,6 +41,7 @@ from archscout.search.continuing import (
 from archscout.search.finish import Ending, deliver, train_alone
 from archscout.search.result import Result
 from archscout.search.run import CALIBRATION, SearchRun
+from archscout.search.start import Source, Start, begin, read_start, with_start
 from archscout.spaces.load import AUTO, SCRATCH, automatic_space
 from archscout.spaces.load import load as load_space
 from archscout.store import database
@@ -77,6 +78,7 @@ def search(
     out: str | Path = "runs",
     epochs: int | None = None,
     times: Mapping[str, str | Path] | None = None,
+    start: Source | None = None,
     fresh: bool = False,
     progress: Progress | None = None,
     began: float | None = None,
@@ -101,6 +103,7 @@ def search(
     the_space = automatic_space(task) if isinstance(space, str) and space in (AUTO, SCRATCH) else load_space(space)
     the_space.check_task(task)
     try_task(the_space, task, seed)
+    begun_with = read_start(start, the_space, task)
     for cost in costs:
         cost.check(Setting(the_space, task.sealed(), seed=seed, device=device))
     the_method = resolve_method(method, keys)
@@ -121,6 +124,7 @@ def search(
         seed=seed,
         epochs=epochs,
         objects=objects,
+        **({"start": begun_with.digest} if begun_with.architectures else {}),
     )
     if fresh:
         start_afresh(folder, name, store, watch)
@@ -185,8 +189,10 @@ def search(
                 + ", ".join(str(constraint) for constraint in constraints)
                 + ("." if found["meeting"] else f"; '{found['closest']}' does, so the search starts near it.")
             )
-        _plan(run, epochs, the_method)
-        candidates = the_method.search(run)
+        first = begun_with if _is_planned(run, epochs) and the_method.plans_final else Start()
+        _plan(run, epochs, the_method, first.architectures)
+        trials = [] if first.architectures else begin(run, begun_with)
+        candidates = with_start(run, trials, the_method.search(run))
         clock.enter("finish")
         ending = Ending(run=run, task=task, method=method, budget=budget, conditions=conditions(pool.workers, device))
         return deliver(ending, candidates, folder)
@@ -302,11 +308,16 @@ def _feasible(run: SearchRun) -> dict[str, Any]:
     return feasibility.check(run.space, run.book, run.constraints, run.margins, rng, going).as_json()
 
 
-def _plan(run: SearchRun, wished: int | None, method: Method) -> None:
+def _is_planned(run: SearchRun, wished: int | None) -> bool:
+    """Whether the length of trainings follows from the budget."""
+    return wished is None and math.isfinite(run.budget.seconds)
+
+
+def _plan(run: SearchRun, wished: int | None, method: Method, first: Sequence[Architecture]) -> None:
     """What full training is in this search, and what is kept for the winner's final training."""
-    if wished is None and math.isfinite(run.budget.seconds):
+    if _is_planned(run, wished):
         run.clock.enter("timing")
-        planned = planning.plan(run, method.plans_final)
+        planned = planning.plan(run, method.plans_final, first)
         run.epochs, run.final, run.planned = planned.epochs, planned.final, True
         run.candidates, run.trainings = planned.candidates, planned.trainings
         run.say(planned.advice(run))

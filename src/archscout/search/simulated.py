@@ -30,6 +30,7 @@ from archscout.core.trial import Estimate, Trial
 from archscout.methods.strategy import resolve_method
 from archscout.search.budget import Budget
 from archscout.search.replay import Proposals, Replay
+from archscout.search.start import Source, begin, read_start, with_start
 from archscout.store.ledger import Ledger
 from archscout.tables.table import Table
 from archscout.tables.trajectory import Trajectory, best_so_far
@@ -51,6 +52,7 @@ def simulate(
     task: Task | None = None,
     constraints: Sequence[Constraint] = (),
     objectives: Sequence[str] = (),
+    start: Source | None = None,
 ) -> Trajectory:
     """Search a table: the method's trainings are answered from it.
 
@@ -59,8 +61,8 @@ def simulate(
     budget, seed = Budget.read(budget, "200trials"), options.seed(seed)
     run = SimulatedRun(table, budget, seed, metric=metric, task=task, constraints=constraints, objectives=objectives)
     resolved = resolve_method(method, objectives)
-    candidates = resolved.search(run)
-    return run.trajectory(resolved.name, candidates)
+    first = begin(run, read_start(start, run.space, task))
+    return run.trajectory(resolved.name, with_start(run, first, resolved.search(run)))
 
 
 class SimulatedRun(Replay):

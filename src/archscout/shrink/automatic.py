@@ -67,7 +67,7 @@ FEWEST, MOST = 200, 800
 """Training images of the trial."""
 
 _PLAIN: dict[str, Any] = {"method": "cascade", "estimator": TRAINING, "engine": "local", "device": "cpu"}
-_ALONE = ("objectives", "store", "epochs", "times", "fresh")
+_ALONE = ("objectives", "store", "epochs", "times", "start", "fresh")
 """Options that ask for a search proper."""
 
 

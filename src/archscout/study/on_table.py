@@ -33,6 +33,7 @@ from archscout.search.continuing import SIMULATION, claimed, grows, start_afresh
 from archscout.search.result import Result
 from archscout.search.search import resolve_task
 from archscout.search.simulated import UNDEFINED_SCORES, simulate
+from archscout.search.start import Source, read_start
 from archscout.store.folder import run_folder
 from archscout.tables.load import load
 from archscout.tables.table import Table
@@ -49,6 +50,7 @@ def search_table(
     objectives: str | Sequence[str] = (),
     budget: str | float | timedelta | Budget | None = "200trials",
     seed: int = 0,
+    start: Source | None = None,
     name: str | None = None,
     out: str | Path = "runs",
     fresh: bool = False,
@@ -65,6 +67,7 @@ def search_table(
         objectives: costs that the table has a column of, to trade against the metric.
         budget: trainings (`200trials`) or simulated time (`10h`), as if they ran one after the other.
         seed: one seed, one search.
+        start: what is evaluated before all else (`archscout.search.start`).
         name: of the run; by default made of table, metric, method and seed.
         out: the folder that the run's folder lies in.
         fresh: whether a run of this name that is there is set aside, under another name.
@@ -87,6 +90,7 @@ def search_table(
     resolved = resolve_method(method, keys)
     method = method if isinstance(method, str) else resolved.name
     task = None if data is None else resolve_task(data)
+    begun_with = read_start(start, opened.space, task)
     config = {
         "table": opened.name,
         "content": opened.digest,
@@ -97,6 +101,7 @@ def search_table(
         "objectives": keys,
         "budget": str(budget),
         "seed": seed,
+        **({"start": begun_with.digest} if begun_with.architectures else {}),
     }
     default = options.folder_name(f"{opened.name}-{searched}-{method}-seed{seed}")
     folder = run_folder(out, name or default)
@@ -109,8 +114,9 @@ def search_table(
             watch.say(f"run '{folder.name}' is finished: this is its result (--fresh begins anew).")
             return Result.read(folder)
         trajectory = simulate(
-            opened, resolved, budget, seed, metric=searched, task=task, constraints=constraints, objectives=keys
-        )
+            opened, resolved, budget, seed, metric=searched, task=task, constraints=constraints, objectives=keys,
+            start=begun_with,
+        )  # fmt: skip
         undefined = trajectory.notes.get(UNDEFINED_SCORES, ())
         if undefined:
             watch.say(f"table '{opened.name}' has no scores {', '.join(undefined)}: --data would compute them.")

@@ -23,14 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 from archscout.core import options
 from archscout.core.architecture import Architecture
-from archscout.core.errors import ArchscoutError, DataError, UsageError
+from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import Estimator, Setting
 from archscout.core.files import read_json, write_json, write_text
 from archscout.core.identity import differences, identity, sentence, set_aside
 from archscout.core.progress import Progress, Silent
 from archscout.core.registry import create
 from archscout.core.seeds import stream
-from archscout.core.sheet import read_sheet
 from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.core.trial import Estimate
@@ -150,59 +149,6 @@ def sample(space: Space, count: int, seed: int) -> list[Architecture]:
         architecture = space.sample(rng)
         drawn.setdefault(architecture.text, architecture)
     return list(drawn.values())
-
-
-def read_architectures(file: Path, space: Space) -> list[Architecture]:
-    """The architectures of a text file (one a line) or of the column `architecture` of a CSV or Parquet file.
-
-    Raises `DataError` for a file that cannot be read, and for a malformed architecture, with its row.
-    """
-    if not file.is_file():
-        raise DataError(
-            f"there is no file '{file}': give a text file with one architecture a line, a CSV or a Parquet."
-        )
-    kind = file.suffix.lower()
-    try:
-        if kind == ".parquet":
-            numbered = _parquet_column(file)
-        else:
-            numbered = _csv_column(file) if kind == ".csv" else _lines(file)
-        architectures = []
-        for number, written in numbered:
-            if written.strip():
-                try:
-                    architectures.append(space.parse(written.strip()))
-                except UsageError as error:
-                    raise DataError(f"row {number} of '{file}': {error}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"'{file}' is not a text file in UTF-8: save it as such, or as CSV or Parquet.") from error
-    if not architectures:
-        raise DataError(f"'{file}' has no architecture in it: write one a line.")
-    return architectures
-
-
-def _lines(file: Path) -> Iterator[tuple[int, str]]:
-    return enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1)
-
-
-def _csv_column(file: Path) -> Iterator[tuple[int, str]]:
-    sheet = read_sheet(file)
-    if "architecture" not in sheet.headings:
-        raise DataError(f"'{file}' has no column 'architecture': name the column of the architectures so.")
-    return zip(sheet.lines, sheet.column("architecture"), strict=True)
-
-
-def _parquet_column(file: Path) -> Iterator[tuple[int, str]]:
-    import pyarrow as arrow
-    import pyarrow.parquet as parquet
-
-    try:
-        table = parquet.read_table(file, columns=["architecture"])
-    except (arrow.ArrowException, OSError) as error:
-        raise DataError(f"'{file}' is no Parquet file with a column 'architecture': check it.") from error
-    if not table.num_columns:
-        raise DataError(f"'{file}' has no column 'architecture': name the column of the architectures so.")
-    return ((number, str(text or "")) for number, text in enumerate(table.column(0).to_pylist(), start=1))
 
 
 # -- jobs -------------------------------------------------------------------------------------------------------------

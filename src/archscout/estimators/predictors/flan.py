@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from typing import ClassVar
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError
 from archscout.core.registry import register
 from archscout.core.space import Space
@@ -113,10 +115,7 @@ def schooled(source: str, metric: str) -> dict[str, Tensor]:
         matrix = encode(GRAPH, space, texts).astype(np.float64)
     except NotImplementedError as error:
         raise UsageError(f"flan cannot learn from table '{source}': its space has no graphs.") from error
-    teacher = FLAN(widths=widths(GRAPH, space))
-    teacher.blocks_ = teacher.widths or ()
-    teacher._prepare(matrix)
-    inputs, target = teacher._inputs(matrix), torch.from_numpy(values)
+    inputs, target = _graphs(space, matrix), torch.from_numpy(values)
     with randomness(0, "flan source") as rng:
         network = Flow(inputs[1].shape[2], 0)
 
@@ -125,6 +124,33 @@ def schooled(source: str, metric: str) -> dict[str, Tensor]:
 
         train(network, loss, len(texts), SCHOOLING, rng)
     return {name: value for name, value in network.state_dict().items() if not name.startswith("beside.")}
+
+
+def transferred(source: str, metric: str, space: Space, architectures: Sequence[Architecture]) -> np.ndarray:
+    """What a network that has learned from another table alone makes of architectures: higher is better, no scale.
+
+    Raises `UsageError` where one of the spaces has no graphs, and what `schooled` raises.
+    """
+    weights = schooled(source, metric)
+    try:
+        matrix = encode(GRAPH, space, architectures).astype(np.float64)
+    except NotImplementedError as error:
+        raise UsageError(
+            f"nothing learned on table '{source}' is of use: space '{space.name}' has no graphs."
+        ) from error
+    inputs = _graphs(space, matrix)
+    network = Flow(inputs[1].shape[2], 0).eval()
+    network.load_state_dict(weights)
+    with torch.no_grad():
+        return network(*inputs).double().numpy()
+
+
+def _graphs(space: Space, matrix: np.ndarray) -> Inputs:
+    """Encoded graphs without further columns, as the network takes them."""
+    reader = FLAN(widths=widths(GRAPH, space))
+    reader.blocks_ = reader.widths or ()
+    reader._prepare(matrix)
+    return reader._inputs(matrix)
 
 
 class FlowAttention(nn.Module):
