@@ -186,7 +186,7 @@ def test_a_real_search_begins_with_the_earlier_one_and_is_resumed(earlier, tmp_p
 
 @pytest.mark.slow  # a search in seconds
 def test_with_a_planned_budget_the_listed_design_goes_before_hand_made_ones(tmp_path):
-    text = "|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"
+    text = "|nor_conv_3x3~0|+|nor_conv_1x1~0|none~1|+|skip_connect~0|nor_conv_1x1~1|nor_conv_1x1~2|"
     found = search(SPACE, tiny_task(examples=60), budget="12s", start=[text], workers=0, out=tmp_path, name="p")
     with Store.open(found.folder / "search.sqlite") as store:
         candidates = store.decisions("p")["plan"]["candidates"]

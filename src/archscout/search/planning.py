@@ -110,9 +110,9 @@ def _candidates(run: SearchRun, first: Sequence[Architecture]) -> list[tuple[str
 
 
 def _decide(
-    run: SearchRun, candidates: Sequence[tuple[str, str, Architecture]], plans_final: bool, first: int
+    run: SearchRun, candidates: Sequence[tuple[str, str, Architecture]], plans_final: bool, leading: int
 ) -> dict[str, Any]:
-    """`first` is how many of the candidates, at the beginning, go before all others."""
+    """`leading` is how many of the candidates, at the beginning, go before all others."""
     began = run.clock.elapsed()
     limit = began + max(3.0, TIMING_SHARE * run.budget.seconds)
     graphs = [trace_architecture(run.space, architecture, run.task) for _, _, architecture in candidates]
@@ -160,7 +160,7 @@ def _decide(
             f"{run.clock.elapsed():.1f} s went into what comes before): "
             f"give at least {needed}s, or less data."
         )
-    ranking = sorted((i for i in ranked() if i in seconds or i not in tried), key=lambda i: i >= first)
+    ranking = sorted((i for i in ranked() if i in seconds or i not in tried), key=lambda i: i >= leading)
     first = guess(ranking[0])
     trainings = left / (full * first)
     low, high = FINAL

@@ -142,7 +142,7 @@ def transferred(source: str, metric: str, space: Space, architectures: Sequence[
     network = Flow(inputs[1].shape[2], 0).eval()
     network.load_state_dict(weights)
     with torch.no_grad():
-        return network(*inputs).double().numpy()
+        return np.asarray(network(*inputs), dtype=np.float64)
 
 
 def _graphs(space: Space, matrix: np.ndarray) -> Inputs:
