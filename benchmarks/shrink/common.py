@@ -1,4 +1,4 @@
-"""What the benchmarks of trained starts have in common: rows in docs/results/shrink.json, progress as lines."""
+"""What the benchmarks of trained starts have in common: rows in docs/results/shrink.json, progress as lines, a cut."""
 
 from __future__ import annotations
 
@@ -8,7 +8,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
+from archscout.core.estimator import Setting
 from archscout.core.files import write_text
+from archscout.core.registry import create
+from archscout.core.task import Task
+from archscout.shrink.record import Record
+from archscout.shrink.reduction import Reduced, reduce
+from archscout.spaces.trained import TrainedSpace
+from archscout.training.speed import Mode
+from archscout.training.trainer import predict
 from benchmarks.common import RESULTS, machine
 
 FILE = RESULTS / "shrink.json"
@@ -40,3 +51,30 @@ def add(kind: str, row: Mapping[str, Any], file: Path = FILE) -> None:
     """Add a row, with the machine's name and how busy it was."""
     rows = [*read(file), {"kind": kind, **row, "conditions": machine()}]
     write_text(file, json.dumps(rows, indent=1) + "\n")
+
+
+def begun(folder: Path, task: Task, seconds: float, seed: int) -> Record:
+    """A record with so many processor seconds from now on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    now = time.process_time()
+    return Record(
+        folder, task, seed=seed, device="cpu", watch=Lines(), clock=time.process_time, end=now + seconds, began=now,
+        shared=None,
+    )  # fmt: skip
+
+
+def cut_to(
+    folder: Path, network: nn.Module, space: TrainedSpace, task: Task, limit: float, seconds: float, seed: int,
+    mode: Mode | None = None,
+) -> Reduced:  # fmt: skip
+    """Cut to a limit in milliseconds, and recovered, in so many seconds."""
+    record = begun(folder, task, seconds, seed)
+    record.mode = mode
+    setting = Setting(space, task.sealed(), seed=seed)
+    return reduce(record, network, space, setting, {"latency": create("cost", "latency")}, {"latency": limit}, True)
+
+
+def accuracy(network: nn.Module, task: Task) -> float:
+    """On the test split."""
+    assert task.test is not None
+    return task.measure(predict(network, task, task.test), torch.as_tensor(task.test.y))

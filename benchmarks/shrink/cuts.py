@@ -17,37 +17,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from archscout.backbones.adapted import Adapted
-from archscout.core.estimator import Setting
 from archscout.core.registry import create
 from archscout.core.task import Task
 from archscout.costs.latency import Latency
 from archscout.shrink.limits import latency
 from archscout.shrink.record import Record
-from archscout.shrink.reduction import Reduced, reduce
+from archscout.shrink.reduction import Reduced
 from archscout.shrink.transfer import transfer, transfer_plan
 from archscout.spaces.trained import BackboneSpace, TrainedSpace
 from archscout.tasks.load import load
-from archscout.training.trainer import predict
 from benchmarks.common import RESULTS, Rows, arguments, machine
-from benchmarks.shrink.common import Lines
+from benchmarks.shrink.common import accuracy, begun, cut_to
 
 FILE = RESULTS / "shrink_cuts.json"
 SIDE = 96
 AGAIN = 5
 WAYS = ("once", "gradually")
-
-
-def begun(folder: Path, task: Task, seconds: float, seed: int) -> Record:
-    """A record with so many processor seconds from now on."""
-    folder.mkdir(parents=True, exist_ok=True)
-    now = time.process_time()
-    return Record(
-        folder, task, seed=seed, device="cpu", watch=Lines(), clock=time.process_time, end=now + seconds, began=now,
-        shared=None,
-    )  # fmt: skip
 
 
 def transferred(folder: Path, task: Task, seconds: float, seed: int) -> tuple[Adapted, BackboneSpace, Record]:
@@ -62,32 +49,17 @@ def transferred(folder: Path, task: Task, seconds: float, seed: int) -> tuple[Ad
     return network.eval(), space, record
 
 
-def cut(
-    folder: Path, network: nn.Module, space: TrainedSpace, task: Task, limit: float, seconds: float, record: Record
-) -> Reduced:
-    """Cut to a limit in milliseconds, and recovered, in so many seconds."""
-    under = begun(folder, task, seconds, record.seed)
-    under.mode = record.mode
-    setting = Setting(space, task.sealed(), seed=record.seed)
-    return reduce(under, network, space, setting, {"latency": create("cost", "latency")}, {"latency": limit}, True)
-
-
 def gradually(
     folder: Path, network: Adapted, space: TrainedSpace, task: Task, whole: float, limit: float, seconds: float,
     record: Record,
 ) -> Reduced:  # fmt: skip
     """The same in two steps of half the time."""
-    first = cut(folder / "first", network, space, task, math.sqrt(whole * limit), seconds / 2, record)
+    mode, seed = record.mode, record.seed
+    first = cut_to(folder / "first", network, space, task, math.sqrt(whole * limit), seconds / 2, seed, mode)
     smaller = first.network
     assert isinstance(smaller, Adapted)
     rest = TrainedSpace(copy.deepcopy(smaller.network), "trained:smaller", input_shape=(3, SIDE, SIDE))
-    return cut(folder / "second", smaller.eval(), rest, task, limit, seconds / 2, record)
-
-
-def accuracy(network: nn.Module, task: Task) -> float:
-    """On the test split."""
-    assert task.test is not None
-    return task.measure(predict(network, task, task.test), torch.as_tensor(task.test.y))
+    return cut_to(folder / "second", smaller.eval(), rest, task, limit, seconds / 2, seed, mode)
 
 
 def main() -> None:
@@ -112,7 +84,7 @@ def main() -> None:
         folder = options.work / f"{how}-{options.share:g}-{seed}"
         began = time.process_time()
         if how == "once":
-            result = cut(folder, network, space, task, limit, options.seconds, record)
+            result = cut_to(folder, network, space, task, limit, options.seconds, seed, record.mode)
         else:
             result = gradually(folder, network, space, task, whole, limit, options.seconds, record)
         took = time.process_time() - began
