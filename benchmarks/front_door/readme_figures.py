@@ -81,6 +81,9 @@ def percent(value: float) -> str:
 
 FIGURES: dict[str, Callable[[], str]] = {
     "value.cifar10.search": lambda: value("cifar10-3000@4m", "search<5ms"),
+    "value.cifar10.auto": lambda: value("cifar10-3000@4m", "auto<5ms"),
+    "value.photos.auto": lambda: value("photos800@4m", "auto<5ms"),
+    "value.photos.search": lambda: value("photos800@4m", "search<5ms"),
     "value.cifar10.plain": lambda: value("cifar10-3000@4m", "plain"),
     "value.fashion.search": lambda: value("fashion@1m", "search<5ms"),
     "value.fashion.plain": lambda: value("fashion@1m", "plain"),

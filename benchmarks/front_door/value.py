@@ -10,8 +10,9 @@ tell it: run the benchmark on a machine that does nothing else, or they get less
 
 Contenders: `plain`, `resnet8`, `resnet20`, `mobilenet_v2_small`, `svm`, `boosting` are the rivals; `reference:NAME` is
 a reference design of the space `classic` trained alone by `archscout`'s own recipe (`reference:plain` is the plain
-network once more), for as many epochs as the budget pays for; `search` is `archscout search` as it comes, `random` and
-`evolution` are the same with these strategies. Searches run once for each limit (`search`, `search<1ms`).
+network once more), for as many epochs as the budget pays for; `auto` is `archscout search` as it comes, `search` the
+same from random weights (`--space scratch`), `random` and `evolution` that with these strategies. Searches run once for
+each limit (`search`, `search<1ms`).
 
 Rows are added to docs/results/value.json as they come; a row that is there is not run again. Data: `value_data.py`.
 `value_page.py` writes docs/results/value.md.

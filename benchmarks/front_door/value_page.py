@@ -67,8 +67,9 @@ def write(rows: Sequence[Mapping[str, Any]]) -> str:
         "",
         "Test accuracy in percent: mean over seeds with its 95 % interval (Student's t). Rivals are plain PyTorch and "
         "scikit-learn on all examples that are not for testing; `reference:` designs are trained by Archscout's own "
-        "recipe; searches are `archscout search`. Processor seconds are of the whole process and its children, imports "
-        "included; of searches, whose workers are not seen, the seconds on the clock. These are told their budget so, "
+        "recipe; `auto` is `archscout search` as it comes, `search` the same without trained weights. Processor "
+        "seconds are of the whole process and its children, imports included; of searches, whose workers are not seen, "
+        "the seconds on the clock. These are told their budget so, "
         "and get less than rivals do on a busy machine. "
         "A rival counts under a limit where its own latency keeps it. p: paired t-test over seeds, two-sided.",
     ]
