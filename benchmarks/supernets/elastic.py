@@ -1,6 +1,7 @@
 """What one training of a supernet gives all networks of an elastic space: BigNAS, OFA, PGONAS beside plain paths.
 
     python -m benchmarks.supernets.elastic --seeds 3
+    python -m benchmarks.supernets.elastic --seeds 1 --passes 2400    # whether their order stays in longer ones
 
 Handwritten digits (8 x 8); space `mobile:width=8,stages=2,depth=2`. Every system gets as many passes of a batch forward
 and back; what the teacher of OFA takes besides is in its CPU seconds. Then, by
@@ -118,6 +119,7 @@ def inherited(supernet: Supernet, task: Task, architectures: list[Architecture])
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first", type=int, default=0, help="seed")
     parser.add_argument("--passes", type=int, default=600)
     parser.add_argument("--truth", type=int, default=200, help="passes of each random architecture alone")
     parser.add_argument("--random", type=int, default=24, help="random architectures")
@@ -146,24 +148,25 @@ def main() -> None:
     truth = [
         row["accuracy"] for row in sorted((r for r in rows.rows if r["kind"] == "truth"), key=lambda r: r["place"])
     ]
-    for seed in range(options.seeds):
+    for seed in range(options.first, options.first + options.seeds):
         for system in options.systems.split(";"):
-            if rows.has(kind="supernet", system=system, seed=seed) or late():
+            if rows.has(kind="supernet", system=system, seed=seed, asked=options.passes) or late():
                 continue
             supernet, took, passes = train(space, task, system, options.passes, seed)
             found = inherited(supernet, task, [*ends_of.values(), *drawn])
             values = found[len(ends_of) :]
             rows.add({
-                "kind": "supernet", "system": system, "seed": seed, "passes": passes, "seconds": took,
+                "kind": "supernet", "system": system, "seed": seed, "asked": options.passes, "passes": passes,
+                "seconds": took,
                 "corners": dict(zip(ends_of, found, strict=False)), "random": float(np.mean(values)),
                 "spearman": spearman(truth, values), "partial": partial_spearman(truth, values, counted),
             })  # fmt: skip
         for name, architecture in ends_of.items():
-            if rows.has(kind="alone", corner=name, seed=seed) or late():
+            if rows.has(kind="alone", corner=name, seed=seed, asked=options.passes) or late():
                 continue
             value, took = alone(space, task, architecture, options.passes, derive(seed, "alone", name))
-            rows.add({"kind": "alone", "corner": name, "seed": seed, "passes": options.passes, "accuracy": value,
-                      "seconds": took})  # fmt: skip
+            rows.add({"kind": "alone", "corner": name, "seed": seed, "asked": options.passes,
+                      "passes": options.passes, "accuracy": value, "seconds": took})  # fmt: skip
 
 
 if __name__ == "__main__":

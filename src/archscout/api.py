@@ -215,6 +215,7 @@ def shrink(
     only: Sequence[str] = (),
     keep: Sequence[str] = (),
     labels: bool = True,
+    replace: bool = False,
     seed: int = 0,
     device: str = "cpu",
     name: str | None = None,
@@ -236,6 +237,7 @@ def shrink(
         only: layers (or beginnings of their names) that may be cut; all where empty.
         keep: layers that may not be cut.
         labels: whether the labels of the data count in recovery; otherwise the original alone teaches.
+        replace: whether blocks become single convolutions (RAN-explicit) where channels would be cut.
         seed: one seed, one run.
         device: where it is trained.
         name: of the run; by default made of network, data and seed.
@@ -264,6 +266,7 @@ def shrink(
             only=only,
             keep=keep,
             labels=labels,
+            replace=replace,
             seed=seed,
             device=device,
             name=name,
@@ -638,7 +641,7 @@ def _read(file: Path) -> dict[str, Any]:
 def _space_of(saved: dict[str, Any], folder: Path, given: Space | nn.Module | str | None, task: Task) -> Space:
     from archscout.core.space import Space
 
-    if str(saved["space"]).startswith("trained:") and not isinstance(given, Space | str):
+    if str(saved["space"]).startswith(("trained:", "replaced:")) and not isinstance(given, Space | str):
         from archscout.spaces.trained import space_of_run
 
         return space_of_run(str(saved["space"]), task.input_shape, given)

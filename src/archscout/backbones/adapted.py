@@ -64,6 +64,11 @@ class Adapted(nn.Module):
         return x
 
 
+def inner(network: nn.Module) -> nn.Module:
+    """The part of a network that its layers are named in: of an adapted backbone, the backbone."""
+    return network.network if isinstance(network, Adapted) else network
+
+
 def with_head(network: nn.Module, head: str, outputs: int) -> nn.Module:
     """The network, in place, with a last linear layer of so many outputs; a layer of that size stays as it is.
 

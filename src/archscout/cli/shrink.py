@@ -52,6 +52,12 @@ def shrink(
     labels: Annotated[
         bool, typer.Option("--labels/--no-labels", help="Whether labels count, or the original alone teaches.")
     ] = True,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace", help="Replace blocks by single convolutions (trained wide, then collapsed); cut no channels."
+        ),
+    ] = False,
     seed: Seed = 0,
     device: Device = "cpu",
     name: Annotated[
@@ -71,7 +77,8 @@ def shrink(
             maximums = read_limits(maximum or ())
             options: dict[str, Any] = {
                 "budget": budget, "weights": weights, "size": size, "only": only or (), "keep": keep or (),
-                "labels": labels, "seed": seed, "device": device, "name": name, "out": out, "progress": shown,
+                "labels": labels, "replace": replace, "seed": seed, "device": device, "name": name, "out": out,
+                "progress": shown,
             }  # fmt: skip
             if limits is None:
                 results = [api.shrink(network, data, maximum=maximums, **options)]

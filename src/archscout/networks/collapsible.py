@@ -26,21 +26,40 @@ class CollapsibleBlock(nn.Module):
         kernel: odd.
         stride: of the first convolution.
         wide: channels between the two; twice the larger of inputs and outputs where None.
+        slope: whether what is below zero is multiplied by a number that each channel learns (PReLU, which stays when
+            the block is collapsed). It begins as 1: at first the block is linear.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, wide: int | None = None) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 3,
+        stride: int = 1,
+        wide: int | None = None,
+        slope: bool = False,
+    ) -> None:
         super().__init__()
         wide = wide or 2 * max(inputs, outputs)
         self.expand = nn.Conv2d(inputs, wide, kernel, stride, kernel // 2)
         self.project = nn.Conv2d(wide, outputs, 1)
         self.residual = stride == 1 and inputs == outputs
+        self.slope = nn.PReLU(outputs, init=1.0) if slope else None
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.project(self.expand(x))
-        return x + y if self.residual else y
+        if self.residual:
+            y = x + y
+        return y if self.slope is None else self.slope(y)
 
-    def collapsed(self) -> nn.Conv2d:
-        """The one convolution that gives the same answers."""
+    def collapsed(self) -> nn.Module:
+        """What gives the same answers: one convolution, and the slope where there is one."""
+        convolution = self._convolution()
+        if self.slope is None:
+            return convolution
+        return nn.Sequential(convolution, copy.deepcopy(self.slope)).train(self.training)
+
+    def _convolution(self) -> nn.Conv2d:
         wide, narrow = self.expand.weight.double(), self.project.weight[:, :, 0, 0].double()
         weight = torch.einsum("op,pikl->oikl", narrow, wide)
         biases = [layer.bias for layer in (self.expand, self.project)]
@@ -59,8 +78,8 @@ class CollapsibleBlock(nn.Module):
 
     @torch.no_grad()
     def fit(self, inputs: Tensor, outputs: Tensor, ridge: float = 1e-3) -> None:
-        """Begin as the linear map nearest to a block that is replaced: ridge regression of its outputs (N, O, H, W) on
-        the patches of its inputs (N, I, H', W')."""
+        """Begin as the linear map nearest to a block that is replaced, whatever its slope: ridge regression of its
+        outputs (N, O, H, W) on the patches of its inputs (N, I, H', W')."""
         kernel, stride = self.expand.kernel_size[0], self.expand.stride[0]
         targets = outputs - inputs if self.residual else outputs
         patches = nn.functional.unfold(inputs, kernel, padding=kernel // 2, stride=stride)
@@ -78,6 +97,8 @@ class CollapsibleBlock(nn.Module):
         project.weight.zero_()
         project.weight[:, :count, 0, 0] = torch.eye(count)
         project.bias.zero_()
+        if self.slope is not None:
+            self.slope.weight.fill_(1.0)
 
 
 def collapse(network: nn.Module, example: Tensor) -> nn.Module:

@@ -18,12 +18,12 @@ from archscout.shrink.limits import measure
 from archscout.shrink.panels import cuts, panels
 from archscout.shrink.record import Record
 from archscout.shrink.reduction import Reduced
-from archscout.spaces.trained import TrainedSpace
+from archscout.spaces.reducing import ReducingSpace
 
 
 def deliver(
     record: Record,
-    space: TrainedSpace,
+    space: ReducingSpace,
     reduced: Reduced,
     costs: Mapping[str, Cost],
     limits: Mapping[str, float],
@@ -69,7 +69,7 @@ def deliver(
             "network": about["network"],
             "costs": {key: measurement.value for key, measurement in whole.items()},
             "steps": record.steps,
-            "whole": space.channels.whole,
+            "whole": dict(space.untouched),
             "cuts": cuts(space, architecture),
             "harm": reduced.report.get("harm"),
         },

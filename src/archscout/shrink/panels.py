@@ -9,11 +9,11 @@ from archscout.core.architecture import Architecture
 from archscout.core.cost import Measurement
 from archscout.core.metric import Metric
 from archscout.core.panel import Bars, Panel, Table, Text
-from archscout.spaces.trained import TrainedSpace
+from archscout.spaces.reducing import ReducingSpace
 
 
 def panels(
-    space: TrainedSpace,
+    space: ReducingSpace,
     architecture: Architecture,
     original: Mapping[str, Measurement],
     result: Mapping[str, Measurement],
@@ -32,14 +32,14 @@ def panels(
     taken = cuts(space, architecture)
     if taken:
         rows = [(cut["choice"], str(cut["before"]), str(cut["after"])) for cut in taken]
-        shown.append(Table("What was taken away", ("choice", "original", "result"), rows))
-    if space.channels.whole:
-        reasons = [f"{layer}: {reason}." for layer, reason in space.channels.whole.items()]
+        shown.append(Table("What was changed", ("choice", "original", "result"), rows))
+    if space.untouched:
+        reasons = [f"{layer}: {reason}." for layer, reason in space.untouched.items()]
         shown.append(Text("Layers whose outputs stay whole", reasons))
     return shown
 
 
-def cuts(space: TrainedSpace, architecture: Architecture) -> list[dict[str, Any]]:
+def cuts(space: ReducingSpace, architecture: Architecture) -> list[dict[str, Any]]:
     """What an architecture takes away, choice by choice."""
     return [
         {"choice": choice.name, "before": choice.options[0], "after": architecture[choice.name]}

@@ -14,16 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from archscout.backbones.adapted import Adapted
+from archscout.backbones.adapted import inner
 from archscout.core.choice import Option
 from archscout.core.task import Task
 from archscout.networks.cutting import Cut
 from archscout.spaces.trained import TrainedSpace
-
-
-def inner(network: nn.Module) -> nn.Module:
-    """The part of a network that cuts are named in."""
-    return network.network if isinstance(network, Adapted) else network
 
 
 def divergence(outputs: Tensor, original: Tensor) -> float:

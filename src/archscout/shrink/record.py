@@ -34,6 +34,9 @@ WORK = "work"
 COMMON = ("probe", "fine-tuning")
 """Weights that runs which differ in limits alone have in common."""
 
+_EARLIER = {"replace": False}
+"""What runs of earlier versions did not note."""
+
 
 class Record:
     """A run under way: its time, its files, and what came of each step.
@@ -193,6 +196,7 @@ def same_call(folder: Path, config: Mapping[str, Any], name: str) -> None:
     file = folder / SETTING
     if file.is_file():
         before = json.loads(file.read_text(encoding="utf-8"))
+        before = _EARLIER | before
         for key, value in config.items():
             if before.get(key) != value:
                 raise UsageError(

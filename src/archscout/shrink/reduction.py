@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from archscout.backbones.adapted import Adapted
 from archscout.core.architecture import Architecture
@@ -51,40 +51,56 @@ class Reduced:
     report: Mapping[str, Any]
 
 
-def reduce(
-    record: Record,
-    network: nn.Module,
-    space: TrainedSpace,
-    setting: Setting,
-    costs: Mapping[str, Cost],
-    limits: Mapping[str, float],
-    labels: bool,
-) -> Reduced:
-    """Cut, recover and measure until every limit is kept, at most `ATTEMPTS` times.
+class Way(Protocol):
+    """How a network is made cheaper.
+
+    Attributes:
+        network: the whole network, which teaches what is left of it.
+        setting: what costs are measured for.
+        step: what the report calls it.
+    """
+
+    network: nn.Module
+    setting: Setting
+    step: str
+
+    def choose(self, limits: Mapping[str, float], key: str) -> tuple[Architecture, Mapping[str, Any]]:
+        """What to do to keep limits, once under this key, and what the report says of it: `harm`, `rated`."""
+
+    def smaller(self, architecture: Architecture) -> nn.Module:
+        """The network of an architecture as it is trained, with what it keeps of the whole one's weights."""
+
+    def shipped(self, network: nn.Module) -> nn.Module:
+        """A trained network as it is measured, tested and delivered."""
+
+
+def reduce(record: Record, way: Way, costs: Mapping[str, Cost], limits: Mapping[str, float], labels: bool) -> Reduced:
+    """Make cheaper, recover and measure until every limit is kept, at most `ATTEMPTS` times.
 
     Raises:
         ArchscoutError: the last attempt breaks a limit when it is measured again.
     """
-    teacher = copy.deepcopy(network).eval().requires_grad_(False)
+    teacher = copy.deepcopy(way.network).eval().requires_grad_(False)
     tight, took = dict(limits), 0.0
     for attempt in range(ATTEMPTS):
         again = f"-{attempt + 1}" if attempt else ""
-        report = _choose(record, network, space, setting, costs, tight, f"cut{again}")
-        architecture = space.parse(report["architecture"])
-        smaller = _smaller(network, space, architecture)
-        record.step("cut again" if attempt else "cut", smaller)
-        measured = {text: measure(cost, smaller, architecture, setting) for text, cost in costs.items()}
+        architecture, report = way.choose(tight, f"{way.step}{again}")
+        network = way.smaller(architecture)
+        shipped = way.shipped(network)
+        record.step(f"{way.step} again" if attempt else way.step, shipped)
+        measured = {text: measure(cost, shipped, architecture, way.setting) for text, cost in costs.items()}
         if all_kept(measured, limits):  # otherwise it is not worth the recovery
             start = record.clock()
-            record.train(f"recovery{again}", smaller, max(record.left, 0.25 * took), teacher, labels)
+            record.train(f"recovery{again}", network, max(record.left, 0.25 * took), teacher, labels)
             took = max(took, record.clock() - start)
-            measured = {text: measure(cost, smaller, architecture, setting) for text, cost in costs.items()}
-            record.step("recovered", smaller)
+            shipped = way.shipped(network)
+            measured = {text: measure(cost, shipped, architecture, way.setting) for text, cost in costs.items()}
+            record.step("recovered", shipped)
         if all_kept(measured, limits):
-            return Reduced(smaller, architecture, measured, report)
+            return Reduced(shipped, architecture, measured, report)
         for text, limit in limits.items():
             tight[text] *= min(1.0, 0.97 * limit / measured[text].at_most)
-        record.watch.say("measured again, it does not keep every limit: more is cut.")
+        record.watch.say("measured again, it does not keep every limit: more has to go.")
     text = next(text for text, limit in limits.items() if measured[text].at_most > limit)
     raise ArchscoutError(
         f"the recovered network has {costs[text].key} = {significant(measured[text].at_most, 4)} when measured again, "
@@ -92,58 +108,74 @@ def reduce(
     )
 
 
-def _smaller(network: nn.Module, space: TrainedSpace, architecture: Architecture) -> nn.Module:
-    groups = list(space.groups.values())
-    whole = copy.deepcopy(network)
-    if isinstance(whole, Adapted):
-        whole.network = cut(whole.network, groups, space.cut_of(architecture))
-        return whole
-    return cut(whole, groups, space.cut_of(architecture))
+@dataclass(frozen=True)
+class Cutting:
+    """Channels, blocks and rings of kernels are cut where that harms least (`archscout.shrink.engine`).
 
+    Args:
+        record: of the run.
+        network: whole.
+        space: what can be cut of it.
+        setting: for costs.
+        costs: by the text of each limit.
+    """
 
-def _choose(
-    record: Record,
-    network: nn.Module,
-    space: TrainedSpace,
-    setting: Setting,
-    costs: Mapping[str, Cost],
-    limits: Mapping[str, float],
-    key: str,
-) -> dict[str, Any]:
-    """What is cut: the architecture as text, its harm, and how many were rated."""
-    start, seconds = record.clock(), CHOOSING * max(record.left, 0.0)
-    task, device = record.task, record.device
-    held = task.valid if len(task.valid) else task.train
-    calibration, _ = task.tensors(held.head(CALIBRATION), device)
+    record: Record
+    network: nn.Module
+    space: TrainedSpace
+    setting: Setting
+    costs: Mapping[str, Cost]
+    step = "cut"
 
-    def rate() -> dict[str, Any]:
-        x, y = task.tensors(task.train.head(4 * CALIBRATION), device)
-        rating.order_by_importance(network, space, task, x, y, 16)
-        harms = rating.harms(network, space, calibration, 0.5 * seconds, record.clock)
-        record.watch.say(f"{sum(len(row) - 1 for row in harms.values())} cuts are rated.")
-        return {"order": space.order, "harms": {name: row.tolist() for name, row in harms.items()}}
+    def smaller(self, architecture: Architecture) -> nn.Module:
+        groups = list(self.space.groups.values())
+        whole = copy.deepcopy(self.network)
+        if isinstance(whole, Adapted):
+            whole.network = cut(whole.network, groups, self.space.cut_of(architecture))
+            return whole
+        return cut(whole, groups, self.space.cut_of(architecture))
 
-    rated = record.once("rated", rate)
-    space.order.update(rated["order"])
-    harms = {name: np.array(row) for name, row in rated["harms"].items()}
+    def shipped(self, network: nn.Module) -> nn.Module:
+        return network
 
-    def make() -> dict[str, Any]:
-        known = rating.accounts(network, space, calibration[:1])
+    def choose(self, limits: Mapping[str, float], key: str) -> tuple[Architecture, Mapping[str, Any]]:
+        record, task = self.record, self.record.task
+        start, seconds = record.clock(), CHOOSING * max(record.left, 0.0)
+        held = task.valid if len(task.valid) else task.train
+        calibration, _ = task.tensors(held.head(CALIBRATION), record.device)
+        harms = self._harms(calibration, seconds)
 
-        def costs_of(architecture: Architecture) -> dict[str, float]:
-            smaller = _smaller(network, space, architecture)
-            # A second measurement differs: what is chosen keeps the limit with a margin.
-            return {
-                text: measure(cost, smaller, architecture, setting, QUICK).at_most / cost.margin
-                for text, cost in costs.items()
-            }
+        def make() -> dict[str, Any]:
+            known = rating.accounts(self.network, self.space, calibration[:1])
+            chosen = plan(
+                self.network, self.space, known, harms, limits, self._measured, calibration, seed=record.seed,
+                going=lambda: record.clock() < start + seconds,
+            )  # fmt: skip
+            return {"architecture": chosen.architecture.text, "harm": chosen.harm, "rated": chosen.rated}
 
-        chosen = plan(
-            network, space, known, harms, limits, costs_of, calibration, seed=record.seed,
-            going=lambda: record.clock() < start + seconds,
-        )  # fmt: skip
-        return {"architecture": chosen.architecture.text, "harm": chosen.harm, "rated": chosen.rated}
+        report: dict[str, Any] = record.once(key, make)
+        record.phase("choosing what to cut", start)
+        return self.space.parse(report["architecture"]), report
 
-    cutting: dict[str, Any] = record.once(key, make)
-    record.phase("choosing what to cut", start)
-    return cutting
+    def _harms(self, calibration: Tensor, seconds: float) -> dict[str, np.ndarray]:
+        """Of each option of each choice; the channels of each group are put in order as well."""
+        record, task = self.record, self.record.task
+
+        def rate() -> dict[str, Any]:
+            x, y = task.tensors(task.train.head(4 * CALIBRATION), record.device)
+            rating.order_by_importance(self.network, self.space, task, x, y, 16)
+            harms = rating.harms(self.network, self.space, calibration, 0.5 * seconds, record.clock)
+            record.watch.say(f"{sum(len(row) - 1 for row in harms.values())} cuts are rated.")
+            return {"order": self.space.order, "harms": {name: row.tolist() for name, row in harms.items()}}
+
+        rated = record.once("rated", rate)
+        self.space.order.update(rated["order"])
+        return {name: np.array(row) for name, row in rated["harms"].items()}
+
+    def _measured(self, architecture: Architecture) -> dict[str, float]:
+        smaller = self.smaller(architecture)
+        # A second measurement differs: what is chosen keeps the limit with a margin.
+        return {
+            text: measure(cost, smaller, architecture, self.setting, QUICK).at_most / cost.margin
+            for text, cost in self.costs.items()
+        }

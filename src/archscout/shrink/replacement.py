@@ -4,21 +4,32 @@ Bhardwaj et al. 2022, arXiv 2208.08562)."""
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from archscout.backbones.adapted import inner
+from archscout.core.architecture import Architecture
+from archscout.core.cost import Cost
 from archscout.core.errors import UsageError
+from archscout.core.estimator import Setting
+from archscout.core.seeds import stream
 from archscout.core.task import Task
 from archscout.core.written import significant
-from archscout.costs.latency import QUICK, measure_module
+from archscout.costs.latency import QUICK, Latency, measure_module
 from archscout.deploy.form import form
 from archscout.networks.collapsible import CollapsibleBlock, collapse
+from archscout.networks.replaceable import Replaceable, maps_of, replaceable
 from archscout.shrink.knapsack import choose
+from archscout.shrink.limits import measure, measured_here
 from archscout.shrink.rating import divergence
+from archscout.shrink.record import Record
+from archscout.spaces.replaced import BLOCK, CONVOLUTION, ReplacedSpace
 from archscout.training.objective import Distillation, Objective, Teacher
 from archscout.training.recipe import Recipe
 from archscout.training.trainer import train
@@ -28,6 +39,12 @@ Time = Callable[[nn.Module, tuple[int, ...]], float]
 
 MOST_PATCHES = 20_000
 """Rows of the regression that a replacement begins with, about."""
+
+CALIBRATION = 64
+"""Examples on which replacements are rated; they are fitted on four times as many of the training split."""
+
+CANDIDATES, STEPS = 16, 10
+"""Sets of blocks that are rated whole before one is chosen, and times that one is chosen and measured."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +77,144 @@ class Restructured:
     candidates: tuple[Candidate, ...]
 
 
+@dataclass(frozen=True)
+class Replacing:
+    """Blocks become single convolutions: which, is chosen by what each saves here and by how far the answers move.
+
+    What is trained is wide (`archscout.networks.collapsible`), what is measured and delivered is collapsed.
+
+    Args:
+        record: of the run.
+        network: whole.
+        space: which blocks can be replaced.
+        setting: for costs.
+        costs: by the text of each limit.
+    """
+
+    record: Record
+    network: nn.Module
+    space: ReplacedSpace
+    setting: Setting
+    costs: Mapping[str, Cost]
+    step = "replaced"
+
+    def smaller(self, architecture: Architecture) -> nn.Module:
+        return self._with(self._names(architecture))
+
+    def shipped(self, network: nn.Module) -> nn.Module:
+        x, _ = self.record.task.tensors(self.record.task.train.head(8), self.record.device)
+        return collapse(network, x)
+
+    def choose(self, limits: Mapping[str, float], key: str) -> tuple[Architecture, Mapping[str, Any]]:
+        start = self.record.clock()
+        report: dict[str, Any] = self.record.once(key, lambda: self._chosen(limits))
+        self.record.phase("choosing what to replace", start)
+        return self.space.parse(report["architecture"]), report
+
+    @cached_property
+    def fitted(self) -> dict[str, CollapsibleBlock]:
+        """What stands for each block."""
+        x, _ = self.record.task.tensors(self.record.task.train.head(4 * CALIBRATION), self.record.device)
+        return fitted(self.network, x, self.space.blocks, seed=self.record.seed)
+
+    @cached_property
+    def harms(self) -> dict[str, float]:
+        """Of each block, how far the answers move when it alone is replaced."""
+
+        def rate() -> dict[str, float]:
+            harms = {name: self._harm([name]) for name in self.fitted}
+            self.record.watch.say(f"{len(harms)} replacements are rated.")
+            return harms
+
+        rated: dict[str, float] = self.record.once("rated", rate)
+        return rated
+
+    def _with(self, names: Collection[str]) -> nn.Module:
+        return replaced(self.network, {name: self.fitted[name] for name in names})
+
+    def _names(self, architecture: Architecture) -> list[str]:
+        return [name for name in self.space.blocks if architecture[f"{name}.form"] == CONVOLUTION]
+
+    def _architecture(self, names: Collection[str]) -> Architecture:
+        forms = {f"{name}.form": CONVOLUTION if name in names else BLOCK for name in self.space.blocks}
+        return self.space.architecture(forms)
+
+    @cached_property
+    def _held(self) -> tuple[Tensor, Tensor]:
+        """Examples, and what the whole network answers."""
+        task = self.record.task
+        x, _ = task.tensors((task.valid if len(task.valid) else task.train).head(CALIBRATION), self.record.device)
+        with torch.no_grad():
+            return x, self.network.eval()(x)
+
+    def _harm(self, names: Collection[str]) -> float:
+        x, original = self._held
+        with torch.no_grad():
+            return divergence(self._with(names).eval()(x), original)
+
+    def _costs(self, names: Collection[str]) -> dict[str, float]:
+        """Of the network with these replaced, by the text of each limit; with a margin, for measurements differ."""
+        architecture, network = self._architecture(names), self.shipped(self._with(names))
+        return {
+            text: measure(cost, network, architecture, self.setting, QUICK).at_most / cost.margin
+            for text, cost in self.costs.items()
+        }
+
+    def _savings(self) -> dict[str, list[np.ndarray]]:
+        """By the text of each limit, what the network costs more with each block alone replaced, beside nothing."""
+        savings: dict[str, list[np.ndarray]] = {}
+        for text, cost in self.costs.items():
+            rows = []
+            for name, block in self.space.blocks.items():
+                if isinstance(cost, Latency) and measured_here(cost):
+                    before = _milliseconds(cost, inner(self.network).get_submodule(name), block, self.record.device)
+                    after = _milliseconds(cost, self.fitted[name].collapsed(), block, self.record.device)
+                else:
+                    before = cost.measure(self.space.widest, self.setting).value
+                    after = cost.measure(self._architecture([name]), self.setting).value
+                rows.append(np.array([0.0, after - before]))
+            savings[text] = rows
+        return savings
+
+    def _chosen(self, limits: Mapping[str, float]) -> dict[str, Any]:
+        harms = [np.array([0.0, self.harms[name]]) for name in self.space.blocks]
+        savings, whole = self._savings(), self._costs(())
+        room = {text: limit - whole[text] for text, limit in limits.items()}
+        rated: dict[tuple[str, ...], float] = {}
+        for _ in range(STEPS):
+            sets = list(dict.fromkeys(self._sets(harms, savings, room)))
+            if not sets:
+                break
+            for names in sets:
+                if names not in rated:
+                    rated[names] = self._harm(names)
+            best = min(sets, key=lambda names: rated[names])
+            costs = self._costs(best)
+            if all(costs[text] <= limit for text, limit in limits.items()):
+                return {"architecture": self._architecture(best).text, "harm": rated[best], "rated": len(rated)}
+            for text, limit in limits.items():  # what was saved is less than the sum of the parts
+                room[text] -= max(0.0, 1.05 * (costs[text] - limit))
+        least = self._costs(tuple(self.space.blocks))
+        text = max(limits, key=lambda text: least[text] / limits[text])
+        raise UsageError(
+            f"no replacement in this network keeps {text} <= {significant(limits[text], 4)}: with every block replaced "
+            f"it has {significant(least[text], 4)}; raise the limit, give smaller images, or cut channels."
+        )
+
+    def _sets(
+        self, harms: Sequence[np.ndarray], savings: Mapping[str, list[np.ndarray]], room: Mapping[str, float]
+    ) -> Iterator[tuple[str, ...]]:
+        """Blocks to replace: those of least harm by the sum, and by sums with each harm a little different."""
+        rng = stream(self.record.seed, "replacement")
+        for place in range(CANDIDATES):
+            noise = np.exp(rng.normal(0, 0.5, len(harms))) if place else np.ones(len(harms))
+            rows = [row * factor for row, factor in zip(harms, noise, strict=True)]
+            picked = choose(rows, [savings[text] for text in room], list(room.values()))
+            if picked is None:
+                return
+            yield tuple(name for name, option in zip(self.space.blocks, picked, strict=True) if option)
+
+
 def restructure(
     network: nn.Module,
     task: Task,
@@ -67,7 +222,7 @@ def restructure(
     share: float,
     epochs: int = 5,
     runtime: str = "onnxruntime",
-    calibration: int = 64,
+    calibration: int = CALIBRATION,
     learning_rate: float = 5e-4,
     seed: int = 0,
     time: Time | None = None,
@@ -75,7 +230,7 @@ def restructure(
     """Replace blocks until the network takes a share of its time, train it with the original as teacher, collapse it.
 
     Semi-automatic: which blocks could be replaced is read off one run, what each would save is measured here, and what
-    it harms is rated alone; a knapsack chooses.
+    it harms is rated alone; a knapsack chooses. `archscout.shrink(..., replace=True)` is a whole run of it, to limits.
 
     Args:
         network: trained; it is left as it was.
@@ -107,30 +262,32 @@ def restructure(
 
 
 def candidates(network: nn.Module, x: Tensor, held: Tensor, time: Time, *, seed: int = 0) -> list[Candidate]:
-    """The innermost modules of at least two convolutions that make one feature map of one, and run once: each with a
-    replacement fitted to it on `x`, timed, and rated on `held`; those that would not be quicker are left out."""
+    """The blocks that can be replaced (`archscout.networks.replaceable`), each with a replacement fitted to it on `x`,
+    timed, and rated on `held`; those that would not be quicker are left out."""
     whole = copy.deepcopy(network).eval()
-    inputs, outputs = _maps(whole, x)
     with torch.no_grad():
         original = whole(held)
+    blocks = replaceable(whole, x)
     found = []
-    for name in _blocks(whole, inputs, outputs):
-        block, before, after = whole.get_submodule(name), inputs[name], outputs[name]
-        stride = round(before.shape[2] / after.shape[2])
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            replacement = CollapsibleBlock(before.shape[1], after.shape[1], 3, stride).eval()
-        if replacement(before[:1]).shape != after[:1].shape:
-            continue
-        rows = max(1, MOST_PATCHES // (after.shape[2] * after.shape[3]))
-        replacement.fit(before[:rows], after[:rows])
-        shape = tuple(before.shape[1:])
-        times = time(block, shape), time(replacement.collapsed(), shape)
+    for name, replacement in fitted(whole, x, blocks, seed=seed).items():
+        shape = blocks[name].shape
+        times = time(whole.get_submodule(name), shape), time(replacement.collapsed(), shape)
         if times[1] < times[0]:
             with torch.no_grad():
                 moved = divergence(replaced(whole, {name: replacement}).eval()(held), original)
             found.append(Candidate(name, shape, replacement, times[0], times[1], moved))
     return found
+
+
+def fitted(
+    network: nn.Module, x: Tensor, blocks: Mapping[str, Replaceable], *, seed: int = 0
+) -> dict[str, CollapsibleBlock]:
+    """What stands for each block, as near to it on some inputs as a linear block can be."""
+    replacements = {}
+    for name, (before, after) in maps_of(network, x, inner(network), blocks, MOST_PATCHES).items():
+        replacements[name] = blocks[name].replacement(seed).to(before.device)
+        replacements[name].fit(before, after)
+    return replacements
 
 
 def chosen(found: Sequence[Candidate], whole: float, share: float) -> tuple[str, ...]:
@@ -157,10 +314,10 @@ def chosen(found: Sequence[Candidate], whole: float, share: float) -> tuple[str,
 
 
 def replaced(network: nn.Module, blocks: Mapping[str, nn.Module]) -> nn.Module:
-    """A copy of a network with some modules in place of its own."""
+    """A copy of a network with some modules (of an adapted backbone, of the backbone) in place of its own."""
     other = copy.deepcopy(network)
     for name, block in blocks.items():
-        other.set_submodule(name, copy.deepcopy(block))
+        inner(other).set_submodule(name, copy.deepcopy(block))
     return other
 
 
@@ -171,40 +328,5 @@ def _measured(runtime: str) -> Time:
     return time
 
 
-def _maps(network: nn.Module, x: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Of each module that runs once on one feature map and makes one: both."""
-    inputs: dict[str, Tensor] = {}
-    outputs: dict[str, Tensor] = {}
-    runs: dict[str, int] = {}
-
-    def keep(name: str) -> Callable[[nn.Module, tuple[object, ...], object], None]:
-        def hook(_: nn.Module, given: tuple[object, ...], result: object) -> None:
-            runs[name] = runs.get(name, 0) + 1
-            maps = [each for each in (*given, result) if isinstance(each, Tensor) and each.ndim == 4]
-            if len(maps) == 2 == len(given) + 1 and runs[name] == 1:
-                inputs[name], outputs[name] = maps[0].clone(), maps[1].clone()
-            else:
-                inputs.pop(name, None)
-
-        return hook
-
-    named = [(name, module) for name, module in network.named_modules() if name]
-    handles = [module.register_forward_hook(keep(name)) for name, module in named if _convolutions(module) >= 2]
-    try:
-        with torch.no_grad():
-            network(x)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return inputs, outputs
-
-
-def _blocks(network: nn.Module, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> list[str]:
-    """Of these modules, those within which there is none, and whose maps get no larger."""
-    names = [name for name, module in network.named_modules() if name in inputs and _convolutions(module) >= 2]
-    inner = [name for name in names if not any(other.startswith(f"{name}.") for other in names)]
-    return [name for name in inner if outputs[name].shape[2] <= inputs[name].shape[2]]
-
-
-def _convolutions(module: nn.Module) -> int:
-    return sum(isinstance(layer, nn.Conv2d) for layer in module.modules())
+def _milliseconds(cost: Latency, module: nn.Module, block: Replaceable, device: str) -> float:
+    return cost.measure_network(form(module, block.shape), block.shape, device, QUICK).value

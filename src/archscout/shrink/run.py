@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from archscout.backbones.adapted import Adapted
+from archscout.backbones.adapted import Adapted, inner
 from archscout.core.cost import Cost
 from archscout.core.errors import UsageError
 from archscout.core.estimator import Setting
@@ -22,15 +22,17 @@ from archscout.core.task import Task
 from archscout.search.budget import Budget
 from archscout.search.result import Result
 from archscout.search.search import resolve_task
-from archscout.shrink import rating
 from archscout.shrink.delivery import deliver
 from archscout.shrink.limits import limit_of, measure
 from archscout.shrink.planning import Clock
 from archscout.shrink.record import Record, same_call
-from archscout.shrink.reduction import Reduced, reduce
+from archscout.shrink.reduction import Cutting, Reduced, Way, reduce
+from archscout.shrink.replacement import Replacing
 from archscout.shrink.source import Source, source_of
 from archscout.shrink.transfer import transfer, transfer_plan
-from archscout.spaces.trained import BackboneSpace, TrainedSpace
+from archscout.spaces.reducing import ReducingSpace
+from archscout.spaces.replaced import ReplacedSpace
+from archscout.spaces.trained import TrainedSpace
 from archscout.store.folder import run_folder
 from archscout.store.lock import run_lock
 from archscout.training.trainer import predict
@@ -55,6 +57,7 @@ def shrink(
     only: Sequence[str] = (),
     keep: Sequence[str] = (),
     labels: bool = True,
+    replace: bool = False,
     seed: int = 0,
     device: str = "cpu",
     name: str | None = None,
@@ -79,6 +82,7 @@ def shrink(
         only: layers (or beginnings of their names) that may be cut; all where empty.
         keep: layers that may not be cut.
         labels: whether the labels of the data count in recovery; otherwise the original alone teaches.
+        replace: whether blocks are replaced by single convolutions (`archscout.shrink.replacement`), in place of cuts.
         seed: one seed, one run.
         device: where it is trained.
         name: of the run; by default made of network, data and seed.
@@ -98,14 +102,16 @@ def shrink(
     if math.isinf(budget.seconds):
         raise UsageError("shrink takes a budget of time: write, say, 10m.")
     task = resolve_task(data)
-    source = source_of(network, weights, size, only, keep)
+    source = source_of(network, weights, size, *(((), ()) if replace else (only, keep)))
     costs = {text: create("cost", text) for text in maximum or {}}
-    name = name or re.sub(r"[^A-Za-z0-9._=-]+", "-", f"shrink-{source.name}-{task.name}-seed{seed}").strip("-")
+    what = "replace" if replace else "shrink"
+    name = name or re.sub(r"[^A-Za-z0-9._=-]+", "-", f"{what}-{source.name}-{task.name}-seed{seed}").strip("-")
     folder = run_folder(Path(out), name)
     with run_lock(folder):
         config = {
             "network": source.name, "data": task.digest, "maximum": {k: str(v) for k, v in (maximum or {}).items()},
             "budget": str(budget), "seed": seed, "size": size, "only": list(only), "keep": list(keep), "labels": labels,
+            "replace": replace,
         }  # fmt: skip
         same_call(folder, config, name)
         if (folder / "metrics.json").is_file():
@@ -116,7 +122,8 @@ def shrink(
             folder, task, seed=seed, device=device, watch=watch, clock=clock, end=began + budget.seconds,
             began=began, shared=shared, reserve=min(_RESERVE_SHARE * budget.seconds, _RESERVE_MOST),
         )  # fmt: skip
-        return _run(record, source, costs, maximum or {}, labels, {"name": name, "budget": str(budget)})
+        about = {"name": name, "budget": str(budget)}
+        return _run(record, source, costs, maximum or {}, labels, about, (only, keep) if replace else None)
 
 
 def _run(
@@ -126,21 +133,24 @@ def _run(
     maximum: Mapping[str, str | float],
     labels: bool,
     about: Mapping[str, Any],
+    replaced: tuple[Sequence[str], Sequence[str]] | None,
 ) -> Result:
+    """`replaced`: which layers may be, and which may not, where blocks are to be replaced."""
     task, sealed = record.task, record.task.sealed()
     start = record.clock()
     plan = None
     if source.backbone is None:
-        traced, space = record.clock(), source.make(sealed, 0)
+        traced, original_space = record.clock(), source.make(sealed, 0)
     else:
         plan = transfer_plan(record, source.backbone, source.size, costs, maximum)
-        traced, space = record.clock(), source.make(sealed, plan.size)
+        traced, original_space = record.clock(), source.make(sealed, plan.size)
+    space: ReducingSpace = original_space if replaced is None else ReplacedSpace(original_space, *replaced)
     space.check_task(task)
     network = space.adapted(task)
-    new_head = plan is not None or _outputs_differ(network, space)
+    new_head = plan is not None or _outputs_differ(network, original_space)
     record.phase("tracing", start)
     record.keep_free(_after(record, network, plan is not None, record.clock() - traced))
-    for layer, reason in list(space.channels.whole.items())[:3]:
+    for layer, reason in list(space.untouched.items())[:3]:
         record.watch.say(f"layer {layer} stays whole: {reason}.")
     setting = Setting(space, sealed, seed=record.seed, device=record.device)
     for cost in costs.values():
@@ -150,8 +160,8 @@ def _run(
     broken = [text for text, limit in limits.items() if original[text].at_most > limit]
 
     share = _TRANSFER_SHARE if broken or record.shared is not None else 1.0
-    if plan is not None and isinstance(network, Adapted) and isinstance(space, BackboneSpace):
-        transfer(record, network, space.backbone, plan, share)
+    if plan is not None and isinstance(network, Adapted) and source.backbone is not None:
+        transfer(record, network, source.backbone, plan, share)
     elif new_head or not broken:
         record.train("fine-tuning", network, share * record.left)
         record.step("fine-tuned", network)
@@ -160,8 +170,13 @@ def _run(
     reduced = Reduced(network, space.widest, original, {})
     if broken:
         if not new_head:
-            space.module.load_state_dict(rating.inner(network).state_dict())
-        reduced = reduce(record, network, space, setting, costs, limits, labels)
+            original_space.module.load_state_dict(inner(network).state_dict())
+        way: Way
+        if isinstance(space, ReplacedSpace):
+            way = Replacing(record, network, space, setting, costs)
+        else:
+            way = Cutting(record, network, original_space, setting, costs)
+        reduced = reduce(record, way, costs, limits, labels)
     return deliver(record, space, reduced, costs, limits, original, {**about, "network": source.name})
 
 
@@ -185,5 +200,5 @@ def _after(record: Record, network: nn.Module, planned: bool, traced: float) -> 
 
 
 def _outputs_differ(network: nn.Module, space: TrainedSpace) -> bool:
-    ours = {name: tensor.shape for name, tensor in rating.inner(network).state_dict().items()}
+    ours = {name: tensor.shape for name, tensor in inner(network).state_dict().items()}
     return ours != {name: tensor.shape for name, tensor in space.module.state_dict().items()}

@@ -17,7 +17,7 @@ from archscout.core.choice import Choice, Option
 from archscout.core.digest import digest
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.registry import create, names, register
-from archscout.core.space import Pick, Space
+from archscout.core.space import Pick
 from archscout.core.task import Task
 from archscout.deploy.form import form
 from archscout.networks.channels import Channels, Group, channels
@@ -27,6 +27,7 @@ from archscout.networks.labels import tensors_in
 from archscout.networks.pick import ArchitecturePick, SupernetPick
 from archscout.networks.sliced import SlicedNetwork
 from archscout.networks.structure import structure
+from archscout.spaces.reducing import ReducingSpace, allowed, check_layers
 
 OPTIONS = 8
 """Widths that a group of channels may have, at most."""
@@ -35,11 +36,11 @@ SIZE = 96
 """Height and width that a backbone gets its images at, unless told otherwise."""
 
 _SIDES = (32, 28, 64, 96, 128, 224)
-KEEP, DROP, WHOLE = "keep", "drop", "whole"
+KEEP, DROP = "keep", "drop"
 _KINDS: Mapping[str, Kind] = {"width": "width", "block": "depth", "kernel": "kernel"}
 
 
-class TrainedSpace(Space):
+class TrainedSpace(ReducingSpace):
     """What can be cut of a trained network; the widest architecture answers as the network itself.
 
     A group of channels that must be cut together has a width (the channels that stay), a block that adds to its input
@@ -86,24 +87,18 @@ class TrainedSpace(Space):
         """Units of each group, the most important first."""
 
     def _find(self, only: Sequence[str], keep: Sequence[str]) -> None:
-        def allowed(layer: str) -> bool:
-            begins = [layer == each or layer.startswith(f"{each}.") for each in keep]
-            return not any(begins) and (not only or any(layer == each or layer.startswith(f"{each}.") for each in only))
-
-        for layer in (*only, *keep):
-            if not any(key == layer or key.startswith(f"{layer}.") for key, _ in self.module.named_modules()):
-                raise UsageError(f"network '{self.name}' has no layer '{layer}' to cut or keep: see named_modules().")
+        check_layers(self.name, self.module, (*only, *keep))
         whole = dict(self.channels.whole)
         for group in self.channels.groups:
             layers = {name.rpartition(".")[0] for (name, axis) in group.units[0] if (name, axis) not in group.consumers}
-            if all(allowed(layer) for layer in layers):
+            if all(allowed(layer, only, keep) for layer in layers):
                 self.groups[group.name] = group
             else:
                 whole[group.name] = "it is to be kept"
         self.channels = Channels(self.channels.groups, self.channels.blocks, whole)
-        self.blocks = [block for block in self.channels.blocks if allowed(block)]
+        self.blocks = [block for block in self.channels.blocks if allowed(block, only, keep)]
         for layer, module in self.module.named_modules():
-            if croppable(module) and allowed(layer):
+            if croppable(module) and allowed(layer, only, keep):
                 size = module.kernel_size[0]
                 self.kernels[layer] = list(range(size, 2, -2))
 
@@ -122,9 +117,8 @@ class TrainedSpace(Space):
         return about | {"structure": structure(self.module), "tensors": tensors}
 
     @property
-    def widest(self) -> Architecture:
-        """The network as it is."""
-        return self.architecture({choice.name: choice.options[0] for choice in self.choices})
+    def untouched(self) -> Mapping[str, str]:
+        return self.channels.whole
 
     def cut_of(self, architecture: Mapping[str, Option]) -> Cut:
         """What an architecture takes from the network."""
@@ -154,18 +148,6 @@ class TrainedSpace(Space):
 
     def canonical(self, architecture: Architecture) -> str:
         return self.simplify(architecture).text
-
-    # -- text -----------------------------------------------------------------------------------------------------
-
-    def format(self, values: Mapping[str, Option]) -> str:
-        """What is cut; `whole` where nothing is."""
-        cuts = {c.name: values[c.name] for c in self.choices if c.name in values and values[c.name] != c.options[0]}
-        return super().format(cuts) if cuts else WHOLE
-
-    def read(self, text: str) -> dict[str, Option]:
-        """What a text does not name stays as it is."""
-        values = {choice.name: choice.options[0] for choice in self.choices}
-        return values if text.strip() == WHOLE else values | super().read(text)
 
     # -- network --------------------------------------------------------------------------------------------------
 
@@ -197,23 +179,6 @@ class TrainedSpace(Space):
         """The smallest network, and the network itself."""
         yield self.architecture({choice.name: choice.options[-1] for choice in self.choices})
         yield self.widest
-
-    def check_task(self, task: Task) -> None:
-        try:
-            with torch.no_grad():
-                outputs = self.adapted(task)(torch.zeros(2, *task.input_shape))
-        except Exception as error:
-            reason = str(error).strip().partition("\n")[0].rstrip(".")
-            raise UsageError(
-                f"network '{self.name}' cannot run on inputs of shape {task.input_shape} (task '{task.name}'): "
-                f"{reason}."
-            ) from error
-        shape = tuple(getattr(outputs, "shape", ()))
-        if shape[:2] != (2, task.outputs):
-            raise UsageError(
-                f"network '{self.name}' returns {type(outputs).__name__} of shape {shape} for two examples of task "
-                f"'{task.name}', which needs (2, {task.outputs}): give it a last linear layer with so many outputs."
-            )
 
 
 class BackboneSpace(TrainedSpace):
@@ -303,7 +268,7 @@ def trained(source: str, size: int | None = None, input: str | None = None) -> T
     return TrainedSpace(from_factory(module, factory), f"trained:{source}", input_shape=shape)
 
 
-def space_of_run(name: str, input_shape: Sequence[int], network: nn.Module | None = None) -> TrainedSpace:
+def space_of_run(name: str, input_shape: Sequence[int], network: nn.Module | None = None) -> ReducingSpace:
     """The space of a finished run, for loading its network: structure is all that it needs.
 
     Args:
@@ -314,6 +279,13 @@ def space_of_run(name: str, input_shape: Sequence[int], network: nn.Module | Non
     Raises:
         UsageError: the network was the user's own and is not given (a name in a file is no reason to run code).
     """
+    kind, _, rest = name.partition(":")
+    if kind == "replaced":
+        from archscout.spaces.replaced import ReplacedSpace
+
+        original = space_of_run(f"trained:{rest}", input_shape, network)
+        assert isinstance(original, TrainedSpace)
+        return ReplacedSpace(original)
     if network is not None:
         return TrainedSpace(network, name, input_shape=input_shape)
     source, _, rest = name.removeprefix("trained:").partition(",")
