@@ -108,7 +108,7 @@ def reduce(record: Record, way: Way, costs: Mapping[str, Cost], limits: Mapping[
     )
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Cutting:
     """Channels, blocks and rings of kernels are cut where that harms least (`archscout.shrink.engine`).
 

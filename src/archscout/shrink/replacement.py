@@ -77,7 +77,7 @@ class Restructured:
     candidates: tuple[Candidate, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Replacing:
     """Blocks become single convolutions: which, is chosen by what each saves here and by how far the answers move.
 
