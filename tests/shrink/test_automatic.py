@@ -105,7 +105,7 @@ def test_what_limits_leave_too_little_of_is_not_tried(
 
 
 def test_what_limits_leave_of_a_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of several limits the hardest counts, at the smallest images; those on other costs are not looked at."""
+    """Of several limits the hardest counts, at the smallest images."""
     monkeypatch.setattr(
         automatic, "create", lambda kind, name: Coloured() if kind == "backbone" else create(kind, name)
     )
@@ -117,10 +117,14 @@ def test_what_limits_leave_of_a_backbone(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(automatic, "latency", latency)
     params = sum(p.numel() for p in nn.Sequential(nn.Conv2d(3, 16, 1), nn.Linear(16, 4)).parameters())
-    limits = {"params": params / 2, "latency": "3ms", "macs": "1"}
+    limits = {"params": params / 2, "latency": "3ms", "macs": "1G"}
     assert automatic.remaining("coloured", PHOTOGRAPHS, limits) == pytest.approx(0.5) and sizes == [48]
     assert automatic.remaining("coloured", PHOTOGRAPHS, {"latency": "1ms"}) == pytest.approx(0.25)
     assert automatic.remaining("coloured", PHOTOGRAPHS, {"latency": "9ms"}) == 1.0
+    pixels = 48 * 48
+    macs, values = pixels * 3 * 16 + 16 * 4, 2 * 4 * pixels * 16  # the second layer reads what the first gives
+    assert automatic.remaining("coloured", PHOTOGRAPHS, {"macs": 0.25 * macs}) == pytest.approx(0.25)
+    assert automatic.remaining("coloured", PHOTOGRAPHS, {"peak_memory": 0.4 * values}) == pytest.approx(0.4)
 
 
 def test_the_trial_is_on_the_budget_of_the_search(

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from archscout.backbones.base import Backbone
 from archscout.core import options as checked
@@ -28,15 +29,18 @@ from archscout.core.seeds import stream
 from archscout.core.space import Space
 from archscout.core.task import Split, Task
 from archscout.costs.latency import QUICK, Latency
+from archscout.costs.peak_memory import peak_bytes
 from archscout.costs.reported import REPORTED
+from archscout.deploy.form import form
 from archscout.estimators.prior import Data, Network, Prior
 from archscout.networks.pick import build
+from archscout.networks.tracing import trace
 from archscout.search.budget import Budget
 from archscout.search.continuing import STORE
 from archscout.search.result import Result
 from archscout.search.search import resolve_task
 from archscout.shrink.head import probe
-from archscout.shrink.limits import latency, limit_of, measured_here
+from archscout.shrink.limits import latency, limit_of
 from archscout.shrink.planning import Pace, expected_error, outlook, pace_of, plan_transfer, smallest_side
 from archscout.shrink.record import SETTING, WORK
 from archscout.shrink.run import shrink
@@ -177,27 +181,30 @@ def begin(data: Any, options: Mapping[str, Any], began: float | None = None) -> 
 
 
 def remaining(name: str, task: Task, maximum: Mapping[str, str | float]) -> float:
-    """The share of a backbone that limits on latency and parameters leave, at the smallest images that it may get.
+    """The share of a backbone that limits leave, at the smallest images that it may get.
 
     Args:
         name: of the backbone.
         task: whose images it gets.
-        maximum: the limits; others are not looked at.
+        maximum: the limits, on what every result reports (`REPORTED`).
     """
     backbone: Backbone = create("backbone", name)
-    size = smallest_side(task)
-    network = adapted(backbone, backbone.structure().eval(), size, task)
+    network = adapted(backbone, backbone.structure().eval(), smallest_side(task), task)
     share = 1.0
     for text, limit in maximum.items():
         cost: Cost = create("cost", text)
-        if isinstance(cost, Latency) and measured_here(cost):
-            took = latency(cost, network, task, "cpu", QUICK).value
-        elif cost.key == "params":
-            took = float(sum(parameter.numel() for parameter in network.parameters()))
-        else:
-            continue
-        share = min(share, limit_of(cost, text, str(limit), took) / took)
+        whole = _whole(cost, network, task)
+        share = min(share, limit_of(cost, text, str(limit), whole) / whole)
     return share
+
+
+def _whole(cost: Cost, network: nn.Module, task: Task) -> float:
+    if isinstance(cost, Latency):
+        return latency(cost, network, task, "cpu", QUICK).value
+    if cost.name == "params":
+        return float(sum(parameter.numel() for parameter in network.parameters()))
+    graph = trace(form(network, task.input_shape), task.input_shape)
+    return float(graph.macs if cost.name == "macs" else peak_bytes(graph))
 
 
 def natural(task: Task) -> bool:
