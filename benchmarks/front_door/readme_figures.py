@@ -49,12 +49,6 @@ def blend(form: str) -> str:
     return two(_read("training-free")["ensembles"]["all"][form]["CIFAR-10"])
 
 
-def digits(method: str, split: str) -> str:
-    """Mean accuracy of the searches of 45 s on digits."""
-    rows = [r for r in _read("search_vs_baselines_digits")["rows"] if r["method"] == method and not r["error"]]
-    return f"{100 * sum(row[f'{split}_accuracy'] for row in rows) / len(rows):.1f} %"
-
-
 def value(cell: str, contender: str) -> str:
     """Mean test accuracy of a contender of the benchmark of value."""
     rows = [r for r in _read("value")["rows"] if (r["cell"], r["contender"]) == (cell, contender)]
@@ -102,11 +96,6 @@ FIGURES: dict[str, Callable[[], str]] = {
     "score.blend": lambda: blend("tuned, all"),
     "score.blend_untuned": lambda: blend("tuned, not tuned on"),
     "score.params": lambda: score("params"),
-    **{
-        f"digits.{method}.{split}": lambda method=method, split=split: digits(method, split)
-        for method in ("cascade", "random", "evolution")
-        for split in ("valid", "test")
-    },
 }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import types
 
 import pytest
 
@@ -11,6 +12,8 @@ from archscout.core.metric import Metric
 from archscout.core.registry import create
 from archscout.core.trial import Trial
 from archscout.methods.race import race
+from archscout.search.budget import Budget
+from archscout.search.planning import Plan
 from archscout.search.search import search
 from archscout.testing import tiny_task
 from archscout.training.recipe import FEWEST, MOST, full_epochs
@@ -30,6 +33,19 @@ def test_few_examples_are_seen_often_and_many_are_not_seen_less_than_a_full_trai
     assert of(1_000) == MOST
     assert of(3_000) == 80
     assert of(10**6) == FEWEST
+
+
+@pytest.mark.parametrize(
+    ("trainings", "words"),
+    [(2.5, "2 full trainings"), (0.25, "about 0.2 full trainings"), (0.25, "; about 14m would pay for a full one.")],
+)
+def test_what_a_budget_buys_is_said_and_what_would_buy_a_full_training(trainings, words):
+    task = type("Of", (), {"train": range(3_000)})()
+    run = types.SimpleNamespace(task=task, budget=Budget.read("4m"))
+    candidate = Candidate("plain", None, 10.0, 0.0, True)
+    line = Plan(epochs=80, trainings=trainings, final=200.0, candidates=(candidate,)).advice(run)
+    assert line.startswith("240 s pay for about") and words in line
+    assert ("would pay" in line) is (trainings < 1)
 
 
 @pytest.mark.slow

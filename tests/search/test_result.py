@@ -94,6 +94,22 @@ def test_how_the_network_was_trained_is_a_line(tmp_path: Path, changes: dict[str
     assert ("were planned" in said) is ("planned_epochs" in changes)
 
 
+def test_what_was_left_unused_is_said_where_it_is_worth_a_word(tmp_path: Path) -> None:
+    summaries = [result(tmp_path, training=TRAINING | {"unused_seconds": left}).summary() for left in (None, 4.0, 31.4)]
+    assert ["left unused" in summary for summary in summaries] == [False, False, True]
+    assert "; 31 s of the budget were left unused" in summaries[-1]
+
+
+def test_designs_that_were_trained_along_are_compared_the_best_first(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{"name": "untrained", "epoch_seconds": 1.0}]
+    rows += [{"name": name, "epochs": 9, "value": value} for name, value in (("a", 0.5), ("b", 0.75), ("c", 0.25))]
+    lines = result(tmp_path, training=TRAINING | {"references": rows}).summary().splitlines()
+    (line,) = (line for line in lines if line.startswith("hand-made designs"))
+    assert line.index("'b' 75.") < line.index("'a' 50.") < line.index("'c' 25.")
+    assert "untrained" not in line and "after 9 epochs" in line
+    assert "hand-made" not in result(tmp_path, training=TRAINING | {"references": rows[:1]}).summary()
+
+
 @pytest.mark.parametrize(
     ("details", "line"),
     [

@@ -54,12 +54,17 @@ class Plan:
 
     def advice(self, run: SearchRun) -> str:
         """What the budget buys, in one line."""
-        first = self.candidates[0]
+        first, epochs = self.candidates[0], full_epochs(run.task)
         count = f"{self.trainings:.0f}" if self.trainings >= 2 else f"{self.trainings:.1f}"
-        return (
-            f"{run.budget} pay for about {count} full trainings ({full_epochs(run.task)} epochs of "
-            f"{first.seconds:.2g} s) of '{first.name}': {self.final:.0f} s are kept for the final training."
+        line = (
+            f"{run.budget} pay for about {count} full trainings ({epochs} epochs of "
+            f"{first.seconds:.2g} s) of '{first.name}': {self.final:.0f} s are kept for the final training"
         )
+        if self.trainings >= 1:
+            return line + "."
+        whole = epochs * first.seconds
+        minutes = math.ceil((run.budget.seconds + (1 - self.trainings) * whole) / 60)
+        return f"{line}; about {minutes}m would pay for a full one."
 
 
 def plan(run: SearchRun, plans_final: bool, first: Sequence[Architecture] = ()) -> Plan:

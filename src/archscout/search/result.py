@@ -13,6 +13,12 @@ from archscout.core.files import read_json
 from archscout.core.metric import Metric
 from archscout.core.written import counted, significant
 
+NAMED = 3
+"""Hand-made designs that are named in what is said at the end."""
+
+UNUSED = 10.0
+"""Seconds of a budget that are worth a word where they are left over."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -111,7 +117,18 @@ class Result:
         if training["short"]:
             enough = counted(training["advised_epochs"], "epoch")
             line += f": a short training (about {enough} pay), more time will find a better network"
-        return [line]
+        unused = training.get("unused_seconds") or 0.0
+        if unused > UNUSED:
+            line += f"; {unused:.0f} s of the budget were left unused"
+        return [line, *self._references(training)]
+
+    def _references(self, training: Mapping[str, Any]) -> list[str]:
+        """What the hand-made designs came to that were trained within the search, the best first."""
+        rows = [row for row in training.get("references", ()) if "value" in row]
+        metric = self.metric
+        rows.sort(key=lambda row: -metric.oriented(row["value"]))
+        told = [f"'{row['name']}' {metric.text(row['value'])} after {counted(row['epochs'], 'epoch')}" for row in rows]
+        return [f"hand-made designs in this search, on validation: {', '.join(told[:NAMED])}"] if told else []
 
     def _predicted(self) -> list[str]:
         """Of each cost that was predicted, not measured: how sure it is, and what makes it sure."""
