@@ -47,6 +47,16 @@ def kinds(network: nn.Module) -> list[str]:
     return [type(m).__name__ for m in network.modules() if not any(m.children()) and not isinstance(m, nn.Identity)]
 
 
+def test_what_parametrizations_compute_becomes_a_plain_weight() -> None:
+    network = nn.Sequential(
+        nn.utils.parametrizations.spectral_norm(nn.Conv2d(1, 4, 3)), nn.BatchNorm2d(4), nn.Flatten(),
+        nn.utils.parametrizations.orthogonal(nn.Linear(4 * 36, 3)),
+    )  # fmt: skip
+    assert kinds(same(unusual(network), (1, 8, 8))) == ["Conv2d", "Flatten", "Linear"]
+    assert network[0].parametrizations.weight, "copies share their class with the original"
+    network(torch.rand(2, 1, 8, 8))
+
+
 FOLDED = {
     "nasbench201:width=4,cells=1": 0.5, "mobile": 0.5, "darts:width=4,layers=3": 0.5, "fbnetv2": 0.5,
     "classic:width=64": 0.0, "nasbench101:width=8": 0.0, "fbnet": 0.0, "nasbench_macro:width=4": 0.0,

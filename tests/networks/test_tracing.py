@@ -255,6 +255,8 @@ PRODUCTS = {
     "vector by vector": (nn.Linear(8, 5), lambda m, x: torch.dot(m.weight[0], x[0]), (8,), 8),
     "bilinear": (nn.Bilinear(8, 4, 5), lambda m, x: m(x, x[:, :4]), (8,), 160),
     "einsum": (nn.Linear(8, 5), lambda m, x: torch.einsum("ij,bj->bi", m.weight, x), (8,), 40),
+    "spectral norm": (nn.utils.parametrizations.spectral_norm(nn.Linear(8, 5)), lambda m, x: m(x), (8,), 40),
+    "orthogonal": (nn.utils.parametrizations.orthogonal(nn.Linear(8, 5)), lambda m, x: m(x), (8,), 40),
     "attention": (nn.MultiheadAttention(8, 2, batch_first=True), lambda m, x: m(x, x, x)[0], (4, 8), 4 * 256 + 256),
 }
 

@@ -194,7 +194,11 @@ BAD_ARRAYS: list[tuple[str, Callable[[Arrays], Arrays], str]] = [
         "has masks of 5 x 8",
     ),
     ("cubes", lambda a: a | {"y_train": a["x_train"]}, "y_train of '.*' has shape .*: give one label"),
-    ("text labels", lambda a: a | {"y_train": a["y_train"].astype(str)}, "y_train of '.*' holds values of type <U"),
+    (
+        "dates",
+        lambda a: a | {"y_train": a["y_train"].astype("datetime64[D]")},
+        "y_train of '.*' holds values of type dat",
+    ),
     ("half a label", lambda a: a | {"y_train": a["y_train"] + 0.5 * (np.arange(30) == 4)}, "the label 0.5 in row 4"),
     (
         "NaN label",
@@ -815,3 +819,26 @@ def test_a_single_image_is_read_as_a_network_takes_it(tmp_path: Path) -> None:
         read_image(file, (3, 8, 8))
     with pytest.raises(DataError, match=r"one.png' cannot be read: No such file"):
         read_image(tmp_path / "missing" / "one.png", (3, 8, 8))
+
+
+def test_what_systems_leave_behind_is_no_class(tmp_path: Path) -> None:
+    folder = class_folders(tmp_path / "photos")
+    class_folders(folder / "__MACOSX", count=5)
+    png(folder / "@eaDir" / "cat.png", np.zeros((8, 8, 3), np.uint8))
+    assert load(str(folder)).class_names == ("cat", "dog")
+
+
+def test_splits_by_other_names_are_no_classes(tmp_path: Path) -> None:
+    for name in ("train_set", "test_set"):
+        class_folders(tmp_path / "photos" / name)
+    with pytest.raises(
+        DataError, match="the folders test_set and others, each with the folders cat, dog, and may mean"
+    ):
+        load(str(tmp_path / "photos"))
+
+
+def test_folders_within_class_folders_are_told(tmp_path: Path) -> None:
+    class_folders(tmp_path / "photos" / "animal")
+    class_folders(tmp_path / "photos", ("car",))
+    with pytest.warns(DataNotice, match=r"its outer folders; what lies in those below them \(animal/cat, animal/dog\)"):
+        assert load(str(tmp_path / "photos")).class_names == ("animal", "car")

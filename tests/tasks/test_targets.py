@@ -1,9 +1,11 @@
 """Which task the targets of some data make."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -51,6 +53,41 @@ def test_the_kind_can_be_said(tmp_path: Path) -> None:
     assert archscout.task((X, one_hot), kind="multilabel").kind == "multi-label images"
     np.savez(tmp_path / "own.npz", x_train=X, y_train=NUMBERS, class_names=np.array(["width", "height"]))
     assert archscout.task(tmp_path / "own.npz").class_names == ("width", "height")
+
+
+@pytest.mark.parametrize("kind", [str, bytes, object])
+def test_labels_of_an_archive_are_names_of_classes(tmp_path: Path, kind: type) -> None:
+    given = np.array(["dog", "cat"])[LABELS[:, 0]].astype("S" if kind is bytes else kind)
+    if kind is object:
+        task = archscout.task({"x_train": X, "y_train": given, "x_test": X, "y_test": given})
+    else:
+        np.savez(tmp_path / "own.npz", x_train=X, y_train=given, x_test=X, y_test=given)
+        task = archscout.task(tmp_path / "own.npz")
+    assert task.class_names == ("cat", "dog")
+    np.testing.assert_array_equal(task.test.y, 1 - LABELS[:, 0])
+    np.savez(tmp_path / "named.npz", x_train=X, y_train=given.astype(str), class_names=np.array(["dog", "cow"]))
+    with pytest.raises(DataError, match=r"y_train of .* has the label 'cat' in row 1, which class_names lacks"):
+        archscout.task(tmp_path / "named.npz")
+
+
+def test_classes_of_one_name_in_two_forms_are_refused_and_others_that_are_alike_are_told() -> None:
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    with pytest.raises(DataError, match=r"two classes of .* are named"):
+        archscout.task((X, np.array([composed, decomposed])[LABELS[:, 0]]))
+    with pytest.warns(DataNotice, match=r"'Cat' and 'cat' of .* are two classes: merge them if they mean the same"):
+        archscout.task((X, np.array(["Cat", "cat"])[LABELS[:, 0]]))
+
+
+def test_splits_in_a_dictionary_keep_what_was_read_of_them() -> None:
+    rows = [
+        {"image": image, "label_odd": int(odd), "target_size": 3.5} for image, odd in zip(X, LABELS[:, 0], strict=True)
+    ]
+    for row in rows:
+        Image.fromarray(row["image"]).save(stream := BytesIO(), "png")
+        row["image"] = {"bytes": stream.getvalue(), "path": None}
+    table = pa.Table.from_pylist(rows)
+    task = archscout.task({"train": table, "test": table})
+    assert task.kind == archscout.task(table).kind
 
 
 def test_pixels_without_a_class(tmp_path: Path) -> None:

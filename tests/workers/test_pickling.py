@@ -4,6 +4,8 @@ from pathlib import Path
 
 import cloudpickle
 import pytest
+import torch
+from torch import nn
 
 from archscout.workers.pickling import dumps
 
@@ -63,3 +65,17 @@ def test_a_relative_file_is_named_from_the_root(tmp_path: Path, monkeypatch: pyt
 
 def test_what_is_no_file_keeps_its_name() -> None:
     assert 'File "<cell 3>", line 3' in raised(pickle.loads(dumps(functions("<cell 3>")["outer"])))
+
+
+def test_parametrized_modules_are_sent() -> None:
+    network = nn.Sequential(
+        nn.utils.parametrizations.weight_norm(nn.Conv1d(1, 2, 3)),
+        nn.utils.parametrizations.weight_norm(nn.GRU(6, 3), "weight_hh_l0"),
+    )
+    there = pickle.loads(pickle.loads(pickle.dumps(dumps(network))))
+    x = torch.rand(4, 1, 8)
+    torch.testing.assert_close(there[0](x), network[0](x))
+    torch.testing.assert_close(there[1](network[0](x))[0], network[1](network[0](x))[0])
+    assert there.state_dict().keys() == network.state_dict().keys()
+    there[0].parametrizations.weight.original0.data.mul_(2)
+    torch.testing.assert_close(there[0].weight, 2 * network[0].weight, msg="the weight is computed there, too")

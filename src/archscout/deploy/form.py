@@ -24,6 +24,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from archscout.core.errors import DataNotice
+from archscout.networks.parametrized import settle
 from archscout.tasks.images import Deployed
 
 TOLERANCE = 1e-5
@@ -35,6 +36,7 @@ _SCALES = (1.0, 255.0)  # inputs may be normalised numbers or pixels
 def form(network: nn.Module, input_shape: Sequence[int], *, checked: bool = True) -> nn.Module:
     """A copy of a network as it is deployed: in evaluation mode, with fewer operators and the same answers.
 
+    - What parametrizations compute (weight normalisation, say) becomes a plain weight.
     - Batch normalisation with running statistics goes into the layer before it, where nothing else reads that layer.
     - Of the normalisation of stored images (`Deployed`), the division goes into the first convolution; the subtraction
       too where that convolution does not pad (padding with zeros is padding with the mean of the stored image).
@@ -52,7 +54,8 @@ def form(network: nn.Module, input_shape: Sequence[int], *, checked: bool = True
     folded = copy.deepcopy(plain)
     with torch.no_grad():
         try:
-            changed = _fold(folded, input_shape, _norms)
+            changed = settle(folded)
+            changed = _fold(folded, input_shape, _norms) or changed
             if isinstance(folded, Deployed):
                 flow = _follow(folded, input_shape)
                 folded, centred = _inputs(folded, flow)

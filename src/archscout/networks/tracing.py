@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.utils.parametrize import ParametrizationList
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -35,9 +36,10 @@ def trace(network: nn.Module, input_shape: Sequence[int]) -> Graph:
     Nodes are in the order of execution: `input`, the operators, `output`. A node's `size` is the bytes of the memory
     that its output takes (float32: 4 for each number); it is 0 where the operator writes into the memory of its first
     source. Views share their tensor's memory and are no nodes. `macs` are multiply-adds of convolutions and matrix
-    products, by the formulas of `torch.utils.flop_counter`. `weights` are the bytes of parameters and statistics that
-    it reads. `group` is the option ("choice=option") that the operator belongs to. Attention appears as its matrix
-    products. What leads nowhere and costs no multiply-add is left out.
+    products, by the formulas of `torch.utils.flop_counter`; what parametrizations compute from weights alone counts
+    none. `weights` are the bytes of parameters and statistics that it reads. `group` is the option ("choice=option")
+    that the operator belongs to. Attention appears as its matrix products. What leads nowhere and costs no multiply-add
+    is left out.
 
     Where the code looks at numbers (`.item()`, an assertion, an index by truth values), which the run without data does
     not have, it runs on zeros instead, and where it refuses these, on random numbers between 0 and 1.
@@ -94,7 +96,7 @@ def trace_architecture(space: Space, architecture: Architecture, task: Task) -> 
 
 def _run(network: nn.Module, x: Tensor) -> Graph:
     recorder = _Recorder(x)
-    with _quiet(network), _groups(network, recorder.groups), torch.no_grad(), recorder:
+    with _quiet(network), _groups(network, recorder.groups), _weights(network, recorder), torch.no_grad(), recorder:
         outputs = network(x)
     return recorder.graph(list(_tensors((outputs,))))
 
@@ -138,6 +140,21 @@ def _groups(network: nn.Module, stack: list[str]) -> Iterator[None]:
             handle.remove()
 
 
+@contextmanager
+def _weights(network: nn.Module, recorder: _Recorder) -> Iterator[None]:
+    """Count nothing while weights are computed from other tensors, as once and for all before a network is used."""
+    handles = []
+    for module in network.modules():
+        if isinstance(module, ParametrizationList):
+            handles.append(module.register_forward_pre_hook(lambda *_: recorder.begin_weight()))
+            handles.append(module.register_forward_hook(lambda *_: recorder.end_weight(), always_call=True))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 class _Signature(NamedTuple):
     """What an operator gives for arguments of certain shapes: shape, stride and type of each output; multiply-adds."""
 
@@ -164,6 +181,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.made: list[list[tuple[int, int]]] = [[]]
         """The storages that a node made, with their bytes."""
         self.read: set[int] = set()
+        self.weights_begun = 0
+        """How many computations of weights are under way, one within the other."""
         self.held: list[StorageWeakRef] = []
         """Without these, the address of a storage that died could name another."""
         self._claim(x, 0)
@@ -180,6 +199,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             t.numel() * t.element_size() for t, key in zip(tensors, inputs, strict=True) if key not in self.writer
         )
         outputs, macs = _dispatch(func, args, kwargs)
+        macs = 0 if self.weights_begun else macs
         sources = list(dict.fromkeys(self.writer[key] for key in inputs if key in self.writer))
         results = list(_tensors((outputs,)))
         fresh = [t for t in results if (key := _key(t)) not in self.writer and key not in inputs]
@@ -199,6 +219,12 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for t in fresh:
             self._claim(t, node)
         return outputs
+
+    def begin_weight(self) -> None:
+        self.weights_begun += 1
+
+    def end_weight(self) -> None:
+        self.weights_begun -= 1
 
     def _claim(self, t: Tensor, node: int) -> None:
         key = _key(t)

@@ -137,6 +137,8 @@ def assemble(
         noun=made.noun, nouns=made.nouns, heads=contents.heads,
     )  # fmt: skip
     made.kind(found.kind)
+    if found.kind in ("classification", "multilabel", "segmentation", *targets.VERIFIED):
+        contents.notices += checks.alike_names(found.names, source)
     groups = {key: part.groups for key, part in parts.items() if part.groups is not None}
     checks.groups_apart(groups, source)
 

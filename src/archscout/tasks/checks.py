@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -136,7 +137,7 @@ def varied(splits: Mapping[str, np.ndarray], source: str, what: str = "images") 
 
 
 def class_names(names: Sequence[str], source: str) -> None:
-    """Raises `DataError` for names of classes that are no text, empty, or given twice."""
+    """Raises `DataError` for names of classes that are no text, empty, or given twice, also in two forms of Unicode."""
     seen: set[str] = set()
     for number, name in enumerate(names):
         shown = name.encode("utf-8", "backslashreplace").decode("utf-8")
@@ -144,9 +145,24 @@ def class_names(names: Sequence[str], source: str) -> None:
             raise DataError(f"class {number} of {source} has a name that is no plain text ({shown!r}): rename it.")
         if not name.strip():
             raise DataError(f"class {number} of {source} has no name: name it.")
-        if name in seen:
-            raise DataError(f"two classes of {source} are named '{name}': give each a name of its own.")
-        seen.add(name)
+        composed = unicodedata.normalize("NFC", name).strip()
+        if composed in seen:
+            raise DataError(f"two classes of {source} are named '{composed}': give each a name of its own.")
+        seen.add(composed)
+
+
+def alike_names(names: Sequence[str], source: str) -> list[str]:
+    """A sentence for each pair of classes whose names differ in capital letters alone: often one class, written twice.
+
+    >>> alike_names(["cat", "Cat", "a", "A"], "'photos'")
+    ["'cat' and 'Cat' of 'photos' are two classes: merge them if they mean the same."]
+    """
+    seen: dict[str, str] = {}
+    return [
+        f"'{other}' and '{name}' of {source} are two classes: merge them if they mean the same."
+        for name in names
+        if len(name) > 1 and (other := seen.setdefault(name.casefold(), name)) != name
+    ]
 
 
 def groups_apart(groups: Mapping[str, np.ndarray], source: str) -> None:

@@ -23,6 +23,11 @@ def text_of(value: object) -> str:
     return str(value).strip()
 
 
+def are_texts(y: np.ndarray) -> bool:
+    """Whether an array holds nothing but texts, as NumPy or as Python stores them."""
+    return y.dtype.kind in "US" or (y.dtype.kind == "O" and all(isinstance(text, str | bytes) for text in y.ravel()))
+
+
 def numbered(labels: Sequence[str]) -> tuple[np.ndarray, list[str]]:
     """The number of each label's class, and the names of the classes: in the order of numbers, or of letters.
 

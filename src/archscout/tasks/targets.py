@@ -7,14 +7,16 @@ by the parameter `kind`. Every kind is a class of tasks of its own; this file on
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from archscout.core.errors import DataError, UsageError, nearest
+from archscout.core.options import shown
 from archscout.tasks import checks, transcripts
 from archscout.tasks.contents import Raw
+from archscout.tasks.labels import are_texts, numbered, text_of
 
 if TYPE_CHECKING:
     from archscout.tasks.heads import Head
@@ -122,6 +124,8 @@ def read(
     check_kind(kind)
     kind = kind or kind_of(parts["train"].y)
     given = None if names is None or not len(names) else tuple(names)
+    if kind in ("classification", *VERIFIED) and any(are_texts(part.y) for part in parts.values()):
+        parts, given = _named(parts, given)
     if kind == "heads":
         return _several(parts, heads, source, nouns)
     if kind in VERIFIED:
@@ -184,6 +188,23 @@ def kind_of(y: np.ndarray) -> str:
 def _is_one_hot(y: np.ndarray) -> bool:
     """Whether each row marks exactly one class."""
     return y.ndim == 2 and y.shape[1] > 1 and bool((((y == 0) | (y == 1)).all(1) & (y.sum(1) == 1)).all())
+
+
+def _named(parts: Mapping[str, Raw], names: tuple[str, ...] | None) -> tuple[dict[str, Raw], tuple[str, ...]]:
+    """The splits with numbers in place of labels that are names of classes, and those names."""
+    texts = {split: [text_of(label) for label in part.y.ravel().tolist()] for split, part in parts.items()}
+    known = list(names or numbered([text for each in texts.values() for text in each])[1])
+    place = {name: number for number, name in enumerate(known)}
+    numbers = {}
+    for split, each in texts.items():
+        row = next((row for row, text in enumerate(each) if text not in place), None)
+        if row is not None:
+            raise DataError(
+                f"{parts[split].labels} has the label {shown(each[row])} in row {row}, which class_names lacks: "
+                f"{nearest(each[row], known)}"
+            )
+        numbers[split] = np.asarray([place[text] for text in each], np.int64).reshape(parts[split].y.shape)
+    return {split: replace(part, y=numbers[split]) for split, part in parts.items()}, tuple(known)
 
 
 def _classes(parts: Mapping[str, Raw], names: tuple[str, ...] | None, source: str, noun: str, nouns: str) -> Targets:

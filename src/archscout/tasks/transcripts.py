@@ -15,6 +15,7 @@ from torch import Tensor
 
 from archscout.core.errors import DataError
 from archscout.tasks.contents import Raw
+from archscout.tasks.labels import are_texts
 
 NOTHING = -1
 """Stands behind the end of a transcript, up to the length of the longest."""
@@ -44,7 +45,7 @@ def read(parts: Mapping[str, Raw], names: Sequence[str] | None, source: str) -> 
     """
     texts: dict[str, list[str]] = {}
     for split, part in parts.items():
-        if part.y.ndim != 1 or (part.y.dtype.kind not in "US" and not _are_texts(part.y)):
+        if part.y.ndim != 1 or not are_texts(part.y):
             raise DataError(
                 f"{part.labels} is {part.y.dtype} of shape {part.y.shape}: the transcript of each line is a text."
             )
@@ -75,10 +76,6 @@ def read(parts: Mapping[str, Raw], names: Sequence[str] | None, source: str) -> 
         for row, text in zip(y[split], some, strict=True):
             row[: len(text)] = [place[character] for character in text]
     return y, characters
-
-
-def _are_texts(y: np.ndarray) -> bool:
-    return y.dtype.kind == "O" and all(isinstance(value, str) for value in y.tolist())
 
 
 def places(y: np.ndarray) -> int:

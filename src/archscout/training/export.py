@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import logging
 import tempfile
@@ -14,14 +15,18 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from archscout.core.errors import ArchscoutError
 from archscout.core.files import write_bytes
 from archscout.networks.outputs import named
+from archscout.networks.parametrized import settle
 
 TOLERANCE = 1e-4
 _OPSET = 18  # the lowest that both exporters write, for the sake of older runtimes
 _BATCHES = (1, 2, 7)
+_LONGEST = 160
+"""Characters of what an exporter says that are passed on."""
 _SCALES = (1.0, 255.0)  # inputs may be normalised numbers or pixels
 
 
@@ -77,6 +82,9 @@ def _written(
     import onnx
 
     expected = _answers(module, input_shape, batches)
+    if any(parametrize.is_parametrized(part) for part in module.modules()):
+        module = copy.deepcopy(module).eval()
+        settle(module)
     failures: list[str] = []
     with _as_deployed(module), _silence():
         for one_by_one in (False, True):
@@ -96,10 +104,12 @@ def _written(
                 failures.append(
                     f"the ONNX network differs from the PyTorch network by {difference:.2g}, above {TOLERANCE:g}"
                 )
-    told = "; ".join(dict.fromkeys(failures))
-    raise ArchscoutError(
-        f"the network cannot be written as ONNX ({told}): look for code that depends on the values of its inputs."
-    )
+    told = "; ".join(dict.fromkeys(_short(failure) for failure in failures))
+    odd = sorted({str(p.dtype).removeprefix("torch.") for p in module.parameters() if p.dtype != torch.float32})
+    advice = f"keep its weights in float32, not {' and '.join(odd)}" if odd else (
+        "look for code that depends on the values of its inputs"
+    )  # fmt: skip
+    raise ArchscoutError(f"the network cannot be written as ONNX ({told}): {advice}.")
 
 
 def _for_each(model: Any, input_shape: Sequence[int]) -> Any:
@@ -131,6 +141,10 @@ def _for_each(model: Any, input_shape: Sequence[int]) -> Any:
     return helper.make_model(
         whole, opset_imports=inner.opset_import, ir_version=inner.ir_version, functions=inner.functions
     )
+
+
+def _short(failure: str) -> str:
+    return failure if len(failure) <= _LONGEST else failure[: _LONGEST - 4] + " ..."
 
 
 def _first_line(error: Exception) -> str:

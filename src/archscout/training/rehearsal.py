@@ -9,12 +9,12 @@ known to do all of it.
 
 from __future__ import annotations
 
+import pickle
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 import torch
 from torch import nn
 
@@ -30,6 +30,7 @@ from archscout.networks.pick import build
 from archscout.networks.tracing import trace_architecture
 from archscout.training import checkpoint
 from archscout.training.export import to_onnx
+from archscout.workers import pickling
 
 _EXAMPLES = 8
 _ATTEMPTS = 20
@@ -146,7 +147,7 @@ def _save_and_load(network: nn.Module, space: Space, architecture: Architecture,
 
 def _send(space: Space) -> None:
     try:
-        cloudpickle.loads(cloudpickle.dumps(space))
+        pickle.loads(pickling.dumps(space))  # noqa: S301 - our own bytes
     except Exception as error:
         raise UsageError(
             f"space '{space.name}' cannot be sent to worker processes ({reason_of(error)}): search with workers=0, or "

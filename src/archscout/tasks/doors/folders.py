@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -12,10 +13,16 @@ from archscout.core.errors import DataError
 from archscout.tasks import sound
 from archscout.tasks.contents import Contents, MediumName, Raw, Source
 from archscout.tasks.decode import SUFFIXES, file_source, shown
-from archscout.tasks.splits import by_split
+from archscout.tasks.splits import ALIASES, by_split
 
-_NOBODYS = frozenset({"thumbs.db", "desktop.ini"})
-"""Files that systems leave behind, of which nothing need be said."""
+_NOBODYS = frozenset(
+    {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"}
+)
+"""Files and folders that systems leave behind, of which nothing need be said."""
+
+_OF_SPLITS = frozenset(
+    {"trn", "tst", "trainset", "testset", "valset", *(name for all_ in ALIASES.values() for name in all_)}
+)
 
 
 def read_folder(path: Path, *, links: bool = False, own_classes: bool = False) -> Contents:
@@ -68,6 +75,7 @@ def read_folder(path: Path, *, links: bool = False, own_classes: bool = False) -
         contents.splits[split] = Raw(sources, np.asarray(labels), called, called)
         walk.strays(folder)
     contents.class_names = names
+    contents.notices += _deeper(path, names, splits["train"])
     contents.bad += walk.bad
     contents.notices += walk.notices()
     return contents
@@ -79,6 +87,7 @@ def _splits(path: Path, below: list[Path], walk: _Walk, contents: Contents) -> d
     found = {split: by_name[name] for split, name in by_split(list(by_name), f"'{shown(path)}'", "folders").items()}
     if not found or not any(walk.folders(folder) for folder in found.values()):
         # Train, bus and car may well be classes: what makes a folder one of a split is that it has class folders.
+        _check_classes(path, below)
         return {"train": path}
     if "train" not in found:
         raise DataError(
@@ -93,12 +102,41 @@ def _splits(path: Path, below: list[Path], walk: _Walk, contents: Contents) -> d
     return found
 
 
+def _check_classes(path: Path, below: list[Path]) -> None:
+    """Raises `DataError` for what look like splits by other names (`train_set`, `test_set`) instead of classes."""
+    named = [folder.name for folder in below if not _OF_SPLITS.isdisjoint(re.findall("[a-z]+", folder.name.casefold()))]
+    inner = [set(_inner(folder)) for folder in below]
+    if named and len(below) > 1 and all(each == inner[0] and len(each) > 1 for each in inner):
+        raise DataError(
+            f"'{shown(path)}' has the folders {shown(named[0])} and others, each with the folders "
+            f"{', '.join(map(shown, sorted(inner[0])[:3]))}, and may mean them as splits: name those train, valid and "
+            "test, or put the images of each class right into its folder."
+        )
+
+
+def _deeper(path: Path, names: list[str], folder: Path) -> list[str]:
+    """What is to be told of class folders with several folders in them, which may be meant as classes."""
+    below = {name: _inner(folder / name) for name in names}
+    inner = [f"{name}/{each}" for name, folders in below.items() for each in folders if len(folders) > 1]
+    if not inner:
+        return []
+    named = ", ".join(map(shown, inner[:3])) + (", ..." if len(inner) > 3 else "")
+    return [f"the classes of '{shown(path)}' are its outer folders; what lies in those below them ({named}) is theirs."]
+
+
+def _inner(folder: Path) -> list[str]:
+    """The names of the folders in a class folder; what is not there in some split is not there."""
+    if not folder.is_dir():
+        return []
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not _ignored(entry.name))
+
+
 def _has_recordings(path: Path) -> bool:
     """Whether a folder has recordings and no picture."""
     found = False
     for _, folders, files in os.walk(path):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        endings = {Path(name).suffix.lower() for name in files if not name.startswith(".")}
+        folders[:] = [name for name in folders if not _ignored(name)]
+        endings = {Path(name).suffix.lower() for name in files if not _ignored(name)}
         if not endings.isdisjoint(SUFFIXES):
             return False
         found = found or not endings.isdisjoint(sound.SUFFIXES | sound.OTHERS)
@@ -116,7 +154,7 @@ class _Walk:
 
     def folders(self, path: Path) -> list[Path]:
         try:
-            entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+            entries = sorted(entry for entry in path.iterdir() if not _ignored(entry.name))
         except OSError as error:
             raise DataError(f"folder '{shown(path)}' cannot be read: {error.strerror}.") from error
         for entry in entries:
@@ -132,7 +170,7 @@ class _Walk:
     def strays(self, folder: Path) -> None:
         """Count the files that lie beside the class folders."""
         for entry in folder.iterdir():
-            if entry.is_file() and not self._ignored(entry.name):
+            if entry.is_file() and not _ignored(entry.name):
                 self.others[entry.suffix.lower() or "no ending"] += 1
 
     def notices(self) -> list[str]:
@@ -151,7 +189,7 @@ class _Walk:
             raise DataError(f"folder '{shown(folder)}' cannot be read: {error.strerror}.") from error
         for entry in entries:
             path = Path(entry.path)
-            if self._ignored(entry.name):
+            if _ignored(entry.name):
                 continue
             if entry.is_dir():
                 if not self._allowed(path):
@@ -179,5 +217,6 @@ class _Walk:
             )
         return True
 
-    def _ignored(self, name: str) -> bool:
-        return name.startswith(".") or name.lower() in _NOBODYS
+
+def _ignored(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _NOBODYS

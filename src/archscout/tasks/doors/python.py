@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def _picture(image: Any, row: int) -> Any:
 def _of_splits(parts: dict[str, Contents]) -> Contents:
     """One of several, each of which was read as if it were all for training."""
     train = parts["train"].class_names
-    whole = Contents({}, train)
+    whole = replace(parts["train"], splits={}, notices=[], bad=[])
     for split, part in parts.items():
         raw = part.splits["train"]
         names = part.class_names
@@ -112,8 +113,8 @@ def _of_splits(parts: dict[str, Contents]) -> Contents:
             if unknown:
                 raise DataError(f"the {split} split has the class '{unknown[0]}', which the train split lacks: add it.")
             place = np.asarray([list(train).index(name) for name in names])
-            raw = Raw(raw.x, place[raw.y], raw.images, raw.labels, raw.groups)
-        whole.splits[split] = Raw(raw.x, raw.y, f"{raw.images} ({split})", f"{raw.labels} ({split})", raw.groups)
+            raw = replace(raw, y=place[raw.y])
+        whole.splits[split] = replace(raw, images=f"{raw.images} ({split})", labels=f"{raw.labels} ({split})")
         whole.notices += part.notices
         whole.bad += part.bad
     return whole
