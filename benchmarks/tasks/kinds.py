@@ -55,8 +55,14 @@ CELLS = [
     Cell("lines", 2, "digit_lines:digits=mnist5k", lower=True),
     Cell("spoken", 2, "{root}/audio/spoken_digits.npz:group=speaker,split=none"),
     Cell("camvid", 3, "{root}/images/camvid_60x80.npz:unlabelled=11"),
-    *(Cell(name, 1, f"{{aeon}}/datasets/data/{name}") for name in ("GunPoint", "ItalyPowerDemand", "ArrowHead")),
-    *(Cell(name, 2, f"{{aeon}}/datasets/data/{name}") for name in ("BasicMotions", "OSULeaf")),
+    *(
+        Cell(name, 1, f"{{aeon}}/datasets/data/{name}")
+        for name in ("GunPoint", "ItalyPowerDemand", "ArrowHead", "PickupGestureWiimoteZ")
+    ),
+    *(
+        Cell(name, 2, f"{{aeon}}/datasets/data/{name}")
+        for name in ("BasicMotions", "OSULeaf", "ACSF1", "JapaneseVowels")
+    ),
 ]
 
 

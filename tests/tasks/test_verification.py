@@ -1,5 +1,6 @@
 """Verification and retrieval: measures against their definitions, the margin, and splits by classes."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -11,8 +12,9 @@ import torch
 from scipy.io import wavfile
 
 import archscout
-from archscout.core.errors import DataError, DataNotice
+from archscout.core.errors import DataError, DataNotice, UsageError
 from archscout.networks.pick import build
+from archscout.tasks import trials
 from archscout.tasks.load import undescribe
 from archscout.tasks.survey import look
 from archscout.tasks.trials import equal_error_rate, minimum_detection_cost, pairs, recall_at
@@ -121,6 +123,131 @@ def test_given_splits_may_have_speakers_of_their_own(voices: Path) -> None:
     (voices / "test" / "v5").rename(voices / "v5")
     with pytest.raises(DataError, match=r"the test split of .* has no pairs of one class and of two"):
         archscout.task(f"{voices}:kind=verification")
+
+
+def test_pairs_of_many_examples_are_drawn_among_each_sort(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials, "MOST", 600)
+    rng = np.random.default_rng(0)
+    # Two of each class, side by side: every second example has no like.
+    labels = torch.arange(1_200) // 2
+    first, second = (part.numpy() for part in trials._drawn(labels))
+    same = labels[first] == labels[second]
+    assert int(same.sum()) == 600
+    assert len(set(zip(first[same].tolist(), second[same].tolist(), strict=True))) == 600
+    assert (first != second).all()
+    # Of few classes, every pair of a class is as likely as another.
+    labels = torch.from_numpy(rng.permutation(np.repeat([0, 1, 2], [200, 500, 1_300])))
+    first, second = (part.numpy() for part in trials._drawn(labels))
+    same = (labels[first] == labels[second]).numpy()
+    assert np.bincount(labels[first[same]]) / same.sum() == pytest.approx(np.asarray([0.020, 0.126, 0.854]), abs=0.005)
+    assert (labels[first[~same]] != labels[second[~same]]).all()
+    x = torch.randn(2_000, 4, generator=torch.Generator().manual_seed(0)) + labels[:, None]
+    rate, every = equal_error_rate(*pairs(x, labels)), _all_pairs(x, labels)
+    assert rate == pytest.approx(every, abs=0.005)
+
+
+def _all_pairs(x: torch.Tensor, labels: torch.Tensor) -> float:
+    """The equal error rate over all pairs, by counting cosines."""
+    unit = torch.nn.functional.normalize(x, dim=1)
+    same = labels[:, None] == labels
+    cosines = (unit @ unit.T).clamp(-1, 1)
+    off = ~torch.eye(len(labels), dtype=torch.bool)
+    targets, others = (torch.histc(cosines[which & off], 4_000, -1, 1).flip(0).cumsum(0) for which in (same, ~same))
+    missed, accepted = 1 - targets / targets[-1], others / others[-1]
+    return float(accepted[int((accepted >= missed).int().argmax())])
+
+
+def listed(voices: Path, *lines: str) -> str:
+    (voices.parent / "trials.txt").write_text("\n".join(lines) + "\n")
+    return f"{voices}:kind=verification,trials={voices.parent / 'trials.txt'}"
+
+
+TRIALS = ("1 v1/0.wav v1/1.wav", "v4/0 v4/3 target", "v1/2.wav,v4/2.wav,nontarget", "0 v4/4.wav v1/4.wav")
+
+
+def test_errors_are_those_of_a_list_of_trials(tmp_path: Path, voices: Path) -> None:
+    source = tmp_path / "data"
+    source.mkdir()
+    for folder in sorted(voices.glob("v*")):
+        folder.rename(source / folder.name)
+    task = archscout.task(listed(source, "enrol test label", *TRIALS))
+    assert set(task.test.y[:, 0].tolist()) == {1, 4}
+    assert not {1, 4} & {*task.train.y[:, 0].tolist(), *task.valid.y[:, 0].tolist()}
+    space = archscout.space("nasbench201:width=4")
+    network = build(space, space.parse(CELL), task).eval()
+    x, y = task.tensors(task.test)
+    with torch.no_grad():
+        outputs = network(x)
+    row = {(int(c), n): i for c in (1, 4) for n, i in enumerate(np.flatnonzero(task.test.y[:, 0] == c))}
+    chosen = [((1, 0), (1, 1)), ((4, 0), (4, 3)), ((1, 2), (4, 2)), ((4, 4), (1, 4))]
+    scores = np.asarray([float(outputs[row[a], :64] @ outputs[row[b], :64]) for a, b in chosen])
+    same = np.asarray([True, True, False, False])
+    # Batches may come in any order.
+    turned = torch.arange(len(y)).flip(0)
+    assert task.measure(outputs[turned], y[turned]) == pytest.approx(equal_error_rate(scores, same))
+    costly = archscout.task(f"{listed(source, *TRIALS)},metric=minimum_detection_cost")
+    assert costly.measure(outputs, y) == pytest.approx(minimum_detection_cost(scores, same))
+    # The validation split has no trials: all its pairs are measured; training goes by classes.
+    xv, yv = task.tensors(task.valid)
+    with torch.no_grad():
+        answered = network(xv)
+    assert task.measure(answered, yv) == pytest.approx(equal_error_rate(*pairs(answered[:, :64], yv[:, 0])))
+    known = task.tensors(task.train)[1]
+    logits = torch.randn(len(known), task.outputs, generator=torch.Generator().manual_seed(0))
+    plain = dataclasses.replace(task, trials=None)
+    assert float(task.loss(logits, known)) == float(plain.loss(logits, known[:, 0]))
+    assert task.review([(outputs, y, task.test.x)])
+    again = undescribe(json.loads(json.dumps(task.describe())))
+    assert (again.trials, again.known) == (None, task.known)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (TRIALS[:2], "needs trials of both sorts"),
+        ((*TRIALS, "v1/0.wav v4/0.wav"), "line 5 of .* is no trial: write two recordings"),
+        ((*TRIALS, "v1/0.wav v9/0.wav nontarget"), "line 5 of .* names 'v9/0.wav', which is no recording"),
+        ((*TRIALS, "v1/0.wav 3.wav target"), "names '3.wav', which is 6 recordings of .*: write more of its path"),
+        ((*TRIALS, "v1/0.wav v4/0.wav target"), "line 5 of .* says target of recordings whose labels say otherwise"),
+        ((*TRIALS, "v1/0.wav v1/0.wav target"), "compares 'v1/0.wav' with itself"),
+        ((*TRIALS, *(f"v{n}/0.wav v{n}/1.wav target" for n in range(6))), "names recordings of every speaker"),
+    ],
+)
+def test_lists_that_are_none(tmp_path: Path, voices: Path, lines: tuple[str, ...], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        archscout.task(listed(voices, *lines))
+
+
+def test_trials_of_training_recordings_or_of_other_kinds_are_refused(voices: Path) -> None:
+    for place, split in enumerate(("train", "valid", "test")):
+        (voices / split).mkdir()
+        for speaker in (2 * place, 2 * place + 1):
+            (voices / f"v{speaker}").rename(voices / split / f"v{speaker}")
+    both = ("v4/0.wav v4/1.wav target", "v4/0.wav v5/1.wav nontarget")
+    assert archscout.task(listed(voices, *both, "v2/0.wav v2/1.wav 1", "v2/0.wav v3/1.wav 0")).trials.shape == (4, 3)
+    with pytest.raises(DataError, match=r"names 'v1/0\.wav', a recording of the train split"):
+        archscout.task(listed(voices, *both, "v1/0.wav v4/1.wav nontarget"))
+    with pytest.raises(DataError, match="a recording of another split than the first"):
+        archscout.task(listed(voices, *both, "v2/0.wav v4/1.wav nontarget"))
+    with pytest.raises(DataError, match="has trials of one sort for the valid split"):
+        archscout.task(listed(voices, *both, "v2/0.wav v2/1.wav target"))
+    with pytest.raises(UsageError, match=r"there is no file of trials 'none.txt'"):
+        archscout.task(voices, kind="verification", trials="none.txt")
+
+
+def test_speakers_at_other_speeds_are_speakers_of_their_own(voices: Path) -> None:
+    plain, task = (archscout.task(voices, kind="verification", speeds=speeds) for speeds in (False, True))
+    assert len(task.train) == 3 * len(plain.train)
+    assert (len(plain.known), len(task.known)) == (2, 6)
+    count = len(plain.train)
+    pitches = [np.abs(np.fft.rfft(task.train.x[row])).argmax() for row in (0, count, 2 * count)]
+    assert pitches[1] / pitches[0] == pytest.approx(0.9, abs=0.02)
+    assert pitches[2] / pitches[0] == pytest.approx(1.1, abs=0.02)
+    assert task.digest != plain.digest
+    with pytest.raises(UsageError, match="trials are for verification"):
+        archscout.task(listed(voices, *TRIALS).replace("kind=verification,", ""))
+    with pytest.raises(UsageError, match="speeds=true makes speakers"):
+        archscout.task(voices, speeds=True)
 
 
 CELL = "|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"

@@ -22,9 +22,13 @@ from archscout.tasks.media.lines import Lines
 from archscout.tasks.media.medium import Medium
 from archscout.tasks.media.series import Series
 from archscout.tasks.pictures import Watch
+from archscout.tasks.trial_list import Numbered, TrialList
 
 MEDIA: dict[str, type[Medium]] = {medium.name: medium for medium in (Images, Audio, Series, Lines)}
 
+
+FEW_CLASSES = 8
+"""Of a split of verification: fewer are hardly representative of others."""
 
 FEW_CHANNELS, LONG, SHORTEST = 8, 4, 8
 """N x C x L is series and no grey images where there are so few channels, and so many times as many values; N x L where
@@ -49,6 +53,7 @@ def check_options(
     seconds: float | None = None,
     mels: int | None = None,
     hop: float | None = None,
+    speeds: bool | None = None,
     length: int | None = None,
     links: bool = False,
     path: str | None = None,
@@ -57,6 +62,7 @@ def check_options(
     split: str | None = None,
     group: str | None = None,
     weight: str | None = None,
+    trials: str | None = None,
 ) -> None:
     """Raises `UsageError` for parameters of a task that cannot be, whatever its data are."""
     for name, count in (("train", train), ("length", length)):
@@ -68,6 +74,7 @@ def check_options(
         ("cache", cache),
         ("links", links),
         ("balance", balance),
+        ("speeds", speeds),
     ):
         if switch not in (None, True, False):
             raise UsageError(f"the parameter {name} of a task must be true or false, not {switch!r}.")
@@ -80,6 +87,8 @@ def check_options(
                          ("weight", weight)):  # fmt: skip
         if column is not None and not isinstance(column, str):
             raise UsageError(f"the parameter {name} of a task must be the name of a column, not {column!r}.")
+    if trials is not None and not isinstance(trials, str):
+        raise UsageError(f"the parameter trials of a task must be the path of a file, not {trials!r}.")
     images.reading({"size": size, "fit": fit, "background": background, "channels": channels})
     audio.listening({"rate": rate, "seconds": seconds, "mels": mels, "hop": hop})
 
@@ -96,6 +105,7 @@ def assemble(
     medium: str | None = None,
     balance: bool = False,
     watch: Watch | None = None,
+    trials: TrialList | None = None,
     **options: Any,
 ) -> Task:
     """The task of these splits (`train`, perhaps `valid` and `test`; what is missing is drawn from `train`).
@@ -111,6 +121,7 @@ def assemble(
         medium: what arrays hold, one of `MEDIA`; where None, as they look.
         balance: whether all classes weigh alike in the loss, however rare they are.
         watch: is told how many examples are decoded.
+        trials: of verification, the pairs that it is measured on, where a split has any; else on all pairs.
         options: those of the medium (`Medium.OPTIONS`), as `check_options` takes them.
 
     Raises:
@@ -124,6 +135,12 @@ def assemble(
     for key, count in (drawn or {}).items():
         checks.count(count, key)
     contents = contents if isinstance(contents, Contents) else Contents(contents)
+    listed = None
+    if trials is not None:
+        if (kind or contents.kind) not in targets.VERIFIED:
+            raise UsageError(f"trials are for verification: say kind=verification, or leave {trials.source} out.")
+        listed = Numbered(trials, contents, source)
+        contents = listed.contents
     made = _medium(contents, source, medium, options, kind or contents.kind)
     parts = {
         key: replace(part, x=made.taken(part.x, part.images, contents.rate)) if isinstance(part.x, np.ndarray) else part
@@ -170,6 +187,8 @@ def assemble(
         )
     if found.kind == "classification" and parts["train"].y.ndim == 2 and parts["train"].y.shape[1] > 1:
         notices.append(f"{parts['train'].labels} marks one class in each row, and is read so (or say kind=multilabel).")
+    if apart:
+        notices += _few_classes({key: y[key] for key in ("valid", "test") if key not in contents.splits}, source)
     if encoded or contents.bad:
         decoded = made.decoded(encoded, contents.bad, skip_bad=skip_bad, watch=watch)
         notices += decoded.notices
@@ -185,6 +204,11 @@ def assemble(
             part, kept = rows[key], decoded.rows[key] if key in encoded else slice(None)
             given = checks.weights(weights.get(part.part), len(parts[part.part].x), parts[part.part].labels)
             data[key] = Split(split.x, np.column_stack([split.y, part.of(given)[kept]]))
+    if listed is not None:
+        for key, split in data.items():
+            part, kept = rows[key], decoded.rows[key] if key in encoded else slice(None)
+            data[key] = Split(split.x, np.column_stack([split.y, part.of(listed.numbers[part.part])[kept]]))
+        notices += listed.left_out({key: split.y[:, 1] for key, split in data.items()})
     for notice in notices:
         warnings.warn(notice, DataNotice, stacklevel=2)
     missing = tuple(key for key in ("valid", "test") if key not in contents.splits)
@@ -192,8 +216,9 @@ def assemble(
         # Learned from in part, validation examples would divide groups, and tell what is known already.
         missing = tuple(key for key in missing if key != "valid")
     task: Task = made.task(
-        found, data, encoded="train" in encoded, balance=balance, weighted=bool(weights), name=name, drawn=missing
-    )
+        found, data, encoded="train" in encoded, balance=balance, weighted=bool(weights), name=name, drawn=missing,
+        **({} if listed is None else {"trials": listed.pairs}),
+    )  # fmt: skip
     return task
 
 
@@ -210,6 +235,18 @@ def _medium(contents: Contents, source: str, asked: str | None, options: Mapping
             about = " or ".join(other.name for other in MEDIA.values() if option in other.OPTIONS)
             raise UsageError(f"{source} holds {name}, and the parameter {option} is about {about}: leave it out.")
     return known(source, options, contents.shape)
+
+
+def _few_classes(y: Mapping[str, np.ndarray], source: str) -> list[str]:
+    """What is to be told of splits that were drawn with few classes of their own."""
+    counts = {key: len(np.unique(labels)) for key, labels in y.items()}
+    few = " and ".join(f"{count} for {key}" for key, count in counts.items() if count < FEW_CLASSES)
+    if not few:
+        return []
+    return [
+        f"of the classes of {source}, some are kept apart from training ({few}): what is measured on so few depends on "
+        f"which they are, and tells little of others (give {5 * FEW_CLASSES} classes or more, or your own splits)."
+    ]
 
 
 def _look(x: Any) -> str:

@@ -92,6 +92,10 @@ def _from_path(text: str, parameters: dict[str, Any], watch: Watch | None) -> Ta
     from archscout.tasks.doors.path import open_path
 
     options, door = _options(parameters)
+    if "trials" in options:
+        from archscout.tasks.trial_list import read_trials
+
+        options["trials"] = read_trials(options["trials"], path)
     contents = open_path(path, links=door.pop("links", False), columns=door)
     name = registry.full_name(path.resolve().name, _naming(parameters))
     return assemble(name, f"'{shown(path)}'", contents, watch=watch, **options)
@@ -103,6 +107,8 @@ def _from_object(data: Any, parameters: dict[str, Any], watch: Watch | None) -> 
     parameters = {key: value for key, value in parameters.items() if value is not None}
     name = parameters.pop("name", "data")
     options, door = _options(parameters)
+    if "trials" in options:
+        raise UsageError("trials name recordings by their files: give the path of the data.")
     contents = open_object(data, door)
     return assemble(registry.full_name(str(name), _naming(parameters)), "the data", contents, watch=watch, **options)
 

@@ -152,12 +152,23 @@ def fitted(samples: np.ndarray, rate: int, listening: Listening) -> np.ndarray:
 
         common = math.gcd(rate, listening.rate)
         samples = resample_poly(samples, listening.rate // common, rate // common).astype(np.float32)
-    length = max(1, round(listening.rate * listening.seconds))
+    return _brought(samples, max(1, round(listening.rate * listening.seconds)))
+
+
+def _brought(samples: np.ndarray, length: int) -> np.ndarray:
+    """So many samples: of longer recordings the middle, of shorter ones with silence around them."""
     if len(samples) >= length:
         start = (len(samples) - length) // 2
         return samples[start : start + length]
     before = (length - len(samples)) // 2
     return np.pad(samples, (before, length - len(samples) - before))
+
+
+def at_speed(sounds: np.ndarray, tenths: int) -> np.ndarray:
+    """Recordings (N x samples) played at so many tenths of their speed, as long as they were: pitch changes, too."""
+    from scipy.signal import resample_poly
+
+    return np.stack([_brought(resample_poly(sound, 10, tenths), len(sound)) for sound in sounds]).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -37,11 +38,11 @@ UNKNOWN = -1
 def _measure(name: str, direction: Any, measure: Any) -> Measure:
     unit = "error rate" if name == "equal_error_rate" else "share" if direction == "higher" else ""
     metric = Metric(name, direction, unit, 2 if unit else 3)
-    return Measure(metric, lambda task: trials.OfEmbeddings(task.embedding, measure))
+    return Measure(metric, lambda task: trials.OfEmbeddings(task.embedding, measure, task.trials))
 
 
-ERROR = _measure("equal_error_rate", "lower", trials.of_pairs(trials.equal_error_rate))
-COST = _measure("minimum_detection_cost", "lower", trials.of_pairs(trials.minimum_detection_cost))
+ERROR = _measure("equal_error_rate", "lower", trials.OfPairs(trials.equal_error_rate))
+COST = _measure("minimum_detection_cost", "lower", trials.OfPairs(trials.minimum_detection_cost))
 RECALLS = {f"recall_at_{count}": _measure(f"recall_at_{count}", "higher", trials.recall_at(count)) for count in (1, 5)}
 
 
@@ -57,16 +58,21 @@ class Verification(Measured):
     Args:
         embedding: numbers of an embedding.
         known: the numbers of the classes of training.
+        trials: T x 3, where there is a list of them: the numbers of two examples, and 1 where they are of one class.
+            Then targets are N x 2, a class and the number of the example, and errors are those of the trials of a
+            split, where it has any; else of all pairs.
     """
 
     embedding: int = EMBEDDING
     known: tuple[int, ...] = ()
+    trials: np.ndarray | None = field(default=None, kw_only=True)
 
     def head(self, channels: Number) -> nn.Module:
         return EmbeddingHead(channels, self.embedding, len(self.known))
 
     def loss(self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
         """Classes are not smoothed: the margin holds training back. Examples of other classes are left out."""
+        targets = trials.classes(targets)
         known = torch.tensor(self.known, device=targets.device)
         place = (targets[:, None] == known).long()
         own = torch.where(place.any(1), place.argmax(1), UNKNOWN)
@@ -84,7 +90,7 @@ class Verification(Measured):
         """All metrics of embeddings, and how the two errors of verification go together."""
         every = {**self.MEASURES, "equal_error_rate": ERROR, "minimum_detection_cost": COST, **RECALLS}
         meters = {name: measure.meter(self) for name, measure in every.items()}
-        kept = trials.OfEmbeddings(self.embedding, trials.recall_at(1))
+        kept = trials.OfEmbeddings(self.embedding, trials.recall_at(1), self.trials)
         for outputs, targets, _ in answers:
             for meter in (*meters.values(), kept):
                 meter.update(outputs, targets)
@@ -92,13 +98,18 @@ class Verification(Measured):
             return ()
         rows: list[list[str | float]] = [[every[name].metric.title, meter.value()] for name, meter in meters.items()]
         panels: list[Panel] = [Table("How well the same are told from others", ["measure", "value"], rows)]
-        scores, same = trials.pairs(torch.cat(kept.embeddings), torch.cat(kept.labels))
+        scores, same = kept.pairs()
         if same.any() and not same.all():
             accepted, missed = trials.error_curve(scores, same)
             some = slice(None, None, math.ceil(len(accepted) / SHOWN))
             points = list(zip(accepted[some].tolist(), missed[some].tolist(), strict=True))
             panels.append(Lines("Errors as the threshold falls", "others accepted", "same ones missed", {"": points}))
         return panels
+
+    def describe(self) -> dict[str, Any]:
+        described = super().describe()
+        del described["trials"]  # whoever loads the network measures nothing
+        return described
 
     def tell(self, outputs: Tensor, top: int = 1) -> list[dict[str, Any]]:
         """The embedding of each."""

@@ -14,7 +14,7 @@ from archscout.tasks import checks
 from archscout.tasks.contents import Clip
 from archscout.tasks.media.medium import Decoded, Medium
 from archscout.tasks.pictures import Watch
-from archscout.tasks.sound import Listening, hear_all
+from archscout.tasks.sound import Listening, at_speed, hear_all
 from archscout.tasks.targets import Targets
 
 MELS = 40
@@ -26,6 +26,9 @@ MOST_FRAMES = 256
 
 LEAST_FRAMES = 8
 
+SPEEDS = (9, 11)
+"""Tenths of the speed at which copies of recordings stand for speakers of their own (`speeds=true`)."""
+
 
 class Audio(Medium):
     """Recordings as N x samples, float32, -1 to 1."""
@@ -33,7 +36,7 @@ class Audio(Medium):
     name = "audio"
     noun = "recording"
     nouns = "recordings"
-    OPTIONS = ("rate", "seconds", "mels", "hop")
+    OPTIONS = ("rate", "seconds", "mels", "hop", "speeds")
     KINDS: ClassVar[Mapping[str, str]] = {
         "classification": "audio classification",
         "regression": "audio regression",
@@ -72,6 +75,19 @@ class Audio(Medium):
 
     def alike(self, x: Mapping[str, np.ndarray]) -> None:
         checks.varied(x, self.source, "recordings")
+
+    def task(self, targets: Targets, data: Mapping[str, Split], **common: Any) -> Any:
+        """With `speeds`, every speaker of training is three: played slower and faster, a voice is another one
+        (Yamamoto et al. 2019, Interspeech, "Speaker augmentation and bandwidth extension")."""
+        if self.options.get("speeds"):
+            if targets.kind != "verification":
+                raise UsageError(f"speeds=true makes speakers, and {self.source} has targets of kind {targets.kind}.")
+            x, y = data["train"].x, data["train"].y
+            copies = [at_speed(x, tenths) for tenths in SPEEDS]
+            step = len(targets.names) if y.ndim == 1 else np.asarray([len(targets.names), 0])
+            numbers = [y + step * (place + 1) for place in range(len(SPEEDS))]
+            data = {**data, "train": Split(np.concatenate([x, *copies]), np.concatenate([y, *numbers]))}
+        return super().task(targets, data, **common)
 
     def fields(self, targets: Targets, data: Mapping[str, Split], encoded: bool) -> dict[str, Any]:
         assert self.rate is not None

@@ -120,7 +120,7 @@ class Medium(ABC):
         if weighted:
             more["weighted"] = True
         if targets.kind in VERIFIED:
-            more["known"] = tuple(np.unique(data["train"].y).tolist())
+            more["known"] = tuple(np.unique(targets.classes(data["train"].y)).tolist())
             outputs = EMBEDDING + len(more["known"])
         return make(
             outputs=outputs, class_names=targets.names, **data, **self.fields(targets, data, encoded),
