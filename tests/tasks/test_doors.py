@@ -218,6 +218,31 @@ def test_a_shard_of_class_folders(tmp_path: Path, files: list[str], images: np.n
         assert content(archscout.task(path)) == expected(images)
 
 
+def test_splits_within_a_shard_and_pictures_of_one_name(tmp_path: Path, files: list[str], images: np.ndarray) -> None:
+    def folder(n: int) -> str:
+        return f"all/{'train' if n < 20 else 'Test'}/{label(n)}"
+
+    members = {f"{folder(n)}/{n}.png": (tmp_path / file).read_bytes() for n, file in enumerate(files)}
+    task = archscout.task(shard(tmp_path / "own.tar", members))
+    np.testing.assert_array_equal(sorted(map(bytes, task.test.x)), sorted(map(bytes, images[20:])))
+    assert task.class_names == CLASSES
+    twins = {f"{folder(n)}/{n // 2}.{'png' if n % 2 else 'PNG'}": data for n, data in enumerate(members.values())}
+    assert len(content(archscout.task(shard(tmp_path / "twins.tar", twins)))) == 30
+    labelled = samples(tmp_path, files, range(30))
+    with pytest.raises(DataError, match=r"'0003.png' and '0003.jpg' of '.*' are two examples with one label"):
+        archscout.task(shard(tmp_path / "two.tar", labelled | {"0003.jpg": labelled["0004.png"]}))
+    objects = {n: b'{"label": {"id": 3}}' if n.endswith("cls") else d for n, d in labelled.items()}
+    objects = {n.replace("cls", "json"): d for n, d in objects.items()}
+    with pytest.raises(DataError, match=r"has no pictures with labels"):
+        archscout.task(shard(tmp_path / "objects.tar", objects))
+    assert content(archscout.task(shard(tmp_path / "more.tar", members | {"all/README.txt": b"hello"})))
+    with tarfile.open(tmp_path / "two.tar", "w") as opened:
+        for _ in range(2):
+            opened.add(tmp_path / files[0], "0001.png")
+    with pytest.raises(DataError, match=r"has two members '0001.png'"):
+        archscout.task(tmp_path / "two.tar")
+
+
 def test_bad_shards_are_named(tmp_path: Path, files: list[str]) -> None:
     path = shard(tmp_path / "own.tar", samples(tmp_path, files, range(30)))
     whole = path.read_bytes()

@@ -10,7 +10,7 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -46,7 +46,7 @@ def read_shards(path: Path, options: Mapping[str, Any] | None = None) -> Content
     for file in files:
         some, strange = _shard(file, contents.bad)
         others += strange
-        members += [(_split(file, path), member) for member in some]
+        members += [(member.split or _split(file, path), member) for member in some]
     if members and all(member.is_sound for _, member in members):
         contents.medium = "audio"
     else:
@@ -77,6 +77,8 @@ class _Member(NamedTuple):
     source: Source
     label: str
     is_sound: bool
+    split: str | None
+    """That of a folder in the shard, where there is one of that name."""
 
 
 def _shard(file: Path, bad: list[tuple[str, str]]) -> tuple[list[_Member], int]:
@@ -84,8 +86,8 @@ def _shard(file: Path, bad: list[tuple[str, str]]) -> tuple[list[_Member], int]:
     regular(file)
     size, changed = file.stat().st_size, file.stat().st_mtime_ns
     pictures: dict[str, Source] = {}
-    sounds: set[str] = set()
     labels: dict[str, str] = {}
+    seen: set[str] = set()
     others = 0
     try:
         with tarfile.open(file, "r:") as shard:
@@ -93,35 +95,69 @@ def _shard(file: Path, bad: list[tuple[str, str]]) -> tuple[list[_Member], int]:
                 if member.isdir():
                     continue
                 name = member.name.removeprefix("./")
-                key, _, ending = name.rpartition("/")[2].partition(".")
-                key = name[: len(name) - len(ending) - 1]
-                if not member.isreg() or not ending:
+                ending = _ending(name)
+                if not member.isreg() or not ending or name.startswith("__MACOSX/"):
                     others += 1
-                elif member.offset_data + member.size > size:
+                    continue
+                if member.offset_data + member.size > size:
                     raise tarfile.ReadError("cut short")
-                elif f".{ending.lower()}" in SUFFIXES | sound.SUFFIXES:
+                if name in seen:
+                    raise DataError(f"'{shown(file)}' has two members '{shown(name)}': write it with one of each name.")
+                seen.add(name)
+                if f".{ending}" in SUFFIXES | sound.SUFFIXES:
                     place = member.offset_data, member.size
                     called = f"'{shown(name)}' of '{shown(file)}'"
-                    pictures[key] = Source(called, _opener(file, *place), f"{file} {size} {changed} {place}")
-                    if f".{ending.lower()}" in sound.SUFFIXES:
-                        sounds.add(key)
-                elif ending.lower() in ("cls", "txt", "gt.txt", "json") and member.size <= _LONGEST_LABEL:
+                    pictures[name] = Source(called, _opener(file, *place), f"{file} {size} {changed} {place}")
+                elif ending in ("cls", "txt", "gt.txt", "json") and member.size <= _LONGEST_LABEL:
                     stream = shard.extractfile(member)
                     assert stream is not None
-                    label = _label(stream.read(), ending.lower())
-                    if label:
-                        labels[key] = label
+                    labels[_key(name)] = _label(stream.read(), ending) or labels.get(_key(name), "")
                 else:
                     others += 1
     except (tarfile.TarError, OSError, ValueError, EOFError) as error:
         raise DataError(
             f"'{shown(file)}' is no whole tar file without compression ({error}): copy it again, or unpack it."
         ) from error
-    if not labels:  # class folders inside
-        labels = {key: key.rpartition("/")[0].rpartition("/")[2] for key in pictures}
-    unlabelled = [key for key in pictures if not labels.get(key)]
-    bad += [(pictures[key].name, "has no label") for key in unlabelled]
-    return [_Member(one, labels[key], key in sounds) for key, one in pictures.items() if labels.get(key)], others
+    above = -1  # a picture's folder is of a split, or of a class in one of a split
+    if any(_key(name) in labels for name in pictures):
+        _check_samples(list(pictures), file)
+    else:
+        above = -2
+        labels = {_key(name): name.rpartition("/")[0].rpartition("/")[2] for name in pictures}
+    bad += [(picture.name, "has no label") for name, picture in pictures.items() if not labels.get(_key(name))]
+    return [
+        _Member(
+            picture, labels[_key(name)], f".{_ending(name)}" in sound.SUFFIXES, _split_within(name.split("/")[:above])
+        )
+        for name, picture in pictures.items()
+        if labels.get(_key(name))
+    ], others
+
+
+def _key(name: str) -> str:
+    """What the members of one sample have in common: the path up to the first point of the file's name."""
+    folder, sign, file = name.rpartition("/")
+    return folder + sign + file.partition(".")[0]
+
+
+def _ending(name: str) -> str:
+    return name.rpartition("/")[2].partition(".")[2].lower()
+
+
+def _check_samples(names: Sequence[str], file: Path) -> None:
+    """Raises `DataError` for two pictures, or two recordings, of one sample: to take one would be a guess."""
+    first: dict[tuple[str, bool], str] = {}
+    for name in names:
+        other = first.setdefault((_key(name), f".{_ending(name)}" in sound.SUFFIXES), name)
+        if other != name:
+            raise DataError(
+                f"'{shown(other)}' and '{shown(name)}' of '{shown(file)}' are two examples with one label: leave one "
+                "out."
+            )
+
+
+def _split_within(folders: Sequence[str]) -> str | None:
+    return next((split for folder in folders if (split := split_of(folder))), None)
 
 
 def _label(content: bytes, kind: str) -> str:
@@ -133,8 +169,8 @@ def _label(content: bytes, kind: str) -> str:
     except (ValueError, RecursionError):
         return ""
     if isinstance(row, dict):
-        return next((text_of(row[name]) for name in ("label", "cls", "class", "class_name") if name in row), "")
-    return text_of(row) if isinstance(row, int | str) else ""
+        row = next((row[name] for name in ("label", "cls", "class", "class_name") if name in row), None)
+    return text_of(row) if isinstance(row, int | float | str) else ""
 
 
 def _opener(file: Path, start: int, size: int):  # type: ignore[no-untyped-def]
