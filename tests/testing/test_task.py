@@ -12,6 +12,7 @@ from archscout.testing import (
     tiny_heads,
     tiny_lines,
     tiny_multilabel,
+    tiny_ordinal,
     tiny_regression,
     tiny_segmentation,
     tiny_series,
@@ -33,6 +34,11 @@ class TestMultiLabel(TaskConformance):
 class TestRegression(TaskConformance):
     def task(self) -> Task:
         return tiny_regression()
+
+
+class TestOrdinal(TaskConformance):
+    def task(self) -> Task:
+        return tiny_ordinal()
 
 
 class TestSegmentation(TaskConformance):

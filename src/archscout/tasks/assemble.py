@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -63,6 +63,7 @@ def check_options(
     group: str | None = None,
     weight: str | None = None,
     trials: str | None = None,
+    order: str | Sequence[str] | None = None,
 ) -> None:
     """Raises `UsageError` for parameters of a task that cannot be, whatever its data are."""
     for name, count in (("train", train), ("length", length)):
@@ -87,6 +88,8 @@ def check_options(
                          ("weight", weight)):  # fmt: skip
         if column is not None and not isinstance(column, str):
             raise UsageError(f"the parameter {name} of a task must be the name of a column, not {column!r}.")
+    if order is not None and kind != "ordinal":
+        raise UsageError("the parameter order is of classes in order: say kind=ordinal, or leave it out.")
     if trials is not None and not isinstance(trials, str):
         raise UsageError(f"the parameter trials of a task must be the path of a file, not {trials!r}.")
     images.reading({"size": size, "fit": fit, "background": background, "channels": channels})
@@ -106,6 +109,7 @@ def assemble(
     balance: bool = False,
     watch: Watch | None = None,
     trials: TrialList | None = None,
+    order: str | Sequence[str] | None = None,
     **options: Any,
 ) -> Task:
     """The task of these splits (`train`, perhaps `valid` and `test`; what is missing is drawn from `train`).
@@ -122,6 +126,7 @@ def assemble(
         balance: whether all classes weigh alike in the loss, however rare they are.
         watch: is told how many examples are decoded.
         trials: of verification, the pairs that it is measured on, where a split has any; else on all pairs.
+        order: of ordinal targets, the classes from the lowest on: a list, or a text with | between them.
         options: those of the medium (`Medium.OPTIONS`), as `check_options` takes them.
 
     Raises:
@@ -131,7 +136,7 @@ def assemble(
     What is read otherwise than it is written is told by `DataNotice` warnings.
     """
     options = {key: value for key, value in options.items() if value is not None}
-    check_options(train=train, skip_bad=skip_bad, kind=kind, medium=medium, balance=balance, **options)
+    check_options(train=train, skip_bad=skip_bad, kind=kind, medium=medium, balance=balance, order=order, **options)
     for key, count in (drawn or {}).items():
         checks.count(count, key)
     contents = contents if isinstance(contents, Contents) else Contents(contents)
@@ -152,6 +157,7 @@ def assemble(
     found = targets.read(
         parts, contents.class_names, source, kind=kind or contents.kind, unlabelled=options.get("unlabelled"),
         noun=made.noun, nouns=made.nouns, heads=contents.heads,
+        order=[name.strip() for name in order.split("|")] if isinstance(order, str) else list(map(str, order or ())),
     )  # fmt: skip
     made.kind(found.kind)
     if found.kind in ("classification", "multilabel", "segmentation", *targets.VERIFIED):

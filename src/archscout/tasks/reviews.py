@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from archscout.core.panel import Confusion, Panel, Pictures, Table
 from archscout.core.task import Answers
@@ -16,7 +17,10 @@ SHOWN = 12
 
 
 def classification(
-    answers: Iterable[Answers], class_names: Sequence[str], picture: Callable[[np.ndarray], str] | None = None
+    answers: Iterable[Answers],
+    class_names: Sequence[str],
+    picture: Callable[[np.ndarray], str] | None = None,
+    decide: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None,
 ) -> list[Panel]:
     """The confusion matrix, and the most confident mistakes (of several equally confident ones, those that come first).
 
@@ -24,14 +28,15 @@ def classification(
         answers: outputs N x K, targets N.
         class_names: K names, or none.
         picture: makes a PNG file in base64 of a stored example, where there is something to see.
+        decide: from outputs to how sure each answer is, and the class that it is; the likeliest where not given. Then
+            there is a name for each class.
     """
     counts: np.ndarray | None = None
     worst: list[tuple[float, int, str, str]] = []
     place = 0
     for outputs, targets, stored in answers:
-        classes = outputs.shape[1]
-        probabilities = outputs.softmax(1)
-        confidence, predicted = (tensor.cpu() for tensor in probabilities.max(1))
+        classes = outputs.shape[1] if decide is None else len(class_names)
+        confidence, predicted = (tensor.cpu() for tensor in (decide(outputs) if decide else outputs.softmax(1).max(1)))
         truth = targets.cpu()
         pairs = torch.bincount(truth * classes + predicted, minlength=classes**2).view(classes, classes).numpy()
         counts = pairs if counts is None else counts + pairs

@@ -27,7 +27,7 @@ VERIFIED = ("verification", "retrieval")
 EMBEDDING = 64
 """Numbers of an embedding of those."""
 
-KINDS = ("classification", "multilabel", "regression", "segmentation", "heads", "lines", *VERIFIED)
+KINDS = ("classification", "ordinal", "multilabel", "regression", "segmentation", "heads", "lines", *VERIFIED)
 """The kinds by the names that the parameter `kind` takes."""
 
 _DIVISIBLE = 8
@@ -60,17 +60,19 @@ class Targets:
         """How many numbers a network gives."""
         if self.kind == "lines":
             return len(self.names) + 1  # the blank
+        if self.kind == "ordinal":
+            return len(self.names) - 1  # the thresholds between them
         return sum(len(head.names) for head in self.heads) or len(self.names)
 
     @property
     def strata_names(self) -> tuple[str, ...]:
-        if self.kind == "classification":
+        if self.kind in ("classification", "ordinal"):
             return self.names
         return tuple(f"stratum {number}" for number in range(1 + int(self.strata["train"].max(initial=0))))
 
     def check(self, y: Mapping[str, np.ndarray], source: str) -> None:
         """Raises `DataError` where a split lacks what every split needs."""
-        if self.kind == "classification":
+        if self.kind in ("classification", "ordinal"):
             checks.classes_present(y, source, self.names)
         elif self.kind in VERIFIED:
             for split, labels in y.items():
@@ -105,6 +107,7 @@ def read(
     noun: str = "image",
     nouns: str = "images",
     heads: tuple[Head, ...] = (),
+    order: Sequence[str] = (),
 ) -> Targets:
     """The targets of all splits, checked.
 
@@ -116,6 +119,7 @@ def read(
         unlabelled: of masks, the value of pixels without a class; 255 where None.
         noun, nouns: what messages call an example, and several.
         heads: the questions, where there are several.
+        order: of ordinal targets, the names of the classes from the lowest on; as they are where these are numbers.
 
     Raises:
         UsageError: there is no such kind.
@@ -128,6 +132,8 @@ def read(
         parts, given = _named(parts, given)
     if kind == "heads":
         return _several(parts, heads, source, nouns)
+    if kind == "ordinal":
+        return _ordered(_classes(parts, given, source, noun, nouns), order, source)
     if kind in VERIFIED:
         return _verified(kind, parts, given, source, noun, nouns)
     if kind == "lines":
@@ -218,6 +224,33 @@ def _classes(parts: Mapping[str, Raw], names: tuple[str, ...] | None, source: st
     checks.class_names(names, source)
     checks.classes_present(y, source, names)
     return Targets("classification", y, names, y)
+
+
+def _ordered(targets: Targets, order: Sequence[str], source: str) -> Targets:
+    """Classes that are numbered from the lowest to the highest. Raises `UsageError` where their order is not known."""
+    names = targets.names
+    if len(names) < 3:
+        raise DataError(f"{source} has two classes, which have no order to learn: use kind=classification.")
+    if not order:
+        if not all(_is_number(name) for name in names):
+            raise UsageError(
+                f"the classes of {source} have no order of their own ({', '.join(names[:5])}): say it with "
+                f"order={'|'.join(names[:3])}, the lowest first."
+            )
+        order = sorted(names, key=float)
+    if sorted(order) != sorted(names):
+        odd = sorted(set(order) ^ set(names)) or sorted({name for name in order if list(order).count(name) > 1})
+        raise UsageError(f"the order of classes and those of {source} differ in '{odd[0]}': name each class once.")
+    place = np.asarray([list(order).index(name) for name in names])
+    y = {split: place[labels] for split, labels in targets.y.items()}
+    return Targets("ordinal", y, tuple(order), y)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(np.isfinite(float(text)))
+    except ValueError:
+        return False
 
 
 def _verified(

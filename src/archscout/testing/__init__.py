@@ -31,6 +31,7 @@ _HOMES = {
     "tiny_regression": "tasks",
     "tiny_segmentation": "tasks",
     "tiny_heads": "tasks",
+    "tiny_ordinal": "tasks",
     "tiny_audio": "tasks",
     "tiny_series": "tasks",
     "tiny_lines": "tasks",

@@ -11,6 +11,7 @@ from archscout.tasks.heads import Head, SeveralHeads
 from archscout.tasks.images import ImageClassification
 from archscout.tasks.lines import TextLines
 from archscout.tasks.multilabel import MultiLabel
+from archscout.tasks.ordinal import OrdinalImages
 from archscout.tasks.regression import ImageRegression
 from archscout.tasks.segmentation import Segmentation
 from archscout.tasks.series import SeriesClassification
@@ -120,6 +121,19 @@ def tiny_series(channels: int = 2, length: int = 32, examples: int = 48, seed: i
     return SeriesClassification(
         "tiny series", shape, 3, split("train"), split("valid"), split("test"), names, shift=1, hidden=2
     )
+
+
+def tiny_ordinal(examples: int = 48, seed: int = 0) -> OrdinalImages:
+    """Grey images of 8 x 8 pixels of one of four levels of brightness, in noise."""
+
+    def split(name: str) -> Split:
+        rng = stream(seed, "tiny ordinal", name)
+        y = np.arange(examples, dtype=np.int64) % 4
+        x = 60 + 40 * y[:, None, None, None] + rng.normal(0, 12, (examples, 8, 8, 1))
+        return Split(x.clip(0, 255).round().astype(np.uint8), y)
+
+    names = ("dark", "dim", "light", "bright")
+    return OrdinalImages("tiny ordinal", (1, 8, 8), 3, split("train"), split("valid"), split("test"), names, shift=0)
 
 
 def tiny_heads(examples: int = 48, seed: int = 0) -> SeveralHeads:

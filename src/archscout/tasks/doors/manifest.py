@@ -203,6 +203,8 @@ def _roles(columns: Mapping[str, Sequence[Any]], source: str, named: Mapping[str
         roles.pop("target", None)
     elif "target" in roles:
         roles.pop("label", None)
+    if named.get("kind") == "ordinal" and "target" in roles:
+        roles["label"] = roles.pop("target")
     if named.get("kind") == "lines":
         # Whoever says that labels are transcripts, or names the column, means that one.
         transcript = named.get("label") or roles.get("transcript") or roles.get("label")

@@ -39,6 +39,7 @@ class Audio(Medium):
     OPTIONS = ("rate", "seconds", "mels", "hop", "speeds")
     KINDS: ClassVar[Mapping[str, str]] = {
         "classification": "audio classification",
+        "ordinal": "ordinal audio",
         "regression": "audio regression",
         "verification": "speaker verification",
     }

@@ -32,6 +32,7 @@ class Images(Medium):
     OPTIONS: ClassVar[tuple[str, ...]] = ("size", "fit", "background", "channels", "flip", "cache", "unlabelled")
     KINDS: ClassVar[Mapping[str, str]] = {
         "classification": "image classification",
+        "ordinal": "ordinal images",
         "multilabel": "multi-label images",
         "regression": "image regression",
         "segmentation": "image segmentation",

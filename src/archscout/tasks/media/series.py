@@ -29,6 +29,7 @@ class Series(Medium):
     OPTIONS = ("length",)
     KINDS: ClassVar[Mapping[str, str]] = {
         "classification": "series classification",
+        "ordinal": "ordinal series",
         "regression": "series regression",
     }
 
