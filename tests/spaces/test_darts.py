@@ -12,6 +12,7 @@ from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.networks.pick import build
 from archscout.spaces.darts import CELLS, DARTS, NODES, OPERATIONS
+from archscout.supernets.distributions import Distribution
 from archscout.testing import SpaceConformance, tiny_task
 from archscout.training.trainer import Recipe, train
 
@@ -45,6 +46,15 @@ class TestDARTSWide(SpaceConformance):
 
     def task(self):
         return tiny_task((2, 11, 7), classes=4)
+
+
+class TestDARTSPart(SpaceConformance):
+    product = False
+    examples = 5
+    networks = 2
+
+    def space(self):
+        return DARTS(width=2, layers=3, part="s1")
 
 
 def column(shared_data, file, name):
@@ -271,7 +281,7 @@ def test_a_mixture_is_cut_down_to_the_two_strongest_edges_of_each_node():
             def total(terms, cell=cell, node=node):
                 return sum(weights[f"{cell} {i}->{node}"][1 + OPERATIONS.index(o)] for i, o in terms)
 
-            best = max(SPACE._node_terms(node), key=total)
+            best = max(SPACE._node_terms(cell, node), key=total)
             taken = [(i, found[f"{cell} {i}->{node}"]) for i in range(node) if found[f"{cell} {i}->{node}"] != "none"]
             assert taken == list(best)
 
@@ -303,3 +313,56 @@ def test_long_texts_are_refused_at_once(text: str) -> None:
         create("space", "darts").parse(text)
     assert time.process_time() - began < 0.5
     assert len(str(caught.value)) < 500
+
+
+# -- parts: S1 to S4 --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", ["s1", "s2", "s3", "s4"])
+def test_a_part_has_two_operations_an_edge(part):
+    space = DARTS(part=part)
+    # Of j sources two, with two operations each: (1 + 3 + 6 + 10 pairs of sources) x 4, multiplied over nodes.
+    assert space.size() == (4 * 12 * 24 * 40) ** 2
+    assert all(len(choice.options) == 3 and choice.options[0] == "none" for choice in space.choices)
+    some = [space.sample(stream(seed, "part")) for seed in range(20)]
+    assert all(architecture in space and space.parse(architecture.text) == architecture for architecture in some)
+    for other in space.neighbours(some[0]):
+        assert other in space and some[0] in list(space.neighbours(other))
+
+
+def test_the_published_operations_of_s1():
+    space = DARTS(part="s1")
+    options = {choice.name: set(choice.options) - {"none"} for choice in space.choices}
+    assert options["normal 0->2"] == {"skip_connect", "dil_conv_3x3"}
+    assert options["normal 4->5"] == {"dil_conv_3x3", "dil_conv_5x5"}
+    assert options["reduce 0->2"] == options["reduce 1->5"] == {"max_pool_3x3", "avg_pool_3x3"}
+    assert options["reduce 1->4"] == {"max_pool_3x3", "sep_conv_3x3"}
+
+
+def test_what_lies_outside_a_part_is_refused():
+    with pytest.raises(UsageError, match=r"the edge from 0 to 5 of the normal cell .* cannot be .* in part s2"):
+        DARTS(part="s2").parse(
+            DARTS_V2.replace("max_pool_3x3", "sep_conv_3x3").replace(
+                "('skip_connect', 0), ('dil", "('avg_pool_3x3', 0), ('dil"
+            )
+        )
+    with pytest.raises(UsageError, match="has no part 's5'"):
+        DARTS(part="s5")
+    with pytest.raises(UsageError, match="leave wide=true out"):
+        DARTS(part="s1", wide=True)
+    assert not DARTS(part="s2").references()
+
+
+def test_noise_is_drawn_in_training_alone():
+    space = DARTS(width=2, layers=3, part="s4")
+    network = build(space, list(space.extremes())[1], tiny_task((3, 16, 16), classes=5))
+    x = torch.rand(4, 3, 16, 16)
+    with torch.no_grad():
+        assert not torch.equal(network(x), network(x))
+        assert torch.equal(network.eval()(x), network(x))
+
+
+def test_mixtures_have_none_in_s3_alone():
+    for part, share in (("s1", 0.0), ("s2", 0.0), ("s3", 1 / 3), ("s4", 0.0), (None, 1 / 8)):
+        weights = Distribution(DARTS(part=part)).weights()
+        assert all(float(weight[0].detach()) == pytest.approx(share) for weight in weights.values())

@@ -226,6 +226,10 @@ class Space(ABC):
         a network keeps; the others are `none`. Empty where edges can be chosen freely."""
         return ()
 
+    def unmixed(self) -> Sequence[tuple[str, Option]]:
+        """Options, by choice, that are no part of a mixture: of an edge that is only there or not, that it is not."""
+        return ()
+
     def caveats(self, task: Task) -> list[str]:
         """What users should know of the networks before they are trained, a sentence each."""
         return []

@@ -16,6 +16,22 @@ class Zero(nn.Module):
         return None
 
 
+class Noise(nn.Module):
+    """Random numbers (mean 0, deviation 1) in the place of the input; in evaluation their mean.
+
+    Args:
+        stride: by which the feature map gets smaller.
+    """
+
+    def __init__(self, stride: int = 1) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x[:, :, :: self.stride, :: self.stride]
+        return torch.randn_like(x) if self.training else torch.zeros_like(x)
+
+
 class ReLUConvBN(nn.Sequential):
     """ReLU, convolution without bias, batch normalisation."""
 

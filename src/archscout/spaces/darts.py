@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -21,6 +22,7 @@ from archscout.core.registry import register
 from archscout.core.space import Pick, Space
 from archscout.core.task import Task
 from archscout.spaces.darts_network import ABSENT, CELLS, NODES, Network, choice_name
+from archscout.spaces.darts_parts import NOISE, PARTS, ZERO
 from archscout.spaces.images import check_images
 from archscout.spaces.wiring import canonical_text, plain
 
@@ -33,6 +35,8 @@ OPERATIONS = (
     "dil_conv_3x3",
     "dil_conv_5x5",
 )
+
+_ORDER = (*OPERATIONS, NOISE)
 
 Terms = tuple[tuple[int, str], ...]
 """What a node sums: pairs of source and operation."""
@@ -87,20 +91,44 @@ class DARTS(Space):
             inputs of 32 x 32 and more, 5 below.
         wide: whether a node may also take one source twice, or less than two. Some published sets of genotypes were
             drawn so.
+        part: `s1` to `s4`, parts of the space with two operations an edge (Zela et al. 2020, arXiv 1909.09656). S1: the
+            two that the authors' pruning left; S2: plain connection and separable 3 x 3 convolution; S3: these and
+            `none`; S4: that convolution and `noise`, which puts random numbers in the place of its input (in
+            evaluation their mean, zero). Mixtures have `none` in S3 alone.
 
     Each edge is a choice, with `none` where it is not there, so that a supernet has the weights of all 14 edges. Not
     every assignment of them is a cell. As in the published evaluation network, pooling is not normalised; different
     from it: there is no auxiliary head and no drop path, and feature maps of odd size are halved upwards.
     """
 
-    def __init__(self, width: int | None = None, layers: int | None = None, wide: bool = False) -> None:
+    def __init__(
+        self, width: int | None = None, layers: int | None = None, wide: bool = False, part: str | None = None
+    ) -> None:
         for name, value in (("width", width), ("layers", layers)):
             if value is not None and (type(value) is not int or value < 1):
                 raise UsageError(f"the {name} of space 'darts' must be a whole number above zero, not {value}.")
         if not isinstance(wide, bool):
             raise UsageError(f"the parameter wide of space 'darts' must be true or false, not {wide}.")
+        if part is not None and part not in PARTS:
+            raise UsageError(f"space 'darts' has no part '{part}': {nearest(str(part), PARTS)}")
+        if part is not None and wide:
+            raise UsageError(f"part {part} of space 'darts' has two edges into each node: leave wide=true out.")
         self.name = "darts"
-        self.width, self.layers, self.wide = width, layers, wide
+        self.width, self.layers, self.wide, self.part = width, layers, wide, part
+
+    def identity(self) -> dict[str, Any]:
+        """As of every space; the whole space is named as before it had parts."""
+        about = super().identity()
+        if self.part is None:
+            del about["parameters"]["part"]
+        return about
+
+    def operations(self, cell: str, source: int, node: int) -> tuple[str, ...]:
+        """What an edge may be, where it is there."""
+        if self.part is None:
+            return OPERATIONS
+        before = sum(range(2, node))  # edges into the nodes before
+        return PARTS[self.part][cell][before + source]
 
     @cached_property
     def _slots(self) -> tuple[tuple[str, int, int, int], ...]:
@@ -110,7 +138,12 @@ class DARTS(Space):
 
     @cached_property
     def choices(self) -> Sequence[Choice]:
-        return tuple(Choice(choice_name(*slot), (ABSENT, *OPERATIONS)) for slot in self._slots)
+        return tuple(Choice(choice_name(*slot), (ABSENT, *self.operations(*slot[:3]))) for slot in self._slots)
+
+    def unmixed(self) -> Sequence[tuple[str, Option]]:
+        if self.part is None or self.part in ZERO:
+            return ()
+        return [(choice.name, ABSENT) for choice in self.choices]
 
     # -- text -----------------------------------------------------------------------------------------------------
 
@@ -182,10 +215,15 @@ class DARTS(Space):
         for name, cell in zip(CELLS, cells, strict=True):
             for k, j in enumerate(NODES):
                 terms = cell[2 * k : 2 * k + 2]
-                for i, _ in terms:
+                for i, operation in terms:
                     if i >= j:
                         raise UsageError(
                             f"node {j} of the {name} cell of '{short}' takes node {i}, which is not before it."
+                        )
+                    if operation not in (ABSENT, *self.operations(name, i, j)):
+                        raise UsageError(
+                            f"the edge from {i} to {j} of the {name} cell of '{short}' cannot be '{operation}' in part "
+                            f"{self.part} of space 'darts': use one of {', '.join(self.operations(name, i, j))}."
                         )
                 found = _sorted([(i, operation) for i, operation in terms if operation != ABSENT])
                 if not self.wide and len({i for i, _ in found}) < 2:
@@ -201,26 +239,25 @@ class DARTS(Space):
         if len(pairs) != 2 * len(NODES) or ",".join(f"('{o}',{i})" for o, i in pairs) != part:
             raise UsageError(f"the {cell} cell of '{short}' must be eight pairs of an operation and a source.")
         for operation, _ in pairs:
-            if operation not in (ABSENT, *OPERATIONS):
+            if operation not in (ABSENT, *_ORDER):
                 raise UsageError(f"'{operation}' in '{short}' is no operation: {nearest(operation, OPERATIONS)}")
         return [(int(i), operation) for operation, i in pairs]
 
     # -- the set --------------------------------------------------------------------------------------------------
 
-    def _node_terms(self, node: int) -> list[Terms]:
+    def _node_terms(self, cell: str, node: int) -> list[Terms]:
         """All that a node may sum."""
         if not self.wide:
             return [
                 ((i, a), (j, b))
                 for i, j in itertools.combinations(range(node), 2)
-                for a, b in itertools.product(OPERATIONS, repeat=2)
+                for a, b in itertools.product(self.operations(cell, i, node), self.operations(cell, j, node))
             ]
         pairs = [(i, operation) for i in range(node) for operation in OPERATIONS]
         return [_sorted(terms) for count in range(3) for terms in itertools.combinations_with_replacement(pairs, count)]
 
     def size(self) -> int:
-        per_cell = math.prod(len(self._node_terms(node)) for node in NODES)
-        return per_cell * per_cell
+        return math.prod(len(self._node_terms(cell, node)) for cell in CELLS for node in NODES)
 
     def __iter__(self) -> Iterator[Architecture]:
         """Every architecture; the last node changes fastest."""
@@ -229,7 +266,8 @@ class DARTS(Space):
             if len(nodes) == len(CELLS) * len(NODES):
                 yield nodes
                 return
-            for terms in self._node_terms(NODES[len(nodes) % len(NODES)]):
+            place = len(nodes)
+            for terms in self._node_terms(CELLS[place // len(NODES)], NODES[place % len(NODES)]):
                 yield from extend((*nodes, terms))
 
         return map(self._made, extend(()))
@@ -246,8 +284,9 @@ class DARTS(Space):
         with that operation."""
         best: dict[tuple[str, int], list[tuple[float, int, str]]] = {}
         for cell, i, j, copy in self._slots:
-            values = dict(zip((ABSENT, *OPERATIONS), weights[choice_name(cell, i, j, copy)], strict=True))
-            operation = max(OPERATIONS, key=lambda name: values[name])
+            operations = self.operations(cell, i, j)
+            values = dict(zip((ABSENT, *operations), weights[choice_name(cell, i, j, copy)], strict=True))
+            operation = max(operations, key=lambda name: values[name])
             best.setdefault((cell, j), []).append((-float(values[operation]), i, operation))
         return self._made(tuple(_sorted([(i, o) for _, i, o in sorted(edges)[:EDGES]]) for edges in best.values()))
 
@@ -255,10 +294,12 @@ class DARTS(Space):
         """A random architecture: sources of a node drawn uniformly (without replacement unless `wide`), and operations
         (of seven; with `none`, of eight, if `wide`)."""
         nodes = []
-        for _, node in itertools.product(CELLS, NODES):
-            sources = rng.choice(node, 2, replace=self.wide)
-            options = (*OPERATIONS, ABSENT) if self.wide else OPERATIONS
-            terms = [(int(source), options[int(rng.integers(len(options)))]) for source in sources]
+        for cell, node in itertools.product(CELLS, NODES):
+            terms = []
+            for source in rng.choice(node, 2, replace=self.wide):
+                operations = self.operations(cell, int(source), node)
+                options = (*operations, ABSENT) if self.wide else operations
+                terms.append((int(source), options[int(rng.integers(len(options)))]))
             nodes.append(_sorted([term for term in terms if term[1] != ABSENT]))
         return self._made(tuple(nodes))
 
@@ -266,30 +307,43 @@ class DARTS(Space):
         """Every architecture in which one term of one node has another operation or another source (or, if `wide`, is
         put in or taken out)."""
         genotype = self._genotype(architecture)
-        for place, node in enumerate([node for _ in CELLS for node in NODES]):
-            for terms in self._changed(genotype[place], node):
+        for place in range(len(genotype)):
+            for terms in self._changed(genotype, place):
                 yield self._made((*genotype[:place], terms, *genotype[place + 1 :]))
 
     def mutate(self, architecture: Architecture, rng: np.random.Generator) -> Architecture:
         """A neighbour: a node drawn uniformly, then one of the changes to it."""
         genotype = self._genotype(architecture)
         place = int(rng.integers(len(genotype)))
-        changes = list(self._changed(genotype[place], NODES[place % len(NODES)]))
+        changes = list(self._changed(genotype, place))
         terms = changes[int(rng.integers(len(changes)))]
         return self._made((*genotype[:place], terms, *genotype[place + 1 :]))
 
-    def _changed(self, terms: Terms, node: int) -> Iterator[Terms]:
+    def _changed(self, genotype: Genotype, place: int) -> Iterator[Terms]:
+        """What the node at a place may sum in place of what it does."""
+        terms, cell, node = genotype[place], CELLS[place // len(NODES)], NODES[place % len(NODES)]
         found: dict[Terms, None] = {}
         for k, (source, operation) in enumerate(terms):
             others = (*terms[:k], *terms[k + 1 :])
             taken = set() if self.wide else {i for i, _ in others}
-            changed = [(source, other) for other in OPERATIONS if other != operation]
-            changed += [(i, operation) for i in range(node) if i != source and i not in taken]
+            own = self.operations(cell, source, node)
+            changed = [(source, other) for other in own if other != operation]
+            for i in range(node):
+                if i != source and i not in taken:
+                    there = self.operations(cell, i, node)
+                    # The same operation, or one of those that the other edge does not have.
+                    changed += [
+                        (i, other)
+                        for other in there
+                        if other == operation or operation not in there or other not in own
+                    ]
             found |= dict.fromkeys(_sorted((*others, term)) for term in changed)
             if self.wide:
                 found[_sorted(others)] = None
         if self.wide and len(terms) < 2:
-            found |= dict.fromkeys(_sorted((*terms, (i, o))) for i in range(node) for o in OPERATIONS)
+            found |= dict.fromkeys(
+                _sorted((*terms, (i, o))) for i in range(node) for o in self.operations(cell, i, node)
+            )
         found.pop(terms, None)
         yield from found
 
@@ -299,7 +353,18 @@ class DARTS(Space):
         return self._made(tuple(nodes[int(rng.integers(2))] for nodes in zip(*parents, strict=True)))
 
     def extremes(self) -> Iterator[Architecture]:
-        """All skip connections, all dilated 3 x 3 convolutions, all separable 5 x 5 ones; each node takes 0 and 1."""
+        """All skip connections, all dilated 3 x 3 convolutions, all separable 5 x 5 ones; each node takes 0 and 1. In
+        a part of the space, the first and the second operation of each of these edges."""
+        if self.part is not None:
+            for place in range(2):
+                yield self._made(
+                    tuple(
+                        _sorted([(i, self.operations(cell, i, node)[place]) for i in range(2)])
+                        for cell in CELLS
+                        for node in NODES
+                    )
+                )
+            return
         for operation in ("skip_connect", "dil_conv_3x3", "sep_conv_5x5"):
             yield self._made((((0, operation), (1, operation)),) * (len(CELLS) * len(NODES)))
 
@@ -350,7 +415,7 @@ class DARTS(Space):
         return Graph((*nodes, Node("output")), tuple(sorted(edges)))
 
     def references(self) -> Mapping[str, Architecture]:
-        return {name: self.parse(text) for name, text in REFERENCES.items()}
+        return {} if self.part else {name: self.parse(text) for name, text in REFERENCES.items()}
 
     # -- network --------------------------------------------------------------------------------------------------
 
@@ -366,7 +431,7 @@ class DARTS(Space):
 
     def cell_alone(self) -> Space:
         """The same architectures as one cell of each kind, without stem: see `TwoCells`."""
-        return TwoCells(width=1, layers=2, wide=self.wide)
+        return TwoCells(width=1, layers=2, wide=self.wide, part=self.part)
 
 
 class TwoCells(DARTS):
@@ -377,7 +442,7 @@ class TwoCells(DARTS):
 
 
 def _sorted(terms: Sequence[tuple[int, str]]) -> Terms:
-    return tuple(sorted(terms, key=lambda term: (term[0], OPERATIONS.index(term[1]))))
+    return tuple(sorted(terms, key=lambda term: (term[0], _ORDER.index(term[1]))))
 
 
 def _text(genotype: Genotype) -> str:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from archscout.core.choice import Option
 from archscout.core.space import Pick
 from archscout.core.task import Task
-from archscout.networks.operations import FactorizedReduce, ReLUConvBN, SeparableConv, Zero
+from archscout.networks.operations import FactorizedReduce, Noise, ReLUConvBN, SeparableConv, Zero
 from archscout.networks.padding import read
+from archscout.spaces.darts_parts import NOISE
 
 ABSENT = "none"
 CELLS = ("normal", "reduce")
@@ -128,6 +129,7 @@ def _builders(channels: int, stride: int) -> dict[Option, Callable[[], nn.Module
     separable = partial(SeparableConv, channels, channels, stride=stride)
     return {
         ABSENT: Zero,
+        NOISE: partial(Noise, stride),
         "max_pool_3x3": partial(nn.MaxPool2d, 3, stride, 1),
         "avg_pool_3x3": partial(nn.AvgPool2d, 3, stride, 1, count_include_pad=False),
         "skip_connect": nn.Identity if stride == 1 else partial(FactorizedReduce, channels, channels),

@@ -23,6 +23,9 @@ from archscout.core.errors import UsageError
 from archscout.core.seeds import stream
 from archscout.core.space import Space
 
+DEAD = -1e4
+"""The logit of an option that is gone: its probability is 0 exactly, and the logit finite."""
+
 MOST_COMBINATIONS = 10_000
 """A joint variable of more options is refused: each would hardly ever be drawn."""
 
@@ -53,7 +56,8 @@ class Variable:
 
 
 class Distribution(nn.Module):
-    """A product of categorical variables, one vector of logits each; uniform at first.
+    """A product of categorical variables, one vector of logits each; uniform at first
+    over what a mixture of the space has.
 
     Args:
         space: whose architectures.
@@ -75,6 +79,10 @@ class Distribution(nn.Module):
         self.price: Tensor
         self.register_buffer("price", torch.zeros(()))
         self._of = {c.name: i for i, variable in enumerate(self.variables) for c in variable.choices}
+        for name, option in space.unmixed():
+            variable = self.variables[self._of[name]]
+            if len(variable.choices) == 1:
+                self.logits[self._of[name]].data[variable.choices[0].index(option)] = DEAD
 
     @property
     def factorised(self) -> bool:

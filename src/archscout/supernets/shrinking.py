@@ -11,10 +11,7 @@ from scipy.stats import rankdata
 from archscout.core.architecture import Architecture
 from archscout.core.choice import Option
 from archscout.core.subspace import SubSpace
-from archscout.supernets.distributions import Distribution
-
-DEAD = -1e4
-"""The logit of an option that is gone: its probability is 0 exactly, and the logit finite."""
+from archscout.supernets.distributions import DEAD, Distribution
 
 
 def alive(distribution: Distribution) -> dict[str, tuple[Option, ...]]:
