@@ -13,9 +13,9 @@ from torch import Tensor
 from archscout.core.choice import Option
 from archscout.core.space import Space
 from archscout.networks.gate import Gate
-from archscout.supernets.distributions import Distribution
+from archscout.supernets.distributions import DEAD, Distribution
 from archscout.supernets.extent import kinds
-from archscout.supernets.shrinking import DEAD, drop
+from archscout.supernets.shrinking import drop
 from archscout.supernets.step import Job, Step
 from archscout.supernets.updates import Pathwise, expected_cost
 
