@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from archscout.core.space import Space
     from archscout.core.strategy import Strategy
     from archscout.core.task import Task
-    from archscout.deploy.quantise import Quantisation
     from archscout.search.budget import Budget
     from archscout.search.result import Result
     from archscout.tables.table import Table
@@ -470,6 +469,10 @@ def quantise(
     epochs: int | None = None,
     examples: int | None = None,
     weight_bytes: int | float | str | None = None,
+    bit_operations: int | float | str | None = None,
+    latency: int | float | str | None = None,
+    latency_table: str | Path | None = None,
+    bits_method: str | None = None,
     seed: int = 0,
     **how: Any,
 ) -> Result:
@@ -480,7 +483,7 @@ def quantise(
     Ranges are taken from training examples (`examples` of them, drawn by `seed`); the metric on validation and test
     examples, weight bytes and scheme go into the run's metrics, under `quantised`. `data` may be left out for
     built-in tasks. With `weight_bytes` ("20kB") each layer gets the bits, 2 to 8, that keep all weights within so
-    many bytes and harm least (`archscout.shrink.precision`). `how`: what `archscout.deploy.quantise.Quantisation`
+    many bytes and harm least (`archscout.shrink.bits.hessian`). `how`: what `archscout.deploy.quantise.Quantisation`
     takes (`scheme`, `weight_bits`, `observer`, ...).
 
     Raises `UsageError` for unknown schemes, bits or data of another kind, and for an operator that has no integer form.
@@ -492,6 +495,7 @@ def quantise(
     from archscout.finished.algorithms import check_algorithm
     from archscout.finished.examples import EXAMPLES
     from archscout.finished.quantised import quantise_run
+    from archscout.shrink.bits.within import within
 
     check_names(how, list(inspect.signature(Quantisation).parameters), "archscout.quantise")
     chosen = Quantisation(**how)
@@ -501,27 +505,13 @@ def quantise(
     described = cast("Task", network.task)
     given = _data_of(folder, described, data)
     count = EXAMPLES if examples is None else examples
-    if weight_bytes is not None:
-        chosen = _within(network, given, chosen, weight_bytes, count, seed)
+    limits = {"weight_bytes": weight_bytes, "bit_operations": bit_operations, "latency": latency}
+    chosen = within(
+        network, given, chosen, limits, latency_table=latency_table, method=bits_method, count=count, seed=seed
+    )
     return quantise_run(
         folder, network, given, chosen, form=form, algorithm=algorithm, epochs=epochs, count=count, seed=seed
     )
-
-
-def _within(
-    network: nn.Module, given: Task, how: Quantisation, limit: int | float | str, count: int, seed: int
-) -> Quantisation:
-    """Bits of each layer so that all weights keep a limit of bytes."""
-    from archscout.costs.weight_bytes import WeightBytes
-    from archscout.deploy.program import read
-    from archscout.finished.examples import calibration_split, stored
-    from archscout.shrink.precision import mixed
-
-    most = WeightBytes.quantity(limit, "weight_bytes")
-    split = calibration_split(given, count, seed)
-    targets = given.tensors(split)[1]
-    program = read(network, given.input_shape)
-    return mixed(program, stored(given, split), lambda outputs: given.loss(outputs, targets), how, most, seed=seed)
 
 
 def deploy(

@@ -63,7 +63,20 @@ def test_bits_by_layer_keep_a_limit_of_bytes(archscout: Call, run: Path, data: P
     assert told["weight_bytes"] <= 4000
     assert 2 <= min(told["layer_bits"]) < max(told["layer_bits"]) <= 8
     sentence = archscout("quantise", "one", "--data", data, "--weight-bytes", "10").sentence
-    assert "at 2 bits each, above the limit of 10" in sentence
+    assert "bytes with the fewest bits (2 at least), above the limit of 10" in sentence
+
+
+def test_bits_of_activations_keep_a_limit_of_operations(archscout: Call, run: Path, data: Path) -> None:
+    before = json.loads(archscout("quantise", "one", "--data", data, "--examples", "32", "--json").out)["quantised"]
+    assert set(before["input_bits"]) == {8}
+    options = ["--bit-operations", str(0.4 * before["bit_operations"]), "--bits-method", "one_at_a_time"]
+    done = archscout("quantise", "one", "--data", data, "--examples", "32", *options, "--json")
+    assert done.code == 0, done.err
+    told = json.loads(done.out)["quantised"]
+    assert told["bit_operations"] <= 0.4 * before["bit_operations"]
+    assert told["input_bits"][0] == 8, "pixels"
+    assert min(told["input_bits"]) < 8
+    assert told["steps_from_reference"] <= 16, "a step of 3 bits is many of 8"
 
 
 def test_bad_input_is_one_sentence(archscout: Call, run: Path, data: Path) -> None:
@@ -75,6 +88,9 @@ def test_bad_input_is_one_sentence(archscout: Call, run: Path, data: Path) -> No
         (["--data", data, "--scheme", "int8"], "no quantisation scheme 'int8'"),
         (["--data", data, "--form", "tflite"], "written as qdq or qoperator"),
         (["--data", data, "--observer", "maximum"], "no observer 'maximum'"),
+        (["--data", data, "--bits-method", "hawq"], "bits are chosen within a limit"),
+        (["--data", data, "--weight-bytes", "4kB", "--bits-method", "haq"], "no method 'haq' to choose bits"),
+        (["--data", data, "--latency", "2ms"], "go together: give both or none"),
         (["--data", data, "--algorithm", "adaquant"], "no quantisation algorithm 'adaquant': did you mean 'adaround'"),
         (["--data", data, "--epochs", "3"], "'nearest' does not train: leave out the epochs"),
         (["--data", data, "--examples", "1"], "all 1 calibration examples are of class 'pattern"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -48,6 +49,35 @@ def quantise(
             help="Give each layer the bits that keep all weights within so many bytes (20kB) and harm least.",
         ),
     ] = None,
+    bit_operations: Annotated[
+        str | None,
+        typer.Option(
+            "--bit-operations",
+            metavar="N",
+            help="The same for multiply-adds times bits of weights times bits of activations (20M), both chosen.",
+        ),
+    ] = None,
+    latency: Annotated[
+        str | None,
+        typer.Option("--latency", metavar="TIME", help="The same for latency (2ms) by a table of the layers."),
+    ] = None,
+    latency_table: Annotated[
+        Path | None,
+        typer.Option(
+            "--latency-table",
+            metavar="FILE",
+            help="CSV with the columns layer (1 is the first), weight_bits, activation_bits, ms.",
+        ),
+    ] = None,
+    bits_method: Annotated[
+        str | None,
+        typer.Option(
+            "--bits-method",
+            metavar="NAME",
+            help="How bits are chosen: hawq (the default), one_at_a_time, genetic, reinforcement, differentiable, "
+            "fractional, exhaustive.",
+        ),
+    ] = None,
     observer: Annotated[
         str, typer.Option("--observer", metavar="NAME", help="Ranges by min_max, moving, quantile, mse or deviations.")
     ] = "mse",
@@ -78,6 +108,10 @@ def quantise(
             epochs=epochs,
             examples=examples,
             weight_bytes=weight_bytes,
+            bit_operations=bit_operations,
+            latency=latency,
+            latency_table=latency_table,
+            bits_method=bits_method,
             seed=seed,
             scheme=scheme,
             weight_bits=weight_bits,

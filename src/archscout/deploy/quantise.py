@@ -222,6 +222,22 @@ class Quantised:
                 total += math.ceil(operator.weight.numel() * bits / 8) + 8 * operator.weight.shape[0]
         return total
 
+    @property
+    def input_bits(self) -> list[int]:
+        """Bits of what each layer with weights reads, in order."""
+        layers = [operator for operator in self.program.operators if operator.weight is not None]
+        grids = [self.grids[operator.inputs[0]] for operator in layers]
+        return [(grid.high - grid.low).bit_length() for grid in grids]
+
+    @property
+    def bit_operations(self) -> int:
+        """Multiply-adds times bits of the weight times bits of what is read, for one example."""
+        layers = [operator for operator in self.program.operators if operator.weight is not None]
+        return sum(
+            self.program.macs_of(operator) * self.how.of(operator).weights.bits * bits
+            for operator, bits in zip(layers, self.input_bits, strict=True)
+        )
+
 
 def quantise(
     program: Program,
@@ -247,18 +263,27 @@ def quantise(
     if not len(examples) or not bool(torch.isfinite(examples).all()):
         raise DataError("the examples that ranges are taken from are none, or not finite: give finite ones.")
     with torch.no_grad():
-        grids = _grids(program, examples, how, span, batch)
-        layers = {o.output: _layer(o, grids, how) for o in program.operators if o.weight is not None}
+        grids = grids_of(program, examples, how, span, batch)
+        layers = {o.output: layer_of(o, grids, how) for o in program.operators if o.weight is not None}
         quantised = Quantised(program, grids, layers, how)
         return corrected(quantised, examples) if how.bias_correction else quantised
 
 
-def _grids(
-    program: Program, examples: Tensor, how: Quantisation, span: tuple[float, float] | None, batch: int
+def homes(program: Program) -> dict[int, int]:
+    """Of each value the one whose grid it has: itself, or what pooling that keeps the grid read."""
+    home = {0: 0}
+    for operator in program.operators:
+        home[operator.output] = home[operator.inputs[0]] if operator.kind in SHARED else operator.output
+    return home
+
+
+def grids_of(
+    program: Program, examples: Tensor, how: Quantisation, span: tuple[float, float] | None = None, batch: int = 32
 ) -> dict[int, Grid]:
-    shared = {o.output: o.inputs[0] for o in program.operators if o.kind in SHARED}
+    """The grid of each value, with ranges from examples; arguments are those of `quantise`."""
+    home = homes(program)
     schemes = {0: how.preset.activations}
-    schemes |= {o.output: how.of(o).activations for o in program.operators if o.output not in shared}
+    schemes |= {o.output: how.of(o).activations for o in program.operators if home[o.output] == o.output}
     kind = observer(how.observer)
     # An image is seldom all black or white, but those that are must not be cut off.
     observers = {v: (MinMax if v == 0 else kind)(scheme) for v, scheme in schemes.items()}
@@ -272,13 +297,12 @@ def _grids(
     if span is not None:
         corners = torch.tensor(span).view(2, 1, 1, 1).expand(2, len(program.mean), 1, 1)
         observers[0].update(program.normalised(corners).reshape(1, -1))
-    grids = {v: schemes[v].grid(*observers[v].range()) for v in observers}
-    for value, source in shared.items():  # in the order of the program
-        grids[value] = grids[source]
-    return grids
+    own = {v: schemes[v].grid(*observers[v].range()) for v in observers}
+    return {value: own[source] for value, source in home.items()}
 
 
-def _layer(operator: Operator, grids: Mapping[int, Grid], how: Quantisation) -> Layer:
+def layer_of(operator: Operator, grids: Mapping[int, Grid], how: Quantisation) -> Layer:
+    """The integers of an operator with weights, on the grids of values."""
     weight, bias = operator.weighted()
     scheme = how.of(operator).weights
     rows = weight.flatten(1) if scheme.per_channel else weight.reshape(1, -1)

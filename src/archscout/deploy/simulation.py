@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from archscout.core.errors import UsageError, nearest
 from archscout.deploy.program import Operator, Program, unclamped
-from archscout.deploy.quantise import SHARED, Layer, Quantisation, Quantised, bias_word, quantise
+from archscout.deploy.quantise import Layer, Quantisation, Quantised, bias_word, homes, quantise
 from archscout.deploy.quantisers import Fixed, Quantiser
 
 TRACKS = ("deployable", "academic")
@@ -98,8 +98,7 @@ class Simulation(nn.Module):
         """The share of numbers that are left as they are, each drawn anew (QDrop); with 1, values have no grid."""
         self.weights, self.biases = nn.ParameterDict(), nn.ParameterDict()
         self.of_weights, self.of_values, self.norms = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
-        self.home = {o.output: o.inputs[0] for o in self.program.operators if o.kind in SHARED}
-        """Values that have the grid of another."""
+        self.home = homes(self.program)
         read = {v for o in self.program.operators if o.weight is not None for v in o.inputs}
         with torch.no_grad():
             seen: dict[int, Tensor] = {}
@@ -113,9 +112,7 @@ class Simulation(nn.Module):
 
     def source(self, value: int) -> int:
         """The value whose grid a value has."""
-        while value in self.home:
-            value = self.home[value]
-        return value
+        return self.home[value]
 
     def _layer(self, operator: Operator, kind: type[Quantiser], x: Tensor) -> None:
         key = str(operator.output)
@@ -228,10 +225,7 @@ class Simulation(nn.Module):
 def academic(program: Program, how: Quantisation, bits: int = 8) -> Quantisation:
     """`how`, with weights and inputs of the first and the last layer at 8 bits, as papers have it."""
     layers = [o for o in program.operators if o.weight is not None]
-    home = {o.output: o.inputs[0] for o in program.operators if o.kind in SHARED}
-    source = layers[-1].inputs[0]
-    while source in home:
-        source = home[source]
+    source = homes(program)[layers[-1].inputs[0]]
     own = dict(how.layers)
     for operator in program.operators:
         preset = own.get(operator.output, how.preset)

@@ -103,13 +103,19 @@ def simulated(
     return simulation.eval()
 
 
+def check_images(task: Task) -> ImageTask:
+    """The task, as given. Raises `UsageError` for one that is not of images."""
+    if not isinstance(task, ImageTask):
+        raise UsageError(f"integer code is made of networks for images, and task '{task.name}' has none.")
+    return task
+
+
 def normalised_program(network: nn.Module, task: Task) -> Program:
     """The program of a deployed network whose value 0 is what the task gives to networks.
 
     Raises `UsageError` for a task that is not of images.
     """
-    if not isinstance(task, ImageTask):
-        raise UsageError(f"integer code is made of networks for images, and task '{task.name}' has none.")
+    task = check_images(task)
     inner = network.network if isinstance(network, Deployed) else network
     mean, std = (torch.tensor(numbers).view(-1, 1, 1) for numbers in (task.mean, task.std))
     return replace(read(inner, task.input_shape), mean=mean, std=std)

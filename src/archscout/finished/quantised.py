@@ -107,8 +107,10 @@ def quantise_run(
         "examples": min(count, len(task.train)),
         "seed": seed,
         "layer_bits": [how.of(o).weights.bits for o in made.quantised.program.operators if o.weight is not None],
+        "input_bits": made.quantised.input_bits,
         **values,
         "weight_bytes": made.quantised.weight_bytes,
+        "bit_operations": made.quantised.bit_operations,
         "steps_from_reference": made.apart(calibration(task, _COMPARED, seed)),
     }
     write_bytes(folder / FILE, made.content)

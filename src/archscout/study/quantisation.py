@@ -18,12 +18,11 @@ from archscout.core.seeds import derive
 from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.deploy.quantise import Quantisation
-from archscout.finished.algorithms import check_algorithm, simulated, to_integers, trains
+from archscout.finished.algorithms import check_algorithm, check_images, simulated, to_integers, trains
 from archscout.finished.examples import EXAMPLES, stored
 from archscout.networks.pick import build
 from archscout.study.record import Record, carry_out
 from archscout.study.summary import interval
-from archscout.tasks.image_task import ImageTask
 from archscout.tasks.meters import meter_of
 from archscout.training.recipe import Recipe, bits_of
 from archscout.training.trainer import train
@@ -108,8 +107,7 @@ def compare(
         UsageError: for unknown names or bits, a task not of images, and a folder of another study.
     """
     workers, grid = options.workers(workers), _checked(grid, space)
-    if not isinstance(task, ImageTask):
-        raise UsageError(f"integer code is made of networks for images, and task '{task.name}' has none.")
+    check_images(task)
     space.check_task(task)
     # More contenders and repeats may be asked for later; what a row is of may not change.
     lists: dict[str, list[str]] = {name: [] for name in ("architectures", "schemes", "algorithms", "bits")}

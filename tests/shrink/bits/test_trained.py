@@ -12,7 +12,9 @@ from archscout.deploy.quantised_onnx import FORMS
 from archscout.finished.examples import calibration_split, span, stored
 from archscout.finished.quantised import int8
 from archscout.networks.pick import build
-from archscout.shrink.precision import layer_bytes, mixed, weighted
+from archscout.shrink.bits.hessian import layer_bytes, weighted
+from archscout.shrink.bits.limits import weight_bytes
+from archscout.shrink.bits.methods import mixed
 from archscout.training.recipe import Recipe
 from archscout.training.trainer import train
 
@@ -66,7 +68,8 @@ def test_what_integers_cost(task: Task, networks: dict[str, torch.nn.Module]) ->
         limit = sum(layer_bytes(o, 3) for o in weighted(program))
         split = calibration_split(task)
         targets = task.tensors(split)[1]
-        how = mixed(program, stored(task, split), lambda y, t=targets: task.loss(y, t), Quantisation(), limit)
+        limits = [weight_bytes(program, limit)]
+        how = mixed(program, stored(task, split), lambda y, t=targets: task.loss(y, t), Quantisation(), limits)
         lost[name]["mixed"] = exact - accuracy(program, task, how)
     for name in NETWORKS:
         assert lost[name]["8"] <= 0.005

@@ -1,25 +1,19 @@
-"""Mixed precision: the bits of each layer's weights, so that all take no more than so many bytes and harm least.
-
-How much harm bits do to a layer is said by the curvature of the loss (HAWQ) or found by trying each layer alone; the
-exact knapsack then chooses, which is the optimum where harms add up.
-"""
+"""How much harm few bits do to each layer alone: by the curvature of the loss (HAWQ)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from archscout.core.errors import UsageError
 from archscout.core.seeds import derive
 from archscout.deploy.observers import observer
 from archscout.deploy.program import Operator, Program
-from archscout.deploy.quantise import Quantisation, quantise
-from archscout.shrink import knapsack
+from archscout.deploy.quantise import Quantisation
 
 BITS = (2, 3, 4, 5, 6, 8)
 PROBES = 16
@@ -34,7 +28,15 @@ def weighted(program: Program) -> list[Operator]:
     return [operator for operator in program.operators if operator.weight is not None]
 
 
-def traces(program: Program, examples: Tensor, loss: Loss, *, probes: int = PROBES, seed: int = 0) -> list[float]:
+def traces(
+    program: Program,
+    examples: Tensor,
+    loss: Loss,
+    *,
+    values: Sequence[int] = (),
+    probes: int = PROBES,
+    seed: int = 0,
+) -> list[float]:
     """The trace of the curvature of the loss with respect to the weights of each layer: its Gauss-Newton matrix.
 
     With J the derivative of outputs by weights and H the Hessian of the loss by outputs, the trace of J'HJ is the mean
@@ -46,6 +48,7 @@ def traces(program: Program, examples: Tensor, loss: Loss, *, probes: int = PROB
         program: as read, in floating point.
         examples: stored inputs.
         loss: of their outputs.
+        values: of the program, whose traces over all examples follow those of the layers.
         probes: how many z.
         seed: of the signs.
     """
@@ -54,15 +57,18 @@ def traces(program: Program, examples: Tensor, loss: Loss, *, probes: int = PROB
     weights = [operator.weighted()[0].detach().clone().requires_grad_() for operator in layers]
     by_output = {operator.output: weight for operator, weight in zip(layers, weights, strict=True)}
     operators = (replace(o, weight=by_output.get(o.output)) for o in program.operators)
+    seen: dict[int, Tensor] = {}
     with torch.enable_grad():
-        outputs = replace(program, operators=tuple(operators)).run(examples)
+        outputs = replace(program, operators=tuple(operators)).run(examples, seen.__setitem__)
+        parts = [*weights, *(seen[value] for value in values)]
         of_outputs = outputs.detach().requires_grad_()
         (slope,) = torch.autograd.grad(loss(of_outputs), of_outputs, create_graph=True)
-    totals = np.zeros(len(layers))
+    del seen
+    totals = np.zeros(len(parts))
     for _ in range(probes if slope.requires_grad else 0):  # a loss without curvature has none to give
         z = torch.randint(0, 2, outputs.shape, generator=generator).mul_(2).sub_(1).to(outputs)
         (bent,) = torch.autograd.grad(slope, of_outputs, grad_outputs=z, retain_graph=True)
-        pairs = (torch.autograd.grad(outputs, weights, grad_outputs=each, retain_graph=True, allow_unused=True)
+        pairs = (torch.autograd.grad(outputs, parts, grad_outputs=each, retain_graph=True, allow_unused=True)
                  for each in (z, bent))  # fmt: skip
         for place, (plain, by_loss) in enumerate(zip(*pairs, strict=True)):
             totals[place] += 0.0 if plain is None or by_loss is None else float((plain * by_loss).sum())
@@ -93,55 +99,23 @@ def hawq(
     return harms
 
 
-def one_at_a_time(
-    program: Program, examples: Tensor, loss: Loss, how: Quantisation, bits: Sequence[int] = BITS
-) -> list[np.ndarray]:
-    """Of each layer the rise of the loss where it alone has so many bits, and all others 8."""
-    plain = replace(how, weight_bits=8, bias_correction=False, layers={})
-
-    def lost(layers: Mapping[int, int]) -> float:
-        presets = {value: plain.preset.with_bits(count, None) for value, count in layers.items()}
-        return float(loss(quantise(program, examples, replace(plain, layers=presets)).run(examples)))
-
-    whole = lost({})
-    return [np.array([lost({o.output: count}) - whole for count in bits]) for o in weighted(program)]
-
-
 def layer_bytes(operator: Operator, bits: int) -> int:
     """What a layer takes, as `Quantised.weight_bytes` counts it."""
     weight, bias = operator.weighted()
     return math.ceil(weight.numel() * bits / 8) + 8 * len(bias)
 
 
-def allocate(program: Program, harms: Sequence[np.ndarray], limit: float, bits: Sequence[int] = BITS) -> dict[int, int]:
-    """The bits of each layer, by the value that it makes, that harm least within so many bytes.
+def values_of(program: Program, examples: Tensor, values: Sequence[int]) -> dict[int, Tensor]:
+    """Some values of a program, in floating point."""
+    seen: dict[int, Tensor] = {}
 
-    Raises `UsageError` where the fewest bits take more.
-    """
-    layers = weighted(program)
-    costs = [np.array([float(layer_bytes(o, count)) for count in bits]) for o in layers]
-    chosen = knapsack.choose(harms, [costs], [limit])
-    if chosen is None:
-        least = sum(layer_bytes(o, min(bits)) for o in layers)
-        raise UsageError(
-            f"the weights take {least:,} bytes at {min(bits)} bits each, above the limit of {limit:,.0f}: give a "
-            "higher limit, or a smaller network."
-        )
-    return {o.output: bits[option] for o, option in zip(layers, chosen, strict=True)}
+    def keep(value: int, x: Tensor) -> None:
+        if value in values:
+            seen[value] = x
 
-
-def mixed(
-    program: Program,
-    examples: Tensor,
-    loss: Loss,
-    how: Quantisation,
-    limit: float,
-    *,
-    seed: int = 0,
-) -> Quantisation:
-    """`how`, with the bits of each layer by HAWQ and the knapsack: `Quantised.weight_bytes` is within the limit."""
-    chosen = allocate(program, hawq(program, examples, loss, how, seed=seed), limit)
-    return replace(how, layers={value: how.preset.with_bits(count, None) for value, count in chosen.items()})
+    with torch.no_grad():
+        program.run(examples, keep)
+    return seen
 
 
 def _squared_error(weight: Tensor, how: Quantisation, bits: int) -> float:
