@@ -118,6 +118,24 @@ def graphpnas(options: argparse.Namespace) -> list[Row]:
     return rows
 
 
+# -- controls -----------------------------------------------------------------------------------------------------
+
+
+def controls(options: argparse.Namespace) -> list[Row]:
+    """What no search is needed for: any network, and the largest by each count that the table has."""
+    rows = []
+    for name, metric in [*(("nasbench201", metric) for metric in PUBLISHED), ("nasbench101", "valid_acc_108")]:
+        table = Table.open(options.tables / f"{name}.parquet")
+        values = 100 * np.asarray(table.values(metric))
+        row: Row = {"table": f"{name}, {metric}", "random pick": mean(values[np.isfinite(values)])}
+        for cost in ("params", "macs"):
+            counts = np.asarray(table.values(cost)) if cost in table.metrics else None
+            largest = None if counts is None else np.nanmean(values[counts == np.nanmax(counts)])
+            row[f"most {cost}"] = "not in the table" if largest is None else f"{largest:.2f}"
+        rows.append(row | {"best": f"{np.nanmax(values):.2f}"})
+    return rows
+
+
 # -- NAGO ---------------------------------------------------------------------------------------------------------
 
 EVALUATIONS = 60
@@ -214,6 +232,10 @@ def curves(options: argparse.Namespace) -> list[Row]:
 
 
 SYSTEMS: Mapping[str, tuple[str, Callable[[argparse.Namespace], list[Row]]]] = {
+    "controls": (
+        "Controls: what any network comes to, and the largest one, without a training (validation accuracy, percent)",
+        controls,
+    ),
     "popnas": ("POPNASv3: NAS-Bench-201, CIFAR-10 validation; hypervolume of accuracy and training time", popnas),
     "graphpnas": ("GraphPNAS: the best validation accuracy found, in percent", graphpnas),
     "nago": ("NAGO: naswot of 16 digits, networks of 20,000 parameters", nago),
@@ -230,13 +252,14 @@ def report(found: Mapping[str, Any]) -> str:
         "",
         "Made by `benchmarks/strategies/systems.py`. Mean ± standard deviation over repeats.",
     ]
-    for name, entry in found.items():
+    for name, entry in sorted(found.items(), key=lambda item: list(SYSTEMS).index(item[0])):
         columns = list(entry["rows"][0])
-        lines += ["", f"## {SYSTEMS[name][0] if name in SYSTEMS else name}", "", *entry.get("notes", [])]
+        lines += ["", f"## {SYSTEMS[name][0]}", "", *entry.get("notes", [])]
         lines.append("| " + " | ".join(columns) + " |")
         lines.append("| " + " | ".join("---" for _ in columns) + " |")
         lines += ["| " + " | ".join(str(row[column]) for column in columns) + " |" for row in entry["rows"]]
-        lines += ["", f"{entry['repeats']} repeats, {entry['cpu_seconds']:.0f} s of one core."]
+        if name != "controls":
+            lines += ["", f"{entry['repeats']} repeats, {entry['cpu_seconds']:.0f} s of one core."]
     return "\n".join(lines) + "\n"
 
 

@@ -18,10 +18,13 @@ import numpy as np
 
 from archscout.core.files import write_text
 from archscout.study.summary import interval
-from benchmarks.common import RESULTS, arguments
+from benchmarks.common import RESULTS, arguments, read_result
 from benchmarks.supernets.systems import CONTROL, METHODS
 
 Row = dict[str, Any]
+
+CLASSES = 6466
+"""Of networks of NAS-Bench-201 that are not the same."""
 
 
 def main() -> None:
@@ -69,6 +72,19 @@ def grouped(rows: Iterable[Row], *keys: str) -> dict[tuple, list[Row]]:
     for row in rows:
         found.setdefault(tuple(row[key] for key in keys), []).append(row)
     return found
+
+
+def controls(folder: Path) -> list[tuple[str, float, float]]:
+    """What needs no search: name, true accuracy (percent) and percentile of a random pick and of the largest networks.
+
+    The largest are those that counting ranks first among all classes (`ranking.py`).
+    """
+    rankings, systems = (read_result(folder / f"supernets_{name}.json") for name in ("ranking", "systems"))
+    rows = [row for row in rankings.get("rows", []) if row["paths"] in ("params", "macs") and row["count"] == CLASSES]
+    named = {"params": "largest by parameters", "macs": "largest by multiply-adds"}
+    largest = {named[row["paths"]]: (row["pick"], row["percentile"]) for row in rows}
+    chance = [(systems["random"]["accuracy"], systems["random"]["percentile"])] if systems else []
+    return [*(("random pick", a, p) for a, p in chance), *((n, a, p) for n, (a, p) in largest.items())]
 
 
 # -- the parts --------------------------------------------------------------------------------------------------------
@@ -171,6 +187,11 @@ def systems(found: Row, folder: Path) -> list[str]:
         "system", "command", "seeds", "true accuracy", "percentile", "skips of 6", "none of 6", "warned", "CPU s"
     )  # fmt: skip
     lines += table(head, rows)
+    lines += [
+        f"| {name} | | | {accuracy:.2f} | {percentile:.2f} | | | | 0 |"
+        for name, accuracy, percentile in controls(folder)
+        if "parameters" not in name
+    ]
     control = [row["accuracy"] for row in picked if row["system"] == CONTROL]
     if control:
         means = {name: np.mean([row["accuracy"] for row in own]) for (name,), own in grouped(picked, "system").items()}
@@ -226,6 +247,8 @@ def _collapse(rows: list[Row], space: str, examples: int, folder: Path) -> list[
                 spread([row["skips"] for row in own], 1), spread([row["accuracy"] for row in own], 2), warned,
             ]
         )  # fmt: skip
+    for name, accuracy, _ in controls(folder):
+        cells.append([name, *[""] * (len(head) - 3), f"{accuracy:.2f}", ""])
     return [*lines, *table(head, cells), "", "![Probability of plain connections by epoch](weight-sharing-skips.svg)"]
 
 
@@ -327,6 +350,10 @@ def searched(found: Row, folder: Path) -> list[str]:
                     spread([row["percentile"] for row in own], 2), spread([row["entropy"] for row in own], 2),
                 ]
             )  # fmt: skip
+        rows += [
+            [name, "", "", "", f"{accuracy:.2f}", f"{percentile:.2f}", ""]
+            for name, accuracy, percentile in controls(folder)
+        ]
         lines += ["", f"After {warm_up:,} steps of training, {steps} steps of search:", "", *table(head, rows)]
         first, last = (
             np.mean([_each_sample(row["course"], part) for row in base]) * 1000

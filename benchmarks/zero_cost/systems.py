@@ -300,7 +300,8 @@ def page(made: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
         f"({', '.join(name for name, system in SYSTEMS.items() if system.part)}); what draws half of them or more "
         "finds much the same with every seed. Two of the systems do train: KNAS 40 networks for 12 epochs, by the "
         "validation accuracy in the table (`c10v_valid_200` and its curve), and DAS some networks for a few steps. "
-        "`largest` is the network with most parameters, which no score has to be asked for.",
+        "`largest` is the network with most parameters, and with most multiply-adds, which no score has to be asked "
+        "for.",
         "",
         f"The best of the table: {top['CIFAR-10']:.2f}, {top['CIFAR-100']:.2f}, {top['ImageNet16-120']:.2f}.",
         "",
