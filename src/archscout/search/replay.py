@@ -75,6 +75,7 @@ class Proposals:
         self._asked: list[tuple[str, Architecture]] = []
         self._history = History(run.start)
         self._before = len(run.start)
+        self._networks = set(self._history.seen)
         self._stale, self._over = 0, False
 
     def __len__(self) -> int:
@@ -85,7 +86,8 @@ class Proposals:
     def ended(self) -> bool:
         """Whether no more is to be asked for."""
         enough = self.total is not None and len(self.keys) >= self.total
-        return self._over or enough or self._stale >= STALE
+        patience = self.strategy.lag if len(self._networks) >= self.run.space.size() else STALE
+        return self._over or enough or self._stale >= patience
 
     def end(self) -> None:
         """Nothing more is asked for: the budget has ended, or the strategy has nothing to propose."""
@@ -125,6 +127,7 @@ class Proposals:
         self._stale = self._stale + 1 if key in self.keys else 0
         self.keys[key] = fidelity
         self._asked.append((key, architecture))
+        self._networks.add(self.run.space.canonical(architecture))
 
     def distinct(self) -> list[tuple[str, Architecture]]:
         """What was asked for, in this order; what was asked for again counts once."""

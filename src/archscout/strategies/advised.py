@@ -12,8 +12,9 @@ from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError
 from archscout.core.registry import create
 from archscout.core.space import Space
-from archscout.core.strategy import Strategy
+from archscout.core.strategy import Strategy, unseen
 from archscout.core.trial import History, Trial
+from archscout.estimators.encodings.encode import encode
 from archscout.estimators.predictors.base import LEAST, Predictor
 from archscout.estimators.predictors.learned import Learned
 
@@ -66,3 +67,16 @@ class Advised(Strategy):
         if "widths" in made.get_params():
             made.set_params(widths=self.learned.widths(space))
         return made.fit([trial.architecture for trial in known], values)
+
+    def drawn(self, space: Space, history: History, rng: np.random.Generator) -> Architecture:
+        """A random architecture. Raises `UsageError` at once for a space that the predictor cannot read."""
+        one = unseen(lambda: space.sample(rng), space, history)
+        if not history and not history.pending:
+            try:
+                encode(self.learned.encoded_by(space), space, [one])
+            except (UsageError, NotImplementedError) as error:
+                raise UsageError(
+                    f"strategy '{self.name}' cannot learn in space '{space.name}' ({str(error).rstrip('.')}): give it "
+                    "another predictor (predictor=scout), or take evolution or noisy_bayesian."
+                ) from error
+        return one

@@ -13,7 +13,6 @@ from archscout.core.errors import UsageError
 from archscout.core.registry import register
 from archscout.core.seeds import stream
 from archscout.core.space import Space
-from archscout.core.strategy import unseen
 from archscout.core.trial import History, Trial
 from archscout.estimators.predictors.base import Predictor
 from archscout.estimators.predictors.nar import NAR, TIERS, tiers
@@ -71,7 +70,9 @@ class TierSampling(Advised):
     def propose(self, space: Space, history: History, rng: np.random.Generator) -> Architecture:
         ranker = self.predictor(space, history)
         if ranker is None:
-            return unseen(lambda: space.sample(rng), space, history)
+            for choice in space.choices:
+                _ = choice.options  # a real number has none, and says so, before any is tried
+            return self.drawn(space, history, rng)
         assert isinstance(ranker, NAR)
         if self._counted is None or self._counted[0] is not ranker:
             draws = stream(0, "nar", "sorted")

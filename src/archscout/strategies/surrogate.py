@@ -70,7 +70,7 @@ class SurrogateSearch(Advised):
     def propose(self, space: Space, history: History, rng: np.random.Generator) -> Architecture:
         predictor = self.predictor(space, history) if len(history) >= self.first else None
         if predictor is None:
-            return unseen(lambda: space.sample(rng), space, history)
+            return self.drawn(space, history, rng)
         candidates, mean, deviation = self._candidates(space, history, predictor, rng)
         if not candidates:
             return unseen(lambda: space.sample(rng), space, history)
