@@ -53,6 +53,24 @@ def test_it_trains_as_long_as_was_planned_and_keeps_the_weights(task, tmp_path):
     assert again == estimate, "asked again, it answers from what it kept"
 
 
+def test_a_long_training_changes_its_examples_more_and_averages_its_last_weights(monkeypatch):
+    seen = []
+
+    class StopError(Exception):
+        pass
+
+    def look(network, task, recipe, **_):
+        seen.append((task.cutout, recipe.averaged_epochs, recipe.fit_on))
+        raise StopError
+
+    monkeypatch.setattr(final, "train", look)
+    large = tiny_task((3, 24, 24), examples=100)
+    for epochs, everything in ((19, True), (30, True), (30, False)):
+        with pytest.raises(StopError):
+            FinalTraining(everything=everything).estimate([ARCHITECTURE], Setting(SPACE, large), fidelity=epochs)
+    assert seen == [(0, 3, "train+valid"), (6, 5, "train+valid"), (6, 1, "train")]
+
+
 class Slow:
     """A clock that goes faster the longer it is asked: as on a machine that becomes slow half-way."""
 

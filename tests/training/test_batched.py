@@ -35,6 +35,7 @@ RECIPES = {
     "adamw": Recipe(epochs=4, batch_size=16, optimizer="adamw", learning_rate=0.01, weight_decay=0.1),
     "muon": Recipe(epochs=4, batch_size=16, optimizer="muon", learning_rate=0.02, weight_decay=0.1),
     "bare": Recipe(epochs=3, batch_size=16, label_smoothing=0, gradient_clip=0, warmup_epochs=0, augment=False),
+    "averaged": Recipe(epochs=4, batch_size=16, augment=False, fit_on="train+valid", averaged_epochs=3),
 }
 
 

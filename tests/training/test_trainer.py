@@ -554,6 +554,27 @@ def test_training_on_validation_examples_too_keeps_the_last_epoch(task: ImageCla
     assert "valid_loss" not in outcome.curve[0]
 
 
+@pytest.mark.parametrize("averaged", [2, 9])
+def test_the_last_weights_are_averaged_wherever_the_training_was_stopped(
+    task: ImageClassification, tmp_path: Path, averaged: int
+) -> None:
+    recipe = dataclasses.replace(RECIPES["sgd"], epochs=4, fit_on="train+valid", averaged_epochs=averaged)
+    network, states = make_network(), []
+
+    def note(row: dict[str, float]) -> None:
+        states.append({name: tensor.double().clone() for name, tensor in network.state_dict().items()})
+
+    train(network, task, recipe, seed=0, on_epoch=note)
+    for name, tensor in network.state_dict().items():
+        last = [states_of[name] for states_of in states[-averaged:]]
+        expected = torch.stack(last).mean(0) if tensor.is_floating_point() else last[-1]
+        torch.testing.assert_close(tensor.double(), expected, rtol=1e-5, atol=1e-6)
+    part = make_network()
+    train(part, task, recipe, seed=0, folder=tmp_path, on_epoch=lambda row: row["epoch"] == 3)
+    train(part, task, recipe, seed=0, folder=tmp_path)
+    assert same(state(part), state(network))
+
+
 class Sizes(nn.Module):
     """Remembers the sides of the images that it is trained on."""
 

@@ -24,13 +24,19 @@ from archscout.networks.pick import build
 from archscout.training import checkpoint
 from archscout.training.course import takes_smaller
 from archscout.training.recipe import Recipe
-from archscout.training.trainer import Outcome, train
+from archscout.training.trainer import Outcome, predict, train
 
 HELD_OUT = 0.2
 """Of validation examples that were drawn from training examples, what stays apart to tell how good the network is."""
 
 RECENT = 3
 """Epochs that tell how fast the machine is now."""
+
+AVERAGED = 1 / 6
+"""Share of the epochs, the last ones, whose weights are averaged."""
+
+OFTEN = 20
+"""Epochs of a training that learns its examples by heart, unless these are changed more."""
 
 LATE = 1.03
 """By what factor a training may be slower than was planned before its schedule is shortened."""
@@ -71,8 +77,9 @@ class FinalTraining(Estimator):
         task, held = parted(setting.task, setting.seed) if self.everything else (setting.task, None)
         recipe = Recipe.default(task, epochs)
         if held is not None:
-            # Nothing chooses the epoch then: the last one is kept.
-            recipe = dataclasses.replace(recipe, fit_on="train+valid")
+            # Nothing chooses the epoch then: the mean of the last ones is kept.
+            averaged = max(1, round(AVERAGED * epochs))
+            recipe = dataclasses.replace(recipe, fit_on="train+valid", averaged_epochs=averaged)
         seed = derive(setting.seed, "final training", canonical)
         network = build(setting.space, architecture, task, seed=seed, device=setting.device)
         folder = None
@@ -82,7 +89,11 @@ class FinalTraining(Estimator):
             finished = checkpoint.read(file)
             if finished is not None:
                 return _estimate(finished[1]["outcome"], finished[1]["done"], task)
-        outcome = self._paced(network, task, held, recipe, seed, setting.device, folder)
+        often = task.strongly_augmented() if epochs >= OFTEN else task
+        outcome = self._paced(network, often, held, recipe, seed, setting.device, folder)
+        if held is not None and outcome["best_epoch"]:
+            outputs = predict(network, task, held, device=setting.device)
+            outcome["valid_metric"] = task.measure(outputs, task.tensors(held, setting.device)[1])
         done = {
             "planned_epochs": epochs,
             "epochs": len(outcome["curve"]),

@@ -22,7 +22,7 @@ from archscout.core.task import Split, Task
 from archscout.networks.stacked import Stack, Unstackable, stack
 from archscout.training import checkpoint as checkpoints
 from archscout.training.contexts import evaluation, norm_momentum, own_randomness
-from archscout.training.course import CHECKPOINT, Course, Data, Examples, Outcome
+from archscout.training.course import CHECKPOINT, Course, Data, Examples, Outcome, mixed
 from archscout.training.objective import Objective
 from archscout.training.recipe import Recipe
 from archscout.training.speed import Mode, choose, laid_out
@@ -267,7 +267,7 @@ class _Many(Course):
         chosen = torch.tensor(better, device=self.device)
         for shared, best in zip(self.stack.shared, self.best.values(), strict=True):
             own = chosen[shared.owners].view(-1, *[1] * (best.ndim - 1))
-            best.copy_(torch.where(own, shared.parts, best))
+            best.copy_(torch.where(own, mixed(best, shared.parts, self.share), best))
 
     def load_best(self) -> None:
         for shared, best in zip(self.stack.shared, self.best.values(), strict=True):

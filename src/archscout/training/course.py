@@ -177,7 +177,7 @@ class Course(ABC):
 
     @abstractmethod
     def keep_best(self, better: Sequence[bool]) -> None:
-        """Copy to `best` the state of those networks for which `better` is true."""
+        """Take the state of those networks for which `better` is true into `best`, by `self.share`."""
 
     # -- epochs ---------------------------------------------------------------------------------------------------
 
@@ -233,6 +233,14 @@ class Course(ABC):
                 self.best_epochs[i] = self.epoch
                 better[i] = True
         self.keep_best(better)
+
+    @property
+    def share(self) -> float:
+        """Of the weights after this epoch in those that are kept: all, but where the last ones are averaged."""
+        if "valid" in self.data.measured:
+            return 1.0
+        first = self.recipe.epochs - min(self.recipe.epochs, self.recipe.averaged_epochs)
+        return 1 / max(1, self.epoch - first)
 
     def _check(self, i: int, name: str, loss: float) -> None:
         if not self.reasons[i] and not math.isfinite(loss):
@@ -341,6 +349,11 @@ class Course(ABC):
         self.epoch, self.curves = notes["epoch"], notes["curves"]
         self.best_epochs, self.reasons = notes["best_epochs"], notes["reasons"]
         return float(notes["seconds"])
+
+
+def mixed(before: Tensor, now: Tensor, share: float) -> Tensor:
+    """The weighted mean of two states of a weight, `share` of the second; counts are not averaged."""
+    return torch.lerp(before, now, share) if share < 1 and now.is_floating_point() else now
 
 
 def smaller(x: Tensor, side: float) -> Tensor:

@@ -67,6 +67,8 @@ class Recipe:
         smaller_epochs: the share of the epochs that have smaller images.
         epoch_share: the share of the examples that make an epoch, drawn anew for each of them.
         fit_on: `train`, or `train+valid`: then nothing is left to choose an epoch by, and the last one is kept.
+        averaged_epochs: with `train+valid`, the mean of the weights after so many last epochs is kept (Izmailov et al.
+            2018, arXiv 1803.05407).
         precision: what operators compute in: `float32`, `bfloat16` (weights and optimiser stay in single precision) or
             `auto`, the faster one on this machine (`archscout.training.speed`).
         layout: of feature maps in memory: `contiguous`, `channels_last` or `auto`, the faster one.
@@ -94,6 +96,7 @@ class Recipe:
     smaller_epochs: float = 0.5
     epoch_share: float = 1.0
     fit_on: Literal["train", "train+valid"] = "train"
+    averaged_epochs: int = 1
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     layout: Literal["auto", "contiguous", "channels_last"] = "auto"
     sparsity: str = ""
@@ -101,7 +104,7 @@ class Recipe:
     bits: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
+        for name in ("epochs", "batch_size", "averaged_epochs"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise UsageError(f"the {name} of a training must be a whole number above zero, not {value!r}.")

@@ -25,7 +25,7 @@ from archscout.tasks.meters import Gathered, meter_of
 from archscout.training import checkpoint as checkpoints
 from archscout.training.contexts import evaluation, norm_momentum, own_randomness
 from archscout.training.course import CHECKPOINT as CHECKPOINT
-from archscout.training.course import Course, Data, Examples
+from archscout.training.course import Course, Data, Examples, mixed
 from archscout.training.course import Outcome as Outcome
 from archscout.training.course import Row as Row
 from archscout.training.objective import Objective, Step
@@ -219,4 +219,4 @@ class _Single(Course):
     def keep_best(self, better: Sequence[bool]) -> None:
         if better[0]:
             for name, tensor in self.state().items():
-                self.best[name].copy_(tensor)
+                self.best[name].copy_(mixed(self.best[name], tensor, self.share))
