@@ -26,6 +26,14 @@ def one_thread() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def preloaded() -> None:
+    """Worker processes are forked with all that a training imports, instead of importing it one by one."""
+    from archscout.workers import forked
+
+    forked._server.set_forkserver_preload(["archscout.workers.preload", "torch._dynamo"])
+
+
+@pytest.fixture(scope="session", autouse=True)
 def exporters() -> Iterator[Callable[..., Any]]:
     """Results of searches are written by the older exporter first, which takes a thirtieth of the time.
 

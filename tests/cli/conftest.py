@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,9 +90,7 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     """A finished run, made once by the command line, and how that ended."""
     out = tmp_path_factory.mktemp("out")
     command = ["train", "nasbench201:width=4", CELL, "--data", str(data), "--epochs", "4", "--name", "one", "--json"]
-    done = subprocess.run(
-        [sys.executable, "-c", "from archscout.cli.main import main; main()", *command, "--out", str(out)],
-        capture_output=True,
-        text=True,
-    )
-    return out / "one", Done(done.returncode, done.stdout, done.stderr)
+    shown, told = io.StringIO(), io.StringIO()
+    with redirect_stdout(shown), redirect_stderr(told):
+        code = run([*command, "--out", str(out)])
+    return out / "one", Done(code, shown.getvalue(), told.getvalue())

@@ -2,10 +2,11 @@
 
 import csv
 import json
+import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import archscout as package
 from archscout.core.cost import Measurement
 from archscout.costs.latency import Latency
 from archscout.networks.pick import build
+from archscout.store.store import Store, StoredTrial
 
 CELL = "|nor_conv_3x3~0|+|none~0|avg_pool_3x3~1|+|skip_connect~0|none~1|nor_conv_1x1~2|"
 Call = Callable[..., Any]
@@ -386,7 +388,30 @@ def test_search_into_a_place_that_cannot_be_written(archscout: Call, data: Path,
     assert "file" in done.sentence
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_a_search_that_a_scheduler_ends_says_how_to_go_on_and_does(
+    archscout: Call, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = search(data)
+    add = Store.add
+
+    def ended(self: Store, run: str, trials: Sequence[StoredTrial]) -> None:
+        add(self, run, trials)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "add", ended)
+        stopped = archscout(*command)
+    assert (stopped.code, stopped.out) == (130, "")
+    assert stopped.err.strip().splitlines()[-1] == "Error: stopped: the same command goes on from here."
+    assert "Traceback" not in stopped.err
+    done = archscout(*command, "--json")
+    assert done.code == 0, done.err
+    assert "resuming run 'r'" in done.err
+    assert json.loads(done.out)["trials"] == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_search_says_how_to_go_on_and_does(
     start: Callable[..., subprocess.Popen[str]], archscout: Call, data: Path, tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -93,6 +93,7 @@ def test_what_is_wrong_is_one_sentence(
     assert not (folder / "own").exists()
 
 
+@pytest.mark.slow
 def test_a_search_for_a_device_elsewhere_in_three_commands(archscout: Call, data: Path, folder: Path) -> None:
     """A device, a search whose finalists are measured there, and the search again with what it took."""
     add = ("device", "add", "board", "--space", SPACE, "--data", data)
@@ -117,6 +118,12 @@ def test_a_search_for_a_device_elsewhere_in_three_commands(archscout: Call, data
     assert won["cost_details"]["latency@board_ms"]["elsewhere"]
     assert won["measure_next"] == []
     assert "is not of the form DEVICE=CSV" in archscout(*command, "--times", "times.csv").sentence
+
+
+def test_times_of_a_search_have_a_device_and_a_file(archscout: Call, data: Path) -> None:
+    done = archscout("search", "--space", SPACE, "--data", data, "--budget", "4trials", "--times", "times.csv")
+    assert done.code == 2
+    assert "is not of the form DEVICE=CSV" in done.sentence
 
 
 def test_a_name_that_cannot_be(archscout: Call) -> None:

@@ -23,7 +23,7 @@ def run(trained: tuple[Path, Any], tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained[0], tmp_path / "runs" / "one"))
 
 
-@pytest.mark.parametrize("form", ["qdq", "qoperator"])
+@pytest.mark.parametrize("form", ["qdq", pytest.param("qoperator", marks=pytest.mark.slow)])
 def test_the_int8_network_of_a_run(archscout: Call, run: Path, data: Path, form: str) -> None:
     done = archscout("quantise", "one", "--data", data, "--form", form, "--json")
     assert done.code == 0, done.err

@@ -521,19 +521,33 @@ def search(folder, method, **named):
     )
 
 
-@pytest.mark.parametrize("name", ["naswot", *(pytest.param(n, marks=pytest.mark.slow) for n in NAMES)])
-def test_a_system_ends_in_a_trained_network_within_the_limits(tmp_path, name):
-    result = search(tmp_path, f"{name}:{NAMES[name]}")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A search that nothing interrupted."""
+    return search(tmp_path_factory.mktemp("whole"), "naswot:samples=24")
+
+
+def ends_in_a_trained_network_within_the_limits(result):
     assert result.metrics["costs"]["macs"] <= 150_000
     assert result.metrics["trials"] == 1
-    assert (tmp_path / "run" / "network.onnx").is_file()
+    assert (result.folder / "network.onnx").is_file()
+
+
+def test_scores_of_a_sample_end_in_a_trained_network_within_the_limits(whole):
+    ends_in_a_trained_network_within_the_limits(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_a_system_ends_in_a_trained_network_within_the_limits(tmp_path, name):
+    ends_in_a_trained_network_within_the_limits(search(tmp_path, f"{name}:{NAMES[name]}"))
 
 
 class Stop(Exception):  # noqa: N818
     pass
 
 
-def test_an_interrupted_search_pays_no_score_twice(tmp_path, monkeypatch):
+def test_an_interrupted_search_pays_no_score_twice(whole, tmp_path, monkeypatch):
     monkeypatch.setattr(training_free, "CHUNK", 8)
     job, score, asked = search_run.score_job, search_run.SearchRun.score, []
 
@@ -553,7 +567,6 @@ def test_an_interrupted_search_pays_no_score_twice(tmp_path, monkeypatch):
     assert len(asked) == 16
     resumed = search(tmp_path, "naswot:samples=24")
     assert len(asked) == len(set(asked)) == 24
-    whole = search(tmp_path / "whole", "naswot:samples=24")
     assert whole.metrics["architecture"] == resumed.metrics["architecture"]
 
 
@@ -573,7 +586,7 @@ def table(tmp_path_factory):
 
 
 def test_a_table_answers_scores_and_trainings(table):
-    trajectory = simulate(table, "naswot:samples=5000", "3trials")
+    trajectory = simulate(table, "naswot:samples=1500", "3trials")
     assert len(trajectory.trials) == 1
     assert trajectory.winner.text.count("nor_conv") == 2
     assert "pool" not in trajectory.winner.text

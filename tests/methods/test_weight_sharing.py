@@ -233,8 +233,8 @@ def test_evolution_on_inherited_weights_finds_what_scoring_everyone_finds(tmp_pa
     method = create("method", short("spos", steps=10))
     supernet, _ = method._train(run)
     score = weight_sharing.inherited(run, supernet)
-    some = [run.space.sample(seeds.stream(seed)) for seed in range(150)]
-    (best,) = weight_sharing.evolved(run, score, 1, 300)
+    some = [run.space.sample(seeds.stream(seed)) for seed in range(100)]
+    (best,) = weight_sharing.evolved(run, score, 1, 200)
     assert score([best])[0] >= np.quantile(score(some), 0.97)
     x, y = run.task.tensors(run.task.valid)
     with torch.no_grad():

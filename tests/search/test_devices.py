@@ -56,7 +56,7 @@ def test_two_devices_limits_are_kept_and_told(task, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Latency, "measure", measure)
     found = search(
-        SPACE, task, budget="10trials", method="random", workers=0, out=tmp_path, epochs=2, seed=3,
+        SPACE, task, budget="10trials", method="random", workers=0, out=tmp_path, epochs=1, seed=3,
         maximum={"latency@slow": "7.5ms", "latency@here": "4.5ms"},
     )  # fmt: skip
     space = create("space", SPACE)
@@ -135,7 +135,7 @@ def searched(task, known, tmp_path_factory):
         return search(SPACE, task, out=out, name="away", workers=0, **LOOKING)
 
 
-LOOKING = {"budget": "14trials", "method": "random", "epochs": 2, "seed": 3, "maximum": {"latency@board": "7.5ms"}}
+LOOKING = {"budget": "14trials", "method": "random", "epochs": 1, "seed": 3, "maximum": {"latency@board": "7.5ms"}}
 
 
 @pytest.fixture

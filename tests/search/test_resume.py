@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from archscout.core.errors import UsageError
+from archscout.search.result import Result
+from archscout.search.search import search
 from archscout.store.lock import run_lock
 from archscout.store.store import Store
+from archscout.testing import tiny_task
 
 # A plain script without a main guard, as a newcomer would write it.
 SCRIPT = """
@@ -71,14 +74,40 @@ KILLS = ((signal.SIGKILL, 2), (signal.SIGTERM, 6), (signal.SIGKILL, 9))
 """Signals, each when so many trainings are stored."""
 
 
+def here(folder: Path, method: str, trials: int) -> Result:
+    """What the script does, in this process."""
+    return search(
+        "nasbench201:width=4,cells=1", tiny_task(examples=120), method=method, budget=f"{trials}trials",
+        maximum={"macs": "200k"}, workers=0, out=folder, name="run", epochs=3, seed=5,
+    )  # fmt: skip
+
+
+def test_a_killed_search_is_gone_on_with_in_another_process(tmp_path):
+    """Killed with its worker at work, it ends as one that nothing disturbed."""
+    method, trials = "cascade:pool=12", 5
+    broken, whole = tmp_path / "broken", tmp_path / "whole"
+    broken.mkdir()
+    process = start(broken, method, 1, trials)
+    wait_for(lambda: trained(stored(broken)) >= 2, process)
+    process.kill()
+    process.communicate(timeout=30)
+    after = stored(broken)
+    assert 2 <= trained(after) < 2 * trials
+    result, expected = here(broken, method, trials), here(whole, method, trials)
+    assert result.architecture == expected.architecture
+    rows, reference = stored(broken), stored(whole)
+    assert after.items() <= rows.items(), "what was finished is neither lost nor repeated"
+    assert {key: row[:3] for key, row in rows.items()} == {key: row[:3] for key, row in reference.items()}
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(1800)  # four processes, on a machine that may be busy with other things
 @pytest.mark.parametrize(
     ("method", "workers", "trials", "kills"),
     [
-        ("cascade:pool=12", 1, 8, KILLS[:2]),
-        pytest.param("cascade:pool=40", 1, 14, KILLS, marks=pytest.mark.slow),
-        pytest.param("evolution", 1, 14, KILLS, marks=pytest.mark.slow),
-        pytest.param("cascade:pool=40", 2, 14, KILLS, marks=pytest.mark.slow),
+        ("cascade:pool=40", 1, 14, KILLS),
+        ("evolution", 1, 14, KILLS),
+        ("cascade:pool=40", 2, 14, KILLS),
     ],
 )
 def test_a_killed_search_resumes_to_the_same_end(tmp_path, method, workers, trials, kills):
@@ -105,6 +134,13 @@ def test_a_killed_search_resumes_to_the_same_end(tmp_path, method, workers, tria
 
 
 def test_two_searches_cannot_write_to_one_run(tmp_path):
+    with run_lock(tmp_path / "run"), pytest.raises(UsageError, match=rf"another search \(process {os.getpid()}\)"):
+        here(tmp_path, "random", 14)
+    assert not (tmp_path / "run" / "search.sqlite").exists()
+
+
+@pytest.mark.slow
+def test_two_searches_of_two_processes_cannot_write_to_one_run(tmp_path):
     with run_lock(tmp_path / "run"):
         process = start(tmp_path, "random", 1, 14)
         _, errors = process.communicate(timeout=120)

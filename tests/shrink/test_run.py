@@ -121,6 +121,7 @@ def test_an_interrupted_run_goes_on(
     assert result.metrics["costs"]["params"] == finished.metrics["costs"]["params"]
 
 
+@pytest.mark.slow
 def test_more_is_cut_where_a_limit_is_broken_when_measured_again(
     network: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

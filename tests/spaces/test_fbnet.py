@@ -16,6 +16,7 @@ TEXT = "7_8_1_8_4_8_8_8_7_4_1_4_7_3_2_7_3_2_4_2_4_5"
 
 
 class TestFBNet(SpaceConformance):
+    examples = 8
     networks = 2
 
     def space(self):

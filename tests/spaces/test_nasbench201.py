@@ -161,20 +161,20 @@ def test_canonical_forms_are_equal_exactly_where_networks_are_isomorphic(all_arc
 
     shared = [group for group in by_form.values() if len(group) > 1]
     assert len(shared) > 1000
-    for position in rng.permutation(len(shared))[:500]:
+    for position in rng.permutation(len(shared))[:120]:
         group = shared[position]
         first, second = (group[i] for i in rng.permutation(len(group))[:2])
         assert same_network(graph(first), graph(second)), f"{first} and {second} have one form"
 
     # Different forms with the same operations and the same number of connections are the hard cases.
-    for group in by_form.values():
+    for group in list(by_form.values())[::3]:
         made = graph(group[int(rng.integers(len(group)))])
         labels = tuple(sorted(label for _, label in made.nodes(data="label")))
         degrees = tuple(sorted(dict(made.degree()).values()))
         alike[labels, degrees].append(group[0])
     pairs = [pair for group in alike.values() for pair in itertools.combinations(group, 2)]
-    assert len(pairs) > 5000
-    for position in rng.permutation(len(pairs))[:1500]:
+    assert len(pairs) > 500
+    for position in rng.permutation(len(pairs))[:400]:
         first, second = pairs[position]
         assert not same_network(graph(first), graph(second)), f"{first} and {second} have different forms"
 
@@ -208,7 +208,7 @@ def test_one_form_is_one_function(all_architectures):
                 errors.append(float((one(x) - other(x)).abs().max()))
         assert min(errors) < 1e-4, (first, second)
         checked += 1
-        if checked == 40:
+        if checked == 10:
             break
 
 
@@ -243,7 +243,7 @@ def parameters(network):
 
 def test_parameters_of_the_published_network_have_a_closed_form(all_architectures):
     space, task = NASBench201(width=16, cells=5), tiny_task((3, 32, 32), classes=10)
-    picked = stream(0, "closed form").permutation(len(all_architectures))[:120]
+    picked = stream(0, "closed form").permutation(len(all_architectures))[:30]
     for architecture in [space.parse(EMPTY), *(all_architectures[i] for i in picked)]:
         operations = live(architecture)
         expected = 73_306 + 243_040 * operations["nor_conv_3x3"] + 28_000 * operations["nor_conv_1x1"]
@@ -267,9 +267,9 @@ def test_parameters_agree_with_the_published_ones_where_nothing_is_dead(publishe
             continue
         assert parameters(build(space, architecture, task, device="meta")) / 1e6 == pytest.approx(params, abs=2e-6)
         checked += 1
-        if checked == 60:
+        if checked == 20:
             break
-    assert checked == 60
+    assert checked == 20
 
 
 def test_the_size_of_the_network_follows_the_input():

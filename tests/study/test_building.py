@@ -120,8 +120,8 @@ def test_a_diverged_training_is_a_row_without_values(tmp_path: Path) -> None:
 
 
 def test_the_table_alone_is_enough_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "t.parquet"
-    whole = made(file, measured=["latency"])
+    file, plan = tmp_path / "t.parquet", dataclasses.replace(PLAN, networks=3, several=1, epochs=1)
+    whole = made(file, plan, measured=["latency"])
     shutil.rmtree(tmp_path / "t.parquet.parts")
     trained: list[str] = []
     job = building.train_job
@@ -131,7 +131,7 @@ def test_the_table_alone_is_enough_to_go_on(tmp_path: Path, monkeypatch: pytest.
         return job(payload, architectures, *rest)
 
     monkeypatch.setattr(building, "train_job", watched)
-    again = made(file)
+    again = made(file, plan)
     assert not trained
     for name in ("test_loss_curve", "seconds"):
         np.testing.assert_array_equal(again.curve_matrix(name), whole.curve_matrix(name))

@@ -188,7 +188,8 @@ print("trained", len(task.train), outcome.valid_metric)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits on memory are those of Linux")
-@pytest.mark.parametrize("threshold", [0, pytest.param(2**40, marks=pytest.mark.slow)], ids=["streamed", "in memory"])
+@pytest.mark.slow
+@pytest.mark.parametrize("threshold", [0, 2**40], ids=["streamed", "in memory"])
 def test_training_needs_no_memory_for_the_data(tmp_path: Path, threshold: int) -> None:
     folder = tmp_path / "large"
     folder.mkdir()

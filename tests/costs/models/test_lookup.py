@@ -78,7 +78,7 @@ def test_the_expectation_is_the_mean_over_drawn_networks() -> None:
     exact = table.total(skip) + sum(edge.values())
     # What options add is found from random architectures, some of them with dead operations.
     alive = _Alive(width=4, cells=1)
-    by_choice = LookupTable(alive, TASK, macs).by_choice(300)
+    by_choice = LookupTable(alive, TASK, macs).by_choice(120)
     logits = {name: p.clone().requires_grad_() for name, p in odds.items()}
     value = LookupTable.expected(by_choice, logits)
     assert value.item() == pytest.approx(exact, rel=1e-4)

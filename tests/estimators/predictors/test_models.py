@@ -166,7 +166,7 @@ def ndcg(graded, scores):
     return float((gain / np.log2(1 + place)).sum() / ideal)
 
 
-@pytest.mark.parametrize("seed", [0, 9])
+@pytest.mark.parametrize("seed", [9, pytest.param(0, marks=pytest.mark.slow)])
 def test_the_rectifiers_of_acenas_live(seed):
     # With PyTorch's usual first weights, at most seven different answers are left for these 200 architectures.
     table = load("nasbench201-digits")
