@@ -27,7 +27,8 @@ from archscout.core.trial import Trial
 from archscout.search.simulated import simulate
 from archscout.strategies.pareto import hypervolume
 from archscout.tables.load import load
-from archscout.tables.table import Metric, Table, write
+from archscout.tables.metric import Metric
+from archscout.tables.table import Table, write
 from benchmarks.common import RESULTS, arguments
 
 Row = dict[str, Any]

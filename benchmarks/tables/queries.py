@@ -23,7 +23,8 @@ from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.search.budget import Budget
 from archscout.search.simulated import SimulatedRun, simulate
-from archscout.tables.table import Metric, Table, write
+from archscout.tables.metric import Metric
+from archscout.tables.table import Table, write
 from benchmarks.common import RESULTS, arguments, machine, write_result
 
 

@@ -58,7 +58,8 @@ def test_import_check_show(archscout: Call, table: str) -> None:
 
 
 def test_an_unsound_table_is_listed_and_refused(archscout: Call, tmp_path: Path) -> None:
-    from archscout.tables.table import Metric, write
+    from archscout.tables.metric import Metric
+    from archscout.tables.table import write
 
     cell = "|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"
     columns = {"architecture": [cell, cell], "accuracy": [0.5, 50.0]}

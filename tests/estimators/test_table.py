@@ -9,7 +9,8 @@ from archscout.core.estimator import Setting
 from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.estimators.table import TableLookup
-from archscout.tables.table import Metric, write
+from archscout.tables.metric import Metric
+from archscout.tables.table import write
 from archscout.testing import EstimatorConformance
 
 

@@ -9,7 +9,8 @@ from archscout.core.seeds import stream
 from archscout.core.trial import Trial
 from archscout.methods.freeze_thaw import ACROSS, Curves, _decay, _Fit, _matern
 from archscout.search.simulated import simulate
-from archscout.tables.table import Metric, write
+from archscout.tables.metric import Metric
+from archscout.tables.table import write
 
 SPACE = create("space", "nasbench_macro")
 EPOCHS = 9

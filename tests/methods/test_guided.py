@@ -8,7 +8,8 @@ from archscout.core.registry import create
 from archscout.search.budget import Budget
 from archscout.search.simulated import SimulatedRun, simulate
 from archscout.tables.load import load
-from archscout.tables.table import Metric, write
+from archscout.tables.metric import Metric
+from archscout.tables.table import write
 
 pytest.importorskip("pyarrow", reason="tables need pyarrow")
 

@@ -15,7 +15,8 @@ from archscout.methods.popnas import exploration, pareto_scan
 from archscout.search.simulated import simulate
 from archscout.spaces.nasbench201 import CHOICES
 from archscout.strategies.pareto import hypervolume
-from archscout.tables.table import Metric, write
+from archscout.tables.metric import Metric
+from archscout.tables.table import write
 
 SPACE = create("space", "nasbench201")
 PART = SubSpace(SPACE, dict.fromkeys(CHOICES, ("none", "nor_conv_3x3", "avg_pool_3x3")))

@@ -15,7 +15,8 @@ from archscout.methods.asha import Promotion, promotable
 from archscout.methods.rungs import best, brackets, lesson
 from archscout.search.simulated import simulate
 from archscout.strategies.random import RandomSearch
-from archscout.tables.table import Metric, write
+from archscout.tables.metric import Metric
+from archscout.tables.table import write
 from archscout.testing import tiny_task
 
 SPACE = create("space", "nasbench201")

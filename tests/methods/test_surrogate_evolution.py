@@ -7,7 +7,8 @@ from archscout.core.errors import UsageError
 from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.search.simulated import simulate
-from archscout.tables.table import Metric, write
+from archscout.tables.metric import Metric
+from archscout.tables.table import write
 
 SPACE = create("space", "nasbench_macro")
 

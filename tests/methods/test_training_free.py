@@ -26,7 +26,8 @@ from archscout.methods.training_free import BestOf, Scored, evolve, first, log_r
 from archscout.search import run as search_run
 from archscout.search.simulated import simulate
 from archscout.supernets.supernet import Supernet
-from archscout.tables.table import Metric, write
+from archscout.tables.metric import Metric
+from archscout.tables.table import write
 from archscout.testing import tiny_task
 
 SPACE = "nasbench201:width=4,cells=1"

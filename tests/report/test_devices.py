@@ -3,6 +3,8 @@
 from types import ModuleType
 
 from archscout.report import figures, sections
+from archscout.report.headline import headline
+from archscout.report.view import View
 
 KEY = "latency@board_ms"
 
@@ -11,7 +13,7 @@ def told(ms: float, predicted: float, reach: float = 1.2) -> dict[str, float]:
     return {"ms": ms, "predicted": predicted, "low": predicted / reach, "high": predicted * reach}
 
 
-def report(samples: ModuleType, *, at_hand: bool, measured: list[dict[str, object]]) -> sections.View:
+def report(samples: ModuleType, *, at_hand: bool, measured: list[dict[str, object]]) -> View:
     made, trials = samples.sample()
     made["devices"] = {
         KEY: {"title": "A board", "source": "20 networks measured", "at_hand": at_hand, "measured": measured}
@@ -23,7 +25,7 @@ def report(samples: ModuleType, *, at_hand: bool, measured: list[dict[str, objec
             {"predicted_ms": 4.0, **{f"predicted_{k}": v for k, v in prediction.items()}} if at_hand else prediction
         )
         row["details"] = {KEY: details if number < 2 else {}}
-    return sections.View.of(made, trials)
+    return View.of(made, trials)
 
 
 def test_at_hand_both_are_shown(samples: ModuleType) -> None:
@@ -47,7 +49,7 @@ def test_the_card_says_what_the_spread_is(samples: ModuleType) -> None:
     for at_hand, says in ((True, "repeats differ by 2.0"), (False, "its 90 % interval reaches 2.0")):
         view = report(samples, at_hand=at_hand, measured=[])
         view.winner["costs"][KEY], view.winner["spread"][KEY] = 4.0, 0.02  # type: ignore[index]
-        [card] = [card for card in sections.headline(view)["cards"] if card["title"] == "Latency on board"]
+        [card] = [card for card in headline(view)["cards"] if card["title"] == "Latency on board"]
         assert says in card["gloss"]
 
 
@@ -67,4 +69,4 @@ def test_the_figure_shows_intervals_and_the_line_of_equals() -> None:
 
 
 def test_a_report_without_devices_has_no_panel(samples: ModuleType) -> None:
-    assert sections.devices(sections.View.of(*samples.sample())) == []
+    assert sections.devices(View.of(*samples.sample())) == []

@@ -21,7 +21,8 @@ from archscout.store.clock import Clock
 from archscout.store.store import Store
 from archscout.strategies.evolution import RegularisedEvolution
 from archscout.strategies.random import RandomSearch
-from archscout.tables.table import Metric, write
+from archscout.tables.metric import Metric
+from archscout.tables.table import write
 from archscout.tables.within import within
 from archscout.workers.engines import InlineEngine
 

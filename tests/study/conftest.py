@@ -14,7 +14,8 @@ def small_table(tmp_path_factory):
 
     import pyarrow.parquet as pq
 
-    from archscout.tables.table import KEY, Table
+    from archscout.tables.parquet import KEY
+    from archscout.tables.table import Table
 
     space, rng = create("space", "nasbench201"), np.random.default_rng(0)
     architectures = list(dict.fromkeys(space.sample(rng) for _ in range(310)))[:300]

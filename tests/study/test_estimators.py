@@ -14,7 +14,8 @@ from archscout.study.estimators import Plan, _test, compare, default_sizes
 from archscout.study.missing import compute_missing
 from archscout.study.problem import comparable, problem
 from archscout.study.summary import summary, winners
-from archscout.tables.table import Metric, Table, write
+from archscout.tables.metric import Metric
+from archscout.tables.table import Table, write
 
 NAMES = ("random_forest:encoding=plain", "bayesian_ridge", "score", "valacc", "sotl")
 

@@ -11,7 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from archscout.tables.table import KEY, Metric, Table, write
+from archscout.tables.metric import Metric
+from archscout.tables.parquet import KEY
+from archscout.tables.table import Table, write
 
 CONV = "|nor_conv_3x3~0|+|none~0|none~1|+|none~0|skip_connect~1|none~2|"
 SAME = "|none~0|+|nor_conv_3x3~0|none~1|+|none~0|none~1|skip_connect~2|"

@@ -5,7 +5,8 @@ import math
 import pytest
 
 from archscout.tables.check import check
-from archscout.tables.table import Metric, Table, write
+from archscout.tables.metric import Metric
+from archscout.tables.table import Table, write
 
 CONV = "|nor_conv_3x3~0|+|none~0|none~1|+|none~0|skip_connect~1|none~2|"
 POOL = "|avg_pool_3x3~0|+|none~0|none~1|+|none~0|skip_connect~1|none~2|"

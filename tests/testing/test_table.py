@@ -9,7 +9,8 @@ import pytest
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.registry import create
 from archscout.core.seeds import stream
-from archscout.tables.table import Metric, Table, write
+from archscout.tables.metric import Metric
+from archscout.tables.table import Table, write
 from archscout.testing import TableConformance
 
 METRICS = [

@@ -15,6 +15,7 @@ from archscout import api
 from archscout.core.errors import DataError, UsageError
 from archscout.core.progress import Silent
 from archscout.core.registry import create
+from archscout.finished.network import load_for_answers
 from archscout.networks.choices import Depth, OneOf
 from archscout.search.search import search, train
 from archscout.spaces.model import ModelSpace
@@ -252,12 +253,12 @@ def test_a_search_of_odd_modules_ends_with_all_files(task: Any, tmp_path: Any) -
     x = torch.rand(3, 1, 8, 8)
     (answers,) = onnxruntime.InferenceSession(result.folder / "network.onnx").run(None, {"input": x.numpy()})
     assert torch.allclose(network(x), torch.from_numpy(answers), atol=1e-5)
-    alone = api.load_for_answers(result.folder)  # as `archscout predict` does, without the module
+    alone = load_for_answers(result.folder)  # as `archscout predict` does, without the module
     assert torch.allclose(network(x), alone(x), atol=1e-5)
     assert alone.classes == network.classes
     (result.folder / "network.onnx").write_bytes(b"no network")
     with pytest.raises(DataError, match="cannot be run by ONNX Runtime"):
-        api.load_for_answers(result.folder)
+        load_for_answers(result.folder)
 
 
 @pytest.mark.usefixtures("script_only")
@@ -284,5 +285,5 @@ def test_a_file_that_cannot_be_written_takes_nothing_with_it(run: Callable[..., 
     assert 'named", space=Named())' in page
     assert "archscout predict" not in page, "it would need the file"
     with pytest.raises(UsageError, match=r"no network.onnx: load it in Python, with archscout.load\(run, space"):
-        api.load_for_answers(result.folder)
+        load_for_answers(result.folder)
     assert torch.isfinite(api.load(result.folder, space=Named())(torch.rand(2, 1, 8, 8))).all()

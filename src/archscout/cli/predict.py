@@ -49,11 +49,11 @@ def predict(
     with output.only_the_answer():
         import torch
 
-        from archscout import api
+        from archscout.finished.network import load_for_answers
         from archscout.tasks import inputs
 
         torch.set_num_threads(1)
-        network = api.load_for_answers(folder)
+        network = load_for_answers(folder)
         if not inputs.takes_files(network.task):  # type: ignore[arg-type]
             raise UsageError(f"the network of '{folder}' takes no images: load it with archscout.load.")
         files = [file for named in images for file in _files(named, network.task)]

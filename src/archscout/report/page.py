@@ -24,6 +24,8 @@ from archscout.report import sections
 from archscout.report.candidates import TrialLike
 from archscout.report.drawing import draw
 from archscout.report.figures import DARK, LIGHT, Figure
+from archscout.report.headline import headline
+from archscout.report.view import View
 
 _FILES = (
     ("network.onnx", "the network for any ONNX runtime"),
@@ -77,7 +79,7 @@ def render(report: dict[str, Any], trials: Sequence[TrialLike], *, folder: Path)
     )
     script = environment.loader.get_source(environment, "page.js")[0]  # type: ignore[union-attr]
     plotly = get_plotlyjs()
-    view = sections.View.of(report, trials)
+    view = View.of(report, trials)
     return environment.get_template("page.html.jinja").render(
         run=report.get("run") or folder.name,
         place=f"{folder.resolve().parent.name}/{folder.resolve().name}",
@@ -85,7 +87,7 @@ def render(report: dict[str, Any], trials: Sequence[TrialLike], *, folder: Path)
         missing=sorted((report.get("missing") or {}).items()),
         own_module=(report.get("space") or "Net") if report.get("own_module") else "",
         architecture=view.winner.get("architecture"),
-        headline=sections.headline(view),
+        headline=headline(view),
         search=sections.search(view),
         tradeoff=sections.tradeoff(view),
         drawing=draw(view.winner.get("graph")),

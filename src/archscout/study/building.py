@@ -34,7 +34,8 @@ from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.networks.pick import build
 from archscout.store.lock import run_lock
-from archscout.tables.table import Metric, Table, write
+from archscout.tables.metric import Metric
+from archscout.tables.table import Table, write
 from archscout.training.batched import train_many
 from archscout.training.trainer import Recipe
 from archscout.workers.engines import Engine

@@ -11,7 +11,8 @@ import numpy as np
 
 from archscout.core.errors import DataError
 from archscout.core.space import Space
-from archscout.tables.table import Metric, Table, write
+from archscout.tables.metric import Metric
+from archscout.tables.table import Table, write
 
 
 @dataclass

@@ -11,7 +11,7 @@ from archscout.core.errors import DataError, UsageError, nearest
 from archscout.core.sheet import Sheet, read_sheet
 from archscout.core.space import Space
 from archscout.tables.draft import Draft, fractions, numbers, read_columns
-from archscout.tables.table import HIGHER, Metric
+from archscout.tables.metric import HIGHER, Metric
 
 PERCENT = "percent"
 """An accuracy as a percentage; all other kinds are those of `Metric`."""

@@ -29,9 +29,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,53 +40,17 @@ import numpy as np
 
 from archscout.core.architecture import Architecture
 from archscout.core.errors import DataError, UsageError, nearest
-from archscout.core.files import parse_json, replacing
+from archscout.core.files import replacing
 from archscout.core.registry import create
 from archscout.core.space import Space
+from archscout.tables.metric import Metric
+from archscout.tables.parquet import FORMAT, KEY, curve_columns, description, opened
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import pyarrow.parquet as pq
-
-FORMAT = 1
-KEY = b"archscout"
-HIGHER = {"accuracy": True, "score": True, "loss": False, "seconds": False, "cost": False}
-"""The kinds of metrics, and whether a higher value is better."""
 
 _SPOT_CHECKS = 8
 """Stored canonical forms that are computed again on loading: a space may have changed its mind since."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """What a column holds.
-
-    Args:
-        name: of the column.
-        kind: `accuracy` (a fraction), `loss`, `seconds` (of training), `cost` (lower is better) or `score` (higher is).
-        dataset: what was trained on, or what the seconds are of; empty where there is only one.
-        split: `train`, `valid` or `test`.
-        epochs: of training, where that is known; for a curve its length.
-        higher: whether a higher value is better; by the kind where not given.
-    """
-
-    name: str
-    kind: str = "accuracy"
-    dataset: str = ""
-    split: str = ""
-    epochs: int | None = None
-    higher: bool | None = None
-
-    def __post_init__(self) -> None:
-        if self.kind not in HIGHER:
-            raise UsageError(f"metric '{self.name}' cannot be of kind '{self.kind}': {nearest(self.kind, HIGHER)}")
-        if self.higher is None:
-            object.__setattr__(self, "higher", HIGHER[self.kind])
-
-    @property
-    def measure(self) -> tuple[str, str, str]:
-        """What several fidelities of one measure have in common."""
-        return self.dataset, self.split, self.kind
 
 
 class Table:
@@ -121,10 +85,10 @@ class Table:
             space: instead of the one that the file names: for a space that has no registered name.
         """
         path = Path(file)
-        with _parquet(path) as parquet:
+        with opened(path) as parquet:
             schema = parquet.schema_arrow
-            table = cls(path, _metadata(path, schema))
-            table._lists = frozenset(_check_types(path, schema, table._metrics))
+            table = cls(path, description(path, schema))
+            table._lists = frozenset(curve_columns(path, schema, table._metrics))
             table._rows = int(parquet.metadata.num_rows)
         if table.default_metric not in table.metrics:
             raise DataError(
@@ -176,7 +140,7 @@ class Table:
 
     def texts(self, column: str) -> list[str | None]:
         """A column of text, as it is; empty where the file has no such column."""
-        with _parquet(self.path) as parquet:
+        with opened(self.path) as parquet:
             if column not in parquet.schema_arrow.names:
                 return []
             return parquet.read([column]).column(0).to_pylist()  # type: ignore[no-any-return]
@@ -389,7 +353,7 @@ class Table:
             ) from error
 
     def _read(self, column: str) -> pa.ChunkedArray:
-        with _parquet(self.path) as parquet:
+        with opened(self.path) as parquet:
             return parquet.read([column]).column(0).combine_chunks()
 
     def _at(self, metric: str, epochs: int | None) -> np.ndarray:
@@ -526,80 +490,3 @@ def _reopen(path: Path, space: Space | None, name: str) -> Table:
     table = Table.open(path, space)
     table.name = name
     return table
-
-
-@contextmanager
-def _parquet(path: Path) -> Iterator[pq.ParquetFile]:
-    """The file, opened. Raises `DataError` for one that is not there, or no Parquet."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if not path.is_file():
-        raise DataError(f"there is no table '{path}': name a Parquet file, or a table of 'archscout list tables'.")
-    try:
-        parquet = pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"'{path}' is no readable Parquet file ({str(error).partition('.')[0]}).") from error
-    with parquet:
-        yield parquet
-
-
-def _metadata(path: Path, schema: pa.Schema) -> dict[str, Any]:
-    """What the file says of itself. Raises `DataError` where it says nothing, or nothing that fits."""
-    if "architecture" not in schema.names:
-        raise DataError(
-            f"'{path}' has no column 'architecture' (its columns: {', '.join(schema.names[:8])}): import it with "
-            "'archscout table import'."
-        )
-    stored = (schema.metadata or {}).get(KEY)
-    if stored is None:
-        raise DataError(
-            f"'{path}' does not say what its columns hold: import it with 'archscout table import generic {path} "
-            "--space SPACE --column METRIC=COLUMN'."
-        )
-    try:
-        metadata: dict[str, Any] = parse_json(
-            stored, f"the description in '{path}'", "import or build the table again."
-        )
-        if metadata["format"] > FORMAT:
-            raise DataError(
-                f"'{path}' was written by a newer version (format {metadata['format']}): upgrade archscout."
-            )
-        if not all(isinstance(metadata[key], str) for key in ("space", "default")):
-            raise TypeError("its space and default metric must be text")
-        for name, described in metadata["metrics"].items():
-            Metric(name, **described)
-    except DataError:
-        raise
-    except (KeyError, TypeError, AttributeError, UsageError) as error:
-        raise DataError(
-            f"the description in '{path}' is damaged ({error}): import or build the table again."
-        ) from error
-    return metadata
-
-
-def _check_types(path: Path, schema: pa.Schema, metrics: Mapping[str, Metric]) -> Iterator[str]:
-    """Yields the columns that hold curves. Raises `DataError` for a column of the wrong type, or a missing one."""
-    import pyarrow.types as types
-
-    def is_number(kind: pa.DataType) -> bool:
-        return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_null(kind))
-
-    def is_text(kind: pa.DataType) -> bool:
-        kind = kind.value_type if types.is_dictionary(kind) else kind
-        return bool(types.is_string(kind) or types.is_large_string(kind))
-
-    for column in ("architecture", "canonical"):
-        if column in schema.names and not is_text(schema.field(column).type):
-            raise DataError(f"column '{column}' of '{path}' holds {schema.field(column).type}, not text.")
-    for metric in metrics:
-        if metric not in schema.names:
-            raise DataError(f"'{path}' describes a metric '{metric}' but has no such column: import or build it again.")
-        kind = schema.field(metric).type
-        if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-            if is_number(kind.value_type):
-                yield metric
-                continue
-        elif is_number(kind):
-            continue
-        raise DataError(f"column '{metric}' of '{path}' holds {kind}, where a metric must be numbers.")

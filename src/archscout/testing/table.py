@@ -15,7 +15,8 @@ import pytest
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.search.simulated import simulate
 from archscout.tables.check import check
-from archscout.tables.table import HIGHER, Table, write
+from archscout.tables.metric import HIGHER
+from archscout.tables.table import Table, write
 
 
 class TableConformance(ABC):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from archscout.tables.draft import Draft, fractions, numbers, read_columns
-from archscout.tables.table import Metric
+from archscout.tables.metric import Metric
 
 
 def read(file: Path) -> Draft:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from archscout.tables.draft import Draft, numbers, read_columns
-from archscout.tables.table import Metric
+from archscout.tables.metric import Metric
 
 _CELL = ("adjacency", "interior_ops", "space", "repeat")
 _ACCURACIES = {"train_acc": "train", "valid_acc": "valid", "test_acc": "test"}

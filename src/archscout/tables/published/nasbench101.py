@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from archscout.tables.draft import Draft, join, numbers, read_columns
+from archscout.tables.metric import Metric
 from archscout.tables.published.nasbench201 import undefined_scores
-from archscout.tables.table import Metric
 
 _EPOCHS = (4, 12, 36, 108)
 _SCORES = ("zen", "snip", "jacov", "grad_norm", "plain", "epe_nas", "fisher", "grasp", "l2_norm", "synflow")

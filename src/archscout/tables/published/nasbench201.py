@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from archscout.tables.draft import Draft, fractions, join, numbers, read_columns
-from archscout.tables.table import Metric
+from archscout.tables.metric import Metric
 
 _DATASETS = {"c10": "cifar10", "c10v": "cifar10-valid", "c100": "cifar100", "in16": "imagenet16-120"}
 _SPLITS = {

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from archscout.tables.draft import Draft, fractions, numbers, read_columns
+from archscout.tables.metric import Metric
 from archscout.tables.published.nasbench201 import undefined_scores
-from archscout.tables.table import Metric
 
 _SCORES = {
     "nwot": "naswot", "zen": "zen", "synflow": "synflow", "grasp": "grasp", "fisher": "fisher",

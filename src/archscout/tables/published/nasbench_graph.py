@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from archscout.tables.draft import Draft, numbers, read_columns
-from archscout.tables.table import Metric
+from archscout.tables.metric import Metric
 
 _VALUES = {"valid_perf": "valid", "test_perf": "test", "latency": "latency_ms", "params_M": "params"}
 _FACTOR = {"latency": 1e3, "params_M": 1e6}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from archscout.tables.draft import Draft, fractions, numbers, read_columns
-from archscout.tables.table import Metric
+from archscout.tables.metric import Metric
 
 _ACCURACIES = ("mean_acc", "test_acc_0", "test_acc_1", "test_acc_2")
 

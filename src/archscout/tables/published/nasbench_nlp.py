@@ -15,7 +15,7 @@ import numpy as np
 
 from archscout.core.errors import DataError
 from archscout.tables.draft import Draft, join, numbers, read_columns
-from archscout.tables.table import Metric
+from archscout.tables.metric import Metric
 
 _SPLITS = {"train_losses": "train", "val_losses": "valid", "test_losses": "test"}
 
