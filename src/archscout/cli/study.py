@@ -10,11 +10,10 @@ import typer
 
 from archscout.cli import output
 from archscout.cli.options import Debug, Fresh, Json, Seed, StudyOut, Workers, count_of, numbers_of, split_names
+from archscout.cli.studies import CellTable, answer, folder_of, studying, write_csv
 from archscout.cli.study_latency import latency
 from archscout.cli.study_quantisation import quantisation
 from archscout.core.errors import UsageError
-from archscout.core.files import write_text
-from archscout.core.options import folder_name
 from archscout.core.options import workers as workers_of
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ def estimators(
 
     The same command goes on where it was stopped. In the folder: report.html, winners.svg, summary.csv, rows.csv.
     """  # fmt: skip
-    with output.only_the_answer(), output.resumable("the same command goes on."):
+    with studying():
         import archscout
         from archscout import api
         from archscout.cli.progress import progress
@@ -97,7 +96,7 @@ def estimators(
         plan = Plan(
             tuple(contenders), sizes, repeats, None if test == "all" else count_of(test), not everything, seed, mutants
         )  # fmt: skip
-        folder = out or Path("runs") / folder_name(f"study-estimators-{opened.name}")
+        folder = folder_of(out, "estimators", opened.name)
         shown = progress()
         try:
             files = compute_missing(
@@ -114,8 +113,7 @@ def estimators(
         for sentence in told:
             output.say(sentence)
         entries, won = summary.summary(rows), summary.winners(rows)
-        write_text(folder / "rows.csv", summary.as_csv(rows))
-        write_text(folder / "summary.csv", summary.as_csv(entries))
+        write_csv(folder, rows=rows, summary=entries)
         about = _about(
             opened, metric, repeats, seed, test=f"{test} mutants of good architectures" if mutants else test,
             isomorphs="predicted too" if everything else "left out", **({"predicted": " ".join(told)} if told else {}),
@@ -123,10 +121,7 @@ def estimators(
         written = page.write_estimators(
             folder, about=about, entries=entries, winners=won, version=archscout.__version__
         )  # fmt: skip
-    if as_json:
-        output.print_json({"out": folder, "report": written, **about, "summary": entries, "winners": won})
-        return
-    output.print_table(
+    cells: CellTable = (
         ("estimator", "train", "epochs", "kendall", "95 %", "precision@10", "regret@10", "fit s", "best"),
         [
             (
@@ -137,7 +132,8 @@ def estimators(
             for e in sorted(entries, key=lambda e: (e["train"], e["epochs"], -e["kendall"]))
         ],
     )  # fmt: skip
-    output.print_text(f"\n{written}: the page about it, with the winner map")
+    whole = {"report": written, **about, "summary": entries, "winners": won}
+    answer(folder, whole, cells, last=f"{written}: the page about it, with the winner map", as_json=as_json)
 
 
 @app.command("strategies", short_help="How near searches come to the best network, and how fast.")
@@ -165,12 +161,11 @@ def strategies(
 
     The same command goes on where it was stopped. In the folder: report.html, summary.csv, winners.csv.
     """  # fmt: skip
-    with output.only_the_answer(), output.resumable("the same command goes on."):
+    with studying():
         import archscout
         from archscout import api
         from archscout.report import study as page
         from archscout.study import strategies as study
-        from archscout.study import summary
 
         opened = api.table(table)
         contenders = split_names([names])
@@ -180,21 +175,17 @@ def strategies(
                 output.say(f"left out: {'; '.join(unable)}")
             contenders = [*able, *(name for name in contenders if name != "all" and name not in able)]
         races = study.Races(tuple(contenders), budget, repeats, opened.metric(metric).name, seed)
-        folder = out or Path("runs") / folder_name(f"study-strategies-{opened.name}")
+        folder = folder_of(out, "strategies", opened.name)
         rows = study.race(opened, races, folder, workers=workers_of(workers), fresh=fresh, progress=output.tenths)
         entries, won = study.summary(rows), study.winners(rows)
-        write_text(folder / "winners.csv", summary.as_csv([w | {"equal": " ".join(w["equal"])} for w in won]))
-        plain_entries = [{k: v for k, v in entry.items() if k != "curves"} for entry in entries]
-        write_text(folder / "summary.csv", summary.as_csv(plain_entries))
+        write_csv(
+            folder,
+            winners=[w | {"equal": " ".join(w["equal"])} for w in won],
+            summary=[{k: v for k, v in entry.items() if k != "curves"} for entry in entries],
+        )
         about = _about(opened, metric, repeats, seed, budget=budget)
         written = page.write_strategies(folder, about=about, entries=entries, version=archscout.__version__)
-    if as_json:
-        plain = [
-            entry | {"curves": {k: [c.tolist() for c in v] for k, v in entry["curves"].items()}} for entry in entries
-        ]
-        output.print_json({"out": folder, "report": written, **about, "summary": plain, "winners": won})
-        return
-    output.print_table(
+    searches: CellTable = (
         ("search", "regret", "95 %", "mean regret", "trainings to the best", "found it", "simulated s"),
         [
             (
@@ -205,12 +196,13 @@ def strategies(
             for e in entries
         ],
     )  # fmt: skip
-    output.print_text("")
-    output.print_table(
+    winners: CellTable = (
         ("trainings", "least regret", "mean", "not surely worse (p > 0.05)"),
         [(w["trainings"], w["winner"], f"{w['regret']:.5f}", ", ".join(w["equal"])) for w in won],
     )
-    output.print_text(f"\n{written}: the page about it")
+    curves = [entry | {"curves": {k: [c.tolist() for c in v] for k, v in entry["curves"].items()}} for entry in entries]
+    whole = {"report": written, **about, "summary": curves, "winners": won}
+    answer(folder, whole, searches, winners, last=f"{written}: the page about it", as_json=as_json)
 
 
 @app.command("supernets", short_help="How far the ranking by shared weights can be trusted.")
@@ -257,9 +249,8 @@ def supernets(
 
     The same command goes on where it was stopped. In the folder: summary.csv, bias.csv.
     """  # fmt: skip
-    with output.only_the_answer(), output.resumable("the same command goes on."):
+    with studying():
         from archscout import api
-        from archscout.study import summary
         from archscout.study import supernets as study
         from archscout.tasks.load import load
 
@@ -270,22 +261,20 @@ def supernets(
             tuple(split_names([paths])), passes, batch, repeats, opened.metric(metric).name,
             None if sample == "all" else count_of(sample), seed=seed,
         )  # fmt: skip
-        folder = out or Path("runs") / folder_name(f"study-supernets-{opened.name}")
+        folder = folder_of(out, "supernets", opened.name)
         task = load(data or opened.task).sealed()
         rows = study.compare(
             opened, api.space(space) if space else opened.space, task, plan, folder,
             workers=workers_of(workers), fresh=fresh, progress=output.tenths,
         )  # fmt: skip
         entries = study.summary(rows)
-        plain = [{key: value for key, value in entry.items() if key != "bias"} for entry in entries]
-        write_text(folder / "summary.csv", summary.as_csv(plain))
-        bias = [{"paths": entry["paths"]} | entry["bias"] for entry in entries]
-        write_text(folder / "bias.csv", summary.as_csv(bias))
+        write_csv(
+            folder,
+            summary=[{key: value for key, value in entry.items() if key != "bias"} for entry in entries],
+            bias=[{"paths": entry["paths"]} | entry["bias"] for entry in entries],
+        )
         about = _about(opened, metric, repeats, seed, data=task.name, passes=passes, batch=batch, sample=sample)
-    if as_json:
-        output.print_json({"out": folder, **about, "summary": entries})
-        return
-    output.print_table(
+    cells: CellTable = (
         ("paths", "supernets", "spearman", "95 %", "best fifth", "precision", "pick", "stability", "train s"),
         [
             (
@@ -296,7 +285,8 @@ def supernets(
             for e in sorted(entries, key=lambda e: -e["spearman"])
         ],
     )  # fmt: skip
-    output.print_text(f"\n{folder}: summary.csv, and bias.csv by operation")
+    last = f"{folder}: summary.csv, and bias.csv by operation"
+    answer(folder, {**about, "summary": entries}, cells, last=last, as_json=as_json)
 
 
 USUAL = (

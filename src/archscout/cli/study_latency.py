@@ -9,8 +9,7 @@ import typer
 
 from archscout.cli import output
 from archscout.cli.options import Data, Debug, Fresh, Json, Seed, StudyOut, Workers, numbers_of, split_names
-from archscout.core.files import write_text
-from archscout.core.options import folder_name
+from archscout.cli.studies import CellTable, answer, folder_of, studying, write_csv
 from archscout.core.options import workers as workers_of
 
 
@@ -50,10 +49,9 @@ def latency(
 
     The same command goes on where it was stopped. In the folder: summary.csv, rows.csv.
     """  # fmt: skip
-    with output.only_the_answer(), output.resumable("the same command goes on."):
+    with studying():
         from archscout import api
         from archscout.study import latency as study
-        from archscout.study import summary
         from archscout.tasks.load import load
 
         the_space, task = api.space(space), load(data)
@@ -62,17 +60,13 @@ def latency(
             tuple(split_names([models])), tuple(split_names(devices or []) or times.ms),
             numbers_of(train_sizes), repeats, seed,
         )  # fmt: skip
-        folder = out or Path("runs") / folder_name(f"study-latency-{file.stem}")
+        folder = folder_of(out, "latency", file.stem)
         rows = study.compare(
             the_space, task, times, contest, folder, workers=workers_of(workers), fresh=fresh, progress=output.tenths
         )
         entries = study.summary(rows)
-        write_text(folder / "rows.csv", summary.as_csv(rows))
-        write_text(folder / "summary.csv", summary.as_csv(entries))
-    if as_json:
-        output.print_json({"out": folder, "networks": len(times.architectures), "summary": entries})
-        return
-    output.print_table(
+        write_csv(folder, rows=rows, summary=entries)
+    cells: CellTable = (
         ("model", "learned from", "devices", "within 10 %", "95 %", "rank correlation", "median error", "s"),
         [
             (
@@ -83,4 +77,5 @@ def latency(
             for e in entries
         ],
     )  # fmt: skip
-    output.print_text(f"\n{folder / 'summary.csv'}: the same as a table")
+    whole = {"networks": len(times.architectures), "summary": entries}
+    answer(folder, whole, cells, last=f"{folder / 'summary.csv'}: the same as a table", as_json=as_json)

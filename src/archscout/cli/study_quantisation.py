@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,8 +18,7 @@ from archscout.cli.options import (
     Workers,
     split_names,
 )
-from archscout.core.files import write_text
-from archscout.core.options import folder_name
+from archscout.cli.studies import CellTable, answer, folder_of, studying, write_csv
 from archscout.core.options import workers as workers_of
 
 
@@ -69,12 +67,11 @@ def quantisation(
 
     The same command goes on where it was stopped. In the folder: report.html, summary.csv, rows.csv.
     """  # fmt: skip
-    with output.only_the_answer(), output.resumable("the same command goes on."):
+    with studying():
         import archscout
         from archscout import api
         from archscout.report import study as page
         from archscout.study import quantisation as study
-        from archscout.study import summary
         from archscout.tasks.load import load
 
         task = load(data)
@@ -82,22 +79,18 @@ def quantisation(
             tuple(architectures or study.USUAL), tuple(split_names([schemes])), tuple(split_names([algorithms])),
             tuple(split_names([bits])), repeats, epochs, aware_epochs, examples, seed,
         )  # fmt: skip
-        folder = out or Path("runs") / folder_name(f"study-quantisation-{task.name}")
+        folder = folder_of(out, "quantisation", task.name)
         rows = study.compare(
             api.space(space), task, grid, folder, workers=workers_of(workers), fresh=fresh, progress=output.tenths
         )
         entries = study.summary(rows)
-        write_text(folder / "rows.csv", summary.as_csv(rows))
-        write_text(folder / "summary.csv", summary.as_csv(entries))
+        write_csv(folder, rows=rows, summary=entries)
         about = {
             "data": task.name, "space": space, "metric": str(task.metric), "repeats": repeats, "seed": seed,
             "epochs": epochs, "quantisation-aware epochs": aware_epochs, "examples": examples,
         }  # fmt: skip
         written = page.write_quantisation(folder, about=about, entries=entries, version=archscout.__version__)
-    if as_json:
-        output.print_json({"out": folder, "report": written, **about, "summary": entries})
-        return
-    output.print_table(
+    cells: CellTable = (
         ("architecture", "scheme", "bits", "algorithm", "float", "integers", "lost", "95 %", "s"),
         [
             (
@@ -107,4 +100,5 @@ def quantisation(
             for e in entries
         ],
     )  # fmt: skip
-    output.print_text(f"\n{written}: the page about it")
+    whole = {"report": written, **about, "summary": entries}
+    answer(folder, whole, cells, last=f"{written}: the page about it", as_json=as_json)

@@ -24,7 +24,7 @@ from archscout.costs.models.base import LEAST, Measured
 from archscout.costs.named_models import FROM_OTHERS, NAMES, POOL, named
 from archscout.study.metrics import kendall
 from archscout.study.record import Record, carry_out
-from archscout.study.summary import interval
+from archscout.study.summary import with_interval
 from archscout.tasks.doors.tables import read_columns
 
 COLUMN = "architecture"
@@ -135,8 +135,7 @@ def compare(
     jobs = [(f"{model} {size} {device}", repeat) for repeat in range(contest.repeats) for device in contest.devices
             for size in contest.sizes for model in contest.models]  # fmt: skip
     with Record.open(folder, setting, fresh) as record:
-        carry_out(record, jobs, payload, measure, workers, progress)
-        return [row for job in jobs for row in record.done[job]]
+        return carry_out(record, jobs, payload, measure, workers, progress)
 
 
 def _checked(contest: Contest, times: Times) -> Contest:
@@ -203,7 +202,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             values = [row[name] for row in some]
             if len(devices) > 1:
                 values = [float(np.mean([row[name] for row in some if row["device"] == d])) for d in sorted(devices)]
-            entry[name], entry[f"{name}_low"], entry[f"{name}_high"] = interval(values)
+            entry |= with_interval(name, values)
         entry["seconds"] = float(np.mean([row["seconds"] for row in some]))
         entries.append(entry)
     return sorted(entries, key=lambda entry: (entry["train"], -entry["within"]))

@@ -13,7 +13,6 @@ from safetensors.torch import load_file, save_file
 
 from archscout.core import options
 from archscout.core.errors import UsageError
-from archscout.core.identity import identity
 from archscout.core.seeds import derive
 from archscout.core.space import Space
 from archscout.core.task import Task
@@ -21,8 +20,8 @@ from archscout.deploy.quantise import Quantisation
 from archscout.finished.algorithms import check_algorithm, check_images, simulated, to_integers, trains
 from archscout.finished.examples import EXAMPLES, stored
 from archscout.networks.pick import build
-from archscout.study.record import Record, carry_out
-from archscout.study.summary import interval
+from archscout.study.record import Record, carry_out, setting_of
+from archscout.study.summary import with_interval
 from archscout.tasks.meters import meter_of
 from archscout.training.recipe import Recipe, bits_of
 from archscout.training.trainer import train
@@ -109,10 +108,7 @@ def compare(
     workers, grid = options.workers(workers), _checked(grid, space)
     check_images(task)
     space.check_task(task)
-    # More contenders and repeats may be asked for later; what a row is of may not change.
-    lists: dict[str, list[str]] = {name: [] for name in ("architectures", "schemes", "algorithms", "bits")}
-    setting = identity(space, task, **asdict(grid) | {"study": "quantisation"} | lists)
-    setting.pop("repeats")
+    setting = setting_of(space, task, "quantisation", asdict(grid), ("architectures", "schemes", "algorithms", "bits"))
     payload = (space, task, grid, folder)
     with Record.open(folder, setting, fresh) as record:
         (folder / "networks").mkdir(exist_ok=True)
@@ -120,8 +116,7 @@ def compare(
         trainings = [(architecture, repeat) for repeat in repeats for architecture in grid.architectures]
         carry_out(record, trainings, payload, train_one, workers, lambda done, total: None)
         jobs = [(" ".join((*cell[1:], cell[0])), repeat) for repeat in repeats for cell in grid.cells()]
-        carry_out(record, jobs, payload, measure, workers, progress)
-        return [row for job in jobs for row in record.done[job]]
+        return carry_out(record, jobs, payload, measure, workers, progress)
 
 
 def _checked(grid: Grid, space: Space) -> Grid:
@@ -214,6 +209,6 @@ def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         own = [row for row in rows if tuple(row[key] for key in keys) == cell]
         entry: dict[str, Any] = dict(zip(keys, cell, strict=True)) | {"repeats": len(own)}
         for key in ("float", "value", "lost", "seconds"):
-            entry[key], entry[f"{key}_low"], entry[f"{key}_high"] = interval([row[key] for row in own])
+            entry |= with_interval(key, [row[key] for row in own])
         entries.append(entry)
     return entries

@@ -14,7 +14,9 @@ from threadpoolctl import threadpool_limits
 
 from archscout.core.errors import ArchscoutError, DataError, UsageError
 from archscout.core.files import append_line, read_json, write_text
-from archscout.core.identity import differences, sentence, set_aside
+from archscout.core.identity import differences, identity, sentence, set_aside
+from archscout.core.space import Space
+from archscout.core.task import Task
 from archscout.store.lock import run_lock
 from archscout.workers.engines import engine
 
@@ -85,6 +87,23 @@ class Record:
         self.done[name, repeat] = [dict(row) for row in rows]
 
 
+def setting_of(
+    space: Space, task: Task, study: str, plan: Mapping[str, Any], open_lists: Sequence[str]
+) -> dict[str, Any]:
+    """What the rows of a study are of, which may not change when it is gone on with.
+
+    Args:
+        space: of the networks.
+        task: what is trained on.
+        study: its kind.
+        plan: what is compared. More repeats may be asked for later.
+        open_lists: what of the plan may be made longer later.
+    """
+    setting = identity(space, task, **{**plan, "study": study, **{name: [] for name in open_lists}})
+    setting.pop("repeats")
+    return setting
+
+
 def carry_out(
     record: Record,
     jobs: Sequence[tuple[str, int]],
@@ -92,10 +111,11 @@ def carry_out(
     measure: Callable[[Any, str, int], list[dict[str, Any]]],
     workers: int,
     progress: Callable[[int, int], None],
-) -> None:
+) -> list[dict[str, Any]]:
     """Do the jobs (a name and the number of a repeat each) that the record does not have: `measure(payload, *job)`.
 
-    Raises `ArchscoutError`, naming it, for the first that fails.
+    Returns the rows of all of them, in the order of the jobs. Raises `ArchscoutError` for the first that fails, naming
+    it.
     """
     missing = iter([job for job in jobs if job not in record.done])
     progress(sum(job in record.done for job in jobs), len(jobs))
@@ -119,3 +139,4 @@ def carry_out(
                 progress(sum(job in record.done for job in jobs), len(jobs))
     if failed:
         raise failed
+    return [row for job in jobs for row in record.done[job]]

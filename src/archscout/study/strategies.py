@@ -18,7 +18,7 @@ from archscout.methods.strategy import resolve_method
 from archscout.search.budget import Budget
 from archscout.search.simulated import SimulatedRun, simulate
 from archscout.study.record import Record, carry_out
-from archscout.study.summary import interval, paired
+from archscout.study.summary import interval, paired, with_interval
 from archscout.tables.table import Table
 
 POINTS = 20
@@ -86,10 +86,8 @@ def race(
     }  # fmt: skip
     with Record.open(folder, setting, fresh) as record:
         jobs = [(name, repeat) for repeat in range(races.repeats) for name in races.contenders]
-        carry_out(record, jobs, (table, races), measure, workers, progress)
-        return [
-            row for name in races.contenders for repeat in range(races.repeats) for row in record.done[name, repeat]
-        ]
+        rows = carry_out(record, jobs, (table, races), measure, workers, progress)
+    return sorted(rows, key=lambda row: races.contenders.index(row["estimator"]))
 
 
 def measure(payload: tuple[Table, Races], name: str, repeat: int) -> list[dict[str, Any]]:
@@ -193,10 +191,10 @@ def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for name, mine in by_name.items():
         entry: dict[str, Any] = {"estimator": name, "repeats": len(mine)}
         for key in ("regret", "mean_regret", "evaluations", "seconds"):
-            entry[key], entry[f"{key}_low"], entry[f"{key}_high"] = interval([row[key] for row in mine])
+            entry |= with_interval(key, [row[key] for row in mine])
         reached = [row["to_optimum"] for row in mine if not math.isnan(row["to_optimum"])]
         entry["found"] = len(reached) / len(mine)
-        entry["to_optimum"], entry["to_optimum_low"], entry["to_optimum_high"] = interval(reached)
+        entry |= with_interval("to_optimum", reached)
         pairs = [[row["mean_regret"] for row in by_name[one]] for one in (best, name)]
         entry["p_against_best"] = 1.0 if name == best else paired(*pairs)
         entry["curves"] = {}

@@ -33,6 +33,11 @@ def interval(values: Sequence[float] | np.ndarray) -> tuple[float, float, float]
     return float(data.mean()), float(low), float(high)
 
 
+def with_interval(name: str, values: Sequence[float] | np.ndarray) -> dict[str, float]:
+    """What an entry tells of a measurement: `interval` under `NAME`, `NAME_low` and `NAME_high`."""
+    return dict(zip((name, f"{name}_low", f"{name}_high"), interval(values), strict=True))
+
+
 def paired(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> float:
     """The two-sided p of Wilcoxon's signed rank test on pairs; 1 where all pairs are equal."""
     from scipy.stats import wilcoxon
@@ -62,7 +67,7 @@ def summary(rows: Sequence[Mapping[str, Any]], metric: str = "kendall") -> list[
     for (name, train, epochs), measured in grouped.items():
         entry: dict[str, Any] = {"estimator": name, "train": train, "epochs": epochs, "repeats": len(measured[metric])}
         for key, values in measured.items():
-            entry[key], entry[f"{key}_low"], entry[f"{key}_high"] = interval(values)
+            entry |= with_interval(key, values)
         rivals = {c: m[metric] for c, m in grouped.items() if c[1:] == (train, epochs)}
         best = _best(rivals, metric)
         entry["best"] = best == (name, train, epochs)

@@ -15,14 +15,13 @@ import torch
 from archscout.core import options
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError, nearest
-from archscout.core.identity import identity
 from archscout.core.seeds import derive, stream
 from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.methods import spos
 from archscout.study.metrics import spearman
-from archscout.study.record import Record, carry_out
-from archscout.study.summary import interval
+from archscout.study.record import Record, carry_out, setting_of
+from archscout.study.summary import with_interval
 from archscout.supernets.distributions import Distribution
 from archscout.supernets.evaluate import losses
 from archscout.supernets.phases import Phase, Settings, fit
@@ -121,14 +120,12 @@ def compare(
     space.check_task(task)
     texts, _ = ranked_networks(table, plan)
     space.parse(texts[0])
-    setting = identity(space, task, **asdict(plan) | {"study": "supernets", "table": table.name, "paths": []})
-    setting["content"] = table.digest
-    setting.pop("repeats")
+    about = {"table": table.name, "content": table.digest}
+    setting = setting_of(space, task, "supernets", asdict(plan), ("paths",)) | about
     with Record.open(folder, setting, fresh) as record:
         jobs = [(name, repeat) for repeat in range(plan.repeats) for name in plan.paths]
         jobs += [(name, 0) for name in CONTROLS]
-        carry_out(record, jobs, (table, space, task, plan), measure, workers, progress)
-        return [row for job in jobs for row in record.done[job]]
+        return carry_out(record, jobs, (table, space, task, plan), measure, workers, progress)
 
 
 def ranked_networks(table: Table, plan: Supernets) -> tuple[list[str], np.ndarray]:
@@ -204,7 +201,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             "undefined": sum(row["undefined"] for row in own),
         }
         for key in (*MEASURES, "train_seconds", "rank_seconds"):
-            entry[key], entry[f"{key}_low"], entry[f"{key}_high"] = interval([row[key] for row in own])
+            entry |= with_interval(key, [row[key] for row in own])
         pairs = [
             spearman(np.asarray(one["scores"]), np.asarray(other["scores"])) for one, other in combinations(own, 2)
         ]
