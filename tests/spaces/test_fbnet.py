@@ -53,7 +53,7 @@ def test_parameters_agree_with_the_closed_form() -> None:
 def test_small_images_are_halved_three_times_and_large_ones_five_times() -> None:
     """Published parameters and multiply-adds (M) of one network for CIFAR-100; counters differ in what is free."""
     space = FBNet()
-    small, large = (Setting(space, tiny_task((3, side, side), classes=100, examples=200)) for side in (32, 224))
+    small, large = (Setting(space, tiny_task((3, side, side), classes=100, examples=2)) for side in (32, 224))
     maps = [
         max(node.size for node in trace_architecture(s.space, space.parse(TEXT), s.task).nodes[-5:])
         for s in (small, large)
