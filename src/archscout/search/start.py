@@ -31,7 +31,7 @@ from archscout.methods.strategy import ranked
 from archscout.search.continuing import STORE
 from archscout.store.store import Store
 from archscout.tables.load import load
-from archscout.tables.table import KEY
+from archscout.tables.parquet import KEY
 
 BEST = 10
 """Of an earlier run or of a table, so many architectures are evaluated first."""
