@@ -81,18 +81,6 @@ def test_augmentation_keeps_shapes_and_does_what_the_task_allows() -> None:
     assert torch.equal(changed, everything.augment(x, torch.Generator().manual_seed(0)))
 
 
-def test_strong_augmentation_adds_what_the_task_says_nothing_of() -> None:
-    tiny = make()
-    assert tiny.strongly_augmented() is tiny, "of images of six pixels a square would leave nothing"
-    images = Split(np.random.default_rng(0).integers(0, 256, (4, 28, 32, 3), np.uint8), np.arange(4) % 2)
-    task = ImageClassification("large", (3, 28, 32), 2, images, images, images, flip=True)
-    strong = task.strongly_augmented()
-    assert (task.cutout, task.colour_jitter, strong.cutout, strong.colour_jitter) == (0, 0, 7, 0.25)
-    assert (strong.mean, strong.std, strong.flip, strong.test) == (task.mean, task.std, True, images)
-    own = dataclasses.replace(task, cutout=3, colour_jitter=0.1).strongly_augmented()
-    assert (own.cutout, own.colour_jitter) == (3, 0.1)
-
-
 def test_what_is_shifted_in_is_black() -> None:
     task = make(shift=1)
     white = Split(np.full((64, 6, 5, 3), 255, np.uint8), np.zeros(64, np.int64))

@@ -100,10 +100,6 @@ class Task(ABC):
         """What `augment` makes of each of several batches of one size, each with a generator of its own."""
         return [self.augment(part, generator) for part, generator in zip(parts, generators, strict=True)]
 
-    def strongly_augmented(self) -> Self:
-        """The same task with examples changed more: for trainings that see each of them often."""
-        return self
-
     def transform(self, x: Any, y: Any, generator: Any) -> tuple[Any, Any]:
         """A randomly changed copy of a batch of inputs and targets: for a task whose targets move with its inputs.
 

@@ -35,9 +35,6 @@ RECENT = 3
 AVERAGED = 1 / 6
 """Share of the epochs, the last ones, whose weights are averaged."""
 
-OFTEN = 20
-"""Epochs of a training that learns its examples by heart, unless these are changed more."""
-
 LATE = 1.03
 """By what factor a training may be slower than was planned before its schedule is shortened."""
 
@@ -89,8 +86,7 @@ class FinalTraining(Estimator):
             finished = checkpoint.read(file)
             if finished is not None:
                 return _estimate(finished[1]["outcome"], finished[1]["done"], task)
-        often = task.strongly_augmented() if epochs >= OFTEN else task
-        outcome = self._paced(network, often, held, recipe, seed, setting.device, folder)
+        outcome = self._paced(network, task, held, recipe, seed, setting.device, folder)
         if held is not None and outcome["best_epoch"]:
             outputs = predict(network, task, held, device=setting.device)
             outcome["valid_metric"] = task.measure(outputs, task.tensors(held, setting.device)[1])
