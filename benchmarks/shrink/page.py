@@ -1,4 +1,5 @@
-"""Writes docs/results/shrink.md from docs/results/shrink.json (`transfer.py`, `engine.py`).
+"""Writes docs/results/shrink.md from docs/results/shrink.json (`transfer.py`, `engine.py`) and its neighbours
+`shrink_cuts.json` (`cuts.py`) and `shrink_rival.json` (`rival.py`).
 
 python -m benchmarks.shrink.page
 """
@@ -12,23 +13,27 @@ from statistics import mean
 from typing import Any
 
 from archscout.core.files import write_text
-from benchmarks.common import arguments
+from benchmarks.common import arguments, read_result
 from benchmarks.front_door.value_page import percent
 from benchmarks.shrink.common import FILE, read
 
 Row = Mapping[str, Any]
 
 
-def write(rows: Sequence[Row]) -> str:
-    """The page."""
+def write(results: Path = FILE) -> str:
+    """The page, from a file of results and its neighbours."""
+    rows = read(results)
+    cut, rival = (
+        read_result(results.with_name(f"{results.stem}_{each}.json")).get("rows", []) for each in ("cuts", "rival")
+    )
     kinds: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         kinds[row["kind"]].append(row)
-    lines = ["# Starting from a trained network", "", "Written by `benchmarks/shrink/page.py` from `shrink.json`."]
+    lines = ["# Starting from a trained network", "", "Written by `benchmarks/shrink/page.py` from `shrink*.json`."]
     if kinds["transfer"]:
         lines += transfer([row for row in kinds["transfer"] if not row["original"]["cuts"]])
         lines += cuts([row for row in kinds["transfer"] if row["original"]["cuts"]])
-    lines += engine(kinds["knapsack"], kinds["rating"])
+    lines += engine(kinds["knapsack"], kinds["rating"]) + measured_cuts(cut) + against_pruning(rival)
     return "\n".join(lines) + "\n"
 
 
@@ -117,11 +122,66 @@ def engine(knapsacks: Sequence[Row], ratings: Sequence[Row]) -> list[str]:
     return ["", "## The engine", "", busy([*knapsacks, *ratings]), "", *table(("what", "seconds at most"), rows)]
 
 
+def measured_cuts(rows: Sequence[Row]) -> list[str]:
+    """Shares of the backbone's own latency, in one step and gradually."""
+    if not rows:
+        return []
+    first = rows[0]
+    measured = [value <= row["limit_ms"] for row in rows for value in row["measured_ms"]]
+    shown = [
+        (
+            f"{row['share']:.0%}", row["how"], row["seed"], f"{100 * row['original']:.1f}", f"{100 * row['test']:.1f}",
+            f"{row['limit_ms']:.2f}", f"{max(row['measured_ms']):.2f}", f"{row['params'] / 1e6:.2f}",
+            f"{row['cpu_seconds']:.0f}",
+        )
+        for row in sorted(rows, key=lambda row: (-row["share"], row["how"], row["seed"]))
+    ]  # fmt: skip
+    return [
+        "", "## Cuts to shares of its own latency", "",
+        f"EfficientNet-Lite0 at 96 pixels on {first['data']}, transferred once, cut to a share of its latency;",
+        f"choosing and recovery have {first['seconds']:g} processor seconds, `gradually` in two steps of half of them.",
+        f"Measured again, networks keep their limit in {sum(measured)} of {len(measured)} cases. Test accuracies in",
+        "percent.", "", busy(rows), "",
+        *table(
+            ("limit", "how", "seed", "before", "after", "limit, ms", "measured, worst, ms", "parameters, M", "seconds"),
+            shown,
+        ),
+    ]  # fmt: skip
+
+
+def against_pruning(rows: Sequence[Row]) -> list[str]:
+    """ResNet-20 to the same measured latency by the engine and by Torch-Pruning."""
+    if not rows:
+        return []
+    first = rows[0]
+    names = {"engine": "Archscout", "magnitude": "Torch-Pruning, magnitude", "taylor": "Torch-Pruning, Taylor"}
+    shown = [
+        (
+            f"{row['share']:.0%}", names[row["way"]], row["seed"], f"{100 * row['test']:.1f}",
+            f"{100 * (row['test'] - row['original']):+.1f}", f"{row['limit_ms']:.3f}", f"{row['measured_ms']:.3f}",
+            f"{row['macs'] / 1e6:.1f}", f"{row['cpu_seconds']:.0f}",
+        )
+        for row in sorted(rows, key=lambda row: (-row["share"], row["way"], row["seed"]))
+    ]  # fmt: skip
+    return [
+        "", "## ResNet-20 against Torch-Pruning", "",
+        f"Trained from nothing on {first['examples']:,} images of CIFAR-10 (as JPEG) for {first['train_seconds']:g}",
+        f"processor seconds, to {100 * first['original']:.1f} % of the test images right with",
+        f"{first['original_macs'] / 1e6:.1f} M multiply-adds; then cut to a share of its measured latency. Each way",
+        "has the same processor time for choosing and fine-tuning together, and the same fine-tuning; the ratio of",
+        "Torch-Pruning is found by measuring.", "",
+        busy(rows), "",
+        *table(
+            ("limit", "by", "seed", "test", "change", "limit, ms", "measured, ms", "multiply-adds, M", "seconds"), shown
+        ),
+    ]  # fmt: skip
+
+
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--results", type=Path, default=FILE)
     results = parser.parse_args().results
-    write_text(results.with_suffix(".md"), write(read(results)))
+    write_text(results.with_suffix(".md"), write(results))
 
 
 if __name__ == "__main__":

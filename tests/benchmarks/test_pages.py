@@ -12,7 +12,7 @@ from benchmarks.tasks import kinds_page
 PAGES: dict[str, Callable[[], str]] = {
     "tasks.md": lambda: kinds_page.page(read_result(RESULTS / "tasks.json")["rows"]),
     "value.md": lambda: value_page.write(value_page.results(RESULTS / "value.json").rows),
-    "shrink.md": lambda: shrink_page.write(shrink_page.read(RESULTS / "shrink.json")),
+    "shrink.md": lambda: shrink_page.write(RESULTS / "shrink.json"),
 }
 
 
