@@ -16,7 +16,7 @@ from archscout.core.files import write_text
 from archscout.core.registry import create
 from archscout.core.task import Task
 from archscout.shrink.record import Record
-from archscout.shrink.reduction import Reduced, reduce
+from archscout.shrink.reduction import Cutting, Reduced, reduce
 from archscout.spaces.trained import TrainedSpace
 from archscout.training.speed import Mode
 from archscout.training.trainer import predict
@@ -70,8 +70,9 @@ def cut_to(
     """Cut to a limit in milliseconds, and recovered, in so many seconds."""
     record = begun(folder, task, seconds, seed)
     record.mode = mode
-    setting = Setting(space, task.sealed(), seed=seed)
-    return reduce(record, network, space, setting, {"latency": create("cost", "latency")}, {"latency": limit}, True)
+    costs = {"latency": create("cost", "latency")}
+    way = Cutting(record, network, space, Setting(space, task.sealed(), seed=seed), costs)
+    return reduce(record, way, costs, {"latency": limit}, True)
 
 
 def accuracy(network: nn.Module, task: Task) -> float:

@@ -11,13 +11,14 @@ from torch import nn
 
 from archscout.core.errors import UsageError
 from archscout.core.files import write_json
-from archscout.core.registry import create
+from archscout.core.registry import create, names
 from archscout.core.task import Task
 from archscout.core.written import significant
 from archscout.search.budget import Budget
 from archscout.search.result import Result
 from archscout.search.search import resolve_task
 from archscout.shrink.limits import limit_of
+from archscout.shrink.record import TRANSFER_SHARE
 from archscout.shrink.run import shrink
 from archscout.store.folder import run_folder
 
@@ -33,7 +34,9 @@ def shrink_front(
     out: str | Path = "runs",
     **options: Any,
 ) -> list[Result]:
-    """One network for each limit of latency, from one transfer: runs `NAME-LIMIT`, in equal shares of the budget.
+    """One network for each limit of latency: runs `NAME-LIMIT`, after one transfer in equal shares of what it leaves.
+
+    The transfer of a backbone has the share of the whole budget that it has in a run by itself, in the first run.
 
     `NAME/front.json` has what each came to. For the rest see `shrink`. Raises `UsageError` for limits that are none.
     """
@@ -49,13 +52,18 @@ def shrink_front(
         "-"
     )
     folder = run_folder(Path(out), name)
-    results = []
+    results: list[Result] = []
+    transfer = TRANSFER_SHARE * whole.seconds if isinstance(network, str) and network in names("backbone") else 0.0
+    rest = (whole.seconds - transfer) / len(wanted)
     for limit in wanted:
         each = name + "-" + limit.replace("%", "percent")
-        limited, share = {**(maximum or {}), "latency": limit}, Budget(whole.seconds / len(wanted))
+        limited, seconds = {**(maximum or {}), "latency": limit}, rest if results else rest + transfer
         results.append(
-            shrink(network, task, maximum=limited, budget=share, name=each, out=out, shared=folder, **options)
-        )
+            shrink(
+                network, task, maximum=limited, budget=Budget(seconds), name=each, out=out, shared=folder,
+                transfer_share=transfer / (rest + transfer) or TRANSFER_SHARE, **options,
+            )
+        )  # fmt: skip
     metric = str(task.metric)
     rows = [
         {"limit": limit, "run": str(result.metrics["run"]), f"valid_{metric}": result.metrics[f"valid_{metric}"],

@@ -31,6 +31,9 @@ SETTING = "shrink.json"
 WORK = "work"
 """A folder in it: what is kept between sittings."""
 
+TRANSFER_SHARE = 0.4
+"""Of the time, what goes to fine-tuning before anything is cut, where the head is new."""
+
 COMMON = ("probe", "fine-tuning")
 """Weights that runs which differ in limits alone have in common."""
 
@@ -49,6 +52,7 @@ class Record:
         clock: tells the time in seconds; `end` is when the budget ends, `began` when it began.
         shared: a folder for what runs that differ in limits alone have in common.
         reserve: seconds before `end` when training must be over; `end` is then that moment.
+        transfer_share: of the time, what goes to fine-tuning before anything is cut.
     """
 
     def __init__(
@@ -64,12 +68,13 @@ class Record:
         began: float,
         shared: Path | None,
         reserve: float = 0.0,
+        transfer_share: float = TRANSFER_SHARE,
     ) -> None:
         self.folder, self.task, self.seed, self.device, self.watch = folder, task, seed, device, watch
         self.clock, self.end, self.began, self.reserve = clock, end - reserve, began, reserve
         self.files = folder / WORK
         self.files.mkdir(exist_ok=True)
-        self.shared = shared
+        self.shared, self.transfer_share = shared, transfer_share
         self.learned = learned(task, seed)
         self.seconds: dict[str, float] = {}
         """Of each phase."""

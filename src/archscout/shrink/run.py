@@ -25,7 +25,7 @@ from archscout.search.search import resolve_task
 from archscout.shrink.delivery import deliver
 from archscout.shrink.limits import limit_of, measure
 from archscout.shrink.planning import Clock
-from archscout.shrink.record import Record, same_call
+from archscout.shrink.record import TRANSFER_SHARE, Record, same_call
 from archscout.shrink.reduction import Cutting, Reduced, Way, reduce
 from archscout.shrink.replacement import Replacing
 from archscout.shrink.source import Source, source_of
@@ -41,9 +41,6 @@ _RESERVE_SHARE, _RESERVE_MOST = 0.15, 15.0
 _ENDING = 6.0
 """Times as long as it takes to find out what can be cut of a network takes what comes after its training: measuring,
 writing and checking the ONNX file, the report."""
-
-_TRANSFER_SHARE = 0.4
-"""Of the time, what goes to fine-tuning before anything is cut, where the head is new."""
 
 
 def shrink(
@@ -66,6 +63,7 @@ def shrink(
     clock: Clock = time.monotonic,
     shared: Path | None = None,
     spent: float = 0.0,
+    transfer_share: float = TRANSFER_SHARE,
 ) -> Result:
     """Make a trained network small enough for measured limits, at the least loss; the same call resumes.
 
@@ -91,6 +89,7 @@ def shrink(
         clock: tells the time in seconds that the budget is of.
         shared: a folder for what runs that differ in limits alone have in common: head and fine-tuning.
         spent: seconds of the budget that are gone.
+        transfer_share: of the time, what goes to fine-tuning before anything is cut, where the head is new.
 
     Raises:
         UsageError: a wrong name or value, a limit that no cut keeps, weights that do not fit.
@@ -121,6 +120,7 @@ def shrink(
         record = Record(
             folder, task, seed=seed, device=device, watch=watch, clock=clock, end=began + budget.seconds,
             began=began, shared=shared, reserve=min(_RESERVE_SHARE * budget.seconds, _RESERVE_MOST),
+            transfer_share=transfer_share,
         )  # fmt: skip
         about = {"name": name, "budget": str(budget)}
         return _run(record, source, costs, maximum or {}, labels, about, (only, keep) if replace else None)
@@ -159,7 +159,7 @@ def _run(
     limits = {text: limit_of(costs[text], text, str(maximum[text]), original[text].value) for text in costs}
     broken = [text for text, limit in limits.items() if original[text].at_most > limit]
 
-    share = _TRANSFER_SHARE if broken or record.shared is not None else 1.0
+    share = record.transfer_share if broken or record.shared is not None else 1.0
     if plan is not None and isinstance(network, Adapted) and source.backbone is not None:
         transfer(record, network, source.backbone, plan, share)
     elif new_head or not broken:
