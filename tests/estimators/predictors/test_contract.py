@@ -60,7 +60,7 @@ def test_all_of_the_study_and_the_systems_are_there():
     assert set(NAMES) >= {
         "bananas", "mlp", "bonas", "gcn", "nao", "seminas", "lgb", "ngb", "rf", "xgb", "bayes_lin_reg", "bohamiann",
         "dngo", "gp", "sparse_gp", "var_sparse_gp", "lcsvr", "omni", "omni_seminas", "acenas", "brp_nas", "fr_nas",
-        "wl_gp", "scout", "combined", "gin", "pinat", "flan",
+        "wl_gp", "scout", "combined", "gin", "pinat", "flan", "nn_former",
     }  # fmt: skip
 
 

@@ -75,7 +75,7 @@ def test_all_are_there() -> None:
     """The names that the field knows."""
     asked = """params macs l2_norm grad_norm snip plain fisher grasp synflow jacob_cov epe_nas naswot das zen epsilon
     gradsign knas knas_code te_nas_ntk te_nas_regions teg eigen_nas nasgraph nn_mass nonlinear_units swap zico meco
-    az_nas near vkdnw dextr freedarts bn_gamma vote log_rank rank_blend epsilon_log"""
+    az_nas near vkdnw dextr freedarts bn_gamma l_swag vote log_rank rank_blend epsilon_log"""
     assert set(asked.split()) <= set(NAMES)
 
 
@@ -123,6 +123,7 @@ BLIND = {
     "zico",
     "vkdnw",
     "near",
+    "l_swag",
     "meco",
     "das",
     "swap",
