@@ -4,6 +4,7 @@ from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.spaces.lines import Lines
 from archscout.spaces.mobile import Mobile
+from archscout.spaces.rows import Rows
 from archscout.spaces.series import Series
 from archscout.spaces.tdnn import TDNN
 from archscout.testing import (
@@ -14,6 +15,7 @@ from archscout.testing import (
     tiny_multilabel,
     tiny_ordinal,
     tiny_regression,
+    tiny_rows,
     tiny_segmentation,
     tiny_series,
     tiny_speakers,
@@ -39,6 +41,14 @@ class TestRegression(TaskConformance):
 class TestOrdinal(TaskConformance):
     def task(self) -> Task:
         return tiny_ordinal()
+
+
+class TestRows(TaskConformance):
+    def task(self) -> Task:
+        return tiny_rows()
+
+    def space(self) -> Space:
+        return Rows(width=16)
 
 
 class TestSegmentation(TaskConformance):

@@ -107,7 +107,7 @@ def _batches(task: Any, files: Sequence[Path], skip_bad: bool) -> Iterator[tuple
             continue
         if converted:
             output.say(f"Note: '{shown(file)}': {converted}, as the network was trained.")
-        several = file.suffix.lower() in inputs.ARRAYS
+        several = file.suffix.lower() in (*inputs.ARRAYS, *inputs.TABLES)
         for start in range(0, len(images), _BATCH):
             block = images[start : start + _BATCH]
             names += [f"{shown(file)}[{start + row}]" if several else shown(file) for row in range(len(block))]

@@ -20,11 +20,12 @@ from archscout.tasks.media.images import Images
 from archscout.tasks.media.images import resize as resize
 from archscout.tasks.media.lines import Lines
 from archscout.tasks.media.medium import Medium
+from archscout.tasks.media.rows import Rows
 from archscout.tasks.media.series import Series
 from archscout.tasks.pictures import Watch
 from archscout.tasks.trial_list import Numbered, TrialList
 
-MEDIA: dict[str, type[Medium]] = {medium.name: medium for medium in (Images, Audio, Series, Lines)}
+MEDIA: dict[str, type[Medium]] = {medium.name: medium for medium in (Images, Audio, Series, Lines, Rows)}
 
 
 FEW_CLASSES = 8
@@ -240,7 +241,10 @@ def _medium(contents: Contents, source: str, asked: str | None, options: Mapping
         if option not in known.OPTIONS:
             about = " or ".join(other.name for other in MEDIA.values() if option in other.OPTIONS)
             raise UsageError(f"{source} holds {name}, and the parameter {option} is about {about}: leave it out.")
-    return known(source, options, contents.shape)
+    made = known(source, options, contents.shape)
+    if isinstance(made, Rows):
+        made.columns = contents.columns
+    return made
 
 
 def _few_classes(y: Mapping[str, np.ndarray], source: str) -> list[str]:

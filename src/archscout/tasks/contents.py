@@ -14,8 +14,9 @@ import numpy as np
 
 if TYPE_CHECKING:
     from archscout.tasks.heads import Head
+    from archscout.tasks.table import Column
 
-MediumName = Literal["images", "audio", "series", "lines"]
+MediumName = Literal["images", "audio", "series", "lines", "rows"]
 """What examples are; None where an array does not say, and is told by its shape."""
 
 
@@ -78,8 +79,8 @@ class Contents:
     `bad` has a sentence's subject and predicate for each example that is known not to be readable without decoding it:
     `("'cat/7.png'", "is a broken link")`. `kind` is that of the targets, where the data say it (`targets.KINDS`);
     `heads` are the questions, where there are several (the columns of `y` are theirs); `medium` is what the examples
-    are, `rate` how many samples a second arrays of audio have, and `shape` the height and width that masks have, which
-    pictures are to get.
+    are, `rate` how many samples a second arrays of audio have, `shape` the height and width that masks have, which
+    pictures are to get, and `columns` those of rows.
     """
 
     splits: dict[str, Raw]
@@ -91,3 +92,4 @@ class Contents:
     heads: tuple[Head, ...] = ()
     shape: tuple[int, int] | None = None
     rate: int | None = None
+    columns: tuple[Column, ...] = ()

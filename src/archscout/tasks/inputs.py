@@ -6,6 +6,7 @@ and largest value of its training images (`ImageTask.span`) say what it takes.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,14 @@ from archscout.tasks.audio import AudioTask
 from archscout.tasks.contents import Clip
 from archscout.tasks.decode import SUFFIXES, Reading, file_source, read_image, shown
 from archscout.tasks.doors.archive import Archive, listed, read_npy
+from archscout.tasks.doors.tables import read_columns
 from archscout.tasks.image_task import ImageTask
+from archscout.tasks.rows import RowsTask
 from archscout.tasks.series import SeriesTask
+from archscout.tasks.table import cells_of
 
 ARRAYS = (".npy", ".npz")
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
 _SLACK = 0.5
 """By this share of the span may a value lie outside of what training had."""
@@ -32,13 +37,15 @@ _SMALL = 10
 
 def takes_files(task: Task) -> bool:
     """Whether networks of a task can be given files."""
-    return isinstance(task, ImageTask | AudioTask | SeriesTask)
+    return isinstance(task, ImageTask | AudioTask | SeriesTask | RowsTask)
 
 
 def noun(task: Task) -> str:
     """What an example of a task is called."""
     if isinstance(task, SeriesTask):
         return "series"
+    if isinstance(task, RowsTask):
+        return "row"
     return "recording" if isinstance(task, AudioTask) else "image"
 
 
@@ -58,6 +65,8 @@ def read(file: Path, task: Any) -> tuple[np.ndarray, str]:
         return _recordings(file, task)
     if isinstance(task, SeriesTask):
         return _series(file, task), ""
+    if isinstance(task, RowsTask):
+        return _rows(file, task)
     if file.suffix.lower() in ARRAYS:
         images = _as_batch(_array(file), file, task)
         return scaled(images, task, f"'{shown(file)}'")
@@ -104,6 +113,31 @@ def _series(file: Path, task: SeriesTask) -> np.ndarray:
         f"'{shown(file)}' holds {array.dtype} of shape {array.shape}, but the network takes numbers of shape "
         f"N x {channels} x {length}."
     )
+
+
+def _rows(file: Path, task: RowsTask) -> tuple[np.ndarray, str]:
+    """Rows of the columns of a task: of a table, or an array as networks take it. Raises `DataError` for others."""
+    if file.suffix.lower() in TABLES:
+        columns, _ = read_columns(file)
+        return _filled(cells_of(columns, task.columns, f"'{shown(file)}'"), task)
+    if file.suffix.lower() not in ARRAYS:
+        raise DataError(f"'{shown(file)}' cannot be read as rows: give a table ({', '.join(TABLES)}) or an array.")
+    array = _array(file)
+    array = array[None] if array.ndim == 1 else array
+    if array.shape[1:] != task.deployed_shape or array.dtype.kind not in "buif":
+        raise DataError(
+            f"'{shown(file)}' holds {array.dtype} of shape {array.shape}, but the network takes numbers of shape "
+            f"N x {task.deployed_shape[0]}."
+        )
+    return _filled(array.astype(np.float32), task)
+
+
+def _filled(rows: np.ndarray, task: RowsTask) -> tuple[np.ndarray, str]:
+    """Rows with the mean where a number is missing that none of training lacked, and what was done."""
+    missing = np.isnan(rows)
+    missing[:, list(task.gaps)] = False
+    rows[missing] = np.broadcast_to(np.asarray(task.normalisation[0], np.float32), rows.shape)[missing]
+    return rows, "numbers that are missing were taken to be the mean" if missing.any() else ""
 
 
 def scaled(x: np.ndarray, task: ImageTask, source: str) -> tuple[np.ndarray, str]:
@@ -184,7 +218,8 @@ def _as_batch(images: np.ndarray, file: Path, task: ImageTask) -> np.ndarray:
 
 def files_below(folder: Path, task: Task) -> list[Path]:
     """The examples and arrays of a folder, at any depth. Raises `DataError` where there are none."""
-    endings = sound.SUFFIXES if isinstance(task, AudioTask) else () if isinstance(task, SeriesTask) else SUFFIXES
+    kinds: dict[type, Collection[str]] = {AudioTask: sound.SUFFIXES, SeriesTask: (), RowsTask: TABLES}
+    endings = next((endings for kind, endings in kinds.items() if isinstance(task, kind)), SUFFIXES)
     files = sorted(
         file for file in folder.rglob("*")
         if file.suffix.lower() in {*endings, *ARRAYS} and not file.name.startswith(".")

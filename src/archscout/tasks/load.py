@@ -17,7 +17,7 @@ DOOR = ("links", "path", "label", "target", "split", "group", "weight")
 """Parameters that say how data are found, not what is made of them."""
 
 
-SHARED = ("kind", "size", "fit", "unlabelled")
+SHARED = ("kind", "medium", "size", "fit", "unlabelled")
 """Parameters that say both."""
 
 

@@ -45,7 +45,7 @@ class Survey:
             "kind": self.kind,
             "input_shape": list(self.task.input_shape),
             "stored": str(self.task.train.x.dtype),
-            "values": [float(self.task.train.x.min()), float(self.task.train.x.max())] if shape[0] else [],
+            "values": [float(np.nanmin(self.task.train.x)), float(np.nanmax(self.task.train.x))] if shape[0] else [],
             "classes": list(self.task.class_names),
             "splits": self.splits,
             "bytes": sum(split.x.nbytes for split in _splits(self.task).values()),
@@ -70,8 +70,8 @@ def look(source: Any, **parameters: Any) -> Survey:
 
 
 def _of_classes(task: Task, split: Split) -> Split:
-    """A split without the weights of its examples."""
-    weighted = isinstance(task, Classification) and task.weighted
+    """A split without the weights of its examples, or their numbers in trials."""
+    weighted = (isinstance(task, Classification) and task.weighted) or getattr(task, "trials", None) is not None
     return Split(split.x, split.y[:, 0].astype(np.int64)) if weighted else split
 
 

@@ -34,6 +34,7 @@ _HOMES = {
     "tiny_ordinal": "tasks",
     "tiny_audio": "tasks",
     "tiny_series": "tasks",
+    "tiny_rows": "tasks",
     "tiny_lines": "tasks",
     "tiny_speakers": "tasks",
 }

@@ -13,8 +13,10 @@ from archscout.tasks.lines import TextLines
 from archscout.tasks.multilabel import MultiLabel
 from archscout.tasks.ordinal import OrdinalImages
 from archscout.tasks.regression import ImageRegression
+from archscout.tasks.rows import RowsClassification
 from archscout.tasks.segmentation import Segmentation
 from archscout.tasks.series import SeriesClassification
+from archscout.tasks.table import Column
 from archscout.tasks.verification import SpeakerVerification
 
 
@@ -134,6 +136,22 @@ def tiny_ordinal(examples: int = 48, seed: int = 0) -> OrdinalImages:
 
     names = ("dark", "dim", "light", "bright")
     return OrdinalImages("tiny ordinal", (1, 8, 8), 3, split("train"), split("valid"), split("test"), names, shift=0)
+
+
+def tiny_rows(examples: int = 48, seed: int = 0) -> RowsClassification:
+    """Rows of two numbers, one of them missing now and then, and a category of two; three classes by all of them."""
+    columns = (Column("near"), Column("far"), Column("side", ("left", "right")))
+
+    def split(name: str) -> Split:
+        rng = stream(seed, "tiny rows", name)
+        y = np.arange(examples, dtype=np.int64) % 3
+        numbers = np.column_stack([y == 0, y == 2]) * 2.0 + rng.normal(0, 0.3, (examples, 2))
+        numbers[rng.random(examples) < 0.1, 1] = np.nan
+        side = (y == 2) ^ (rng.random(examples) < 0.1)
+        return Split(np.column_stack([numbers, ~side, side]).astype(np.float32), y)
+
+    splits = split("train"), split("valid"), split("test")
+    return RowsClassification("tiny rows", (5,), 3, *splits, ("a", "b", "c"), columns=columns, gaps=(1,))
 
 
 def tiny_heads(examples: int = 48, seed: int = 0) -> SeveralHeads:

@@ -23,6 +23,7 @@ from archscout.tasks.contents import Contents, MediumName, Raw, Source
 from archscout.tasks.decode import file_source, shown
 from archscout.tasks.doors.archive import listed
 from archscout.tasks.doors.questions import PARTED, answers_of, is_number, of_several, questions_of, target_columns
+from archscout.tasks.doors.rows import is_rows, rows_contents
 from archscout.tasks.doors.tables import Columns, read_columns
 from archscout.tasks.labels import text_of
 from archscout.tasks.splits import ALIASES, by_split, split_folders, split_of
@@ -106,6 +107,13 @@ def from_columns(
             splits.
     """
     roles = _roles(columns, source, named or {})
+    if is_rows(columns, roles, named or {}):
+        count = len(next(iter(columns.values()), []))
+        where = [f"line {line}" for line in lines] if lines is not None else [f"row {row}" for row in range(count)]
+        if not count:
+            raise DataError(f"{source} has no rows: an empty data set cannot be learned from.")
+        splits = _splits(columns, roles, source, where)
+        return rows_contents(columns, roles, splits, source, where, named or {})
     paths = list(columns[roles["path"]])
     where = [f"line {line}" for line in lines] if lines is not None else [f"row {row}" for row in range(len(paths))]
     if not paths:
@@ -203,8 +211,10 @@ def _roles(columns: Mapping[str, Sequence[Any]], source: str, named: Mapping[str
         roles.pop("target", None)
     elif "target" in roles:
         roles.pop("label", None)
-    if named.get("kind") == "ordinal" and "target" in roles:
+    if named.get("kind") in ("classification", "ordinal") and "target" in roles:
         roles["label"] = roles.pop("target")
+    if named.get("kind") == "regression" and "label" in roles:
+        roles["target"] = roles.pop("label")
     if named.get("kind") == "lines":
         # Whoever says that labels are transcripts, or names the column, means that one.
         transcript = named.get("label") or roles.get("transcript") or roles.get("label")
@@ -215,6 +225,8 @@ def _roles(columns: Mapping[str, Sequence[Any]], source: str, named: Mapping[str
         roles.pop("transcript", None)
     elif "transcript" in roles:
         roles["label"] = roles["transcript"]
+    if is_rows(columns, roles, named):
+        return roles
     for role, what in (("path", "pictures"), ("label", "labels")):
         if role not in roles and not (role == "label" and ("target" in roles or questions_of(columns, roles, named))):
             raise DataError(

@@ -1,0 +1,159 @@
+"""Columns of a table as numbers: which are numbers, which categories, what is missing, and what is left out."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from archscout.core.errors import DataError
+from archscout.tasks.decode import shown
+from archscout.tasks.labels import text_of
+
+MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-", "<na>", "nat"})
+"""Cells that say nothing, in small or capital letters."""
+
+MOSTLY = 0.9
+"""Where so many cells of a column are numbers, one that is none is a mistake, not a category."""
+
+MOST_CATEGORIES = 32
+"""Of a column, the most frequent; the others count as one."""
+
+OTHERS = "(others)"
+
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+_IDENTIFIERS = ("id", "index", "row", "row_id", "unnamed: 0")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that is learned from: numbers where it has no categories."""
+
+    name: str
+    categories: tuple[str, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """How many columns of numbers it is stored as."""
+        return max(1, len(self.categories))
+
+
+@dataclass
+class Reading:
+    """Cells of columns as numbers (N x columns, NaN for what is missing): numbers, or places among `categories`.
+
+    `bad` are the rows that cannot be used, with what is wrong with each.
+    """
+
+    values: np.ndarray
+    columns: tuple[Column, ...]
+    notices: list[str]
+    bad: dict[int, str]
+
+
+def read(columns: Mapping[str, Sequence[Any]], source: str) -> Reading:
+    """What columns of cells hold. Raises `DataError` where nothing can be learned from any of them."""
+    values: list[list[float]] = []
+    found: list[Column] = []
+    notices: list[str] = []
+    bad: dict[int, str] = {}
+    left: dict[str, list[str]] = {}
+    gaps = 0
+    for name, cells in columns.items():
+        texts = ["" if (text := text_of(cell)).casefold() in MISSING else text for cell in cells]
+        present = [text for text in texts if text]
+        numbers = [_number(text) for text in texts]
+        distinct = len(set(present))
+        countable = sum(number is not None for number, text in zip(numbers, texts, strict=True) if text)
+        if distinct < 2:
+            left.setdefault("the same in every row", []).append(name)
+            continue
+        if distinct == len(texts) and name.strip().casefold() in _IDENTIFIERS:
+            left.setdefault("a name of each row", []).append(name)
+            continue
+        if countable >= MOSTLY * len(present):
+            for row, (number, text) in enumerate(zip(numbers, texts, strict=True)):
+                if text and (number is None or not abs(number) <= 1e30):
+                    bad.setdefault(row, f"has '{shown(text[:40])}' in column '{shown(name)}', which is no number there")
+            column = Column(name)
+            encoded = [math.nan if number is None else number for number in numbers]
+        else:
+            if distinct > MOST_CATEGORIES and 2 * distinct > len(present):
+                left.setdefault("a text of its own in most rows", []).append(name)
+                continue
+            counts = Counter(present)
+            known = sorted(counts, key=lambda text: (-counts[text], text))[:MOST_CATEGORIES]
+            if distinct > MOST_CATEGORIES:
+                known[-1] = OTHERS
+                notices.append(
+                    f"column '{shown(name)}' of {source} has {distinct} different texts: all but the "
+                    f"{MOST_CATEGORIES - 1} most frequent count as one."
+                )
+            column = Column(name, tuple(known))
+            encoded = category_numbers(texts, column)
+        gaps += len(texts) - len(present)
+        values.append(encoded)
+        found.append(column)
+    for reason, names in left.items():
+        listed = ", ".join(f"'{shown(name)}'" for name in names[:5]) + (", ..." if len(names) > 5 else "")
+        notices.append(f"{source} has columns that are left out, for they are {reason}: {listed}.")
+    if not found:
+        raise DataError(f"{source} has no column to learn from: give columns of numbers or categories.")
+    if gaps:
+        notices.append(
+            f"{gaps:,} cells of {source} are empty: of numbers, the mean stands there and a mark says so; a category "
+            "that is missing is none of them."
+        )
+    return Reading(np.asarray(values, np.float64).T, tuple(found), notices, bad)
+
+
+def category_numbers(texts: Sequence[str], column: Column) -> list[float]:
+    """The place of each text among the categories of a column; the others' where there is one, else NaN."""
+    place = {text: float(number) for number, text in enumerate(column.categories)}
+    other = place.get(OTHERS, math.nan)
+    return [place.get(text, other) if text else math.nan for text in texts]
+
+
+def stored(values: np.ndarray, columns: Sequence[Column]) -> np.ndarray:
+    """Cells as `read` gives them (N x columns) as networks take them: categories are columns of 0 and 1, float32."""
+    blocks = [
+        values[:, [place]] if not column.categories else values[:, [place]] == np.arange(len(column.categories))
+        for place, column in enumerate(columns)
+    ]
+    return np.concatenate(blocks, 1).astype(np.float32)
+
+
+def cells_of(table: Mapping[str, Sequence[Any]], columns: Sequence[Column], source: str) -> np.ndarray:
+    """The rows of another table, stored as those of these columns. Raises `DataError` where one is missing or odd."""
+    values = []
+    for column in columns:
+        if column.name not in table:
+            raise DataError(f"{source} has no column '{shown(column.name)}', which the network was trained on.")
+        texts = ["" if (text := text_of(cell)).casefold() in MISSING else text for cell in table[column.name]]
+        if column.categories:
+            values.append(category_numbers(texts, column))
+            continue
+        numbers = [_number(text) if text else math.nan for text in texts]
+        odd = next((row for row, number in enumerate(numbers) if number is None or abs(number) > 1e30), None)
+        if odd is not None:
+            raise DataError(
+                f"row {odd} of {source} has '{shown(texts[odd][:40])}' in column '{shown(column.name)}': write a "
+                "number, or leave the cell empty."
+            )
+        values.append([float(number) for number in numbers if number is not None])
+    return stored(np.asarray(values, np.float64).T, columns)
+
+
+def _number(text: str) -> float | None:
+    """A text as a number, perhaps with a decimal comma; None for no number."""
+    if _DECIMAL_COMMA.fullmatch(text):
+        text = text.replace(",", ".")
+    try:
+        return float(text)
+    except ValueError:
+        return None
