@@ -6,6 +6,7 @@ import math
 from typing import ClassVar
 
 from torch import nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from archscout.core.architecture import Architecture
 from archscout.core.cost import Cost, Measurement
@@ -13,6 +14,7 @@ from archscout.core.errors import UsageError
 from archscout.core.estimator import Setting
 from archscout.core.registry import register
 from archscout.costs.peak_memory import BYTES
+from archscout.networks.few_bits import FewBits
 from archscout.networks.tracing import blueprint
 
 
@@ -23,7 +25,7 @@ class WeightBytes(Cost):
     Args:
         bits: of each weight that belongs to a tensor of two or more dimensions; such a tensor takes whole bytes. All
             others (biases, normalisation and its statistics) are float32, 4 bytes. With 32 this is what the tensors
-            take in a file.
+            take in a file. Weights that have bits of their own (space `compressed`) count as these.
     """
 
     units: ClassVar = BYTES
@@ -46,5 +48,7 @@ def stored_bytes(network: nn.Module, bits: int = 32) -> int:
     >>> stored_bytes(nn.Linear(3, 3), bits=4)
     17
     """
+    own = {id(each.original): each[0].stored_bits(each.original) for each in network.modules()
+           if isinstance(each, ParametrizationList) and isinstance(each[0], FewBits)}  # fmt: skip
     tensors = {id(t): t for t in (*network.parameters(), *network.buffers()) if t.is_floating_point()}
-    return sum(math.ceil(t.numel() * (bits if t.ndim > 1 else 32) / 8) for t in tensors.values())
+    return sum(math.ceil(own.get(key, t.numel() * (bits if t.ndim > 1 else 32)) / 8) for key, t in tensors.items())

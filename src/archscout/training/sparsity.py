@@ -11,33 +11,12 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from archscout.core.errors import UsageError
+from archscout.networks.few_bits import mask
 from archscout.training.objective import Step, Term
 from archscout.training.recipe import sparsity_of
 
 RULES = ("sr_ste", "ste", "one_shot")
 AXES = ("channels", "flat")
-
-
-def mask(weight: Tensor, n: int, m: int, axis: str = "channels") -> Tensor:
-    """Which weights stay (1) and which do not (0): the N of largest magnitude in each group of M; of equals the first.
-
-    Args:
-        weight: O x I, or O x I x kernel.
-        n, m: how many of how many.
-        axis: groups are M consecutive input channels at one place of the kernel (`channels`, as hardware has it), or M
-            consecutive numbers of the filter as it lies (`flat`).
-
-    What is left over where M does not divide the number of inputs stays whole.
-    """
-    rows = weight.movedim(1, -1) if axis == "channels" else weight.flatten(1)
-    whole = rows.shape[-1] // m * m
-    kept = torch.ones_like(rows)
-    if whole:
-        groups = rows[..., :whole].reshape(-1, m)
-        order = groups.abs().argsort(dim=1, descending=True, stable=True)
-        chosen = torch.zeros_like(groups).scatter_(1, order[:, :n], 1)
-        kept[..., :whole] = chosen.view(*rows.shape[:-1], whole)
-    return kept.movedim(-1, 1) if axis == "channels" else kept.view_as(weight)
 
 
 class Sparsity(Term):
