@@ -136,7 +136,9 @@ def test_without_time_to_look_further_the_limits_are_kept_all_the_same() -> None
     assert len(measured) <= 6
 
 
-@pytest.mark.parametrize("limits", [{"params": 0.5}, {"params": 0.7, "macs": 0.5}])
+@pytest.mark.parametrize(
+    "limits", [pytest.param({"params": 0.5}, marks=pytest.mark.slow), {"params": 0.7, "macs": 0.5}]
+)
 def test_a_plan_keeps_its_limits_and_beats_chance(limits: dict[str, float]) -> None:
     space = TrainedSpace(zoo.zoo_network("resnet"), input_shape=(3, 16, 16))
     setting, network = Setting(space, TASK), space.module

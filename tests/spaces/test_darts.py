@@ -37,8 +37,8 @@ class TestDARTS(SpaceConformance):
 
 class TestDARTSWide(SpaceConformance):
     product = False
-    examples = 10
-    networks = 4
+    examples = 5
+    networks = 2
     enumerable = 5_000
 
     def space(self):

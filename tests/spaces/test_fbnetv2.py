@@ -17,6 +17,7 @@ TEXT = "k3e75c1r_k5e600c10hs_k0e75c2r_k3e300c4h_k5e150c15rs"
 
 
 class TestFBNetV2(SpaceConformance):
+    examples = 8
     networks = 2
 
     def space(self):
@@ -24,6 +25,7 @@ class TestFBNetV2(SpaceConformance):
 
 
 class TestDeep(SpaceConformance):
+    examples = 4
     networks = 1
 
     def space(self):

@@ -27,7 +27,8 @@ class TestMobile(SpaceConformance):
 
 
 class TestMobileOnColourImages(SpaceConformance):
-    networks = 8
+    examples = 8
+    networks = 4
 
     def space(self):
         return Mobile(width=16, stages=3, depth=4)

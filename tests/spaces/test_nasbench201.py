@@ -26,6 +26,9 @@ class TestNASBench201(SpaceConformance):
 
 
 class TestNASBench201AtOddSizes(SpaceConformance):
+    examples = 8
+    networks = 3
+
     def space(self):
         return NASBench201(width=3, cells=2)
 

@@ -10,6 +10,7 @@ import torch
 from archscout.core.errors import UsageError
 from archscout.core.registry import create
 from archscout.core.seeds import stream
+from archscout.supernets import derive
 from archscout.supernets.derive import evolve, likeliest, near_limit, norm_score
 from archscout.supernets.distributions import Distribution
 from archscout.supernets.ranking import rank_report
@@ -81,7 +82,8 @@ def test_the_likeliest_within_limits_is_found_where_the_mode_is_far_outside():
     assert distribution.log_probability(found[0]).item() > best - 1e-4
 
 
-def test_where_options_are_not_free_the_strongest_comes_first_and_then_the_next_within_limits():
+def test_where_options_are_not_free_the_strongest_comes_first_and_then_the_next_within_limits(monkeypatch):
+    monkeypatch.setattr(derive, "TRIES", 40)
     space = create("space", "darts:width=4,layers=3")
     distribution = Distribution(space)
     with torch.no_grad():
