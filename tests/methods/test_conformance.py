@@ -20,7 +20,7 @@ SETTINGS = {
     "naswot": SAMPLED, "epsilon": SAMPLED, "nasgraph": SAMPLED, "az_nas": f"{SAMPLED},batch=16",
     "zen_nas": f"{SAMPLED},population=6", "ran": f"{SAMPLED},population=6",
     "knas": KEPT, "eigen_nas": KEPT, "das": f"{KEPT},steps=2,batch=16",
-    "te_nas": "batch=8,repeats=1",
+    "te_nas": "batch=8,repeats=1,number=3",
     "teg_nas": "steps=10,population=8,sample=4",
     "bignas": SCORED, "ofa": SCORED, "pgonas": SCORED, "pad_nas": f"{SCORED},samples=10", "prunet": SHARED,
     "random_sharing": SCORED, "spos": SCORED, "setn": SCORED, "bn_nas": SCORED, "en2as": SCORED,
