@@ -63,13 +63,17 @@ def test_the_better_one_is_taken(calls: list[dict[str, Any]], tmp_path: Path, mo
     monkeypatch.setattr(automatic, "compare", lambda *_: (WORSE, PACE))
     assert begin(PHOTOGRAPHS, options)[0] == "a result", "what was begun goes on as it was"
     assert begin(PHOTOGRAPHS, {**options, "seed": 4})[0] is None
-    assert len(calls) == 2 and not (tmp_path / "another").exists()
+    assert len(calls) == 2
+    monkeypatch.setattr(automatic, "compare", lambda *_: (BETTER, PACE))
+    assert begin(PHOTOGRAPHS, {**options, "fresh": True})[0] == "a result"
+    assert len(list(tmp_path.iterdir())) == 2, "what was there is set aside"
 
 
 @pytest.mark.parametrize(
     "options",
     [
-        {"budget": "20trials"}, {"method": "random"}, {"estimator": "synflow"}, {"objectives": ["params"]},
+        {"budget": "20trials"}, {"budget": "60s"},
+        {"method": "random"}, {"estimator": "synflow"}, {"objectives": ["params"]},
         {"epochs": 3}, {"workers": 2},
         {"store": "here.sqlite"}, {"engine": "ray"}, {"maximum": {"latency@pixel3": "20ms"}},
     ],

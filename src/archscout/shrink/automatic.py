@@ -36,7 +36,7 @@ from archscout.estimators.prior import Data, Network, Prior
 from archscout.networks.pick import build
 from archscout.networks.tracing import trace
 from archscout.search.budget import Budget
-from archscout.search.continuing import STORE
+from archscout.search.continuing import STORE, start_afresh
 from archscout.search.result import Result
 from archscout.search.search import resolve_task
 from archscout.shrink.head import probe
@@ -57,6 +57,9 @@ SMALLEST = 24
 SHARE = 0.03
 """Of the budget, what each of the two trials may take."""
 
+SHORTEST = 120.0
+"""Seconds: of a shorter budget the trials, some ten seconds with loading and timing, would take too much."""
+
 SIDE = 64
 """Pixels a side that the backbone gets in its trial."""
 
@@ -71,7 +74,7 @@ FEWEST, MOST = 200, 800
 """Training images of the trial."""
 
 _PLAIN: dict[str, Any] = {"method": "cascade", "estimator": TRAINING, "engine": "local", "device": "cpu"}
-_ALONE = ("objectives", "store", "epochs", "times", "start", "fresh")
+_ALONE = ("objectives", "store", "epochs", "times", "start")
 """Options that ask for a search proper."""
 
 
@@ -128,7 +131,7 @@ def begin(data: Any, options: Mapping[str, Any], began: float | None = None) -> 
         return None, data
     budget = Budget.read(options.get("budget", "5m"))
     watch: Progress = options.get("progress") or Silent()
-    if not math.isfinite(budget.seconds) or math.isfinite(budget.trials):
+    if not SHORTEST <= budget.seconds < math.inf or math.isfinite(budget.trials):
         return None, data
     task = resolve_task(data, watch)
     if not natural(task):
@@ -144,12 +147,13 @@ def begin(data: Any, options: Mapping[str, Any], began: float | None = None) -> 
     space = automatic_space(task)
     search_name = default_name(space, task, "cascade", seed)
     name = given or f"trained-{search_name}"
-    if (out / (given or search_name) / STORE).is_file():
+    fresh = bool(options.get("fresh"))
+    if not fresh and (out / (given or search_name) / STORE).is_file():
         return None, task  # a search that is under way goes on
     if not all(key in REPORTED for key in maximum):
         return None, task  # limits on other devices, or on what only networks of a search have
     folder = out / name
-    if not (folder / SETTING).is_file():
+    if fresh or not (folder / SETTING).is_file():
         share = remaining(expected.backbone, task, maximum)
         if share < WORTH:
             watch.say(f"the limits leave {share:.0%} of '{expected.backbone}': a search it is.")
@@ -163,6 +167,8 @@ def begin(data: Any, options: Mapping[str, Any], began: float | None = None) -> 
         watch.say(compared.sentence())
         if not compared.better:
             return None, task
+        if fresh:
+            start_afresh(folder, name, None, watch)
         (folder / WORK).mkdir(parents=True, exist_ok=True)
         write_json(folder / "comparison.json", asdict(compared))
         write_json(folder / WORK / "pace.json", pace.notes())  # not timed again
