@@ -4,18 +4,20 @@ import pickle
 import resource
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.io import wavfile
 
 import archscout
 from archscout.core.errors import DataError, DataNotice
 from archscout.core.task import Task
 from archscout.networks.pick import build
-from archscout.tasks import cache, mapped, pictures
+from archscout.tasks import cache, mapped, pictures, sound
 from archscout.tasks.mapped import Mapped, Streamed, is_streamed
 from archscout.training.recipe import Recipe
 from archscout.training.trainer import train
@@ -110,7 +112,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(photos: Path, kept: Path) -> Non
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4000, limit[1]))
     try:
-        with pytest.raises(DataError, match=r"decoded images cannot be kept in '.*cache': File too large; make room"):
+        with pytest.raises(DataError, match=r"decoded examples cannot be kept in '.*cache': File too large; make room"):
             archscout.task(photos, cache=True)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
@@ -205,3 +207,65 @@ def test_training_needs_no_memory_for_the_data(tmp_path: Path, threshold: int) -
     else:  # the limit would tell
         assert done.returncode != 0
         assert "memory" in done.stderr.lower()
+
+
+# -- recordings -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def voices(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for name in ("high", "low"):
+        (tmp_path / "voices" / name).mkdir(parents=True)
+        for number in range(20):
+            tone = np.sin(np.arange(2000 + 40 * number) * (0.5 if name == "high" else 0.1)) * 8000
+            samples = (tone + rng.normal(0, 1000, len(tone))).astype(np.int16)
+            wavfile.write(tmp_path / "voices" / name / f"{number:02d}.wav", 4000, samples)
+    (tmp_path / "voices" / "low" / "bad.wav").write_text("no recording")
+    return tmp_path / "voices"
+
+
+@pytest.mark.filterwarnings("ignore::archscout.core.errors.DataNotice")
+def test_cached_recordings_are_those_of_memory_and_are_decoded_once(
+    voices: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DataError, match=r"'.*bad\.wav' is no readable WAV file"):
+        archscout.task(voices, cache=True)
+    assert not cache.files()
+    in_memory = archscout.task(voices, cache=False, skip_bad=True)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", DataNotice)
+        first = archscout.task(voices, cache=True, skip_bad=True)
+    assert isinstance(first.train.x, Mapped)
+    assert sum(file.stat().st_size for file in kept.glob("*.pixels")) == 40 * 4 * first.samples
+    monkeypatch.setattr(sound, "hear", None)
+    with warnings.catch_warnings(record=True) as told_again:
+        warnings.simplefilter("always", DataNotice)
+        again = archscout.task(voices, skip_bad=True)
+    assert [str(one.message) for one in told] == [str(one.message) for one in told_again]
+    assert (first.name, first.digest, first.rate) == (in_memory.name, in_memory.digest, again.rate)
+    for task in (first, again):
+        for one, other in zip(splits(task), splits(in_memory), strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert task.normalisation == in_memory.normalisation
+    with pytest.raises(DataError, match=r"bad\.wav"):
+        archscout.task(voices)
+    assert cache.clear() > 0
+
+
+@pytest.mark.filterwarnings("ignore::archscout.core.errors.DataNotice")
+def test_a_training_on_streamed_recordings_is_that_in_memory_to_the_bit(
+    voices: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes = []
+    for cached in (False, True):
+        monkeypatch.setattr(mapped, "IN_MEMORY", 1 if cached else 2**28)
+        task = archscout.task(voices, cache=cached, skip_bad=True)
+        assert is_streamed(task.train.x) == cached
+        assert isinstance(task.tensors(task.train)[0], Streamed) == cached
+        space = archscout.space("nasbench201:width=4,cells=1")
+        network = build(space, space.parse(CELL), task, seed=1)
+        outcome = train(network, task, Recipe.default(task, 2), seed=1)
+        rows = [{name: value for name, value in row.items() if name != "seconds"} for row in outcome.curve]
+        outcomes.append((rows, [tensor.tolist() for tensor in network.state_dict().values()]))
+    assert outcomes[0] == outcomes[1]

@@ -21,6 +21,8 @@ from archscout.tasks.trials import equal_error_rate, minimum_detection_cost, pai
 from archscout.testing import tiny_speakers, tiny_task
 from archscout.training.export import to_onnx
 
+pytestmark = pytest.mark.filterwarnings("ignore:of the classes of:archscout.core.errors.DataNotice")
+
 
 def errors(scores: np.ndarray, same: np.ndarray, threshold: float) -> tuple[float, float]:
     """Others accepted, and same ones missed."""
@@ -91,6 +93,8 @@ def test_drawn_splits_have_speakers_of_their_own(voices: Path) -> None:
     assert sum(map(len, speakers)) == 6
     assert set(task.known) == speakers[0]
     assert "valid" not in task.drawn
+    with pytest.warns(DataNotice, match=r"kept apart from training \(2 for valid and 2 for test\): what is measured"):
+        archscout.task(voices, kind="verification")
     found = look(voices, kind="verification")
     assert not [oddity for oddity in found.oddities if "sizes" in oddity]
     with pytest.raises(DataError, match="5 classes, too few to draw splits with classes of their own"):

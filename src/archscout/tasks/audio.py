@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from archscout.networks.log_mel import FLOOR, LogMel
 from archscout.networks.operations import ClassifierHead
 from archscout.tasks import augmentation, drawing
 from archscout.tasks.classification import Classification
+from archscout.tasks.mapped import Streamed, is_streamed
 from archscout.tasks.regression import Regression
 
 Statistics = tuple[float, float]
@@ -73,22 +74,40 @@ class AudioTask(Task):
         """Mean and standard deviation of the spectrograms."""
         if self.statistics is not None:
             return self.statistics
-        x = self._spectrogram(self.train.x).double()
-        return float(x.mean()), float(x.std(correction=0).clamp(min=1e-3))
+        sums = []
+        for start in range(0, len(self.train), _BLOCK):
+            x = self._spectrogram(self.train.x[start : start + _BLOCK]).flatten(1).double()
+            sums += torch.stack([x.sum(1), x.square().sum(1)], 1).tolist()
+        count = len(self.train) * math.prod(self.input_shape)
+        mean, square = (math.fsum(numbers) / count for numbers in zip(*sums, strict=True))
+        return mean, max(math.sqrt(max(square - mean**2, 0.0)), 1e-3)
 
     def tensors(self, split: Split, device: Any = "cpu") -> tuple[Tensor, Tensor]:
+        targets = torch.from_numpy(split.y).to(device)
+        if is_streamed(split.x):
+            return cast(Tensor, Streamed([split.x], self._inputs, device)), targets
+        return self._normalised(self._remembered(split.x)).to(device), targets
+
+    def _inputs(self, sounds: np.ndarray) -> Tensor:
+        return self._normalised(self._spectrogram(sounds))
+
+    def _normalised(self, spectrograms: Tensor) -> Tensor:
         mean, std = self.normalisation
-        return (self._spectrogram(split.x) - mean).div_(std).to(device), torch.from_numpy(split.y).to(device)
+        return (spectrograms - mean).div_(std)
 
     def _spectrogram(self, sounds: np.ndarray) -> Tensor:
+        """The spectrograms of some recordings. Each is computed alone, for in a batch of another size a convolution may
+        come out otherwise in its last bits: batches from the disk are those from memory."""
+        with torch.no_grad():
+            blocks = [self.spectrogram(torch.tensor(sound[None])) for sound in sounds]
+        return torch.cat(blocks) if blocks else torch.empty((0, *self.input_shape))
+
+    def _remembered(self, sounds: np.ndarray) -> Tensor:
         """The spectrograms of some recordings; of arrays that were given last, they are remembered."""
         key = (id(sounds), self.rate, self.window, self.hop, self.input_shape)
         if key in _spectrograms and _spectrograms[key][0]() is sounds:
             return _spectrograms[key][1]
-        with torch.no_grad():
-            blocks = [self.spectrogram(torch.tensor(sounds[start : start + _BLOCK]))
-                      for start in range(0, len(sounds), _BLOCK)]  # fmt: skip
-        x = torch.cat(blocks) if blocks else torch.empty((0, *self.input_shape))
+        x = self._spectrogram(sounds)
         if x.nbytes <= _LARGEST:
             _spectrograms[key] = (weakref.ref(sounds), x)
             while len(_spectrograms) > _REMEMBERED:

@@ -1,9 +1,10 @@
-"""Decoded pictures on the disk, for data that are larger than memory: decoded once, then mapped by every process.
+"""Decoded pictures and recordings on the disk, for data larger than memory: decoded once, mapped by every process.
 
-A cache is one file of bytes, N x height x width x channels, and a small one beside it that says what they are. Its name
-is a hash of the pictures' files (path, size, time) in their order and of how they are read, so that a changed picture
-is another cache. It lies in the user's cache folder, or in the one that the environment variable `ARCHSCOUT_CACHE`
-names, and may be removed at any time when nothing runs: `archscout data cache --clear`.
+A cache is one file (of pictures bytes, N x height x width x channels; of recordings float32, N x samples), and a small
+one beside it that says what they are. Its name is a hash of the examples' files (path, size, time) in their order and
+of how they are read, so that a changed file is another cache. It lies in the user's cache folder, or in the one that
+the environment variable `ARCHSCOUT_CACHE` names, and may be removed at any time when nothing runs: `archscout data
+cache --clear`.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from archscout.tasks.mapped import Mapped
 
 _FORMAT = 1
 PIXELS, ABOUT = ".pixels", ".json"
+BYTES = "|u1"
 
 SHARE = 0.25
-"""Decoded pictures go to the disk by themselves where they would take more of the memory than this."""
+"""Decoded examples go to the disk by themselves where they would take more of the memory than this."""
 
 
 def folder() -> Path:
@@ -58,7 +60,7 @@ def name(stamps: Sequence[str], *reading: Any) -> str:
 
 
 def too_large(count: int, shape: tuple[int, ...]) -> bool:
-    """Whether so many images of a shape should not be held in memory."""
+    """Whether so many examples of so many bytes, along whatever sides, should not be held in memory."""
     if not hasattr(os, "sysconf"):
         return False
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -66,23 +68,24 @@ def too_large(count: int, shape: tuple[int, ...]) -> bool:
 
 
 def read(key: str) -> tuple[Path, dict[str, Any]] | None:
-    """The pixels and the notes of a cache; None where there is none that is whole."""
+    """The values and the notes of a cache; None where there is none that is whole."""
     pixels, about = folder() / f"{key}{PIXELS}", folder() / f"{key}{ABOUT}"
     try:
         notes = json.loads(about.read_text(encoding="utf-8"))
-        size = int(np.prod(notes["shape"], dtype=np.int64))
+        size = int(np.prod(notes["shape"], dtype=np.int64)) * np.dtype(notes.get("dtype", BYTES)).itemsize
         return (pixels, notes) if pixels.stat().st_size == size else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def parts(pixels: Path, shape: Sequence[int], counts: dict[str, int]) -> dict[str, np.ndarray]:
-    """The images of each split, which lie one after the other."""
+def parts(pixels: Path, shape: Sequence[int], counts: dict[str, int], dtype: str = BYTES) -> dict[str, np.ndarray]:
+    """The examples of each split, which lie one after the other."""
     found: dict[str, np.ndarray] = {}
-    start, each = 0, int(np.prod(shape[1:], dtype=np.int64))
+    kind = np.dtype(dtype)
+    start, each = 0, int(np.prod(shape[1:], dtype=np.int64)) * kind.itemsize
     for split, count in counts.items():
         form = (count, *(int(side) for side in shape[1:]))
-        found[split] = Mapped.open(pixels, form, np.dtype(np.uint8), start) if count else np.empty(form, np.uint8)
+        found[split] = Mapped.open(pixels, form, kind, start) if count else np.empty(form, kind)
         start += count * each
     return found
 
@@ -131,6 +134,7 @@ class Writer:
 
 def _full(error: OSError) -> DataError:
     return DataError(
-        f"decoded images cannot be kept in '{folder()}': {error.strerror or error}; make room there, name another "
-        "folder in the environment variable ARCHSCOUT_CACHE, or read them smaller with size=N."
+        f"decoded examples cannot be kept in '{folder()}': {error.strerror or error}; make room there, name another "
+        "folder in the environment variable ARCHSCOUT_CACHE, or read them smaller (size=N, or seconds=N "
+        "of recordings)."
     )

@@ -10,15 +10,16 @@ import math
 import struct
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import IO
+from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
 from archscout.core.errors import DataError, UsageError
-from archscout.tasks import checks
+from archscout.tasks import cache, checks
 from archscout.tasks.contents import Clip, Source
 from archscout.tasks.pictures import Watch, refused
 
@@ -39,6 +40,9 @@ _LOUDEST = 8.0
 """A sample of floating point is from -1 to 1; somewhat more is overdriven, far more is of another scale."""
 
 _HANDFUL = 64
+
+SAMPLES = "<f4"
+"""How samples are kept."""
 
 
 class BadSound(Exception):  # noqa: N818 - a finding, which the caller collects
@@ -85,6 +89,7 @@ def hear_all(
     *,
     bad: Sequence[tuple[str, str]] = (),
     skip_bad: bool = False,
+    cached: bool | None = None,
     watch: Watch | None = None,
 ) -> Heard:
     """Every recording of every split, at one rate and of one length.
@@ -94,42 +99,88 @@ def hear_all(
         listening: how; what it leaves open is chosen for all, and told.
         bad: what is known to be unreadable already.
         skip_bad: whether unreadable recordings are left out, and told.
+        cached: whether the samples are kept on the disk (`cache.py`); where None, if memory is small for them.
         watch: is told how far it is.
 
     Raises `DataError` for unreadable recordings, all of them named.
     """
     sources = [source for part in splits.values() for source in part]
-    notices: list[str] = []
+    stamps = [f"{split} {source.stamp}" for split, part in splits.items() for source in part
+              if isinstance(source, Source)]  # fmt: skip
+    # Recordings of an array are in memory already.
+    key = cache.name(stamps, "recordings", listening) if len(stamps) == len(sources) and cached is not False else ""
+    known = cache.read(key) if key else None
+    values, notes = known or _decoded(splits, listening, key, cached, bad=bad, skip_bad=skip_bad, watch=watch)
+    found = [(sources[int(row)].name, reason) for row, reason in notes["bad"].items()]
+    left_out = refused([*bad, *found], len(sources) + len(bad), skip_bad, "recordings")
+    good = np.ones(len(sources), bool)
+    good[[int(row) for row in notes["bad"]]] = False
+    ends = np.cumsum([len(part) for part in splits.values()])[:-1]
+    rows = {split: np.flatnonzero(part) for split, part in zip(splits, np.split(good, ends), strict=True)}
+    counts = {split: len(part) for split, part in rows.items()}
+    if isinstance(values, Path):
+        sounds = cache.parts(values, notes["shape"], counts, notes["dtype"])
+    else:
+        sounds = dict(zip(splits, np.split(values, np.cumsum(list(counts.values()))[:-1]), strict=True))
+    return Heard(sounds, rows, int(notes["rate"]), [*notes["told"], *left_out])
+
+
+def _decoded(
+    splits: Mapping[str, Sequence[Source | Clip]],
+    listening: Listening,
+    key: str,
+    cached: bool | None,
+    *,
+    bad: Sequence[tuple[str, str]],
+    skip_bad: bool,
+    watch: Watch | None,
+) -> tuple[np.ndarray | Path, dict[str, Any]]:
+    """All readable recordings, in an array or a file of the cache, and what is to be known of them."""
+    sources = [source for part in splits.values() for source in part]
     with ThreadPoolExecutor() as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # unknown chunks, which are skipped; what is cut off is found by its length
         looks = list(pool.map(_look, sources))
-        found = [(source.name, look) for source, look in zip(sources, looks, strict=True) if isinstance(look, str)]
-        left_out = refused([*bad, *found], len(sources) + len(bad), skip_bad, "recordings")
+        faults = {row: look for row, look in enumerate(looks) if isinstance(look, str)}
+        refused([*bad, *((sources[row].name, fault) for row, fault in faults.items())], len(sources) + len(bad),
+                skip_bad, "recordings")  # fmt: skip
         known = [look for look in looks if not isinstance(look, str)]
         listening, told = _settled(known, listening)
         assert listening.rate is not None
         assert listening.seconds is not None
-        samples = max(1, round(listening.rate * listening.seconds))
-        rows, ends = {}, np.cumsum([0, *(len(part) for part in splits.values())])
-        sounds = {}
-        done = 0
-        for place, split in enumerate(splits):
-            part = sources[ends[place] : ends[place + 1]]
-            good = [row for row in range(len(part)) if not isinstance(looks[ends[place] + row], str)]
-            rows[split] = np.asarray(good, np.int64)
-            sounds[split] = np.zeros((len(good), samples), np.float32)
-            for start in range(0, len(good), _HANDFUL):
-                some = [part[row] for row in good[start : start + _HANDFUL]]
-                for offset, sound in enumerate(pool.map(lambda s: fitted(*hear(s), listening), some)):
-                    sounds[split][start + offset] = sound
-                done += len(some)
-                if watch is not None:
-                    watch(done, len(known))
-    notices += told
-    several = sum(look.channels > 1 for look in known)
-    if several:
-        notices.append(f"{_number(several)} several channels, which are mixed down to one (their mean).")
-    return Heard(sounds, rows, listening.rate, [*notices, *left_out])
+        several = sum(look.channels > 1 for look in known)
+        if several:
+            told.append(f"{_number(several)} several channels, which are mixed down to one (their mean).")
+        shape = (len(known), max(1, round(listening.rate * listening.seconds)))
+        notes = {"shape": shape, "dtype": SAMPLES, "bad": {str(row): fault for row, fault in faults.items()},
+                 "told": told, "rate": listening.rate}  # fmt: skip
+        on_disk = bool(key) and (cache.too_large(len(known), (4 * shape[1],)) if cached is None else cached)
+        good = [source for source, look in zip(sources, looks, strict=True) if not isinstance(look, str)]
+        blocks = _blocks(good, listening, pool, watch)
+        if not on_disk:
+            array = np.empty(shape, np.float32)
+            for start, block in blocks:
+                array[start : start + len(block)] = block
+            return array, notes
+        writer = cache.Writer(key)
+        try:
+            for _, block in blocks:
+                writer.add(block)
+        except BaseException:
+            writer.drop()
+            raise
+        return writer.finish(notes), notes
+
+
+def _blocks(
+    sources: Sequence[Source | Clip], listening: Listening, pool: ThreadPoolExecutor, watch: Watch | None
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Recordings by the handful, and where each handful begins."""
+    for start in range(0, len(sources), _HANDFUL):
+        some = sources[start : start + _HANDFUL]
+        block = np.stack(list(pool.map(lambda source: fitted(*hear(source), listening), some)))
+        yield start, block.astype(SAMPLES, copy=False)
+        if watch is not None:
+            watch(start + len(some), len(sources))
 
 
 def hear(source: Source | Clip) -> tuple[np.ndarray, int]:

@@ -36,7 +36,7 @@ class Audio(Medium):
     name = "audio"
     noun = "recording"
     nouns = "recordings"
-    OPTIONS = ("rate", "seconds", "mels", "hop", "speeds")
+    OPTIONS = ("rate", "seconds", "mels", "hop", "speeds", "cache")
     KINDS: ClassVar[Mapping[str, str]] = {
         "classification": "audio classification",
         "ordinal": "ordinal audio",
@@ -70,7 +70,8 @@ class Audio(Medium):
         skip_bad: bool,
         watch: Watch | None,
     ) -> Decoded:
-        heard = hear_all(encoded, self.listening, bad=bad, skip_bad=skip_bad, watch=watch)
+        cached = self.options.get("cache")
+        heard = hear_all(encoded, self.listening, bad=bad, skip_bad=skip_bad, cached=cached, watch=watch)
         self.rate = heard.rate
         return Decoded(heard.sounds, heard.rows, heard.notices)
 
