@@ -1,5 +1,5 @@
-"""Writes docs/results/trained-supernets.md from what `elastic.py`, `many_limits.py`, `survival.py` and
-`shrink/replacement.py` have measured.
+"""Writes docs/results/trained-supernets.md from what `elastic.py`, `many_limits.py`, `survival.py`,
+`shrink/replacement.py` and `shrink/replaced.py` have measured.
 
 python -m benchmarks.supernets.trained_page
 """
@@ -29,44 +29,48 @@ def cell(values: Iterable[float], digits: int = 1, factor: float = 100.0) -> str
 
 
 def elastic(rows: Sequence[Row]) -> list[str]:
-    """The corners of a space, and the order of random architectures."""
-    supernets, alone = ([row for row in rows if row["kind"] == kind] for kind in ("supernet", "alone"))
+    """The corners of a space, and the order of random architectures; a table for each number of passes."""
     truth = [row for row in rows if row["kind"] == "truth"]
-    if not supernets:
+    passes = sorted({row["asked"] for row in rows if row["kind"] == "supernet"})
+    if not passes:
         return []
-    corners = list(supernets[0]["corners"])
+    lines = [
+        "",
+        "## One training for an elastic space",
+        "",
+        "`benchmarks/supernets/elastic.py`: handwritten digits, `mobile:width=8,stages=2,depth=2`, as many passes of a "
+        "batch for every system. Test accuracy (percent) by inherited weights of the corners of the space and of "
+        f"{len(truth)} random architectures; rank correlation of the latter with training each of them alone for "
+        f"{truth[0]['passes']} passes, and the same with multiply-adds regressed out of both. `each alone`: a corner "
+        "trained alone with as many passes as a whole supernet gets.",
+    ]
+    for count in passes:
+        lines += ["", f"{count:,} passes:", "", *corners([row for row in rows if row.get("asked") == count], truth)]
+    return lines
+
+
+def corners(rows: Sequence[Row], truth: Sequence[Row]) -> list[str]:
+    """A table of systems that had as many passes."""
+    supernets, alone = ([row for row in rows if row["kind"] == kind] for kind in ("supernet", "alone"))
+    names = list(supernets[0]["corners"])
     lines = []
     for system in dict.fromkeys(row["system"] for row in supernets):
         own = [row for row in supernets if row["system"] == system]
         lines.append(
             [
-                system, len(own), *(cell([row["corners"][corner] for row in own]) for corner in corners),
+                system, len(own), *(cell([row["corners"][name] for row in own]) for name in names),
                 cell([row["random"] for row in own]), cell([row["spearman"] for row in own], 2, 1),
                 cell([row["partial"] for row in own], 2, 1), cell([row["seconds"] for row in own], 0, 1),
             ]
         )  # fmt: skip
     if alone:
-        values = {corner: [row["accuracy"] for row in alone if row["corner"] == corner] for corner in corners}
+        values = {name: [row["accuracy"] for row in alone if row["corner"] == name] for name in names}
         counts = len(min(values.values(), key=len))
-        cells = [cell(values[corner]) if values[corner] else "" for corner in corners]
+        cells = [cell(values[name]) if values[name] else "" for name in names]
         took = cell([row["seconds"] for row in alone], 0, 1)
         lines.append(["each alone", counts, *cells, cell([row["accuracy"] for row in truth]), "", "", took])
-    passes = max(row["passes"] for row in supernets)
-    titles = ["system", "seeds", *corners, "random", "Spearman", "without multiply-adds", "CPU s"]
-    return [
-        "",
-        "## One training for an elastic space",
-        "",
-        f"`benchmarks/supernets/elastic.py`: handwritten digits, `mobile:width=8,stages=2,depth=2`, about {passes:,} "
-        "passes of a batch for every system. Test accuracy (percent) by inherited weights of the corners of the "
-        "space and "
-        f"of {len(truth)} random architectures; rank correlation of the latter with training each of them alone for "
-        f"{truth[0]['passes']} passes, and the same with multiply-adds regressed out of both. `each alone`: a "
-        "corner trained "
-        "alone with as many passes as a whole supernet gets.",
-        "",
-        *table(titles, lines),
-    ]
+    titles = ["system", "seeds", *names, "random", "Spearman", "without multiply-adds", "CPU s"]
+    return table(titles, lines)
 
 
 def many_limits(rows: Sequence[Row]) -> list[str]:
@@ -163,6 +167,40 @@ def replacement(result: Row) -> list[str]:
     ]
 
 
+WAYS = {"whole": "as it is", "replaced": "blocks replaced", "cut": "channels cut"}
+
+
+def replaced(rows: Sequence[Row]) -> list[str]:
+    """A backbone with blocks replaced, trained, beside itself and its cuts."""
+    if not rows:
+        return []
+    lines = []
+    for way, title in WAYS.items():
+        own = [row for row in rows if row["way"] == way]
+        if own:
+            count = sum(row["architecture"].count("form=convolution") for row in own) / len(own)
+            lines.append(
+                [
+                    title, len(own), cell([row["milliseconds"] for row in own], 2, 1),
+                    cell([row["original"] / row["milliseconds"] for row in own], 2, 1),
+                    cell([row["params"] for row in own], 2, 1e-6), cell([row["macs"] for row in own], 0, 1e-6),
+                    f"{count:g}" if way == "replaced" else "", cell([row["test"] for row in own]),
+                ]
+            )  # fmt: skip
+    first = rows[0]
+    return [
+        "",
+        f"`benchmarks/shrink/replaced.py`: the same after training, {first['data']}, {first['seconds']:g} processor "
+        "seconds for each way, transfer included; milliseconds in ONNX Runtime, and how many times as quick as the "
+        f"whole network measured in the same run. The limit was {first['share']} of its time.",
+        "",
+        *table(
+            ["way", "seeds", "ms", "times as quick", "parameters, M", "multiply-adds, M", "blocks replaced", "test"],
+            lines,
+        ),
+    ]
+
+
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--out", type=Path, default=RESULTS / "trained-supernets.md")
@@ -181,6 +219,7 @@ def main() -> None:
         *many_limits(rows["many_limits"]),
         *survival(rows["survival"]),
         *replacement(read_result(RESULTS / "shrink_replacement.json")),
+        *replaced(read_result(RESULTS / "shrink_replaced.json").get("rows", [])),
     ]
     write_text(out, "\n".join(lines) + "\n")
 
