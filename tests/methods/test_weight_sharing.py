@@ -57,6 +57,21 @@ def test_a_method_ends_in_a_trained_network(tmp_path, name):
     assert "Shared weights" in (tmp_path / "run" / "report.html").read_text()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("space", ["mobile:width=8,stages=2,depth=2", "nasbench101:width=8,cells=1"])
+def test_bn_nas_searches_elastic_spaces_and_those_with_wiring(tmp_path, space):
+    result = search(tmp_path, short("bn_nas"), space, tiny_task((3, 16, 16), classes=3))
+    assert result.metrics["trials"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["s1", "s2", "s3", "s4"])
+def test_random_features_on_the_parts_of_darts(tmp_path, part):
+    space = f"darts:width=4,layers=3,part={part}"
+    result = search(tmp_path, short("rf_darts", steps=2), space, tiny_task((3, 8, 8), classes=3))
+    assert create("space", space).parse(result.metrics["architecture"])
+
+
 class Own(nn.Module):
     """A user's module with every kind of choice."""
 

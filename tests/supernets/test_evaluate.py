@@ -47,6 +47,7 @@ def test_many_at_once_are_one_by_one(name):
         ("nasbench201:width=4,cells=1", True, True),
         ("mobile:stages=2,depth=2", True, True),
         ("enas:width=4,layers=3", True, False),
+        ("darts:width=2,layers=3,part=s4", False, True),
         ("nasbench101:width=8,cells=1", False, False),
     ],
 )

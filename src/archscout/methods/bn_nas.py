@@ -12,6 +12,7 @@ from archscout.supernets.derive import norm_score
 from archscout.supernets.indicator import Indicator, normalise_everything
 from archscout.supernets.phases import Phase, Trained
 from archscout.supernets.supernet import Supernet
+from archscout.supernets.switched import switch_norms
 from archscout.supernets.weights import last_norms, norms_only
 
 EXAMPLES, REFERENCE = 16, 50
@@ -23,7 +24,8 @@ class BNNAS(WeightSharing):
     """BN-NAS: trains the last batch normalisation of each option, and scores by its scales (Chen et al. 2021).
 
     arXiv 2108.07375. Options without batch normalisation score nothing, which is as published, and a bias. Scales begin
-    at 1 and are not decayed.
+    at 1 and are not decayed. Kernels and expansions that are slices of one tensor get batch normalisation of their own
+    for each combination in a block, which is this package's own; widths of stages and depths have no score but that.
 
     Args:
         steps, batch, finalists: see `archscout.methods.weight_sharing.WeightSharing`.
@@ -41,7 +43,7 @@ class BNNAS(WeightSharing):
 
     def supernet(self, run: Run, seed: int) -> Supernet:
         supernet = super().supernet(run, seed)
-        return normalise_everything(supernet) if self.fair else supernet
+        return normalise_everything(supernet) if self.fair else switch_norms(supernet)
 
     def phases(self, run: Run, supernet: Supernet, steps: int) -> list[Phase]:
         # Scales are the score: decay would say of each how long it has been trained, not what it is worth.

@@ -13,6 +13,7 @@ from archscout.core.fresh import fresh
 from archscout.core.space import Space
 from archscout.supernets.distributions import Distribution, is_product
 from archscout.supernets.supernet import Supernet
+from archscout.supernets.switched import switched
 from archscout.supernets.weights import last_norm
 
 Score = Callable[[Sequence[Architecture]], Sequence[float]]
@@ -147,7 +148,8 @@ def _children(
 
 def norm_score(supernet: Supernet, architectures: Sequence[Architecture]) -> list[float]:
     """Of each, the sum over all places of its choices of the mean size of the scales of the chosen option's last batch
-    normalisation (Chen et al. 2021, arXiv 2108.07375). Options without one count nothing; no data is looked at."""
+    normalisation (Chen et al. 2021, arXiv 2108.07375), those of numbers (`archscout.supernets.switched`) included.
+    Options without one count nothing; no data is looked at."""
     tables: dict[str, dict[object, float]] = {}
     for name, places in supernet.mixed().items():
         tables[name] = {}
@@ -156,4 +158,8 @@ def norm_score(supernet: Supernet, architectures: Sequence[Architecture]) -> lis
             sizes = [float(norm.weight.detach().abs().mean()) for norm in norms if norm is not None]
             tables[name][option] = sum(sizes)
     simple = [supernet.space.simplify(architecture) for architecture in architectures]
-    return [sum(table[a[name]] for name, table in tables.items() if name in a) for a in simple]
+    numbers = switched(supernet)
+    return [
+        sum(table[a[name]] for name, table in tables.items() if name in a) + sum(norm.scale(a) for norm in numbers)
+        for a in simple
+    ]

@@ -18,6 +18,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.errors import ArchscoutError
 from archscout.core.seeds import stream
 from archscout.networks.gate import Gate
+from archscout.networks.operations import Noise
 from archscout.supernets.crowd import Crowd, NotOneMap
 from archscout.supernets.supernet import Supernet
 
@@ -26,6 +27,9 @@ AT_ONCE = 64
 
 SMALL_BATCH = 32
 """Examples up to which a shared pass is faster: the feature maps of larger batches leave the processor's cache."""
+
+_RANDOM = (Noise, nn.modules.dropout._DropoutNd)
+"""Layers whose answers differ from time to time in training."""
 
 Data = tuple[Tensor, Tensor]
 
@@ -154,6 +158,9 @@ def mixable(supernet: Supernet) -> bool:
             weights[choice.index(architecture.get(choice.name, choice.options[0]))] = 1.0
             gates[choice.name] = Gate(tuple(range(len(choice.options))), weights)
         with mode(supernet, training=True), kept_statistics(supernet), torch.no_grad():
+            for part in supernet.modules():
+                if isinstance(part, _RANDOM):
+                    part.eval()
             expected = supernet.select(architecture)(x)
             try:
                 mixed = supernet.gate(gates)(x)

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from archscout.supernets.supernet import Supernet
+from archscout.supernets.switched import switched
 
 WeightRule = Callable[[Supernet], list[nn.Parameter]]
 
@@ -50,7 +51,8 @@ def fixed_backbone(supernet: Supernet) -> list[nn.Parameter]:
 
 
 def last_norms(supernet: Supernet) -> list[nn.Parameter]:
-    """The last batch normalisation of every option of every choice (Chen et al. 2021, arXiv 2108.07375)."""
+    """The last batch normalisation of every option of every choice (Chen et al. 2021, arXiv 2108.07375); of numbers,
+    what `archscout.supernets.switched` gave their options."""
     found: dict[int, nn.Parameter] = {}
     for places in supernet.mixed().values():
         for place in places:
@@ -58,6 +60,7 @@ def last_norms(supernet: Supernet) -> list[nn.Parameter]:
                 norm = last_norm(option)
                 if norm is not None:
                     found |= {id(p): p for p in norm.parameters()}
+    found |= {id(p): p for norm in switched(supernet) for p in norm.parameters()}
     return list(found.values())
 
 
