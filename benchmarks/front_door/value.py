@@ -11,8 +11,8 @@ tell it: run the benchmark on a machine that does nothing else, or they get less
 Contenders: `plain`, `resnet8`, `resnet20`, `mobilenet_v2_small`, `svm`, `boosting` are the rivals; `reference:NAME` is
 a reference design of the space `classic` trained alone by `archscout`'s own recipe (`reference:plain` is the plain
 network once more), for as many epochs as the budget pays for; `auto` is `archscout search` as it comes, `search` the
-same from random weights (`--space scratch`), `random` and `evolution` that with these strategies. Searches run once for
-each limit (`search`, `search<1ms`).
+same from random weights (`--space scratch`), `mirrored` that with data of which `mirrored=true` is said, `random` and
+`evolution` that with these strategies. Searches run once for each limit (`search`, `search<1ms`).
 
 Rows are added to docs/results/value.json as they come; a row that is there is not run again. Data: `value_data.py`.
 `value_page.py` writes docs/results/value.md.
@@ -29,14 +29,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.common import RESULTS, Rows, arguments
 from benchmarks.front_door.value_data import make
 
-SEARCHES = ("search", "auto", "random", "evolution")
+SEARCHES = ("search", "auto", "mirrored", "random", "evolution")
 
 FILE = RESULTS / "value.json"
 
@@ -63,7 +63,11 @@ class Cell:
         """All of them, the searches at each limit."""
         references = ["reference:plain", "reference:resnet8", "reference:resnet9_small"]
         photographs = self.data.startswith(("cifar", "photos")) and self.limits
-        searches = ["search", *(["auto"] if photographs else []), *(["random", "evolution"] if self.controls else [])]
+        searches = [
+            "search",
+            *(["auto", "mirrored"] if photographs else []),
+            *(["random", "evolution"] if self.controls else []),
+        ]
         rivals = ["resnet18"] if self.budget == "30m" else RIVALS
         return [*rivals, *references, *(f"{name}<{limit:g}ms" for name in searches for limit in self.limits)]
 
@@ -222,11 +226,12 @@ def train_reference(cell: Cell, name: str, seed: int, task: Any) -> dict[str, An
 def search(cell: Cell, name: str, limit: str, seed: int, task: Any, work: Path) -> dict[str, Any]:
     """`archscout search` with one worker, from random weights or (`auto`) from trained ones where these promise more.
 
-    A method only for the controls.
+    The answers of `mirrored` are averaged over an image and its mirror image. A method only for the controls.
     """
     import archscout
 
-    options: dict[str, Any] = {} if name in ("search", "auto") else {"method": name}
+    options: dict[str, Any] = {"method": name} if name in ("random", "evolution") else {}
+    task = replace(task, mirrored=name == "mirrored")
     if limit:
         options["maximum"] = {"latency": limit}
     result = archscout.search(

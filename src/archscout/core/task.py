@@ -162,6 +162,10 @@ class Task(ABC):
         """What the report says of the winner's answers to the test split, which come batch by batch."""
         return ()
 
+    def answering(self, network: Any) -> Any:
+        """The network in the form in which it answers once it is trained: what is measured, costed and deployed."""
+        return network
+
     @abstractmethod
     def deploy(self, network: Any) -> Any:
         """The network that takes inputs as they are stored (float32, N x `deployed_shape`; images N x C x H x W):

@@ -71,11 +71,12 @@ def counted_key(name: str, form: Form) -> str:
 
 
 def _deployed(architecture: Architecture, setting: Setting) -> Graph:
-    shape = setting.task.input_shape
+    task = setting.task
+    shape = task.input_shape
     try:
-        return trace(form(blueprint(setting.space, architecture, setting.task), shape), shape)
+        return trace(form(task.answering(blueprint(setting.space, architecture, task)), shape), shape)
     except ArchscoutError:
-        return trace(form(build(setting.space, architecture, setting.task), shape), shape)
+        return trace(form(task.answering(build(setting.space, architecture, task)), shape), shape)
 
 
 def peak_bytes(graph: Graph) -> int:

@@ -33,10 +33,11 @@ def estimate(architecture: Architecture, setting: Setting, count: Callable[[Prog
 
 
 def _program(architecture: Architecture, setting: Setting) -> Program:
-    shape = setting.task.input_shape
+    task = setting.task
+    shape = task.input_shape
     try:
-        return read(blueprint(setting.space, architecture, setting.task), shape)
+        return read(task.answering(blueprint(setting.space, architecture, task)), shape)
     except UsageError:
         raise
     except (ArchscoutError, RuntimeError, NotImplementedError):  # code that looks at numbers
-        return read(build(setting.space, architecture, setting.task, seed=setting.seed), shape)
+        return read(task.answering(build(setting.space, architecture, task, seed=setting.seed)), shape)

@@ -25,7 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from archscout.core.errors import DataNotice
 from archscout.networks.parametrized import settle
-from archscout.tasks.images import Deployed
+from archscout.tasks.image_task import Deployed, Mirrored
 
 TOLERANCE = 1e-5
 """Of the largest output: how far the deployed form may be from the network."""
@@ -50,6 +50,8 @@ def form(network: nn.Module, input_shape: Sequence[int], *, checked: bool = True
         input_shape: of one example, without the batch dimension.
         checked: whether answers are compared; without, what is folded depends on the structure alone.
     """
+    if isinstance(network, Mirrored):
+        return Mirrored(form(network.network, input_shape, checked=checked)).eval()
     plain = copy.deepcopy(network).eval()
     folded = copy.deepcopy(plain)
     with torch.no_grad():

@@ -89,7 +89,7 @@ def blueprint(space: Space, architecture: Architecture, task: Task) -> nn.Module
 def trace_architecture(space: Space, architecture: Architecture, task: Task) -> Graph:
     """The operators of the stand-alone network of an architecture. Raises `ArchscoutError` where it does not run."""
     try:
-        return trace(blueprint(space, architecture, task), task.input_shape)
+        return trace(task.answering(blueprint(space, architecture, task)), task.input_shape)
     except ArchscoutError:
         return trace(build(space, architecture, task), task.input_shape)
 

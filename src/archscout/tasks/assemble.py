@@ -41,6 +41,7 @@ def check_options(
     train: int | None = None,
     size: int | None = None,
     flip: bool | None = None,
+    mirrored: bool | None = None,
     fit: str = "stretch",
     background: str = "white",
     channels: int | None = None,
@@ -72,6 +73,7 @@ def check_options(
             checks.count(count, name)
     for name, switch in (
         ("flip", flip),
+        ("mirrored", mirrored),
         ("skip_bad", skip_bad),
         ("cache", cache),
         ("links", links),

@@ -168,6 +168,21 @@ class Deployed(nn.Module):
         return self.network((x - self.mean) / self.std)
 
 
+class Mirrored(nn.Module):
+    """A network that answers with the mean of its outputs for an image and its mirror image (left to right).
+
+    Both run as one batch: twice the multiply-adds, less than twice the time.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        straight, mirrored = self.network(torch.cat([x, x.flip(3)])).chunk(2)
+        return (straight + mirrored) / 2  # type: ignore[no-any-return]
+
+
 def channel_statistics(x: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel of N x H x W x C images, in double precision."""
     count = x.size // x.shape[-1]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -12,7 +13,7 @@ from archscout.networks.elastic import Number
 from archscout.networks.operations import ClassifierHead
 from archscout.tasks.classification import Classification
 from archscout.tasks.image_task import Deployed as Deployed
-from archscout.tasks.image_task import ImageTask
+from archscout.tasks.image_task import ImageTask, Mirrored
 from archscout.tasks.image_task import channel_statistics as channel_statistics
 
 
@@ -21,7 +22,20 @@ from archscout.tasks.image_task import channel_statistics as channel_statistics
 class ImageClassification(Classification, ImageTask):
     """One class for each image; the metric is the fraction of images whose class has the largest output."""
 
+    mirrored: bool = field(default=False, kw_only=True)
+    """Whether the trained network answers with the mean of its outputs for an image and its mirror image."""
+
     kind: ClassVar[str] = "image classification"
 
     def head(self, channels: Number) -> nn.Module:
         return ClassifierHead(channels, self.outputs)
+
+    def answering(self, network: nn.Module) -> nn.Module:
+        return Mirrored(network) if self.mirrored else network
+
+    def deploy(self, network: nn.Module) -> nn.Module:
+        return self.answering(super().deploy(network))
+
+    @classmethod
+    def fields_of(cls, description: Mapping[str, Any]) -> dict[str, Any]:
+        return super().fields_of(description) | {"mirrored": bool(description.get("mirrored", False))}

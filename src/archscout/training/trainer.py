@@ -148,6 +148,7 @@ def predict(
 ) -> Any:
     """The outputs for every example of a split, in order; every module is left in the mode it was in."""
     x, _ = task.tensors(split, device)
+    network = task.answering(network)
     with fast_layout(network.to(device), x[:2]) as layout:
         return _outputs(network, x.contiguous(memory_format=layout), batch_size)
 
@@ -159,7 +160,7 @@ def _outputs(network: nn.Module, x: Tensor, batch_size: int = EVALUATION_BATCH) 
 
 def answers(network: nn.Module, task: Task, split: Split, *, batch_size: int = EVALUATION_BATCH) -> Iterator[Answers]:
     """The outputs for a split with their targets and stored inputs, batch by batch, on the processor."""
-    network.to("cpu")
+    network = task.answering(network).to("cpu")
     for start in range(0, len(split), batch_size):
         part = Split(split.x[start : start + batch_size], split.y[start : start + batch_size])
         x, y = task.tensors(part)

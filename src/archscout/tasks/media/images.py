@@ -29,7 +29,16 @@ class Images(Medium):
     name: ClassVar[MediumName] = "images"
     noun = "image"
     nouns = "images"
-    OPTIONS: ClassVar[tuple[str, ...]] = ("size", "fit", "background", "channels", "flip", "cache", "unlabelled")
+    OPTIONS: ClassVar[tuple[str, ...]] = (
+        "size",
+        "fit",
+        "background",
+        "channels",
+        "flip",
+        "mirrored",
+        "cache",
+        "unlabelled",
+    )
     KINDS: ClassVar[Mapping[str, str]] = {
         "classification": "image classification",
         "ordinal": "ordinal images",
@@ -84,14 +93,25 @@ class Images(Medium):
         not. Colour images get cutout and colour jitter too. What numbers measure may change with the image: none is
         changed."""
         height, width, channels = data["train"].x.shape[1:]
-        colour, shorter, flip = channels == 3, min(height, width), self.options.get("flip")
+        colour, shorter = channels == 3, min(height, width)
         still = targets.kind == "regression"
+        flip = (colour and not still) if self.options.get("flip") is None else self.options["flip"]
+        mirrored = self.options.get("mirrored", False)
+        if mirrored and targets.kind != "classification":
+            raise UsageError(f"mirrored=true is for images of one class each, and {self.source} has targets of kind "
+                             f"{targets.kind}: leave it out.")  # fmt: skip
+        if mirrored and not flip:
+            raise UsageError(
+                "mirrored=true averages over an image and its mirror image, and these are not taken to be alike here: "
+                "say flip=true as well, if they are."
+            )
         return {
             "input_shape": (channels, height, width),
             "shift": 0 if still else max(1, shorter // 8),
             "cutout": shorter // 4 if colour and not still else 0,
             "colour_jitter": COLOUR_JITTER if colour and not still else 0.0,
-            "flip": (colour and not still) if flip is None else flip,
+            "flip": flip,
+            **({"mirrored": True} if mirrored else {}),
             "fit": self.reading.fit,
             "background": self.reading.background,
             "span": (0.0, 255.0) if encoded else None,
