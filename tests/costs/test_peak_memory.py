@@ -84,7 +84,7 @@ def graphs(draw: st.DrawFn, most: int = 9) -> Graph:
     return Graph(nodes, tuple(edges))
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
 @given(graphs())
 def test_it_is_the_peak_of_a_simulation(graph: Graph) -> None:
     assert peak_bytes(graph) == simulated(graph)
@@ -112,7 +112,7 @@ def every_order(graph: Graph) -> Iterator[tuple[int, ...]]:
             yield (0, *rest)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(graphs(most=7))
 def test_no_order_needs_less_than_the_best_one(graph: Graph) -> None:
     least, best = least_peak_bytes(graph)

@@ -197,7 +197,9 @@ class _LearnsFromCurves(_Reader):
 
 class TestSVR(_LearnsFromCurves):
     def estimator(self):
-        return create("estimator", "lcsvr")
+        made = create("estimator", "lcsvr")
+        made.tune = 1  # setting that is tried before it learns
+        return made
 
 
 def test_score_encoding_and_curve_are_learned_from_together(setting):

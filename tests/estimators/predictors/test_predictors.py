@@ -289,11 +289,15 @@ def test_scout_is_fast(cells, data):
 
 
 class TestScoutIsAnEstimator(EstimatorConformance):
+    count, examples = 4, 2
+
     def estimator(self):
         return create("estimator", "scout")
 
 
 class TestScoutWithScoresIsAnEstimator(EstimatorConformance):
+    count, examples = 3, 2
+
     def estimator(self):
         return create("estimator", "scout:scores=params+synflow")
 
