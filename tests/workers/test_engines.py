@@ -260,7 +260,7 @@ def test_no_job_is_lost_whatever_happens() -> None:
     with engine("local", 3, PAYLOAD) as made:
         kinds = ["add", "add", "leave", "add", "fail", "add", "late", "add", "kill" if os.name == "posix" else "leave"]
         jobs = []
-        for number in range(180):
+        for number in range(72):
             kind = kinds[(number * 7) % len(kinds)]
             job = {
                 "add": lambda: made.submit(add, number),  # noqa: B023 - called at once

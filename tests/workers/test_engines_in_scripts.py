@@ -123,7 +123,7 @@ def program(*arguments: str) -> Iterator[subprocess.Popen[str]]:
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("way", ["file", "-c", *(pytest.param(way, marks=pytest.mark.slow) for way in ("stdin", "-m"))])
+@pytest.mark.parametrize("way", ["file", *(pytest.param(way, marks=pytest.mark.slow) for way in ("-c", "stdin", "-m"))])
 def test_a_script_needs_no_main_guard(tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "script.py").write_text(PLAIN)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -137,7 +137,7 @@ def test_a_script_needs_no_main_guard(tmp_path: Path, way: str, monkeypatch: pyt
         assert gone(process.pid, PROMPT) == []
 
 
-@pytest.mark.parametrize("when", ["starting", "running"])
+@pytest.mark.parametrize("when", [pytest.param("starting", marks=pytest.mark.slow), "running"])
 def test_ctrl_c_reaches_only_the_parent(tmp_path: Path, when: str) -> None:
     (tmp_path / "busy.py").write_text(BUSY)
     with program(str(tmp_path / "busy.py"), when) as process:
@@ -151,7 +151,7 @@ def test_ctrl_c_reaches_only_the_parent(tmp_path: Path, when: str) -> None:
         assert process.communicate() == ("interrupted\n", "")
 
 
-@pytest.mark.parametrize("when", ["starting", "running"])
+@pytest.mark.parametrize("when", ["starting", pytest.param("running", marks=pytest.mark.slow)])
 def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path, when: str) -> None:
     (tmp_path / "busy.py").write_text(BUSY)
     with program(str(tmp_path / "busy.py"), when) as process:
