@@ -12,7 +12,7 @@ import copy
 import math
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from archscout.core.errors import DataNotice
+from archscout.networks.memory import memory_of, tensors_in
 from archscout.networks.parametrized import settle
 from archscout.tasks.image_task import Deployed, Mirrored
 
@@ -129,7 +130,7 @@ class _Flow:
     def once(self, layer: nn.Module) -> bool:
         """Whether a layer ran once, and each of its parameters was read once: nothing else depends on it."""
         runs = sum(call.layer is layer for call in self.calls)
-        return runs == 1 and all(self.reads[_memory(p)] == 1 for p in layer.parameters(recurse=False))
+        return runs == 1 and all(self.reads[memory_of(p)] == 1 for p in layer.parameters(recurse=False))
 
     def pairs(self) -> Iterator[tuple[_Call, _Call]]:
         """Layers of which the second is all that reads the output of the first."""
@@ -154,11 +155,11 @@ class _Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         outputs = func(*args, **(kwargs or {}))
-        tensors = list(_tensors((args, tuple((kwargs or {}).values()))))
-        results = list(_tensors((outputs,)))
+        tensors = list(tensors_in((args, tuple((kwargs or {}).values()))))
+        results = list(tensors_in((outputs,)))
         self.flow.held += results  # so that no address is used twice
-        sources = {_memory(t) for t in tensors}
-        view = not func._schema.is_mutable and bool(results) and all(_memory(t) in sources for t in results)
+        sources = {memory_of(t) for t in tensors}
+        view = not func._schema.is_mutable and bool(results) and all(memory_of(t) in sources for t in results)
         if not view:
             self.flow.reads.update(sources)
         return outputs
@@ -177,27 +178,31 @@ def _follow(network: nn.Module, input_shape: Sequence[int]) -> _Flow:
             handles.append(module.register_forward_pre_hook(_note_source(call)))
             handles.append(module.register_forward_hook(_note_result(flow, call)))
     if isinstance(network, Deployed):
-        handles.append(network.network.register_forward_pre_hook(lambda _, x: setattr(flow, "inner", _memory(x[0]))))
+        handles.append(network.network.register_forward_pre_hook(lambda _, x: setattr(flow, "inner", memory_of(x[0]))))
     try:
         with _Reader(flow):
             outputs = network(x)
     finally:
         for handle in handles:
             handle.remove()
-    flow.reads.update({_memory(t) for t in _tensors((outputs,))})
+    flow.reads.update({memory_of(t) for t in tensors_in((outputs,))})
     return flow
 
 
 def _note_source(call: _Call) -> Callable[..., None]:
     def note(_: nn.Module, inputs: tuple[Any, ...]) -> None:
-        call.source, call.source_shape, call.source_view = _memory(inputs[0]), tuple(inputs[0].shape), _view(inputs[0])
+        call.source, call.source_shape, call.source_view = (
+            memory_of(inputs[0]),
+            tuple(inputs[0].shape),
+            _view(inputs[0]),
+        )
 
     return note
 
 
 def _note_result(flow: _Flow, call: _Call) -> Callable[..., None]:
     def note(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-        call.result, call.result_shape, call.result_view = _memory(output), tuple(output.shape), _view(output)
+        call.result, call.result_shape, call.result_view = memory_of(output), tuple(output.shape), _view(output)
         flow.calls.append(_Call(**vars(call)))
 
     return note
@@ -205,20 +210,6 @@ def _note_result(flow: _Flow, call: _Call) -> Callable[..., None]:
 
 def _view(t: Tensor) -> tuple[Any, ...]:
     return tuple(t.shape), t.stride(), t.storage_offset()
-
-
-def _memory(t: Tensor) -> int:
-    return int(t.untyped_storage()._cdata)
-
-
-def _tensors(values: Any) -> Iterator[Tensor]:
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, list | tuple):
-            yield from _tensors(value)
-        elif isinstance(value, Mapping):
-            yield from _tensors(value.values())
 
 
 def _same(network: nn.Module, folded: nn.Module, input_shape: Sequence[int]) -> bool:
@@ -229,7 +220,7 @@ def _same(network: nn.Module, folded: nn.Module, input_shape: Sequence[int]) -> 
     generator = torch.Generator().manual_seed(0)
     for scale in _SCALES:
         x = (torch.rand((2, *input_shape), generator=generator) * scale).to(parameter.device)
-        expected, answers = list(_tensors((network(x),))), list(_tensors((folded(x),)))
+        expected, answers = list(tensors_in((network(x),))), list(tensors_in((folded(x),)))
         if not expected or len(answers) != len(expected):
             return False
         for before, after in zip(expected, answers, strict=True):

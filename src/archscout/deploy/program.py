@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.deploy.form import form
+from archscout.networks.memory import memory_of
 
 KINDS = ("conv", "linear", "max_pool", "average_pool", "mean", "add", "clamp", "concat")
 """What an operator can be: `mean` averages over height and width, `clamp` is ReLU, ReLU6 and the like."""
@@ -248,7 +249,7 @@ class _Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.input = torch.zeros((1, *input_shape), device=device)
         self.shapes: dict[int, tuple[int, ...]] = {0: tuple(input_shape)}
         self.operators: list[Operator] = []
-        self.values = {_memory(self.input): 0}
+        self.values = {memory_of(self.input): 0}
         self.held: list[Any] = [self.input]
         """So that no address is used twice."""
         self.mean = torch.zeros(input_shape[0], 1, 1)
@@ -272,14 +273,14 @@ class _Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return outputs
 
     def _value(self, t: Tensor) -> int | None:
-        return self.values.get(_memory(t))
+        return self.values.get(memory_of(t))
 
     def _write(self, name: str, func: Any, args: Any, kwargs: Any, sources: list[int | None], outputs: Any) -> None:
         result: Tensor = outputs[0] if isinstance(outputs, tuple | list) else outputs
         plain = name.removesuffix("_")
         x, given = sources[0] if sources else None, _arguments(func, args, kwargs)
         if plain in _IDENTITIES and x is not None and result.numel() == math.prod(self.shapes[x]):
-            self.values[_memory(result)] = x
+            self.values[memory_of(result)] = x
             return
         operator = self._operator(plain, x, sources, args, given, result)
         if operator is None:
@@ -291,7 +292,7 @@ class _Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.shapes[operator.output] = (
             self.shapes[operator.inputs[0]] if keeps else (shape[0], 1, 1) if operator.kind == "mean" else shape
         )
-        self.values[_memory(result)] = operator.output
+        self.values[memory_of(result)] = operator.output
 
     def _operator(
         self, name: str, x: int | None, sources: list[int | None], args: Any, given: dict[str, Any], result: Tensor
@@ -337,15 +338,15 @@ class _Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 if other is not None and self.shapes[x] == self.shapes[other]:
                     return Operator("add", (x, other), output)
                 if not isinstance(args[1], Tensor) and args[1] == 0:
-                    self.values[_memory(result)] = x
+                    self.values[memory_of(result)] = x
                     return None
             case "sub" if x == 0 and self._constant(args[1]) and given.get("alpha", 1) == 1 and self._untouched():
                 self.mean = self._normalising(args[1])
-                self.values[_memory(result)] = 0
+                self.values[memory_of(result)] = 0
                 return None
             case "div" if x == 0 and self._constant(args[1]) and self._untouched():
                 self.std = self._normalising(args[1])
-                self.values[_memory(result)] = 0
+                self.values[memory_of(result)] = 0
                 return None
         raise self._refused(name)
 
@@ -468,7 +469,3 @@ def _arguments(func: Any, args: Any, kwargs: Any) -> dict[str, Any]:
 def _pair(value: Any) -> Pair:
     numbers = list(value) if isinstance(value, list | tuple) else [value]
     return (int(numbers[0]), int(numbers[-1]))
-
-
-def _memory(t: Tensor) -> int:
-    return int(t.untyped_storage()._cdata)

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from archscout.core.errors import UsageError
-from archscout.networks.labels import PINNED, Axis, Tracer, tensors_in
+from archscout.networks.labels import PINNED, Axis, Tracer
+from archscout.networks.memory import tensors_in
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from archscout.networks.channels import Channels, Group
-from archscout.networks.labels import Axis, tensors_in
+from archscout.networks.labels import Axis
+from archscout.networks.memory import tensors_in
 
 T = TypeVar("T")
 

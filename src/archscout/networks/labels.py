@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from archscout.networks.memory import memory_of, tensors_in
+
 Axis = tuple[str, int]
 """A parameter or buffer by name, and one of its axes."""
 
@@ -555,19 +557,3 @@ _MOVES = {
     "gather", "expand_copy", "view_copy", "permute_copy", "slice_copy", "rot90", "tril", "triu",
 }  # fmt: skip
 """Operators that move data and change none: what they do to the data they do to the labels."""
-
-
-def memory_of(t: Tensor) -> int:
-    """The memory that a tensor lies in; views of one tensor have it in common."""
-    return int(t.untyped_storage()._cdata)
-
-
-def tensors_in(values: Any) -> Iterator[Tensor]:
-    """Every tensor in nested lists, tuples and dictionaries."""
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, list | tuple):
-            yield from tensors_in(value)
-        elif isinstance(value, dict):
-            yield from tensors_in(value.values())

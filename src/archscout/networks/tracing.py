@@ -27,6 +27,7 @@ from archscout.core.errors import ArchscoutError
 from archscout.core.graph import Graph, Node
 from archscout.core.space import Space
 from archscout.core.task import Task
+from archscout.networks.memory import memory_of, tensors_in
 from archscout.networks.pick import build
 
 
@@ -98,7 +99,7 @@ def _run(network: nn.Module, x: Tensor) -> Graph:
     recorder = _Recorder(x)
     with _quiet(network), _groups(network, recorder.groups), _weights(network, recorder), torch.no_grad(), recorder:
         outputs = network(x)
-    return recorder.graph(list(_tensors((outputs,))))
+    return recorder.graph(list(tensors_in((outputs,))))
 
 
 @contextmanager
@@ -193,17 +194,17 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        tensors = [*_tensors(args), *_tensors(tuple(kwargs.values()))]
-        inputs = [_key(t) for t in tensors]
+        tensors = [*tensors_in(args), *tensors_in(tuple(kwargs.values()))]
+        inputs = [memory_of(t) for t in tensors]
         weights = sum(
             t.numel() * t.element_size() for t, key in zip(tensors, inputs, strict=True) if key not in self.writer
         )
         outputs, macs = _dispatch(func, args, kwargs)
         macs = 0 if self.weights_begun else macs
         sources = list(dict.fromkeys(self.writer[key] for key in inputs if key in self.writer))
-        results = list(_tensors((outputs,)))
-        fresh = [t for t in results if (key := _key(t)) not in self.writer and key not in inputs]
-        written = [_key(t) for t in _written(func, args, kwargs)]
+        results = list(tensors_in((outputs,)))
+        fresh = [t for t in results if (key := memory_of(t)) not in self.writer and key not in inputs]
+        written = [memory_of(t) for t in _written(func, args, kwargs)]
         if not fresh and not any(key in self.writer for key in written):
             return outputs  # a view, or something that concerns weights alone
         node = len(self.labels)
@@ -227,7 +228,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.weights_begun -= 1
 
     def _claim(self, t: Tensor, node: int) -> None:
-        key = _key(t)
+        key = memory_of(t)
         if key not in self.writer:
             storage = t.untyped_storage()
             self.held.append(StorageWeakRef(storage))  # type: ignore[no-untyped-call]
@@ -235,7 +236,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.made[node].append((key, storage.nbytes()))
 
     def graph(self, outputs: Sequence[Tensor]) -> Graph:
-        keys = [_key(t) for t in outputs]
+        keys = [memory_of(t) for t in outputs]
         self.read.update(keys)
         last = sorted({self.writer[key] for key in keys if key in self.writer})
         count = len(self.labels)
@@ -261,7 +262,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def _dispatch(func: Any, args: Any, kwargs: Any) -> tuple[Any, int | None]:
     """Run an operator; one whose inputs have no data is run once for each signature."""
-    tensors = [*_tensors(args), *_tensors(tuple(kwargs.values()))]
+    tensors = [*tensors_in(args), *tensors_in(tuple(kwargs.values()))]
     if not any(t.is_meta for t in tensors):
         outputs = func(*args, **kwargs)
         return outputs, _macs(func, args, kwargs, outputs)
@@ -276,8 +277,8 @@ def _dispatch(func: Any, args: Any, kwargs: Any) -> tuple[Any, int | None]:
     macs = _macs(func, args, kwargs, outputs)
     several = isinstance(outputs, tuple)
     results = outputs if several else (outputs,)
-    given = {_key(t) for t in tensors}  # some views do not say in their schema that they are
-    if key is not None and all(isinstance(t, Tensor) and _is_plain(t) and _key(t) not in given for t in results):
+    given = {memory_of(t) for t in tensors}  # some views do not say in their schema that they are
+    if key is not None and all(isinstance(t, Tensor) and _is_plain(t) and memory_of(t) not in given for t in results):
         if len(_signatures) > 20_000:
             _signatures.clear()
         shapes = tuple((tuple(t.shape), t.stride(), t.dtype) for t in results)
@@ -359,21 +360,7 @@ def _written(func: Any, args: Any, kwargs: Any) -> Iterator[Tensor]:
         for position, argument in enumerate(func._schema.arguments):
             if argument.alias_info is not None and argument.alias_info.is_write:
                 value = args[position] if position < len(args) else kwargs.get(argument.name)
-                yield from _tensors((value,))
-
-
-def _key(t: Tensor) -> int:
-    return int(t.untyped_storage()._cdata)
-
-
-def _tensors(values: Any) -> Iterator[Tensor]:
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, list | tuple):
-            yield from _tensors(value)
-        elif isinstance(value, dict):
-            yield from _tensors(value.values())
+                yield from tensors_in((value,))
 
 
 def _map(value: Any, change: Callable[[Tensor], Tensor]) -> Any:

@@ -23,7 +23,7 @@ from archscout.deploy.form import form
 from archscout.networks.channels import Channels, Group, channels
 from archscout.networks.cutting import Cut, croppable, cut, usable
 from archscout.networks.elastic import Kind
-from archscout.networks.labels import tensors_in
+from archscout.networks.memory import tensors_in
 from archscout.networks.pick import ArchitecturePick, SupernetPick
 from archscout.networks.sliced import SlicedNetwork
 from archscout.networks.structure import structure
