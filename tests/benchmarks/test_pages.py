@@ -5,13 +5,14 @@ from collections.abc import Callable
 import pytest
 
 from benchmarks.common import RESULTS, read_result
-from benchmarks.front_door import value_page
+from benchmarks.front_door import final_training, value_page
 from benchmarks.shrink import page as shrink_page
 from benchmarks.tasks import kinds_page
 
 PAGES: dict[str, Callable[[], str]] = {
     "tasks.md": lambda: kinds_page.page(read_result(RESULTS / "tasks.json")["rows"]),
     "value.md": lambda: value_page.write(value_page.results(RESULTS / "value.json").rows),
+    "final_training.md": lambda: final_training.page(read_result(RESULTS / "final_training.json")["rows"]),
     "shrink.md": lambda: shrink_page.write(RESULTS / "shrink.json"),
 }
 

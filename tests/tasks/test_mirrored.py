@@ -109,3 +109,21 @@ def test_it_is_an_option_of_data_whose_mirror_images_are_alike():
         load(data(classes=False), mirrored=True, kind="regression")
     with pytest.raises(UsageError, match=r"mirrored of a task must be true or false"):
         load(data(), mirrored="perhaps")
+
+
+@pytest.mark.slow
+def test_a_finished_run_loads_as_it_was_delivered(task, tmp_path):
+    from archscout import load as load_network
+    from archscout.core.progress import Silent
+    from archscout.search.finish import train_alone
+
+    result = train_alone(SPACE, ARCHITECTURE, task, tmp_path, "run", 1, 0, "cpu", Silent())
+    loaded = load_network(tmp_path)
+    assert isinstance(loaded, Mirrored)
+    stored = torch.from_numpy(task.test.x).permute(0, 3, 1, 2).float()
+    with torch.inference_mode():
+        outputs = loaded(stored)
+        assert torch.allclose(outputs, loaded(stored.flip(3)), atol=1e-5)
+    right = float((outputs.argmax(1).numpy() == task.test.y).mean())
+    assert right == pytest.approx(result.metrics["test_accuracy"])
+    assert result.metrics["onnx_difference"] < 1e-3
