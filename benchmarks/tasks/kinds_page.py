@@ -1,4 +1,4 @@
-"""docs/results/tasks.md, from the rows of `kinds.py`.
+"""docs/results/tasks.md, from the rows of `kinds.py`, `speakers.py` and `series_recipe.py`.
 
 python -m benchmarks.tasks.kinds_page
 """
@@ -10,6 +10,7 @@ from typing import Any
 
 from archscout.core.files import write_text
 from benchmarks.common import RESULTS, arguments, read_result
+from benchmarks.tasks import series_recipe, speakers
 from benchmarks.tasks.kinds import CELLS, CONTENDERS, FILE
 
 TITLES = {
@@ -52,13 +53,77 @@ def page(rows: list[dict[str, Any]]) -> str:
             "–" if inception is None else f"{inception:.1%} (InceptionTime)",
             *(times(some) for some in found.values()),
         ]) + " |")  # fmt: skip
-    lines += ["", *remarks(rows), ""]
+    lines += ["", *remarks(rows), "", *few_speakers(), *of_series()]
     return "\n".join(lines)
+
+
+def few_speakers() -> list[str]:
+    """The table of `speakers.py`, where it was run."""
+    result = read_result(speakers.FILE)
+    rows = {(tuple(row["pair"]), row["contender"]): row["equal_error_rate"] for row in result.get("rows", [])}
+    known = [name for name in speakers.CONTENDERS if all((pair, name) in rows for pair in speakers.PAIRS)]
+    if not known:
+        return []
+    titles = {"statistics": "statistics", "two": "2 speakers", "four": "4 speakers", "speeds": "4, three speeds",
+              "hand_made": "by hand, 4 speakers"}  # fmt: skip
+    lines = [
+        "## Verification of few speakers",
+        "",
+        "Equal error rates (`python -m benchmarks.tasks.speakers`) on two of six speakers whom training does not know: "
+        "mean and deviation of mel bands without any training, the reference `tdnn_small` trained with two or four "
+        f"others ({result['passes']:,} passes; also with copies at 0.9 and 1.1 of the speed, `speeds=true`), and a "
+        "small x-vector in plain PyTorch.",
+        "",
+        "| tested | " + " | ".join(titles[name] for name in known) + " |",
+        "| --- |" + " --- |" * len(known),
+    ]
+    lines += [
+        f"| {pair[0]} and {pair[1]} | " + " | ".join(f"{rows[pair, name]:.1%}" for name in known) + " |"
+        for pair in speakers.PAIRS
+    ]
+    means = [mean(rows[pair, name] for pair in speakers.PAIRS) for name in known]
+    low, high = (some(rows[pair, name] for pair in speakers.PAIRS for name in known[1:]) for some in (min, max))
+    return [
+        *lines,
+        "| mean | " + " | ".join(f"{value:.1%}" for value in means) + " |",
+        "",
+        f"The error is that of the pair ({low:.0%} to {high:.0%}), more than of the recipe: from six speakers two are "
+        "drawn to validate by and two to test on, so that a validation value says nothing of the test, and "
+        "`archscout data check` tells so. More speakers in training help; copies at other speeds do not show it here.",
+        "",
+    ]
+
+
+def of_series() -> list[str]:
+    """The table of `series_recipe.py`: only what all recipes were measured on."""
+    rows = read_result(series_recipe.FILE).get("rows", [])
+    cells: dict[tuple[str, str, int], dict[str, Any]] = {}
+    for row in rows:
+        cells.setdefault((row["set"], row["reference"], row["fold"]), {})[row["recipe"]] = row
+    whole = [cell for cell in cells.values() if len(cell) == len(series_recipe.RECIPES)]
+    if not whole:
+        return []
+    total = sum(cell["sgd"]["of"] for cell in whole)
+    right = {name: sum(cell[name]["right"] for cell in whole) / total for name in series_recipe.RECIPES}
+    seconds = {name: sum(cell[name]["seconds"] for cell in whole) for name in series_recipe.RECIPES}
+    return [
+        "## How series are trained",
+        "",
+        f"Of {total} examples of training splits that were held out in turn (`python -m "
+        "benchmarks.tasks.series_recipe`), what share was right; networks `fcn_small` and `inception_time_small`, "
+        f"{series_recipe.EPOCHS} epochs. Augmentation moves series by a twentieth and hides a tenth.",
+        "",
+        "| recipe | right | processor seconds |",
+        "| --- | --- | --- |",
+        *(f"| {name} | {right[name]:.1%} | {seconds[name]:.0f} |" for name in right),
+        "",
+    ]
 
 
 def remarks(rows: list[dict[str, Any]]) -> list[str]:
     loads = [row["load"] for row in rows if "load" in row]
     seeds = 1 + max(row["seed"] for row in rows)
+    former = sorted({row["cell"] for row in rows if row.get("recipe") == "sgd"})
     few = f"There are {seeds} seeds: " if seeds > 1 else "There is one seed: "
     return [
         "Smaller is better for lines; milliseconds are of one example in PyTorch, medians on one thread. "
@@ -66,7 +131,8 @@ def remarks(rows: list[dict[str, Any]]) -> list[str]:
         "1,500 epochs each. "
         f"Searches are told their time on the clock; other work went on beside them (load {min(loads):.1f} to "
         f"{max(loads):.1f} on two cores), which takes from what they get. "
-        f"{few if seeds < 5 else 'Still, '}differences of a few points are noise.",
+        f"{few if seeds < 5 else 'Still, '}differences of a few points are noise."
+        + (f" Searched with the recipe `sgd`, before there was `series`: {', '.join(former)}." if former else ""),
     ]
 
 

@@ -12,17 +12,23 @@ AUGMENTED_EPOCHS = 10
 """From how many epochs on a training augments its examples, unless told otherwise."""
 
 
+FEW_EXAMPLES = 500
+"""Of series: fewer come in smaller batches, for what counts then is the number of steps."""
+
 SMALLEST_SIDE = 24
 """Pixels: images with smaller sides are neither shrunk nor left to Muon by default."""
 
 
 @register("recipe", "default")
 def default(task: Task, epochs: int) -> Recipe:
-    """For a network that starts from random weights: by the size of inputs (`benchmarks/training/recipe.py`).
+    """For a network that starts from random weights: by what inputs are (`benchmarks/training/recipe.py`, and
+    `benchmarks/tasks/series_recipe.py` for series).
 
     Images of some size are trained on by Muon, at first as smaller ones; on tiny ones a step is too short for Muon to
     pay. Long trainings, which see each example often, are held back more.
     """
+    if len(task.input_shape) == 2:
+        return series(task, epochs)
     if len(task.input_shape) != 3 or min(task.input_shape[1:]) < SMALLEST_SIDE:
         return sgd(task, epochs)
     recipe = dataclasses.replace(muon(task, epochs), smaller_side=0.6)
@@ -43,6 +49,14 @@ def sgd(task: Task, epochs: int) -> Recipe:
     examples = len(task.train)
     batch_size = 32 if examples < 5_000 else 64 if examples < 20_000 else 128
     return Recipe(epochs, batch_size, learning_rate=0.2, augment=epochs >= AUGMENTED_EPOCHS)
+
+
+@register("recipe", "series")
+def series(task: Task, epochs: int) -> Recipe:
+    """AdamW on series as they are: moved or with a stretch hidden, classes of few examples are learned worse."""
+    recipe = sgd(task, epochs)
+    batch_size = 16 if len(task.train) < FEW_EXAMPLES else recipe.batch_size
+    return dataclasses.replace(recipe, batch_size=batch_size, optimizer="adamw", learning_rate=2e-3, augment=False)
 
 
 @register("recipe", "muon")
