@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,44 @@ def by_onnxruntime(network: nn.Module, task: Task, examples: Tensor) -> bytes:
         export_onnx(network, task.input_shape, plain)
         quantize_static(plain, integers, Reader(), quant_format=QuantFormat.QOperator)
         return integers.read_bytes()
+
+
+def section(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the page says of it."""
+    by: dict[tuple[str, str, int, str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        by.setdefault((row["network"], row["form"], row["bits"], row["observer"]), []).append(row)
+    lost = {key: float(np.mean([row["lost"] for row in own])) for key, own in by.items()}
+    noise = {key: float(np.mean([row["noise"] for row in own])) for key, own in by.items()}
+    names = [name for name in CASES if any(key[0] == name for key in by)]
+    heads = ["network", "bits", *OBSERVERS]
+    table = ["| " + " | ".join(heads) + " |", "| " + " | ".join(["---"] + ["---:"] * (len(heads) - 1)) + " |"]
+    for name in names:
+        for bits in BITS:
+            cells = [
+                f"{lost[name, 'integers', bits, o]:.2f} ({noise[name, 'integers', bits, o]:.4f})" for o in OBSERVERS
+            ]
+            table.append(f"| {name} | {bits} | " + " | ".join(cells) + " |")
+    best = {
+        bits: min(OBSERVERS, key=lambda o, b=bits: np.mean([noise[n, "integers", b, o] for n in names]))
+        for bits in BITS
+    }
+    forms = [
+        f"{name}: {lost[name, 'qoperator', 8, 'mse']:.2f} points, by ONNX Runtime's own defaults "
+        f"{lost[name, 'onnxruntime', 8, 'min_max']:.2f}"
+        for name in names
+    ]
+    worst = max(lost[name, "qoperator", 8, "mse"] for name in names)
+    repeats = max(len(own) for own in by.values())
+    return [
+        "## Ranges of activations",
+        f"Points that are lost (and the noise of the outputs, by their variance), by observer and bits of activations, "
+        f"weights of 8 bits, means of {repeats} trainings, by `benchmarks.deploy.observers`.",
+        "\n".join(table),
+        "Least noise: " + ", ".join(f"{best[bits]} at {bits} bits" for bits in BITS) + ". The default is `mse`.",
+        "The file in QOperator form, run by ONNX Runtime, loses " + "; ".join(forms) + ". At most half a point: "
+        f"{'holds' if worst <= 0.5 else 'does not hold'}.",
+    ]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The page about what integers cost: docs/results/deploy.md, from docs/results/quantisation.json.
+"""The page about what integers cost: docs/results/deploy.md, from the results of the scripts beside it.
 
 python -m benchmarks.deploy.page
 """
@@ -10,6 +10,7 @@ from typing import Any
 
 from archscout.core.files import write_text
 from benchmarks.common import RESULTS, arguments, read_result
+from benchmarks.deploy import estimates, mixed_precision, observers
 
 Entry = Mapping[str, Any]
 
@@ -17,10 +18,15 @@ Entry = Mapping[str, Any]
 def main() -> None:
     arguments(__doc__).parse_args()
     result = read_result(RESULTS / "quantisation.json")
-    write_text(RESULTS / "deploy.md", page(result))
+    parts = [
+        *observers.section(read_result(observers.FILE)["rows"]),
+        *mixed_precision.section(read_result(mixed_precision.FILE).get("rows", [])),
+        *estimates.section(read_result(estimates.FILE)),
+    ]
+    write_text(RESULTS / "deploy.md", page(result, parts))
 
 
-def page(result: Mapping[str, Any]) -> str:
+def page(result: Mapping[str, Any], parts: Sequence[str]) -> str:
     rows: Sequence[Entry] = result["rows"]
     repeats = sorted({row["repeats"] for row in rows})
     shown = f"{repeats[0]}" if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]}"
@@ -50,6 +56,7 @@ def page(result: Mapping[str, Any]) -> str:
             [r for r in rows if r["bits"] == "w2a4"],
             "algorithm",
         ),
+        *parts,
         "## Conditions",
         f"Version {result['version']}, {result.get('cpu', 'an unknown processor')}, one thread. Seconds are of "
         "processor time.",

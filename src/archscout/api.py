@@ -495,12 +495,14 @@ def deploy(
     epochs: int | None = None,
     examples: int | None = None,
     vectors: int | None = None,
+    patches: int = 0,
     seed: int = 0,
     **how: Any,
 ) -> dict[str, Any]:
     """The network of a run as C code for a microcontroller, in a folder of its own; gives what its `budget.json` says.
 
-    `vectors` are the examples of its self-test; all else is as in `quantise`.
+    `vectors` are the examples of its self-test; with `patches` (2 to 8) the first operators run in so many patches by
+    so many, which needs less memory and more instructions; all else is as in `quantise`.
 
     Raises `UsageError` for a device whose memory or processor is not known, and for an operator that has no integer
     form, `ArchscoutError` where the code breaks a limit of the search, or does not compile.
@@ -532,5 +534,6 @@ def deploy(
         epochs=epochs,
         count=EXAMPLES if examples is None else examples,
         vectors=VECTORS if vectors is None else vectors,
+        patches=patches,
         seed=seed,
     )

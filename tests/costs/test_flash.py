@@ -28,6 +28,11 @@ class TestSram(CostConformance):
         return create("cost", "sram")  # type: ignore[no-any-return]
 
 
+class TestInstructions(CostConformance):
+    def cost(self) -> Cost:
+        return create("cost", "instructions")  # type: ignore[no-any-return]
+
+
 @pytest.mark.parametrize("number", range(2))
 def test_what_is_estimated_is_what_the_code_has(number: int) -> None:
     space, task = create("space", "nasbench201:width=4,cells=1"), tiny_task((3, 16, 16))

@@ -43,6 +43,14 @@ def deploy(
     epochs: AwareEpochs = None,
     examples: RangeExamples = 256,
     vectors: Annotated[int, typer.Option("--vectors", min=1, metavar="N", help="Examples of the self-test.")] = 8,
+    patches: Annotated[
+        int,
+        typer.Option(
+            "--patches",
+            metavar="N",
+            help="Run the first operators in N by N patches (2 to 8): less memory, more instructions.",
+        ),
+    ] = 0,
     seed: Seed = 0,
     as_json: Json = False,
     debug: Debug = False,
@@ -64,6 +72,7 @@ def deploy(
             epochs=epochs,
             examples=examples,
             vectors=vectors,
+            patches=patches,
             seed=seed,
         )
     for what, reason in budget["missing"].items():
@@ -92,6 +101,11 @@ def _rows(budget: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     ]
     if budget["instructions"] is not None:
         rows.append(("instructions", f"{budget['instructions']:,}", f"for {budget['macs']:,} multiply-adds"))
+    if (patches := budget["patches"]) is not None:
+        said = (
+            f"{patches['arena_bytes_without']:,} bytes of memory without, {patches['extra_macs']:,} multiply-adds more"
+        )
+        rows.append(("patches", f"{patches['side']} x {patches['side']}, {patches['operators']} operators", said))
     rows += [
         (key.replace("_", " "), f"{value:.4f}", "in integers")
         for key, value in budget.items()

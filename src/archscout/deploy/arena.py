@@ -79,6 +79,12 @@ def reads_in_place(operator: Operator) -> bool:
 
 def plan(program: Program) -> Arena:
     """Where each value of a program lies, as int8 (one byte a number), for one example."""
+    buffers, owner, workspaces = buffers_of(program)
+    return laid_out(buffers, owner, workspaces)[0]
+
+
+def buffers_of(program: Program) -> tuple[dict[int, Buffer], dict[int, int], dict[int, Buffer]]:
+    """The buffers of values, of each value the one whose buffer it has, and the workspaces of operators by output."""
     operators = program.operators
     made = {0: -1} | {o.output: step for step, o in enumerate(operators)}
     last = dict(made)
@@ -102,13 +108,25 @@ def plan(program: Program) -> Arena:
         for step, o in enumerate(operators)
         if (size := scratch_bytes(o, program.shapes[o.inputs[0]]))
     }
-    everything = [*buffers.values(), *workspaces.values()]
+    return buffers, owner, workspaces
+
+
+def laid_out(
+    buffers: Mapping[int, Buffer],
+    owner: Mapping[int, int],
+    workspaces: Mapping[int, Buffer],
+    others: Sequence[Buffer] = (),
+) -> tuple[Arena, tuple[int, ...]]:
+    """One block with all buffers, and where the others begin."""
+    everything = [*buffers.values(), *workspaces.values(), *others]
     where = place(everything)
     by_name = dict(zip(buffers, where, strict=False))
-    scratch = dict(zip(workspaces, where[len(buffers) :], strict=True))
+    scratch = dict(zip(workspaces, where[len(buffers) :], strict=False))
     size = max((_aligned(at + buffer.size) for at, buffer in zip(where, everything, strict=True)), default=0)
-    least = max(sum(b.size for b in everything if b.start <= step <= b.end) for step in range(-1, len(operators) + 1))
-    return Arena(size, {value: by_name[owner[value]] for value in made}, scratch, least)
+    steps = range(-1, max((buffer.end for buffer in everything), default=0) + 1)
+    least = max(sum(b.size for b in everything if b.start <= step <= b.end) for step in steps)
+    places = {value: by_name[own] for value, own in owner.items()}
+    return Arena(size, places, scratch, least), tuple(where[len(buffers) + len(workspaces) :])
 
 
 def _size(program: Program, value: int) -> int:

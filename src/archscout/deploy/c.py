@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from archscout.core.errors import UsageError
 from archscout.deploy.arena import Arena, plan, reads_in_place
+from archscout.deploy.c_text import MAKEFILE, constant, sizes_of, vectors, wrapped
+from archscout.deploy.patches import Patched
 from archscout.deploy.program import Operator, Program
 from archscout.deploy.quantise import Factor, Quantised
 
@@ -38,7 +40,6 @@ _CALL_BYTES, _CODE_BYTES = 15, 600
 
 _SMALL = 2**15
 _WORD = 2**31
-_WIDTH = 118
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Code:
     constants: int
 
 
-def emit(quantised: Quantised, examples: Tensor, *, pixels: bool = True) -> Code:
+def emit(quantised: Quantised, examples: Tensor, *, pixels: bool = True, patches: Patched | None = None) -> Code:
     """The C code of a quantised network, with examples (N x C x H x W, stored) for its self-test.
 
     Args:
@@ -64,19 +65,22 @@ def emit(quantised: Quantised, examples: Tensor, *, pixels: bool = True) -> Code
         examples: whose answers by the integer reference the self-test must give.
         pixels: whether inputs are bytes from 0 to 255, which a table brings to the grid; else the integers themselves
             are the input.
+        patches: which first operators run patch by patch; none where None.
 
     Raises:
         UsageError: weights are not symmetric, or the network is too large for the descriptions of its layers.
     """
-    writer = _Writer(quantised, pixels)
-    calls = [writer.call(operator) for operator in quantised.program.operators]
+    writer = _Writer(quantised, pixels, patches)
+    first = 0 if patches is None else patches.operators
+    calls = [writer.start()] if patches is None else list(writer.patch_by_patch(patches))
+    calls += [writer.call(operator) for operator in quantised.program.operators[first:]]
     sources = files("archscout.deploy") / "sources"
     texts = {name: (sources / name).read_text(encoding="utf-8") for name in SOURCES}
     texts["weights.h"] = writer.weights()
     texts["model.h"] = writer.header()
     texts["model.c"] = writer.model(calls)
-    texts["vectors.h"] = _vectors(quantised, examples, pixels)
-    texts["Makefile"] = _MAKEFILE
+    texts["vectors.h"] = vectors(quantised, examples, pixels)
+    texts["Makefile"] = MAKEFILE
     return Code(texts, writer.arena, writer.bytes)
 
 
@@ -119,10 +123,12 @@ def flash_constants(program: Program, pixels: bool = True) -> int:
 
 
 class _Writer:
-    def __init__(self, quantised: Quantised, pixels: bool) -> None:
+    def __init__(self, quantised: Quantised, pixels: bool, patches: Patched | None) -> None:
         self.quantised, self.pixels = quantised, pixels
         self.program = quantised.program
-        self.arena = plan(self.program)
+        self.arena = plan(self.program) if patches is None else patches.arena
+        self.known: dict[str, str] = {}
+        """Names of descriptions of layers by what they say: patches inside of a map have the same."""
         self.arrays: list[tuple[str, str, list[int], str]] = []
         self.layers: list[str] = []
         self.bytes = 0
@@ -144,12 +150,65 @@ class _Writer:
         place = self.arena.places[value]
         return f"arena + {place}" if place else "arena"
 
+    def start(self) -> str:
+        """The statement that brings the input to its grid."""
+        channels, height, width = self.program.shapes[0]
+        if self.pixels:
+            return f"entry(input, entry_table, {height * width}, {channels}, {self.at(0)});"
+        return f"memcpy({self.at(0)}, input, MODEL_INPUT_SIZE);"
+
+    def patch_by_patch(self, patches: Patched) -> Iterator[str]:
+        """The statements of the first operators: a region of the input, what it becomes, and that put in its place."""
+        operators = self.program.operators[: patches.operators]
+        arrays = [self.arrays_of(o, f"v{o.output}") for o in operators]
+        places = [f"arena + {place}" if place else "arena" for place in patches.inside]
+        channels, _, width = self.program.shapes[0]
+        last = self.program.shapes[operators[-1].output]
+        for patch in patches.patches:
+            read, made = patch.regions[0], patch.regions[-1]
+            source = f"input + ({read.top} + r) * {width * channels} + {read.left * channels}"
+            row = f"{places[0]} + r * {read.width * channels}"
+            yield f"for (int32_t r = 0; r < {read.height}; r++)"
+            if self.pixels:
+                yield f"    entry({source}, entry_table, {read.width}, {channels}, {row});"
+            else:
+                yield f"    memcpy({row}, {source}, {read.width * channels});"
+            for number, (o, own) in enumerate(zip(operators, arrays, strict=True)):
+                sizes = tuple(
+                    (self.program.shapes[v][0], r.height, r.width)
+                    for v, r in zip((o.inputs[0], o.output), patch.regions[number : number + 2], strict=True)
+                )
+                there = replace(o, padding=patch.paddings[number])
+                yield self.called(
+                    o, self.layer(there, "", o.inputs[0], sizes=sizes, **own), places[number : number + 2]
+                )
+            target = f"{self.at(operators[-1].output)} + ({made.top} + r) * {last[2] * last[0]} + {made.left * last[0]}"
+            yield f"for (int32_t r = 0; r < {made.height}; r++)"
+            yield f"    memcpy({target}, {places[-1]} + r * {made.width * last[0]}, {made.width * last[0]});"
+
+    def arrays_of(self, o: Operator, name: str) -> dict[str, Any]:
+        """What the description of an operator of a patch has besides sizes."""
+        if o.weight is not None:
+            return self.weighted(o, name)
+        if o.kind == "average_pool":
+            return {"other_zero": int(o.count_padding)}
+        return {} if o.kind == "max_pool" else self.factors(name, self.quantised.factor(o, o.inputs[0]))
+
+    def called(self, o: Operator, layer: str, places: Sequence[str]) -> str:
+        """The statement that runs an operator with one input from one place to another."""
+        x, y = places
+        if o.kind == "conv" and not o.depthwise:
+            patch = f"arena + {self.arena.scratch[o.output]}" if o.output in self.arena.scratch else "0"
+            return f"conv({layer}, {x}, {patch}, {y});"
+        kernel = {"conv": "depthwise", "clamp": "rescale"}.get(o.kind, o.kind)
+        return f"{kernel}({layer}, {x}, {y});"
+
     def call(self, o: Operator) -> str:
         """The statement that runs an operator; its constants and description are written down."""
         name, y = f"v{o.output}", self.at(o.output)
         match o.kind:
             case "conv" | "linear":
-                layer = self.weighted(o, name)
+                layer = self.layer(o, name, o.inputs[0], **self.weighted(o, name))
                 if o.depthwise:
                     return f"depthwise({layer}, {self.at(o.inputs[0])}, {y});"
                 direct = o.kind == "linear" or reads_in_place(o)
@@ -160,7 +219,7 @@ class _Writer:
                 return f"{o.kind}({self.layer(o, name, o.inputs[0], other_zero=counts)}, {self.at(o.inputs[0])}, {y});"
             case "add":
                 factors, shift = self.quantised.sum_factors(o)
-                parts = {
+                parts: dict[str, Any] = {
                     "factor": self.array(f"{name}_factor", "int32_t", factors, "of the two terms"),
                     "shift": self.array(f"{name}_shift", "uint8_t", [shift], "of both"),
                 }
@@ -181,7 +240,7 @@ class _Writer:
             yield f"rescale({layer}, {self.at(source)}, {self.at(o.output)} + {first});"
             first += self.program.shapes[source][0]
 
-    def factors(self, name: str, factor: Factor) -> dict[str, str]:
+    def factors(self, name: str, factor: Factor) -> dict[str, Any]:
         return {
             "factor": self.array(
                 f"{name}_factor", "int32_t", factor.factor.tolist(), "times 2^-shift: to the output's scale"
@@ -189,7 +248,8 @@ class _Writer:
             "shift": self.array(f"{name}_shift", "uint8_t", factor.shift.tolist(), "bits"),
         }
 
-    def weighted(self, o: Operator, name: str) -> str:
+    def weighted(self, o: Operator, name: str) -> dict[str, Any]:
+        """The numbers of an operator with weights."""
         layer, source = self.quantised.layers[o.output], o.inputs[0]
         if bool(layer.grid.zero.any()):
             raise UsageError(
@@ -212,20 +272,26 @@ class _Writer:
         factor = self.quantised.factor(o, source)
         many = (len(bias),)
         spread = Factor(factor.factor.expand(many), factor.shift.expand(many))
-        return self.layer(
-            o,
-            name,
-            source,
-            0,
-            weight=self.array(f"{name}_weight", "int8_t", weight.flatten().tolist(), _sizes(weight)),
-            bias=self.array(f"{name}_bias", "int32_t", bias.tolist(), "in units of the sums"),
+        return {
+            "weight": self.array(f"{name}_weight", "int8_t", weight.flatten().tolist(), sizes_of(weight)),
+            "bias": self.array(f"{name}_bias", "int32_t", bias.tolist(), "in units of the sums"),
             **self.factors(name, spread),
-        )
+        }
 
-    def layer(self, o: Operator, name: str, source: int, other_zero: int = 0, **arrays: str) -> str:
-        """Write the description of a layer; gives its address."""
+    def layer(
+        self,
+        o: Operator,
+        name: str,
+        source: int,
+        other_zero: int = 0,
+        sizes: Sequence[Sequence[int]] | None = None,
+        **arrays: str,
+    ) -> str:
+        """Write the description of a layer; gives its address. `sizes` are of input and output, where in a patch."""
         grids = self.quantised.grids
-        inputs, outputs = _map(self.program.shapes[source]), _map(self.program.shapes[o.output])
+        inputs, outputs = (
+            _map(shape) for shape in sizes or (self.program.shapes[source], self.program.shapes[o.output])
+        )
         kernel: Sequence[int] = o.kernel
         if o.kind == "linear":
             inputs = (math.prod(inputs), 1, 1)
@@ -246,7 +312,12 @@ class _Writer:
             raise UsageError(f"the {too_large[0]} of a layer, {small[too_large[0]]}, is too large for C code.")
         fields = {"in_channels": inputs[0], "out_channels": outputs[0], **small, **arrays}
         told = ", ".join(f".{field} = {number}" for field, number in fields.items() if number != 0)
-        self.layers.append(_wrapped(f"static const layer_t {name} = {{{told}}};"))
+        if not name:
+            name = f"v{o.output}_{len(self.layers)}"
+            if told in self.known:
+                return f"&{self.known[told]}"
+            self.known[told] = name
+        self.layers.append(wrapped(f"static const layer_t {name} = {{{told}}};"))
         self.bytes += LAYER_BYTES
         return f"&{name}"
 
@@ -259,7 +330,7 @@ class _Writer:
             "#include <stdint.h>",
         ]
         for name, kind, numbers, comment in self.arrays:
-            parts += ["", f"/* {comment} */", _constant(f"static const {kind} {name}[{len(numbers)}]", numbers)]
+            parts += ["", f"/* {comment} */", constant(f"static const {kind} {name}[{len(numbers)}]", numbers)]
         return "\n".join([*parts, "", "#endif", ""])
 
     def header(self) -> str:
@@ -303,12 +374,7 @@ int32_t model_largest(const int8_t *output);
 
     def model(self, calls: Sequence[str]) -> str:
         program = self.program
-        channels, height, width = program.shapes[0]
-        if self.pixels:
-            start = f"entry(input, entry_table, {height * width}, {channels}, {self.at(0)});"
-        else:
-            start = f"memcpy({self.at(0)}, input, MODEL_INPUT_SIZE);"
-        layers, body = "\n".join(self.layers), "\n    ".join([start, *calls])
+        layers, body = "\n".join(self.layers), "\n    ".join(calls)
         return f"""/* The network: its layers, and the order in which they run. */
 #include "model.h"
 
@@ -335,106 +401,5 @@ int32_t model_largest(const int8_t *output) {{
 """
 
 
-def _vectors(quantised: Quantised, examples: Tensor, pixels: bool) -> str:
-    answers = pixels_last(quantised.integers(examples))
-    inputs = pixels_last(examples if pixels else quantised.entry(examples)).long()
-    kind = "uint8_t" if pixels else "int8_t"
-    return "\n".join(
-        [
-            "/* Inputs, and the outputs of the integer reference. */",
-            "#ifndef VECTORS_H",
-            "#define VECTORS_H",
-            "",
-            "#include <stdint.h>",
-            "",
-            f"#define VECTORS {len(examples)}",
-            "",
-            _table(f"static const {kind} inputs[VECTORS][{inputs.shape[1]}]", inputs.numpy()),
-            "",
-            _table(f"static const int8_t outputs[VECTORS][{answers.shape[1]}]", answers.numpy()),
-            "",
-            "#endif",
-            "",
-        ]
-    )
-
-
-def pixels_last(x: Tensor) -> Tensor:
-    """N x C x H x W (or N x C) as rows in the order of C code: the channels of a pixel together."""
-    return (x.movedim(1, -1) if x.dim() == 4 else x).reshape(len(x), -1)
-
-
 def _map(shape: Sequence[int]) -> tuple[int, int, int]:
     return (shape[0], shape[1], shape[2]) if len(shape) == 3 else (shape[0], 1, 1)
-
-
-def _sizes(weight: Tensor) -> str:
-    return " x ".join(str(size) for size in weight.shape)
-
-
-def _constant(declaration: str, numbers: Sequence[int]) -> str:
-    return f"{declaration} = {{\n{_lines(numbers)}\n}};"
-
-
-def _table(declaration: str, rows: np.ndarray) -> str:
-    body = ",\n".join(f"{{\n{_lines(row)}\n}}" for row in rows.tolist())
-    return f"{declaration} = {{\n{body}\n}};"
-
-
-def _lines(numbers: Sequence[int]) -> str:
-    lines, line = [], ""
-    for number in numbers:
-        text = f"{number},"
-        if len(line) + len(text) > _WIDTH:
-            lines.append(line)
-            line = ""
-        line += text
-    return "\n".join([*lines, line])
-
-
-def _wrapped(text: str) -> str:
-    lines, line = [], ""
-    for word in text.split(" "):
-        if len(line) + len(word) + 1 > _WIDTH:
-            lines.append(line)
-            line = "   "
-        line = f"{line} {word}" if line else word
-    return "\n".join([*lines, line])
-
-
-_MAKEFILE = """\
-# make            builds and runs the self-test on this machine
-# make size       bytes of the network on the core CORE
-# make count      runs it there, in QEMU: instructions for one answer, and the depth of the stack
-
-CORE ?= cortex-m4
-BOARD ?= mps2-an386
-CC ?= cc
-CROSS ?= arm-none-eabi-
-CFLAGS ?= -O3 -std=c99 -Wall -Wextra -Werror
-CORE_FLAGS = -mcpu=$(CORE) -mthumb -O3 -std=gnu99 -Wall -ffunction-sections -fdata-sections
-
-test: selftest
-\t./selftest
-
-selftest: selftest.c model.c kernels.c model.h kernels.h weights.h vectors.h
-\t$(CC) $(CFLAGS) -o $@ selftest.c model.c kernels.c
-
-size: model.elf
-\t$(CROSS)size $<
-
-model.elf: model.c kernels.c model.h kernels.h weights.h board.ld
-\t$(CROSS)gcc $(CORE_FLAGS) -nostartfiles -Wl,--gc-sections -Wl,-e,model_run -T board.ld -o $@ model.c kernels.c
-
-board.elf: selftest.c board.c model.c kernels.c model.h kernels.h weights.h vectors.h board.h board.ld
-\t$(CROSS)gcc $(CORE_FLAGS) -DBARE_METAL -nostartfiles -Wl,--gc-sections -T board.ld -o $@ \\
-\t\tselftest.c board.c model.c kernels.c
-
-count: board.elf
-\tqemu-system-arm -M $(BOARD) -nographic -icount shift=6 -semihosting-config enable=on,target=native -kernel $<
-
-clean:
-\trm -f selftest model.elf board.elf
-
-.PHONY: test size count clean
-"""

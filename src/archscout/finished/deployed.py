@@ -18,7 +18,10 @@ from archscout.core.task import Split, Task
 from archscout.costs import devices
 from archscout.costs.devices import Device
 from archscout.deploy import toolchain
-from archscout.deploy.c import STACK_BYTES, emit, flash_bytes
+from archscout.deploy.arena import plan
+from archscout.deploy.c import STACK_BYTES, emit, flash_bytes, flash_constants
+from archscout.deploy.instructions import instructions
+from archscout.deploy.patches import best
 from archscout.deploy.quantise import Quantisation
 from archscout.deploy.quantised_onnx import to_onnx
 from archscout.finished.algorithms import to_integers
@@ -72,6 +75,7 @@ def deploy_run(
     epochs: int | None = None,
     count: int = EXAMPLES,
     vectors: int = VECTORS,
+    patches: int = 0,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Write a run's network as C into a folder; gives what is in its `budget.json`.
@@ -90,6 +94,8 @@ def deploy_run(
         epochs: of one that trains.
         count: training examples that ranges are taken from.
         vectors: examples of the self-test.
+        patches: the first operators run in so many patches by so many, as many operators as need least memory; 0 for
+            none.
         seed: which examples ranges are taken from.
 
     Raises:
@@ -101,12 +107,17 @@ def deploy_run(
     _free(out)
     if vectors < 1:
         raise UsageError(f"a self-test has one example or more, not {vectors}.")
+    if patches != 0 and not 2 <= patches <= 8:
+        raise UsageError(f"first operators run in 2 to 8 patches along a side (or 0: in none), not in {patches}.")
     quantised = to_integers(network, task, how, algorithm=algorithm, epochs=epochs, count=count, seed=seed)
     program = quantised.program
     split = task.valid if task.test is None else task.test
     shown = Split(split.x[:vectors], split.y[:vectors])
     pixels = task.train.x.dtype == np.uint8
-    code = emit(quantised, stored(task, shown), pixels=pixels)
+    schedule = best(program, patches) if patches else None
+    if patches and schedule is None:
+        raise UsageError("patches of the first operators would not need less memory: leave out --patches.")
+    code = emit(quantised, stored(task, shown), pixels=pixels, patches=schedule)
     missing = {}
     if absent := toolchain.missing(toolchain.HOST):
         missing["self-test on this machine"] = absent
@@ -118,9 +129,13 @@ def deploy_run(
     elif counted.instructions is None:
         reason = toolchain.missing(toolchain.EMULATOR) or f"QEMU has no board with a {profile.core} that counts"
         missing["instructions"] = reason
-    flash = counted.flash_bytes or flash_bytes(program, pixels)
+    estimated_flash = flash_bytes(program, pixels) + code.constants - flash_constants(program, pixels)
+    flash = counted.flash_bytes or estimated_flash
     sram = code.arena.size + (counted.stack_bytes or STACK_BYTES)
-    _limits(result.metrics, {"flash_bytes": float(flash), "sram_bytes": float(sram)})
+    again = 0 if schedule is None else schedule.extra_macs(program)
+    estimated_instructions = round(instructions(program) * (1 + again / max(1, program.macs)))
+    steps = counted.instructions or estimated_instructions
+    _limits(result.metrics, {"flash_bytes": float(flash), "sram_bytes": float(sram), "instructions": float(steps)})
     metric = task.metric
     splits = {"valid": task.valid, "test": task.test}
     int8 = Int8(quantised, to_onnx(quantised))
@@ -143,8 +158,20 @@ def deploy_run(
             "stack_bytes": counted.stack_bytes is not None,
             "instructions": counted.instructions is not None,
         },
-        "estimated": {"flash_bytes": flash_bytes(program, pixels), "sram_bytes": code.arena.size + STACK_BYTES},
+        "estimated": {
+            "flash_bytes": estimated_flash,
+            "sram_bytes": code.arena.size + STACK_BYTES,
+            "instructions": estimated_instructions,
+        },
         "macs": program.macs,
+        "patches": None
+        if schedule is None
+        else {
+            "side": patches,
+            "operators": schedule.operators,
+            "extra_macs": again,
+            "arena_bytes_without": plan(program).size,
+        },
         "algorithm": algorithm,
         "scheme": how.scheme,
         **{f"{name}_{metric}": int8.measure(task, part) for name, part in splits.items() if part is not None},
