@@ -13,7 +13,7 @@ score --data` takes. Scores are written row by row to CSV files in `--runs`, fro
 - `small.csv`: scores of a small network (4 channels, 1 cell a stage, batch 32), of all networks;
 - `sample_SEED.csv`: scores of the published network (16 channels, 5 cells), of as many of 1,000 architectures, drawn
   once and in random order, as the time allows, for each of three seeds of the weights and the batch;
-- `views_SEED.csv` and `dear_SEED.csv`: the other scores, likewise;
+- `views_SEED.csv`, `layers_SEED.csv` and `dear_SEED.csv`: the other scores, likewise;
 - `regions_SEED.csv`: linear regions as published, likewise;
 - `forms.csv`: scores as public code forms them, where that explains its figures, seed 0.
 
@@ -52,6 +52,7 @@ DEAR = [
     "grasp:batch=32", "gradsign:batch=32", "vkdnw:batch=4", "te_nas_ntk:batch=24", "eigen_nas:batch=24",
     "te_nas_regions:network=thin,repeats=1", "teg_mse:batch=16,repeats=1", "nasgraph",
 ]  # fmt: skip
+LAYERS = ["l_swag"]
 WIDE = ["meco", "near:batch=64"]
 REGIONS = ["te_nas_regions"]
 FORMS = ["zen:running=true"]
@@ -74,9 +75,9 @@ def main() -> None:
     torch.set_num_threads(1)
     if not options.report:
         run(options)
-    import zero_cost_report
+    from benchmarks.zero_cost import report
 
-    zero_cost_report.write(options.table, options.runs)
+    report.write(options.table, options.runs)
 
 
 def networks(file: Path, space: Space, rows: list[Architecture]) -> list[Architecture]:
@@ -113,6 +114,7 @@ def run(options: argparse.Namespace) -> None:
         ("sample_0", published, SAMPLE, drawn, COUNT, 0),
         ("views_0", published, VIEWS, drawn, COUNT, 0),
         ("dear_0", published, DEAR, drawn, COUNT, 0),
+        *((f"layers_{seed}", published, LAYERS, drawn, COUNT, seed) for seed in SEEDS),
         *((f"regions_{seed}", published, REGIONS, drawn, COUNT, seed) for seed in SEEDS),
         ("forms", published, FORMS, drawn, COUNT, 0),
         ("wide", published, WIDE, everything, len(everything), 0),

@@ -84,10 +84,10 @@ def page(made: Mapping[str, Any]) -> str:
 
 def _settings(rows: Mapping[str, Any]) -> list[str]:
     """With which parameters each score was run, where it has any, and what is its default."""
-    import zero_cost_nasbench201 as runs
-    from zero_cost_report import _plain
+    from benchmarks.zero_cost import nasbench201 as runs
+    from benchmarks.zero_cost.report import _plain
 
-    lists = (runs.SAMPLE, runs.VIEWS, runs.DEAR, runs.REGIONS, runs.EXACT)
+    lists = (runs.SAMPLE, runs.VIEWS, runs.LAYERS, runs.DEAR, runs.REGIONS, runs.EXACT)
     asked = {_plain(text): text for names in lists for text in names}
     lines = [
         "The table above has these scores with these parameters, among them smaller batches and fewer repeats than the "

@@ -145,7 +145,7 @@ def _whole(runs: Path, truth: pd.DataFrame) -> pd.DataFrame:
 
 def _sample(runs: Path, seed: int) -> pd.DataFrame:
     """Scores of the published network, one row an architecture of the sample; what no draw changes is with seed 0."""
-    files = (runs / f"{name}_{seed}.csv" for name in ("sample", "views", "dear", "regions"))
+    files = (runs / f"{name}_{seed}.csv" for name in ("sample", "views", "layers", "dear", "regions"))
     frames = [frame for file in files if len(frame := _read(file))]
     made = pd.concat(frames, axis=1) if frames else pd.DataFrame()
     exact = _read(runs / "exact.csv")

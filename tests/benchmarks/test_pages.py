@@ -7,12 +7,14 @@ import pytest
 from benchmarks.common import RESULTS, read_result
 from benchmarks.front_door import final_training, value_page
 from benchmarks.shrink import page as shrink_page
+from benchmarks.strategies import on_tables
 from benchmarks.tasks import kinds_page
 
 PAGES: dict[str, Callable[[], str]] = {
     "tasks.md": lambda: kinds_page.page(read_result(RESULTS / "tasks.json")["rows"]),
     "value.md": lambda: value_page.write(value_page.results(RESULTS / "value.json").rows),
     "final_training.md": lambda: final_training.page(read_result(RESULTS / "final_training.json")["rows"]),
+    "strategies.md": lambda: on_tables.report(read_result(RESULTS / "strategies.json")),
     "shrink.md": lambda: shrink_page.write(RESULTS / "shrink.json"),
 }
 
@@ -22,3 +24,14 @@ def test_a_page_is_made_of_its_rows(name: str) -> None:
     if not (RESULTS / name).is_file():
         pytest.skip(f"there is no {name} yet")
     assert (RESULTS / name).read_text(encoding="utf-8") == PAGES[name](), "run the script of the page again"
+
+
+def test_the_default_search_has_the_least_area_and_is_nowhere_worse_than_random() -> None:
+    grounds = read_result(RESULTS / "strategies.json")["grounds"]
+    tables = [{entry["estimator"]: entry for entry in ground["entries"]} for ground in grounds if "entries" in ground]
+    assert len(tables) > on_tables.TRIED
+    assert all(table[on_tables.DEFAULT]["repeats"] >= 20 for table in tables)
+    assert not any(on_tables.is_worse(table[on_tables.DEFAULT]) for table in tables)
+    for part in (tables[: on_tables.TRIED], tables[on_tables.TRIED :]):
+        for rival in ("random", "evolution"):
+            assert sum(t[on_tables.DEFAULT]["of_random"] for t in part) < sum(t[rival]["of_random"] for t in part)

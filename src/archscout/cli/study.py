@@ -122,12 +122,13 @@ def estimators(
             folder, about=about, entries=entries, winners=won, version=archscout.__version__
         )  # fmt: skip
     cells: CellTable = (
-        ("estimator", "train", "epochs", "kendall", "95 %", "precision@10", "regret@10", "fit s", "best"),
+        ("estimator", "train", "epochs", "kendall", "95 %", "precision@10", "ndcg@10", "regret@10", "fit s", "best"),
         [
             (
                 e["estimator"], e["train"] or "", e["epochs"] or "", f"{e['kendall']:.3f}",
                 f"{e['kendall_low']:.3f} to {e['kendall_high']:.3f}", f"{e['precision@10']:.2f}",
-                f"{e['regret@10']:.4f}", f"{e['fit_seconds']:.2f}" if e["train"] else "", "*" if e["best"] else "",
+                f"{e['ndcg@10']:.3f}", f"{e['regret@10']:.4f}", f"{e['fit_seconds']:.2f}" if e["train"] else "",
+                "*" if e["best"] else "",
             )
             for e in sorted(entries, key=lambda e: (e["train"], e["epochs"], -e["kendall"]))
         ],

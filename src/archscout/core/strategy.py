@@ -17,8 +17,9 @@ from archscout.core.trial import History, Trial
 class Strategy(ABC):
     """Which architecture to try next.
 
-    `propose` may use nothing but its arguments. Proposal number k is asked when trials 0 .. k - `lag` are known,
-    however many workers there are: the lag is what lets workers run side by side while one seed gives one search.
+    `propose` may use nothing but its arguments. Proposal number k is asked when trials 0 .. k - `lag` are known, for as
+    many workers as `lag` says or fewer: it is what lets workers run side by side while one seed gives one search. Where
+    there are more workers, a search takes twice their number for the lag.
     """
 
     name: str = "strategy"

@@ -1,7 +1,8 @@
 """What both kinds of run share: the streams of the seed, and how a strategy is asked.
 
 Whether evaluations are paid for or looked up, proposal number k of a strategy sees the trials up to k - lag, in the
-order of asking, however many workers there are and whoever of them is quicker.
+order of asking, whoever of the workers is quicker. Up to as many workers as the strategy's lag, one seed is one search,
+however many they are; more of them would have to wait for each other, so that the lag grows with them (`lag_of`).
 """
 
 from __future__ import annotations
@@ -28,11 +29,26 @@ STALE = 200
 """Proposals in a row that bring nothing new, after which a strategy has nothing left to propose."""
 
 
+LEAD = 2
+"""Proposals for each worker by which those that are seen may lie behind, where workers are many."""
+
+
+def lag_of(strategy: Strategy, workers: int) -> int:
+    """By how many proposals what a strategy sees lies behind: its own lag, or what keeps many workers busy.
+
+    >>> from archscout.core.registry import create
+    >>> [lag_of(create("strategy", "random"), workers) for workers in (1, 4, 5, 64)]
+    [4, 4, 10, 128]
+    """
+    return strategy.lag if workers <= strategy.lag else LEAD * workers
+
+
 class Replay(ABC):
     """The part of `archscout.core.method.Run` that is the same whoever answers."""
 
     space: Space
     seed: int
+    workers: int
     start: Sequence[Trial] = ()
     """See `Run`; strategies are told of these before all others."""
 
@@ -67,7 +83,7 @@ class Proposals:
     """
 
     def __init__(self, run: Replay, strategy: Strategy, most: int | None) -> None:
-        self.run, self.strategy = run, strategy
+        self.run, self.strategy, self.lag = run, strategy, lag_of(strategy, run.workers)
         self.keys: dict[str, int | None] = {}
         """With how many epochs each is trained, where that was said."""
         self.total = most
@@ -75,6 +91,8 @@ class Proposals:
         self._asked: list[tuple[str, Architecture]] = []
         self._history = History(run.start)
         self._before = len(run.start)
+        self._forms: list[Pending] = []
+        """All that was asked for, in this order, with canonical forms."""
         self._networks = set(self._history.seen)
         self._stale, self._over = 0, False
 
@@ -86,7 +104,7 @@ class Proposals:
     def ended(self) -> bool:
         """Whether no more is to be asked for."""
         enough = self.total is not None and len(self.keys) >= self.total
-        patience = self.strategy.lag if len(self._networks) >= self.run.space.size() else STALE
+        patience = self.lag if len(self._networks) >= self.run.space.size() else STALE
         return self._over or enough or self._stale >= patience
 
     def end(self) -> None:
@@ -104,10 +122,7 @@ class Proposals:
         """
         for key, architecture in self._unseen():
             self._history.append(trial(key, architecture))
-        self._history.pending = [
-            Pending(architecture, self.run.space.canonical(architecture), self.keys[key])
-            for key, architecture in self._asked[self._told :]
-        ]
+        self._history.pending = self._forms[self._told :]
         for attempt in range(STALE):
             rng = self.run.rng("propose", self.strategy.name, len(self._asked), attempt)
             proposal = self.run.space.simplify(self.strategy.propose(self.run.space, self._history, rng))
@@ -127,7 +142,8 @@ class Proposals:
         self._stale = self._stale + 1 if key in self.keys else 0
         self.keys[key] = fidelity
         self._asked.append((key, architecture))
-        self._networks.add(self.run.space.canonical(architecture))
+        self._forms.append(Pending(architecture, self.run.space.canonical(architecture), fidelity))
+        self._networks.add(self._forms[-1].canonical)
 
     def distinct(self) -> list[tuple[str, Architecture]]:
         """What was asked for, in this order; what was asked for again counts once."""
@@ -137,7 +153,7 @@ class Proposals:
         return list(first.items())
 
     def _unseen(self) -> list[tuple[str, Architecture]]:
-        return self._asked[self._told : max(0, len(self._asked) + 1 - self.strategy.lag)]
+        return self._asked[self._told : max(0, len(self._asked) + 1 - self.lag)]
 
     @property
     def _told(self) -> int:
