@@ -14,7 +14,7 @@ from archscout.core.errors import UsageError
 from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.networks.channels import Channels, Group, channels
-from archscout.networks.cutting import Cut, croppable, cut, masked, usable
+from archscout.networks.cutting import Cut, croppable, cut, masked, put_back, usable
 from archscout.networks.pick import build
 from archscout.testing.tasks import tiny_task
 
@@ -90,6 +90,25 @@ def test_a_cut_network_is_the_masked_one(name: str) -> None:
         if any(units.values()):
             assert sum(p.numel() for p in smaller.parameters()) < sum(p.numel() for p in network.parameters())
     assert all(torch.equal(before[key], tensor) for key, tensor in network.state_dict().items()), "it was changed"
+
+
+@pytest.mark.parametrize("name", ["resnet", "mobilenet", "vit", "unet"])
+def test_what_a_cut_has_learned_goes_back_where_it_was_cut_from(name: str) -> None:
+    """Cut again, the network is what was put back; of what had been cut no number has changed."""
+    network, of = found(name)
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    units = {group.name: list(range(len(group) // 3)) for group in of.groups}
+    kernels = {key: 3 for key, module in network.named_modules() if croppable(module)}
+    what = Cut(units, list(of.blocks)[:1], kernels)
+    smaller = cut(network, of.groups, what)
+    with torch.no_grad():
+        for parameter in smaller.parameters():
+            parameter.add_(1.0)
+    put_back(network, smaller, of.groups, what)
+    again = cut(network, of.groups, what).state_dict()
+    assert all(torch.equal(again[key], tensor) for key, tensor in smaller.state_dict().items())
+    changed = sum(int((before[key] != tensor).sum()) for key, tensor in network.state_dict().items())
+    assert changed == sum(parameter.numel() for parameter in smaller.parameters())
 
 
 def test_settings_of_layers_follow() -> None:

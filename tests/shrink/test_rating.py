@@ -3,6 +3,7 @@
 import copy
 import importlib.util
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,15 @@ import pytest
 import torch
 from torch import nn
 
+from archscout.core.choice import Option
+from archscout.core.errors import UsageError
 from archscout.core.estimator import Setting
 from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.networks.cutting import cut
 from archscout.networks.pick import build
 from archscout.shrink import rating
-from archscout.shrink.engine import plan
+from archscout.shrink.engine import plan, shave
 from archscout.spaces.trained import TrainedSpace
 from archscout.testing.tasks import tiny_task
 
@@ -62,6 +65,28 @@ def test_accounts_are_exact(space: TrainedSpace) -> None:
         if not products:
             assert counted["macs"] == pytest.approx(macs.measure(architecture, setting).value, rel=1e-9)
         assert 0 < counted["latency"] <= known.costs(space.widest)["latency"]
+
+
+def test_what_breaks_a_limit_by_little_is_cut_a_little_more(space: TrainedSpace) -> None:
+    """Nothing that was cut comes back, little more goes than must, and what costs no harm goes first."""
+    known = rating.accounts(space.module, space, X[:1])
+    harms = {choice.name: np.linspace(0.0, 1.0, len(choice.options)) for choice in space.choices}
+    free = max(space.choices, key=lambda choice: len(choice.options))
+    harms[free.name] = np.zeros(len(free.options))
+    middle = {choice.name: choice.options[min(1, len(choice.options) - 2)] for choice in space.choices}
+    around = space.simplify(space.architecture(middle))
+
+    def costs_of(architecture: Mapping[str, Option]) -> dict[str, float]:
+        return {"params": known.costs(architecture)["params"]}
+
+    limit = 0.93 * costs_of(around)["params"]
+    found = shave(space, known, harms, {"params": limit}, costs_of, around)
+    assert 0.8 * limit < found.costs["params"] <= limit
+    lower = {c.name: c.index(found.architecture[c.name]) - c.index(around[c.name]) for c in space.choices}
+    assert all(places >= 0 for places in lower.values()) and lower[free.name] > 0
+    assert shave(space, known, harms, {"params": 1e9}, costs_of, around).architecture == around
+    with pytest.raises(UsageError, match="no cut of this network keeps the limits"):
+        shave(space, known, harms, {"params": 1.0}, costs_of, around)
 
 
 def test_divergence() -> None:

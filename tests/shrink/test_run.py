@@ -58,7 +58,7 @@ def network() -> nn.Module:
 def finished(network: nn.Module, tmp_path_factory: pytest.TempPathFactory):
     out = tmp_path_factory.mktemp("runs")
     maximum = {"params": "50%", "macs": "70%"}
-    result = shrink(network, TASK, maximum=maximum, budget="6s", out=out, name="run", clock=ticking())
+    result = shrink(network, TASK, maximum=maximum, budget="3s", out=out, name="run", clock=ticking())
     write_page(result.folder)
     return result
 
@@ -91,7 +91,7 @@ def test_its_network_loads_and_answers_as_the_onnx_file(finished, network: nn.Mo
 
 
 def test_the_same_call_again_is_the_same_result_and_another_is_refused(finished, network: nn.Module) -> None:
-    options = {"budget": "6s", "out": finished.folder.parent, "name": "run"}
+    options = {"budget": "3s", "out": finished.folder.parent, "name": "run"}
     maximum = {"params": "50%", "macs": "70%"}
     assert shrink(network, TASK, maximum=maximum, **options).metrics == finished.metrics
     with pytest.raises(UsageError, match=r"was started with maximum = .*, not .*: repeat the first command"):
@@ -104,7 +104,7 @@ def test_an_interrupted_run_goes_on(
 ) -> None:
     """What was decided before the interruption is not decided again."""
     maximum = {"params": "50%", "macs": "70%"}
-    options = {"maximum": maximum, "budget": "6s", "out": tmp_path, "clock": ticking()}
+    options = {"maximum": maximum, "budget": "3s", "out": tmp_path, "clock": ticking()}
 
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -136,7 +136,7 @@ def test_more_is_cut_where_a_limit_is_broken_when_measured_again(
 
     monkeypatch.setattr(reduction, "measure", again)
     options = {"maximum": {"params": "50%"}, "clock": ticking(), "out": tmp_path}
-    metrics = shrink(network, TASK, budget="6s", **options).metrics
+    metrics = shrink(network, TASK, budget="3s", **options).metrics
     assert [step["step"] for step in metrics["original"]["steps"]] == ["original", "cut", "cut again", "recovered"]
     assert metrics["costs"]["params"] < broken[0] <= 0.5 * metrics["original"]["costs"]["params"]
 
@@ -151,7 +151,7 @@ def test_without_labels_the_original_teaches(network: nn.Module, tmp_path: Path)
 
 def test_limits_that_nothing_keeps_and_other_bad_input(network: nn.Module, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no cut of this network keeps params <= 10: the smallest one has \d+"):
-        shrink(network, TASK, maximum={"params": "10"}, budget="6s", out=tmp_path)
+        shrink(network, TASK, maximum={"params": "10"}, budget="3s", out=tmp_path)
     with pytest.raises(UsageError, match="takes a budget of time"):
         shrink(network, TASK, budget="20trials", out=tmp_path)
     with pytest.raises(UsageError, match="there is no backbone 'efficientnet'"):

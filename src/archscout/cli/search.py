@@ -146,7 +146,8 @@ def search(
 
     Without --space, photographs in colour are first tried with a trained backbone, if one is installed
     (archscout[pretrained]); where it promises more within the limits than a network from nothing, it is fine-tuned, and
-    cut where it breaks a limit. --space scratch leaves it out.
+    cut where it breaks a limit. --space scratch leaves it out, and so does what belongs to a search: --method,
+    --objective, --epochs, --store, --workers above 1, a budget of trials or of less than two minutes.
 
     With --table, every training is looked up, its time too: a whole search in a moment, and its regret is known.
     """

@@ -55,6 +55,25 @@ def cut(network: nn.Module, groups: Sequence[Group], what: Cut) -> nn.Module:
     return smaller
 
 
+def put_back(network: nn.Module, smaller: nn.Module, groups: Sequence[Group], what: Cut) -> None:
+    """Give a network, in place, the numbers that its cut has by now, where they were cut from."""
+    gone, tensors = gone_of(groups, what), dict(_tensors(network))
+    with torch.no_grad():
+        for name, tensor in _tensors(smaller):
+            whole = tensors[name]
+            places = [
+                torch.tensor([i for i in range(size) if i not in gone.get((name, axis), ())])
+                for axis, size in enumerate(whole.shape)
+            ]
+            if name.endswith(".weight") and name.removesuffix(".weight") in what.kernels:
+                edges = [(size - kept) // 2 for size, kept in zip(whole.shape, tensor.shape, strict=True)]
+                places[2:] = [edge + torch.arange(kept) for edge, kept in zip(edges[2:], tensor.shape[2:], strict=True)]
+            if places:
+                whole[torch.meshgrid(*places, indexing="ij")] = tensor
+            else:
+                whole.copy_(tensor)
+
+
 def masked(network: nn.Module, groups: Sequence[Group], what: Cut) -> nn.Module:
     """A copy of a network of the same size that answers as the cut one: nothing reads what is cut."""
     same = copy.deepcopy(network)

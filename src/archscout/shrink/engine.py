@@ -113,6 +113,61 @@ def plan(
     return Plan(best.architecture, best.harm, best.costs, len(rated))
 
 
+def shave(
+    space: TrainedSpace,
+    accounts: Accounts,
+    harms: Mapping[str, np.ndarray],
+    limits: Mapping[str, float],
+    measure: Measure,
+    around: Architecture,
+) -> Plan:
+    """An architecture that nearly keeps its limits, and of it as little less as keeps them.
+
+    Options go down one at a time, each time the one whose harm is least for what it saves; measured between.
+
+    Raises:
+        UsageError: nothing more can be cut.
+    """
+    current, true = around, measure(around)
+    while any(true[name] > limit for name, limit in limits.items()):
+        name = max(limits, key=lambda name: true[name] / limits[name])
+        proxy, begun = _proxy(name), accounts.costs(current)
+        target = begun[proxy] * 0.99 * limits[name] / true[name]
+        while (over := accounts.costs(current)[proxy] - target) > 0:
+            lower = _lower(space, accounts, harms, current, proxy, over)
+            if lower is None:
+                raise UsageError("no cut of this network keeps the limits: raise them, or give smaller images.")
+            current = lower
+        true = measure(current)
+    return Plan(current, _sum(space, harms, current), true, 0)
+
+
+def _lower(
+    space: TrainedSpace,
+    accounts: Accounts,
+    harms: Mapping[str, np.ndarray],
+    current: Architecture,
+    proxy: str,
+    wanted: float,
+) -> Architecture | None:
+    """One option lower in one choice, where that harms least for what it saves, up to what is wanted."""
+    here = accounts.costs(current)[proxy]
+    best: tuple[float, Architecture] | None = None
+    for choice in space.choices:
+        place = choice.index(current[choice.name])
+        if place + 1 == len(choice.options):
+            continue
+        lower = space.simplify(space.architecture({**current, choice.name: choice.options[place + 1]}))
+        saved = here - accounts.costs(lower)[proxy]
+        if saved <= 0:
+            continue
+        row = np.nan_to_num(harms[choice.name], posinf=1e9)
+        price = float(row[place + 1] - row[place]) / min(saved, wanted)
+        if best is None or price < best[0]:
+            best = price, lower
+    return None if best is None else best[1]
+
+
 def _check_smallest(
     space: TrainedSpace, harms: Mapping[str, np.ndarray], limits: Mapping[str, float], measure: Measure
 ) -> None:

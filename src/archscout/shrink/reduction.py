@@ -17,9 +17,9 @@ from archscout.core.errors import ArchscoutError
 from archscout.core.estimator import Setting
 from archscout.core.written import significant
 from archscout.costs.latency import QUICK
-from archscout.networks.cutting import cut
+from archscout.networks.cutting import cut, put_back
 from archscout.shrink import rating
-from archscout.shrink.engine import plan
+from archscout.shrink.engine import plan, shave
 from archscout.shrink.limits import all_kept, measure
 from archscout.shrink.record import Record
 from archscout.spaces.trained import TrainedSpace
@@ -73,6 +73,9 @@ class Way(Protocol):
     def shipped(self, network: nn.Module) -> nn.Module:
         """A trained network as it is measured, tested and delivered."""
 
+    def go_on_from(self, architecture: Architecture, network: nn.Module) -> None:
+        """What was chosen last broke a limit by a little: its network, perhaps trained, is where to go on from."""
+
 
 def reduce(record: Record, way: Way, costs: Mapping[str, Cost], limits: Mapping[str, float], labels: bool) -> Reduced:
     """Make cheaper, recover and measure until every limit is kept, at most `ATTEMPTS` times.
@@ -98,6 +101,7 @@ def reduce(record: Record, way: Way, costs: Mapping[str, Cost], limits: Mapping[
             record.step("recovered", shipped)
         if all_kept(measured, limits):
             return Reduced(shipped, architecture, measured, report)
+        way.go_on_from(architecture, network)
         for text, limit in limits.items():
             tight[text] *= min(1.0, 0.97 * limit / measured[text].at_most)
         record.watch.say("measured again, it does not keep every limit: more has to go.")
@@ -125,7 +129,15 @@ class Cutting:
     space: TrainedSpace
     setting: Setting
     costs: Mapping[str, Cost]
+    around: Architecture | None = None
+    """What was cut before, and is to be cut a little more."""
     step = "cut"
+
+    def go_on_from(self, architecture: Architecture, network: nn.Module) -> None:
+        self.network = copy.deepcopy(self.network)
+        groups, what = list(self.space.groups.values()), self.space.cut_of(architecture)
+        put_back(rating.inner(self.network), rating.inner(network), groups, what)
+        self.around = architecture
 
     def smaller(self, architecture: Architecture) -> nn.Module:
         groups = list(self.space.groups.values())
@@ -147,6 +159,9 @@ class Cutting:
 
         def make() -> dict[str, Any]:
             known = rating.accounts(self.network, self.space, calibration[:1])
+            if self.around is not None:
+                shaved = shave(self.space, known, harms, limits, self._measured, self.around)
+                return {"architecture": shaved.architecture.text, "harm": shaved.harm, "rated": shaved.rated}
             chosen = plan(
                 self.network, self.space, known, harms, limits, self._measured, calibration, seed=record.seed,
                 going=lambda: record.clock() < start + seconds,

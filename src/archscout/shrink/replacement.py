@@ -105,6 +105,9 @@ class Replacing:
         x, _ = self.record.task.tensors(self.record.task.train.head(8), self.record.device)
         return collapse(network, x)
 
+    def go_on_from(self, architecture: Architecture, network: nn.Module) -> None:
+        """Nothing: which blocks are replaced is chosen anew."""
+
     def choose(self, limits: Mapping[str, float], key: str) -> tuple[Architecture, Mapping[str, Any]]:
         start = self.record.clock()
         report: dict[str, Any] = self.record.once(key, lambda: self._chosen(limits))
