@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor, nn
 
-from archscout.backbones.adapted import Adapted
+from archscout.backbones.adapted import Adapted, inner
 from archscout.core.architecture import Architecture
 from archscout.core.cost import Cost, Measurement
 from archscout.core.errors import ArchscoutError
@@ -136,7 +136,7 @@ class Cutting:
     def go_on_from(self, architecture: Architecture, network: nn.Module) -> None:
         self.network = copy.deepcopy(self.network)
         groups, what = list(self.space.groups.values()), self.space.cut_of(architecture)
-        put_back(rating.inner(self.network), rating.inner(network), groups, what)
+        put_back(inner(self.network), inner(network), groups, what)
         self.around = architecture
 
     def smaller(self, architecture: Architecture) -> nn.Module:
