@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never, cast
 
 from archscout.core.options import check_names
+from archscout.core.options import path as run_path
 from archscout.core.registry import create, names, register
 
 if TYPE_CHECKING:
@@ -425,7 +426,7 @@ def load(
     """
     from archscout.finished.network import load as load_network
 
-    return load_network(Path(run), space=space, task=task, folded=folded)
+    return load_network(run_path(run, "the run"), space=space, task=task, folded=folded)
 
 
 def quantise(

@@ -2,6 +2,7 @@
 
 import math
 from datetime import timedelta
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from archscout.core import options
 from archscout.core.cost import Cost
 from archscout.core.errors import UsageError
+from archscout.core.progress import Silent
 from archscout.search.budget import Budget
 from archscout.workers.device import check_device
 
@@ -63,7 +65,8 @@ def test_epochs_and_workers_that_are_not_given() -> None:
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [("5m", 300), ("90s", 90), ("60", 60), (" 1.5 H ", 5400), (".5m", 30), (60, 60), (0.5, 0.5), (np.float32(2), 2),
-     (np.int64(60), 60), (timedelta(minutes=2), 120), (Fraction(1, 2), 0.5), (None, 300)],
+     (np.int64(60), 60), (timedelta(minutes=2), 120), ("1h30m", 5400), ("1h 2 min 3 s", 3723), ("2 hours", 7200),
+     (Decimal("2.5"), 2.5), (Fraction(1, 2), 0.5), (None, 300)],
 )  # fmt: skip
 def test_budgets_of_time(value, seconds: float) -> None:
     budget = Budget.read(value)
@@ -78,8 +81,9 @@ def test_budgets_of_trials() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["", "soon", "5 minutes", "0", 0, -1, "-5m", True, math.nan, math.inf, "1.5trials", "1" * 400, "1" * 20_000 + "!",
-     "1e9s", 10**400, 1e30, "9" * 60, "9" * 50 + "trials", b"5m", [5], {}, "5m 3s", "٣m",
+    ["", "soon", "5 fortnights", "0", 0, -1, "-5m", True, math.nan, math.inf, "1.5trials", "1" * 400,
+     "1" * 20_000 + "!", "1e9s", 10**400, 1e30, "9" * 60, "9" * 50 + "trials", b"5m", [5], {},
+     "3s 5m", "5m 5m", "5m 3", "1h2trials", "٣m",
      np.array([60, 60]), timedelta(0)],
     ids=repr_of,
 )  # fmt: skip
@@ -107,6 +111,13 @@ def test_limits(value, limit: float) -> None:
 )  # fmt: skip
 def test_other_limits_are_refused(value) -> None:
     assert "limit" in refused(lambda: Cost.quantity(value, "params"))
+
+
+def test_truth_values_and_who_is_told() -> None:
+    assert options.switch(np.True_, "fresh") is True
+    assert "fresh must be True or False" in refused(lambda: options.switch("no", "fresh"))
+    assert isinstance(options.watch(None), Silent)
+    assert "an object with say, update and close" in refused(lambda: options.watch(print))
 
 
 def test_names_one_or_several() -> None:

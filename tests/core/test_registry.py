@@ -122,6 +122,7 @@ def test_an_entry_point_of_another_package_is_found(clean, monkeypatch):
         ("nasbench201:width=0", "width of space 'nasbench201' must be a whole number above zero, not 0"),
         ("nasbench201:width=true", "must be a whole number above zero, not True"),
         ("nasbench201:width=wide", "must be a whole number above zero, not wide"),
+        ("nasbench201:width=8,width=16", "gives the parameter width twice: give it once"),
         ("nasbench201:", "is not of the form parameter=value"),
     ],
 )
@@ -129,6 +130,11 @@ def test_a_wrong_name_is_one_clear_sentence(text, message):
     with pytest.raises(UsageError, match=message) as caught:
         create("space", text)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_text_for_a_number_is_one_clear_sentence():
+    with pytest.raises(UsageError, match=r"the population of strategy 'evolution' must be a number, not 'abc'"):
+        create("strategy", "evolution:population=abc")
 
 
 def test_a_missing_parameter_is_one_clear_sentence(clean):
@@ -159,6 +165,10 @@ def test_an_unknown_kind_is_refused(use):
         ("true", True),
         ("false", False),
         ("adamw", "adamw"),
+        ("1_000", "1_000"),
+        ("\u0663", "\u0663"),
+        ("nan", "nan"),
+        ("9" * 65, "9" * 65),
         ("", ""),
     ],
 )

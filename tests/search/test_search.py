@@ -256,6 +256,10 @@ def test_a_search_in_which_everything_fails_says_why(task, tmp_path):
         ({"estimator": "params"}, "trains nothing"),
         ({"budget": "soon"}, "is not a budget"),
         ({"name": "../x"}, "cannot be the name of a run"),
+        ({"name": ""}, "cannot be the name of a run"),
+        ({"objectives": ["params", "params"]}, "the objective 'params' is named twice"),
+        ({"fresh": "yes"}, "fresh must be True or False, not 'yes'"),
+        ({"progress": 5}, "the progress must be an object with say, update and close"),
         ({"workers": -1}, "0 or more"),
     ],
 )

@@ -48,7 +48,9 @@ def ask(
     """
     with output.only_the_answer():
         from archscout.search import asking
+        from archscout.store.folder import check_name
 
+        check_name(run)
         proposals = asking.ask(
             out / run,
             space=space,
@@ -84,7 +86,9 @@ def tell(
     """Tell what came of trials that 'archscout ask' proposed, or of architectures of your own."""
     with output.only_the_answer():
         from archscout.search import asking
+        from archscout.store.folder import check_name
 
+        check_name(run)
         told = asking.tell(out / run, asking.parse_answers(sys.stdin.read() if answers == "-" else answers))
     if as_json:
         output.print_json(told)

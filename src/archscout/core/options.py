@@ -11,12 +11,14 @@ import operator
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from archscout.core.cores import usable_cores
 from archscout.core.errors import UsageError, nearest
+from archscout.core.progress import Progress, Silent
 
 LONGEST = 64
 """Characters of a number as text; longer ones are refused unread."""
@@ -49,7 +51,7 @@ def whole(value: Any, what: str, least: int = 0, most: int = 2**31 - 1) -> int:
 
 def number(value: Any, what: str) -> float:
     """A finite number, also one of NumPy. Raises `UsageError` for anything else."""
-    if not _is_truth(value) and (isinstance(value, Real) or getattr(value, "ndim", None) == 0):
+    if not _is_truth(value) and (isinstance(value, Real | Decimal) or getattr(value, "ndim", None) == 0):
         try:
             plain = float(value)
         except (TypeError, ValueError, OverflowError):
@@ -62,6 +64,22 @@ def number(value: Any, what: str) -> float:
 def seed(value: Any) -> int:
     """The seed of all random decisions. Raises `UsageError`."""
     return whole(value, "the seed", most=MOST_SEED)
+
+
+def switch(value: Any, what: str) -> bool:
+    """A truth value, also one of NumPy. Raises `UsageError` for anything else: the text "no" would be true."""
+    if not _is_truth(value):
+        raise UsageError(f"{what} must be True or False, not {shown(value)}.")
+    return bool(value)
+
+
+def watch(value: Any) -> Progress:
+    """Who is told how it goes; nobody where it is None. Raises `UsageError` for what cannot be told anything."""
+    if value is None:
+        return Silent()
+    if not all(callable(getattr(value, name, None)) for name in ("say", "update", "close")):
+        raise UsageError(f"the progress must be an object with say, update and close, not {shown(value)}.")
+    return value  # type: ignore[no-any-return]
 
 
 def epochs(value: Any) -> int | None:

@@ -117,9 +117,9 @@ def names(kind: str) -> list[str]:
 def singular(kind: str) -> str:
     """`"space"` for `"space"` and for `"spaces"`. Raises `UsageError` for what is no kind."""
     for singular, plural in ROOMS.items():
-        if kind in (singular, plural):
+        if isinstance(kind, str) and kind in (singular, plural):
             return singular
-    raise UsageError(f"there is no kind '{kind}': {nearest(kind, ROOMS.values())}")
+    raise UsageError(f"there is no kind '{kind}': {nearest(str(kind), ROOMS.values())}")
 
 
 def factory(kind: str, name: str) -> Callable[..., Any]:
@@ -132,6 +132,10 @@ def factory(kind: str, name: str) -> Callable[..., Any]:
         else:
             raise UsageError(f"there is no {kind} '{name}': {nearest(name, names(kind))}")
     return _registered[kind, name]
+
+
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_LONGEST = 64
 
 
 def create(kind: str, text: str, **defaults: Any) -> Any:
@@ -150,13 +154,27 @@ def create(kind: str, text: str, **defaults: Any) -> Any:
     for parameter in parameters:
         if parameter not in accepted and not free:
             raise UsageError(f"{kind} '{name}' has no parameter '{parameter}': {nearest(parameter, accepted)}")
+    misfit = next((key for key, value in parameters.items() if _is_no_number(value, accepted.get(key))), None)
+    complaint = f"the {misfit} of {kind} '{name}' must be a number, not '{parameters.get(misfit or '')}'."
     try:
         made = make(**{k: v for k, v in defaults.items() if k in accepted or free} | given)
-    except TypeError as error:
-        raise UsageError(f"{kind} '{text}' cannot be made: {error}.") from error
+    except UsageError:
+        raise
+    except Exception as error:
+        if misfit is None and not isinstance(error, TypeError):
+            raise
+        raise UsageError(complaint if misfit else f"{kind} '{text}' cannot be made: {error}.") from error
+    if misfit:
+        raise UsageError(complaint)
     if hasattr(made, "name"):
         object.__setattr__(made, "name", full_name(name, parameters))
     return made
+
+
+def _is_no_number(value: Any, parameter: inspect.Parameter | None) -> bool:
+    """Whether text was given for a parameter whose declared type is a number."""
+    declared = "" if parameter is None else str(parameter.annotation).removesuffix(" | None")
+    return isinstance(value, str) and declared in ("int", "float", "int | float", "<class 'int'>", "<class 'float'>")
 
 
 def full_name(name: str, parameters: Mapping[str, Any]) -> str:
@@ -189,6 +207,8 @@ def parse_name(text: str, first: str = "") -> tuple[str, dict[str, Any]]:
                 key, sign, value = first, "=", part
             if not sign or not key.strip():
                 raise UsageError(f"'{part}' in '{text}' is not of the form parameter=value.")
+            if key.strip() in parameters:
+                raise UsageError(f"'{text}' gives the parameter {key.strip()} twice: give it once.")
             parameters[key.strip()] = _value(value.strip())
     return name, parameters
 
@@ -196,9 +216,10 @@ def parse_name(text: str, first: str = "") -> tuple[str, dict[str, Any]]:
 def _value(text: str) -> bool | int | float | str:
     if text in ("true", "false"):
         return text == "true"
-    for number in (int, float):
-        try:
-            return number(text)
-        except ValueError:
-            pass
-    return text
+    # Only plain numbers: Python reads `1_000`, digits of all scripts, `nan` and `inf` too.
+    if len(text) > _LONGEST or not _NUMBER.fullmatch(text):
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from dataclasses import dataclass
@@ -11,8 +12,14 @@ from typing import Any
 from archscout.core import options
 from archscout.core.errors import UsageError
 
-_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_UNITS = {
+    1.0: ("", "s", "sec", "second", "seconds"), 60.0: ("m", "min", "minute", "minutes"),
+    3600.0: ("h", "hour", "hours"), 86400.0: ("d", "day", "days"),
+}  # fmt: skip
+_SECONDS = {unit: seconds for seconds, units in _UNITS.items() for unit in units}
 _MOST_SECONDS, _MOST_TRIALS = 100 * 365 * 86400.0, 10**12
+_PART = re.compile(r"([0-9]+)\s*([a-z]+)")
+_PARTS = re.compile(r"(?:[0-9]+\s*[a-z]+\s*){2,4}")
 _FORM = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)\s*([a-z]*)")
 
 
@@ -51,12 +58,15 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str) -> Budget:
-        """`5m`, `90s`, `1.5h`, `60` (seconds), `200trials`. Raises `UsageError`.
+        """`5m`, `90s`, `1.5h`, `1h30m`, `60` (seconds), `200trials`. Raises `UsageError`.
 
         >>> Budget.parse("5m").seconds
         300.0
         """
-        match = _FORM.fullmatch(text.strip().lower()) if len(text) <= options.LONGEST else None
+        written = text.strip().lower() if len(text) <= options.LONGEST else ""
+        if (seconds := _of_parts(written)) is not None:
+            return cls(seconds=_within(seconds, _MOST_SECONDS, options.shown(text)))
+        match = _FORM.fullmatch(written)
         unit = match.group(2) if match else ""
         if match is None or unit not in {*_SECONDS, "trial", "trials"}:
             raise UsageError(
@@ -73,6 +83,17 @@ class Budget:
         if math.isfinite(self.trials):
             return f"{int(self.trials)} trials"
         return "without limit" if math.isinf(self.seconds) else f"{self.seconds:g} s"
+
+
+def _of_parts(text: str) -> float | None:
+    """The seconds of a time in several units, the larger first, each once (`1h30m`); None for every other text."""
+    if not _PARTS.fullmatch(text):
+        return None
+    parts = [(float(amount), _SECONDS.get(unit, math.nan)) for amount, unit in _PART.findall(text)]
+    units = [seconds for _, seconds in parts]
+    if not all(larger > smaller for larger, smaller in itertools.pairwise(units)):  # NaN neither
+        return None
+    return sum(amount * seconds for amount, seconds in parts)
 
 
 def _within(amount: float, most: float, shown: str) -> float:

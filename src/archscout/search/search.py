@@ -18,7 +18,7 @@ from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import TRAINING, Estimator, Setting
 from archscout.core.identity import identity
 from archscout.core.method import Method
-from archscout.core.progress import Progress, Silent
+from archscout.core.progress import Progress
 from archscout.core.registry import create
 from archscout.core.space import Space
 from archscout.core.strategy import Strategy
@@ -89,7 +89,7 @@ def search(
     `time.monotonic`.
     """
     began = time.monotonic() if began is None else began
-    watch = progress or Silent()
+    watch = options.watch(progress)
     budget = Budget.read(budget)
     seed, epochs = options.seed(seed), options.epochs(epochs)
     workers = None if workers is None and engine == "ray" else options.workers(workers)
@@ -109,7 +109,7 @@ def search(
     the_method = resolve_method(method, keys)
     objects = _unnamed(the_method, lambda name: resolve_method(name, keys)) + _unnamed(judge, resolve_estimator)
     method = method if isinstance(method, str) else the_method.name
-    name = name or default_name(the_space, task, method, seed)
+    name = default_name(the_space, task, method, seed) if name is None else name
     if times and not (out / name / "metrics.json").is_file():
         raise UsageError(f"there is no finished run '{name}' in '{out}' whose finalists have times: search first.")
     folder = run_folder(out, name)
@@ -126,7 +126,7 @@ def search(
         objects=objects,
         **({"start": begun_with.digest} if begun_with.architectures else {}),
     )
-    if fresh:
+    if options.switch(fresh, "fresh"):
         start_afresh(folder, name, store, watch)
         run_folder(out, name)
 
@@ -216,16 +216,17 @@ def train(
     `archscout.api.train` says what the options are, and what is raised.
     """
     seed, epochs, device = options.seed(seed), options.epochs(epochs), check_device(device)
-    out, watch = options.path(out, "the folder of runs"), progress or Silent()
+    out, watch = options.path(out, "the folder of runs"), options.watch(progress)
     the_space, task = load_space(space), resolve_task(data, progress)
     the_space.check_task(task)
     try_task(the_space, task, seed)
     parsed = the_space.named(
         architecture.text if isinstance(architecture, Architecture) else options.text(architecture, "the architecture")
     )
-    name = name or default_name(the_space, task, f"train-{digest(the_space.canonical(parsed))[:6]}", seed)
+    default = default_name(the_space, task, f"train-{digest(the_space.canonical(parsed))[:6]}", seed)
+    name = default if name is None else name
     folder = run_folder(out, name)
-    if fresh:
+    if options.switch(fresh, "fresh"):
         start_afresh(folder, name, None, watch)
         run_folder(out, name)
     asked = identity(the_space, task, architecture=parsed.text, epochs=epochs, seed=seed)
@@ -256,7 +257,7 @@ def resolve_task(data: Any, progress: Progress | None = None) -> Task:
         return data
     from archscout.tasks.load import load
 
-    watch = progress or Silent()
+    watch = options.watch(progress)
     return load(data, watch=lambda done, total: watch.update("reading data", done, total, None, None))
 
 
@@ -284,6 +285,10 @@ def _limits(
         constraints.append(Constraint(name, cost.key, cost.quantity(limit, name)))
     wanted = [each for each in options.several(objectives, "objectives", Cost) if each not in ("accuracy", "value")]
     keys = [known(each).key for each in wanted]
+    if len(set(keys)) < len(keys):
+        raise UsageError(
+            f"the objective '{next(key for key in keys if keys.count(key) > 1)}' is named twice: name it once."
+        )
     return list(costs.values()), constraints, keys
 
 

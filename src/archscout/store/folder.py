@@ -16,10 +16,25 @@ def default_name(space: Space, task: Task, method: str, seed: int) -> str:
     return options.folder_name(f"{space.name}-{task.name}-{method}-seed{seed}")
 
 
+def check_name(name: object) -> None:
+    """Raises `UsageError` for what cannot name a run: a path, an option, a hidden file, nothing to be seen."""
+    if (
+        not isinstance(name, str)
+        or not name.isprintable()
+        or name != name.strip()
+        or Path(name).name != name
+        or name.startswith((".", "-"))
+        or not name
+    ):
+        raise UsageError(
+            f"{options.shown(name)} cannot be the name of a run: use letters, digits, dots and dashes, and begin with "
+            "a letter or digit."
+        )
+
+
 def run_folder(out: Path, name: str) -> Path:
     """The run's folder, made if need be. Raises `UsageError` where it cannot be written."""
-    if not isinstance(name, str) or not name.isprintable() or Path(name).name != name or name in ("", ".", ".."):
-        raise UsageError(f"{options.shown(name)} cannot be the name of a run: use letters, digits, dots and dashes.")
+    check_name(name)
     folder = out / name
     try:
         folder.mkdir(parents=True, exist_ok=True)

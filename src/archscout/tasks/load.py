@@ -61,6 +61,8 @@ def _load(source: Any, watch: Watch | None, parameters: dict[str, Any]) -> Task:
     if not isinstance(source, str | Path):
         return _from_object(source, parameters, watch)
     text = str(source)
+    if not text.partition(":")[0].strip():
+        raise UsageError("the data have no name: give a task by name ('archscout list tasks'), or a path.")
     if Path(text).exists() and text not in registry.names("task"):
         return _from_path(text, parameters, watch)
     head, colon, tail = text.rpartition(":")
