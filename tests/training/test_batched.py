@@ -74,8 +74,17 @@ def alike(ours: Outcome, theirs: Outcome, tolerance: float = 1e-4) -> None:
     assert ours.valid_metric == pytest.approx(theirs.valid_metric, nan_ok=True)
 
 
-@pytest.mark.parametrize("name", RECIPES)
-@pytest.mark.parametrize("seeds", [(0, 1, 2, 3, 4), (7, 7, 7, 7, 7)])
+APART, ALIKE = (0, 1, 2, 3, 4), (7, 7, 7, 7, 7)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "name"),
+    [
+        *((APART, name) for name in RECIPES),
+        (ALIKE, "sgd"),
+        *(pytest.param(ALIKE, name, marks=pytest.mark.slow) for name in RECIPES if name != "sgd"),
+    ],
+)
 @pytest.mark.usefixtures("stacked_only")
 def test_each_comes_to_what_it_comes_to_alone(name: str, seeds: tuple[int, ...], task: ImageClassification) -> None:
     together, alone = networks(task), networks(task)

@@ -128,6 +128,7 @@ def test_cells_that_are_alike_are_computed_once(fitted, known, monkeypatch):
     assert sum(asked) == len(np.unique(known[0], axis=0))
 
 
+@pytest.mark.slow
 def test_it_is_at_or_above_what_was_published(shared_data):
     """Of two draws: tau .549 after 78 of NAS-Bench-201, by the authors' repository (PINAT, AAAI 2023)."""
     parquet = pytest.importorskip("pyarrow.parquet", reason="reading the table needs pyarrow (extra 'tables')")

@@ -266,7 +266,7 @@ def test_gradsign_of_a_module_of_the_users_own(size: int, literal: ModuleType) -
 
 @pytest.mark.parametrize("inner", [False, True])
 def test_the_tangent_kernel(setting: Setting, literal: ModuleType, inner: bool) -> None:
-    for architecture in sample(setting, 2):
+    for architecture in sample(setting, 1):
         network = fresh(setting, architecture, literal).double()
         x = Subject(architecture, setting, {}, {}).inputs(BATCH)[0].double()
         expected = literal.tangent_kernel(network, x, inner)
