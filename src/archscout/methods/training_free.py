@@ -19,6 +19,7 @@ from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import Setting
 from archscout.core.fresh import fresh
 from archscout.core.method import Method, Run
+from archscout.core.offspring import mutant
 from archscout.core.task import Task
 from archscout.core.trial import Trial
 from archscout.estimators.zero_cost.ranks import among, log_ranks_among
@@ -232,7 +233,7 @@ def evolve(scored: Scored, rule: Rule, steps: int, population: int) -> None:
         merits = np.nan_to_num(rule(scored.values), nan=-np.inf)
         living = [scored.architectures[place] for place in np.argsort(-merits, kind="stable")[:population]]
         for _ in range(_TRIES * wanted if living else 0):
-            yield mutated(scored.run, living[int(rng.integers(len(living)))], rng)
+            yield mutant(scored.run.space, living, rng, lambda _: 2)
 
     breed(scored, mutants, steps)
 
@@ -246,11 +247,6 @@ def breed(scored: Scored, offspring: Offspring, most: int) -> None:
         # In a small space all that is near may be known: then new blood, until nothing is new.
         if not scored.extend(children, wanted) and not scored.sample(wanted):
             break
-
-
-def mutated(run: Run, architecture: Architecture, rng: np.random.Generator) -> Architecture:
-    """With two choices changed (or one, where the second change takes the first back)."""
-    return run.space.mutate(run.space.mutate(architecture, rng), rng)
 
 
 def briefly_trained(run: Run, architectures: list[Architecture], finalists: int) -> list[Architecture]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError, nearest
+from archscout.core.offspring import mutant
 from archscout.core.space import Space
 from archscout.core.trial import History
 
@@ -49,10 +50,7 @@ class Search:
 
     def mutant(self, parents: Sequence[Architecture], rng: np.random.Generator) -> Architecture:
         """One of several, with one or two mutations."""
-        one = parents[int(rng.integers(len(parents)))]
-        for _ in range(int(rng.integers(1, 3))):
-            one = self.space.mutate(one, rng)
-        return one
+        return mutant(self.space, parents, rng, lambda _: int(rng.integers(1, 3)))
 
 
 Inner = Callable[[Search, np.random.Generator], list[Architecture]]

@@ -10,6 +10,7 @@ import numpy as np
 
 from archscout.core.architecture import Architecture
 from archscout.core.fresh import fresh
+from archscout.core.offspring import mutant
 from archscout.core.space import Space
 from archscout.supernets.distributions import Distribution, is_product
 from archscout.supernets.supernet import Supernet
@@ -132,10 +133,7 @@ def _mutants(
     space: Space, parents: Sequence[Architecture], rng: np.random.Generator, change: float, tries: int
 ) -> Iterator[Architecture]:
     for _ in range(tries):
-        mutant = parents[int(rng.integers(len(parents)))]
-        for _ in range(max(1, int(rng.binomial(len(mutant), change)))):
-            mutant = space.mutate(mutant, rng)
-        yield mutant
+        yield mutant(space, parents, rng, lambda parent: max(1, int(rng.binomial(len(parent), change))))
 
 
 def _children(
