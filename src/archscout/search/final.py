@@ -19,6 +19,10 @@ from archscout.training.timing import time_job
 _SAFE = 0.97
 """Share of the time that is left which a training is planned to take."""
 
+_HOPED, _MANY = 1.1, 10
+"""The same for so many epochs and more: the few steps that are timed are slower than those of a training, which at
+half-way is shortened where it is late, and can never be lengthened."""
+
 _WORTH = 1.3
 """By what factor a final training must be longer than the winner's own to be worth the time."""
 
@@ -32,7 +36,9 @@ def train_winner(run: SearchRun, winner: Trial) -> Trial | None:
     own = winner.fidelity or 0 if winner.curve else 0
     if epochs < 1 or (own and epochs < (1.0 if everything else _WORTH) * own):
         return None
-    run.say(f"training the winner for {epochs} epochs, about {epochs * planned['epoch']:.0f} s.")
+    if epochs >= _MANY:
+        epochs = _fitting(run, _HOPED * seconds, planned["epoch"])
+    run.say(f"training the winner for {epochs} epochs, about {min(seconds, epochs * planned['epoch']):.0f} s.")
     estimator = FinalTraining(seconds, everything)
     trials = run.evaluate([winner.architecture], estimator, fidelity=epochs, phase=FINAL)
     trained = next((trial for trial in trials if trial.defined), None)
@@ -50,8 +56,12 @@ def _planned(run: SearchRun, winner: Trial, everything: bool) -> dict[str, float
     if everything:
         epoch *= (len(run.task.train) + 0.8 * len(run.task.valid)) / len(run.task.train)
     left = run.seconds_left()
-    epochs = min(LONGER * full_epochs(run.task), int(_SAFE * left / max(epoch, 1e-9)))
-    return {"epochs": epochs, "seconds": left, "epoch": epoch}
+    return {"epochs": _fitting(run, _SAFE * left, epoch), "seconds": left, "epoch": epoch}
+
+
+def _fitting(run: SearchRun, seconds: float, epoch: float) -> int:
+    """Epochs that fit into a time, as far as they pay."""
+    return min(LONGER * full_epochs(run.task), int(seconds / max(epoch, 1e-9)))
 
 
 def training_summary(run: SearchRun, winner: Trial) -> dict[str, Any]:
