@@ -58,7 +58,7 @@ def train(space, phases, *, steps=8, file=None, stop=None, settings=None):
     return supernet, trained, seen
 
 
-@pytest.mark.parametrize("stop", [3, 4, 5])
+@pytest.mark.parametrize("stop", [4, *(pytest.param(stop, marks=pytest.mark.slow) for stop in (3, 5))])
 def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path, stop, monkeypatch):
     monkeypatch.setattr(loop, "KEEP_SECONDS", 0.0)
     space = toy.nasbench()
