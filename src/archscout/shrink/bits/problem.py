@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from archscout.core.errors import UsageError
-from archscout.deploy.program import Operator, Program, calculate
+from archscout.deploy.program import Operator, Program, unclamped
 from archscout.deploy.quantise import Quantisation, bias_word, grids_of, homes, layer_of
 from archscout.deploy.schemes import Grid
 from archscout.shrink import knapsack
@@ -212,6 +212,8 @@ class BitProblem:
             """Of each layer its weight at each position of bits, stacked."""
             self.scales: list[list[Tensor]] = []
             """And the scales of these."""
+            self.means = _means(self.program, self.examples)
+            """Of each layer the mean of each channel in floating point, before its activation."""
             for operator in self.layers:
                 layers = [layer_of(operator, self.fixed, how) for how in by_bits.values()]
                 self.weights.append(torch.stack([layer.grid.dequantise(layer.weight) for layer in layers]))
@@ -226,24 +228,36 @@ class BitProblem:
         values = {0: self._on_grid(0, self.program.normalised(self.examples), mixture)}
         for operator, dead in zip(self.program.operators, self.program.dead_after(), strict=True):
             place, inputs = places.get(operator.output), [values[v] for v in operator.inputs]
-            if place is not None:
-                weight, bias = _mixed(self.weights[place], mixture[place]), self._bias(place, mixture)
-                operator = replace(operator, weight=weight, bias=bias)
-            values[operator.output] = self._on_grid(operator.output, calculate(operator, inputs), mixture)
+            y = unclamped(operator, inputs) if place is None else self._products(place, inputs, mixture)
+            y = y.clamp(*operator.clamp) if operator.clamps else y
+            values[operator.output] = self._on_grid(operator.output, y, mixture)
             for value in dead:
                 del values[value]
         return values[self.program.output].reshape(len(self.examples), *self.program.answer_shape)
 
-    def _bias(self, place: int, mixture: Sequence[int | Tensor]) -> Tensor:
-        """The bias in units of the sums of products, which are coarse where bits are few; as it is in a mixture."""
-        bias, source, position = self.layers[place].weighted()[1], self.sources[place], mixture[place]
+    def _products(self, place: int, inputs: Sequence[Tensor], mixture: Sequence[int | Tensor]) -> Tensor:
+        """What a layer gives before its activation, with the mean error of each channel taken off where that is asked.
+
+        Biases are in units of the sums of products, which are coarse where bits are few; in a mixture as they are.
+        """
+        operator, unit = self.layers[place], self._unit(place, mixture)
+        bias = operator.weighted()[1]
+        weight = _mixed(self.weights[place], mixture[place])
+        y = unclamped(replace(operator, weight=weight, bias=_in_units(bias, unit)), inputs)
+        if not self.how.bias_correction:
+            return y
+        off = self.means[place] - y.transpose(0, 1).flatten(1).mean(1)
+        return y + _in_units(off, unit).view(1, -1, *[1] * (y.dim() - 2))
+
+    def _unit(self, place: int, mixture: Sequence[int | Tensor]) -> Tensor | None:
+        """What 1 stands for in the sums of a layer; None in a mixture."""
+        source, position = self.sources[place], mixture[place]
         of_source = None if source is None else mixture[source]
         if not isinstance(position, int) or isinstance(of_source, Tensor):
-            return bias
+            return None
         value = self.home[self.layers[place].inputs[0]]
         read = self.fixed[value] if of_source is None else self.grids[self.values.index(value)][of_source]
-        unit = read.scale * self.scales[place][position]
-        return (bias_word(bias.double() / unit) * unit).float()
+        return read.scale * self.scales[place][position]
 
     def loss_of(self, choice: Choice) -> float:
         """The loss with rounded weights and values; infinite where it is not a number."""
@@ -278,8 +292,24 @@ class BitProblem:
         return replace(self.how, layers={**self.how.layers, **chosen})
 
 
+def _means(program: Program, examples: Tensor) -> list[Tensor]:
+    means, values = [], {0: program.normalised(examples)}
+    for operator, dead in zip(program.operators, program.dead_after(), strict=True):
+        y = unclamped(operator, [values[v] for v in operator.inputs])
+        if operator.weight is not None:
+            means.append(y.transpose(0, 1).flatten(1).mean(1))
+        values[operator.output] = y.clamp(*operator.clamp) if operator.clamps else y
+        for value in dead:
+            del values[value]
+    return means
+
+
 def _mixed(stack: Tensor, position: int | Tensor) -> Tensor:
     return stack[position] if isinstance(position, int) else torch.tensordot(position, stack, 1)
+
+
+def _in_units(bias: Tensor, unit: Tensor | None) -> Tensor:
+    return bias if unit is None else (bias_word(bias.double() / unit) * unit).float()
 
 
 def _rounded(grid: Grid, x: Tensor) -> Tensor:
