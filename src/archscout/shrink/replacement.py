@@ -29,6 +29,7 @@ from archscout.shrink.knapsack import choose
 from archscout.shrink.limits import measure, measured_here
 from archscout.shrink.rating import divergence
 from archscout.shrink.record import Record
+from archscout.shrink.reduction import CHOOSING
 from archscout.spaces.replaced import BLOCK, CONVOLUTION, ReplacedSpace
 from archscout.training.objective import Distillation, Objective, Teacher
 from archscout.training.recipe import Recipe
@@ -109,8 +110,9 @@ class Replacing:
         """Nothing: which blocks are replaced is chosen anew."""
 
     def choose(self, limits: Mapping[str, float], key: str) -> tuple[Architecture, Mapping[str, Any]]:
-        start = self.record.clock()
-        report: dict[str, Any] = self.record.once(key, lambda: self._chosen(limits))
+        start, clock = self.record.clock(), self.record.clock
+        late = start + CHOOSING * max(self.record.left, 0.0)
+        report: dict[str, Any] = self.record.once(key, lambda: self._chosen(limits, lambda: clock() < late))
         self.record.phase("choosing what to replace", start)
         return self.space.parse(report["architecture"]), report
 
@@ -179,7 +181,8 @@ class Replacing:
             savings[text] = rows
         return savings
 
-    def _chosen(self, limits: Mapping[str, float]) -> dict[str, Any]:
+    def _chosen(self, limits: Mapping[str, float], going: Callable[[], bool]) -> dict[str, Any]:
+        """What to replace, and how it was rated; while there is time (`going`), more than one set of blocks is."""
         harms = [np.array([0.0, self.harms[name]]) for name in self.space.blocks]
         savings, whole = self._savings(), self._costs(())
         room = {text: limit - whole[text] for text, limit in limits.items()}
@@ -188,10 +191,10 @@ class Replacing:
             sets = list(dict.fromkeys(self._sets(harms, savings, room)))
             if not sets:
                 break
-            for names in sets:
-                if names not in rated:
+            for place, names in enumerate(sets):
+                if names not in rated and (place == 0 or going()):
                     rated[names] = self._harm(names)
-            best = min(sets, key=lambda names: rated[names])
+            best = min((names for names in sets if names in rated), key=lambda names: rated[names])
             costs = self._costs(best)
             if all(costs[text] <= limit for text, limit in limits.items()):
                 return {"architecture": self._architecture(best).text, "harm": rated[best], "rated": len(rated)}
