@@ -106,6 +106,8 @@ def test_the_order_is_that_of_numbers_or_is_said(tmp_path: Path) -> None:
             archscout.task(file, kind="ordinal", order=order)
     with pytest.raises(UsageError, match="order is of classes in order: say kind=ordinal"):
         archscout.task(file, order="none|mild|severe")
+    with pytest.raises(UsageError, match="between them, or a list, not 5"):
+        archscout.task(file, kind="ordinal", order=5)
     with pytest.raises(DataError, match="two classes, which have no order to learn"):
         archscout.task((np.random.default_rng(0).random((40, 8, 8, 1)), np.arange(40) % 2), kind="ordinal")
 

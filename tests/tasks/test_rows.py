@@ -132,6 +132,20 @@ def test_numbers_in_a_column_called_target_and_arrays(tmp_path: Path) -> None:
         archscout.task((np.where(np.arange(90)[:, None] == 5, np.inf, x), frame["target"]), medium="rows")
 
 
+def test_tables_of_splits_have_the_same_categories() -> None:
+    import pandas as pd
+
+    train = pd.DataFrame({"size": np.arange(60.0), "colour": ["red", "green", "blue"] * 20, "label": np.arange(60) % 2})
+    test = pd.DataFrame({"colour": ["green", "blue"] * 10, "size": np.arange(20.0), "label": np.arange(20) % 2})
+    task = archscout.task({"train": train, "test": test})
+    colours = list(task.columns[1].categories)
+    assert sorted(colours) == ["blue", "green", "red"]
+    assert [colours[place] for place in task.test.x[:2, 1:].argmax(1)] == ["green", "blue"]
+    numbers = archscout.task(train.assign(double=2 * train["size"]), target="size+double")
+    assert numbers.class_names == ("size", "double")
+    np.testing.assert_allclose(numbers.train.y[:, 1], 2 * numbers.train.y[:, 0])
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::archscout.core.errors.DataNotice")
 def test_a_whole_run_answers_for_a_table(gaps: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,6 +91,8 @@ def check_options(
                          ("weight", weight)):  # fmt: skip
         if column is not None and not isinstance(column, str):
             raise UsageError(f"the parameter {name} of a task must be the name of a column, not {column!r}.")
+    if order is not None and (isinstance(order, bytes) or not isinstance(order, str | Sequence)):
+        raise UsageError(f"the parameter order of a task must be names with | between them, or a list, not {order!r}.")
     if order is not None and kind != "ordinal":
         raise UsageError("the parameter order is of classes in order: say kind=ordinal, or leave it out.")
     if trials is not None and not isinstance(trials, str):

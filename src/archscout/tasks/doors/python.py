@@ -17,7 +17,7 @@ import numpy as np
 from archscout.core.errors import DataError, UsageError
 from archscout.tasks.contents import Contents, Raw, Source
 from archscout.tasks.doors import arrays
-from archscout.tasks.doors.manifest import from_columns
+from archscout.tasks.doors.manifest import by_splits, from_columns
 from archscout.tasks.labels import numbered, text_of
 from archscout.tasks.splits import by_split
 
@@ -41,6 +41,10 @@ def open_object(data: Any, columns: Mapping[str, str | None] | None = None) -> C
     if isinstance(data, Mapping):
         names = {split: str(name) for split, name in by_split([str(n) for n in data], "the dictionary", "keys").items()}
         if "train" in names and not any(isinstance(data[name], np.ndarray) for name in names.values()):
+            tables = {split: table for split, name in names.items() if (table := _table(data[name])) is not None}
+            if len(tables) == len(names):
+                # As one, so that a category is the same number in all of them.
+                return from_columns(by_splits(tables), "the tables", Path(), named=columns)
             return _of_splits({split: open_object(data[name], columns) for split, name in names.items()})
         return arrays.read_mapping(
             {str(name): _numpy(value) for name, value in data.items()}, "the dictionary", columns
@@ -50,10 +54,8 @@ def open_object(data: Any, columns: Mapping[str, str | None] | None = None) -> C
     if isinstance(data, tuple | list) and len(data) == 2 and all(_is_array(part) for part in data):
         x, y = (_numpy(part) for part in data)
         return _pair(x, y, "x", "y")
-    if hasattr(data, "to_pydict") and hasattr(data, "column_names"):  # pyarrow.Table
-        return from_columns(data.to_pydict(), "the table", Path(), named=columns)
-    if hasattr(data, "columns") and hasattr(data, "to_dict"):  # pandas.DataFrame
-        table = {str(name): list(data[name]) for name in data.columns}
+    table = _table(data)
+    if table is not None:
         return from_columns(table, "the table", Path(), named=columns)
     if _is_loader(data):
         return _examples(data.dataset, _rows(data), "the loader's data set")
@@ -66,6 +68,15 @@ def open_object(data: Any, columns: Mapping[str, str | None] | None = None) -> C
         f"data cannot be of type {type(data).__name__}: give a task, a name, a path, (x, y), a dictionary of arrays, a "
         "Dataset, a DataLoader or a table."
     )
+
+
+def _table(data: Any) -> dict[str, list[Any]] | None:
+    """The columns of a table; None for what is none."""
+    if hasattr(data, "to_pydict") and hasattr(data, "column_names"):  # pyarrow.Table
+        return dict(data.to_pydict())
+    if hasattr(data, "columns") and hasattr(data, "to_dict"):  # pandas.DataFrame
+        return {str(name): list(data[name]) for name in data.columns}
+    return None
 
 
 def _pair(x: np.ndarray, y: np.ndarray, images: str, labels: str) -> Contents:

@@ -13,7 +13,7 @@ from archscout.tasks import sound, table
 from archscout.tasks.contents import Contents, Raw
 from archscout.tasks.decode import SUFFIXES, shown
 from archscout.tasks.doors.archive import listed
-from archscout.tasks.doors.questions import answers_of, is_number, questions_of
+from archscout.tasks.doors.questions import answers_of, is_number, of_several, questions_of
 from archscout.tasks.labels import text_of
 
 FEW = 20
@@ -70,19 +70,20 @@ def rows_contents(
                 f"column '{shown(roles['label'])}' of {source} is read as classes (kind=regression for numbers)."
             )
     questions = questions_of(columns, roles, {**named, "kind": named.get("kind") or "classification"})
-    if len(questions) != 1:
+    if not questions or (len(questions) > 1 and any(question.asks != "numbers" for question in questions)):
         raise DataError(
             f"{source} has no column of labels (it has: {listed([str(name) for name in columns])}): say which with "
             "label=COLUMN, or target=COLUMN for numbers; path=COLUMN where rows name files."
         )
     roles.pop("transcript", None)
-    used = {*roles.values(), questions[0].column}
+    used = {*roles.values(), *(question.column for question in questions)}
     reading = table.read({name: cells for name, cells in columns.items() if name not in used}, source)
     bad = dict(reading.bad)
-    for row, value in enumerate(columns[questions[0].column]):
-        fault = questions[0].fault(text_of(value))
-        if fault:
-            bad.setdefault(row, fault)
+    for question in questions:
+        for row, value in enumerate(columns[question.column]):
+            fault = question.fault(text_of(value))
+            if fault:
+                bad.setdefault(row, fault + of_several(questions, columns, row))
     for role, check in (("group", bool), ("weight", lambda text: is_number(text) and float(text) >= 0)):
         if role in roles:
             for row, value in enumerate(columns[roles[role]]):
@@ -100,7 +101,7 @@ def rows_contents(
             reading.values[chosen],
             y[[place[row] for row in chosen]],
             f"'{split}' of {source}" if len(set(splits)) > 1 else source,
-            f"column '{questions[0].column}' of {source}",
+            f"column '{' and '.join(question.column for question in questions)}' of {source}",
             np.asarray([text_of(columns[roles["group"]][row]) for row in chosen]) if "group" in roles else None,
             np.asarray([float(columns[roles["weight"]][row]) for row in chosen]) if "weight" in roles else None,
         )
