@@ -3,8 +3,8 @@
     python -m benchmarks.deploy.mixed_precision
 
 `four`: a network of four layers on digits (1,797 images of 8 x 8), of which each choice of 2, 3, 4, 5, 6 and 8 bits is
-measured. `regret` is the loss on the 256 examples that is more than that of the best choice that is known, as a share
-of what uniform bits lose more. `residual` and `depthwise` are the networks of `benchmarks.deploy.quantisation`. `lost`
+measured. `loss` is that on the 256 examples; regret, how much it is above that of the best choice that is known.
+`residual` and `depthwise` are the networks of `benchmarks.deploy.quantisation`. `lost`
 are points of accuracy on the test split, of the network in integers with biases corrected. Limits are the bytes of all
 weights at so many bits; `both` limits bit operations at the same bits, too, which chooses the bits of activations as
 well. Three trainings of each; processor seconds of one thread. Rows go to docs/results/mixed_precision.json, and a run
@@ -106,7 +106,7 @@ def measured(
         return BitProblem(program, examples, lambda outputs: task.loss(outputs, targets), how, limits, span=ends)
 
     accuracy = tested(program, task, examples)
-    known, best = {}, None
+    known = {}
     for method in METHODS if all_choices else [name for name in METHODS if name != "exhaustive"]:
         own = problem()
         began = time.process_time()
@@ -122,10 +122,8 @@ def measured(
         "loss": own.loss_of(uniform), "measured": 1, "seconds": 0.0, "choice": shown(own, uniform),
         "lost": 100 * (accuracy(None) - accuracy(own.quantisation(uniform))),
     }  # fmt: skip
-    best = min(row["loss"] for row in known.values())
     for method, row in known.items():
-        regret = (row["loss"] - best) / max(known["uniform"]["loss"] - best, 1e-12)
-        yield {"method": method, "regret": regret, **row}
+        yield {"method": method, **row}
 
 
 def shown(problem: BitProblem, choice: Choice) -> str:
@@ -146,15 +144,22 @@ def tested(program: Program, task: Task, examples: Tensor) -> Callable[[Quantisa
 
 
 def section(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the page says of it."""
+    """What the page says of it; nothing where nothing was measured."""
+    if not rows:
+        return []
     parts = [
         "## Bits by layer",
         "Bits of 2, 3, 4, 5, 6 and 8 within the bytes that all weights take at so many bits (`both`: and within the "
         "bit operations, so that what layers read is chosen, too), by `benchmarks.deploy.mixed_precision`. Regret: "
-        "the loss on the examples above that of the best that is known, as a share of what uniform bits lose more (1); "
+        "the loss on the examples above that of the best choice that is known; "
         "of the network of four layers that is the best of all 1,296 choices. Lost: points on the test images, of the "
         "integers. With 95 % intervals over trainings.",
     ]
+    best: dict[tuple[Any, ...], float] = {}
+    for row in rows:
+        key = tuple(row[name] for name in KEYS[:-1])
+        best[key] = min(best.get(key, row["loss"]), row["loss"])
+    rows = [{**row, "regret": row["loss"] - best[tuple(row[name] for name in KEYS[:-1])]} for row in rows]
     for network in LIMITS:
         own = [row for row in rows if row["network"] == network]
         if not own:
@@ -177,7 +182,7 @@ def section(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def entry(limited: str, bits: int, method: str, rows: Sequence[Mapping[str, Any]]) -> str:
     regret, lost = (interval([row[key] for row in rows]) for key in ("regret", "lost"))
     cells = [
-        limited, str(bits), method, f"{regret[0]:.2f} ({regret[1]:.2f} to {regret[2]:.2f})",
+        limited, str(bits), method, f"{regret[0]:.3f} ({regret[1]:.3f} to {regret[2]:.3f})",
         f"{lost[0]:.2f} ({lost[1]:.2f} to {lost[2]:.2f})", f"{np.mean([row['measured'] for row in rows]):.0f}",
         f"{np.mean([row['seconds'] for row in rows]):.1f}", str(len(rows)),
     ]  # fmt: skip
