@@ -12,8 +12,9 @@ from archscout.backbones.base import Backbone
 from archscout.core.errors import UsageError
 from archscout.core.registry import create
 from archscout.core.seeds import stream
+from archscout.finished.network import space_of_run
 from archscout.networks.pick import build
-from archscout.spaces.trained import BackboneSpace, TrainedSpace, space_of_run
+from archscout.spaces.trained import BackboneSpace, TrainedSpace
 from archscout.testing.tasks import tiny_task
 
 TASK = tiny_task((3, 16, 16))

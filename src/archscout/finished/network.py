@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,7 +12,7 @@ from torch import nn
 
 from archscout.core.errors import DataError, UsageError
 from archscout.core.files import read_json
-from archscout.core.registry import names
+from archscout.core.registry import create, names
 from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.deploy.form import form
@@ -19,7 +20,9 @@ from archscout.deploy.precision import Form
 from archscout.networks.pick import build
 from archscout.search.deployed import form_of
 from archscout.spaces.load import load as load_space
-from archscout.spaces.trained import space_of_run
+from archscout.spaces.reducing import ReducingSpace
+from archscout.spaces.replaced import ReplacedSpace
+from archscout.spaces.trained import SIZE, BackboneSpace, TrainedSpace
 from archscout.tasks.load import load as load_task
 from archscout.tasks.load import undescribe
 from archscout.training.onnx_network import OnnxNetwork
@@ -122,3 +125,30 @@ def _space_of(saved: dict[str, Any], folder: Path, given: Space | nn.Module | st
             f"run '{folder}' searched space '{name}', which is not registered here: give it as load(run, space=...)."
         )
     return load_space(name)
+
+
+def space_of_run(name: str, input_shape: Sequence[int], network: nn.Module | None = None) -> ReducingSpace:
+    """The space of a finished run, for loading its network: structure is all that it needs.
+
+    Args:
+        name: of the space, as the run has it.
+        input_shape: of the run's task.
+        network: the network that the run began with, where it was the user's own.
+
+    Raises:
+        UsageError: the network was the user's own and is not given (a name in a file is no reason to run code).
+    """
+    kind, _, rest = name.partition(":")
+    if kind == "replaced":
+        original = space_of_run(f"trained:{rest}", input_shape, network)
+        assert isinstance(original, TrainedSpace)
+        return ReplacedSpace(original)
+    if network is not None:
+        return TrainedSpace(network, name, input_shape=input_shape)
+    source, _, rest = name.removeprefix("trained:").partition(",")
+    if source not in names("backbone"):
+        raise UsageError(
+            f"the run began with a network of your own ({source}): give it once more, as load(run, space=network)."
+        )
+    size = next((int(part[5:]) for part in rest.split(",") if part.startswith("size=") and part[5:].isdigit()), SIZE)
+    return BackboneSpace(create("backbone", source), size, weights=False)

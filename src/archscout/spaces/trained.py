@@ -268,35 +268,6 @@ def trained(source: str, size: int | None = None, input: str | None = None) -> T
     return TrainedSpace(from_factory(module, factory), f"trained:{source}", input_shape=shape)
 
 
-def space_of_run(name: str, input_shape: Sequence[int], network: nn.Module | None = None) -> ReducingSpace:
-    """The space of a finished run, for loading its network: structure is all that it needs.
-
-    Args:
-        name: of the space, as the run has it.
-        input_shape: of the run's task.
-        network: the network that the run began with, where it was the user's own.
-
-    Raises:
-        UsageError: the network was the user's own and is not given (a name in a file is no reason to run code).
-    """
-    kind, _, rest = name.partition(":")
-    if kind == "replaced":
-        from archscout.spaces.replaced import ReplacedSpace
-
-        original = space_of_run(f"trained:{rest}", input_shape, network)
-        assert isinstance(original, TrainedSpace)
-        return ReplacedSpace(original)
-    if network is not None:
-        return TrainedSpace(network, name, input_shape=input_shape)
-    source, _, rest = name.removeprefix("trained:").partition(",")
-    if source not in names("backbone"):
-        raise UsageError(
-            f"the run began with a network of your own ({source}): give it once more, as load(run, space=network)."
-        )
-    size = next((int(part[5:]) for part in rest.split(",") if part.startswith("size=") and part[5:].isdigit()), SIZE)
-    return BackboneSpace(create("backbone", source), size, weights=False)
-
-
 def from_factory(module: str, factory: str) -> nn.Module:
     """The network that a function of the user's own returns. Raises `UsageError` where it cannot be had."""
     try:
