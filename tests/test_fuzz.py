@@ -20,7 +20,10 @@ from archscout.core.cost import Cost
 from archscout.core.errors import ArchscoutError
 from archscout.core.files import read_json
 from archscout.core.registry import create, parse_name
+from archscout.search.asking import parse_answers
 from archscout.search.budget import Budget
+from archscout.shrink.limits import limit_of
+from archscout.store.folder import check_name
 from archscout.store.store import Store
 from archscout.study.record import Record
 from archscout.testing.store import plain_trial
@@ -86,8 +89,28 @@ def damaged(content: bytes, rng: random.Random) -> bytes:
         lambda given: Budget.read(given),
         lambda given: Cost.quantity(given, "params"),
         lambda given: check_device(given),
+        lambda given: check_name(given),
+        lambda given: options.switch(given, "fresh"),
+        lambda given: options.watch(given),
+        lambda given: limit_of(create("cost", "params"), "params", str(given)[:2_000], 1.0),
+        lambda given: parse_answers(given if isinstance(given, str) else json.dumps(str(given)[:2_000])),
     ],
-    ids=["seed", "epochs", "workers", "names", "sizes", "path", "budget", "limit", "device"],
+    ids=[
+        "seed",
+        "epochs",
+        "workers",
+        "names",
+        "sizes",
+        "path",
+        "budget",
+        "limit",
+        "device",
+        "run",
+        "switch",
+        "progress",
+        "share",
+        "answers",
+    ],
 )
 def test_options(door) -> None:
     rng = random.Random(1)
@@ -142,6 +165,13 @@ COMMANDS = [
     ["predict", "r", "x.png"],
     ["list", "spaces"],
     ["table", "show", "nasbench201-digits"],
+    ["ask", "r", "--space", "nasbench201", "--strategy", "random"],
+    ["tell", "r", '{"trial": 0, "value": 0.5}'],
+    ["quantise", "r", "--scheme", "academic", "--weight-bits", "4"],
+    ["deploy", "r", "--device", "cortex-m4", "--out", "c"],
+    ["shrink", "nobody", "--data", "digits", "--limits", "5ms,10ms"],
+    ["device", "fit", "board", "--space", "nasbench201", "--data", "nowhere"],
+    ["data", "check", "digits"],
 ]
 
 

@@ -20,6 +20,7 @@ from archscout.core.task import Split
 from archscout.costs.latency import FULL
 from archscout.report.page import write as write_page
 from archscout.shrink import planning, record, reduction
+from archscout.shrink.front import shrink_front
 from archscout.shrink.head import probe
 from archscout.shrink.planning import assumed_pace, outlook, plan_transfer
 from archscout.shrink.run import shrink
@@ -152,6 +153,20 @@ def test_without_labels_the_original_teaches(network: nn.Module, tmp_path: Path)
 def test_limits_that_nothing_keeps_and_other_bad_input(network: nn.Module, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no cut of this network keeps params <= 10: the smallest one has \d+"):
         shrink(network, TASK, maximum={"params": "10"}, budget="3s", out=tmp_path)
+    for limit in ("0%", "150%", "-5%", "fast", float("nan"), None):
+        with pytest.raises(UsageError, match="limit"):
+            shrink(network, TASK, maximum={"latency": limit}, budget="3s", out=tmp_path / "none")
+    for option in ({"seed": -1}, {"device": "tpu"}, {"budget": [3]}, {"progress": 3}, {"maximum": "1ms"}, {"name": ""}):
+        with pytest.raises(UsageError):
+            shrink(network, TASK, out=tmp_path / "none", **option)
+    assert not list((tmp_path / "none").glob("*")), "what is refused leaves nothing that a correction would meet"
+    for limits, message in (
+        ("5ms", "by --max and by --limits"),
+        (["5ms", "5.0ms"], "no limits"),
+        (["5ms", "x"], "limit"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            shrink_front(network, TASK, limits, maximum={"latency": "3ms"}, out=tmp_path / "none")
     with pytest.raises(UsageError, match="takes a budget of time"):
         shrink(network, TASK, budget="20trials", out=tmp_path)
     with pytest.raises(UsageError, match="there is no backbone 'efficientnet'"):

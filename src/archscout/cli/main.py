@@ -160,7 +160,7 @@ def explain(error: BaseException) -> tuple[str, int]:
 
 def _usage(error: typer.TyperException) -> str:
     """Typer's message as one sentence that says where to look."""
-    message = error.format_message().strip()
+    message = error.format_message().strip() or "a command is missing"
     context = getattr(error, "ctx", None)
     option = getattr(error, "option_name", None)
     if option is not None and context is not None:

@@ -120,7 +120,7 @@ def tell(folder: Path, answers: Any) -> dict[str, Any]:
 def parse_answers(text: str) -> Any:
     """The answers in a JSON text. Raises `UsageError`."""
     try:
-        return json.loads(text)
+        return json.loads(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
         raise UsageError(
             f'{options.shown(text)} is not JSON ({error}): write it as \'{{"trial": 0, "value": 0.9}}\'.'

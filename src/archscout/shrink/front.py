@@ -40,16 +40,20 @@ def shrink_front(
 
     `NAME/front.json` has what each came to. For the rest see `shrink`. Raises `UsageError` for limits that are none.
     """
+    limits = [limits] if isinstance(limits, str) else [str(limit) for limit in limits]
     wanted = [limit.strip() for limit in limits if limit.strip()]
-    if not wanted or len(set(wanted)) < len(wanted):
-        raise UsageError(f"'{','.join(limits)}' are no limits of latency: write, say, 5ms,10ms,20ms.")
-    for limit in wanted:
-        limit_of(create("cost", "latency"), "latency", limit, 1.0)
+    amounts = {("%" in limit, limit_of(create("cost", "latency"), "latency", limit, 1.0)) for limit in wanted}
+    if not wanted or len(amounts) < len(wanted):
+        raise UsageError(f"'{','.join(limits)}' are no limits of latency: write, say, 5ms,10ms,20ms, each once.")
+    if "latency" in (maximum or {}):
+        raise UsageError("the latency is limited by --max and by --limits: give one of them.")
     task = resolve_task(data)
-    whole = Budget.parse(budget) if isinstance(budget, str) else budget
+    whole = Budget.read(budget)
     source = network if isinstance(network, str) else type(network).__name__
-    name = name or re.sub(r"[^A-Za-z0-9._=-]+", "-", f"shrink-{source}-{task.name}-seed{options.get('seed', 0)}").strip(
-        "-"
+    name = (
+        name
+        if name is not None
+        else re.sub(r"[^A-Za-z0-9._=-]+", "-", f"shrink-{source}-{task.name}-seed{options.get('seed', 0)}").strip("-")
     )
     folder = run_folder(Path(out), name)
     results: list[Result] = []

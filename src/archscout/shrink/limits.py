@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
+from archscout.core import options
 from archscout.core.architecture import Architecture
 from archscout.core.cost import Cost, Measurement
 from archscout.core.errors import UsageError
@@ -21,10 +22,17 @@ def limit_of(cost: Cost, text: str, limit: str, original: float) -> float:
     """A limit in the cost's unit: absolute, or a share of what the original costs."""
     if match := re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*%\s*", limit):
         share = float(match[1]) / 100
-        if share <= 0:
-            raise UsageError(f"the limit {text}={limit} must be above zero.")
+        if not 0 < share <= 1:
+            raise UsageError(f"the limit {text}={limit} must be above zero, and at most 100% of the original.")
         return share * original
     return cost.quantity(limit, text)
+
+
+def check_limits(maximum: Mapping[str, str | float], costs: Mapping[str, Cost]) -> None:
+    """Raises `UsageError` for a limit that cannot be read, before anything is spent."""
+    for text, limit in maximum.items():
+        written = limit if isinstance(limit, str) else str(options.number(limit, f"the limit for {text}"))
+        limit_of(costs[text], text, written, 1.0)
 
 
 def all_kept(measured: Mapping[str, Measurement], limits: Mapping[str, float]) -> bool:

@@ -13,17 +13,18 @@ import torch
 from torch import nn
 
 from archscout.backbones.adapted import Adapted, inner
+from archscout.core import options
 from archscout.core.cost import Cost
 from archscout.core.errors import UsageError
 from archscout.core.estimator import Setting
-from archscout.core.progress import Progress, Silent
+from archscout.core.progress import Progress
 from archscout.core.registry import create
 from archscout.core.task import Task
 from archscout.search.budget import Budget
 from archscout.search.result import Result
 from archscout.search.search import resolve_task
 from archscout.shrink.delivery import deliver
-from archscout.shrink.limits import limit_of, measure
+from archscout.shrink.limits import check_limits, limit_of, measure
 from archscout.shrink.planning import Clock
 from archscout.shrink.record import TRANSFER_SHARE, Record, same_call
 from archscout.shrink.reduction import Cutting, Reduced, Way, reduce
@@ -36,6 +37,7 @@ from archscout.spaces.trained import TrainedSpace
 from archscout.store.folder import run_folder
 from archscout.store.lock import run_lock
 from archscout.training.trainer import predict
+from archscout.workers.device import check_device
 
 _RESERVE_SHARE, _RESERVE_MOST = 0.15, 15.0
 _ENDING = 6.0
@@ -96,19 +98,22 @@ def shrink(
         ArchscoutError: the limits are not kept when the recovered network is measured again.
     """
     began = clock() - spent
-    watch = progress or Silent()
-    budget = Budget.parse(budget) if isinstance(budget, str) else budget
+    watch, seed, out = options.watch(progress), options.seed(seed), options.path(out, "the folder of runs")
+    budget, device = Budget.read(budget), check_device(device)
+    maximum = options.mapping(maximum, "the limits", '{"latency": "10ms"}')
     if math.isinf(budget.seconds):
         raise UsageError("shrink takes a budget of time: write, say, 10m.")
     task = resolve_task(data)
     source = source_of(network, weights, size, *(((), ()) if replace else (only, keep)))
-    costs = {text: create("cost", text) for text in maximum or {}}
+    costs = {text: create("cost", text) for text in maximum}
+    check_limits(maximum, costs)
     what = "replace" if replace else "shrink"
-    name = name or re.sub(r"[^A-Za-z0-9._=-]+", "-", f"{what}-{source.name}-{task.name}-seed{seed}").strip("-")
+    default = re.sub(r"[^A-Za-z0-9._=-]+", "-", f"{what}-{source.name}-{task.name}-seed{seed}").strip("-")
+    name = default if name is None else name
     folder = run_folder(Path(out), name)
     with run_lock(folder):
         config = {
-            "network": source.name, "data": task.digest, "maximum": {k: str(v) for k, v in (maximum or {}).items()},
+            "network": source.name, "data": task.digest, "maximum": {k: str(v) for k, v in maximum.items()},
             "budget": str(budget), "seed": seed, "size": size, "only": list(only), "keep": list(keep), "labels": labels,
             "replace": replace,
         }  # fmt: skip
@@ -123,7 +128,7 @@ def shrink(
             transfer_share=transfer_share,
         )  # fmt: skip
         about = {"name": name, "budget": str(budget)}
-        return _run(record, source, costs, maximum or {}, labels, about, (only, keep) if replace else None)
+        return _run(record, source, costs, maximum, labels, about, (only, keep) if replace else None)
 
 
 def _run(
