@@ -1,4 +1,4 @@
-"""docs/results/tasks.md, from the rows of `kinds.py`, `speakers.py` and `series_recipe.py`.
+"""docs/results/tasks.md, from the rows of `kinds.py`, `speakers.py`, `series_recipe.py` and `boosting.py`.
 
 python -m benchmarks.tasks.kinds_page
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 from archscout.core.files import write_text
 from benchmarks.common import RESULTS, arguments, read_result
-from benchmarks.tasks import series_recipe, speakers
+from benchmarks.tasks import boosting, series_recipe, speakers
 from benchmarks.tasks.kinds import CELLS, CONTENDERS, FILE
 
 TITLES = {
@@ -53,7 +53,7 @@ def page(rows: list[dict[str, Any]]) -> str:
             "–" if inception is None else f"{inception:.1%} (InceptionTime)",
             *(times(some) for some in found.values()),
         ]) + " |")  # fmt: skip
-    lines += ["", *remarks(rows), "", *few_speakers(), *of_series()]
+    lines += ["", *remarks(rows), "", *few_speakers(), *of_series(), *of_rows()]
     return "\n".join(lines)
 
 
@@ -116,6 +116,35 @@ def of_series() -> list[str]:
         "| recipe | right | processor seconds |",
         "| --- | --- | --- |",
         *(f"| {name} | {right[name]:.1%} | {seconds[name]:.0f} |" for name in right),
+        "",
+    ]
+
+
+def of_rows() -> list[str]:
+    """The table of `boosting.py`, where it was run."""
+    rows = read_result(boosting.FILE).get("rows", [])
+    values = {(row["set"], row["contender"], row["fold"]): row["value"] for row in rows}
+    folds = range(boosting.FOLDS)
+    lines = []
+    for name, kind in boosting.SETS.items():
+        found = [[values.get((name, contender, fold)) for fold in folds] for contender in boosting.CONTENDERS]
+        if any(value is None for each in found for value in each):
+            continue
+        means = [mean(each) for each in found]
+        told = [f"{value:.1f}" if kind == "regression" else f"{value:.1%}" for value in means]
+        metric = "root mean squared error" if kind == "regression" else "accuracy"
+        lines.append(f"| {name.replace('_', ' ')} ({metric}) | " + " | ".join(told) + " |")
+    if not lines:
+        return []
+    return [
+        "## Rows of tables",
+        "",
+        f"Means of {boosting.FOLDS} folds (`python -m benchmarks.tasks.boosting`): scikit-learn's gradient boosting as "
+        f"it comes, and two reference networks of the space `rows`, {boosting.EPOCHS} epochs, without any search.",
+        "",
+        "| data | boosting | `mlp` | `resnet_small` |",
+        "| --- | --- | --- | --- |",
+        *lines,
         "",
     ]
 
