@@ -7,7 +7,7 @@ import pytest
 from benchmarks.common import RESULTS, read_result
 from benchmarks.front_door import final_training, value_page
 from benchmarks.shrink import page as shrink_page
-from benchmarks.strategies import on_tables
+from benchmarks.strategies import on_tables, proposing, warm
 from benchmarks.tasks import kinds_page
 
 PAGES: dict[str, Callable[[], str]] = {
@@ -15,6 +15,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "value.md": lambda: value_page.write(value_page.results(RESULTS / "value.json").rows),
     "final_training.md": lambda: final_training.page(read_result(RESULTS / "final_training.json")["rows"]),
     "strategies.md": lambda: on_tables.report(read_result(RESULTS / "strategies.json")),
+    "strategies_warm.md": lambda: warm.page(read_result(RESULTS / "strategies_warm.json")["rows"]),
+    "strategies_proposing.md": lambda: proposing.page(read_result(RESULTS / "strategies_proposing.json")["rows"]),
     "shrink.md": lambda: shrink_page.write(RESULTS / "shrink.json"),
 }
 

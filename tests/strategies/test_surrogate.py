@@ -1,5 +1,7 @@
 """Surrogate search: acquisitions against integration, inner searches, and the configurations that the field has."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.integrate import quad
@@ -10,6 +12,7 @@ from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.core.trial import History, Pending, Trial
 from archscout.strategies.acquisition import ACQUISITIONS, Beliefs
+from archscout.strategies.advised import STEPS, telling
 from archscout.strategies.candidates import INNER, Search
 from archscout.strategies.surrogate import scalarised
 from archscout.testing import StrategyConformance
@@ -164,3 +167,26 @@ def test_what_is_unknown_is_refused():
         create("strategy", "surrogate:acquisition=eii")
     with pytest.raises(UsageError, match="no inner search 'randum'"):
         create("strategy", "surrogate:inner=randum")
+
+
+def test_of_many_trials_the_best_and_the_latest_teach(space):
+    architectures = [space.sample(stream(number)) for number in range(12)]
+    values = [0.9, 0.1, 0.2, 0.8, 0.3, 0.4, 0.7, 0.5, 0.1, 0.2, 0.3, 0.1]
+    known = [
+        Trial(i, a, space.canonical(a), "trained", None, "completed", value)
+        for i, (a, value) in enumerate(zip(architectures, values, strict=True))
+    ]
+    assert [trial.number for trial in telling(known, 6)] == [0, 3, 6, 9, 10, 11]
+    equal = [replace(trial, value=0.5) for trial in known]
+    assert telling(equal, 6) == equal
+
+
+def test_a_lesson_does_not_grow_without_end(space, monkeypatch):
+    strategy = create("strategy", "weaknas:first=5,batch=5,pool=10")
+    monkeypatch.setattr(type(strategy), "most", 8)
+    history = History()
+    for number in range(20):
+        one = space.sample(stream(number, "long"))
+        history.append(Trial(number, one, space.canonical(one), "trained", None, "completed", number / 20))
+    fitted = strategy.predictor(space, history)
+    assert fitted.epochs == min(fitted.schedule.epochs, STEPS * fitted.schedule.batch // 8)

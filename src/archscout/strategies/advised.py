@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from sklearn.base import clone
@@ -18,6 +19,12 @@ from archscout.estimators.encodings.encode import encode
 from archscout.estimators.predictors.base import LEAST, Predictor
 from archscout.estimators.predictors.learned import Learned
 
+MOST = 300
+"""Trials that teach at most, so that a lesson takes a second or two however long a search is."""
+
+STEPS = 600
+"""Of training a network where there are more trials than that."""
+
 
 class Advised(Strategy):
     """Takes the advice of a predictor that learns again after every batch of proposals.
@@ -28,6 +35,8 @@ class Advised(Strategy):
         batch: proposals between one lesson and the next.
         pool: architectures that are looked at for each proposal.
     """
+
+    most: ClassVar[int | None] = MOST
 
     def __init__(self, name: str, predictor: str, batch: int, pool: int) -> None:
         made = create("estimator", predictor)
@@ -66,7 +75,12 @@ class Advised(Strategy):
         made: Predictor = clone(self.learned.predictor).set_params(space=space, encoding=self.learned.encoded_by(space))
         if "widths" in made.get_params():
             made.set_params(widths=self.learned.widths(space))
-        return made.fit([trial.architecture for trial in known], values)
+        if self.most is not None and len(known) > self.most:
+            known = telling(known, self.most)
+            schedule = getattr(made, "schedule", None)
+            if schedule is not None:
+                made.set_params(epochs=max(1, min(schedule.epochs, STEPS * schedule.batch // self.most)))
+        return made.fit([trial.architecture for trial in known], [trial.value for trial in known])
 
     def drawn(self, space: Space, history: History, rng: np.random.Generator) -> Architecture:
         """A random architecture. Raises `UsageError` at once for a space that the predictor cannot read."""
@@ -80,3 +94,14 @@ class Advised(Strategy):
                     "another predictor (predictor=scout), or take evolution or noisy_bayesian."
                 ) from error
         return one
+
+
+def telling(trials: Sequence[Trial], most: int) -> list[Trial]:
+    """So many of the trials, in their order: half of them the best, the others the latest of the rest.
+
+    All, where those have one value.
+    """
+    best = {trial.number for trial in sorted(trials, key=lambda trial: (-trial.value, trial.number))[: most // 2]}
+    latest = {trial.number for trial in [t for t in trials if t.number not in best][-(most - len(best)) :]}
+    some = [trial for trial in trials if trial.number in best | latest]
+    return some if len({trial.value for trial in some}) > 1 else list(trials)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -55,6 +56,9 @@ class TierSampling(Advised):
         start: random architectures before the first ranker.
         pool: architectures that are looked at for each proposal.
     """
+
+    most: ClassVar[int | None] = None
+    """All teach, for the published ranker learns from 1,000."""
 
     def __init__(self, name: str, predictor: str, start: int, pool: int) -> None:
         super().__init__(name, predictor, start, pool)
