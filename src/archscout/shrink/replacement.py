@@ -183,8 +183,20 @@ class Replacing:
 
     def _chosen(self, limits: Mapping[str, float], going: Callable[[], bool]) -> dict[str, Any]:
         """What to replace, and how it was rated; while there is time (`going`), more than one set of blocks is."""
-        harms = [np.array([0.0, self.harms[name]]) for name in self.space.blocks]
-        savings, whole = self._savings(), self._costs(())
+        every = tuple(self.space.blocks)
+        least, whole = self._costs(every), self._costs(())
+        text = max(limits, key=lambda text: least[text] / limits[text])
+        if least[text] > limits[text]:
+            raise UsageError(
+                f"no replacement in this network keeps {text} <= {significant(limits[text], 4)}: with every block "
+                f"replaced it has {significant(least[text], 4)}; raise the limit, give smaller images, or cut channels."
+            )
+        harms = [np.array([0.0, self.harms[name]]) for name in every]
+        savings = self._savings()
+        for key, rows in savings.items():  # blocks alone are timed otherwise than within the network
+            total = sum(float(row[1]) for row in rows)
+            factor = (least[key] - whole[key]) / total if total < 0 and least[key] < whole[key] else 1.0
+            savings[key] = [factor * row for row in rows]
         room = {text: limit - whole[text] for text, limit in limits.items()}
         rated: dict[tuple[str, ...], float] = {}
         for _ in range(STEPS):
@@ -200,12 +212,7 @@ class Replacing:
                 return {"architecture": self._architecture(best).text, "harm": rated[best], "rated": len(rated)}
             for text, limit in limits.items():  # what was saved is less than the sum of the parts
                 room[text] -= max(0.0, 1.05 * (costs[text] - limit))
-        least = self._costs(tuple(self.space.blocks))
-        text = max(limits, key=lambda text: least[text] / limits[text])
-        raise UsageError(
-            f"no replacement in this network keeps {text} <= {significant(limits[text], 4)}: with every block replaced "
-            f"it has {significant(least[text], 4)}; raise the limit, give smaller images, or cut channels."
-        )
+        return {"architecture": self._architecture(every).text, "harm": self._harm(every), "rated": len(rated) + 1}
 
     def _sets(
         self, harms: Sequence[np.ndarray], savings: Mapping[str, list[np.ndarray]], room: Mapping[str, float]
