@@ -21,6 +21,7 @@ from archscout.networks.cutting import cut, put_back
 from archscout.shrink import rating
 from archscout.shrink.engine import plan, shave
 from archscout.shrink.limits import all_kept, measure
+from archscout.shrink.recalibration import recalibrate
 from archscout.shrink.record import Record
 from archscout.spaces.trained import TrainedSpace
 
@@ -140,6 +141,13 @@ class Cutting:
         self.around = architecture
 
     def smaller(self, architecture: Architecture) -> nn.Module:
+        network, whole, task = self._cut(architecture), self.network.eval(), self.record.task
+        x, _ = task.tensors(task.train.head(4 * CALIBRATION), self.record.device)
+        groups, what = list(self.space.groups.values()), self.space.cut_of(architecture)
+        recalibrate(network.eval(), whole, groups, what, x)
+        return network
+
+    def _cut(self, architecture: Architecture) -> nn.Module:
         groups = list(self.space.groups.values())
         whole = copy.deepcopy(self.network)
         if isinstance(whole, Adapted):
@@ -188,7 +196,7 @@ class Cutting:
         return {name: np.array(row) for name, row in rated["harms"].items()}
 
     def _measured(self, architecture: Architecture) -> dict[str, float]:
-        smaller = self.smaller(architecture)
+        smaller = self._cut(architecture)
         # A second measurement differs: what is chosen keeps the limit with a margin.
         return {
             text: measure(cost, smaller, architecture, self.setting, QUICK).at_most / cost.margin
