@@ -85,6 +85,13 @@ def test_what_breaks_a_limit_by_little_is_cut_a_little_more(space: TrainedSpace)
     lower = {c.name: c.index(found.architecture[c.name]) - c.index(around[c.name]) for c in space.choices}
     assert all(places >= 0 for places in lower.values()) and lower[free.name] > 0
     assert shave(space, known, harms, {"params": 1e9}, costs_of, around).architecture == around
+    disturbed = iter([10.0] + [1.0] * 1000)
+
+    def once_too_high(architecture: Mapping[str, Option]) -> dict[str, float]:
+        return {"params": next(disturbed) * costs_of(architecture)["params"]}
+
+    found = shave(space, known, harms, {"params": limit}, once_too_high, around)
+    assert 0.7 * limit < found.costs["params"] <= limit, "one measurement that is far too high costs a tenth at most"
     with pytest.raises(UsageError, match="no cut of this network keeps the limits"):
         shave(space, known, harms, {"params": 1.0}, costs_of, around)
 

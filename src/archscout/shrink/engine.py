@@ -25,6 +25,8 @@ CANDIDATES, ROUNDS = 16, 3
 
 _STEPS = 10
 _CLOSE = 0.97
+_SHAVED = 0.9
+"""Of a cost, what is left at least before it is measured again: one measurement may be far too high."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def shave(
     while any(true[name] > limit for name, limit in limits.items()):
         name = max(limits, key=lambda name: true[name] / limits[name])
         proxy, begun = _proxy(name), accounts.costs(current)
-        target = begun[proxy] * 0.99 * limits[name] / true[name]
+        target = begun[proxy] * max(_SHAVED, 0.99 * limits[name] / true[name])
         while (over := accounts.costs(current)[proxy] - target) > 0:
             lower = _lower(space, accounts, harms, current, proxy, over)
             if lower is None:
