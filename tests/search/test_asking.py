@@ -119,3 +119,10 @@ def test_from_the_command_line(tmp_path, capsys):
     assert told["best"] == {"architecture": asked[0]["architecture"], "value": 0.5, "costs": {"params": 10.0}}
     assert run(["tell", "mine", '{"trial": 0, "value": 0.5}', *out]) == 2
     assert "has been told before" in capsys.readouterr().err
+
+
+def test_another_space_is_refused_with_advice_that_can_be_followed(tmp_path):
+    ask(tmp_path / "a", space="nasbench201", strategy="random")
+    with pytest.raises(UsageError, match=r"was started with .*: give another name of a run") as refused:
+        ask(tmp_path / "a", space="darts")
+    assert "--fresh" not in str(refused.value), "which `archscout ask` does not have"

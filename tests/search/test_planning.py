@@ -3,6 +3,7 @@
 import json
 import math
 import types
+from concurrent.futures import Future
 
 import pytest
 
@@ -12,11 +13,14 @@ from archscout.core.metric import Metric
 from archscout.core.registry import create
 from archscout.core.trial import Trial
 from archscout.methods.race import race
-from archscout.search.budget import Budget
-from archscout.search.planning import Plan
+from archscout.networks.tracing import trace_architecture
+from archscout.search import planning
+from archscout.search.budget import Budget, BudgetTooSmall
+from archscout.search.planning import GRACE, Plan, _decide
 from archscout.search.search import search
 from archscout.testing import tiny_task
 from archscout.training.recipe import FEWEST, MOST, full_epochs
+from archscout.workers.engine import TrialTimeout
 
 SPACE = "nasbench201:width=4,cells=1"
 
@@ -65,6 +69,57 @@ def test_a_budget_of_time_ends_in_a_long_training_of_the_winner(task, tmp_path):
 def test_a_budget_that_pays_for_nothing_says_what_would(task, tmp_path):
     with pytest.raises(UsageError, match=r"does not pay for one trained network .* give at least"):
         search(SPACE, task, budget="0.01s", workers=0, out=tmp_path, name="nothing")
+
+
+class Planning:
+    """A run that only plans: its clock is turned by hand, and each timing takes as long as is said."""
+
+    reserve = 0.0
+    workers = 1
+    seed = 0
+
+    def __init__(self, task, budget, before, takes):
+        self.space, self.task, self.budget = create("space", SPACE), task, Budget.read(budget)
+        self.now, self.takes, self.allowed = before, takes, []
+        self.clock = types.SimpleNamespace(elapsed=lambda: self.now)
+        self.engine = types.SimpleNamespace(submit=self.submit)
+
+    def submit(self, function, architecture, seed, timeout):
+        self.allowed.append(timeout)
+        self.now += min(self.takes, timeout)
+        future = Future()
+        if self.takes > timeout:
+            future.set_exception(TrialTimeout("took longer"))
+        else:
+            future.set_result(self.takes)
+        return future
+
+    def show(self, *_):
+        pass
+
+    def decide(self):
+        candidates = [(name, one.text, one) for name, one in self.space.references().items()]
+        return _decide(self, candidates, True, 0)
+
+
+@pytest.mark.parametrize(("budget", "before"), [("3s", 6.0), ("10s", 8.0), ("1h", 8.0)])
+def test_the_first_timing_ends_with_the_budget(task, budget, before):
+    run = Planning(task, budget, before, takes=1e9)
+    with pytest.raises(BudgetTooSmall, match=r"ended before the training of one network was timed .* give at least"):
+        run.decide()
+    assert len(run.allowed) == 1
+    assert run.now <= max(run.budget.seconds, before) + GRACE
+
+
+def test_networks_that_take_long_to_be_looked_at_are_not_all_looked_at(task, monkeypatch):
+    run = Planning(task, "10s", 1.0, takes=0.5)
+
+    def slow(*arguments):
+        run.now += 2.0
+        return trace_architecture(*arguments)
+
+    monkeypatch.setattr(planning, "trace_architecture", slow)
+    assert 1 <= len(run.decide()["candidates"]) < len(run.space.references())
 
 
 class Racing:

@@ -23,6 +23,7 @@ from archscout.shrink import planning, record, reduction
 from archscout.shrink.front import shrink_front
 from archscout.shrink.head import probe
 from archscout.shrink.planning import assumed_pace, outlook, plan_transfer
+from archscout.shrink.record import WORK, same_call
 from archscout.shrink.run import shrink
 from archscout.shrink.tuning import fine_tune
 from archscout.spaces.trained import BackboneSpace
@@ -240,3 +241,15 @@ def test_several_limits_share_one_transfer(network: nn.Module, tmp_path: Path) -
     assert [row["limit"] for row in rows] == ["1s", "2s"] and all(row["costs"]["params"] > 0 for row in rows)
     with pytest.raises(UsageError, match="are no limits of latency"):
         archscout.api.shrink_front(network, TASK, ["1s", "1s"], out=tmp_path)
+
+
+def test_a_run_that_was_only_begun_gives_way_to_other_limits(tmp_path) -> None:
+    same_call(tmp_path, {"maximum": {"params": "1%"}, "seed": 0}, "run")
+    (tmp_path / WORK).mkdir()
+    (tmp_path / WORK / "spent.json").write_text("3.0")
+    same_call(tmp_path, {"maximum": {"params": "50%"}, "seed": 0}, "run")
+    assert not (tmp_path / WORK / "spent.json").exists(), "the time of another run is not counted"
+    (tmp_path / WORK / "fine-tuning").mkdir(parents=True)
+    (tmp_path / WORK / "fine-tuning" / "checkpoint.safetensors").touch()
+    with pytest.raises(UsageError, match=r"was started with maximum = \{'params': '50%'\}, not"):
+        same_call(tmp_path, {"maximum": {"params": "60%"}, "seed": 0}, "run")

@@ -8,20 +8,27 @@ names, so that the weights of an architecture can be cut out of the supernet (`a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from archscout.core.architecture import Architecture
 from archscout.core.choice import Choice, Option
 from archscout.core.errors import UsageError
+from archscout.core.memory import physical_memory
 from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.networks.elastic import Elastic, Selection
 
 Builder = Callable[[], nn.Module]
+
+SHARE = 0.25
+"""Of the memory, what weights may take: training holds them, their gradients, momentum and the best so far."""
 
 
 class ArchitecturePick:
@@ -147,13 +154,48 @@ class ElasticDepth(nn.ModuleList):
         return torch.stack(terms).sum(0) if len(terms) > 1 else terms[0]
 
 
+@contextmanager
+def within_memory(space: Space) -> Iterator[None]:
+    """While networks of a space are built, refuse weights that this machine cannot train, before they are drawn.
+
+    Raises:
+        UsageError: they take more than `SHARE` of the memory, or could not be allocated at all.
+    """
+    most, thread, held = SHARE * physical_memory(), threading.get_ident(), 0
+
+    def refusal(size: str) -> UsageError:
+        return UsageError(
+            f"a network of space '{space.name}' has {size} of weights, which cannot be trained in the "
+            f"{physical_memory() / 2**30:,.0f} GB of memory here: take fewer channels or layers."
+        )
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+        nonlocal held
+        if parameter is None or parameter.is_meta or threading.get_ident() != thread:
+            return
+        held += parameter.nbytes
+        if held > most:
+            raise refusal(f"more than {most / 2**30:,.1f} GB")
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):
+            raise
+        raise refusal("too many bytes") from error
+    finally:
+        handle.remove()
+
+
 def build(space: Space, architecture: Architecture, task: Task, *, seed: int = 0, device: str = "cpu") -> nn.Module:
     """The stand-alone network of an architecture, freshly initialised from `seed` (the global generator is left alone).
 
-    With `device="meta"` nothing is allocated: for counting.
+    With `device="meta"` nothing is allocated: for counting. Raises `UsageError` where memory here is too small.
     """
     devices = [] if device in ("cpu", "meta") else [torch.device(device)]
-    with torch.random.fork_rng(devices=devices), torch.device("meta" if device == "meta" else "cpu"):
+    where = torch.device("meta" if device == "meta" else "cpu")
+    with torch.random.fork_rng(devices=devices), where, within_memory(space):
         torch.default_generator.manual_seed(seed)
         network: nn.Module = space.network(task, ArchitecturePick(space.simplify(architecture)))
     return network if device in ("cpu", "meta") else network.to(device)

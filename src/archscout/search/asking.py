@@ -74,7 +74,7 @@ def ask(
         asked["start"] = [architecture.text for architecture in read_start(start, searched).architectures]
     run_folder(folder.parent, folder.name)
     with run_lock(folder):
-        claim(folder, ASKED, asked)
+        claim(folder, ASKED, asked, "give another name of a run")
         rows = _read(folder)
         proposals = []
         for _ in range(count):

@@ -38,24 +38,24 @@ _KEPT = ("feasibility", "indicators")
 """Decisions, by the beginning of their keys, that were measured and hang on no budget."""
 
 
-def claim(folder: Path, kind: str, identity: Mapping[str, Any]) -> bool:
+def claim(folder: Path, kind: str, identity: Mapping[str, Any], advice: str = _ANOTHER) -> bool:
     """Take a folder, which is locked, for a run; whether it has been this run's before.
 
-    Raises `UsageError` where it is that of another run.
+    Raises `UsageError` where it is that of another run, with the advice.
     """
     note = folder / RUN
     if note.is_file():
         before = _read(note)
         if before["kind"] != kind:
-            raise UsageError(f"'{folder}' is the run of {before['kind']}, not of {kind}: {_ANOTHER}.")
+            raise UsageError(f"'{folder}' is the run of {before['kind']}, not of {kind}: {advice}.")
         differing = differences(before["identity"], identity)
         if differing:
-            raise UsageError(f"run '{folder.name}' was started with {sentence(differing)}: {_ANOTHER}.")
+            raise UsageError(f"run '{folder.name}' was started with {sentence(differing)}: {advice}.")
         return True
     if kind != SEARCH and (folder / STORE).is_file():
-        raise UsageError(f"'{folder}' is the run of {SEARCH}, not of {kind}: {_ANOTHER}.")
+        raise UsageError(f"'{folder}' is the run of {SEARCH}, not of {kind}: {advice}.")
     if (folder / "metrics.json").is_file() and not (folder / STORE).is_file():
-        raise UsageError(f"'{folder}' has a result in it that does not say what it is of: {_ANOTHER}.")
+        raise UsageError(f"'{folder}' has a result in it that does not say what it is of: {advice}.")
     write_json(note, {"kind": kind, "identity": dict(identity)})
     return False
 

@@ -16,6 +16,7 @@ from archscout.search.budget import BudgetTooSmall
 from archscout.search.run import SearchRun
 from archscout.training.recipe import full_epochs
 from archscout.training.timing import time_job, work
+from archscout.workers.engine import TrialTimeout
 
 LONGER = 3
 """By what factor the final training may be longer than a full one; beyond that it hardly pays."""
@@ -34,6 +35,9 @@ TIMED = 6
 
 TIMING_SHARE = 0.08
 """Of the budget, what timing may take."""
+
+GRACE = 3.0
+"""Seconds that one timing may take even where the budget has ended, so that what would be enough can be said."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def plan(run: SearchRun, plans_final: bool, first: Sequence[Architecture] = ()) 
         first: architectures that the user begins with: candidates before all others.
 
     Raises:
-        BudgetTooSmall: where not one epoch of the quickest network fits.
+        BudgetTooSmall: where not one epoch of the quickest network fits, or not even its timing.
     """
     candidates = _candidates(run, first)
     if not candidates:
@@ -120,11 +124,16 @@ def _decide(
     """`leading` is how many of the candidates, at the beginning, go before all others."""
     began = run.clock.elapsed()
     limit = began + max(3.0, TIMING_SHARE * run.budget.seconds)
-    graphs = [trace_architecture(run.space, architecture, run.task) for _, _, architecture in candidates]
-    works = [work(graph) for graph in graphs]
+    works: list[float] = []
+    networks: list[Network] = []
+    for _, _, architecture in candidates:
+        if len(works) >= max(1, leading) and run.clock.elapsed() > limit:
+            break  # so large that to look at each takes too long
+        works.append(work(trace_architecture(run.space, architecture, run.task)))
+        networks.append(Network.of(run.space, architecture, run.task))
+    candidates = candidates[: len(works)]
     # The rule of thumb alone: the table that comes along has too few trainings yet to do better (`prior_page.py`).
     data, prior = Data.of(run.task), Prior([])
-    networks = [Network.of(run.space, architecture, run.task) for _, _, architecture in candidates]
     full = full_epochs(run.task)
     seconds: dict[int, float] = {}
     failures: list[str] = []
@@ -144,16 +153,28 @@ def _decide(
     upcoming = order[len(order) // 3]
     while len(tried) < min(TIMED, len(candidates)):
         tried.add(upcoming)
+        allowed = max(GRACE, run.budget.seconds - run.clock.elapsed())
         try:
-            seconds[upcoming] = run.engine.submit(time_job, candidates[upcoming][2], run.seed).result()
+            timing = run.engine.submit(time_job, candidates[upcoming][2], run.seed, timeout=allowed)
+            seconds[upcoming] = timing.result()
+        except TrialTimeout:
+            break
         except ArchscoutError as error:
             failures.append(str(error))
         run.show("timing", len(tried))
         rest = ranked() if seconds else order
         # Until the most promising one has been timed.
-        if rest[0] in seconds or (seconds and run.clock.elapsed() > limit) or len(tried) == len(candidates):
+        late = run.clock.elapsed() > (limit if seconds else run.budget.seconds)
+        if rest[0] in seconds or late or len(tried) == len(candidates):
             break
         upcoming = next(i for i in rest if i not in tried)
+    if not seconds and not failures:
+        spent = run.clock.elapsed()
+        raise BudgetTooSmall(
+            f"a budget of {run.budget} ended before the training of one network was timed ({began:.1f} s went into "
+            f"what comes before): give at least {math.ceil(spent + run.reserve + 3 * max(began, allowed))}s, or take "
+            "smaller networks, or less data."
+        )
     if not seconds:
         raise ArchscoutError(f"the first networks could not be trained: {failures[0]}")
     left = run.budget.seconds - run.reserve - run.clock.elapsed()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -197,17 +198,24 @@ def learned(task: Task, seed: int) -> Task:
 
 
 def same_call(folder: Path, config: Mapping[str, Any], name: str) -> None:
-    """The run's folder is of this very call, or new. Raises `UsageError` where it is not."""
+    """The run's folder is of this very call, or new, or of a run that ended before any weights were kept.
+
+    Raises `UsageError` where it is not.
+    """
     file = folder / SETTING
+    finished = (folder / "metrics.json").is_file()
     if file.is_file():
         before = json.loads(file.read_text(encoding="utf-8"))
         before = _EARLIER | before
         for key, value in config.items():
             if before.get(key) != value:
+                if not finished and not any((folder / WORK).rglob("*.safetensors")):
+                    shutil.rmtree(folder / WORK, ignore_errors=True)  # refused or stopped: there is nothing to lose
+                    break
                 raise UsageError(
                     f"run '{name}' was started with {key} = {before.get(key)}, not {value}: repeat the first command "
                     "to resume it, or start another with --name."
                 )
-    elif (folder / "metrics.json").is_file():
+    elif finished:
         raise UsageError(f"run '{name}' is of another command: choose another --name.")
     write_json(file, config)

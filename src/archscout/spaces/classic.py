@@ -24,6 +24,7 @@ from archscout.networks.padding import in_row, read
 from archscout.networks.pick import ElasticDepth
 from archscout.spaces.images import check_images
 from archscout.spaces.notation import no_wider, option_of
+from archscout.spaces.sizes import check_sizes
 
 KINDS = ("plain", "residual", "bottleneck", "inverted")
 KERNELS = (3, 5)
@@ -103,9 +104,7 @@ class Classic(Space):
     """
 
     def __init__(self, width: int = 512) -> None:
-        least = max(options[0] for options in WIDTHS)
-        if type(width) is not int or width < least:
-            raise UsageError(f"the width of space 'classic' must be a whole number of {least} or more, not {width}.")
+        check_sizes("classic", max(options[0] for options in WIDTHS), width=width)
         self.name = "classic"
         self.width = width
 

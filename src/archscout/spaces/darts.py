@@ -24,6 +24,7 @@ from archscout.core.task import Task
 from archscout.spaces.darts_network import ABSENT, CELLS, NODES, Network, choice_name
 from archscout.spaces.darts_parts import NOISE, PARTS, ZERO
 from archscout.spaces.images import check_images
+from archscout.spaces.sizes import check_sizes
 from archscout.spaces.wiring import canonical_text, plain
 
 OPERATIONS = (
@@ -104,9 +105,7 @@ class DARTS(Space):
     def __init__(
         self, width: int | None = None, layers: int | None = None, wide: bool = False, part: str | None = None
     ) -> None:
-        for name, value in (("width", width), ("layers", layers)):
-            if value is not None and (type(value) is not int or value < 1):
-                raise UsageError(f"the {name} of space 'darts' must be a whole number above zero, not {value}.")
+        check_sizes("darts", width=width, layers=layers)
         if not isinstance(wide, bool):
             raise UsageError(f"the parameter wide of space 'darts' must be true or false, not {wide}.")
         if part is not None and part not in PARTS:

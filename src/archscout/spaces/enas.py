@@ -20,6 +20,7 @@ from archscout.networks.elastic import now
 from archscout.networks.operations import ConvBNActivation, FactorizedReduce
 from archscout.networks.padding import read
 from archscout.spaces.images import check_images
+from archscout.spaces.sizes import check_sizes
 
 OPERATIONS = ("conv_3x3", "sep_conv_3x3", "conv_5x5", "sep_conv_5x5", "avg_pool_3x3", "max_pool_3x3")
 _EXAMPLE = "[[1],[4,0],[5,0,0],[0,1,1,1],[2,1,1,1,1],[3,0,0,0,0,1]]"
@@ -45,9 +46,7 @@ class ENAS(Space):
     """
 
     def __init__(self, width: int | None = None, layers: int = 6) -> None:
-        for name, value in (("width", width), ("layers", layers)):
-            if value is not None and (type(value) is not int or value < 1):
-                raise UsageError(f"the {name} of space 'enas' must be a whole number above zero, not {value}.")
+        check_sizes("enas", width=width, layers=layers)
         self.name = "enas"
         self.width, self.layers = width, layers
 

@@ -25,6 +25,7 @@ from archscout.networks.elastic import Number, compute, conv2d
 from archscout.networks.operations import ConvBNActivation
 from archscout.spaces.images import check_images
 from archscout.spaces.mobile import ACTIVATIONS, LETTERS, SqueezeExcitation
+from archscout.spaces.sizes import check_sizes
 
 KERNELS = (3, 5, 0)
 """0 leaves the block out: the input goes on, through a 1 x 1 convolution where a block may change its shape."""
@@ -85,8 +86,7 @@ class FBNetV2(Space):
     def __init__(self, variant: str = "f", unit: int | None = None) -> None:
         if variant not in VARIANTS:
             raise UsageError(f"space 'fbnetv2' has no variant '{variant}': {nearest(variant, VARIANTS)}")
-        if unit is not None and (type(unit) is not int or unit < 1):
-            raise UsageError(f"the unit of space 'fbnetv2' must be a whole number above zero, not {unit}.")
+        check_sizes("fbnetv2", unit=unit)
         self.name = "fbnetv2"
         self.variant, self.unit = variant, unit
         self._about = VARIANTS[variant]

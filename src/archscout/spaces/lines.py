@@ -24,6 +24,7 @@ from archscout.networks.operations import ConvBNActivation
 from archscout.networks.series import ConvBN
 from archscout.spaces.images import check_images
 from archscout.spaces.notation import no_wider, option_of
+from archscout.spaces.sizes import check_sizes
 
 KINDS = tuple(LAYERS)
 STAGES = (2, 3, 4)
@@ -74,8 +75,7 @@ class Lines(Space):
     """
 
     def __init__(self, width: int = WIDTHS[-1]) -> None:
-        if type(width) is not int or width < WIDTHS[0]:
-            raise UsageError(f"the width of space 'lines' must be a whole number of {WIDTHS[0]} or more, not {width}.")
+        check_sizes("lines", WIDTHS[0], width=width)
         self.name = "lines"
         self.width = width
 

@@ -23,6 +23,7 @@ from archscout.networks.body import Body
 from archscout.networks.elastic import Number, compute, conv2d
 from archscout.networks.operations import ConvBNActivation
 from archscout.spaces.images import check_images
+from archscout.spaces.sizes import check_sizes
 
 WIDTHS = (50, 75, 100)
 KERNELS = (3, 5, 7)
@@ -75,9 +76,7 @@ class Mobile(Space):
     """
 
     def __init__(self, width: int | None = None, stages: int = 4, depth: int = 3) -> None:
-        for name, value in (("width", width), ("stages", stages), ("depth", depth)):
-            if value is not None and (type(value) is not int or value < 1):
-                raise UsageError(f"the {name} of space 'mobile' must be a whole number above zero, not {value}.")
+        check_sizes("mobile", width=width, stages=stages, depth=depth)
         if width is not None and width % 8:
             raise UsageError(f"the width of space 'mobile' must be a multiple of 8 (halves and quarters), not {width}.")
         self.name = "mobile"

@@ -20,6 +20,7 @@ from archscout.networks.body import Body
 from archscout.networks.operations import ConvBNActivation, ReLUConvBN
 from archscout.networks.wired import Weighted, Wired
 from archscout.spaces.images import check_images
+from archscout.spaces.sizes import check_sizes
 
 NODES, NEIGHBOURS = (3, 4, 5, 6, 7, 8, 9, 10), (2, 3, 4, 5)
 STAGES = 3
@@ -49,9 +50,8 @@ class NAGO(Space):
     repetitions = ("draw",)
 
     def __init__(self, params: int | None = None, draws: int = 4) -> None:
-        for name, value, least in (("params", params, 1000), ("draws", draws, 1)):
-            if value is not None and (type(value) is not int or value < least):
-                raise UsageError(f"the {name} of space 'nago' must be a whole number of {least} or more, not {value}.")
+        check_sizes("nago", 1000, params=params)
+        check_sizes("nago", draws=draws)
         self.name = "nago"
         self.params, self.number = params, draws
 

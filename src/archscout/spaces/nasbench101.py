@@ -44,6 +44,7 @@ from archscout.spaces.nasbench101_cells import (
     unpack,
     values_of,
 )
+from archscout.spaces.sizes import check_sizes
 
 REFERENCES: Mapping[str, str] = {
     "resnet": "0101001000010000:conv3x3-bn-relu,conv3x3-bn-relu",
@@ -76,9 +77,7 @@ class NASBench101(Space):
     """
 
     def __init__(self, width: int | None = None, cells: int | None = None) -> None:
-        for name, value in (("width", width), ("cells", cells)):
-            if value is not None and (type(value) is not int or value < 1):
-                raise UsageError(f"the {name} of space 'nasbench101' must be a whole number above zero, not {value}.")
+        check_sizes("nasbench101", width=width, cells=cells)
         if width is not None and width < len(INTERIOR):
             raise UsageError(f"the width of space 'nasbench101' must be {len(INTERIOR)} or more, not {width}.")
         self.name = "nasbench101"

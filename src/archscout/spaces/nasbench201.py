@@ -25,6 +25,7 @@ from archscout.networks.operations import ReLUConvBN, Zero
 from archscout.spaces import nasbench201_counts
 from archscout.spaces.images import check_images
 from archscout.spaces.nasbench201_counts import EDGES, OPERATIONS
+from archscout.spaces.sizes import check_sizes
 
 CHOICES = tuple(f"edge {i}->{j}" for i, j in EDGES)
 PATHS = tuple(
@@ -73,9 +74,7 @@ class NASBench201(Space):
     wired = True
 
     def __init__(self, width: int | None = None, cells: int | None = None) -> None:
-        for name, value in (("width", width), ("cells", cells)):
-            if value is not None and (type(value) is not int or value < 1):
-                raise UsageError(f"the {name} of space 'nasbench201' must be a whole number above zero, not {value}.")
+        check_sizes("nasbench201", width=width, cells=cells)
         self.name = "nasbench201"
         self.width, self.cells = width, cells
 

@@ -21,6 +21,7 @@ from archscout.core.space import Pick, Space
 from archscout.core.task import Task
 from archscout.networks.elastic import Elastic, Number, linear, now
 from archscout.networks.message_passing import Attention, Convolution, Neighbourhood, Skip
+from archscout.spaces.sizes import check_sizes
 
 NODES = (1, 2, 3, 4)
 OPERATIONS = ("gat", "gcn", "gin", "cheb", "sage", "arma", "graph", "fc", "skip")
@@ -46,7 +47,8 @@ class NASBenchGraph(Space):
     """
 
     def __init__(self, width: int = 64) -> None:
-        if type(width) is not int or width < 2 or width % 2:
+        check_sizes("nasbench_graph", width=width)
+        if width % 2:
             raise UsageError(f"the width of space 'nasbench_graph' must be an even number above zero, not {width}.")
         self.name = "nasbench_graph"
         self.width = width

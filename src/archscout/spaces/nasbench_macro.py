@@ -19,6 +19,7 @@ from archscout.core.task import Task
 from archscout.networks.body import Body
 from archscout.networks.operations import ConvBNActivation
 from archscout.spaces.images import check_images
+from archscout.spaces.sizes import check_sizes
 
 STAGES = (2, 3, 3)
 """Layers of each stage; the first of a stage halves height and width and doubles the channels."""
@@ -50,8 +51,7 @@ class NASBenchMacro(Space):
     """
 
     def __init__(self, width: int | None = None) -> None:
-        if width is not None and (type(width) is not int or width < 1):
-            raise UsageError(f"the width of space 'nasbench_macro' must be a whole number above zero, not {width}.")
+        check_sizes("nasbench_macro", width=width)
         self.name = "nasbench_macro"
         self.width = width
 

@@ -26,6 +26,7 @@ from archscout.core.registry import register
 from archscout.core.space import Pick, Space
 from archscout.core.task import Task
 from archscout.networks.elastic import maximum, now
+from archscout.spaces.sizes import check_sizes
 from archscout.spaces.wiring import canonical_text
 
 STATES = (1, 2, 3)
@@ -85,9 +86,7 @@ class NASBenchNLP(Space):
     """
 
     def __init__(self, width: int = 32, hidden: int = 32, layers: int = 1) -> None:
-        for name, value in (("width", width), ("hidden", hidden), ("layers", layers)):
-            if type(value) is not int or value < 1:
-                raise UsageError(f"the {name} of space 'nasbench_nlp' must be a whole number above zero, not {value}.")
+        check_sizes("nasbench_nlp", width=width, hidden=hidden, layers=layers)
         self.name = "nasbench_nlp"
         self.width, self.hidden, self.layers = width, hidden, layers
 

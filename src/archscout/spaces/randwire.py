@@ -18,6 +18,7 @@ from archscout.networks.body import Body
 from archscout.networks.operations import ConvBNActivation, SeparableConv, Zero
 from archscout.networks.wired import Weighted, Wired
 from archscout.spaces.images import check_images
+from archscout.spaces.sizes import check_sizes
 from archscout.spaces.wiring import canonical_text
 
 NODES, MOST = 8, 32
@@ -42,8 +43,7 @@ class RandWire(Space):
     """
 
     def __init__(self, width: int | None = None, nodes: int = NODES) -> None:
-        if width is not None and (type(width) is not int or width < 1):
-            raise UsageError(f"the width of space 'randwire' must be a whole number above zero, not {width}.")
+        check_sizes("randwire", width=width)
         if type(nodes) is not int or not 2 <= nodes <= MOST:
             raise UsageError(f"the nodes of space 'randwire' must be a whole number from 2 to {MOST}, not {nodes}.")
         self.name = "randwire"

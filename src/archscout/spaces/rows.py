@@ -20,6 +20,7 @@ from archscout.core.task import Task
 from archscout.networks.elastic import Number, compute, linear
 from archscout.networks.series import batch_norm1d
 from archscout.spaces.notation import read_parts
+from archscout.spaces.sizes import check_sizes
 
 KINDS = ("mlp", "resnet")
 DEPTHS = (1, 2, 3, 4)
@@ -54,8 +55,7 @@ class Rows(Space):
     """
 
     def __init__(self, width: int = WIDTHS[-1]) -> None:
-        if type(width) is not int or width < WIDTHS[0]:
-            raise UsageError(f"the width of space 'rows' must be a whole number of {WIDTHS[0]} or more, not {width}.")
+        check_sizes("rows", WIDTHS[0], width=width)
         self.name = "rows"
         self.width = width
 

@@ -20,6 +20,7 @@ from archscout.networks.elastic import Number
 from archscout.networks.operations import ConvBNActivation
 from archscout.networks.pyramid import DECODERS
 from archscout.spaces.notation import no_wider, read_parts
+from archscout.spaces.sizes import check_sizes
 
 STRIDES = (1, 2)
 STAGES = 4
@@ -65,10 +66,7 @@ class Segmentation(Space):
     """
 
     def __init__(self, width: int = WIDTHS[-1]) -> None:
-        if type(width) is not int or width < WIDTHS[0]:
-            raise UsageError(
-                f"the width of space 'segmentation' must be a whole number of {WIDTHS[0]} or more, not {width}."
-            )
+        check_sizes("segmentation", WIDTHS[0], width=width)
         self.name = "segmentation"
         self.width = width
 

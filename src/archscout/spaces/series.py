@@ -20,6 +20,7 @@ from archscout.core.task import Task
 from archscout.networks.elastic import Number, compute, maximum
 from archscout.networks.series import ConvBN, Recurrent
 from archscout.spaces.notation import no_wider, option_of
+from archscout.spaces.sizes import check_sizes
 
 KINDS = ("plain", "residual", "inception", "separable")
 POOLS = (1, 2, 4)
@@ -77,8 +78,7 @@ class Series(Space):
     """
 
     def __init__(self, width: int = WIDTHS[-1]) -> None:
-        if type(width) is not int or width < WIDTHS[0]:
-            raise UsageError(f"the width of space 'series' must be a whole number of {WIDTHS[0]} or more, not {width}.")
+        check_sizes("series", WIDTHS[0], width=width)
         self.name = "series"
         self.width = width
 

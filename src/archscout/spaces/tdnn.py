@@ -20,6 +20,7 @@ from archscout.core.task import Task
 from archscout.networks.elastic import Number, compute, now
 from archscout.networks.series import ConvBN, batch_norm1d, conv1d
 from archscout.spaces.notation import read_parts
+from archscout.spaces.sizes import check_sizes
 
 RATIOS = (25, 35, 50, 75, 100)
 """Percent of the channels that there are at most."""
@@ -66,7 +67,8 @@ class TDNN(Space):
     """
 
     def __init__(self, width: int = 128) -> None:
-        if type(width) is not int or width < 32 or width % 32:
+        check_sizes("tdnn", width=width)
+        if width % 32:
             raise UsageError(f"the width of space 'tdnn' must be a multiple of 32 above zero, not {width}.")
         self.name = "tdnn"
         self.width = width

@@ -12,7 +12,7 @@ from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.networks.decoder import Laterals
 from archscout.networks.gate import Gate
-from archscout.networks.pick import ElasticDepth, MixedOp, SupernetPick, build
+from archscout.networks.pick import ElasticDepth, MixedOp, SupernetPick, build, within_memory
 from archscout.supernets.pooling import speed_up
 
 
@@ -28,7 +28,7 @@ class Supernet(nn.Module):
         self.space, self.task = space, task
         pick = SupernetPick(space.choices)
         self.selection = pick.selection
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), within_memory(space):
             torch.default_generator.manual_seed(seed)
             self.network: nn.Module = space.network(task, pick)
         speed_up(self.network)

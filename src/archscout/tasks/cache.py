@@ -21,6 +21,7 @@ import numpy as np
 from platformdirs import user_cache_path
 
 from archscout.core.errors import DataError
+from archscout.core.memory import physical_memory
 from archscout.tasks.mapped import Mapped
 
 _FORMAT = 1
@@ -61,10 +62,7 @@ def name(stamps: Sequence[str], *reading: Any) -> str:
 
 def too_large(count: int, shape: tuple[int, ...]) -> bool:
     """Whether so many examples of so many bytes, along whatever sides, should not be held in memory."""
-    if not hasattr(os, "sysconf"):
-        return False
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return count * int(np.prod(shape)) > SHARE * memory
+    return count * int(np.prod(shape)) > SHARE * physical_memory()
 
 
 def read(key: str) -> tuple[Path, dict[str, Any]] | None:

@@ -16,6 +16,7 @@ from PIL import Image
 from archscout.core.errors import DataNotice
 from archscout.core.files import replacing
 from archscout.core.task import Split, Task
+from archscout.tasks import inputs
 from archscout.tasks.audio import AudioTask
 from archscout.tasks.classification import Classification
 from archscout.tasks.series import SeriesTask
@@ -65,7 +66,7 @@ def look(source: Any, **parameters: Any) -> Survey:
         task = _load(load, source, parameters)
     notices = [str(one.message) for one in told if issubclass(one.category, DataNotice)]
     splits = {name: _of_classes(task, split) for name, split in _splits(task).items()}
-    oddities = [*notices, *_duplicates(splits), *_balance(task, splits)]
+    oddities = [*notices, *_duplicates(task, splits), *_balance(task, splits)]
     return Survey(task, _kind(task), {name: _counts(task, split) for name, split in splits.items()}, tuple(oddities))
 
 
@@ -141,8 +142,13 @@ def _counts(task: Task, split: Split) -> dict[str, int]:
     return dict(zip(task.class_names, counts.tolist(), strict=True))
 
 
-def _duplicates(splits: Mapping[str, Split]) -> Iterable[str]:
+def _duplicates(task: Task, splits: Mapping[str, Split]) -> Iterable[str]:
     """The same example in two splits, within one, or with two labels."""
+    noun, nouns = (inputs.noun(task), inputs.nouns(task)) if inputs.takes_files(task) else ("example", "examples")
+
+    def are(count: int) -> str:
+        return f"1 {noun} is" if count == 1 else f"{count:,} {nouns} are"
+
     places: dict[bytes, list[tuple[str, int, bytes]]] = defaultdict(list)
     for name, split in splits.items():
         for row in range(len(split)):
@@ -152,19 +158,15 @@ def _duplicates(splits: Mapping[str, Split]) -> Iterable[str]:
     across = [found for found in several if len({name for name, _, _ in found}) > 1]
     if across:
         first = ", ".join(f"{name} {row}" for name, row, _ in across[0][:4])
-        yield f"{_images(len(across))} in more than one split, so that results flatter (the first: {first})."
+        yield f"{are(len(across))} in more than one split, so that results flatter (the first: {first})."
     disagreeing = [found for found in several if len({label for _, _, label in found}) > 1]
     if disagreeing:
         first = ", ".join(f"{name} {row}" for name, row, _ in disagreeing[0][:4])
-        yield f"{_images(len(disagreeing))} given with different labels (the first: {first})."
+        yield f"{are(len(disagreeing))} given with different labels (the first: {first})."
     within = Counter(name for found in several for name in {n for n, _, _ in found}
                      if sum(name == other for other, _, _ in found) > 1)  # fmt: skip
     for name, count in within.items():
-        yield f"{_images(count)} in the {name} split more than once."
-
-
-def _images(count: int) -> str:
-    return "1 image is" if count == 1 else f"{count:,} images are"
+        yield f"{are(count)} in the {name} split more than once."
 
 
 def _balance(task: Task, splits: Mapping[str, Split]) -> Iterable[str]:

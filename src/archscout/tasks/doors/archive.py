@@ -7,7 +7,6 @@ unpack to terabytes.
 from __future__ import annotations
 
 import math
-import os
 import stat
 import zipfile
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from archscout.core.errors import DataError
+from archscout.core.memory import physical_memory
 from archscout.tasks.decode import shown
 
 _BOMB_BYTES, _BOMB_RATIO = 2**28, 200
@@ -152,7 +152,7 @@ def regular(path: Path) -> None:
 
 def check_room(size: int, called: str) -> None:
     """Raises `DataError` for more bytes than this machine has memory."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else math.inf
+    memory = physical_memory()
     if size > memory:
         raise DataError(
             f"{called} declares {size / 2**30:,.0f} GB, more than the {memory / 2**30:,.0f} GB of memory here: give a "
