@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -141,3 +143,13 @@ def test_list_prints_what_is_registered(archscout: Call) -> None:
     table = archscout("list", "space").out
     assert "nasbench201" in table
     assert "mnist5k" not in table
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"), [(errno.ENOSPC, "free some space there"), (errno.EROFS, "name another file or folder")]
+)
+def test_what_a_disk_refuses_is_said_with_what_helps(number, advice):
+    message, code = main.explain(OSError(number, os.strerror(number), "runs/a/run.json"))
+    assert message.startswith("'runs/a/run.json': ")
+    assert advice in message
+    assert code == main.FAILED

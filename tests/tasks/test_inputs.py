@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from archscout.core.errors import DataError
+from archscout.core.errors import DataError, DataNotice
 from archscout.core.task import Split
 from archscout.tasks import inputs
 from archscout.tasks.images import ImageClassification
+from archscout.testing.tasks import tiny_audio, tiny_rows, tiny_series
 
 
 def task_of(low: float, high: float, dtype: str = "float32") -> ImageClassification:
@@ -71,6 +72,9 @@ def test_arrays_are_brought_to_the_scale_of_training(
         ((0, 255), PIXELS * np.int64(2)),
         ((0, 255), PIXELS - 128.0),
         ((0, 255), PIXELS > 100),
+        ((0, 255), PIXELS / 17),
+        ((0, 255), PIXELS // np.int64(17)),
+        ((0, 1), PIXELS / 17),
         ((0, 1), PIXELS - 1.0),
         ((0, 1), PIXELS * 20.0),
         ((0, 16), PIXELS),
@@ -82,3 +86,37 @@ def test_arrays_are_brought_to_the_scale_of_training(
 def test_arrays_of_another_scale_are_refused(span: tuple[float, float], given: np.ndarray) -> None:
     with pytest.raises(DataError, match=r"it has values from .* where the network was trained on .*: bring them to"):
         inputs.scaled(given, task_of(*span), "it")
+
+
+@pytest.mark.parametrize(
+    ("task", "shape", "noun"),
+    [
+        (task_of(0, 255), (0, 4, 4, 1), "images"),
+        (tiny_series(), (0, 2, 32), "series"),
+        (tiny_audio(), (0, 800), "recordings"),
+        (tiny_rows(), (0, *tiny_rows().deployed_shape), "rows"),
+    ],
+    ids=["images", "series", "audio", "rows"],
+)
+def test_a_file_without_an_example_is_refused(tmp_path: Path, task, shape, noun) -> None:
+    np.save(tmp_path / "none.npy", np.zeros(shape, np.float32))
+    with pytest.raises(DataError, match=rf"none.npy' has no {noun}: there is nothing to label"):
+        inputs.read(tmp_path / "none.npy", task)
+
+
+def test_a_table_of_headings_alone_is_refused(tmp_path: Path) -> None:
+    task = tiny_rows()
+    (tmp_path / "none.csv").write_text(",".join(column.name for column in task.columns) + "\n")
+    with pytest.raises(DataError, match="none.csv' has no rows"):
+        inputs.read(tmp_path / "none.csv", task)
+
+
+@pytest.mark.parametrize(("task", "name"), [(tiny_series(), "channel 1"), (tiny_rows(), "column ")])
+def test_values_far_from_those_of_training_are_told(tmp_path: Path, task, name) -> None:
+    x = task.train.x[:5].copy()
+    np.save(tmp_path / "like.npy", x)
+    inputs.read(tmp_path / "like.npy", task)  # without a word: warnings are errors
+    x[:, 1] = 1e4 * np.nan_to_num(x[:, 1]) + 1e6
+    np.save(tmp_path / "far.npy", x)
+    with pytest.warns(DataNotice, match=rf"{name}.* of '.*far.npy' is about .* where it was .* in training"):
+        inputs.read(tmp_path / "far.npy", task)

@@ -8,6 +8,7 @@ And whatever goes wrong ends in one plain sentence on stderr with the right exit
 from __future__ import annotations
 
 import contextlib
+import errno
 import signal
 import sys
 import threading
@@ -150,7 +151,9 @@ def explain(error: BaseException) -> tuple[str, int]:
             return _usage(error), error.exit_code
         case OSError() if error.strerror:
             place = f"'{error.filename}': " if error.filename else ""
-            return f"{place}{error.strerror}; name another file or folder, or free this one.", FAILED
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            advice = "free some space there, or write to another disk" if full else "name another file or folder"
+            return f"{place}{error.strerror}; {advice}.", FAILED
         case MemoryError():
             said = f" ({error})" if str(error) else ""
             return f"out of memory{said}: use smaller data, networks or batches, or fewer --workers.", FAILED

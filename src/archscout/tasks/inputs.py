@@ -6,13 +6,14 @@ and largest value of its training images (`ImageTask.span`) say what it takes.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import warnings
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from archscout.core.errors import DataError
+from archscout.core.errors import DataError, DataNotice
 from archscout.core.task import Task
 from archscout.tasks import checks, sound
 from archscout.tasks.audio import AudioTask
@@ -30,6 +31,9 @@ TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
 _SLACK = 0.5
 """By this share of the span may a value lie outside of what training had."""
+
+_FAR = 50
+"""Standard deviations from the mean of training, beyond which the middle of a column is of another scale."""
 
 _SMALL = 10
 """An array whose largest value is so many times smaller than that of training is of another scale."""
@@ -59,8 +63,16 @@ def read(file: Path, task: Any) -> tuple[np.ndarray, str]:
     them, and what was converted.
 
     The second is a clause for whoever asked ("values 0 to 1 were multiplied by 255"), empty where nothing was.
-    Raises `DataError` for what is no image, has another shape, or cannot be brought to the scale of the network.
+    Raises `DataError` for what is no image, has another shape, or cannot be brought to the scale of the network, and
+    for a file without an example.
     """
+    examples, converted = _read(file, task)
+    if not len(examples):
+        raise DataError(f"'{shown(file)}' has no {nouns(task)}: there is nothing to label.")
+    return examples, converted
+
+
+def _read(file: Path, task: Any) -> tuple[np.ndarray, str]:
     if isinstance(task, AudioTask):
         return _recordings(file, task)
     if isinstance(task, SeriesTask):
@@ -69,6 +81,8 @@ def read(file: Path, task: Any) -> tuple[np.ndarray, str]:
         return _rows(file, task)
     if file.suffix.lower() in ARRAYS:
         images = _as_batch(_array(file), file, task)
+        if not len(images):
+            return images, ""
         return scaled(images, task, f"'{shown(file)}'")
     picture = read_image(file, task.input_shape, Reading(fit=task.fit, background=task.background))
     kind = _scale(task.span)
@@ -95,7 +109,7 @@ def _recordings(file: Path, task: AudioTask) -> tuple[np.ndarray, str]:
             "of them a second."
         )
     clips = [Clip(f"row {row} of '{shown(file)}'", samples, task.rate) for row, samples in enumerate(array)]
-    return np.concatenate([sound.one(clip, task.rate, task.samples) for clip in clips]), ""
+    return np.concatenate([sound.one(clip, task.rate, task.samples) for clip in clips] or [array]), ""
 
 
 def _series(file: Path, task: SeriesTask) -> np.ndarray:
@@ -108,6 +122,8 @@ def _series(file: Path, task: SeriesTask) -> np.ndarray:
         if fitting.shape[1:] == (channels, length) and fitting.dtype.kind in "buif":
             if not (np.abs(fitting.astype(np.float64)) <= checks.MOST).all():
                 raise DataError(f"'{shown(file)}' has a value that is no finite number: repair it.")
+            mean, std = task.normalisation
+            _compare(fitting, mean, std, [f"channel {channel}" for channel in range(channels)], file)
             return fitting.astype(np.float32)
     raise DataError(
         f"'{shown(file)}' holds {array.dtype} of shape {array.shape}, but the network takes numbers of shape "
@@ -119,7 +135,7 @@ def _rows(file: Path, task: RowsTask) -> tuple[np.ndarray, str]:
     """Rows of the columns of a task: of a table, or an array as networks take it. Raises `DataError` for others."""
     if file.suffix.lower() in TABLES:
         columns, _ = read_columns(file)
-        return _filled(cells_of(columns, task.columns, f"'{shown(file)}'"), task)
+        return _filled(cells_of(columns, task.columns, f"'{shown(file)}'"), task, file)
     if file.suffix.lower() not in ARRAYS:
         raise DataError(f"'{shown(file)}' cannot be read as rows: give a table ({', '.join(TABLES)}) or an array.")
     array = _array(file)
@@ -129,15 +145,37 @@ def _rows(file: Path, task: RowsTask) -> tuple[np.ndarray, str]:
             f"'{shown(file)}' holds {array.dtype} of shape {array.shape}, but the network takes numbers of shape "
             f"N x {task.deployed_shape[0]}."
         )
-    return _filled(array.astype(np.float32), task)
+    return _filled(array.astype(np.float32), task, file)
 
 
-def _filled(rows: np.ndarray, task: RowsTask) -> tuple[np.ndarray, str]:
+def _filled(rows: np.ndarray, task: RowsTask, file: Path) -> tuple[np.ndarray, str]:
     """Rows with the mean where a number is missing that none of training lacked, and what was done."""
+    names: list[str] = []  # categories have none: the rare ones lie far from their mean
+    for column in task.columns:
+        names += [""] * column.width if column.categories else [f"column '{shown(column.name)}'"]
+    _compare(rows, *task.normalisation, names, file)
     missing = np.isnan(rows)
     missing[:, list(task.gaps)] = False
     rows[missing] = np.broadcast_to(np.asarray(task.normalisation[0], np.float32), rows.shape)[missing]
     return rows, "numbers that are missing were taken to be the mean" if missing.any() else ""
+
+
+def _compare(
+    examples: np.ndarray, mean: Sequence[float], std: Sequence[float], names: Sequence[str], file: Path
+) -> None:
+    """Say of numbers (N x columns, or N x channels x length) which are mostly not of the scale of training."""
+    for place, name in enumerate(names):
+        given = examples[:, place][np.isfinite(examples[:, place])]
+        middle = float(np.median(given)) if name and given.size else mean[place]
+        if abs(middle - mean[place]) > _FAR * std[place]:
+            warnings.warn(
+                DataNotice(
+                    f"{name} of '{shown(file)}' is about {middle:.3g} where it was {mean[place]:.3g} in training, give "
+                    f"or take {std[place]:.2g}: answers mean little unless it is brought to that scale."
+                ),
+                stacklevel=2,
+            )
+            return
 
 
 def scaled(x: np.ndarray, task: ImageTask, source: str) -> tuple[np.ndarray, str]:
@@ -148,12 +186,14 @@ def scaled(x: np.ndarray, task: ImageTask, source: str) -> tuple[np.ndarray, str
     kind, whole = _scale(task.span), x.dtype.kind in "bui"
     if task.span is None:
         return images, ""
+    # Bytes are what they seem, however dark; numbers of 0 to 16 are another scale.
+    dim = x.dtype != np.uint8 and 0 < high * _SMALL < 255
     if kind == "bytes":
         if not whole and low >= 0 and 0 < high <= 1:
             return images * 255, "values of 0 to 1 were multiplied by 255"
-        if low >= 0 and high <= 255 and not (whole and x.dtype != np.uint8 and 0 < high <= 1):
+        if low >= 0 and high <= 255 and not dim:
             return images, ""
-    elif kind in ("unit", "signed") and low >= 0 and 2 < high <= 255:
+    elif kind in ("unit", "signed") and low >= 0 and 2 < high <= 255 and not dim:
         return _from_bytes(checked, kind), f"values of 0 to 255 were brought to {_span(task.span)}"
     else:
         slack = _SLACK * (task.span[1] - task.span[0])
