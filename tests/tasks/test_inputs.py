@@ -107,7 +107,7 @@ def test_a_file_without_an_example_is_refused(tmp_path: Path, task, shape, noun)
 def test_a_table_of_headings_alone_is_refused(tmp_path: Path) -> None:
     task = tiny_rows()
     (tmp_path / "none.csv").write_text(",".join(column.name for column in task.columns) + "\n")
-    with pytest.raises(DataError, match="none.csv' has no rows"):
+    with pytest.raises(DataError, match=r"none.csv' has no rows"):
         inputs.read(tmp_path / "none.csv", task)
 
 
