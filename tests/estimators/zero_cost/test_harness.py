@@ -231,3 +231,12 @@ print("torch._dynamo" in sys.modules)
 """
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert found.strip() == "False"
+
+
+def test_counting_rectifiers_leaves_the_mode_of_a_network(setting: Setting) -> None:
+    """Those of a network that is built are counted in it, before others have their passes."""
+    some, names = sample(setting, 1), ["naswot:batch=8", "nonlinear_units", "snip:batch=4"]
+    columns = score(some, names, setting)
+    for name in names:
+        alone = create("estimator", name).estimate(some, setting)[0]
+        assert columns[name][0].value == pytest.approx(alone.value), name

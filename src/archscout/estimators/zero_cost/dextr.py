@@ -10,7 +10,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from archscout.core.errors import UndefinedScore
 from archscout.core.registry import register
-from archscout.estimators.zero_cost.harness import Score, Subject, check_batch, normalised_by
+from archscout.estimators.zero_cost.harness import Score, Subject, check_batch
+from archscout.estimators.zero_cost.normalising import normalised_by
 from archscout.estimators.zero_cost.watching import Watcher
 
 

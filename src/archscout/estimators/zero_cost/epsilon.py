@@ -13,6 +13,7 @@ from archscout.core.registry import register
 from archscout.estimators.zero_cost.constant_outputs import constant_outputs, images
 from archscout.estimators.zero_cost.expression import read
 from archscout.estimators.zero_cost.harness import Score, Subject, check_batch
+from archscout.estimators.zero_cost.layers import is_familiar
 from archscout.estimators.zero_cost.one_channel import constant_weights, fits
 from archscout.estimators.zero_cost.operators import operators
 from archscout.estimators.zero_cost.skeleton import skeleton
@@ -72,11 +73,20 @@ def outputs(subject: Subject, batch: int, weights: tuple[float, ...], dtype: tor
     if on_processor and fits(bones, operators(subject)):
         made = constant_weights(bones, x.to(dtype), weights)
     else:
+        _check_names(subject.network)
         network = copy.deepcopy(subject.network).to(dtype)
         made = torch.stack([literal(network, x.to(dtype), weight) for weight in weights])
     for row in made:
         _different(row)
     return made
+
+
+def _check_names(network: nn.Module) -> None:
+    """Raises `UndefinedScore` where a user's own code holds vectors of which no name says whether they are biases."""
+    for module in network.modules():
+        for name, parameter in () if is_familiar(module) else module.named_parameters(recurse=False):
+            if parameter.ndim < 2 and not ("bias" in name or "weight" in name):
+                raise UndefinedScore(f"it is not known whether '{name}' in its code is a bias")
 
 
 def _different(outputs: Tensor) -> Tensor:

@@ -31,7 +31,10 @@ class Fisher(Score):
         self.batch = check_batch(batch, self.name)
 
     def score(self, subject: Subject) -> float:
-        saliency = subject.gradients(self.batch).saliency
+        gradients = subject.gradients(self.batch)
+        saliency = gradients.saliency
+        if gradients.unknown:
+            raise UndefinedScore(gradients.unknown)
         if not saliency:
             raise UndefinedScore("the network has no convolution or linear layer in it")
         return sum(weights * float(squares.double().sum()) / 2 for squares, weights in saliency)

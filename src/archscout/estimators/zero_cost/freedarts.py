@@ -18,7 +18,8 @@ from archscout.core.errors import UndefinedScore, UsageError, nearest
 from archscout.core.estimator import Setting
 from archscout.core.registry import register
 from archscout.core.seeds import derive
-from archscout.estimators.zero_cost.harness import Score, Subject, draw, normalised_by, prepared, unchanged
+from archscout.estimators.zero_cost.harness import Score, Subject, draw, prepared
+from archscout.estimators.zero_cost.normalising import normalised_by, unchanged
 from archscout.networks.pick import MixedOp
 from archscout.supernets.supernet import Supernet
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -14,8 +14,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from archscout.core.errors import UndefinedScore
 from archscout.core.registry import register
-from archscout.estimators.zero_cost.harness import Score, Subject, check_batch, normalised_by
+from archscout.estimators.zero_cost.harness import Score, Subject, check_batch
 from archscout.estimators.zero_cost.layers import WEIGHTED, Calls, familiar, following, frozen, weight_gradients
+from archscout.estimators.zero_cost.normalising import normalised_by
+from archscout.estimators.zero_cost.own_code import Call, Unknown, own_weights
 from archscout.supernets.pooling import speed_up
 
 _CHUNK = 32
@@ -55,6 +57,9 @@ class GradSign(Score):
         with normalised_by(network, alone):
             if not familiar(network):
                 # A user's own code may mix examples, or use weights where no layer is called.
+                calls = own_weights(network, lambda: network(x[:2]))
+                if calls:
+                    return one_by_one(network, x, y, loss, _weights_of(calls))
                 slow, fast = (form(network, x[:2], y[:2], loss) for form in (one_by_one, together))
                 if abs(slow - fast) > 1e-3 * slow:
                     return one_by_one(network, x, y, loss)
@@ -80,9 +85,19 @@ def together(network: nn.Module, x: Tensor, y: Tensor, loss: Loss) -> float:
     return agreement.total()
 
 
-def one_by_one(network: nn.Module, x: Tensor, y: Tensor, loss: Loss) -> float:
-    """The same by a forward and a backward pass for each example."""
-    weights = [layer.weight for layer in network.modules() if isinstance(layer, WEIGHTED)]
+def _weights_of(calls: list[Call]) -> list[nn.Parameter]:
+    """What a user's own code multiplies by as convolutions and linear layers do."""
+    for call in calls:
+        if isinstance(call.kind, Unknown):
+            raise UndefinedScore(call.kind.reason)
+    return [call.weight for call in calls if call.weight is not None and isinstance(call.kind, WEIGHTED)]
+
+
+def one_by_one(network: nn.Module, x: Tensor, y: Tensor, loss: Loss, own: Sequence[nn.Parameter] = ()) -> float:
+    """The same by a forward and a backward pass for each example; `own` are weights that no layer may hold."""
+    weights: list[Tensor] = [layer.weight for layer in network.modules() if isinstance(layer, WEIGHTED)]
+    held = {id(weight) for weight in weights}
+    weights += [weight for weight in dict.fromkeys(own) if id(weight) not in held]
     if not weights:
         raise UndefinedScore("the network has no convolution or linear layer in it")
     signs = [torch.zeros_like(weight) for weight in weights]

@@ -29,7 +29,6 @@ from typing import Any, ClassVar, TypeVar, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from archscout.core.architecture import Architecture
 from archscout.core.cache import Cache
@@ -40,7 +39,9 @@ from archscout.core.registry import create
 from archscout.core.seeds import derive, stream
 from archscout.core.task import Split
 from archscout.core.trial import Estimate
-from archscout.estimators.zero_cost.layers import frozen
+from archscout.estimators.zero_cost.layers import familiar, frozen, is_familiar
+from archscout.estimators.zero_cost.normalising import by_batch_statistics
+from archscout.estimators.zero_cost.own_code import Call, Unknown, channel_dimension, leaves, own_calls, own_weights
 from archscout.estimators.zero_cost.recomputing import recomputing
 from archscout.estimators.zero_cost.watching import Watcher, Watching, showing
 from archscout.networks.pick import build
@@ -187,12 +188,13 @@ class Gradients:
 
     `weights` are the parameters of two or more dimensions, by name, and `gradients` theirs (zero where a weight has no
     part in the loss). `saliency` has for each layer the mean over examples of (sum over places of output x gradient)^2
-    by channel, and the number of weights of a channel, where "channels" was asked for.
+    by channel, and the number of weights of a channel, where "channels" was asked for; `unknown` says why not of all.
     """
 
     weights: Mapping[str, Tensor]
     gradients: Mapping[str, Tensor]
     saliency: list[tuple[Tensor, int]]
+    unknown: str = ""
 
 
 @dataclass(frozen=True)
@@ -259,7 +261,10 @@ class Subject:
 
     def watched(self, kind: type[W], size: int) -> W:
         """What a watcher has kept of the forward pass of `inputs(size)`; the score must have declared both."""
-        return cast(W, self._forward(size, 0)[0][kind])
+        watcher = self._forward(size, 0)[0][kind]
+        if watcher.unknown:
+            raise UndefinedScore(watcher.unknown)
+        return cast(W, watcher)
 
     def gradients(self, size: int, part: int = 0) -> Gradients:
         """The gradients of the loss of `inputs(size, part)`; of part 0, the score must have declared "loss"."""
@@ -278,11 +283,30 @@ class Subject:
         It is one and the same module each time: finish with it before asking again.
         """
         network = self.once("scratch", self._build)
+        if self.own_weights:
+            raise UndefinedScore("its code uses weights outside of layers, which cannot be initialised anew as theirs")
         generator = self.generator("initialised", self.setting.space.canonical(self.architecture), *keys)
         with torch.no_grad():
             for module in network.modules():
                 how(module, generator)
         return network
+
+    @property
+    def own_weights(self) -> list[Call]:
+        """The calls by which a user's own code multiplies by weights that no layer holds."""
+        network = self.network
+        if familiar(network):
+            return []
+        layers = [module for module in network.modules() if isinstance(module, _Layers.kinds)]
+        held = {id(parameter) for layer in layers for parameter in layer.parameters()}
+        x, _ = self.inputs(2)
+
+        def run() -> None:
+            with torch.no_grad():
+                network(x)
+
+        calls = self.once("own weights", lambda: own_weights(network, run))
+        return [call for call in calls if id(call.weight) not in held]
 
     def generator(self, *keys: str | int) -> torch.Generator:
         """A stream of random numbers for one purpose, on the processor."""
@@ -374,7 +398,8 @@ class Subject:
             )  # fmt: skip
             if layers is not None:
                 layers.listening = False
-        return Gradients(weights, dict(zip(weights, found, strict=True)), layers.saliency if layers else [])
+        saliency, unknown = (layers.saliency, layers.unknown) if layers else ([], "")
+        return Gradients(weights, dict(zip(weights, found, strict=True)), saliency, unknown)
 
     def _jacobian(self, size: int) -> Tensor:
         _, x, _, outputs, _ = self._forward(size, 0)
@@ -390,10 +415,7 @@ class Subject:
 def prepared(network: nn.Module) -> nn.Module:
     """The network in the mode that the module's docstring tells, its images in the layout that is fastest."""
     network.eval()
-    for module in network.modules():
-        if isinstance(module, _BatchNorm):
-            module.train()
-            module.momentum = 0.0
+    by_batch_statistics(network)
     torch.empty(_ARENA, dtype=torch.uint8)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
@@ -401,24 +423,6 @@ def prepared(network: nn.Module) -> nn.Module:
 _ARENA = 31 << 20
 """Bytes that are asked for and given back untouched: glibc's allocator then keeps what is freed below that size, where
 it would hand it back and fetch fresh pages for every feature map, a tenth of the seconds of a score."""
-
-
-@contextmanager
-def normalised_by(network: nn.Module, function: Callable[[_BatchNorm, Tensor], Tensor]) -> Iterator[None]:
-    """Let batch normalisation give `function(layer, input)`, within the block."""
-    layers: list[Any] = [module for module in network.modules() if isinstance(module, _BatchNorm)]
-    for layer in layers:
-        layer.forward = partial(function, layer)
-    try:
-        yield
-    finally:
-        for layer in layers:
-            del layer.forward
-
-
-def unchanged(layer: nn.Module, x: Tensor) -> Tensor:
-    """No normalisation, for `normalised_by`."""
-    return x
 
 
 def draw(setting: Setting, size: int, part: int = 0) -> Batch:
@@ -452,30 +456,48 @@ _Forward = tuple[dict[type[Watcher], Watcher], Tensor, Tensor, Tensor, "_Layers 
 class _Layers:
     """Follows the outputs of convolutions and linear layers; while `listening`, records how the loss hangs on them."""
 
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+
     def __init__(self) -> None:
         self.listening = False
         self.saliency: list[tuple[Tensor, int]] = []
+        self.unknown = ""
 
     @contextmanager
     def following(self, network: nn.Module) -> Iterator[None]:
-        kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-        handles = [m.register_forward_hook(self._follow) for m in network.modules() if isinstance(m, kinds)]
+        changing = not familiar(network) or any(getattr(m, "inplace", False) is True for m in network.modules())
+
+        def hook(module: Any, _: Any, y: Tensor) -> None:
+            self._follow(module, y, module.weight[0].numel(), changing)
+
+        def show(call: Call) -> None:
+            if isinstance(call.kind, Unknown):
+                self.unknown = call.kind.reason
+            elif isinstance(call.kind, self.kinds):
+                weight = call.kind.weight if call.weight is None else call.weight
+                self._follow(call.kind, call.output, weight.numel() // call.output.shape[call.channel], changing)
+
+        handles = [
+            m.register_forward_hook(hook) for m in leaves(network) if isinstance(m, self.kinds) and is_familiar(m)
+        ]
         try:
-            yield
+            with own_calls(network, show):
+                yield
         finally:
             for handle in handles:
                 handle.remove()
 
-    def _follow(self, module: Any, _: Any, y: Tensor) -> None:
+    def _follow(self, kind: nn.Module, y: Tensor, size: int, changing: bool) -> None:
+        """Where what runs later may change an output in place, it is copied."""
         if y.requires_grad:
-            held = [y.detach()]
-            y.register_hook(lambda gradient: self._hear(held, gradient, module))  # type: ignore[no-untyped-call]
+            held = [y.detach().clone() if changing else y.detach()]
+            channel = channel_dimension(kind, y)
+            y.register_hook(lambda gradient: self._hear(held, gradient, channel, size))  # type: ignore[no-untyped-call]
 
-    def _hear(self, held: list[Tensor], gradient: Tensor, module: Any) -> None:
+    def _hear(self, held: list[Tensor], gradient: Tensor, channel: int, size: int) -> None:
         if self.listening:
             y = held.pop()  # the graph outlives the pass, and would keep it
-            channel = 1 if not isinstance(module, nn.Linear) else y.ndim - 1
             places = [d for d in range(1, y.ndim) if d != channel]
             product = y * gradient
             summed = product.sum(places) if places else product
-            self.saliency.append(((summed**2).mean(0), module.weight[0].numel()))
+            self.saliency.append(((summed**2).mean(0), size))

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from archscout.core.errors import UndefinedScore, UsageError
 from archscout.core.registry import register
 from archscout.estimators.zero_cost.harness import Score, Subject, check_batch
+from archscout.estimators.zero_cost.layers import familiar
+from archscout.estimators.zero_cost.own_code import Call, own_calls
 from archscout.estimators.zero_cost.patterns import different_columns
 
 EXAMPLES = 16
@@ -88,12 +90,17 @@ def layer_patterns(network: nn.Module, x: Tensor) -> dict[str, int]:
     """By name of each layer with weights, in the order of execution, how many patterns its units show over a batch.
 
     At most 16 examples. What the outermost module holds itself (positions of a transformer, say) is of no layer.
+
+    Raises `UndefinedScore` where a user's own code multiplies by weights of a module that is not the one that runs.
     """
     owners = {
         module: name
         for name, module in network.named_modules()
         if name and any(weight.ndim > 1 for weight in module.parameters(recurse=False))
     }
+    holders = {id(weight): module for module in owners for weight in module.parameters(recurse=False)}
+    running: list[nn.Module] = []
+    outside: list[Call] = []
     given: dict[str, Tensor] = {}
     latest: list[str] = []
     """The layer that has just been run; nothing once another module has."""
@@ -110,8 +117,21 @@ def layer_patterns(network: nn.Module, x: Tensor) -> dict[str, int]:
         if not isinstance(module, nn.Sequential) and module not in owners:
             latest.clear()
 
+    def show(call: Call) -> None:
+        if call.weight is not None and (not running or holders.get(id(call.weight)) is not running[-1]):
+            outside.append(call)
+        if call.weight is None and (not running or running[-1] not in owners):
+            hook(call.kind, None, call.output)
+
     with ExitStack() as stack:
+        if not familiar(network):
+            for module in network.modules():
+                stack.callback(module.register_forward_pre_hook(lambda m, _: running.append(m)).remove)
+                stack.callback(module.register_forward_hook(lambda *_: running.pop() and None).remove)
+            stack.enter_context(own_calls(network, show))
         for module in network.modules():
             stack.callback(module.register_forward_hook(hook).remove)
         network(x)
+    if outside:
+        raise UndefinedScore("its code multiplies by weights outside of the layer that holds them")
     return {name: different_columns([(y > 0).flatten(1).cpu()]) for name, y in given.items()}

@@ -39,6 +39,8 @@ def is_familiar(module: nn.Module) -> bool:
 def check_layers_are_all(network: nn.Module, x: Tensor) -> None:
     """Raises `UndefinedScore` where a user's own code uses parameters outside of the layers that `following` follows.
 
+    Or normalises batches there, which is not seen to as it is in layers.
+
     Args:
         network: it runs once, unless all its modules are familiar.
         x: examples.
@@ -58,11 +60,16 @@ def check_layers_are_all(network: nn.Module, x: Tensor) -> None:
         for handle in handles:
             handle.remove()
     if uses.outside:
-        raise UndefinedScore("its code uses weights outside of layers, whose gradients are not followed here")
+        raise UndefinedScore(
+            "its code uses weights or batch normalisation outside of layers, whose gradients are not followed here"
+        )
+
+
+_NORMALISING = (F.batch_norm, torch.batch_norm)
 
 
 class _Uses(TorchFunctionMode):
-    """Sees whether a parameter is used while no layer runs."""
+    """Sees whether a parameter is used, or a batch normalised, while no layer runs."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -79,7 +86,8 @@ class _Uses(TorchFunctionMode):
         made = func(*args, **(kwargs or {}))
         if not self.running and isinstance(made, Tensor):
             given = itertools.chain(args, (kwargs or {}).values())
-            self.outside = self.outside or any(id(each) in self.parameters for each in given)
+            own = func in _NORMALISING or any(id(each) in self.parameters for each in given)
+            self.outside = self.outside or own
         return made
 
 

@@ -65,6 +65,8 @@ class Meco(Score):
             raise UndefinedScore(
                 f"the network does not take inputs of shape {shape}: name a size it takes, as in meco:size=32"
             ) from error
+        if watcher.unknown:
+            raise UndefinedScore(watcher.unknown)
         if not watcher.modules:
             raise UndefinedScore("the network has no modules")
         return watcher.total

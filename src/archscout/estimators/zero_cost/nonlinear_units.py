@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from archscout.core.errors import UndefinedScore
 from archscout.core.registry import register
@@ -37,11 +37,26 @@ class NonlinearUnits(Score):
         self.name = "nonlinear_units"
 
     def score(self, subject: Subject) -> float:
-        units, network, shape = Units(), subject.blueprint, subject.setting.task.input_shape
-        some = next(network.parameters(), None)
-        device = torch.device("meta") if some is None else some.device
-        with torch.no_grad(), Watching([units]):
-            network.eval()(torch.zeros((2, *shape), device=device))
-        if not units.count:
+        shape = subject.setting.task.input_shape
+        try:
+            count = units(subject.blueprint, shape)
+        except RuntimeError:  # of code whose rectifiers are told by values, which a network without memory has not
+            count = units(subject.network, shape)
+        if not count:
             raise UndefinedScore("the network has no rectifier")
-        return float(units.count)
+        return float(count)
+
+
+def units(network: nn.Module, input_shape: tuple[int, ...]) -> int:
+    """The number of rectifiers of a network, which is left in the mode that it has."""
+    watcher, some = Units(), next(network.parameters(), None)
+    device = torch.device("meta") if some is None else some.device
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        with torch.no_grad(), Watching([watcher]):
+            network(torch.zeros((2, *input_shape), device=device))
+    finally:
+        for module, training in modes:
+            module.training = training
+    return watcher.count

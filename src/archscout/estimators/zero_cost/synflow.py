@@ -11,8 +11,9 @@ from torch.func import functional_call
 from archscout.core.errors import UndefinedScore
 from archscout.core.registry import register
 from archscout.estimators.zero_cost.expression import read
-from archscout.estimators.zero_cost.harness import Score, Subject, normalised_by, unchanged
+from archscout.estimators.zero_cost.harness import Score, Subject
 from archscout.estimators.zero_cost.layers import familiar
+from archscout.estimators.zero_cost.normalising import normalised_by, unchanged
 from archscout.estimators.zero_cost.one_channel import expected_flow, fits
 from archscout.estimators.zero_cost.operators import operators
 from archscout.estimators.zero_cost.skeleton import skeleton

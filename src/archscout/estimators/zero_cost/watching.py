@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from archscout.estimators.zero_cost.layers import familiar, is_familiar
-
-_GATES = frozenset({"relu", "hardtanh", "leaky_relu", "prelu_kernel", "elu", "gelu", "silu", "hardswish", "mish"})
-"""Operators that let through what is above zero and hold back what is below."""
+from archscout.estimators.zero_cost.own_code import Unknown, leaves, own_calls
+from archscout.estimators.zero_cost.rectifying import rectified
 
 
 class Watcher:
     """Looks at a forward pass while it runs, and keeps of it what a score needs."""
+
+    unknown = ""
+    """Why what modules return is not all known; a score that looks at it is undefined then."""
 
     def gate(self, x: Tensor) -> None:
         """The input of a rectifier (N x ...), in the order of execution: ReLU, or what is zero or small below zero."""
@@ -28,61 +29,29 @@ class Watcher:
 
 @contextmanager
 def showing(network: nn.Module, watchers: Sequence[Watcher]) -> Iterator[None]:
-    """Show watchers what the innermost modules return, within the block."""
+    """Show watchers what the innermost modules return, within the block; a user's own calls of functions as modules."""
+    own = not familiar(network)
+    looking = [watcher for watcher in watchers if type(watcher).module is not Watcher.module]
+
+    def show(kind: nn.Module, y: Tensor) -> None:
+        y = y.detach().clone() if own else y.detach()  # a user's own code may change it in place
+        for watcher in looking:
+            if isinstance(kind, Unknown):
+                watcher.unknown = kind.reason
+            else:
+                watcher.module(kind, y)
 
     def hook(module: nn.Module, _: Any, y: Any) -> None:
         if isinstance(y, Tensor):
-            for watcher in watchers:
-                watcher.module(module, y.detach())
+            show(module, y)
 
-    handles = [m.register_forward_hook(hook) for m in network.modules() if not any(True for _ in m.children())]
-    functions: AbstractContextManager[Any] = nullcontext()
-    if not familiar(network):
-        functions = _Functions(watchers)
-        handles += [m.register_forward_pre_hook(functions.enter) for m in network.modules()]
-        handles += [m.register_forward_hook(functions.leave, always_call=True) for m in network.modules()]
+    handles = [m.register_forward_hook(hook) for m in leaves(network) if is_familiar(m)]
     try:
-        with functions:
+        with own_calls(network, lambda call: show(call.kind, call.output)):
             yield
     finally:
         for handle in handles:
             handle.remove()
-
-
-class _Functions(TorchFunctionMode):
-    """Shows what activations, pooling and the like return that a user's own code calls as functions, as if modules."""
-
-    def __init__(self, watchers: Sequence[Watcher]) -> None:
-        super().__init__()
-        self.watchers = watchers
-        self.running: list[nn.Module] = []
-
-    def enter(self, module: nn.Module, _: Any) -> None:
-        self.running.append(module)
-
-    def leave(self, *_: Any) -> None:
-        self.running.pop()
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        y = func(*args, **(kwargs or {}))
-        kind = _AS_MODULES.get(getattr(func, "__name__", "").rstrip("_"))
-        if kind is not None and isinstance(y, Tensor) and self.running and not is_familiar(self.running[-1]):
-            for watcher in self.watchers:
-                watcher.module(kind, y.detach())
-        return y
-
-
-_ACTIVATIONS = (
-    nn.ReLU(), nn.ReLU6(), nn.ELU(), nn.SELU(), nn.CELU(), nn.GELU(), nn.SiLU(), nn.Mish(), nn.Hardswish(), nn.Tanh(),
-    nn.Sigmoid(), nn.Hardsigmoid(), nn.Hardtanh(), nn.LeakyReLU(), nn.Softplus(), nn.Softsign(), nn.LogSigmoid(),
-)  # fmt: skip
-_AS_MODULES: dict[str, nn.Module] = {type(module).__name__.lower(): module for module in _ACTIVATIONS} | {
-    "leaky_relu": nn.LeakyReLU(),
-    "logsigmoid": nn.LogSigmoid(),
-    "flatten": nn.Flatten(),
-    **{f"{kind}_pool{d}d": nn.Identity() for kind in ("avg", "max", "adaptive_avg", "adaptive_max") for d in (1, 2, 3)},
-}
-"""What stands for a function that PyTorch also has as a module without weights, by the function's name."""
 
 
 class Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -91,15 +60,24 @@ class Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, watchers: Sequence[Watcher]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.watchers = watchers
+        self._sigmoid: tuple[Tensor, Tensor] | None = None
+
+    def _is_silu(self, x: Any, gate: Any) -> bool:
+        return self._sigmoid is not None and x is self._sigmoid[0] and gate is self._sigmoid[1]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return False  # nothing is compiled here, and guarding against it would import the compiler, a second's work
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func._overloadpacket.__name__.strip("_")
-        # Of the clamps only ReLU6, which begins at zero, is a rectifier.
-        if name in _GATES and not (name == "hardtanh" and (len(args) < 2 or args[1] != 0)):
+        name, kwargs = func._overloadpacket.__name__.strip("_"), kwargs or {}
+        x = rectified(name, args, kwargs)
+        if x is None and name == "mul" and len(args) == 2:  # SiLU, written as x * sigmoid(x)
+            x = next((args[1 - place] for place in (0, 1) if self._is_silu(args[1 - place], args[place])), None)
+        if x is not None:
             for watcher in self.watchers:
-                watcher.gate(args[0])
-        return func(*args, **(kwargs or {}))
+                watcher.gate(x)
+        y = func(*args, **kwargs)
+        if name == "sigmoid":
+            self._sigmoid = args[0], y
+        return y

@@ -14,6 +14,8 @@ from archscout.core.errors import UndefinedScore, UsageError
 from archscout.core.registry import register
 from archscout.estimators.zero_cost.harness import Score, Subject, check_batch
 from archscout.estimators.zero_cost.initialisation import normal
+from archscout.estimators.zero_cost.layers import is_familiar
+from archscout.estimators.zero_cost.own_code import Call, own_calls
 from archscout.estimators.zero_cost.watching import Watcher, showing
 
 _STEP = 0.01
@@ -42,9 +44,15 @@ def _variances(network: nn.Module) -> Iterator[list[float]]:
         x = inputs[0]
         seen.append(float(x.var([d for d in range(x.ndim) if d != 1]).mean()))
 
-    handles = [m.register_forward_pre_hook(look) for m in network.modules() if isinstance(m, _BatchNorm)]
+    def show(call: Call) -> None:
+        if isinstance(call.kind, _BatchNorm) and call.input is not None:
+            look(call.kind, (call.input,))
+
+    norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and is_familiar(m)]
+    handles = [norm.register_forward_pre_hook(look) for norm in norms]
     try:
-        yield seen
+        with own_calls(network, show):
+            yield seen
     finally:
         for handle in handles:
             handle.remove()
@@ -92,6 +100,8 @@ class Zen(Score):
                 looking = _variances(network)
             with torch.no_grad(), showing(network, [last]), looking as seen:
                 network(inputs)
+            if last.unknown:
+                raise UndefinedScore(last.unknown)
             if last.map is None:
                 raise UndefinedScore("the network has no feature map")
             maps.append(last.map)
