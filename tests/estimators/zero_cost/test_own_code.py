@@ -157,3 +157,40 @@ def test_bare_parameters_are_weights_like_those_of_layers(monkeypatch: pytest.Mo
     for name in ("zen:batch=4", "swap:batch=4,repeats=1", "epsilon:batch=8"):
         assert math.isnan(bare[name].value), name
         assert bare[name].reason
+
+
+class InPlace(nn.Module):
+    """A sum that changes a layer's output in place, or not; layers with made weights."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way, self.first, self.second = way, nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        if way == "made":
+            nn.utils.parametrizations.weight_norm(self.second)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        y = self.second(F.relu(x))
+        if self.way == "in place":
+            y += x
+        else:
+            y = y + x
+        return self.head(y.mean((2, 3)))
+
+
+def test_layers_are_seen_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    def values(way: str, *names: str) -> list[Estimate]:
+        def build(*_: object, **__: object) -> nn.Module:
+            torch.manual_seed(0)
+            return InPlace(way)
+
+        monkeypatch.setattr(harness, "build", build)
+        return list(estimates("modules", names).values())
+
+    with torch.random.fork_rng(devices=[]):
+        names = (*FORWARD, *BACKWARD, "l_swag:batch=8")
+        for one, other in zip(values("", *names), values("in place", *names), strict=True):
+            assert other.value == pytest.approx(one.value, rel=1e-3), one
+        for made in values("made", "swap:batch=4,repeats=1", "l_swag:batch=8", "gradsign:batch=4", "vkdnw:batch=4"):
+            assert "makes its weights" in made.reason

@@ -15,7 +15,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from archscout.core.errors import UndefinedScore
 from archscout.core.registry import register
 from archscout.estimators.zero_cost.harness import Score, Subject, check_batch
-from archscout.estimators.zero_cost.layers import WEIGHTED, Calls, familiar, following, frozen, weight_gradients
+from archscout.estimators.zero_cost.layers import (
+    WEIGHTED,
+    Calls,
+    check_weights_are_parameters,
+    familiar,
+    following,
+    frozen,
+    weight_gradients,
+)
 from archscout.estimators.zero_cost.normalising import normalised_by
 from archscout.estimators.zero_cost.own_code import Call, Unknown, own_weights
 from archscout.supernets.pooling import speed_up
@@ -49,6 +57,7 @@ class GradSign(Score):
         self.size = check_batch(batch, self.name)
 
     def score(self, subject: Subject) -> float:
+        check_weights_are_parameters(subject.network)
         # With channels last, normalisation of single examples and their gradients take longer than layers win.
         network = copy.deepcopy(subject.network).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         x, y = subject.inputs(self.size)

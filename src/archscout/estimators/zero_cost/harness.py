@@ -39,7 +39,7 @@ from archscout.core.registry import create
 from archscout.core.seeds import derive, stream
 from archscout.core.task import Split
 from archscout.core.trial import Estimate
-from archscout.estimators.zero_cost.layers import familiar, frozen, is_familiar
+from archscout.estimators.zero_cost.layers import check_weights_are_parameters, familiar, frozen, is_familiar
 from archscout.estimators.zero_cost.normalising import by_batch_statistics
 from archscout.estimators.zero_cost.own_code import Call, Unknown, channel_dimension, leaves, own_calls, own_weights
 from archscout.estimators.zero_cost.recomputing import recomputing
@@ -283,6 +283,7 @@ class Subject:
         It is one and the same module each time: finish with it before asking again.
         """
         network = self.once("scratch", self._build)
+        check_weights_are_parameters(network)
         if self.own_weights:
             raise UndefinedScore("its code uses weights outside of layers, which cannot be initialised anew as theirs")
         generator = self.generator("initialised", self.setting.space.canonical(self.architecture), *keys)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from archscout.core.errors import UndefinedScore, UsageError
 from archscout.core.registry import register
 from archscout.estimators.zero_cost.harness import Score, Subject, check_batch
-from archscout.estimators.zero_cost.layers import familiar
+from archscout.estimators.zero_cost.layers import check_weights_are_parameters, familiar
 from archscout.estimators.zero_cost.own_code import Call, own_calls
 from archscout.estimators.zero_cost.patterns import different_columns
 
@@ -55,6 +55,7 @@ class LSwag(Score):
         self.first, self.last = first, last
 
     def score(self, subject: Subject) -> float:
+        check_weights_are_parameters(subject.network)
         subject.apart(self.batch, 1)
         one, other = subject.gradients(self.batch), subject.gradients(self.batch, 1)
         x, _ = subject.inputs(EXAMPLES)
@@ -99,6 +100,7 @@ def layer_patterns(network: nn.Module, x: Tensor) -> dict[str, int]:
         if name and any(weight.ndim > 1 for weight in module.parameters(recurse=False))
     }
     holders = {id(weight): module for module in owners for weight in module.parameters(recurse=False)}
+    safe = familiar(network)
     running: list[nn.Module] = []
     outside: list[Call] = []
     given: dict[str, Tensor] = {}
@@ -109,6 +111,7 @@ def layer_patterns(network: nn.Module, x: Tensor) -> dict[str, int]:
         y = output[0] if isinstance(output, tuple) else output
         if not isinstance(y, Tensor):
             return
+        y = y if safe else y.clone()  # a user's own code may change it in place
         if module in owners:
             given[owners[module]] = y
             latest[:] = [owners[module]]
@@ -124,7 +127,7 @@ def layer_patterns(network: nn.Module, x: Tensor) -> dict[str, int]:
             hook(call.kind, None, call.output)
 
     with ExitStack() as stack:
-        if not familiar(network):
+        if not safe:
             for module in network.modules():
                 stack.callback(module.register_forward_pre_hook(lambda m, _: running.append(m)).remove)
                 stack.callback(module.register_forward_hook(lambda *_: running.pop() and None).remove)

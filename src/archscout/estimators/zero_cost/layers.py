@@ -36,6 +36,13 @@ def is_familiar(module: nn.Module) -> bool:
     return type(module).__module__.partition(".")[0] in ("torch", "archscout")
 
 
+def check_weights_are_parameters(network: nn.Module) -> None:
+    """Raises `UndefinedScore` where a layer makes its weights of others, as `weight_norm` and `spectral_norm` do."""
+    for module in network.modules():
+        if isinstance(module, (*WEIGHTED, nn.Conv3d)) and "weight" not in dict(module.named_parameters(recurse=False)):
+            raise UndefinedScore("a layer makes its weights of other ones (as weight_norm does)")
+
+
 def check_layers_are_all(network: nn.Module, x: Tensor) -> None:
     """Raises `UndefinedScore` where a user's own code uses parameters outside of the layers that `following` follows.
 
@@ -45,6 +52,7 @@ def check_layers_are_all(network: nn.Module, x: Tensor) -> None:
         network: it runs once, unless all its modules are familiar.
         x: examples.
     """
+    check_weights_are_parameters(network)
     if familiar(network):
         return
     layers = [
