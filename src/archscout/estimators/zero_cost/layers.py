@@ -43,14 +43,13 @@ def check_weights_are_parameters(network: nn.Module) -> None:
             raise UndefinedScore("a layer makes its weights of other ones (as weight_norm does)")
 
 
-def check_layers_are_all(network: nn.Module, x: Tensor) -> None:
+def check_layers_are_all(network: nn.Module, x: Tensor, *, norms: bool = False) -> None:
     """Raises `UndefinedScore` where a user's own code uses parameters outside of the layers that `following` follows.
-
-    Or normalises batches there, which is not seen to as it is in layers.
 
     Args:
         network: it runs once, unless all its modules are familiar.
         x: examples.
+        norms: whether batch normalisation there is refused even without parameters, as its mode cannot be set.
     """
     check_weights_are_parameters(network)
     if familiar(network):
@@ -58,7 +57,7 @@ def check_layers_are_all(network: nn.Module, x: Tensor) -> None:
     layers = [
         module for module in network.modules() if is_familiar(module) and not any(True for _ in module.children())
     ]
-    uses = _Uses(network)
+    uses = _Uses(network, norms=norms)
     handles = [layer.register_forward_pre_hook(uses.enter) for layer in layers]
     handles += [layer.register_forward_hook(uses.leave) for layer in layers]
     try:
@@ -79,8 +78,9 @@ _NORMALISING = (F.batch_norm, torch.batch_norm)
 class _Uses(TorchFunctionMode):
     """Sees whether a parameter is used, or a batch normalised, while no layer runs."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, *, norms: bool) -> None:
         super().__init__()
+        self.refused = _NORMALISING if norms else ()
         self.parameters = {id(parameter) for parameter in network.parameters()}
         self.running, self.outside = 0, False
 
@@ -94,7 +94,7 @@ class _Uses(TorchFunctionMode):
         made = func(*args, **(kwargs or {}))
         if not self.running and isinstance(made, Tensor):
             given = itertools.chain(args, (kwargs or {}).values())
-            own = func in _NORMALISING or any(id(each) in self.parameters for each in given)
+            own = func in self.refused or any(id(each) in self.parameters for each in given)
             self.outside = self.outside or own
         return made
 

@@ -46,7 +46,7 @@ class Vkdnw(Score):
     def score(self, subject: Subject) -> float:
         network = subject.initialised(kaiming, "vkdnw")
         x, _ = subject.inputs(self.size)
-        check_layers_are_all(network, x[:2])
+        check_layers_are_all(network, x[:2], norms=True)
         tensors = list(network.parameters())
         norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
         try:
