@@ -219,7 +219,7 @@ INNER = {
     "shrink": "archscout.shrink.run",
     "simulate": "archscout.search.simulated",
 }
-OF_TESTS = {"clock", "shared", "spent"}
+OF_TESTS = {"began", "clock", "shared", "spent", "transfer_share"}
 """Options of `shrink` that are for tests, for `shrink_front`, and for searches that begin with it."""
 
 

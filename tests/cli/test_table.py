@@ -182,7 +182,7 @@ def test_limits_objectives_and_simulated_time(archscout: Call, table: str) -> No
         (("--table", "t.parquet", "--method", "randm"), "'random'"),
         (("--table", "t.parquet", "--max", "macs=3"), "has no column of the cost 'macs'"),
         (("--table", "t.parquet", "--max", "params=3kg"), "3kg"),
-        (("--table", "t.parquet", "--budget", "5 minutes"), "5 minutes"),
+        (("--table", "t.parquet", "--budget", "5 moons"), "5 moons"),
     ],
 )
 def test_search_refuses(archscout: Call, table: str, tmp_path: Path, more: tuple[str, ...], expected: str) -> None:

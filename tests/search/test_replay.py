@@ -6,9 +6,11 @@ import math
 import numpy as np
 import pytest
 
+from archscout.core.errors import UsageError
 from archscout.core.registry import create
 from archscout.core.trial import Trial
-from archscout.search.replay import Proposals, Replay, lag_of
+from archscout.methods.strategy import resolve_method
+from archscout.search.replay import Proposals, Replay
 
 
 class Clocked(Replay):
@@ -45,28 +47,22 @@ class Clocked(Replay):
         return asked, sum(min(end, stop) - start for start, end in spans) / (self.workers * stop)
 
 
-def test_sixty_four_workers_are_busy():
-    asked, busy = Clocked(64).follow(create("strategy", "random"), 400)
+@pytest.mark.parametrize("workers", [5, 64])
+def test_many_workers_are_busy_with_a_longer_lag(workers):
+    strategy = resolve_method(f"random:lag={2 * workers}", ()).strategy
+    asked, busy = Clocked(workers).follow(strategy, 400)
     assert len(asked) >= 400
     assert busy >= 0.95
 
 
-@pytest.mark.parametrize("workers", [5, 16])
-def test_so_are_some(workers):
-    assert Clocked(workers).follow(create("strategy", "random"), 150)[1] >= 0.95
+def test_the_number_of_workers_changes_no_search():
+    found = [Clocked(workers).follow(create("strategy", "evolution"), 40)[0] for workers in (1, 2, 4, 16)]
+    assert found[0] == found[1] == found[2] == found[3]
 
 
-def test_few_workers_make_one_search():
-    found = [Clocked(workers).follow(create("strategy", "evolution"), 40)[0] for workers in (1, 2, 4)]
-    assert found[0] == found[1] == found[2]
-
-
-def test_many_workers_make_the_same_search_again():
-    first, again = (Clocked(16).follow(create("strategy", "evolution"), 40) for _ in range(2))
-    assert first == again
-
-
-def test_the_lag_is_the_strategys_own_for_few_workers():
-    strategy = create("strategy", "random")
-    assert [lag_of(strategy, n) for n in range(1, strategy.lag + 1)] == [strategy.lag] * strategy.lag
-    assert lag_of(strategy, strategy.lag + 1) > strategy.lag + 1
+def test_a_lag_is_part_of_the_name_and_a_whole_number():
+    method = resolve_method("evolution:population=20,lag=8", ())
+    assert (method.strategy.lag, method.name) == (8, "evolution:lag=8,population=20")
+    assert resolve_method("evolution", ()).strategy.lag == 4
+    with pytest.raises(UsageError, match="the lag of 'evolution'"):
+        resolve_method("evolution:lag=0", ())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
 
 import numpy as np
 
@@ -17,13 +16,13 @@ from archscout.core.trial import History, Trial
 class Strategy(ABC):
     """Which architecture to try next.
 
-    `propose` may use nothing but its arguments. Proposal number k is asked when trials 0 .. k - `lag` are known, for as
-    many workers as `lag` says or fewer: it is what lets workers run side by side while one seed gives one search. Where
-    there are more workers, a search takes twice their number for the lag.
+    `propose` may use nothing but its arguments. Proposal number k is asked when trials 0 .. k - `lag` are known, for
+    any number of workers: it is what lets them run side by side while one seed gives one search. A lag of twice the
+    number of workers keeps all of them busy, and teaches the strategy later.
     """
 
     name: str = "strategy"
-    lag: ClassVar[int] = 4
+    lag: int = 4
 
     @abstractmethod
     def propose(self, space: Space, history: History, rng: np.random.Generator) -> Architecture:

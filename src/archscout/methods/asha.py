@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import numpy as np
 
@@ -43,7 +42,7 @@ class Promotion(Strategy):
     is never continued; what is under way is not begun twice.
     """
 
-    lag: ClassVar[int] = 8
+    lag = 8
 
     def __init__(self, strategy: Strategy, epochs: Sequence[int], eta: int) -> None:
         self.name = f"asha-{strategy.name}"

@@ -10,7 +10,7 @@ from archscout.core import options
 from archscout.core.errors import UsageError, nearest
 from archscout.core.estimator import TRAINING
 from archscout.core.method import Method, Run
-from archscout.core.registry import create, names
+from archscout.core.registry import create, full_name, names, parse_name
 from archscout.core.strategy import Strategy
 from archscout.core.trial import Trial
 
@@ -30,6 +30,11 @@ class StrategyMethod(Method):
         self.strategy = strategy
 
     def search(self, run: Run) -> list[Trial]:
+        if run.workers > self.strategy.lag:
+            run.say(
+                f"at most {self.strategy.lag} of {run.workers} workers are busy at once, so that their number changes "
+                f"nothing; for another search, in which all are: --method {with_lag(self.name, 2 * run.workers)}."
+            )
         if run.trains:
             return ranked(run, run.follow(self.strategy, run.estimator, fidelity=run.epochs, phase="search"))
         seconds = run.seconds_left() * _SEARCH_SHARE
@@ -39,6 +44,29 @@ class StrategyMethod(Method):
         )
         best = [trial.architecture for trial in ranked(run, trials)[: 2 * FINALISTS]]
         return ranked(run, run.evaluate(best, TRAINING, fidelity=run.epochs, phase="final training"))
+
+
+def with_lag(text: str, lag: int) -> str:
+    """The text of a strategy with another lag.
+
+    >>> with_lag("evolution:population=20,lag=8", 128)
+    'evolution:lag=128,population=20'
+    """
+    name, parameters = parse_name(text)
+    return full_name(name, parameters | {"lag": lag})
+
+
+def _strategy(text: str, objectives: tuple[str, ...]) -> Strategy:
+    """A strategy by name; every one takes a `lag`, by which its proposals may be ahead of what it knows."""
+    name, parameters = parse_name(text)
+    lag = parameters.pop("lag", None)
+    strategy: Strategy = create(
+        "strategy", full_name(name, parameters) if lag is not None else text, objectives=objectives
+    )
+    if lag is not None:
+        object.__setattr__(strategy, "lag", options.whole(lag, f"the lag of '{name}'", least=1))
+        object.__setattr__(strategy, "name", with_lag(strategy.name, strategy.lag))
+    return strategy
 
 
 def resolve_method(method: str | Method | Strategy, objectives: Sequence[str]) -> Method:
@@ -56,7 +84,7 @@ def resolve_method(method: str | Method | Strategy, objectives: Sequence[str]) -
         made: Method = create("method", text)
         return made
     if name in names("strategy"):
-        return StrategyMethod(create("strategy", text, objectives=tuple(objectives)))
+        return StrategyMethod(_strategy(text, tuple(objectives)))
     raise UsageError(f"there is no method '{name}': {nearest(name, [*names('method'), *names('strategy')])}")
 
 

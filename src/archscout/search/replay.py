@@ -1,8 +1,8 @@
 """What both kinds of run share: the streams of the seed, and how a strategy is asked.
 
 Whether evaluations are paid for or looked up, proposal number k of a strategy sees the trials up to k - lag, in the
-order of asking, whoever of the workers is quicker. Up to as many workers as the strategy's lag, one seed is one search,
-however many they are; more of them would have to wait for each other, so that the lag grows with them (`lag_of`).
+order of asking, whoever of the workers is quicker: one seed is one search, however many workers there are. No more of
+them than the lag are busy at once; a strategy is told of another lag in its text (`random:lag=128`).
 """
 
 from __future__ import annotations
@@ -27,20 +27,6 @@ from there.
 
 STALE = 200
 """Proposals in a row that bring nothing new, after which a strategy has nothing left to propose."""
-
-
-LEAD = 2
-"""Proposals for each worker by which those that are seen may lie behind, where workers are many."""
-
-
-def lag_of(strategy: Strategy, workers: int) -> int:
-    """By how many proposals what a strategy sees lies behind: its own lag, or what keeps many workers busy.
-
-    >>> from archscout.core.registry import create
-    >>> [lag_of(create("strategy", "random"), workers) for workers in (1, 4, 5, 64)]
-    [4, 4, 10, 128]
-    """
-    return strategy.lag if workers <= strategy.lag else LEAD * workers
 
 
 class Replay(ABC):
@@ -83,7 +69,7 @@ class Proposals:
     """
 
     def __init__(self, run: Replay, strategy: Strategy, most: int | None) -> None:
-        self.run, self.strategy, self.lag = run, strategy, lag_of(strategy, run.workers)
+        self.run, self.strategy, self.lag = run, strategy, strategy.lag
         self.keys: dict[str, int | None] = {}
         """With how many epochs each is trained, where that was said."""
         self.total = most
