@@ -177,6 +177,18 @@ def test_where_hardly_one_training_fits_nobody_races(racers):
     assert not run.paid and all(math.isnan(trial.value) for trial in ranking)
 
 
+@pytest.mark.parametrize("left", [0.0, 5.0])
+def test_where_no_training_ends_in_its_time_the_most_promising_is_left_to_the_final_training(racers, left):
+    class Slow(Racing):
+        def evaluate(self, architectures, estimator, *, fidelity, phase):
+            self.left = left
+            return [Trial(1, architectures[0], "a", estimator, fidelity[0], "failed", reason="took longer")]
+
+    ranking = race(Slow(racers, {}, trainings=4.0, seconds=80.0))
+    # With time left, the trainings failed for another reason, which is told.
+    assert [trial.architecture for trial in ranking] == ([] if left else [racer.architecture for racer in racers])
+
+
 def test_without_a_space_one_is_taken_that_suits_the_data(task):
     from archscout.spaces.load import automatic_space
 

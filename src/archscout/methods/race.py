@@ -72,6 +72,9 @@ def race(run: Run, most: int = 8, keep: int = 2) -> list[Trial]:
         alive = [candidate for candidate in alive if run.space.canonical(candidate.architecture) in going]
         if len(alive) < 2:
             break
+    if not order and known and run.seconds_left() <= 0:
+        # Where the machine was slower than it was timed, the time is over; the final training has its own.
+        return [_untrained(run, candidate, place) for place, candidate in enumerate(candidates)]
     return order
 
 
