@@ -6,6 +6,7 @@ Layers and calls of `F.batch_norm` in a user's own code are treated alike.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -87,7 +88,7 @@ class _Calls(TorchFunctionMode):
 def _of_the_batch(arguments: dict[str, Any]) -> Tensor:
     arguments.pop("cudnn_enabled", None)
     x = arguments["input"]
-    if x.numel() == x.shape[1] and arguments.get("running_mean") is not None:
+    if math.prod(x.shape) == x.shape[1] and arguments.get("running_mean") is not None:
         return F.batch_norm(**arguments)  # one number a channel has no statistics: as asked for, where layers are told
     return F.batch_norm(**arguments | {"training": True, "momentum": 0.0})
 
