@@ -176,6 +176,7 @@ def test_trials_are_counted_without_those_that_only_told_the_pace() -> None:
 def test_why_there_is_no_network_is_said() -> None:
     failed = [row(n, f"f{n}", math.nan, status="failed", reason="out of memory") for n in range(2)]
     assert no_network(run(failed)) == "no network was trained: 2 trainings failed, first with: out of memory"
+    assert no_network(run(failed[:1])) == "no network was trained: 1 training failed, first with: out of memory"
     assert no_network(run([])).startswith("the budget of 5 trials ended before a network was trained")
 
 

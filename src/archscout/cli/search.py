@@ -71,7 +71,10 @@ def search(
         ),
     ] = None,
     method: Annotated[
-        str, typer.Option("--method", metavar="NAME", help="How to search: a method or a strategy.")
+        str,
+        typer.Option(
+            "--method", metavar="NAME", help="How to search: a method or a strategy (NAME:lag=2N keeps N workers busy)."
+        ),
     ] = "cascade",
     estimator: Annotated[
         str, typer.Option("--estimator", metavar="NAME", help="What the search believes in the end.")

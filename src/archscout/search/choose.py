@@ -104,7 +104,9 @@ def no_network(run: SearchRun) -> str:
     """Why there is no trained network, in one sentence."""
     failures = counts(run)["failures"]
     if failures:
-        return f"no network was trained: {failures[0]['count']} trainings failed, first with: {failures[0]['reason']}"
+        count = failures[0]["count"]
+        trainings = "1 training" if count == 1 else f"{count} trainings"
+        return f"no network was trained: {trainings} failed, first with: {failures[0]['reason']}"
     return f"the budget of {run.budget} ended before a network was trained: give more, or fewer --epochs."
 
 

@@ -163,7 +163,7 @@ def _lower(
         saved = here - accounts.costs(lower)[proxy]
         if saved <= 0:
             continue
-        row = np.nan_to_num(harms[choice.name], posinf=1e9)
+        row = np.nan_to_num(harms[choice.name], nan=1e9, posinf=1e9)
         price = float(row[place + 1] - row[place]) / min(saved, wanted)
         if best is None or price < best[0]:
             best = price, lower

@@ -35,6 +35,21 @@ def check_limits(maximum: Mapping[str, str | float], costs: Mapping[str, Cost]) 
         limit_of(costs[text], text, written, 1.0)
 
 
+def uncertain_shares(
+    maximum: Mapping[str, str | float],
+    original: Mapping[str, Measurement],
+    limits: Mapping[str, float],
+    costs: Mapping[str, Cost],
+) -> list[str]:
+    """What to say of limits that are a share of what could not be measured well."""
+    return [
+        f"{text} of the original is uncertain, for the machine is busy: {maximum[text]} of it is taken for "
+        f"{costs[text].key} <= {limits[text]:.4g}; a limit as a number is sure."
+        for text, measurement in original.items()
+        if "%" in str(maximum[text]) and not measurement.trusted
+    ]
+
+
 def all_kept(measured: Mapping[str, Measurement], limits: Mapping[str, float]) -> bool:
     """Whether every limit is kept, as sure as measurements are."""
     return all(measured[text].at_most <= limit for text, limit in limits.items())

@@ -24,7 +24,7 @@ from archscout.search.budget import Budget
 from archscout.search.result import Result
 from archscout.search.search import resolve_task
 from archscout.shrink.delivery import deliver
-from archscout.shrink.limits import check_limits, limit_of, measure
+from archscout.shrink.limits import check_limits, limit_of, measure, uncertain_shares
 from archscout.shrink.planning import Clock
 from archscout.shrink.record import TRANSFER_SHARE, Record, same_call
 from archscout.shrink.reduction import Cutting, Reduced, Way, reduce
@@ -163,6 +163,8 @@ def _run(
     original = {text: measure(cost, network, space.widest, setting) for text, cost in costs.items()}
     limits = {text: limit_of(costs[text], text, str(maximum[text]), original[text].value) for text in costs}
     broken = [text for text, limit in limits.items() if original[text].at_most > limit]
+    for sentence in uncertain_shares(maximum, original, limits, costs):
+        record.watch.say(sentence)
 
     share = record.transfer_share if broken or record.shared is not None else 1.0
     if plan is not None and isinstance(network, Adapted) and source.backbone is not None:

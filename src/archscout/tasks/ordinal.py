@@ -121,8 +121,13 @@ class Ordinal(Measured):
 
     def review(self, answers: Iterable[Answers]) -> Sequence[Panel]:
         """The confusion matrix, and the most confident mistakes."""
-        said = lambda outputs: (chances(outputs).gather(1, ranks(outputs)[:, None])[:, 0], ranks(outputs))  # noqa: E731
-        return reviews.classification(answers, self.class_names, getattr(self, "picture", None), said)
+        return reviews.classification(answers, self.class_names, getattr(self, "picture", None), _told)
+
+
+def _told(outputs: Tensor) -> tuple[Tensor, Tensor]:
+    """The probability of the class that is told of each example, and its place."""
+    told = ranks(outputs)
+    return chances(outputs).gather(1, told[:, None])[:, 0], told
 
 
 @register("kind", "ordinal images")

@@ -1,6 +1,8 @@
 """Scores do not depend on whether a user's own code calls layers, or the functions that do the same."""
 
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from archscout.core.estimator import Setting
 from archscout.core.registry import create
 from archscout.core.trial import Estimate
 from archscout.estimators.zero_cost import harness
+from archscout.estimators.zero_cost.normalising import by_batch_statistics
 from archscout.networks.choices import OneOf
 from archscout.spaces.model import ModelSpace
 from archscout.testing import tiny_task
@@ -194,3 +197,30 @@ def test_layers_are_seen_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
             assert other.value == pytest.approx(one.value, rel=1e-3), one
         for made in values("made", "swap:batch=4,repeats=1", "l_swag:batch=8", "gradsign:batch=4", "vkdnw:batch=4"):
             assert "makes its weights" in made.reason
+
+
+def test_batch_statistics_of_one_thread_are_not_those_of_another():
+    class Normalised(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("mean", torch.zeros(3))
+            self.register_buffer("variance", torch.ones(3))
+            self.meet = None
+
+        def forward(self, x):
+            if self.meet is not None:
+                self.meet.wait()  # both threads are within a module that normalises
+            return F.batch_norm(x, self.mean, self.variance, training=self.training)
+
+    meet = threading.Barrier(2, timeout=20)
+    x = torch.randn(8, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 5 + 2
+
+    def answer(_) -> torch.Tensor:
+        network = Normalised().eval()
+        by_batch_statistics(network)
+        network.meet = meet
+        return network(x)
+
+    with ThreadPoolExecutor(2) as pool:
+        for outputs in pool.map(answer, range(2)):
+            assert torch.allclose(outputs.mean((0, 2, 3)), torch.zeros(3), atol=1e-5)

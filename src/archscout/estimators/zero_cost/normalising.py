@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import inspect
 import math
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
+from functools import lru_cache, partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,7 +34,7 @@ def by_batch_statistics(network: nn.Module) -> None:
             module.train()
             module.momentum = 0.0
         elif not is_familiar(module):
-            module.__class__ = _normalising(type(module))
+            module.__class__ = _normalising(type(module))  # type: ignore[arg-type]  # a class can be hashed
 
 
 @contextmanager
@@ -66,11 +67,17 @@ def _give(function: Callable[[Any, Tensor], Tensor], arguments: dict[str, Any]) 
     return function(layer, x)
 
 
+class _Within(threading.local):
+    """Whether a thread is in a module whose calls are seen to already: one's own may hold each other."""
+
+    reached = False
+
+
+_within = _Within()
+
+
 class _Calls(TorchFunctionMode):
     """Gives for calls of `F.batch_norm` and `torch.batch_norm` what a function makes of their arguments."""
-
-    running = False
-    """Whether batch statistics are seen to; modules of a user's own may stand within each other."""
 
     def __init__(self, function: Callable[[dict[str, Any]], Tensor]) -> None:
         super().__init__()
@@ -93,9 +100,7 @@ def _of_the_batch(arguments: dict[str, Any]) -> Tensor:
     return F.batch_norm(**arguments | {"training": True, "momentum": 0.0})
 
 
-_classes: dict[type[nn.Module], type[nn.Module]] = {}
-
-
+@lru_cache(maxsize=256)
 def _normalising(kind: type[nn.Module]) -> type[nn.Module]:
     """The class of modules with this code, in which calls of batch normalisation use the statistics of the batch.
 
@@ -103,18 +108,16 @@ def _normalising(kind: type[nn.Module]) -> type[nn.Module]:
     """
     if getattr(kind, "normalises_by_batch", False):
         return kind
-    if kind in _classes:
-        return _classes[kind]
 
     def forward(self: nn.Module, *inputs: Any, **named: Any) -> Any:
-        if _Calls.running:
+        if _within.reached:
             return kind.forward(self, *inputs, **named)
-        _Calls.running = True
+        _within.reached = True
         try:
             with _Calls(_of_the_batch):
                 return kind.forward(self, *inputs, **named)
         finally:
-            _Calls.running = False
+            _within.reached = False
 
     members = {"forward": forward, "normalises_by_batch": True, "__module__": kind.__module__, "__doc__": kind.__doc__}
-    return _classes.setdefault(kind, type(kind.__name__, (kind,), members))
+    return type(kind.__name__, (kind,), members)
