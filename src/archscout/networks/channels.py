@@ -7,7 +7,7 @@ the units of one group.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from archscout.core.errors import UsageError
-from archscout.networks.labels import PINNED, Axis, Tracer
+from archscout.networks.label_tracer import LabelTracer, Visit
+from archscout.networks.labels import PINNED, Axis, Labelling
 from archscout.networks.memory import tensors_in
 
 
@@ -68,9 +69,10 @@ def channels(network: nn.Module, example: Tensor) -> Channels:
 
     The network is left as it was. Raises `UsageError` where it does not run on the example.
     """
-    tracer = Tracer(network)
+    tracer = LabelTracer(network)
+    labelling = tracer.labelling
     with _quiet(network), torch.no_grad(), tracer.watching(network):
-        tracer.give(example, torch.zeros(example.shape, dtype=torch.int32))
+        labelling.give(example, torch.zeros(example.shape, dtype=torch.int32))
         try:
             with tracer:
                 outputs = network(example)
@@ -81,8 +83,8 @@ def channels(network: nn.Module, example: Tensor) -> Channels:
                 f"{type(error).__name__}: {reason}."
             ) from error
         for output in tensors_in((outputs,)):
-            tracer.pin(output, "it is an output of the network")
-    return _result(tracer)
+            labelling.pin(output, "it is an output of the network")
+    return _result(labelling, tracer.visits)
 
 
 @contextmanager
@@ -102,47 +104,43 @@ def _quiet(network: nn.Module) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def _blocks(tracer: Tracer) -> list[str]:
+def _blocks(labelling: Labelling, visits: Sequence[Visit]) -> list[str]:
     """Innermost modules that run once and add to their input, whose input and output are cut together."""
-    runs = [visit.name for visit in tracer.visits]
+    runs = [visit.name for visit in visits]
     residual = []
-    for visit in tracer.visits:
+    for visit in visits:
         if visit.source < 0 or visit.labels is None or visit.after is None or runs.count(visit.name) > 1:
             continue
-        alike = np.array_equal(
-            tracer.roots(visit.labels.numpy().astype(np.int64)), tracer.roots(visit.after.numpy().astype(np.int64))
-        )
-        if alike and _reaches(tracer, visit.result, visit.source):
+        before, after = (labelling.roots(t.numpy().astype(np.int64)) for t in (visit.labels, visit.after))
+        if np.array_equal(before, after) and _reaches(labelling, visit.result, visit.source):
             residual.append(visit.name)
     return [name for name in residual if not any(other.startswith(f"{name}.") for other in residual)]
 
 
-def _reaches(tracer: Tracer, result: int, source: int) -> bool:
+def _reaches(labelling: Labelling, result: int, source: int) -> bool:
     seen, waiting = {result}, [result]
     while waiting:
         memory = waiting.pop()
         if memory == source:
             return True
-        new = tracer.adds.get(memory, set()) - seen
+        new = labelling.adds.get(memory, set()) - seen
         seen |= new
         waiting += new
     return False
 
 
-def _result(tracer: Tracer) -> Channels:
-    starts = np.array([first for first, _, _ in tracer.axes])
-    atoms = np.arange(1, len(tracer.parent))
-    roots = tracer.roots(atoms)
-    makers = (
-        tracer.roots(np.array(list(tracer.produced), dtype=np.int64)) if tracer.produced else np.array([], dtype=int)
-    )
+def _result(labelling: Labelling, visits: Sequence[Visit]) -> Channels:
+    starts = np.array([first for first, _, _ in labelling.axes])
+    atoms = np.arange(1, len(labelling.parent))
+    roots = labelling.roots(atoms)
+    makers = labelling.roots(np.array(list(labelling.produced), dtype=np.int64))
     live = set(makers.tolist()) - {PINNED}
     members: dict[int, dict[Axis, list[int]]] = {}
     for atom, root in zip(atoms.tolist(), roots.tolist(), strict=True):
         if root in live:
-            first, name, axis = tracer.axes[int(np.searchsorted(starts, atom, side="right")) - 1]
+            first, name, axis = labelling.axes[int(np.searchsorted(starts, atom, side="right")) - 1]
             members.setdefault(root, {}).setdefault((name, axis), []).append(atom - first)
-    heads = {int(tracer.root(atom)) for atom in tracer.heads}
+    heads = {int(labelling.root(atom)) for atom in labelling.heads}
     groups: dict[tuple[Any, ...], list[int]] = {}
     for root in dict.fromkeys(makers.tolist()):
         if root in live:
@@ -152,33 +150,33 @@ def _result(tracer: Tracer) -> Channels:
     names: dict[str, int] = {}
     whole: dict[str, str] = {}
     for roots_of_group in groups.values():
-        maker = next(atom for atom, root in zip(tracer.produced, makers, strict=True) if root == roots_of_group[0])
-        layer = _layer(tracer, maker, starts)
+        maker = next(atom for atom, root in zip(labelling.produced, makers, strict=True) if root == roots_of_group[0])
+        layer = _layer(labelling, maker, starts)
         if len(roots_of_group) < 2:
             whole.setdefault(layer, "all of its channels hang together")
             continue
         names[layer] = names.get(layer, 0) + 1
         name = layer if names[layer] == 1 else f"{layer}#{names[layer]}"
         units = tuple({axis: tuple(i) for axis, i in sorted(members[root].items())} for root in sorted(roots_of_group))
-        consumers = frozenset(axis for axis in units[0] if axis in tracer.consumed)
+        consumers = frozenset(axis for axis in units[0] if axis in labelling.consumed)
         found.append(Group(name, units, consumers, any(root in heads for root in roots_of_group)))
     cut = {axis[0] for group in found for axis in group.units[0]}
-    for atom, root in zip(tracer.produced, makers.tolist(), strict=True):
+    for atom, root in zip(labelling.produced, makers.tolist(), strict=True):
         if root == PINNED:
-            layer = _layer(tracer, atom, starts)
+            layer = _layer(labelling, atom, starts)
             if f"{layer}.weight" not in cut or not any(group.name.partition("#")[0] == layer for group in found):
-                whole.setdefault(layer, _reason(tracer, atom))
-    return Channels(tuple(found), tuple(_blocks(tracer)), whole)
+                whole.setdefault(layer, _reason(labelling, atom))
+    return Channels(tuple(found), tuple(_blocks(labelling, visits)), whole)
 
 
-def _layer(tracer: Tracer, atom: int, starts: np.ndarray) -> str:
-    return tracer.axes[int(np.searchsorted(starts, atom, side="right")) - 1][1].rpartition(".")[0] or "network"
+def _layer(labelling: Labelling, atom: int, starts: np.ndarray) -> str:
+    return labelling.axes[int(np.searchsorted(starts, atom, side="right")) - 1][1].rpartition(".")[0] or "network"
 
 
-def _reason(tracer: Tracer, atom: int) -> str:
+def _reason(labelling: Labelling, atom: int) -> str:
     while True:
-        if tracer.reasons.get(atom):
-            return tracer.reasons[atom]
-        if tracer.parent[atom] == atom:
+        if labelling.reasons.get(atom):
+            return labelling.reasons[atom]
+        if labelling.parent[atom] == atom:
             return "it meets channels that stay"
-        atom = int(tracer.parent[atom])
+        atom = int(labelling.parent[atom])
