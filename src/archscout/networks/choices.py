@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from numbers import Integral
@@ -34,7 +34,7 @@ from archscout.core.space import Pick
 from archscout.networks.elastic import batch_norm, conv2d, linear
 from archscout.networks.elastic_layer import elastic_layer
 from archscout.networks.initialisation import lazy_copies
-from archscout.networks.numbers import RESOLVER, TAKEN, NumberChoice, Plain, TextValue, Undecided, same_number
+from archscout.networks.numbers import RESOLVER, NumberChoice, Plain, Undecided, same_number
 from archscout.networks.numbers import Computed as Computed
 from archscout.networks.numbers import Kernel as Kernel
 from archscout.networks.numbers import Value as Value
@@ -59,13 +59,13 @@ class Resolver:
         return number.resolve(self.number_of) if isinstance(number, Undecided) else number
 
     def number_of(self, choice: NumberChoice | Plain) -> Any:
-        return self.pick.number(_named(choice))
+        return self.pick.number(name_of(choice))
 
     def value(self, value: Plain) -> Any:
         """What a plain value becomes: an option, or in a supernet something that follows the selection."""
         if isinstance(self.pick, SupernetPick):
-            return Following(_named(value), value.options, self.pick.selection)
-        return self.pick.number(_named(value))
+            return Following(name_of(value), value.options, self.pick.selection)
+        return self.pick.number(name_of(value))
 
 
 def resolve(
@@ -146,7 +146,7 @@ class OneOf(ChoiceLayer):
 
     def build(self, resolver: Resolver, memo: dict[Any, Any]) -> nn.Module:
         builders = {o: partial(copy.deepcopy, m, memo) for o, m in zip(self.options, self.candidates, strict=True)}
-        picked: nn.Module = resolver.pick(_named(self), builders)
+        picked: nn.Module = resolver.pick(name_of(self), builders)
         return picked
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
@@ -172,7 +172,7 @@ class Depth(ChoiceLayer):
 
     def build(self, resolver: Resolver, memo: dict[Any, Any]) -> nn.Module:
         builders = [partial(copy.deepcopy, block, memo) for block in self.blocks]
-        built: nn.Module = resolver.pick.depth(_named(self), builders)
+        built: nn.Module = resolver.pick.depth(name_of(self), builders)
         return built
 
     def forward(self, x: Tensor) -> Tensor:
@@ -377,139 +377,14 @@ def _embedding(words: int, features: int) -> nn.Module:
     return nn.Embedding(words, features)
 
 
-# -- what a module declares ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Use:
-    """One place where a choice is used, and what other choices must be for that place to be built."""
-
-    name: str
-    kind: str
-    options: tuple[Option, ...]
-    ordinal: bool
-    context: Mapping[str, frozenset[Option]]
-
-
-def declare(module: nn.Module) -> list[Use]:
-    """Every use of a choice in a module, outer ones before those inside; choices without a name get their path.
-
-    Raises `UsageError` where a number that is a choice was taken as a plain one.
-    """
-    uses = list(_uses(module, "", {}))
-    named = {use.name for use in uses}
-    # What only code reads, in attributes: plain values, and widths that no layer has.
-    return uses + [use for use in _attributes(module, "", {}) if use.kind == "Value" or use.name not in named]
-
-
-def _parts(
-    module: nn.Module, path: str, context: Mapping[str, frozenset[Option]]
-) -> Iterator[tuple[nn.Module, str, Mapping[str, frozenset[Option]]]]:
-    """What is in a module, each with its path and what must be chosen for it to be built."""
-    if isinstance(module, OneOf):
-        for option, candidate in zip(module.options, module.candidates, strict=True):
-            yield candidate, _join(path, str(option)), _narrow(context, module, frozenset([option]))
-    elif isinstance(module, Depth):
-        for position, block in enumerate(module.blocks):
-            runs = frozenset(option for option in module.options if int(option) > position)
-            yield block, _join(path, str(position)), _narrow(context, module, runs)
-    elif not isinstance(module, NumberLayer):
-        for name, child in module._modules.items():
-            if child is not None:
-                yield child, _join(path, name), context
-
-
-def _attributes(module: nn.Module, path: str, context: Mapping[str, frozenset[Option]]) -> Iterator[Use]:
-    if not isinstance(module, ChoiceLayer):
-        for name, value in vars(module).items():
-            for number in _undecided(value):
-                for choice in number.choices():
-                    kind = "Value" if isinstance(choice, Plain) else type(choice).__name__
-                    ordinal = not isinstance(choice, TextValue)
-                    yield Use(_name(choice, _join(path, name)), kind, choice.options, ordinal, context)
-    for part, place, inner in _parts(module, path, context):
-        yield from _attributes(part, place, inner)
-
-
-def _undecided(value: Any) -> Iterator[Undecided | Plain]:
-    if isinstance(value, Undecided | Plain):
-        yield value
-    elif type(value) in (list, tuple):
-        for each in value:
-            yield from _undecided(each)
-    elif type(value) is dict:
-        yield from _undecided(list(value.values()))
-
-
-def _uses(module: nn.Module, path: str, context: Mapping[str, frozenset[Option]]) -> Iterator[Use]:
-    if isinstance(module, OneOf | Depth):
-        ordinal = isinstance(module, Depth)
-        yield Use(_name(module, path), type(module).__name__, module.options, ordinal, context)
-    if isinstance(module, NumberLayer):
-        for role, number in module.numbers.items():
-            choices = list(number.choices()) if isinstance(number, Undecided) else []
-            for position, choice in enumerate(choices):
-                place = role if len(choices) == 1 else f"{role}.{position}"
-                kind = "Value" if isinstance(choice, Plain) else type(choice).__name__
-                yield Use(_name(choice, _join(path, place)), kind, choice.options, True, context)
-    elif not isinstance(module, ChoiceLayer):
-        _refuse_numbers(module, path)
-    for part, place, inner in _parts(module, path, context):
-        yield from _uses(part, place, inner)
-
-
-_FREE = frozenset({"num_heads", "head_dim"})
-"""Whole numbers of torch's layers that no size of a weight depends on."""
-
-
-def _refuse_numbers(module: nn.Module, path: str) -> None:
-    """A layer would keep for good what it took as a plain number."""
-    kind = type(module).__name__
-    of_torch = type(module).__module__.startswith("torch.")
-    taken = vars(module).get(TAKEN, [])
-    sized = [
-        repr(number)
-        for name, value in vars(module).items()
-        for number in _undecided(value)
-        if name not in _FREE and isinstance(number, Undecided) and module._parameters
-    ]
-    if of_torch and (taken or sized):
-        number = taken[0][0] if taken else sized[0]
-        raise UsageError(f"torch's {kind} ('{path}') was given {number}: use archscout's own {kind} if there is one.")
-    if taken:
-        number, place = taken[0]
-        raise UsageError(
-            f"{number} was taken as a plain number where {kind} ('{path}') is made ({place}), and would stay so: "
-            "give it to archscout's layers, or keep it as an attribute for the forward pass."
-        )
-
-
-def _narrow(
-    context: Mapping[str, frozenset[Option]], layer: OneOf | Depth, values: frozenset[Option]
-) -> Mapping[str, frozenset[Option]]:
-    name, everything = _named(layer), frozenset(layer.options)
-    if values == everything:
-        return context
-    return {**context, name: context.get(name, everything) & values}
-
-
-def _name(choice: OneOf | Depth | NumberChoice | Plain, path: str) -> str:
-    if choice.name is None:
-        choice.name = path or type(choice).__name__
-    return choice.name
-
-
-def _named(choice: OneOf | Depth | NumberChoice | Plain) -> str:
+def name_of(choice: OneOf | Depth | NumberChoice | Plain) -> str:
+    """Of a choice whose name is given, or declared. Raises `UsageError` for one that is in no layer."""
     if choice.name is None:
         raise UsageError(
             f"{choice!r} is in no registered layer of the module: assign layers to attributes, or put them in "
             "nn.ModuleList, and give numbers to archscout's layers."
         )
     return choice.name
-
-
-def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
 
 
 def _plain_copy(original: T, memo: dict[Any, Any]) -> T:
