@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import ttest_rel
 
-from benchmarks.front_door import value, value_data, value_page, value_rivals
+from benchmarks.front_door import value, value_data, value_page, value_picture, value_rivals
 
 
 @pytest.fixture
@@ -138,3 +138,15 @@ def test_rows_are_kept_and_not_run_again(tmp_path):
     assert value.chosen(value.CELLS[0], "plain,search") == ["plain", "search<5ms", "search<1ms"]
     with pytest.raises(SystemExit, match="no contender 'plian'"):
         value.chosen(value.CELLS[0], "plian")
+
+
+def test_the_picture_has_searches_at_5_ms_and_no_failed_rows():
+    row = {"cell": "mnist@1m", "seed": 0, "test_accuracy": 0.9}
+    rows = [
+        {**row, "contender": "search<5ms"},
+        {**row, "contender": "search<5ms", "seed": 1, "test_accuracy": 0.8},
+        {**row, "contender": "search<1ms"},
+        {**row, "contender": "plain", "error": "out of memory"},
+        {**row, "contender": "svm", "cell": "digits@1m"},
+    ]
+    assert value_picture.means(rows, value.cell_of("mnist@1m")) == {"search": [0.9, 0.8]}
