@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 import archscout
 from archscout.core.errors import DataError, DataNotice
-from archscout.tasks.doors.masks import run_lengths
+from archscout.tasks.doors.coco import run_lengths
 from archscout.tasks.segmentation import Segmentation
 
 COUNT = 20

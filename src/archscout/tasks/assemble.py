@@ -165,6 +165,7 @@ def assemble(
         order=[name.strip() for name in order.split("|")] if isinstance(order, str) else list(map(str, order or ())),
     )  # fmt: skip
     made.kind(found.kind)
+    contents.notices += found.notices
     if found.kind in ("classification", "multilabel", "segmentation", *targets.VERIFIED):
         contents.notices += checks.alike_names(found.names, source)
     groups = {key: part.groups for key, part in parts.items() if part.groups is not None}

@@ -24,12 +24,14 @@ MediumName = Literal["images", "audio", "series", "lines", "rows"]
 class Source:
     """An encoded picture or recording: its name in messages, how it is opened, and what tells it from a changed one.
 
-    `stamp` is of the file that the bytes lie in (its path, size and time), with the place in it.
+    `stamp` is of the file that the bytes lie in (its path, size and time), with the place in it; `place` is the same
+    for one file by any of its names, where it is known.
     """
 
     name: str
     open: Callable[[], BinaryIO]
     stamp: str
+    place: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,9 @@ _MOST_PIXELS = 179_000_000
 """No picture of more pixels is decoded (Pillow's own bound for what may be a bomb)."""
 
 
+_ORIENTATION = 0x0112
+"""The tag of EXIF that says how a picture is turned (CIPA DC-008)."""
+
 _PLAIN = frozenset({"JPEG", "PNG", "GIF", "BMP"})
 _NOTES = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"})
 """Formats that have an orientation only where one of these notes is; looking for it everywhere would take as long as
@@ -83,12 +86,14 @@ class Reading:
 
 def file_source(path: Path) -> Source:
     """A picture in a file of its own."""
+    place = None
     try:
         status = path.stat()
         stamp = f"{path} {status.st_size} {status.st_mtime_ns}"
+        place = (status.st_dev, status.st_ino) if status.st_ino else None
     except OSError:
         stamp = str(path)
-    return Source(f"'{shown(path)}'", lambda: path.open("rb"), stamp)
+    return Source(f"'{shown(path)}'", lambda: path.open("rb"), stamp, place)
 
 
 def shown(text: str | Path) -> str:
@@ -145,11 +150,20 @@ def header(source: Source) -> tuple[tuple[int, int], bool]:
     try:
         with source.open() as file:
             image = Image.open(file)
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
             size = (image.width, image.height) if turned else (image.height, image.width)
             return size, image.mode not in ("1", "L", "LA", "La") and not image.mode.startswith(("I", "F"))
     except Exception as error:  # as above
         raise BadPicture("is not a readable image") from error
+
+
+def is_turned(source: Source) -> bool:
+    """Whether a picture is stored otherwise than it is to be seen, as its EXIF data say; False for what is none."""
+    try:
+        with source.open() as file:
+            return Image.open(file).getexif().get(_ORIENTATION, 1) in range(2, 9)
+    except Exception:  # what is no picture is found where its size is asked for
+        return False
 
 
 def read_image(file: Path, shape: Sequence[int], reading: Reading | None = None) -> np.ndarray:

@@ -111,9 +111,11 @@ def complete(
         if not classes <= size <= len(y) - classes:
             if asked is not None:
                 raise UsageError(f"{name}={size} cannot be drawn from the {len(y)} examples of {source} that are left.")
+            measured = ", or say kind=regression if they are numbers that measure something"
             raise DataError(
                 f"{source} has {len(labels['train'])} examples in {classes} classes, too few to draw a {name} split "
-                f"from: give at least {classes * (ONE_IN + 1)}, or your own validation and test splits."
+                f"from: give at least {classes * (ONE_IN + 1)}, or your own validation and test splits"
+                f"{measured if 2 * classes > len(labels['train']) else ''}."
             )
         _check_counts(y, size, source, class_names)
         if groups is None:

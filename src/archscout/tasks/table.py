@@ -27,6 +27,7 @@ MOST_CATEGORIES = 32
 OTHERS = "(others)"
 
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?")
 _IDENTIFIERS = ("id", "index", "row", "row_id", "unnamed: 0")
 
 
@@ -67,7 +68,7 @@ def read(columns: Mapping[str, Sequence[Any]], source: str) -> Reading:
     for name, cells in columns.items():
         texts = ["" if (text := text_of(cell)).casefold() in MISSING else text for cell in cells]
         present = [text for text in texts if text]
-        numbers = [_number(text) for text in texts]
+        numbers, unsure = _numbers(texts)
         distinct = len(set(present))
         countable = sum(number is not None for number, text in zip(numbers, texts, strict=True) if text)
         if distinct < 2:
@@ -77,6 +78,7 @@ def read(columns: Mapping[str, Sequence[Any]], source: str) -> Reading:
             left.setdefault("a name of each row", []).append(name)
             continue
         if countable >= MOSTLY * len(present):
+            _check_commas(unsure, name, source)
             for row, (number, text) in enumerate(zip(numbers, texts, strict=True)):
                 if text and (number is None or not abs(number) <= 1e30):
                     bad.setdefault(row, f"has '{shown(text[:40])}' in column '{shown(name)}', which is no number there")
@@ -86,6 +88,11 @@ def read(columns: Mapping[str, Sequence[Any]], source: str) -> Reading:
             if distinct > MOST_CATEGORIES and 2 * distinct > len(present):
                 left.setdefault("a text of its own in most rows", []).append(name)
                 continue
+            if 2 * distinct > len(present):
+                notices.append(
+                    f"column '{shown(name)}' of {source} has {distinct} different texts in {len(present)} rows, each "
+                    f"a category ('{shown(present[0][:40])}'): write numbers where they measure something."
+                )
             counts = Counter(present)
             known = sorted(counts, key=lambda text: (-counts[text], text))[:MOST_CATEGORIES]
             if distinct > MOST_CATEGORIES:
@@ -138,7 +145,9 @@ def cells_of(table: Mapping[str, Sequence[Any]], columns: Sequence[Column], sour
         if column.categories:
             values.append(category_numbers(texts, column))
             continue
-        numbers = [_number(text) if text else math.nan for text in texts]
+        read_numbers, unsure = _numbers(texts)
+        _check_commas(unsure, column.name, source)
+        numbers = [number if text else math.nan for number, text in zip(read_numbers, texts, strict=True)]
         odd = next((row for row, number in enumerate(numbers) if number is None or abs(number) > 1e30), None)
         if odd is not None:
             raise DataError(
@@ -149,11 +158,36 @@ def cells_of(table: Mapping[str, Sequence[Any]], columns: Sequence[Column], sour
     return stored(np.asarray(values, np.float64).T, columns)
 
 
+def _numbers(texts: Sequence[str]) -> tuple[list[float | None], str]:
+    """Texts as numbers, None for what is none, and a text of which a comma may mean one thing or another.
+
+    A comma stands for the point, or parts thousands: what it does in one cell of a column it does in all.
+
+    >>> _numbers(["0,5", "1,250"])[0], _numbers(["1,250,000", "1,250"])[0], _numbers(["1,250", "7"])
+    ([0.5, 1.25], [1250000.0, 1250.0], ([1.25, 7.0], '1,250'))
+    """
+    decimal = {text for text in texts if _DECIMAL_COMMA.fullmatch(text)}
+    thousands = {text for text in texts if _THOUSANDS.fullmatch(text)}
+    either = min(decimal & thousands, default="")
+    grouped = bool(thousands - decimal) and not decimal - thousands
+    unsure = either if bool(thousands - decimal) == bool(decimal - thousands) else ""
+    return [_number(text.replace(",", "") if grouped and text in thousands else text) for text in texts], unsure
+
+
+def _check_commas(unsure: str, column: str, source: str) -> None:
+    """Raises `DataError` where a comma may be one or another sign."""
+    if unsure:
+        raise DataError(
+            f"'{unsure}' in column '{shown(column)}' of {source} may be {unsure.replace(',', '')} or "
+            f"{unsure.replace(',', '.')}: write numbers with a point, and nothing between thousands."
+        )
+
+
 def _number(text: str) -> float | None:
-    """A text as a number, perhaps with a decimal comma; None for no number."""
+    """A text as a number, perhaps with a decimal comma; None for no number, as one with underscores is."""
     if _DECIMAL_COMMA.fullmatch(text):
         text = text.replace(",", ".")
     try:
-        return float(text)
+        return None if "_" in text else float(text)
     except ValueError:
         return None

@@ -17,6 +17,7 @@ from archscout.core.options import shown
 from archscout.tasks import checks, transcripts
 from archscout.tasks.contents import Raw
 from archscout.tasks.labels import are_texts, numbered, text_of
+from archscout.tasks.mask_classes import read_masks
 
 if TYPE_CHECKING:
     from archscout.tasks.heads import Head
@@ -33,15 +34,13 @@ KINDS = ("classification", "ordinal", "multilabel", "regression", "segmentation"
 _DIVISIBLE = 8
 """Examples of a stratum that are enough to be in all of three splits."""
 
-UNLABELLED = 255
-"""In masks, the usual value of a pixel without a class."""
-
 
 @dataclass(frozen=True)
 class Targets:
     """The targets of each split, as their kind wants them.
 
     `strata` has a number for each example: splits are drawn so that each number is in all of them in proportion.
+    `notices` are sentences about what was read otherwise than it is written.
     """
 
     kind: str
@@ -49,6 +48,7 @@ class Targets:
     names: tuple[str, ...]
     strata: dict[str, np.ndarray]
     heads: tuple[Head, ...] = ()
+    notices: tuple[str, ...] = ()
 
     @staticmethod
     def classes(y: np.ndarray) -> np.ndarray:
@@ -139,36 +139,14 @@ def read(
     if kind == "lines":
         y, characters = transcripts.read(parts, given, source)
         return Targets(kind, y, tuple(characters), {split: np.zeros(len(each), np.int64) for split, each in y.items()})
-    reader = {"multilabel": _multilabel, "regression": _regression, "segmentation": _segmentation}.get(kind)
-    if reader is None:
+    if kind not in ("segmentation", "multilabel", "regression"):
         return _classes(parts, given, source, noun, nouns)
-    y = {}
-    for split, part in parts.items():
+    for part in parts.values():
         if len(part.y) != len(part.x):
             raise DataError(f"{part.labels} has {len(part.y)} targets for {len(part.x)} {nouns}: give one for each.")
-        y[split] = reader(part, UNLABELLED if unlabelled is None else unlabelled)
-    if kind == "segmentation":
-        if given is not None and unlabelled == len(given) - 1:
-            given = given[:-1]  # the last name is that of what has none
-        count = 1 + max(int(masks.max(initial=0)) for masks in y.values())
-        if given is not None and count > len(given):
-            raise DataError(f"{source} has masks with class {count - 1} and {len(given)} names: name all classes.")
-        count = len(given or range(max(count, 2)))
-    else:
-        widths = {split: values.shape[1] for split, values in y.items()}
-        count = widths["train"]
-        other = next((split for split, width in widths.items() if width != count), None)
-        if other is not None:
-            raise DataError(f"the {other} targets of {source} have {widths[other]} columns where train has {count}.")
-        if given is not None and len(given) != count:
-            raise DataError(f"{source} has {len(given)} names for {count} columns of targets: give one for each.")
-    called = given or (("value",) if kind == "regression" and count == 1 else tuple(str(n) for n in range(count)))
-    checks.class_names(called, source)
-    strata = {split: np.zeros(len(values), np.int64) for split, values in y.items()}
-    if kind == "multilabel":
-        strata["train"] = _by_rarest_label(y["train"])
-    targets = Targets(kind, y, called, strata)
-    targets.check(y, source)
+    targets = _masks(parts, given, source, unlabelled) if kind == "segmentation" else _rows(kind, parts, given, source)
+    checks.class_names(targets.names, source)
+    targets.check(targets.y, source)
     return targets
 
 
@@ -275,7 +253,31 @@ def _several(parts: Mapping[str, Raw], heads: tuple[Head, ...], source: str, nou
     return Targets("heads", y, names, {split: np.zeros(len(each), np.int64) for split, each in y.items()}, heads)
 
 
-def _multilabel(part: Raw, _: int) -> np.ndarray:
+def _masks(parts: Mapping[str, Raw], names: tuple[str, ...] | None, source: str, unlabelled: int | None) -> Targets:
+    masks = read_masks(parts, names, source, unlabelled)
+    strata = {split: np.zeros(len(y), np.int64) for split, y in masks.y.items()}
+    return Targets("segmentation", masks.y, masks.names, strata, notices=masks.notices)
+
+
+def _rows(kind: str, parts: Mapping[str, Raw], names: tuple[str, ...] | None, source: str) -> Targets:
+    """Several labels, or numbers, for each example: targets of as many columns in every split."""
+    reader = _multilabel if kind == "multilabel" else _regression
+    y = {split: reader(part) for split, part in parts.items()}
+    widths = {split: values.shape[1] for split, values in y.items()}
+    count = widths["train"]
+    other = next((split for split, width in widths.items() if width != count), None)
+    if other is not None:
+        raise DataError(f"the {other} targets of {source} have {widths[other]} columns where train has {count}.")
+    if names is not None and len(names) != count:
+        raise DataError(f"{source} has {len(names)} names for {count} columns of targets: give one for each.")
+    called = names or (("value",) if kind == "regression" and count == 1 else tuple(str(n) for n in range(count)))
+    strata = {split: np.zeros(len(values), np.int64) for split, values in y.items()}
+    if kind == "multilabel":
+        strata["train"] = _by_rarest_label(y["train"])
+    return Targets(kind, y, called, strata)
+
+
+def _multilabel(part: Raw) -> np.ndarray:
     y = part.y
     if y.ndim != 2 or y.dtype.kind not in "buif":
         raise DataError(f"{part.labels} has shape {y.shape}: several labels are N x K, of 0 and 1.")
@@ -301,7 +303,7 @@ def _by_rarest_label(y: np.ndarray) -> np.ndarray:
     return strata if np.bincount(strata).min() >= _DIVISIBLE else np.zeros(len(y), np.int64)
 
 
-def _regression(part: Raw, _: int) -> np.ndarray:
+def _regression(part: Raw) -> np.ndarray:
     y = part.y[:, None] if part.y.ndim == 1 else part.y
     if y.ndim != 2 or y.dtype.kind not in "buif":
         raise DataError(f"{part.labels} is {y.dtype} of shape {y.shape}: targets are a number, or K, for each image.")
@@ -311,23 +313,3 @@ def _regression(part: Raw, _: int) -> np.ndarray:
     if odd.any():
         raise DataError(f"{part.labels} has no finite number in row {int(odd.argmax())}: repair it.")
     return y
-
-
-def _segmentation(part: Raw, unlabelled: int) -> np.ndarray:
-    y = part.y
-    if y.ndim != 3 or y.dtype.kind not in "bui":
-        raise DataError(f"{part.labels} is {y.dtype} of shape {y.shape}: masks are N x height x width whole numbers.")
-    if isinstance(part.x, np.ndarray) and part.x.shape[1:3] != y.shape[1:]:
-        raise DataError(
-            f"{part.labels} has masks of {y.shape[1]} x {y.shape[2]} pixels for images of {part.x.shape[1]} x "
-            f"{part.x.shape[2]}: make them alike."
-        )
-    masks = np.where(y == unlabelled, -1, y.astype(np.int64))
-    rows = (masks < -1).any((1, 2)) | (masks > 1000).any((1, 2))
-    if rows.any():
-        row = int(rows.argmax())
-        raise DataError(
-            f"{part.labels} has pixels of class {int(masks[row].min())} to {int(masks[row].max())} in row {row}: "
-            "number the classes from 0, and say which value is unlabelled (unlabelled=N)."
-        )
-    return masks

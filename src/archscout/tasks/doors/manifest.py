@@ -20,9 +20,18 @@ import numpy as np
 from archscout.core.errors import DataError, UsageError, nearest
 from archscout.tasks import sound
 from archscout.tasks.contents import Contents, MediumName, Raw, Source
+from archscout.tasks.decode import SUFFIXES as PICTURES
 from archscout.tasks.decode import file_source, shown
 from archscout.tasks.doors.archive import listed
-from archscout.tasks.doors.questions import PARTED, answers_of, is_number, of_several, questions_of, target_columns
+from archscout.tasks.doors.questions import (
+    PARTED,
+    answers_of,
+    is_number,
+    mixed_labels,
+    of_several,
+    questions_of,
+    target_columns,
+)
 from archscout.tasks.doors.rows import is_rows, rows_contents
 from archscout.tasks.doors.tables import Columns, read_columns
 from archscout.tasks.labels import text_of
@@ -58,10 +67,16 @@ def is_metadata_folder(path: Path) -> bool:
 def read_metadata_folder(path: Path, named: Mapping[str, str | None]) -> Contents:
     """The pictures that the `metadata` files of a folder name."""
     here = _metadata(path)
+    folders = split_folders(path)
     if here is not None:
-        return read_manifest(here, named)
+        below = next((file for folder in folders.values() if (file := _metadata(folder)) is not None), None)
+        if below is not None:
+            raise DataError(f"'{shown(here)}' and '{shown(below)}' both say what there is: leave one of them.")
+        contents = read_manifest(here, named)
+        contents.notices += _unlisted(contents, [path])
+        return contents
     tables = {}
-    for split, folder in split_folders(path).items():
+    for split, folder in folders.items():
         file = _metadata(folder)
         if file is None:
             raise DataError(f"'{shown(folder)}' has no metadata file ({', '.join(METADATA)}) as its neighbours have.")
@@ -69,7 +84,29 @@ def read_metadata_folder(path: Path, named: Mapping[str, str | None]) -> Content
         role = _roles(columns, f"'{shown(file)}'", named)["path"]
         columns[role] = [str(folder / str(value)) if isinstance(value, str) else value for value in columns[role]]
         tables[split] = columns
-    return from_columns(by_splits(tables), f"'{shown(path)}'", path, named=named)
+    contents = from_columns(by_splits(tables), f"'{shown(path)}'", path, named=named)
+    contents.notices += _unlisted(contents, list(folders.values()))
+    return contents
+
+
+def _unlisted(contents: Contents, folders: Sequence[Path]) -> list[str]:
+    """What is to be told of files in folders that their lists do not name."""
+    sources = [one for part in contents.splits.values() for one in part.x if isinstance(one, Source)]
+    listed_places = {one.place for one in sources}
+    bad = {name.partition(" (")[0] for name, _ in contents.bad}
+    suffixes = sound.SUFFIXES if contents.medium == "audio" else PICTURES
+    told = []
+    for folder in folders:
+        files = [file for file in folder.rglob("*") if file.suffix.lower() in suffixes and file.is_file()]
+        others = [
+            file for file in files if (one := file_source(file)).place not in listed_places and one.name not in bad
+        ]
+        if others:
+            told.append(
+                f"'{shown(folder)}' has {len(others)} files that its metadata do not name, and that are not used: "
+                f"{listed(sorted(str(file.relative_to(folder)) for file in others)[:3])}."
+            )
+    return told
 
 
 def by_splits(tables: Mapping[str, Mapping[str, list[Any]]]) -> Columns:
@@ -133,7 +170,7 @@ def from_columns(
     contents = Contents({}, medium=_medium(paths, source, where))
     rows: dict[str, list[int]] = {split: [] for split in ALIASES}
     sources: dict[int, Source] = {}
-    seen: dict[str, int] = {}
+    seen: dict[object, int] = {}
     repeated = 0
     for row, value in enumerate(paths):
         picture = _picture(value, folder, f"{where[row]} of {source}")
@@ -147,7 +184,7 @@ def from_columns(
         elif groups is not None and not groups[row]:
             contents.bad.append((f"{where[row]} of {source}", "has no group"))
         else:
-            before = seen.setdefault(picture.stamp, row)
+            before = seen.setdefault(picture.place or picture.stamp, row)
             if before != row and (texts[before] != texts[row] or splits[before] != splits[row]):
                 what, given = ("label", texts) if texts[before] != texts[row] else ("split", splits)
                 raise DataError(
@@ -161,6 +198,7 @@ def from_columns(
             rows[splits[row]].append(row)
     if repeated:
         contents.notices.append(f"{source} lists {repeated} files more than once; each is read once.")
+    contents.notices += mixed_labels(questions, columns, source)
     readable = [row for split in rows.values() for row in split]
     place = {row: number for number, row in enumerate(readable)}
     y = answers_of(questions, columns, readable, contents)
@@ -195,7 +233,11 @@ def from_columns(
 def _roles(columns: Mapping[str, Sequence[Any]], source: str, named: Mapping[str, str | None]) -> dict[str, str]:
     """The column of each role that there is."""
     roles = {}
-    by_name = {str(name).strip().casefold(): str(name) for name in columns}
+    by_name: dict[str, str] = {}
+    for name in map(str, columns):
+        other = by_name.setdefault(name.strip().casefold(), name)
+        if other != name and any(other.strip().casefold() in aliases for aliases in ROLES.values()):
+            raise DataError(f"{source} has the columns '{shown(other)}' and '{shown(name)}': leave one of them.")
     for role, aliases in ROLES.items():
         wanted = named.get(role)
         if wanted is not None:

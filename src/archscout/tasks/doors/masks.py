@@ -7,24 +7,25 @@ is a class of its own (Lin et al. 2014, arXiv 1405.0312; Everingham et al. 2010,
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageOps
 
 from archscout.core.errors import DataError
 from archscout.tasks.contents import Contents, Raw, Source
-from archscout.tasks.decode import SUFFIXES, BadPicture, file_source, header, middle, quiet, shown
-from archscout.tasks.doors.archive import listed, regular
+from archscout.tasks.decode import SUFFIXES, BadPicture, file_source, header, is_turned, middle, quiet, shown
+from archscout.tasks.doors.archive import listed
+from archscout.tasks.doors.coco import of_lists
+from archscout.tasks.doors.pairs import Paint, Pairs
+from archscout.tasks.mask_classes import NONE, UNLABELLED
 from archscout.tasks.pictures import LARGE, USUAL
 from archscout.tasks.splits import by_split, split_of
-from archscout.tasks.targets import UNLABELLED
 
 IMAGES = frozenset({"images", "image", "imgs", "img", "jpegimages"})
 MASKS = frozenset({"masks", "mask", "labels", "annotations", "segmentationclass", "gt"})
@@ -38,20 +39,6 @@ VOC = (
     "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
 
-_LARGEST = 2**30
-"""Bytes: no list of annotations is longer."""
-
-Paint = Callable[[tuple[int, int]], Image.Image]
-"""Makes the mask of a picture of a height and width; raises `BadPicture`."""
-
-
-@dataclass
-class _Pairs:
-    """Pictures of a split and what makes their masks."""
-
-    sources: list[Source] = field(default_factory=list)
-    paints: list[Paint] = field(default_factory=list)
-
 
 def is_masks_folder(path: Path) -> bool:
     """Whether a folder has pictures beside masks, or beside lists of outlines."""
@@ -63,7 +50,7 @@ def read_masks_folder(path: Path, options: Mapping[str, Any] | None = None) -> C
     contents = Contents({}, kind="segmentation", medium="images")
     source = f"'{shown(path)}'"
     if lists := _lists(path):
-        pairs = _of_lists(lists, contents, source)
+        pairs = of_lists(lists, contents, source)
     elif _voc(path):
         pairs = _of_voc(path, contents)
     else:
@@ -75,7 +62,7 @@ def read_masks_folder(path: Path, options: Mapping[str, Any] | None = None) -> C
 def read_coco(file: Path, options: Mapping[str, Any] | None = None) -> Contents:
     """The pictures and outlines of a JSON file of COCO's form."""
     contents = Contents({}, kind="segmentation", medium="images")
-    pairs = _of_lists({"train": file}, contents, f"'{shown(file)}'")
+    pairs = of_lists({"train": file}, contents, f"'{shown(file)}'")
     return _painted(pairs, contents, f"'{shown(file)}'", options or {})
 
 
@@ -160,10 +147,14 @@ def _names(path: Path) -> list[str] | None:
 # -- pairs ------------------------------------------------------------------------------------------------------------
 
 
-def _of_folders(images: Path, masks: Path, contents: Contents) -> _Pairs:
+def _of_folders(images: Path, masks: Path, contents: Contents) -> Pairs:
     """Each picture with the mask of its name."""
-    known = {str(file.relative_to(masks).with_suffix("")): file for file in _pictures(masks)}
-    pairs = _Pairs()
+    known: dict[str, Path] = {}
+    for file in _pictures(masks):
+        other = known.setdefault(str(file.relative_to(masks).with_suffix("")), file)
+        if other != file:
+            raise DataError(f"'{shown(other)}' and '{shown(file)}' are two masks of one name: leave one of them.")
+    pairs = Pairs()
     for file in _pictures(images):
         stem = str(file.relative_to(images).with_suffix(""))
         mask = next((known.pop(stem + ending) for ending in ENDINGS if stem + ending in known), None)
@@ -187,7 +178,7 @@ def _pictures(folder: Path) -> list[Path]:
     return files
 
 
-def _of_voc(path: Path, contents: Contents) -> dict[str, _Pairs]:
+def _of_voc(path: Path, contents: Contents) -> dict[str, Pairs]:
     """Pascal VOC: which pictures are in which split say the lists in `ImageSets/Segmentation`."""
     images, masks = path / "JPEGImages", path / "SegmentationClass"
     lists = {file.stem: file for file in sorted((path / "ImageSets" / "Segmentation").glob("*.txt"))}
@@ -198,9 +189,9 @@ def _of_voc(path: Path, contents: Contents) -> dict[str, _Pairs]:
         stems = {"train": [file.stem for file in _pictures(masks)]}
     else:
         stems = {split: file.read_text(encoding="utf-8").split() for split, file in files.items()}
-    found: dict[str, _Pairs] = {}
+    found: dict[str, Pairs] = {}
     for split, names in stems.items():
-        pairs = _Pairs()
+        pairs = Pairs()
         for name in names:
             picture, mask = images / f"{name}.jpg", masks / f"{name}.png"
             for file in (picture, mask):
@@ -230,6 +221,8 @@ class _Read:
             mask.load()
         except Exception as error:  # every format has its own way to fail on damaged bytes
             raise BadPicture(f"{called} that is not a readable image") from error
+        if mask.format == "JPEG":
+            raise BadPicture(f"{called} that is a JPEG, which blurs the values of pixels: write masks as PNG")
         if mask.mode not in ("P", "L", "1"):
             raise BadPicture(f"{called} of mode {mask.mode}: classes are grey values, or places in a palette")
         if (mask.height, mask.width) != size:
@@ -237,127 +230,10 @@ class _Read:
         return Image.fromarray(np.asarray(mask).astype(np.uint8))
 
 
-# -- COCO -------------------------------------------------------------------------------------------------------------
-
-
-def _of_lists(files: dict[str, Path], contents: Contents, source: str) -> dict[str, _Pairs]:
-    read = {split: _json(file) for split, file in files.items()}
-    names = {entry["id"]: str(entry["name"]) for about in read.values() for entry in about["categories"]}
-    if len(names) > 250:
-        raise DataError(f"{source} has {len(names)} categories, more than 250: leave out those that are not needed.")
-    number = {category: place for place, category in enumerate(sorted(names), start=1)}
-    background = "background" if "background" not in names.values() else "(none)"
-    contents.class_names = [background, *(names[category] for category in sorted(names))]
-    return {split: _of_list(files[split], about, number, contents) for split, about in read.items()}
-
-
-def _json(file: Path) -> dict[str, Any]:
-    regular(file)
-    called = f"'{shown(file)}'"
-    if file.stat().st_size > _LARGEST:
-        raise DataError(f"{called} is larger than a gigabyte: part it.")
-    try:
-        about = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{called} is no readable JSON: copy or make it again.") from error
-    needed = {"images": {"id", "file_name"}, "annotations": {"image_id", "category_id"}, "categories": {"id", "name"}}
-    fits = isinstance(about, dict) and all(
-        isinstance(about.get(part), list)
-        and all(isinstance(entry, dict) and keys <= entry.keys() for entry in about[part])
-        for part, keys in needed.items()
-    )
-    if not fits:
-        raise DataError(f"{called} is no list of COCO's form: it needs images, annotations and categories.")
-    return about  # type: ignore[no-any-return]
-
-
-def _of_list(file: Path, about: dict[str, Any], number: Mapping[Any, int], contents: Contents) -> _Pairs:
-    outlines: dict[Any, list[dict[str, Any]]] = {}
-    for entry in about["annotations"]:
-        outlines.setdefault(entry["image_id"], []).append(entry)
-    pairs = _Pairs()
-    word = file.stem.rpartition("_")[2]
-    folders = [folder for folder in (file.parent, file.parent / "images", file.parent.parent / word,
-                                     file.parent.parent / "images" / word, file.parent.parent / "images")
-               if folder.is_dir()]  # fmt: skip
-    for entry in about["images"]:
-        name = str(entry["file_name"])
-        place = next((folder / name for folder in folders if (folder / name).is_file()), None)
-        if place is None or Path(name).is_absolute() or ".." in Path(name).parts:
-            contents.bad.append((f"'{shown(name)}' of '{shown(file)}'", "is no file beside it"))
-            continue
-        pairs.sources.append(file_source(place))
-        pairs.paints.append(_Paint(tuple(outlines.get(entry["id"], ())), number))
-    return pairs
-
-
-@dataclass(frozen=True)
-class _Paint:
-    """The mask of some outlines: polygons, or run lengths."""
-
-    outlines: tuple[dict[str, Any], ...]
-    number: Mapping[Any, int]
-
-    def __call__(self, size: tuple[int, int]) -> Image.Image:
-        mask = Image.new("L", size[::-1], 0)
-        draw = ImageDraw.Draw(mask)
-        for entry in sorted(self.outlines, key=lambda entry: -float(entry.get("area") or 0)):
-            label, shape = self.number.get(entry["category_id"]), entry.get("segmentation")
-            if label is None:
-                raise BadPicture(f"has an outline of the category {entry['category_id']}, which the list does not name")
-            try:
-                if isinstance(shape, dict):
-                    mask.paste(label, mask=Image.fromarray(run_lengths(shape, size).astype(np.uint8) * 255))
-                else:
-                    for polygon in shape or ():
-                        draw.polygon([float(value) for value in polygon], fill=label)
-            except (TypeError, ValueError, KeyError, IndexError, OverflowError) as error:
-                raise BadPicture(f"has an outline ({entry.get('id', 'without id')}) that is damaged") from error
-        return mask
-
-
-def run_lengths(shape: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray:
-    """The mask of COCO's run lengths (height x width, truth values): counts in a list, or packed in a text.
-
-    Runs of 0 and 1 in turns, down the columns. In a text, each count is in groups of five bits, the lowest first, and
-    from the third one on the difference to the count before the last. Raises `ValueError` where they do not fit.
-
-    >>> run_lengths({"size": [2, 2], "counts": [1, 2, 1]}, (2, 2)).astype(int).tolist()
-    [[0, 1], [1, 0]]
-    """
-    if list(shape["size"]) != list(size):
-        raise ValueError("another size")
-    counts = shape["counts"]
-    if isinstance(counts, str):
-        counts = _unpacked(counts)
-    runs = np.asarray(counts, np.int64)
-    if runs.ndim != 1 or (runs < 0).any() or runs.sum() != size[0] * size[1]:
-        raise ValueError("runs that are not as long as the picture")
-    values = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-    return values.reshape(size[::-1]).T
-
-
-def _unpacked(text: str) -> list[int]:
-    counts: list[int] = []
-    place = 0
-    while place < len(text):
-        count, shift, more = 0, 0, True
-        while more:
-            bits = ord(text[place]) - 48
-            if not 0 <= bits < 64 or shift > 60:
-                raise ValueError("no run lengths")
-            count |= (bits & 31) << shift
-            more, place, shift = bool(bits & 32), place + 1, shift + 5
-        if bits & 16:
-            count -= 1 << shift
-        counts.append(count + (counts[-2] if len(counts) > 2 else 0))
-    return counts
-
-
 # -- masks at one size ------------------------------------------------------------------------------------------------
 
 
-def _painted(pairs: Mapping[str, _Pairs], contents: Contents, source: str, options: Mapping[str, Any]) -> Contents:
+def _painted(pairs: Mapping[str, Pairs], contents: Contents, source: str, options: Mapping[str, Any]) -> Contents:
     """The contents, with all masks at the size that their pictures will have."""
     every = [(split, picture, paint) for split, some in pairs.items()
              for picture, paint in zip(some.sources, some.paints, strict=True)]  # fmt: skip
@@ -366,6 +242,7 @@ def _painted(pairs: Mapping[str, _Pairs], contents: Contents, source: str, optio
         raise DataError(f"{source} has no picture with a mask for training{first}.")
     with quiet(), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         sizes = list(pool.map(lambda one: _size(one[1]), every))
+        turned = sum(pool.map(lambda one: is_turned(one[1]), every))
         known = {size for size in sizes if size is not None}
         if not known:
             raise DataError(f"{source} has no readable image.")
@@ -387,13 +264,18 @@ def _painted(pairs: Mapping[str, _Pairs], contents: Contents, source: str, optio
             if size is None:
                 return "is not a readable image"
             try:
-                return np.asarray(_fitted(paint(size), shape, fit, unlabelled))
+                return _fitted(paint(size), shape, fit)
             except BadPicture as error:
                 return str(error)
 
         masks = list(pool.map(make, zip(every, sizes, strict=True)))
     contents.bad += [(picture.name, mask) for (_, picture, _), mask in zip(every, masks, strict=True)
                      if isinstance(mask, str)]  # fmt: skip
+    if turned:
+        contents.notices.append(
+            f"{turned} of the pictures of {source} are stored turned or mirrored, and are set upright as their EXIF "
+            "data say: their masks are taken to be upright already."
+        )
     contents.shape = shape
     for split in pairs:
         good = [(picture, mask) for (of, picture, _), mask in zip(every, masks, strict=True)
@@ -429,14 +311,15 @@ def _size(source: Source) -> tuple[int, int] | None:
         return None
 
 
-def _fitted(mask: Image.Image, shape: tuple[int, int], fit: str, unlabelled: int) -> Image.Image:
-    """A mask as its picture is fitted (`decode`), by the nearest pixel; what pads it is unlabelled."""
+def _fitted(mask: Image.Image, shape: tuple[int, int], fit: str) -> np.ndarray:
+    """A mask as its picture is fitted (`decode`), by the nearest pixel; -1 where it is padded."""
     size, method = shape[::-1], Image.Resampling.NEAREST
     if mask.size == size:
-        return mask
+        return np.asarray(mask)
     if fit == "crop":
         left, top, wide, tall = middle(mask.width, mask.height, *size)
-        return mask.crop((left, top, left + wide, top + tall)).resize(size, method)
+        return np.asarray(mask.crop((left, top, left + wide, top + tall)).resize(size, method))
     if fit == "pad":
-        return ImageOps.pad(mask, size, method, color=unlabelled)
-    return mask.resize(size, method)
+        inside = ImageOps.pad(Image.new("L", mask.size, 1), size, method, color=0)
+        return np.where(np.asarray(inside) == 1, np.asarray(ImageOps.pad(mask, size, method)).astype(np.int16), NONE)
+    return np.asarray(mask.resize(size, method))

@@ -10,7 +10,7 @@ from typing import Any
 from archscout.core.errors import DataError
 from archscout.tasks.contents import Contents
 from archscout.tasks.decode import shown
-from archscout.tasks.doors import arrays, folders, lines, manifest, masks, saved, shards, ts
+from archscout.tasks.doors import arrays, folders, lines, manifest, masks, saved, shards, ts, unread
 from archscout.tasks.targets import VERIFIED
 
 
@@ -58,7 +58,4 @@ def open_path(path: Path, *, links: bool = False, columns: Mapping[str, Any] | N
         return shards.read_shards(path, columns)
     if suffix == ".npy":
         raise DataError(f"'{shown(path)}' is a single array: put x_train.npy and y_train.npy into a folder.")
-    raise DataError(
-        f"'{shown(path)}' is neither an .npz archive, a list of pictures (CSV, JSON lines, Parquet), a tar file nor a "
-        "folder of class folders."
-    )
+    raise DataError(f"{unread.advice(path)}.")

@@ -19,9 +19,9 @@ PARTED = ("|", ";")
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is a finite number."""
+    """Whether a text is a finite number; an underscore, which Python reads over, is in none."""
     try:
-        return math.isfinite(float(text))
+        return "_" not in text and math.isfinite(float(text))
     except ValueError:
         return False
 
@@ -71,6 +71,29 @@ def questions_of(
             asks: Asks = "numbers" if first.casefold() == "target" else "labels" if several else "class"
             found.append(Question(name, column, asks))
     return found
+
+
+def mixed_labels(questions: Sequence[Question], columns: Mapping[str, Sequence[Any]], source: str) -> list[str]:
+    """What is to be told of classes that are numbers with fractions, or numbers in some rows and texts in others."""
+    told = []
+    for question in questions:
+        if question.asks != "class":
+            continue
+        cells = [cell for cell in columns[question.column] if text_of(cell)]
+        texts = {text_of(cell) for cell in cells}
+        written = [cell for cell in cells if isinstance(cell, str | bytes)]
+        if 0 < len(written) < len(cells):
+            other = next(cell for cell in cells if not isinstance(cell, str | bytes))
+            told.append(
+                f"column '{shown(question.column)}' of {source} has texts and numbers ('{shown(text_of(written[0]))}', "
+                f"{shown(text_of(other))}): each is the class of its text."
+            )
+        elif all(map(is_number, texts)) and any(not float(text).is_integer() for text in texts):
+            told.append(
+                f"column '{shown(question.column)}' of {source} has numbers with fractions, of which {len(texts)} are "
+                "different: each is a class (kind=regression where they measure something)."
+            )
+    return told
 
 
 def target_columns(named: str, columns: Mapping[str, Sequence[Any]]) -> list[str]:

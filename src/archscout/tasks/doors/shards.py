@@ -11,6 +11,7 @@ import json
 import re
 import tarfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -25,6 +26,12 @@ from archscout.tasks.labels import numbered, text_of
 from archscout.tasks.splits import ALIASES, split_of
 
 _LONGEST_LABEL = 2**16
+
+_LABELS = ("cls", "json", "txt", "gt.txt")
+"""Endings of what may hold a label: where a sample has several, the first is it, and a text is a caption."""
+
+_BLOCK = 512
+"""Bytes: members of a tar file begin at multiples of it, and two blocks of zeros are its end (POSIX 1003.1, pax)."""
 
 
 def is_shard_folder(path: Path) -> bool:
@@ -43,8 +50,9 @@ def read_shards(path: Path, options: Mapping[str, Any] | None = None) -> Content
     members: list[tuple[str, _Member]] = []
     contents = Contents({})
     others = 0
+    as_text = (options or {}).get("kind") == "lines"
     for file in files:
-        some, strange = _shard(file, contents.bad)
+        some, strange = _shard(file, contents, as_text)
         others += strange
         members += [(member.split or _split(file, path), member) for member in some]
     if members and all(member.is_sound for _, member in members):
@@ -55,7 +63,7 @@ def read_shards(path: Path, options: Mapping[str, Any] | None = None) -> Content
     if others:
         contents.notices.append(f"{others} members of {source} are neither pictures nor labels, and were left alone.")
     labels = [member.label for _, member in members]
-    if (options or {}).get("kind") == "lines":
+    if as_text:
         y = np.asarray(labels, np.str_)
     else:
         y, contents.class_names = numbered(labels)
@@ -81,12 +89,15 @@ class _Member(NamedTuple):
     """That of a folder in the shard, where there is one of that name."""
 
 
-def _shard(file: Path, bad: list[tuple[str, str]]) -> tuple[list[_Member], int]:
-    """The pictures and recordings of a shard with their labels, and how many members are neither."""
+def _shard(file: Path, contents: Contents, as_text: bool) -> tuple[list[_Member], int]:
+    """The pictures and recordings of a shard with their labels, and how many members are neither.
+
+    `as_text` prefers texts to other labels.
+    """
     regular(file)
     size, changed = file.stat().st_size, file.stat().st_mtime_ns
     pictures: dict[str, Source] = {}
-    labels: dict[str, str] = {}
+    written: dict[str, dict[str, str]] = {}
     seen: set[str] = set()
     others = 0
     try:
@@ -108,23 +119,26 @@ def _shard(file: Path, bad: list[tuple[str, str]]) -> tuple[list[_Member], int]:
                     place = member.offset_data, member.size
                     called = f"'{shown(name)}' of '{shown(file)}'"
                     pictures[name] = Source(called, _opener(file, *place), f"{file} {size} {changed} {place}")
-                elif ending in ("cls", "txt", "gt.txt", "json") and member.size <= _LONGEST_LABEL:
+                elif ending in _LABELS and member.size <= _LONGEST_LABEL:
                     stream = shard.extractfile(member)
                     assert stream is not None
-                    labels[_key(name)] = _label(stream.read(), ending) or labels.get(_key(name), "")
+                    written.setdefault(_key(name), {})[ending] = _label(stream.read(), ending)
                 else:
                     others += 1
+            end = shard.offset
     except (tarfile.TarError, OSError, ValueError, EOFError) as error:
         raise DataError(
             f"'{shown(file)}' is no whole tar file without compression ({error}): copy it again, or unpack it."
         ) from error
+    contents.notices += _end(file, end, size, len(seen))
+    labels = {key: _one(key, texts, file, as_text) for key, texts in written.items()}
     above = -1  # a picture's folder is of a split, or of a class in one of a split
     if any(_key(name) in labels for name in pictures):
         _check_samples(list(pictures), file)
     else:
         above = -2
         labels = {_key(name): name.rpartition("/")[0].rpartition("/")[2] for name in pictures}
-    bad += [(picture.name, "has no label") for name, picture in pictures.items() if not labels.get(_key(name))]
+    contents.bad += [(picture.name, "has no label") for name, picture in pictures.items() if not labels.get(_key(name))]
     return [
         _Member(
             picture, labels[_key(name)], f".{_ending(name)}" in sound.SUFFIXES, _split_within(name.split("/")[:above])
@@ -132,6 +146,39 @@ def _shard(file: Path, bad: list[tuple[str, str]]) -> tuple[list[_Member], int]:
         for name, picture in pictures.items()
         if labels.get(_key(name))
     ], others
+
+
+def _end(file: Path, end: int, size: int, members: int) -> list[str]:
+    """What is to be told of the end of a shard, whose last member that could be read ends at `end`.
+
+    Raises `DataError` where it breaks off within a member's header, or more follows.
+    """
+    with file.open("rb") as stream:
+        stream.seek(end)
+        block = stream.read(_BLOCK)
+        more = block.strip(b"\0") or any(part.strip(b"\0") for part in iter(partial(stream.read, 2**20), b""))
+    if block.strip(b"\0") and len(block) < _BLOCK:
+        raise DataError(f"'{shown(file)}' is no whole tar file without compression (cut short): copy it again.")
+    if more:
+        raise DataError(
+            f"'{shown(file)}' goes on after its end (byte {end:,} of {size:,}): give each of the tar files that it was "
+            "made of a file of its own, or copy it again."
+        )
+    if block:
+        return []
+    return [f"'{shown(file)}' has no mark at its end, and may be cut short: {members:,} members are read."]
+
+
+def _one(key: str, texts: Mapping[str, str], file: Path, as_text: bool) -> str:
+    """The label of a sample of which there are several texts. Raises `DataError` where two labels differ."""
+    written = {ending: texts[ending] for ending in _LABELS if texts.get(ending)}
+    if not as_text and {"cls", "json"} <= written.keys() and written["cls"] != written["json"]:
+        raise DataError(
+            f"sample '{shown(key)}' of '{shown(file)}' has the label '{shown(written['cls'])}' in its .cls file and "
+            f"'{shown(written['json'])}' in its .json file: keep one."
+        )
+    order = reversed(_LABELS) if as_text else _LABELS
+    return next((written[ending] for ending in order if ending in written), "")
 
 
 def _key(name: str) -> str:

@@ -48,7 +48,7 @@ def _json_lines(file: Path) -> tuple[Columns, Sequence[int]]:
             for number, line in enumerate(iter(lambda: stream.readline(LONGEST), ""), start=1):
                 if not line.strip():
                     continue
-                row = _json_object(line)
+                row = _json_object(line, f"'{shown(file)}', line {number}")
                 if row is None:
                     raise DataError(f"'{shown(file)}', line {number}: this is no JSON object: write one a line.")
                 for name in {*columns, *row}:
@@ -59,9 +59,20 @@ def _json_lines(file: Path) -> tuple[Columns, Sequence[int]]:
     return columns, lines
 
 
-def _json_object(line: str) -> dict[str, Any] | None:
+def _json_object(line: str, called: str) -> dict[str, Any] | None:
+    """The object of a line, None where it is none. Raises `DataError` for one with two values of one name."""
+
+    def of_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        row = dict(pairs)
+        if len(row) < len(pairs):
+            twice = next(name for place, (name, _) in enumerate(pairs) if name in dict(pairs[:place]))
+            raise DataError(f"{called}: the name '{shown(twice)}' is given twice: leave one of them.")
+        return row
+
     try:
-        row = json.loads(line)
+        row = json.loads(line, object_pairs_hook=of_pairs)
+    except DataError:
+        raise
     except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) else None

@@ -81,7 +81,12 @@ class _File:
     labels: list[str] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
     bad: list[tuple[str, str]] = field(default_factory=list)
-    classes: tuple[str, ...] = ()
+    classes: str = ""
+    """Those of the header, parted by spaces, which the name of a class may have in it too."""
+
+    channels: int | None = None
+    """As the header says."""
+
     numbers: bool = False
     labelled: bool = False
 
@@ -105,7 +110,14 @@ def _read(files: dict[str, Path], source: str) -> Contents:
         values = dict(zip(read, np.split(place, ends), strict=True))
     for split, found in read.items():
         if not found.series:
-            raise DataError(f"'{shown(found.path)}' has no series that can be read: give some below @data.")
+            first = f"; the first: {found.bad[0][0]} {found.bad[0][1]}" if found.bad else ": give some below @data"
+            raise DataError(f"'{shown(found.path)}' has no series that can be read{first}.")
+        channels = found.series[0].values.shape[0]
+        if found.channels not in (None, channels):
+            contents.notices.append(
+                f"the header of '{shown(found.path)}' says {found.channels} channel{'s' * (found.channels != 1)} where "
+                f"its series have {channels}, which are read."
+            )
         called = f"'{shown(found.path)}'"
         contents.splits[split] = Raw(found.series, values[split], called, f"the labels of {called}")
     return contents
@@ -150,9 +162,13 @@ def _header(text: str, number: int, found: _File) -> bool:
             "of time, and leave the stamps out."
         )
     if name == "@classlabel" and true:
-        found.labelled, found.classes = True, tuple(rest[1:])
+        found.labelled, found.classes = True, " ".join(rest[1:]).replace('"', "").replace("'", "")
     elif name == "@targetlabel" and true:
         found.labelled = found.numbers = True
+    elif name in ("@dimension", "@dimensions") and rest and rest[0].isascii() and rest[0].isdigit():
+        found.channels = int(rest[0])
+    elif name == "@univariate" and true:
+        found.channels = 1
     return name == "@data"
 
 
@@ -171,7 +187,13 @@ def _example(text: str, number: int, found: _File) -> None:
         if not fits:
             found.bad.append((name, f"has a target that is no number ('{shown(label[:40])}')"))
             return
-    elif found.classes and label not in found.classes:
+    elif not label:
+        found.bad.append((name, "has no label behind its last colon"))
+        return
+    elif not found.classes and "," in label and _are_numbers(label):
+        found.bad.append((name, f"has values where its label should be ('{shown(label[:40])}')"))
+        return
+    elif found.classes and f" {label} " not in f" {found.classes} ":
         found.bad.append((name, f"has the class '{shown(label[:40])}', which the header does not name"))
         return
     try:
@@ -187,8 +209,17 @@ def _example(text: str, number: int, found: _File) -> None:
 
 
 def _value(text: str) -> float:
-    """A number; NaN where it is missing."""
+    """A number; NaN where it is missing. Raises `ValueError` for what is none."""
+    if "_" in text:
+        raise ValueError("Python's digits may have underscores between them, those of a file may not")
     return float("nan") if text.strip() == "?" else float(text)
+
+
+def _are_numbers(text: str) -> bool:
+    try:
+        return bool([_value(value) for value in text.split(",")])
+    except ValueError:
+        return False
 
 
 def _split(file: Path) -> str | None:

@@ -1,0 +1,151 @@
+"""Outlines of things in pictures, as COCO's JSON has them, painted as masks: the larger ones first, on a background.
+
+Lin et al. 2014, arXiv 1405.0312.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from archscout.core.errors import DataError
+from archscout.tasks.contents import Contents
+from archscout.tasks.decode import BadPicture, file_source, shown
+from archscout.tasks.doors.archive import regular
+from archscout.tasks.doors.pairs import Pairs
+
+_LARGEST = 2**30
+"""Bytes: no list of annotations is longer."""
+
+
+def of_lists(files: dict[str, Path], contents: Contents, source: str) -> dict[str, Pairs]:
+    """The pictures and outlines of the list of each split; the names of classes are noted in the contents."""
+    read = {split: _json(file) for split, file in files.items()}
+    names = {entry["id"]: str(entry["name"]) for about in read.values() for entry in about["categories"]}
+    if len(names) > 250:
+        raise DataError(f"{source} has {len(names)} categories, more than 250: leave out those that are not needed.")
+    number = {category: place for place, category in enumerate(sorted(names), start=1)}
+    background = "background" if "background" not in names.values() else "(none)"
+    contents.class_names = [background, *(names[category] for category in sorted(names))]
+    return {split: _of_list(files[split], about, number, contents) for split, about in read.items()}
+
+
+def _json(file: Path) -> dict[str, Any]:
+    regular(file)
+    called = f"'{shown(file)}'"
+    if file.stat().st_size > _LARGEST:
+        raise DataError(f"{called} is larger than a gigabyte: part it.")
+    try:
+        about = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{called} is no readable JSON: copy or make it again.") from error
+    needed = {"images": {"id", "file_name"}, "annotations": {"image_id", "category_id"}, "categories": {"id", "name"}}
+    fits = isinstance(about, dict) and all(
+        isinstance(about.get(part), list)
+        and all(isinstance(entry, dict) and keys <= entry.keys() for entry in about[part])
+        for part, keys in needed.items()
+    )
+    if not fits:
+        raise DataError(
+            f"{called} is no list of COCO's form, which has images, annotations and categories: write other lists as "
+            ".jsonl, an object a line."
+        )
+    return about  # type: ignore[no-any-return]
+
+
+def _of_list(file: Path, about: dict[str, Any], number: Mapping[Any, int], contents: Contents) -> Pairs:
+    outlines: dict[Any, list[dict[str, Any]]] = {}
+    for entry in about["annotations"]:
+        outlines.setdefault(entry["image_id"], []).append(entry)
+    pairs = Pairs()
+    word = file.stem.rpartition("_")[2]
+    folders = [folder for folder in (file.parent, file.parent / "images", file.parent.parent / word,
+                                     file.parent.parent / "images" / word, file.parent.parent / "images")
+               if folder.is_dir()]  # fmt: skip
+    for entry in about["images"]:
+        name = str(entry["file_name"])
+        place = next((folder / name for folder in folders if (folder / name).is_file()), None)
+        if place is None or Path(name).is_absolute() or ".." in Path(name).parts:
+            contents.bad.append((f"'{shown(name)}' of '{shown(file)}'", "is no file beside it"))
+            continue
+        pairs.sources.append(file_source(place))
+        declared = entry.get("height"), entry.get("width")
+        pairs.paints.append(_Paint(tuple(outlines.get(entry["id"], ())), number, declared))
+    return pairs
+
+
+@dataclass(frozen=True)
+class _Paint:
+    """The mask of some outlines: polygons, or run lengths."""
+
+    outlines: tuple[dict[str, Any], ...]
+    number: Mapping[Any, int]
+    declared: tuple[Any, Any] = (None, None)
+    """Height and width for which the outlines were drawn, where the list says so."""
+
+    def __call__(self, size: tuple[int, int]) -> Image.Image:
+        if None not in self.declared and self.declared != size:
+            height, width = self.declared
+            raise BadPicture(
+                f"is {size[0]} x {size[1]} pixels (height x width) where its list says {height} x {width}: its "
+                "outlines would not fit"
+            )
+        mask = Image.new("L", size[::-1], 0)
+        draw = ImageDraw.Draw(mask)
+        for entry in sorted(self.outlines, key=lambda entry: -float(entry.get("area") or 0)):
+            label, shape = self.number.get(entry["category_id"]), entry.get("segmentation")
+            if label is None:
+                raise BadPicture(f"has an outline of the category {entry['category_id']}, which the list does not name")
+            try:
+                if isinstance(shape, dict):
+                    mask.paste(label, mask=Image.fromarray(run_lengths(shape, size).astype(np.uint8) * 255))
+                else:
+                    for polygon in shape or ():
+                        draw.polygon([float(value) for value in polygon], fill=label)
+            except (TypeError, ValueError, KeyError, IndexError, OverflowError) as error:
+                raise BadPicture(f"has an outline ({entry.get('id', 'without id')}) that is damaged") from error
+        return mask
+
+
+def run_lengths(shape: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray:
+    """The mask of COCO's run lengths (height x width, truth values): counts in a list, or packed in a text.
+
+    Runs of 0 and 1 in turns, down the columns. In a text, each count is in groups of five bits, the lowest first, and
+    from the third one on the difference to the count before the last. Raises `ValueError` where they do not fit.
+
+    >>> run_lengths({"size": [2, 2], "counts": [1, 2, 1]}, (2, 2)).astype(int).tolist()
+    [[0, 1], [1, 0]]
+    """
+    if list(shape["size"]) != list(size):
+        raise ValueError("another size")
+    counts = shape["counts"]
+    if isinstance(counts, str):
+        counts = _unpacked(counts)
+    runs = np.asarray(counts, np.int64)
+    if runs.ndim != 1 or (runs < 0).any() or runs.sum() != size[0] * size[1]:
+        raise ValueError("runs that are not as long as the picture")
+    values = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return values.reshape(size[::-1]).T
+
+
+def _unpacked(text: str) -> list[int]:
+    counts: list[int] = []
+    place = 0
+    while place < len(text):
+        count, shift, more = 0, 0, True
+        while more:
+            bits = ord(text[place]) - 48
+            if not 0 <= bits < 64 or shift > 60:
+                raise ValueError("no run lengths")
+            count |= (bits & 31) << shift
+            more, place, shift = bool(bits & 32), place + 1, shift + 5
+        if bits & 16:
+            count -= 1 << shift
+        counts.append(count + (counts[-2] if len(counts) > 2 else 0))
+    return counts

@@ -1,0 +1,135 @@
+"""The classes of masks: which values of their pixels are classes, and which one says that a pixel has none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from archscout.core.errors import DataError
+from archscout.tasks.contents import Raw
+
+UNLABELLED = 255
+"""The usual value of a pixel without a class."""
+
+NONE = -1
+"""What stands for such a pixel from here on; masks may have it already."""
+
+LARGEST = 1000
+"""No class has a larger number."""
+
+
+@dataclass(frozen=True)
+class MaskClasses:
+    """Masks of each split (N x height x width, int64, -1 without a class), the names of classes, and what is told."""
+
+    y: dict[str, np.ndarray]
+    names: tuple[str, ...]
+    notices: tuple[str, ...]
+
+
+def read_masks(
+    parts: Mapping[str, Raw], names: tuple[str, ...] | None, source: str, unlabelled: int | None = None
+) -> MaskClasses:
+    """The masks of all splits with classes numbered from 0.
+
+    The value 255 is no class, unless it is the only other one: masks of 0 and 255 are of two classes. Values of which
+    most are left out (0, 128, 254) are classes in their order, if these have no names.
+
+    Args:
+        parts: the splits as they were read.
+        names: of the classes, where the data have them; the last may be that of pixels without a class.
+        source: what messages call the data.
+        unlabelled: the value of pixels without a class; 255 where None.
+
+    Raises `DataError` for what are no masks, for classes without a name, and where there is one class only.
+    """
+    mark = UNLABELLED if unlabelled is None else unlabelled
+    y = {split: _checked(part, mark) for split, part in parts.items()}
+    if names is not None and unlabelled == len(names) - 1:
+        names = names[:-1]
+    counts = {split: np.bincount(masks[masks != NONE], minlength=LARGEST + 1) for split, masks in y.items()}
+    marked = {split: _marked(masks, parts[split], mark) for split, masks in y.items()}
+    present = np.flatnonzero(sum(counts.values()))
+    notices: list[str] = []
+    if not len(present):
+        return MaskClasses(y, names or ("0", "1"), ())  # which the targets' own check refuses
+    if unlabelled is None and len(present) == 1 and any(mask.any() for mask in marked.values()):
+        value = int(present[0])
+        for split, masks in y.items():
+            y[split] = np.where(marked[split], 1, np.where(masks == value, 0, NONE))
+        names = names if names is not None and len(names) == 2 else (str(value), str(mark))
+        notices.append(
+            f"the masks of {source} have the values {value} and {mark} alone, and are read as two classes "
+            f"(unlabelled={mark} for pixels without one)."
+        )
+        return MaskClasses(y, names, tuple(notices))
+    if len(present) == 1:
+        raise DataError(
+            f"every pixel of the masks of {source} that has a class has class {present[0]}, and {mark} is none "
+            "(unlabelled=N): give masks of two classes or more."
+        )
+    count = 1 + int(present.max())
+    if names is None and count > 2 * len(present):
+        notices.append(
+            f"the masks of {source} have the values {_listed(present.tolist())}, which are read as {len(present)} "
+            "classes: number those from 0 if there are more."
+        )
+        place = np.full(LARGEST + 2, NONE)  # the last is that of pixels without a class
+        place[present] = np.arange(len(present))
+        y = {split: place[masks] for split, masks in y.items()}
+        names = tuple(map(str, present.tolist()))
+        counts = {split: some[present] for split, some in counts.items()}
+    elif names is None:
+        names = tuple(map(str, range(count)))
+    elif count > len(names):
+        raise DataError(f"{source} has masks with class {count - 1} and {len(names)} names: name all classes.")
+    return MaskClasses(y, names, (*notices, *_unlearned(counts, names, source)))
+
+
+def _checked(part: Raw, mark: int) -> np.ndarray:
+    """Masks with -1 where they have the mark of no class. Raises `DataError` for what are none."""
+    y = part.y
+    if y.ndim != 3 or y.dtype.kind not in "bui":
+        raise DataError(f"{part.labels} is {y.dtype} of shape {y.shape}: masks are N x height x width whole numbers.")
+    if isinstance(part.x, np.ndarray) and part.x.shape[1:3] != y.shape[1:]:
+        raise DataError(
+            f"{part.labels} has masks of {y.shape[1]} x {y.shape[2]} pixels for images of {part.x.shape[1]} x "
+            f"{part.x.shape[2]}: make them alike."
+        )
+    masks = np.where(y == mark, NONE, y.astype(np.int64))
+    rows = (masks < NONE).any((1, 2)) | (masks > LARGEST).any((1, 2))
+    if rows.any():
+        row = int(rows.argmax())
+        raise DataError(
+            f"{part.labels} has pixels of class {int(masks[row].min())} to {int(masks[row].max())} in row {row}: "
+            "number the classes from 0, and say which value is unlabelled (unlabelled=N)."
+        )
+    return masks
+
+
+def _marked(masks: np.ndarray, part: Raw, mark: int) -> np.ndarray:
+    """Where pixels have the mark itself, which padding has not."""
+    marked: np.ndarray = (masks == NONE) & (part.y == mark)
+    return marked
+
+
+def _unlearned(counts: Mapping[str, np.ndarray], names: Sequence[str], source: str) -> list[str]:
+    """A sentence for each split with classes that no training mask has."""
+    told = []
+    for split, some in counts.items():
+        if split == "train":
+            continue
+        strange = [names[place] for place in np.flatnonzero((some > 0) & (counts["train"] == 0)).tolist()]
+        if strange:
+            told.append(
+                f"the {split} masks of {source} have {'a class' if len(strange) == 1 else 'classes'} that no training "
+                f"mask has, and that cannot be learned ({_listed(strange)})."
+            )
+    return told
+
+
+def _listed(values: Sequence[object]) -> str:
+    few = ", ".join(str(value) for value in values[:8])
+    return few + (f" and {len(values) - 8} more" if len(values) > 8 else "")
