@@ -223,7 +223,7 @@ def shrink(
 ) -> Result:
     """A trained network made to keep measured limits: transferred to the data, cut where that harms least, recovered.
 
-    The same call resumes.
+    The same call resumes. With a larger budget it goes on from what was trained.
 
     Args:
         network: a trained `nn.Module`, an `ExportedProgram`, the name of a backbone, or `package.module:factory`.

@@ -215,3 +215,17 @@ def test_both_are_tried_on_the_data_at_the_pace_of_the_machine(monkeypatch: pyte
     slowly = automatic.compare(task, space, "coloured", 60.0, 0)[0].transferred
     monkeypatch.setattr(automatic, "pace_of", pace_of)
     assert slowly < automatic.compare(task, space, "coloured", 60.0, 0)[0].transferred, "few passes promise less"
+
+
+def test_a_larger_budget_of_a_run_that_began_with_a_backbone_goes_on(
+    calls: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is tried again, and no search is begun beside it, whatever the budget."""
+    options = {"out": tmp_path, "name": "mine"}
+    assert begin(PHOTOGRAPHS, {**options, "budget": "2m"})[0] == "a result"
+    monkeypatch.setattr(automatic, "compare", None)
+    monkeypatch.setattr(automatic, "remaining", None)
+    assert begin(PHOTOGRAPHS, {**options, "budget": "10m"})[0] == "a result"
+    assert begin(PHOTOGRAPHS, {**options, "budget": "60s"})[0] == "a result", "which says that it is no more"
+    assert [call["budget"].seconds for call in calls] == [120, 600, 60]
+    assert begin(PHOTOGRAPHS, {**options, "name": "other", "budget": "60s"})[0] is None

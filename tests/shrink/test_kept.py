@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,19 +17,22 @@ from archscout.backbones.base import Backbone
 from archscout.backbones.efficientnet_lite import EfficientNetLite
 from archscout.core import registry
 from archscout.core.cost import Measurement
+from archscout.core.errors import UsageError
 from archscout.core.progress import Silent
 from archscout.core.registry import create
+from archscout.shrink import record as records
 from archscout.shrink import transfer as transfers
 from archscout.shrink.head import probe, probe_kept
 from archscout.shrink.kept import Rest, kept_features
 from archscout.shrink.planning import Pace, TransferPlan, plan_transfer
-from archscout.shrink.record import Record
+from archscout.shrink.record import Record, worse
 from archscout.shrink.run import shrink
 from archscout.shrink.tuning import fine_tune
 from archscout.spaces.trained import BackboneSpace
 from archscout.testing.tasks import tiny_task
+from archscout.training import checkpoint
 from archscout.training.speed import Mode
-from archscout.training.trainer import predict
+from archscout.training.trainer import Outcome, predict
 
 _spec = importlib.util.spec_from_file_location(
     "trained_space", Path(__file__).parents[1] / "spaces" / "test_trained.py"
@@ -114,12 +118,7 @@ def test_head_and_fine_tuning_on_kept_features_change_the_network(network, tmp_p
     assert value == pytest.approx(outcome.valid_metric, abs=0.05) and value >= accuracy - 0.2
 
 
-def test_a_run_keeps_features_and_its_network_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Parted, "network", lambda self: torch.manual_seed(0) and self.structure().eval())
-    monkeypatch.setattr(Parted, "file", lambda self: tmp_path)
-    monkeypatch.setitem(registry._registered, ("backbone", "parted"), Parted)
-    planned = TransferPlan(32, start=1, copies=2, passes=20.0, probe=0.1, error=0.5)
-    monkeypatch.setattr(transfers, "plan_transfer", lambda *_: planned)
+def test_a_run_keeps_features_and_its_network_is_whole(parted: None, tmp_path: Path) -> None:
     options = {"budget": "2s", "out": tmp_path, "clock": ticking(), "name": "run"}
     result = shrink("parted", TASK, **options)
     loaded = archscout.load(result.folder)
@@ -129,6 +128,68 @@ def test_a_run_keeps_features_and_its_network_is_whole(tmp_path: Path, monkeypat
     assert hits == result.metrics["test_accuracy"] > 0.5
     steps = [step["step"] for step in result.metrics["original"]["steps"]]
     assert steps[:2] == ["head on fixed features", "fine-tuned"] and result.metrics["costs"]["latency_ms"] > 0
+
+
+@pytest.fixture
+def parted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backbone that is installed, and transferred in whole at 32 pixels, or at as many as are allowed at least."""
+    monkeypatch.setattr(Parted, "network", lambda self: torch.manual_seed(0) and self.structure().eval())
+    monkeypatch.setattr(Parted, "file", lambda self: tmp_path)
+    monkeypatch.setitem(registry._registered, ("backbone", "parted"), Parted)
+    monkeypatch.setattr(transfers, "plan_transfer", lambda task, left, pace, sizes: TransferPlan(
+        max(32, min(sizes)), start=1, copies=2, passes=20.0, probe=0.1, error=0.5))  # fmt: skip
+
+
+def test_a_finished_transfer_goes_on_under_a_larger_budget(
+    parted: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Head and fine-tuning stay; what is trained further begins where they ended, and time that was spent counts."""
+    options = {"out": tmp_path, "name": "run", "size": 32}
+    first = shrink("parted", TASK, budget="2s", clock=ticking(), **options)
+    with pytest.raises(UsageError, match=r"has had a budget of 2 s, and 1 s is no more than that: give more"):
+        shrink("parted", TASK, budget="1s", **options)
+    monkeypatch.setattr(transfers, "probe_kept", None)  # called again, it raises
+    begins: list[torch.Tensor] = []
+
+    def tuned(network: nn.Module, *arguments: object, **named: object) -> Outcome:
+        begins.append(next(network.parameters()).detach().clone())
+        return fine_tune(network, *arguments, **named)
+
+    monkeypatch.setattr(records, "fine_tune", tuned)
+    clock = ticking()
+    second = shrink("parted", TASK, budget="5s", clock=clock, **options)
+    before, after = first.metrics, second.metrics
+    steps = [step["step"] for step in after["original"]["steps"]]
+    assert steps[:3] == ["head on fixed features", "fine-tuned", "trained longer"]
+    assert after["original"]["steps"][:2] == before["original"]["steps"][:2], "told once, and at its own time"
+    assert after["epochs"] > before["epochs"] and after["budget"] == "5 s"
+    assert clock() <= 3.5, "of five seconds, two were spent before"
+    rows = json.loads((second.folder / "report.json").read_text())
+    assert rows and len(begins) == 1
+    kept = checkpoint.read(tmp_path / "run" / "work" / "fine-tuning.safetensors", "cpu")
+    assert any(torch.equal(begins[0], tensor) for tensor in kept[0].values()), "it begins where the smaller one ended"
+    assert shrink("parted", TASK, budget="5s", **options).metrics == after, "finished again"
+    assert len(begins) == 1
+    third = shrink("parted", TASK, budget="7s", clock=ticking(), **options)
+    assert len(begins) == 2 and third.metrics["epochs"] > after["epochs"]
+
+
+def test_a_larger_budget_that_was_stopped_goes_on(
+    parted: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"out": tmp_path, "name": "run"}
+    shrink("parted", TASK, budget="2s", clock=ticking(), **options)
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "fine_tune", stop)
+        with pytest.raises(KeyboardInterrupt):
+            shrink("parted", TASK, budget="4s", clock=ticking(), **options)
+    metrics = shrink("parted", TASK, budget="4s", clock=ticking(), **options).metrics
+    assert metrics["budget"] == "4 s"
+    assert [step["step"] for step in metrics["original"]["steps"]].count("trained longer") == 1
 
 
 def test_the_time_of_the_test_is_kept_free_and_what_was_planned_stays(
@@ -184,9 +245,9 @@ def test_a_training_of_which_a_part_of_an_epoch_fits(network) -> None:
 
 def test_what_chance_explains_undoes_no_fine_tuning() -> None:
     """One of 32 images more that is wrong tells nothing; a fifth of 3,000 does, and what is no number always."""
-    assert not transfers.worse(21 / 32, 22 / 32, 32) and not transfers.worse(0.9, 0.5, 3000)
-    assert transfers.worse(0.6, 0.8, 3000) and transfers.worse(0.1, 0.7, 32)
-    assert transfers.worse(float("nan"), 0.7, 32) and not transfers.worse(-3.3, -3.2, 100)
+    assert not worse(21 / 32, 22 / 32, 32) and not worse(0.9, 0.5, 3000)
+    assert worse(0.6, 0.8, 3000) and worse(0.1, 0.7, 32)
+    assert worse(float("nan"), 0.7, 32) and not worse(-3.3, -3.2, 100)
 
 
 def test_the_parts_of_efficientnet_lite_are_the_network() -> None:

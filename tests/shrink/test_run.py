@@ -1,9 +1,11 @@
 """Whole runs from trained networks: limits are kept, the files are those of any run, bad input is one sentence."""
 
+import copy
 import dataclasses
 import importlib.util
 import itertools
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from torch import nn
 
 import archscout
 from archscout.core.errors import DataError, UsageError
+from archscout.core.progress import Silent
 from archscout.core.task import Split
 from archscout.costs.latency import FULL
 from archscout.report.page import write as write_page
@@ -77,7 +80,7 @@ def test_limits_are_kept_and_the_result_is_a_run(finished, network: nn.Module) -
     assert {file.name for file in folder.iterdir()} >= {
         "network.safetensors", "network.onnx", "metrics.json", "report.json", "report.html", "architecture.json",
     }  # fmt: skip
-    assert not (folder / "work").exists()
+    assert all(file.is_file() for file in (folder / WORK).iterdir()), "no checkpoint of a training that ended"
 
 
 def test_its_network_loads_and_answers_as_the_onnx_file(finished, network: nn.Module) -> None:
@@ -98,6 +101,39 @@ def test_the_same_call_again_is_the_same_result_and_another_is_refused(finished,
     assert shrink(network, TASK, maximum=maximum, **options).metrics == finished.metrics
     with pytest.raises(UsageError, match=r"was started with maximum = .*, not .*: repeat the first command"):
         shrink(network, TASK, maximum={"params": "40%"}, **options)
+
+
+@pytest.mark.slow
+def test_what_was_cut_is_trained_on_under_a_larger_budget(
+    finished, network: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is chosen again; the network that was recovered learns on, and keeps its limits."""
+    shutil.copytree(finished.folder, tmp_path / "run")
+    monkeypatch.setattr(reduction, "plan", None)
+    maximum = {"params": "50%", "macs": "70%"}
+    metrics = shrink(
+        network, TASK, maximum=maximum, budget="5s", out=tmp_path, name="run", clock=ticking()
+    ).metrics  # fmt: skip
+    steps = [step["step"] for step in metrics["original"]["steps"]]
+    assert steps[:4] == ["original", "cut", "recovered", "trained longer"]
+    assert metrics["architecture"] == finished.architecture and metrics["epochs"] > finished.metrics["epochs"]
+    assert metrics["costs"]["params"] == finished.metrics["costs"]["params"]
+    assert metrics["test_accuracy"] > 0.8
+
+
+def test_what_leaves_a_network_worse_is_undone(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 5))
+    kept = record.Record(
+        tmp_path, TASK, seed=0, device="cpu", watch=Silent(), clock=ticking(), end=9.0, began=0.0, shared=None
+    )
+    train(network, TASK, Recipe(8, 16, learning_rate=0.05), seed=0)
+    kept.step("trained", network)
+    before, value = copy.deepcopy(network.state_dict()), kept.value
+    assert value > 0.6
+    kept.improve("spoilt", network, lambda: nn.init.zeros_(network[1].weight))
+    assert [step["step"] for step in kept.steps] == ["trained", "spoilt", "spoilt, undone"] and kept.value == value
+    assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in before.items())
 
 
 @pytest.mark.slow

@@ -67,7 +67,10 @@ def shrink(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Start from a trained network: transfer it to your data, cut it to measured limits, recover, export."""
+    """Start from a trained network: transfer it to your data, cut it to measured limits, recover, export.
+
+    The same command goes on where a run was stopped; with a larger budget, a finished one is trained further.
+    """
     with output.only_the_answer(), output.resumable("the same command goes on where it stopped."):
         from archscout import api
         from archscout.cli.progress import progress

@@ -131,13 +131,10 @@ def begin(data: Any, options: Mapping[str, Any], began: float | None = None) -> 
         return None, data
     budget = Budget.read(options.get("budget", "5m"))
     watch: Progress = options.get("progress") or Silent()
-    if not SHORTEST <= budget.seconds < math.inf or math.isfinite(budget.trials):
+    if not math.isfinite(budget.seconds) or math.isfinite(budget.trials):
         return None, data
     task = resolve_task(data, watch)
     if not natural(task):
-        return None, task
-    expected = outlook(task, 0.8 * budget.seconds)
-    if expected is None or not expected.worth:
         return None, task
     given, maximum = options.get("name"), options.get("maximum") or {}
     if not isinstance(given, str | None) or not isinstance(maximum, Mapping):
@@ -153,7 +150,11 @@ def begin(data: Any, options: Mapping[str, Any], began: float | None = None) -> 
     if not all(key in REPORTED for key in maximum):
         return None, task  # limits on other devices, or on what only networks of a search have
     folder = out / name
-    if fresh or not (folder / SETTING).is_file():
+    begun = (folder / SETTING).is_file() and not fresh
+    expected = outlook(task, 0.8 * budget.seconds)
+    if expected is None or not (begun or (expected.worth and budget.seconds >= SHORTEST)):
+        return None, task
+    if not begun:
         share = remaining(expected.backbone, task, maximum)
         if share < WORTH:
             watch.say(f"the limits leave {share:.0%} of '{expected.backbone}': a search it is.")

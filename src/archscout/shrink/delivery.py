@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,7 +29,7 @@ def deliver(
     original: Mapping[str, Measurement],
     about: Mapping[str, Any],
 ) -> Result:
-    """Write the result; the network is tested once, and what was kept between sittings goes.
+    """Write the result; the network is tested once, and of what was kept between sittings what a larger budget needs.
 
     Args:
         record: of the run.
@@ -75,5 +74,5 @@ def deliver(
         },
     }  # fmt: skip
     packaged = package(record.folder, space, task, trial, reduced.network.eval(), result, record.seed, extra, None)
-    shutil.rmtree(record.files, ignore_errors=True)
+    record.finish()
     return packaged

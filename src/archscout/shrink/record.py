@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from archscout.core.files import write_json
 from archscout.core.progress import Progress
 from archscout.core.task import Split, Task
 from archscout.estimators.final import parted
+from archscout.search.continuing import grows
 from archscout.shrink.planning import Clock
 from archscout.shrink.tuning import fine_tune
 from archscout.tasks.images import ImageClassification
@@ -40,6 +43,9 @@ COMMON = ("probe", "fine-tuning")
 
 _EARLIER = {"replace": False}
 """What runs of earlier versions did not note."""
+
+_RAISED = "raised.json"
+"""In the folder of what is kept: how often a finished run got a larger budget."""
 
 
 class Record:
@@ -77,7 +83,7 @@ class Record:
         self.files.mkdir(exist_ok=True)
         self.shared, self.transfer_share = shared, transfer_share
         self.learned = learned(task, seed)
-        self.seconds: dict[str, float] = {}
+        self.seconds: dict[str, float] = self.recall("seconds") or {}
         """Of each phase."""
         self.steps: list[dict[str, Any]] = []
         """Accuracy after each step, for the report."""
@@ -87,6 +93,8 @@ class Record:
         """Of the last training."""
         self.mode: Mode | None = None
         """In which a backbone is trained, once it has been timed."""
+        self.raised = int(self.recall(Path(_RAISED).stem) or 0)
+        """How often the run was finished, and got a larger budget."""
         spent = self.recall("spent", float)
         if spent is not None:
             self.end -= spent
@@ -119,9 +127,21 @@ class Record:
         """Note how much of the budget is gone."""
         write_json(self.files / "spent.json", self.clock() - self.began)
 
+    def finish(self) -> None:
+        """What a larger budget would go on from stays; checkpoints of trainings that ended go."""
+        self.spend()
+        for folder in self.files.iterdir():
+            if folder.is_dir():
+                shutil.rmtree(folder, ignore_errors=True)
+
     def phase(self, name: str, since: float) -> None:
         """Note that a phase took the time since then."""
         self.seconds[name] = self.seconds.get(name, 0.0) + self.clock() - since
+        write_json(self.files / "seconds.json", self.seconds)
+
+    def has_weights(self, key: str) -> bool:
+        """Whether weights of this key are kept."""
+        return (self.files / f"{key}.safetensors").is_file()
 
     def weights(self, key: str, network: nn.Module, make: Callable[[], Any]) -> None:
         """Weights that are made once: `make` changes the network in place, and what comes of it is kept."""
@@ -135,13 +155,53 @@ class Record:
         else:
             network.load_state_dict(kept[0])
 
+    def improve(
+        self,
+        what: str,
+        network: nn.Module,
+        train: Callable[[], None],
+        shipped: Callable[[nn.Module], nn.Module] = lambda network: network,
+    ) -> None:
+        """Train a network further, in place; what leaves it worse on validation than chance explains is undone.
+
+        Args:
+            what: the name of the step.
+            network: whose weights change.
+            train: changes them.
+            shipped: the form in which it is measured.
+        """
+        before, accuracy = copy.deepcopy(network.state_dict()), self.value
+        train()
+        self.step(what, shipped(network))
+        metric = self.task.metric
+        if worse(metric.oriented(self.value), metric.oriented(accuracy), len(self.learned.valid)):
+            network.load_state_dict(before)
+            self.step(f"{what}, undone", shipped(network))
+
+    def longer(
+        self,
+        network: nn.Module,
+        train: Callable[[str], None],
+        shipped: Callable[[nn.Module], nn.Module] = lambda network: network,
+    ) -> None:
+        """Train on, once for each larger budget; `train` takes the phase's name. For the rest see `improve`."""
+        for number in range(1, self.raised + 1):
+            self.improve("trained longer", network, partial(train, f"longer-{number}"), shipped)
+
     def step(self, what: str, network: nn.Module) -> None:
         """Note what the network is worth on the validation split after a step."""
         network.eval()
+        key, before = f"valid_{self.task.metric}", len(self.steps)
+        noted: list[dict[str, Any]] = self.recall("steps") or []
+        if before < len(noted) and noted[before]["step"] == what:  # an earlier sitting looked
+            self.value = noted[before][key]
+            self.steps.append(noted[before])
+            return
         valid = self.learned.valid
         outputs = predict(network, self.learned, valid, device=self.device)
         self.value = self.task.measure(outputs, torch.as_tensor(valid.y))
-        self.steps.append({"step": what, f"valid_{self.task.metric}": self.value, "seconds": self.clock() - self.began})
+        self.steps.append({"step": what, key: self.value, "seconds": self.clock() - self.began})
+        write_json(self.files / "steps.json", self.steps)
         self.watch.say(f"{what}: {self.task.metric} {self.value:.4g} on validation.")
 
     def train(
@@ -152,6 +212,7 @@ class Record:
         teacher: nn.Module | None = None,
         labels: bool = True,
         part: Callable[[], tuple[nn.Module, Task]] | None = None,
+        goes_on: bool = False,
     ) -> None:
         """Fine-tune a network, or a part of it that has a task of its own; what comes of it is kept.
 
@@ -161,6 +222,7 @@ class Record:
             seconds: how long.
             teacher, labels: as `fine_tune` has them.
             part: the part that is trained, with its task.
+            goes_on: whether this is the rest of the training before it: their curves are one.
         """
         start = self.clock()
 
@@ -179,7 +241,9 @@ class Record:
             write_json(self.files / f"{phase}-curve.json", [dict(row) for row in outcome.curve])
 
         self.weights(phase, network, make)
-        self.curve = self.recall(f"{phase}-curve") or []
+        rows: list[dict[str, float]] = self.recall(f"{phase}-curve") or []
+        before = self.curve if goes_on else ()
+        self.curve = [*before, *({**row, "epoch": row["epoch"] + len(before)} for row in rows)]
         self.phase(phase, start)
 
 
@@ -197,25 +261,55 @@ def learned(task: Task, seed: int) -> Task:
     return dataclasses.replace(sealed, train=joined, valid=held, **fixed)
 
 
-def same_call(folder: Path, config: Mapping[str, Any], name: str) -> None:
-    """The run's folder is of this very call, or new, or of a run that ended before any weights were kept.
+def worse(after: float, before: float, examples: int) -> bool:
+    """Whether a metric (higher is better) fell by more than chance makes it fall on so many validation examples."""
+    return not after >= before - abs(before) / math.sqrt(max(1, examples))
 
-    Raises `UsageError` where it is not.
+
+def same_call(folder: Path, config: Mapping[str, Any], name: str) -> bool:
+    """Whether there is the result of this very call.
+
+    The run's folder is of this call, or of one with a smaller budget, which goes on, or new, or of a run that ended
+    before any weights were kept. Raises `UsageError` where it is not.
     """
-    file = folder / SETTING
-    finished = (folder / "metrics.json").is_file()
-    if file.is_file():
-        before = json.loads(file.read_text(encoding="utf-8"))
-        before = _EARLIER | before
-        for key, value in config.items():
-            if before.get(key) != value:
-                if not finished and not any((folder / WORK).rglob("*.safetensors")):
-                    shutil.rmtree(folder / WORK, ignore_errors=True)  # refused or stopped: there is nothing to lose
-                    break
-                raise UsageError(
-                    f"run '{name}' was started with {key} = {before.get(key)}, not {value}: repeat the first command "
-                    "to resume it, or start another with --name."
-                )
-    elif finished:
-        raise UsageError(f"run '{name}' is of another command: choose another --name.")
+    file, result = folder / SETTING, folder / "metrics.json"
+    finished = result.is_file() and json.loads(result.read_text(encoding="utf-8")).get("budget")
+    if not file.is_file():
+        if finished:
+            raise UsageError(f"run '{name}' is of another command: choose another --name.")
+        write_json(file, config)
+        return False
+    before = _EARLIER | json.loads(file.read_text(encoding="utf-8"))
+    changed = [key for key, value in config.items() if before.get(key) != value]
+    there = any((folder / WORK).rglob("*.safetensors")) or bool(finished and (folder / WORK / "steps.json").is_file())
+    if changed == ["budget"] and there and grows(before["budget"], config["budget"]):
+        if finished == before["budget"]:
+            raised = folder / WORK / _RAISED
+            write_json(raised, 1 + (json.loads(raised.read_text(encoding="utf-8")) if raised.is_file() else 0))
+    elif changed and not finished and not there:
+        shutil.rmtree(folder / WORK, ignore_errors=True)  # refused or stopped: there is nothing to lose
+    elif changed:
+        raise UsageError(_refusal(name, changed, before, config, there))
     write_json(file, config)
+    return bool(finished and finished == config.get("budget"))
+
+
+def _refusal(
+    name: str, changed: Sequence[str], before: Mapping[str, Any], config: Mapping[str, Any], there: bool
+) -> str:
+    other = next((key for key in changed if key != "budget"), None)
+    if other is not None:
+        return (
+            f"run '{name}' was started with {other} = {before.get(other)}, not {config[other]}: repeat the first "
+            "command to resume it, or start another with --name."
+        )
+    old, new = before["budget"], config["budget"]
+    if there:
+        return (
+            f"run '{name}' has had a budget of {old}, and {new} is no more than that: give more to go on with it, or "
+            "start another with --name."
+        )
+    return (
+        f"run '{name}' had a budget of {old}, and nothing is left of what it was trained with: start another with "
+        "--name."
+    )

@@ -93,13 +93,19 @@ def reduce(record: Record, way: Way, costs: Mapping[str, Cost], limits: Mapping[
         shipped = way.shipped(network)
         record.step(f"{way.step} again" if attempt else way.step, shipped)
         measured = {text: measure(cost, shipped, architecture, way.setting) for text, cost in costs.items()}
-        if all_kept(measured, limits):  # otherwise it is not worth the recovery
+        # Otherwise it is not worth the recovery.
+        if record.has_weights(f"recovery{again}") or all_kept(measured, limits):
             start = record.clock()
             record.train(f"recovery{again}", network, max(record.left, 0.25 * took), teacher, labels)
             took = max(took, record.clock() - start)
+            record.step("recovered", way.shipped(network))
+
+            def go_on(phase: str, network: nn.Module = network, again: str = again) -> None:
+                record.train(f"{phase}{again}", network, record.left, teacher, labels, goes_on=True)
+
+            record.longer(network, go_on, way.shipped)
             shipped = way.shipped(network)
             measured = {text: measure(cost, shipped, architecture, way.setting) for text, cost in costs.items()}
-            record.step("recovered", shipped)
         if all_kept(measured, limits):
             return Reduced(shipped, architecture, measured, report)
         way.go_on_from(architecture, network)

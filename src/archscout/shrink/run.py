@@ -25,12 +25,12 @@ from archscout.search.result import Result
 from archscout.search.search import resolve_task
 from archscout.shrink.delivery import deliver
 from archscout.shrink.limits import check_limits, limit_of, measure, uncertain_shares
-from archscout.shrink.planning import Clock
+from archscout.shrink.planning import Clock, TransferPlan
 from archscout.shrink.record import TRANSFER_SHARE, Record, same_call
 from archscout.shrink.reduction import Cutting, Reduced, Way, reduce
 from archscout.shrink.replacement import Replacing
 from archscout.shrink.source import Source, source_of
-from archscout.shrink.transfer import transfer, transfer_plan
+from archscout.shrink.transfer import longer_plan, transfer, transfer_longer, transfer_plan
 from archscout.spaces.reducing import ReducingSpace
 from archscout.spaces.replaced import ReplacedSpace
 from archscout.spaces.trained import TrainedSpace
@@ -70,7 +70,8 @@ def shrink(
     """Make a trained network small enough for measured limits, at the least loss; the same call resumes.
 
     A backbone first gets a head for the data and is fine-tuned. What breaks a limit is cut where that harms least
-    (`archscout.shrink.engine`), learns from the data and from the original, and is measured again.
+    (`archscout.shrink.engine`), learns from the data and from the original, and is measured again. With a larger budget
+    a finished run goes on: what was chosen stays, and is trained for the time that came.
 
     Args:
         network: a trained `nn.Module`, an `ExportedProgram`, the name of a backbone, or `package.module:factory`.
@@ -117,9 +118,11 @@ def shrink(
             "budget": str(budget), "seed": seed, "size": size, "only": list(only), "keep": list(keep), "labels": labels,
             "replace": replace,
         }  # fmt: skip
-        same_call(folder, config, name)
-        if (folder / "metrics.json").is_file():
-            watch.say(f"run '{name}' is finished: this is its result (another --name or --seed starts a new one).")
+        if same_call(folder, config, name):
+            watch.say(
+                f"run '{name}' is finished: this is its result (a larger --budget goes on; another --name or --seed "
+                "starts a new one)."
+            )
             return Result.read(folder)
         torch.set_num_threads(1)
         record = Record(
@@ -143,35 +146,43 @@ def _run(
     """`replaced`: which layers may be, and which may not, where blocks are to be replaced."""
     task, sealed = record.task, record.task.sealed()
     start = record.clock()
-    plan = None
-    if source.backbone is None:
-        traced, original_space = record.clock(), source.make(sealed, 0)
-    else:
-        plan = transfer_plan(record, source.backbone, source.size, costs, maximum)
-        traced, original_space = record.clock(), source.make(sealed, plan.size)
+    plans: list[TransferPlan] = []
+    if source.backbone is not None:
+        plans.append(transfer_plan(record, source.backbone, source.size, costs, maximum))
+        for number in range(1, record.raised + 1):
+            larger = source.size is None and not maximum  # larger images may break what is kept
+            plans.append(longer_plan(record, source.backbone, plans[-1], number, larger))
+    traced, original_space = record.clock(), source.make(sealed, plans[-1].size if plans else 0)
     space: ReducingSpace = original_space if replaced is None else ReplacedSpace(original_space, *replaced)
     space.check_task(task)
     network = space.adapted(task)
-    new_head = plan is not None or _outputs_differ(network, original_space)
+    new_head = bool(plans) or _outputs_differ(network, original_space)
     record.phase("tracing", start)
-    record.keep_free(_after(record, network, plan is not None, record.clock() - traced))
+    record.keep_free(_after(record, network, bool(plans), record.clock() - traced))
     for layer, reason in list(space.untouched.items())[:3]:
         record.watch.say(f"layer {layer} stays whole: {reason}.")
     setting = Setting(space, sealed, seed=record.seed, device=record.device)
     for cost in costs.values():
         cost.check(setting)
     original = {text: measure(cost, network, space.widest, setting) for text, cost in costs.items()}
-    limits = {text: limit_of(costs[text], text, str(maximum[text]), original[text].value) for text in costs}
-    broken = [text for text, limit in limits.items() if original[text].at_most > limit]
+    limits = record.once(
+        "limits",
+        lambda: {text: limit_of(costs[text], text, str(maximum[text]), original[text].value) for text in costs},
+    )
+    broken = record.once("broken", lambda: any(original[text].at_most > limit for text, limit in limits.items()))
     for sentence in uncertain_shares(maximum, original, limits, costs):
         record.watch.say(sentence)
 
     share = record.transfer_share if broken or record.shared is not None else 1.0
-    if plan is not None and isinstance(network, Adapted) and source.backbone is not None:
-        transfer(record, network, source.backbone, plan, share)
+    if plans and isinstance(network, Adapted) and source.backbone is not None:
+        transfer(record, network, source.backbone, plans[0], share)
+        for number, plan in enumerate(plans[1:] if not broken else (), 1):
+            transfer_longer(record, network, source.backbone, plan, number)
     elif new_head or not broken:
         record.train("fine-tuning", network, share * record.left)
         record.step("fine-tuned", network)
+        if not broken:
+            record.longer(network, lambda phase: record.train(phase, network, record.left, goes_on=True))
     else:
         record.step("original", network)
     reduced = Reduced(network, space.widest, original, {})

@@ -8,10 +8,9 @@ and how much is trained follows from the time there is and from what a step of e
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from torch import nn
@@ -67,6 +66,29 @@ def transfer_plan(
     decided = record.once("transfer", make)
     record.mode = Mode(**decided["mode"])
     record.keep_free(decided["testing"])
+    return _plan(decided)
+
+
+def longer_plan(record: Record, backbone: Backbone, before: TransferPlan, number: int, larger: bool) -> TransferPlan:
+    """How a transfer that was finished goes on for a larger budget: decided once, by the time that is left.
+
+    Args:
+        record: of the run.
+        backbone: with its weights.
+        before: the plan of the smaller budget.
+        number: of the larger budget, counted from 1.
+        larger: whether images may become larger.
+    """
+
+    def make() -> dict[str, Any]:
+        pace = Pace.read(record.once("pace", lambda: pace_of(backbone, record.clock).notes()))
+        sizes = [size for size in SIZES if size > before.size] if larger else []
+        return dataclasses.asdict(plan_transfer(record.learned, record.left, pace, [before.size, *sizes]))
+
+    return _plan(record.once(f"transfer-{number}", make))
+
+
+def _plan(decided: Mapping[str, Any]) -> TransferPlan:
     return TransferPlan(**{field.name: decided[field.name] for field in dataclasses.fields(TransferPlan)})
 
 
@@ -87,48 +109,87 @@ def _fits(
 
 def transfer(record: Record, network: Adapted, backbone: Backbone, plan: TransferPlan, share: float) -> None:
     """A head on features that are computed once, then fine-tuning for a share of the time that is left, in place."""
-    mode = record.mode
-    assert mode is not None
-    parts = backbone.parts(network.network)
-    start = plan.start if len(parts) > 1 else 0
-    rest: nn.Module = Rest(*parts[start:]) if start else network
-    kept: list[KeptFeatures] = []
-
-    def features() -> KeptFeatures:
-        if not kept:
-            beginning = network.before(nn.Sequential(*parts[:start]))
-            kept.append(
-                kept_features(beginning, record.learned, plan.copies, seed=record.seed, mode=mode, device=record.device)
-            )
-        return kept[0]
-
-    def fit() -> None:
-        head = network.network.get_submodule(backbone.head)
-        if start:
-            probe_kept(rest, head, features(), mode=mode, device=record.device)
-        else:
-            probe(network, backbone.head, record.learned, mode=mode, device=record.device)
-
-    def part() -> tuple[nn.Module, Task]:
-        return rest, features() if start else record.learned
-
+    tuning = _Tuning(record, network, backbone, plan)
     began = record.clock()
-    record.watch.say(
-        f"{backbone.name} at {plan.size} pixels: "
-        + (f"the first {start} of {len(parts)} parts stay as they are." if start else "all of it is trained.")
-    )
-    record.weights("probe", network, fit)
+    record.watch.say(tuning.sentence())
+    record.weights("probe", network, tuning.fit_head)
     record.phase("probe", began)
     record.step("head on fixed features", network)
-    before, accuracy = copy.deepcopy(network.state_dict()), record.value
-    record.train("fine-tuning", network, share * record.left, part=part)
-    record.step("fine-tuned", network)
-    metric = record.task.metric
-    if worse(metric.oriented(record.value), metric.oriented(accuracy), len(record.learned.valid)):
-        network.load_state_dict(before)
-        record.step("fine-tuning undone", network)
+    record.improve("fine-tuned", network, lambda: tuning.train("fine-tuning", share * record.left))
 
 
-def worse(after: float, before: float, examples: int) -> bool:
-    """Whether a metric (higher is better) fell by more than chance makes it fall on so many validation examples."""
-    return not after >= before - abs(before) / math.sqrt(max(1, examples))
+def transfer_longer(record: Record, network: Adapted, backbone: Backbone, plan: TransferPlan, number: int) -> None:
+    """Fine-tuning that goes on for the time that is left, for a larger budget, in place.
+
+    Args:
+        record: of the run.
+        network: at the size of the plan, as it was trained at the end of the smaller budget.
+        backbone: that it is.
+        plan: for the time that there is now.
+        number: of the larger budget, counted from 1.
+    """
+    tuning = _Tuning(record, network, backbone, plan)
+    record.improve("trained longer", network, lambda: tuning.train(f"longer-{number}", record.left, goes_on=True))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tuning:
+    """Head and fine-tuning of a backbone by a plan; features of the parts that stay as they are computed once."""
+
+    record: Record
+    network: Adapted
+    backbone: Backbone
+    plan: TransferPlan
+
+    def __post_init__(self) -> None:
+        assert self.record.mode is not None
+
+    def sentence(self) -> str:
+        """At which size, and how much of it is trained."""
+        return f"{self.backbone.name} at {self.plan.size} pixels: " + (
+            f"the first {self.start} of {len(self.parts)} parts stay as they are."
+            if self.start
+            else "all of it is trained."
+        )
+
+    @cached_property
+    def parts(self) -> list[nn.Module]:
+        return list(self.backbone.parts(self.network.network))
+
+    @property
+    def start(self) -> int:
+        """The first part that is trained."""
+        return self.plan.start if len(self.parts) > 1 else 0
+
+    @cached_property
+    def rest(self) -> nn.Module:
+        """What is trained."""
+        return Rest(*self.parts[self.start :]) if self.start else self.network
+
+    @cached_property
+    def features(self) -> KeptFeatures:
+        beginning = self.network.before(nn.Sequential(*self.parts[: self.start]))
+        assert self.record.mode is not None
+        return kept_features(
+            beginning,
+            self.record.learned,
+            self.plan.copies,
+            seed=self.record.seed,
+            mode=self.record.mode,
+            device=self.record.device,
+        )
+
+    def fit_head(self) -> None:
+        record = self.record
+        assert record.mode is not None
+        if self.start:
+            head = self.network.network.get_submodule(self.backbone.head)
+            probe_kept(self.rest, head, self.features, mode=record.mode, device=record.device)
+        else:
+            probe(self.network, self.backbone.head, record.learned, mode=record.mode, device=record.device)
+
+    def train(self, phase: str, seconds: float, goes_on: bool = False) -> None:
+        def part() -> tuple[nn.Module, Task]:
+            return self.rest, self.features if self.start else self.record.learned
+
+        self.record.train(phase, self.network, seconds, part=part, goes_on=goes_on)
