@@ -10,7 +10,7 @@ from typing import Any
 
 from archscout.core.files import write_text
 from benchmarks.common import RESULTS, arguments, read_result
-from benchmarks.deploy import estimates, mixed_precision, observers
+from benchmarks.deploy import estimates, found, joint, mixed_precision, observers
 
 Entry = Mapping[str, Any]
 
@@ -29,6 +29,8 @@ def main() -> None:
     parts = [
         *observers.section(read_result(observers.FILE)["rows"]),
         *mixed_precision.section(read_result(mixed_precision.FILE).get("rows", [])),
+        *joint.section(read_result(joint.FILE)),
+        *found.section(read_result(found.FILE)),
         *estimates.section(read_result(estimates.FILE)),
     ]
     write_text(RESULTS / "deploy.md", page(result, parts))

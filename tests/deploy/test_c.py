@@ -131,6 +131,21 @@ def test_a_core_gives_the_same_bytes_and_counts_are_repeatable() -> None:
 
 
 @needs_qemu
+@pytest.mark.slow
+def test_a_count_does_not_hang_on_the_number_of_examples() -> None:
+    """A hundred answers are more ticks than 32 bits hold."""
+    shape, space = (3, 32, 32), create("space", "classic")
+    task = tiny_task(shape)
+    quantised = quantised_of(task.deploy(build(space, space.named("resnet8"), task, seed=0)), shape)
+    few, many = (
+        toolchain.count(emit(quantised, images(number, shape)).files, "cortex-m4", "mps2-an386").instructions
+        for number in (2, 100)
+    )
+    assert few is not None
+    assert few == pytest.approx(many, rel=0.02)
+
+
+@needs_qemu
 def test_cores_without_a_board_are_linked_alone() -> None:
     counted = toolchain.count(emit(quantised_of(Joined(), (3, 5, 4)), images(1, (3, 5, 4))).files, "cortex-m0plus", "")
     assert counted.flash_bytes is not None

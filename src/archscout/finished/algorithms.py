@@ -14,6 +14,7 @@ from archscout.deploy.quantise import Quantisation, Quantised, quantise
 from archscout.deploy.quantisers import QUANTISERS, SoftRounding
 from archscout.deploy.simulation import Simulation, simulate
 from archscout.finished.examples import calibration, span
+from archscout.tasks.audio import AudioTask, Listener
 from archscout.tasks.image_task import Deployed, ImageTask
 from archscout.training.aware import EPOCHS, train_aware
 from archscout.training.recipe import Recipe
@@ -66,7 +67,7 @@ def to_integers(
         trained = ", ".join(QUANTISERS)
         raise UsageError(f"algorithm '{algorithm}' does not train: leave out the epochs, or use {trained}.")
     if algorithm == "nearest":
-        return quantise(read(network, task.input_shape), calibration(task, count, seed), how, span=span(task))
+        return quantise(program_of(network, task), calibration(task, count, seed), how, span=span(task))
     return simulated(
         network, task, how, algorithm=algorithm, epochs=epochs or EPOCHS, count=count, seed=seed
     ).integers()
@@ -106,15 +107,26 @@ def simulated(
 def check_images(task: Task) -> ImageTask:
     """The task, as given. Raises `UsageError` for one that is not of images."""
     if not isinstance(task, ImageTask):
-        raise UsageError(f"integer code is made of networks for images, and task '{task.name}' has none.")
+        raise UsageError(f"int8 ONNX files are made of networks for images, and task '{task.name}' has none.")
     return task
+
+
+def program_of(network: nn.Module, task: Task) -> Program:
+    """The program of a deployed network from the inputs `stored` on: of a network for recordings, that behind the
+    spectrogram. Raises `UsageError` for an operator without integer form."""
+    if not isinstance(network, Listener):
+        return read(network, task.input_shape)
+    mean, std = (number.detach().view(1, 1, 1) for number in (network.mean, network.std))
+    return replace(read(network.network, task.input_shape), mean=mean, std=std)
 
 
 def normalised_program(network: nn.Module, task: Task) -> Program:
     """The program of a deployed network whose value 0 is what the task gives to networks.
 
-    Raises `UsageError` for a task that is not of images.
+    Raises `UsageError` for a task of neither images nor recordings.
     """
+    if isinstance(task, AudioTask):
+        return program_of(network, task)
     task = check_images(task)
     inner = network.network if isinstance(network, Deployed) else network
     mean, std = (torch.tensor(numbers).view(-1, 1, 1) for numbers in (task.mean, task.std))

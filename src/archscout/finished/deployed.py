@@ -28,6 +28,7 @@ from archscout.finished.algorithms import to_integers
 from archscout.finished.examples import EXAMPLES, stored
 from archscout.finished.quantised import Int8
 from archscout.search.result import Result
+from archscout.tasks.audio import AudioTask
 
 BUDGET = "budget.json"
 VECTORS = 8
@@ -174,6 +175,7 @@ def deploy_run(
         },
         "algorithm": algorithm,
         "scheme": how.scheme,
+        "spectrogram": spectrogram_of(task),
         **{f"{name}_{metric}": int8.measure(task, part) for name, part in splits.items() if part is not None},
         "selftest": {
             "vectors": len(shown),
@@ -189,6 +191,14 @@ def deploy_run(
     }
     _write(out, {**code.files, BUDGET: json.dumps(budget, indent=1) + "\n"})
     return budget
+
+
+def spectrogram_of(task: Task) -> dict[str, float] | None:
+    """What the program around the network computes of a recording: the numbers of `LogMel`; None of images."""
+    if not isinstance(task, AudioTask):
+        return None
+    return {"rate": task.rate, "window": task.window, "hop": task.hop, "mels": task.input_shape[1],
+            "frames": task.input_shape[2]}  # fmt: skip
 
 
 def _limits(metrics: Mapping[str, Any], counted: Mapping[str, float]) -> None:

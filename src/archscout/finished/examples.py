@@ -1,4 +1,4 @@
-"""Which training examples ranges are taken from, and how the deployed network takes them."""
+"""Which training examples ranges are taken from, and how the integer program of a network takes them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor
 from archscout.core.errors import UsageError
 from archscout.core.seeds import stream
 from archscout.core.task import Split, Task
+from archscout.tasks.audio import AudioTask
 from archscout.tasks.image_task import ImageTask
 
 EXAMPLES = 256
@@ -16,12 +17,16 @@ EXAMPLES = 256
 
 
 def stored(task: Task, split: Split) -> Tensor:
-    """Images of a split as the deployed network takes them: N x C x H x W, float32, in stored units.
+    """The inputs of a split as the integer program takes them: N x C x H x W, float32.
 
-    Raises `UsageError` for a task that is not of images.
+    Images are in stored units; of recordings they are the spectrograms, before they are normalised.
+
+    Raises `UsageError` for a task of neither.
     """
+    if isinstance(task, AudioTask):
+        return task.spectrograms(split.x[:])
     if not isinstance(task, ImageTask):
-        raise UsageError(f"integer code is made of networks for images, and task '{task.name}' has none.")
+        raise UsageError(f"integers are made of networks for images and recordings, and task '{task.name}' has none.")
     return torch.from_numpy(np.ascontiguousarray(split.x[:])).permute(0, 3, 1, 2).float().contiguous()
 
 

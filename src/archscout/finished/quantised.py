@@ -12,7 +12,7 @@ from archscout.core.files import write_bytes, write_json
 from archscout.core.task import Split, Task
 from archscout.deploy.quantise import Quantisation, Quantised
 from archscout.deploy.quantised_onnx import steps_apart, to_onnx
-from archscout.finished.algorithms import to_integers
+from archscout.finished.algorithms import check_images, to_integers
 from archscout.finished.examples import EXAMPLES, calibration, stored
 from archscout.search.result import Result
 from archscout.tasks.meters import meter_of
@@ -90,6 +90,7 @@ def quantise_run(
         UsageError: no result lies in the folder, or the network cannot be quantised.
     """
     result = Result.read(folder)
+    check_images(task)
     made = int8(network, task, how, form, count, seed, algorithm=algorithm, epochs=epochs)
     splits = {"valid": task.valid, "test": task.test}
     preset = how.preset

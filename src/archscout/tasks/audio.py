@@ -76,7 +76,7 @@ class AudioTask(Task):
             return self.statistics
         sums = []
         for start in range(0, len(self.train), _BLOCK):
-            x = self._spectrogram(self.train.x[start : start + _BLOCK]).flatten(1).double()
+            x = self.spectrograms(self.train.x[start : start + _BLOCK]).flatten(1).double()
             sums += torch.stack([x.sum(1), x.square().sum(1)], 1).tolist()
         count = len(self.train) * math.prod(self.input_shape)
         mean, square = (math.fsum(numbers) / count for numbers in zip(*sums, strict=True))
@@ -89,15 +89,16 @@ class AudioTask(Task):
         return self._normalised(self._remembered(split.x)).to(device), targets
 
     def _inputs(self, sounds: np.ndarray) -> Tensor:
-        return self._normalised(self._spectrogram(sounds))
+        return self._normalised(self.spectrograms(sounds))
 
     def _normalised(self, spectrograms: Tensor) -> Tensor:
         mean, std = self.normalisation
         return (spectrograms - mean).div_(std)
 
-    def _spectrogram(self, sounds: np.ndarray) -> Tensor:
-        """The spectrograms of some recordings. Each is computed alone, for in a batch of another size a convolution may
-        come out otherwise in its last bits: batches from the disk are those from memory."""
+    def spectrograms(self, sounds: np.ndarray) -> Tensor:
+        """The spectrograms of some recordings (N x 1 x mels x frames), not normalised. Each is computed alone, for in a
+        batch of another size a convolution may come out otherwise in its last bits: batches from the disk are those
+        from memory."""
         with torch.no_grad():
             blocks = [self.spectrogram(torch.tensor(sound[None])) for sound in sounds]
         return torch.cat(blocks) if blocks else torch.empty((0, *self.input_shape))
@@ -107,7 +108,7 @@ class AudioTask(Task):
         key = (id(sounds), self.rate, self.window, self.hop, self.input_shape)
         if key in _spectrograms and _spectrograms[key][0]() is sounds:
             return _spectrograms[key][1]
-        x = self._spectrogram(sounds)
+        x = self.spectrograms(sounds)
         if x.nbytes <= _LARGEST:
             _spectrograms[key] = (weakref.ref(sounds), x)
             while len(_spectrograms) > _REMEMBERED:
