@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from archscout.core.architecture import Architecture
 from archscout.core.estimator import Setting
+from archscout.core.evolution import evolve
 from archscout.core.fresh import fresh
 from archscout.core.registry import create
 from archscout.core.seeds import derive, stream
@@ -34,7 +35,6 @@ from archscout.core.task import Task
 from archscout.shrink import rating
 from archscout.shrink.engine import plan
 from archscout.spaces.trained import TrainedSpace
-from archscout.supernets.derive import evolve
 from archscout.supernets.distributions import Distribution
 from archscout.supernets.evaluate import losses
 from archscout.supernets.phases import Phase, Settings, fit

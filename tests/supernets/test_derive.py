@@ -11,7 +11,7 @@ from archscout.core.errors import UsageError
 from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.supernets import derive
-from archscout.supernets.derive import evolve, likeliest, near_limit, norm_score
+from archscout.supernets.derive import likeliest, near_limit, norm_score
 from archscout.supernets.distributions import Distribution
 from archscout.supernets.ranking import rank_report
 from archscout.supernets.supernet import Supernet
@@ -107,38 +107,6 @@ def test_where_options_are_not_free_the_strongest_comes_first_and_then_the_next_
     values = [total(architecture) for architecture in (strongest, *found)]
     assert values == sorted(values, reverse=True)
     assert values[3] > np.mean([total(space.sample(stream(seed))) for seed in range(50)])
-
-
-def test_evolution_finds_the_best_of_a_smooth_landscape_and_pays_once():
-    paid = []
-
-    def score(architectures):
-        paid.extend(SPACE.canonical(a) for a in architectures)
-        return [convolutions(a) - 0.1 * a.text.count("avg_pool") for a in architectures]
-
-    result = evolve(SPACE, score, everyone, stream(0), most=400)
-    assert len(paid) == len(set(paid)) == len(result) == 400
-    assert convolutions(result[0][0]) == 6
-    values = [value for _, value in result]
-    assert values == sorted(values, reverse=True)
-    again = evolve(SPACE, score, everyone, stream(0), most=400)
-    assert [a.text for a, _ in again] == [a.text for a, _ in result]
-
-
-def test_evolution_keeps_limits_and_ends_where_nothing_is_left():
-    def admit(architectures, count):
-        return everyone((a for a in architectures if convolutions(a) <= 2), count)
-
-    result = evolve(SPACE, lambda batch: [float(convolutions(a)) for a in batch], admit, stream(1), most=200)
-    assert max(value for _, value in result) == 2
-    few = create("space", "nasbench201:width=4,cells=1")
-    allowed = {few.canonical(a) for a in itertools.islice(few, 3)}
-
-    def narrow(architectures, count):
-        return everyone((a for a in architectures if few.canonical(a) in allowed), count)
-
-    start = list(itertools.islice(few, 3))
-    assert len(evolve(few, lambda b: [math.nan] * len(b), narrow, stream(2), first=start)) == len(allowed)
 
 
 def test_the_norm_score_sums_the_scales_of_what_is_chosen():

@@ -1,4 +1,4 @@
-"""How evolutions breed: a parent drawn uniformly, and so many of its choices changed."""
+"""How evolutions breed: parents drawn uniformly; so many choices of one changed, or two of them crossed."""
 
 from __future__ import annotations
 
@@ -25,3 +25,9 @@ def mutant(
     for _ in range(changes(architecture)):
         architecture = space.mutate(architecture, rng)
     return architecture
+
+
+def child(space: Space, parents: Sequence[Architecture], rng: np.random.Generator) -> Architecture:
+    """The crossover of two of the parents, each drawn as likely as any other; they may be one."""
+    one, other = (parents[int(rng.integers(len(parents)))] for _ in range(2))
+    return space.crossover(one, other, rng)

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError
+from archscout.core.evolution import evolve
 from archscout.core.method import Run
 from archscout.core.registry import register
 from archscout.methods.weight_sharing import WeightSharing, affordable_scores, inherited
-from archscout.supernets.derive import evolve
 from archscout.supernets.distributions import Distribution
 from archscout.supernets.phases import Phase, Trained
 from archscout.supernets.plans import Plan, Samples

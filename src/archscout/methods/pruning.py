@@ -15,10 +15,11 @@ from scipy.stats import rankdata
 
 from archscout.core.architecture import Architecture
 from archscout.core.choice import Choice, Option
+from archscout.core.evolution import evolve
 from archscout.core.method import Run
 from archscout.core.subspace import SubSpace
 from archscout.networks.gate import Gate
-from archscout.supernets.derive import evolve, likeliest
+from archscout.supernets.derive import likeliest
 from archscout.supernets.distributions import Distribution, is_product
 
 Live = Mapping[str, Sequence[Option]]

@@ -18,13 +18,14 @@ import torch
 
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError
+from archscout.core.evolution import Score, evolve
 from archscout.core.fresh import fresh
 from archscout.core.method import Method, Run
 from archscout.core.seeds import derive as derive_seed
 from archscout.core.space import Space
 from archscout.core.trial import Trial
 from archscout.methods.strategy import check_trains, ranked
-from archscout.supernets.derive import Score, evolve, likeliest
+from archscout.supernets.derive import likeliest
 from archscout.supernets.distributions import Distribution, is_product
 from archscout.supernets.evaluate import losses, mixable
 from archscout.supernets.phases import Phase, Row, Settings, Trained, fit
