@@ -89,10 +89,10 @@ def tell(
         from archscout.store.folder import check_name
 
         check_name(run)
-        told = asking.tell(out / run, asking.parse_answers(sys.stdin.read() if answers == "-" else answers))
+        state = asking.tell(out / run, asking.parse_answers(sys.stdin.read() if answers == "-" else answers))
     if as_json:
-        output.print_json(told)
+        output.print_json(state)
     else:
-        output.print_text(f"{told['completed']} of {told['trials']} trials completed, {told['under_way']} under way")
-        if told["best"]:
-            output.print_text(f"best so far {output.number(told['best']['value'])}: {told['best']['architecture']}")
+        output.print_text(f"{state['completed']} of {state['trials']} trials completed, {state['under_way']} under way")
+        if state["best"]:
+            output.print_text(f"best so far {output.number(state['best']['value'])}: {state['best']['architecture']}")

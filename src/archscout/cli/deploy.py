@@ -84,8 +84,8 @@ def deploy(
     output.print_table(
         ("device", "verdict", "flash", "memory"),
         [
-            (name, told["verdict"], f"{told['flash_share']:.0%}", f"{told['sram_share']:.0%}")
-            for name, told in budget["verdicts"].items()
+            (name, verdict["verdict"], f"{verdict['flash_share']:.0%}", f"{verdict['sram_share']:.0%}")
+            for name, verdict in budget["verdicts"].items()
         ],
     )
     output.print_text(

@@ -105,18 +105,19 @@ def estimators(
             )  # fmt: skip
         finally:
             shown.close()
-        told: list[str] = []
+        notices: list[str] = []
         rows = compare(
             opened, plan, folder, metric=metric, scores=files, workers=workers_of(workers), fresh=fresh,
-            progress=output.tenths, say=told.append,
+            progress=output.tenths, say=notices.append,
         )  # fmt: skip
-        for sentence in told:
+        for sentence in notices:
             output.say(sentence)
         entries, won = summary.summary(rows), summary.winners(rows)
         write_csv(folder, rows=rows, summary=entries)
         about = _about(
             opened, metric, repeats, seed, test=f"{test} mutants of good architectures" if mutants else test,
-            isomorphs="predicted too" if everything else "left out", **({"predicted": " ".join(told)} if told else {}),
+            isomorphs="predicted too" if everything else "left out",
+            **({"predicted": " ".join(notices)} if notices else {}),
         )  # fmt: skip
         written = page.write_estimators(
             folder, about=about, entries=entries, winners=won, version=archscout.__version__

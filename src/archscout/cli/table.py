@@ -76,19 +76,19 @@ def build_table(
         shown = progress()
         try:
             with engine("local", options.workers(workers), (searched, task, device), device=device) as pool:
-                made = building.build_table(
+                result = building.build_table(
                     searched, task, plan, file=out, engine=pool, name=name or "", source=source,
                     measured=measure or (), progress=shown,
                 )  # fmt: skip
         finally:
             shown.close()
-    best, value = made.best()
+    best, value = result.best()
     if as_json:
-        networks_made = len(made.first_rows)
-        output.print_json({"out": out, "rows": len(made), "networks": networks_made, "best": best, "value": value})
+        networks_made = len(result.first_rows)
+        output.print_json({"out": out, "rows": len(result), "networks": networks_made, "best": best, "value": value})
     else:
-        size = f"{len(made):,} trainings of {len(made.first_rows):,} networks"
-        output.print_text(f"{out}: {size}; best {made.default_metric} {output.number(value)}, {best}")
+        size = f"{len(result):,} trainings of {len(result.first_rows):,} networks"
+        output.print_text(f"{out}: {size}; best {result.default_metric} {output.number(value)}, {best}")
 
 
 @app.command("import", short_help="Make a table of a published file, or of one of your own.")

@@ -27,9 +27,9 @@ class Architecture(Mapping[str, Option]):
     @classmethod
     def unread(cls, text: str, parse: Callable[[str], Architecture]) -> Self:
         """An architecture of which the text is known, in its space's own form; it is parsed when it is looked into."""
-        made = cls(text, ())
-        object.__setattr__(made, "_values", parse)
-        return made
+        architecture = cls(text, ())
+        object.__setattr__(architecture, "_values", parse)
+        return architecture
 
     @property
     def values_by_name(self) -> tuple[tuple[str, Option], ...]:

@@ -157,7 +157,7 @@ def create(kind: str, text: str, **defaults: Any) -> Any:
     misfit = next((key for key, value in parameters.items() if _is_no_number(value, accepted.get(key))), None)
     complaint = f"the {misfit} of {kind} '{name}' must be a number, not '{parameters.get(misfit or '')}'."
     try:
-        made = make(**{k: v for k, v in defaults.items() if k in accepted or free} | given)
+        instance = make(**{k: v for k, v in defaults.items() if k in accepted or free} | given)
     except UsageError:
         raise
     except Exception as error:
@@ -166,9 +166,9 @@ def create(kind: str, text: str, **defaults: Any) -> Any:
         raise UsageError(complaint if misfit else f"{kind} '{text}' cannot be made: {error}.") from error
     if misfit:
         raise UsageError(complaint)
-    if hasattr(made, "name"):
-        object.__setattr__(made, "name", full_name(name, parameters))
-    return made
+    if hasattr(instance, "name"):
+        object.__setattr__(instance, "name", full_name(name, parameters))
+    return instance
 
 
 def _is_no_number(value: Any, parameter: inspect.Parameter | None) -> bool:

@@ -75,15 +75,15 @@ def from_times(
     new_model(setting).fit(setting.space, architectures, ms)
     check = _left_out_one_by_one(setting, architectures, ms)
     rows = [
-        {"architecture": a.text, "ms": float(value), **told}
-        for a, value, told in zip(architectures, ms, check, strict=True)
+        {"architecture": a.text, "ms": float(value), **times}
+        for a, value, times in zip(architectures, ms, check, strict=True)
     ]
     title = title or f"{name} (your own)"
     source = f"{len(rows)} networks measured"
     file = devices.save(name, title, [{**describe(setting), "measurements": rows}], conditions, source)
-    told = [(float(value), each) for value, each in zip(ms, check, strict=True) if each]
-    errors = [abs(each["predicted"] / value - 1) for value, each in told]
-    inside = [each["low"] <= value <= each["high"] for value, each in told]
+    times = [(float(value), each) for value, each in zip(ms, check, strict=True) if each]
+    errors = [abs(each["predicted"] / value - 1) for value, each in times]
+    inside = [each["low"] <= value <= each["high"] for value, each in times]
     return Added(
         file,
         len(rows),
@@ -184,14 +184,14 @@ def _left_out_one_by_one(
 ) -> list[dict[str, float]]:
     """How each time is predicted from the others; nothing where these are too few."""
     told: list[dict[str, float]] = []
-    made = new_model(setting)
+    model = new_model(setting)
     for position, architecture in enumerate(architectures):
         others = [i for i in range(len(ms)) if architectures[i].text != architecture.text]
         if len({architectures[i].text for i in others}) < LEAST or np.ptp([ms[i] for i in others]) == 0:
             told.append({})
             continue
-        made.fit(setting.space, [architectures[i] for i in others], [ms[i] for i in others])
-        predicted, deviation = (float(values[0]) for values in made.predict([architectures[position]]))
+        model.fit(setting.space, [architectures[i] for i in others], [ms[i] for i in others])
+        predicted, deviation = (float(values[0]) for values in model.predict([architectures[position]]))
         reach = float(np.exp(SIDE * deviation))
         told.append({"predicted": predicted, "low": predicted / reach, "high": predicted * reach})
     return told

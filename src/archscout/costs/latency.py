@@ -160,11 +160,13 @@ def int8_latency(batch: int = 1, threads: int = 1) -> Latency:
 
 def until_trusted(measure: Callable[[], Measurement], attempts: int = ATTEMPTS) -> Measurement:
     """The first measurement that can be trusted, or else the one with the least spread; `details` has `attempts`."""
-    made: list[Measurement] = []
-    while len(made) < attempts and not (made and made[-1].trusted):
-        made.append(measure())
-    best = made[-1] if made[-1].trusted else min(made, key=lambda measurement: measurement.spread)
-    return replace(best, details={**best.details, "attempts": len(made)})
+    measurements: list[Measurement] = []
+    while len(measurements) < attempts and not (measurements and measurements[-1].trusted):
+        measurements.append(measure())
+    best = (
+        measurements[-1] if measurements[-1].trusted else min(measurements, key=lambda measurement: measurement.spread)
+    )
+    return replace(best, details={**best.details, "attempts": len(measurements)})
 
 
 def measure_module(

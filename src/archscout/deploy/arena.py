@@ -86,13 +86,13 @@ def plan(program: Program) -> Arena:
 def buffers_of(program: Program) -> tuple[dict[int, Buffer], dict[int, int], dict[int, Buffer]]:
     """The buffers of values, of each value the one whose buffer it has, and the workspaces of operators by output."""
     operators = program.operators
-    made = {0: -1} | {o.output: step for step, o in enumerate(operators)}
-    last = dict(made)
+    makers = {0: -1} | {o.output: step for step, o in enumerate(operators)}
+    last = dict(makers)
     for step, operator in enumerate(operators):
         for value in operator.inputs:
             last[value] = step
     last[program.output] = len(operators)
-    owner = {value: value for value in made}
+    owner = {value: value for value in makers}
     buffers: dict[int, Buffer] = {0: Buffer(_size(program, 0), -1, last[0])}
     for step, o in enumerate(operators):
         size = _size(program, o.output)

@@ -311,13 +311,13 @@ class _Writer:
         if too_large:
             raise UsageError(f"the {too_large[0]} of a layer, {small[too_large[0]]}, is too large for C code.")
         fields = {"in_channels": inputs[0], "out_channels": outputs[0], **small, **arrays}
-        told = ", ".join(f".{field} = {number}" for field, number in fields.items() if number != 0)
+        arguments = ", ".join(f".{field} = {number}" for field, number in fields.items() if number != 0)
         if not name:
             name = f"v{o.output}_{len(self.layers)}"
-            if told in self.known:
-                return f"&{self.known[told]}"
-            self.known[told] = name
-        self.layers.append(wrapped(f"static const layer_t {name} = {{{told}}};"))
+            if arguments in self.known:
+                return f"&{self.known[arguments]}"
+            self.known[arguments] = name
+        self.layers.append(wrapped(f"static const layer_t {name} = {{{arguments}}};"))
         self.bytes += LAYER_BYTES
         return f"&{name}"
 

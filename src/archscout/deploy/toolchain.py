@@ -86,9 +86,9 @@ def count(files: Mapping[str, str], core: str, board: str) -> Counted:
         flash = int(sizes[0]) + int(sizes[1])
         if missing(EMULATOR) or not board:
             return Counted(flash)
-        told = _make(folder, "count", f"CORE={core}", f"BOARD={board}")
-        _same(told, f"a {core}")
-        return Counted(flash, _number(told, "instructions"), _number(told, "stack"))
+        output = _make(folder, "count", f"CORE={core}", f"BOARD={board}")
+        _same(output, f"a {core}")
+        return Counted(flash, _number(output, "instructions"), _number(output, "stack"))
 
 
 def _write(files: Mapping[str, str], folder: Path) -> None:
@@ -108,24 +108,24 @@ def _make(folder: Path, *arguments: str) -> str:
         )
     except subprocess.TimeoutExpired as error:
         raise ArchscoutError(f"'make {arguments[0]}' of the C code was stopped after {_PATIENCE:.0f} s.") from error
-    told = done.stdout + done.stderr
-    if done.returncode and "differ " not in told:
-        lines = told.strip().splitlines() or [""]
+    output = done.stdout + done.stderr
+    if done.returncode and "differ " not in output:
+        lines = output.strip().splitlines() or [""]
         line = next((line for line in lines if "error" in line), lines[0])
         raise ArchscoutError(f"'make {arguments[0]}' of the C code failed ({line}): look at the compiler's version.")
-    return told
+    return output
 
 
-def _same(told: str, where: str) -> None:
-    if (differ := _number(told, "differ")) != 0:
+def _same(output: str, where: str) -> None:
+    if (differ := _number(output, "differ")) != 0:
         raise ArchscoutError(
             f"the C code on {where} differs from the integer reference in {differ} bytes of the self-test: do not use "
             "it, and report the compiler and its version."
         )
 
 
-def _number(told: str, name: str) -> int:
-    found = re.search(rf"^{name} (\d+)$", told, re.MULTILINE)
+def _number(output: str, name: str) -> int:
+    found = re.search(rf"^{name} (\d+)$", output, re.MULTILINE)
     if found is None:
         raise ArchscoutError(f"the self-test of the C code does not say '{name}': it ended before it was done.")
     return int(found.group(1))

@@ -49,8 +49,8 @@ def load(
         raise DataError(f"'{network_file}' does not hold the weights of its architecture ({reason}).") from error
     if folded:
         metrics = folder / "metrics.json"
-        told = read_json(metrics, "run the search again.") if metrics.is_file() else {}
-        measured = form_of(told.get("form", {}))
+        written = read_json(metrics, "run the search again.") if metrics.is_file() else {}
+        measured = form_of(written.get("form", {}))
         network = form(network, described.deployed_shape)
         network = network if measured == Form() else measured.applied(network)
     network.classes = described.class_names  # type: ignore[assignment]

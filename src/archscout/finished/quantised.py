@@ -91,12 +91,12 @@ def quantise_run(
     """
     result = Result.read(folder)
     check_images(task)
-    made = int8(network, task, how, form, count, seed, algorithm=algorithm, epochs=epochs)
+    integers = int8(network, task, how, form, count, seed, algorithm=algorithm, epochs=epochs)
     splits = {"valid": task.valid, "test": task.test}
     preset = how.preset
     metric = task.metric
-    values = {f"{name}_{metric}": made.measure(task, split) for name, split in splits.items() if split is not None}
-    told = {
+    values = {f"{name}_{metric}": integers.measure(task, split) for name, split in splits.items() if split is not None}
+    record = {
         "file": FILE,
         "form": form,
         "algorithm": algorithm,
@@ -107,13 +107,13 @@ def quantise_run(
         "bias_correction": how.bias_correction,
         "examples": min(count, len(task.train)),
         "seed": seed,
-        "layer_bits": [how.of(o).weights.bits for o in made.quantised.program.operators if o.weight is not None],
-        "input_bits": made.quantised.input_bits,
+        "layer_bits": [how.of(o).weights.bits for o in integers.quantised.program.operators if o.weight is not None],
+        "input_bits": integers.quantised.input_bits,
         **values,
-        "weight_bytes": made.quantised.weight_bytes,
-        "bit_operations": made.quantised.bit_operations,
-        "steps_from_reference": made.apart(calibration(task, _COMPARED, seed)),
+        "weight_bytes": integers.quantised.weight_bytes,
+        "bit_operations": integers.quantised.bit_operations,
+        "steps_from_reference": integers.apart(calibration(task, _COMPARED, seed)),
     }
-    write_bytes(folder / FILE, made.content)
-    write_json(folder / "metrics.json", {**result.metrics, "quantised": told})
+    write_bytes(folder / FILE, integers.content)
+    write_json(folder / "metrics.json", {**result.metrics, "quantised": record})
     return Result.read(folder)

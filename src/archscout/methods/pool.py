@@ -129,8 +129,8 @@ class Pool:
         new = encode(name, self.run.space, self.architectures[start:])
         self._encoded = np.concatenate([self._encoded, new]) if start else new
         values = np.asarray(self.values, dtype=float).reshape(len(self), len(self.scores))
-        told = values[:, np.isnan(values).mean(axis=0) < SPARSE]
-        ranks = (places(told, ties="ordinal") - 1) / max(1, len(told) - 1)
+        informative = values[:, np.isnan(values).mean(axis=0) < SPARSE]
+        ranks = (places(informative, ties="ordinal") - 1) / max(1, len(informative) - 1)
         return np.hstack([self._encoded, ranks]), widths(name, self.run.space) + (1,) * ranks.shape[1]
 
     def predict(self, trials: Sequence[Trial]) -> np.ndarray:

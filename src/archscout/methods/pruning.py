@@ -80,13 +80,13 @@ def by_loss(live: Live, candidates: Sequence[Pair], measure: Measure) -> list[Pa
 
 def gates(choices: Sequence[Choice], live: Live) -> dict[str, Gate]:
     """The live options of every choice, mixed with equal weights; nothing where none is left."""
-    made = {}
+    built = {}
     for choice in choices:
         places = tuple(choice.index(option) for option in live[choice.name])
         weights = torch.zeros(len(choice.options))
         weights[list(places)] = 1 / max(1, len(places))
-        made[choice.name] = Gate(places, weights)
-    return made
+        built[choice.name] = Gate(places, weights)
+    return built
 
 
 def preferred(run: Run, preference: Mapping[Pair, float], pick: Architecture) -> list[Architecture]:

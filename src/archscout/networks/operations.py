@@ -79,12 +79,12 @@ class SeparableConv(nn.Sequential):
         for repeat in range(repeats):
             last = repeat == repeats - 1
             step, padding = (stride if repeat == 0 else 1), dilation * (kernel // 2)
-            made = outputs if last else inputs
+            width = outputs if last else inputs
             layers += [
                 nn.ReLU(),
                 nn.Conv2d(inputs, inputs, kernel, step, padding, dilation, groups=inputs, bias=False),
-                nn.Conv2d(inputs, made, 1, bias=False),
-                nn.BatchNorm2d(made),
+                nn.Conv2d(inputs, width, 1, bias=False),
+                nn.BatchNorm2d(width),
             ]
         super().__init__(*layers)
 

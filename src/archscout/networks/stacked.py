@@ -103,21 +103,21 @@ def stack(networks: Sequence[nn.Module], example: Tensor) -> Stack:
             layers that cannot be laid side by side, or the answers are not the same.
     """
     try:
-        made = Stack(networks)
-        _compare(made, networks, example)
+        stacked = Stack(networks)
+        _compare(stacked, networks, example)
     except Exception as error:  # code of a user's own, run in a way that it was not written for, fails in any way
         raise Unstackable(str(error)) from error
-    return made
+    return stacked
 
 
-def _compare(made: Stack, networks: Sequence[nn.Module], example: Tensor) -> None:
+def _compare(stacked: Stack, networks: Sequence[nn.Module], example: Tensor) -> None:
     """Raise where a stack answers differently from its networks in training, or draws random numbers."""
-    kept = [[buffer.clone() for buffer in module.buffers()] for module in (made, *networks)]
+    kept = [[buffer.clone() for buffer in module.buffers()] for module in (stacked, *networks)]
     modes = [module.training for module in networks]
     try:
         with torch.no_grad():
             before = torch.get_rng_state()
-            together = made.train()(made.inputs(example))
+            together = stacked.train()(stacked.inputs(example))
             if not torch.equal(before, torch.get_rng_state()):
                 raise Unstackable("the networks draw random numbers.")
             for network, outputs in zip(networks, together, strict=True):
@@ -127,7 +127,7 @@ def _compare(made: Stack, networks: Sequence[nn.Module], example: Tensor) -> Non
                 if bool(((outputs - alone).abs() > limit)[known].any()):
                     raise Unstackable("the networks do not treat every channel apart.")
     finally:
-        for module, buffers in zip((made, *networks), kept, strict=True):
+        for module, buffers in zip((stacked, *networks), kept, strict=True):
             for buffer, content in zip(module.buffers(), buffers, strict=True):
                 buffer.copy_(content)
         for network, mode in zip(networks, modes, strict=True):
@@ -179,25 +179,25 @@ class _Builder:
         return shell
 
     def _layer(self, modules: list[Any], owners: Tensor) -> nn.Module:
-        made: nn.Module = _LAYERS[type(modules[0])](modules[0], len(modules))
-        for name, whole in [*made.named_parameters(), *made.named_buffers()]:
+        layer: nn.Module = _LAYERS[type(modules[0])](modules[0], len(modules))
+        for name, whole in [*layer.named_parameters(), *layer.named_buffers()]:
             singles = tuple(getattr(module, name).detach() for module in modules)
             with torch.no_grad():
                 if not whole.ndim and len({int(single) for single in singles}) > 1:
                     raise Unstackable("batch normalisations have seen different numbers of batches.")
                 whole.copy_(singles[0] if not whole.ndim else torch.cat(singles))
             whole.requires_grad_(any(single.requires_grad for single in (getattr(m, name) for m in modules)))
-            self.shared.append(Shared(made, name, singles, owners))
-        return made
+            self.shared.append(Shared(layer, name, singles, owners))
+        return layer
 
 
 def _convolution(like: nn.Conv2d, count: int) -> nn.Module:
-    made: nn.Module = skip_init(  # type: ignore[no-untyped-call] # which draws no random numbers
+    convolution: nn.Module = skip_init(  # type: ignore[no-untyped-call] # which draws no random numbers
         nn.Conv2d, like.in_channels * count, like.out_channels * count, like.kernel_size, like.stride, like.padding,
         like.dilation, like.groups * count, like.bias is not None, like.padding_mode,
         device=like.weight.device, dtype=like.weight.dtype,
     )  # fmt: skip
-    return made
+    return convolution
 
 
 def _normalisation(like: nn.BatchNorm2d, count: int) -> nn.Module:

@@ -277,16 +277,18 @@ def devices(view: View) -> list[dict[str, Any]]:
             here = finite(details.get("predicted_ms")) is not None
             value = finite((row.get("costs") or {}).get(key))
             prefix = "predicted_" if here else ""
-            told = {name: finite(details.get(f"{prefix}{name}")) for name in ("low", "high")}
-            told["predicted"] = finite(details.get("predicted_ms")) if here else value
-            whole = all(number is not None for number in (*told.values(), value))
+            interval = {name: finite(details.get(f"{prefix}{name}")) for name in ("low", "high")}
+            interval["predicted"] = finite(details.get("predicted_ms")) if here else value
+            whole = all(number is not None for number in (*interval.values(), value))
             if here and whole:
-                again.append({"architecture": row.get("architecture"), "ms": value, **told})
+                again.append({"architecture": row.get("architecture"), "ms": value, **interval})
             finalists.append(
                 {
                     "architecture": row.get("architecture"),
-                    "predicted": cost_text(key, told["predicted"]),
-                    "interval": f"{cost_text(key, told['low'])} to {cost_text(key, told['high'])}" if whole else "–",
+                    "predicted": cost_text(key, interval["predicted"]),
+                    "interval": f"{cost_text(key, interval['low'])} to {cost_text(key, interval['high'])}"
+                    if whole
+                    else "–",
                     "measured": cost_text(key, value) if here else "–",
                 }
             )

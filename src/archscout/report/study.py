@@ -219,8 +219,8 @@ def winner_map(winners: Sequence[Entry], colour: Mapping[str, str]) -> str:
         x, y = left + wide * sizes.index(entry["train"]), bottom - high * (epochs.index(entry["epochs"]) + 1)
         clear = entry["p"] is not None and entry["p"] < 0.05
         value = next(f"{v:.3f}" for k, v in entry.items() if k not in ("train", "epochs") and isinstance(v, float))
-        told = "" if entry["p"] is None else f", p {entry['p']:.2g}"
-        says = escape(f"{entry['winner']}; second: {entry['second'] or 'none'}{told}")
+        p_value = "" if entry["p"] is None else f", p {entry['p']:.2g}"
+        says = escape(f"{entry['winner']}; second: {entry['second'] or 'none'}{p_value}")
         box = f'x="{x}" y="{y}" width="{wide - 2}" height="{high - 2}" fill="{colour[entry["winner"]]}"'
         shown_value = text.format(x + wide / 2 - 1, y + high / 2 + 4, "middle", "#fff", value + ("" if clear else " ~"))
         parts.append(f"<g><title>{says}</title><rect {box}/>{shown_value}</g>")

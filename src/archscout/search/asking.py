@@ -157,20 +157,20 @@ def _propose(
     space: Space, strategy: Strategy, seed: int, rows: Sequence[Mapping[str, Any]], start: Sequence[str]
 ) -> Architecture:
     """The next proposal: one whose network has not been asked for, of the start or else of the strategy's."""
-    told, waiting = [], []
+    evaluated, waiting = [], []
     for number, row in enumerate(rows):
         architecture = space.parse(row["architecture"])
         canonical = space.canonical(architecture)
         if row["status"] == "asked":
             waiting.append(Pending(architecture, canonical))
         else:
-            told.append(
+            evaluated.append(
                 Trial(
                     number, architecture, canonical, "told", None, row["status"], row.get("value", math.nan),
                     row.get("costs", {}), reason=row.get("failed", ""),
                 )
             )  # fmt: skip
-    history = History(told, waiting)
+    history = History(evaluated, waiting)
     known = history.seen | {pending.canonical for pending in waiting}
     for architecture in map(space.parse, start):
         if space.canonical(architecture) not in known:

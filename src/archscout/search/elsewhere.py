@@ -47,15 +47,15 @@ def write(run: SearchRun, trained: Sequence[Trial], winner: Trial, folder: Path)
     finalists = [trained[i] for i in shortlist([trial.value for trial in trained], keeps, FINALISTS)]
     if all(trial.canonical != winner.canonical for trial in finalists):
         finalists[-1] = winner
-    told = []
+    files = []
     for cost in there:
         place = folder / f"finalists-{cost.device.name}"
         shutil.rmtree(place, ignore_errors=True)
         then = f"the search's own command again, with --times {cost.device.name}=times.csv"
         chosen = [trial.architecture for trial in finalists]
         bundle.write(cost.device.name, place, run.book.setting, chosen, cost.carried or {}, then)
-        told.append({"device": cost.device.name, "key": cost.key, "bundle": str(place), "networks": len(finalists)})
-    return finalists, told
+        files.append({"device": cost.device.name, "key": cost.key, "bundle": str(place), "networks": len(finalists)})
+    return finalists, files
 
 
 def read(run: SearchRun, files: Mapping[str, str | Path], folder: Path) -> Times:

@@ -89,21 +89,23 @@ class Result:
 
     def _quantised(self) -> list[str]:
         """What the network came to in integers."""
-        told = self.metrics.get("quantised")
-        if not told:
+        quantised = self.metrics.get("quantised")
+        if not quantised:
             return []
         metric = self.metric
         values = [
-            f"{metric.text(told[f'{split}_{metric}'])} on {name}"
+            f"{metric.text(quantised[f'{split}_{metric}'])} on {name}"
             for split, name in (("valid", "validation"), ("test", "test"))
-            if told.get(f"{split}_{metric}") is not None
+            if quantised.get(f"{split}_{metric}") is not None
         ]
-        bits = f"{told['weight_bits']} bits" if told["weight_bits"] == told["activation_bits"] else (
-            f"weights of {told['weight_bits']} bits and activations of {told['activation_bits']}"
+        bits = f"{quantised['weight_bits']} bits" if quantised["weight_bits"] == quantised["activation_bits"] else (
+            f"weights of {quantised['weight_bits']} bits and activations of {quantised['activation_bits']}"
         )  # fmt: skip
-        if len(set(told["layer_bits"])) > 1:
-            bits = f"weights of {min(told['layer_bits'])} to {max(told['layer_bits'])} bits"
-        return [f"{metric.title} {', '.join(values)} with {bits} ({told['weight_bytes']:,} bytes, {told['file']})"]
+        if len(set(quantised["layer_bits"])) > 1:
+            bits = f"weights of {min(quantised['layer_bits'])} to {max(quantised['layer_bits'])} bits"
+        return [
+            f"{metric.title} {', '.join(values)} with {bits} ({quantised['weight_bytes']:,} bytes, {quantised['file']})"
+        ]
 
     def _training(self) -> list[str]:
         """How the network was trained, and whether longer is expected to pay."""
@@ -127,8 +129,8 @@ class Result:
         rows = [row for row in training.get("references", ()) if "value" in row]
         metric = self.metric
         rows.sort(key=lambda row: -metric.oriented(row["value"]))
-        told = [f"'{row['name']}' {metric.text(row['value'])} after {counted(row['epochs'], 'epoch')}" for row in rows]
-        return [f"hand-made designs in this search, on validation: {', '.join(told[:NAMED])}"] if told else []
+        texts = [f"'{row['name']}' {metric.text(row['value'])} after {counted(row['epochs'], 'epoch')}" for row in rows]
+        return [f"hand-made designs in this search, on validation: {', '.join(texts[:NAMED])}"] if texts else []
 
     def _predicted(self) -> list[str]:
         """Of each cost that was predicted, not measured: how sure it is, and what makes it sure."""

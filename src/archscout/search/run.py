@@ -137,21 +137,21 @@ class SearchRun(Replay):
         fidelity: int | Sequence[int] | None = None,
         phase: str = "search",
     ) -> list[Trial]:
-        made = self._estimator(estimator)
+        instance = self._estimator(estimator)
         self.clock.enter(phase)
         each = fidelity if isinstance(fidelity, Sequence) else [fidelity] * len(architectures)
-        keys = [self._key(made, architecture, one) for architecture, one in zip(architectures, each, strict=True)]
+        keys = [self._key(instance, architecture, one) for architecture, one in zip(architectures, each, strict=True)]
         fidelities = dict(zip(keys, each, strict=True))
         unique = dict(zip(keys, architectures, strict=True))
         # Only trainings of one length can share a job.
-        together = made.together(list(unique.values()), self.setting) if len(set(each)) == 1 else 1
-        size = self._pace.job_size(made.name, together, len(unique))
+        together = instance.together(list(unique.values()), self.setting) if len(set(each)) == 1 else 1
+        size = self._pace.job_size(instance.name, together, len(unique))
         pairs = list(unique.items())
         chunks = [pairs[start : start + size] for start in range(0, len(pairs), size)]
         waiting = deque(batch for chunk in chunks if (batch := [pair for pair in chunk if pair[0] not in self._stored]))
         # A stored trial costs nothing now, but it was paid for: the count must not depend on interruptions.
-        self._count_paid(made, (key for key in keys if key in self._stored))
-        jobs = self._jobs(made)
+        self._count_paid(instance, (key for key in keys if key in self._stored))
+        jobs = self._jobs(instance)
         total = sum(map(len, waiting))
         # Where time is short, no job waits in a queue: whether there is time for it is seen when it begins.
         most = self.workers if math.isfinite(self.budget.seconds) else 2 * self.workers
@@ -160,16 +160,16 @@ class SearchRun(Replay):
                 while waiting and len(jobs) < most:
                     batch = waiting.popleft()
                     length = fidelities[batch[0][0]]
-                    affordable = self._affords(made, length, [key for key, _ in batch])
+                    affordable = self._affords(instance, length, [key for key, _ in batch])
                     if affordable:
-                        self._submit(jobs, made, batch[:affordable], length)
+                        self._submit(jobs, instance, batch[:affordable], length)
                     if not affordable:
                         waiting.clear()
                     elif affordable < len(batch):
                         waiting.appendleft(batch[affordable:])
                 if not jobs:
                     break
-                self._collect(jobs, made, phase)
+                self._collect(jobs, instance, phase)
                 self._show(phase, total - sum(map(len, waiting)) - jobs.evaluations, total)
         finally:
             self.clock.write()
@@ -179,11 +179,11 @@ class SearchRun(Replay):
         self, architectures: Sequence[Architecture], names: Sequence[str], *, phase: str = "zero-cost scores"
     ) -> list[list[Trial]]:
         self.clock.enter(phase)
-        made = [self._estimator(name) for name in names]
+        instances = [self._estimator(name) for name in names]
         fresh = {
             self.space.canonical(architecture): architecture
             for architecture in architectures
-            if any(self._key(each, architecture, None) not in self._stored for each in made)
+            if any(self._key(each, architecture, None) not in self._stored for each in instances)
         }
         waiting = list(fresh.values())
         futures: dict[Future[list[list[Estimate]]], list[Architecture]] = {}
@@ -199,13 +199,13 @@ class SearchRun(Replay):
                 table = scored_alone(self.engine, names, chunk, self.seed)
             rows = []
             for architecture, estimates in zip(chunk, table, strict=True):
-                for each, estimate in zip(made, estimates, strict=True):
+                for each, estimate in zip(instances, estimates, strict=True):
                     key = self._key(each, architecture, None)
                     if key not in self._stored:
                         rows.append(self._row(Evaluation(key, architecture, self._next, None), estimate, each, phase))
                         self._next += 1
             self._commit(rows)
-        return [[self._trial(self._key(each, a, None), a) for a in architectures] for each in made]
+        return [[self._trial(self._key(each, a, None), a) for a in architectures] for each in instances]
 
     def follow(
         self,
@@ -217,14 +217,14 @@ class SearchRun(Replay):
         trials: int | None = None,
         seconds: float = math.inf,
     ) -> list[Trial]:
-        made = self._estimator(estimator)
+        instance = self._estimator(estimator)
         self.clock.enter(phase)
         stop = self.clock.elapsed() + seconds
         proposals = Proposals(self, strategy, trials)
         self._follows += 1
         follow, rejected = self._follows, self.rejected
-        known = followed(self._stored.values(), follow, made.name, fidelity)
-        jobs = self._jobs(made)
+        known = followed(self._stored.values(), follow, instance.name, fidelity)
+        jobs = self._jobs(instance)
         try:
             while True:
                 while not proposals.ended and len(jobs) < self.workers and not proposals.wait(self._stored):
@@ -242,22 +242,22 @@ class SearchRun(Replay):
                         break
                     if answered is None:
                         length = proposals.fidelity(proposal, fidelity)
-                        key = self._key(made, proposal, length)
+                        key = self._key(instance, proposal, length)
                     else:
                         key, length = answered.key, answered.fidelity
                         self.rejected = rejected + answered.extra[PROPOSAL][2]
                     if key not in self._stored and key not in proposals.keys:
-                        if not self._affords(made, length, [key]):
+                        if not self._affords(instance, length, [key]):
                             proposals.end()
                             break
                         self._proposals[key] = [follow, len(proposals), self.rejected - rejected, fidelity]
-                        self._submit(jobs, made, [(key, proposal)], length)
+                        self._submit(jobs, instance, [(key, proposal)], length)
                     elif key not in proposals.keys:
-                        self._count_paid(made, [key])
+                        self._count_paid(instance, [key])
                     proposals.ask(key, proposal, length)
                 if not jobs:
                     break
-                self._collect(jobs, made, phase)
+                self._collect(jobs, instance, phase)
                 self._show(phase, len(proposals.keys) - len(jobs), proposals.total)
         finally:
             self.clock.write()

@@ -265,8 +265,8 @@ def resolve_estimator(estimator: str | Estimator) -> Estimator:
     """An estimator by name, or as it is. Raises `UsageError`."""
     if isinstance(estimator, Estimator):
         return estimator
-    made: Estimator = create("estimator", options.text(estimator, "the estimator"))
-    return made
+    instance: Estimator = create("estimator", options.text(estimator, "the estimator"))
+    return instance
 
 
 def _limits(

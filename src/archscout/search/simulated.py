@@ -348,10 +348,10 @@ class SimulatedRun(Replay):
         """Estimators other than training work as they do in any search, and cost no simulated time."""
         if isinstance(estimator, str) and estimator in self.table.metrics:
             return self.score(architectures, [estimator], phase=phase)[0]
-        made: Estimator = create("estimator", estimator) if isinstance(estimator, str) else estimator
-        estimates = made.estimate(architectures, self._setting(), fidelity=fidelity)
+        instance: Estimator = create("estimator", estimator) if isinstance(estimator, str) else estimator
+        estimates = instance.estimate(architectures, self._setting(), fidelity=fidelity)
         return [
-            self._keep_score(architecture, made.name, estimate, fidelity, phase)
+            self._keep_score(architecture, instance.name, estimate, fidelity, phase)
             for architecture, estimate in zip(architectures, estimates, strict=True)
         ]
 

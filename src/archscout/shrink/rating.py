@@ -251,9 +251,9 @@ def accounts(network: nn.Module, space: TrainedSpace, example: Tensor, runs: int
             times.setdefault(name, []).append(time.perf_counter() - begun[name])
             if isinstance(output, Tensor):
                 weight = module._parameters.get("weight")
-                made = output.shape[-1 if isinstance(module, nn.Linear) else 1] if output.ndim > 1 else 1
+                channels = output.shape[-1 if isinstance(module, nn.Linear) else 1] if output.ndim > 1 else 1
                 transposed = isinstance(module, nn.modules.conv._ConvTransposeNd)
-                places = inputs[0].numel() / inputs[0].shape[1] if transposed else output.numel() / max(1, made)
+                places = inputs[0].numel() / inputs[0].shape[1] if transposed else output.numel() / max(1, channels)
                 positions[name] = places * (weight.numel() if weight is not None else 0)
 
         return hook

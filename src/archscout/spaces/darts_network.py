@@ -120,8 +120,8 @@ class CellNetwork(nn.Module):
                 if term is not None:
                     total = term if total is None else total + term
             nodes.append(total)
-        made = [node for node in nodes[2:] if node is not None]
-        like = made[0] if made else nodes[1][:, :, :: self.stride, :: self.stride]  # type: ignore[index]
+        outputs = [node for node in nodes[2:] if node is not None]
+        like = outputs[0] if outputs else nodes[1][:, :, :: self.stride, :: self.stride]  # type: ignore[index]
         return torch.cat([torch.zeros_like(like) if node is None else node for node in nodes[2:]], 1)
 
 

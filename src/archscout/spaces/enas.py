@@ -129,21 +129,21 @@ class Network(nn.Module):
         self.head = task.head(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        made: dict[int, Tensor] = {0: self.stem(x)}
+        maps: dict[int, Tensor] = {0: self.stem(x)}
         for layer, (operation, norm) in enumerate(zip(self.operations, self.norms, strict=True), start=1):
-            y = operation(made[layer - 1])
+            y = operation(maps[layer - 1])
             for i in range(layer - 1):
                 if now(self.skips[i, layer]):
-                    y = y + made[i]
-            made[layer] = norm(y)
+                    y = y + maps[i]
+            maps[layer] = norm(y)
             if layer in self.halvings:
-                made = {i: self.reductions[f"{i}after{layer}"](y) for i, y in made.items() if self._needed(i, layer)}
-        return read(self.head, made[len(self.operations)], x)
+                maps = {i: self.reductions[f"{i}after{layer}"](y) for i, y in maps.items() if self._needed(i, layer)}
+        return read(self.head, maps[len(self.operations)], x)
 
-    def _needed(self, made: int, layer: int) -> bool:
+    def _needed(self, node: int, layer: int) -> bool:
         """Whether the output of `made` is taken by a layer after `layer`."""
         later = range(layer + 1, len(self.operations) + 1)
-        return made == layer or any(now(self.skips[made, j]) for j in later)
+        return node == layer or any(now(self.skips[node, j]) for j in later)
 
 
 class Separable(nn.Sequential):
@@ -157,8 +157,8 @@ class Separable(nn.Sequential):
 
 
 def _builders(width: int) -> dict[Option, partial[nn.Sequential]]:
-    def after_projection(made: Callable[[], nn.Module]) -> nn.Sequential:
-        return nn.Sequential(ConvBNActivation(width, width, 1, activation=nn.ReLU()), made())
+    def after_projection(build: Callable[[], nn.Module]) -> nn.Sequential:
+        return nn.Sequential(ConvBNActivation(width, width, 1, activation=nn.ReLU()), build())
 
     return {
         "conv_3x3": partial(after_projection, partial(ConvBNActivation, width, width, 3, activation=nn.ReLU())),

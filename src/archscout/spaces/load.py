@@ -23,8 +23,8 @@ def load(space: str | Space | Any) -> Space:
     if isinstance(space, Space):
         return space
     if isinstance(space, str):
-        made: Space = create("space", space)
-        return made
+        instance: Space = create("space", space)
+        return instance
     from archscout.spaces.model import ModelSpace
 
     return ModelSpace(space)

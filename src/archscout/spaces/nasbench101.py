@@ -241,15 +241,15 @@ class CellNetwork(nn.Module):
         self.last = last
 
     def forward(self, x: Tensor) -> Tensor:
-        made: dict[int, Tensor] = {}
+        outputs: dict[int, Tensor] = {}
         for j in INTERIOR:
-            terms = [made[i][:, : now(self.cuts[j])] for i in made if now(self.present[i, j])]
+            terms = [outputs[i][:, : now(self.cuts[j])] for i in outputs if now(self.present[i, j])]
             projected = self.projections[str(j)](x)
             if projected is not None:
                 terms.append(projected)
             if terms:
-                made[j] = self.vertices[str(j)](sum(terms[1:], terms[0]))
-        ends = [made[i] for i in made if now(self.present[i, self.last])]
+                outputs[j] = self.vertices[str(j)](sum(terms[1:], terms[0]))
+        ends = [outputs[i] for i in outputs if now(self.present[i, self.last])]
         projected = self.projections[str(self.last)](x)
         if not ends:
             return projected  # type: ignore[no-any-return]

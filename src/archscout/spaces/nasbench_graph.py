@@ -181,8 +181,8 @@ class Normalised(nn.Module):
 
 def _builders(inputs: Number, width: int) -> dict[Option, Any]:
     def build(kind: str) -> nn.Module:
-        made = Attention(inputs, width) if kind == "gat" else Convolution(kind, inputs, width)
-        return Normalised(made, width)
+        layer = Attention(inputs, width) if kind == "gat" else Convolution(kind, inputs, width)
+        return Normalised(layer, width)
 
     return {kind: Skip if kind == "skip" else partial(build, kind) for kind in OPERATIONS}
 

@@ -39,8 +39,8 @@ class Advised(Strategy):
     most: ClassVar[int | None] = MOST
 
     def __init__(self, name: str, predictor: str, batch: int, pool: int) -> None:
-        made = create("estimator", predictor)
-        if not isinstance(made, Learned) or made.scores or getattr(made, "curve", ()):
+        estimator = create("estimator", predictor)
+        if not isinstance(estimator, Learned) or estimator.scores or getattr(estimator, "curve", ()):
             raise UsageError(
                 f"strategy '{name}' needs a predictor that learns from the architecture alone, not '{predictor}': "
                 "name scout, brp_nas, random_forest or the like."
@@ -49,7 +49,7 @@ class Advised(Strategy):
             raise UsageError(
                 f"strategy '{name}' needs batches of 1 or more and a pool of 2 or more, not batch={batch}, pool={pool}."
             )
-        self.name, self.learned = name, made
+        self.name, self.learned = name, estimator
         self.batch, self.pool = batch, pool
         self._fitted: tuple[tuple[tuple[str, float], ...], Predictor | None] | None = None
 
@@ -72,15 +72,17 @@ class Advised(Strategy):
         values = [trial.value for trial in known]
         if len(set(values)) < 2 or len(values) < LEAST:
             return None
-        made: Predictor = clone(self.learned.predictor).set_params(space=space, encoding=self.learned.encoded_by(space))
-        if "widths" in made.get_params():
-            made.set_params(widths=self.learned.widths(space))
+        fitted: Predictor = clone(self.learned.predictor).set_params(
+            space=space, encoding=self.learned.encoded_by(space)
+        )
+        if "widths" in fitted.get_params():
+            fitted.set_params(widths=self.learned.widths(space))
         if self.most is not None and len(known) > self.most:
             known = telling(known, self.most)
-            schedule = getattr(made, "schedule", None)
+            schedule = getattr(fitted, "schedule", None)
             if schedule is not None:
-                made.set_params(epochs=max(1, min(schedule.epochs, STEPS * schedule.batch // self.most)))
-        return made.fit([trial.architecture for trial in known], [trial.value for trial in known])
+                fitted.set_params(epochs=max(1, min(schedule.epochs, STEPS * schedule.batch // self.most)))
+        return fitted.fit([trial.architecture for trial in known], [trial.value for trial in known])
 
     def drawn(self, space: Space, history: History, rng: np.random.Generator) -> Architecture:
         """A random architecture. Raises `UsageError` at once for a space that the predictor cannot read."""

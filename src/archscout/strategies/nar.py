@@ -130,7 +130,7 @@ class Statistics:
 
     def sample(self, rng: np.random.Generator) -> Architecture:
         """One whose options are drawn, and whose counts are accepted, as often as they are found in the best tier."""
-        made = self.space.sample(rng)
+        architecture = self.space.sample(rng)
         for _ in range(TRIES):
             plain = self.space.sample(rng)
             drawn: dict[str, Option] = {
@@ -139,13 +139,13 @@ class Statistics:
                 if choice.name in self.options
             }
             try:
-                made = self.space.architecture({**plain, **drawn})
+                architecture = self.space.architecture({**plain, **drawn})
             except UsageError:  # not every assignment is an architecture
                 continue
-            passes = np.prod([of[_times(made, option)] for option, of in self.counts.items()])
+            passes = np.prod([of[_times(architecture, option)] for option, of in self.counts.items()])
             if rng.random() < passes:
                 break
-        return made
+        return architecture
 
 
 def _times(architecture: Architecture, option: str) -> int:

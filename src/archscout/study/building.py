@@ -226,8 +226,8 @@ def _measure(
     watch: Progress,
 ) -> None:  # fmt: skip
     """Measure a cost of each network, one at a time, and keep what is measured."""
-    made = create("cost", cost)
-    file = parts / f"cost-{made.key}.json"
+    instance = create("cost", cost)
+    file = parts / f"cost-{instance.key}.json"
     known: dict[str, float] = _read(file) if file.is_file() else {}
     texts = {architecture.text: architecture for stack in stacks for architecture in stack}
     waiting = [architecture for text, architecture in texts.items() if text not in known]
@@ -235,11 +235,11 @@ def _measure(
     began = time.monotonic()
     try:
         for done, architecture in enumerate(waiting, start=1):
-            known[architecture.text] = made.measure(architecture, setting).value
+            known[architecture.text] = instance.measure(architecture, setting).value
             if done % KEPT == 0:
                 _keep(file, known)
             left = (time.monotonic() - began) / done * (len(waiting) - done)
-            watch.update(f"measuring {made.key}", len(texts) - len(waiting) + done, len(texts), None, left)
+            watch.update(f"measuring {instance.key}", len(texts) - len(waiting) + done, len(texts), None, left)
     finally:
         _keep(file, known)
 

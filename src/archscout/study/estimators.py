@@ -188,17 +188,17 @@ def _learned(
 ) -> list[Row]:
     from sklearn.base import clone
 
-    made = learner(name)
-    assert made is not None
+    estimator = learner(name)
+    assert estimator is not None
     rows = []
     for size in plan.sizes:
         train = order[:size]
         test = _test(about, plan, train, seed) if mutants is None else mutants
-        pool = order[::-1][: made.predictor.unlabelled]
+        pool = order[::-1][: estimator.predictor.unlabelled]
         for epochs, begun in about.begun.get(name, {0: None}).items():
             if not plan.looks(epochs):
                 continue
-            predictor = clone(made.predictor).set_params(seed=derive(seed, name, size) % 2**31)
+            predictor = clone(estimator.predictor).set_params(seed=derive(seed, name, size) % 2**31)
             if "widths" in predictor.get_params():
                 predictor.set_params(widths=about.widths[name])
             matrix = about.features[name]
@@ -206,8 +206,8 @@ def _learned(
                 matrix = np.column_stack([matrix, finite(begun, begun[train])])
             start = perf_counter()
             if np.ptp(about.truth[train]) > 0:
-                if made.tune:
-                    tune(predictor, matrix[train], about.truth[train], made.tune)
+                if estimator.tune:
+                    tune(predictor, matrix[train], about.truth[train], estimator.tune)
                 # What has no value but a begun training would have to be paid for.
                 predictor.fit(matrix[train], about.truth[train], matrix[pool] if begun is None else None)
                 fitted = perf_counter()

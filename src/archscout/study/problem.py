@@ -296,8 +296,8 @@ def learner(name: str) -> Learned | None:
     """The predictor of a name; None where the name is not one of a predictor. Raises `UsageError`."""
     if parse_name(name)[0] not in names("estimator"):
         return None
-    made: Any = create("estimator", name)
-    return made if isinstance(made, Learned) else None
+    estimator: Any = create("estimator", name)
+    return estimator if isinstance(estimator, Learned) else None
 
 
 class _Scores:

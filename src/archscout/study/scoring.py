@@ -102,8 +102,8 @@ def score(
     if not estimators:
         raise UsageError("nothing is scored: name estimators (--with naswot,params).")
     for name in estimators:
-        made = _made(name, batch)
-        if "history" in made.needs:
+        estimator = _made(name, batch)
+        if "history" in estimator.needs:
             raise UsageError(
                 f"estimator '{name}' learns from finished trials, which a scoring has none of: leave it out."
             )
@@ -191,8 +191,8 @@ def _jobs(
 
 
 def _made(name: str, batch: int | None) -> Estimator:
-    made: Estimator = create("estimator", name, **({} if batch is None else {"batch": batch}))
-    return made
+    estimator: Estimator = create("estimator", name, **({} if batch is None else {"batch": batch}))
+    return estimator
 
 
 def _alone(submit: Any, member: tuple[str, Architecture], estimators: int) -> Row:

@@ -63,7 +63,7 @@ def by_size(supernet: Supernet) -> dict[str, list[Option]]:
     """The options of each choice, the smallest first: numbers by value, modules by how many weights they have; what is
     neither stays in the order of the space."""
     mixed, elastic = supernet.mixed(), kinds(supernet)
-    told = {
+    sizes = {
         name: list(order)
         for module in supernet.network.modules()
         if isinstance(module, SlicedNetwork)
@@ -71,8 +71,8 @@ def by_size(supernet: Supernet) -> dict[str, list[Option]]:
     }
 
     def size(choice: Choice, option: Option) -> float:
-        if choice.name in told:
-            return told[choice.name].index(option)
+        if choice.name in sizes:
+            return sizes[choice.name].index(option)
         if choice.name in mixed:
             return sum(_weights(place.options[place.keys[option]]) for place in mixed[choice.name])
         return float(option) if elastic[choice.name] != "operation" and not isinstance(option, str) else 0.0

@@ -218,15 +218,15 @@ class _Training:
             phase.update.begin(step, self.arch_optimizer)
         with torch.no_grad():
             step.jobs = phase.plan(step)
-        told: dict[str, float] = {}
+        row: dict[str, float] = {}
         if updating:
             assert phase.update is not None and self.arch_optimizer is not None
-            told = phase.update(step, self.arch_optimizer)
+            row = phase.update(step, self.arch_optimizer)
             self._check_distribution()
         loss = self._move_weights(step, phase)
         self.number += 1
         self.paths += len(step.jobs)
-        for name, value in {"loss": loss, "samples": float(len(step.jobs)), **told}.items():
+        for name, value in {"loss": loss, "samples": float(len(step.jobs)), **row}.items():
             self.since.setdefault(name, []).append(value)
         self.seconds += time.perf_counter() - began
         return self._record(phase)

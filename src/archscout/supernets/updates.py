@@ -198,16 +198,16 @@ class BinaryGates(Update):
 
     def gradients(self, step: Step) -> dict[str, float]:
         gates, multipliers = binary(step.distribution, step.rng("binary"))
-        told = {}
+        row = {}
         with step.weights_at_rest():
             loss = step.loss(gates, step.valid)
             loss.backward()  # type: ignore[no-untyped-call]
-        told["valid_loss"] = float(loss.detach())
+        row["valid_loss"] = float(loss.detach())
         if self.cost is not None:
             # By autograd for the cost, by the rule of binary gates for the loss: the two add up.
             expected = expected_cost(step.distribution, self.cost) + self.constant
             (self.strength * (expected - self.target) / self.target).backward()  # type: ignore[no-untyped-call]
-            told["expected_cost"] = float(expected.detach())
+            row["expected_cost"] = float(expected.detach())
         marginals = step.distribution.marginals()
         for variable, logits in zip(step.distribution.variables, step.distribution.logits, strict=True):
             name = variable.choices[0].name
@@ -215,7 +215,7 @@ class BinaryGates(Update):
             if slope is not None:
                 own = through_softmax(slope, marginals[name].detach())
                 logits.grad = own if logits.grad is None else logits.grad + own
-        return told
+        return row
 
 
 def expected_cost(distribution: Distribution, table: Mapping[str, Sequence[float]]) -> Tensor:
@@ -296,24 +296,24 @@ class Importance(Update):
         architectures = [job.architecture for job in step.jobs]
         found = self.losses(step, architectures)
         weights = posterior(-found * len(step.valid[1]), self.temperature)
-        told = {"valid_loss": float((weights * found).sum()), "effective_samples": float(1 / (weights**2).sum())}
-        weights = self.charged(step.distribution, architectures, weights, told)
+        row = {"valid_loss": float((weights * found).sum()), "effective_samples": float(1 / (weights**2).sum())}
+        weights = self.charged(step.distribution, architectures, weights, row)
         logs = step.distribution.log_probabilities(architectures)
         (-(weights * logs).sum()).backward()  # type: ignore[no-untyped-call]
-        return told
+        return row
 
     def charged(
         self,
         distribution: Distribution,
         architectures: Sequence[Architecture],
         weights: Tensor,
-        told: dict[str, float],
+        row: dict[str, float],
     ) -> Tensor:
         """The weights of the samples (A,) with their costs taken off; what is worth recording goes into `told`."""
         if self.cost is None:
             return weights
         costs = torch.tensor(list(self.cost(architectures)), dtype=weights.dtype, device=weights.device)
-        told["excess_cost"] = float(costs.mean())
+        row["excess_cost"] = float(costs.mean())
         return weights - self.strength * costs / costs.sum() if bool(costs.sum() > 0) else weights
 
 
@@ -348,13 +348,13 @@ class PricedImportance(Importance):
         distribution: Distribution,
         architectures: Sequence[Architecture],
         weights: Tensor,
-        told: dict[str, float],
+        row: dict[str, float],
     ) -> Tensor:
         assert self.cost is not None
         costs = torch.tensor(list(self.cost(architectures)), dtype=weights.dtype, device=weights.device)
         charged = weights - distribution.price * (costs - costs.mean()) / len(costs)
         distribution.price.add_(self.gain * float(costs.mean() - self.aim)).clamp_(min=0)
-        told |= {"cost": float(costs.mean()), "price": float(distribution.price)}
+        row |= {"cost": float(costs.mean()), "price": float(distribution.price)}
         return charged
 
 

@@ -136,9 +136,9 @@ class CostedPathwise(Pathwise):
         self.cost, self.constant, self.target, self.strength = cost, constant, target, strength
 
     def gradients(self, step: Step) -> dict[str, float]:
-        told = super().gradients(step)
+        row = super().gradients(step)
         expected = expected_cost(step.distribution, self.cost) + self.constant
         excess = self.strength * torch.relu(expected / self.target - 1)
         if excess.requires_grad:
             excess.backward()  # type: ignore[no-untyped-call]
-        return {**told, "expected_cost": float(expected.detach())}
+        return {**row, "expected_cost": float(expected.detach())}

@@ -74,15 +74,15 @@ def read_columns(file: Path, needed: Iterable[str], optional: Iterable[str] = ()
 
 def numbers(values: Sequence[Any], file: Path, column: str) -> np.ndarray:
     """A column as float64, NaN where it is empty. Raises `DataError`, naming the row, for what is no number."""
-    made = np.empty(len(values))
+    values_read = np.empty(len(values))
     for row, value in enumerate(values):
         try:
-            made[row] = np.nan if value is None or value == "" else value
+            values_read[row] = np.nan if value is None or value == "" else value
         except (TypeError, ValueError) as error:
             raise DataError(
                 f"row {row} of '{file}', column '{column}', holds {value!r}: it must be a number."
             ) from error
-    return made
+    return values_read
 
 
 def fractions(percent: np.ndarray) -> np.ndarray:

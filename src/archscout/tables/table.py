@@ -111,12 +111,12 @@ class Table:
     def space(self) -> Space:
         """The space that the architectures are of."""
         try:
-            made: Space = create("space", str(self.metadata["space"]))
+            instance: Space = create("space", str(self.metadata["space"]))
         except UsageError as error:
             raise DataError(
                 f"'{self.path}' is of space '{self.metadata['space']}', which is not registered here: {error}"
             ) from error
-        return made
+        return instance
 
     def __len__(self) -> int:
         return self._rows
@@ -435,7 +435,7 @@ def write(
     import pyarrow.parquet as pq
 
     path = Path(file)
-    made: Space = create("space", space) if isinstance(space, str) else space
+    instance: Space = create("space", space) if isinstance(space, str) else space
     texts = [str(text) if text is not None else "" for text in columns.get("architecture", ())]
     for metric in metrics:
         if metric.name not in columns:
@@ -449,7 +449,7 @@ def write(
     metadata = {
         "format": FORMAT,
         "name": name or path.stem,
-        "space": made.name,
+        "space": instance.name,
         "task": task,
         "default": default,
         "metrics": described,
@@ -459,12 +459,12 @@ def write(
     forms = []
     for row, text in enumerate(texts):
         try:
-            forms.append(made.canonical(made.parse(text)))
+            forms.append(instance.canonical(instance.parse(text)))
         except UsageError as error:
             place, column = origin or (path, "architecture")
             row = row if origin_rows is None else origin_rows[row]
             raise DataError(
-                f"row {row} of '{place}', column '{column}', is not of space '{made.name}': {error}"
+                f"row {row} of '{place}', column '{column}', is not of space '{instance.name}': {error}"
             ) from error
     arrays = {"architecture": pa.array(texts, pa.string()), "canonical": pa.array(forms, pa.string())}
     arrays |= {k: pa.array(v, from_pandas=True) for k, v in columns.items() if k not in arrays}
@@ -473,7 +473,7 @@ def write(
     try:
         with replacing(path) as partial:
             pq.write_table(content, partial, compression="zstd")
-            table = Table.open(partial, made)
+            table = Table.open(partial, instance)
             for curve in table.curves:
                 table.curve_matrix(curve)
     except OSError as error:
@@ -483,7 +483,7 @@ def write(
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
-    return Table.open(path, made)
+    return Table.open(path, instance)
 
 
 def _reopen(path: Path, space: Space | None, name: str) -> Table:

@@ -35,15 +35,15 @@ def within(table: Table, metric: str | None = None) -> Space:
 
     Canonical forms are remembered by text, so that asking again costs nothing.
     """
-    made = copy.copy(table.space)
+    restricted = copy.copy(table.space)
     # Of the space's own class too: encodings and strategies may know it.
-    made.__class__ = type(type(made).__name__, (_Within, type(made)), {})
+    restricted.__class__ = type(type(restricted).__name__, (_Within, type(restricted)), {})
     numbers = np.flatnonzero(~np.isnan(table.values(metric)))
     if not len(numbers):
         raise DataError(f"'{table.path}' has no value of '{table.metric(metric).name}'.")
     for identity in ("digest", "parts"):
-        made.__dict__.pop(identity, None)  # those of the whole space, where it was asked
-    made.__dict__.update(
+        restricted.__dict__.pop(identity, None)  # those of the whole space, where it was asked
+    restricted.__dict__.update(
         _table=table,
         _metric=metric,
         _numbers=numbers,
@@ -53,7 +53,7 @@ def within(table: Table, metric: str | None = None) -> Space:
         _parsed={},
         _close={},
     )
-    return made
+    return restricted
 
 
 class _Within(Space):

@@ -151,20 +151,22 @@ def assemble(
             raise UsageError(f"trials are for verification: say kind=verification, or leave {trials.source} out.")
         listed = Numbered(trials, contents, source)
         contents = listed.contents
-    made = _medium(contents, source, medium, options, kind or contents.kind)
+    instance = _medium(contents, source, medium, options, kind or contents.kind)
     parts = {
-        key: replace(part, x=made.taken(part.x, part.images, contents.rate)) if isinstance(part.x, np.ndarray) else part
+        key: replace(part, x=instance.taken(part.x, part.images, contents.rate))
+        if isinstance(part.x, np.ndarray)
+        else part
         for key, part in contents.splits.items()
     }
     arrays = {key: part.x for key, part in parts.items() if isinstance(part.x, np.ndarray)}
     if "train" in arrays:
-        made.alike_given(arrays)
+        instance.alike_given(arrays)
     found = targets.read(
         parts, contents.class_names, source, kind=kind or contents.kind, unlabelled=options.get("unlabelled"),
-        noun=made.noun, nouns=made.nouns, heads=contents.heads,
+        noun=instance.noun, nouns=instance.nouns, heads=contents.heads,
         order=[name.strip() for name in order.split("|")] if isinstance(order, str) else list(map(str, order or ())),
     )  # fmt: skip
-    made.kind(found.kind)
+    instance.kind(found.kind)
     contents.notices += found.notices
     if found.kind in ("classification", "multilabel", "segmentation", *targets.VERIFIED):
         contents.notices += checks.alike_names(found.names, source)
@@ -187,11 +189,11 @@ def assemble(
     for key, part in rows.items():
         x = parts[part.part].x
         if isinstance(x, np.ndarray):
-            data[key] = Split(made.fitted(part.of(x)), y[key])
+            data[key] = Split(instance.fitted(part.of(x)), y[key])
         else:
             encoded[key] = x if part.rows is None else [x[row] for row in part.rows]
     notices = list(contents.notices)
-    if isinstance(made, Series) and contents.medium is None and medium is None:
+    if isinstance(instance, Series) and contents.medium is None and medium is None:
         shape = parts["train"].x[0].values.shape  # type: ignore[union-attr] # rows of an array
         notices.append(
             f"{parts['train'].images} is read as series of {shape[0]} channel{'s' * (shape[0] > 1)} and {shape[1]} "
@@ -202,12 +204,12 @@ def assemble(
     if apart:
         notices += _few_classes({key: y[key] for key in ("valid", "test") if key not in contents.splits}, source)
     if encoded or contents.bad:
-        decoded = made.decoded(encoded, contents.bad, skip_bad=skip_bad, watch=watch)
+        decoded = instance.decoded(encoded, contents.bad, skip_bad=skip_bad, watch=watch)
         notices += decoded.notices
         data |= {key: Split(decoded.examples[key], y[key][decoded.rows[key]]) for key in encoded}
     data = {key: data[key] for key in ("train", "valid", "test")}
     found.check({key: split.y for key, split in data.items()}, source)
-    made.alike({key: split.x for key, split in data.items()})
+    instance.alike({key: split.x for key, split in data.items()})
     weights = {key: part.weights for key, part in parts.items() if part.weights is not None}
     if weights:
         if found.kind != "classification":
@@ -227,7 +229,7 @@ def assemble(
     if "train" in groups or apart:
         # Learned from in part, validation examples would divide groups, and tell what is known already.
         missing = tuple(key for key in missing if key != "valid")
-    task: Task = made.task(
+    task: Task = instance.task(
         found, data, encoded="train" in encoded, balance=balance, weighted=bool(weights), name=name, drawn=missing,
         **({} if listed is None else {"trials": listed.pairs}),
     )  # fmt: skip
@@ -246,10 +248,10 @@ def _medium(contents: Contents, source: str, asked: str | None, options: Mapping
         if option not in known.OPTIONS:
             about = " or ".join(other.name for other in MEDIA.values() if option in other.OPTIONS)
             raise UsageError(f"{source} holds {name}, and the parameter {option} is about {about}: leave it out.")
-    made = known(source, options, contents.shape)
-    if isinstance(made, Rows):
-        made.columns = contents.columns
-    return made
+    instance = known(source, options, contents.shape)
+    if isinstance(instance, Rows):
+        instance.columns = contents.columns
+    return instance
 
 
 def _few_classes(y: Mapping[str, np.ndarray], source: str) -> list[str]:

@@ -126,8 +126,8 @@ class Ordinal(Measured):
 
 def _told(outputs: Tensor) -> tuple[Tensor, Tensor]:
     """The probability of the class that is told of each example, and its place."""
-    told = ranks(outputs)
-    return chances(outputs).gather(1, told[:, None])[:, 0], told
+    predicted = ranks(outputs)
+    return chances(outputs).gather(1, predicted[:, None])[:, 0], predicted
 
 
 @register("kind", "ordinal images")

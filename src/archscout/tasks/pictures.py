@@ -78,7 +78,7 @@ def decode_all(
     known = None if cached is False else cache.read(key)
     if known is not None and (skip_bad or not (bad or known[1]["bad"])):
         return _from_cache(splits, bad, *known)
-    told: list[str] = []
+    notices: list[str] = []
     asked = reading.channels
     with quiet(), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         way = _Way(sources, pool, key, cached, watch)
@@ -87,7 +87,7 @@ def decode_all(
             try:
                 done = way.go(reading, alike=True)
             except _Different:
-                reading, told = _survey(sources, reading, pool)
+                reading, notices = _survey(sources, reading, pool)
                 done = way.go(reading)
         else:
             done = way.go(reading)
@@ -102,7 +102,7 @@ def decode_all(
     traits = Counter(trait for result in done.results if not isinstance(result, BadPicture) for trait in result)
     for trait, text in TRAITS.items():
         if traits[trait] and not (trait == "grey" and asked is not None):
-            told.append(f"{_number(traits[trait])} {text.format(background=reading.background)}.")
+            notices.append(f"{_number(traits[trait])} {text.format(background=reading.background)}.")
     readable = np.asarray([not isinstance(result, BadPicture) for result in done.results], bool)
     ends = np.cumsum([len(part) for part in splits.values()])[:-1]
     rows = {split: np.flatnonzero(kept) for split, kept in zip(splits, np.split(readable, ends), strict=True)}
@@ -114,9 +114,9 @@ def decode_all(
         shape = [sum(counts.values()), *done.memory.shape[1:]]
         missing = np.flatnonzero(~readable).tolist()
         bad_rows = {str(row): str(done.results[row]) for row in missing}
-        notes = {"shape": shape, "counts": counts, "bad": bad_rows, "told": told, "reading": asdict(reading)}
+        notes = {"shape": shape, "counts": counts, "bad": bad_rows, "told": notices, "reading": asdict(reading)}
         images = cache.parts(done.writer.finish(notes), shape, counts)
-    return Decoded(images, rows, reading, [*told, *left_out])
+    return Decoded(images, rows, reading, [*notices, *left_out])
 
 
 def _from_cache(
@@ -203,23 +203,23 @@ def _survey(sources: Sequence[Source], reading: Reading, pool: ThreadPoolExecuto
 
     looks: Iterable[tuple[tuple[int, int], bool] | None] = pool.map(look, sources)
     known = [found for found in looks if found is not None]
-    told: list[str] = []
+    notices: list[str] = []
     if reading.channels is None:
         reading = replace(reading, channels=3 if any(colour for _, colour in known) else 1)
     if reading.shape is None:
         sizes = sorted({size for size, _ in known}, key=lambda size: (size[0] * size[1], size))
         shorter = int(np.median([min(size) for size, _ in known]))
         if len(sizes) == 1 and shorter <= LARGE:
-            return replace(reading, shape=sizes[0]), told
+            return replace(reading, shape=sizes[0]), notices
         side = max(1, min(shorter, USUAL)) if shorter > LARGE or len(sizes) > 1 else shorter
         reading = replace(reading, shape=(side, side))
         smallest, largest = (f"{height} x {width}" for height, width in (sizes[0], sizes[-1]))
         how = {"stretch": "stretched", "crop": "cropped", "pad": "padded"}[reading.fit]
         are = f"are {largest} pixels" if len(sizes) == 1 else f"differ in size ({smallest} to {largest} pixels)"
-        told.append(
+        notices.append(
             f"the images {are}: all are {how} to {side} x {side} (size=N for another size, fit=stretch, crop or pad)."
         )
-    return reading, told
+    return reading, notices
 
 
 def refused(bad: Sequence[tuple[str, str]], total: int, skip_bad: bool, what: str = "images") -> list[str]:

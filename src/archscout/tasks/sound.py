@@ -144,15 +144,15 @@ def _decoded(
         refused([*bad, *((sources[row].name, fault) for row, fault in faults.items())], len(sources) + len(bad),
                 skip_bad, "recordings")  # fmt: skip
         known = [look for look in looks if not isinstance(look, str)]
-        listening, told = _settled(known, listening)
+        listening, notices = _settled(known, listening)
         assert listening.rate is not None
         assert listening.seconds is not None
         several = sum(look.channels > 1 for look in known)
         if several:
-            told.append(f"{_number(several)} several channels, which are mixed down to one (their mean).")
+            notices.append(f"{_number(several)} several channels, which are mixed down to one (their mean).")
         shape = (len(known), max(1, round(listening.rate * listening.seconds)))
         notes = {"shape": shape, "dtype": SAMPLES, "bad": {str(row): fault for row, fault in faults.items()},
-                 "told": told, "rate": listening.rate}  # fmt: skip
+                 "told": notices, "rate": listening.rate}  # fmt: skip
         on_disk = bool(key) and (cache.too_large(len(known), (4 * shape[1],)) if cached is None else cached)
         good = [source for source, look in zip(sources, looks, strict=True) if not isinstance(look, str)]
         blocks = _blocks(good, listening, pool, watch)
@@ -298,12 +298,12 @@ def _is_cut_off(file: IO[bytes]) -> bool:
 
 def _settled(looks: Sequence[_Look], listening: Listening) -> tuple[Listening, list[str]]:
     """A listening with rate and length, and what is to be told of them."""
-    told: list[str] = []
+    notices: list[str] = []
     rates = Counter(look.rate for look in looks)
     rate = listening.rate or min(rates.most_common(1)[0][0], USUAL_RATE)
     if set(rates) != {rate}:
         are = f"have {_listed(rates)} samples a second"
-        told.append(f"the recordings {are}: all are resampled to {rate} (rate=N for another rate).")
+        notices.append(f"the recordings {are}: all are resampled to {rate} (rate=N for another rate).")
     lengths = sorted(look.seconds for look in looks)
     if listening.seconds is not None:
         seconds = float(listening.seconds)
@@ -315,11 +315,11 @@ def _settled(looks: Sequence[_Look], listening: Listening) -> tuple[Listening, l
     cut, padded = (sum(round(rate * length) > round(rate * seconds) for length in lengths),
                    sum(round(rate * length) < round(rate * seconds) for length in lengths))  # fmt: skip
     if cut or padded:
-        told.append(
+        notices.append(
             f"the recordings last {lengths[0]:.3g} to {lengths[-1]:.3g} s: all are brought to {seconds:.3g} s, {cut:,} "
             f"by cutting both ends and {padded:,} by silence around them (seconds=N for another length)."
         )
-    return replace(listening, rate=rate, seconds=seconds), told
+    return replace(listening, rate=rate, seconds=seconds), notices
 
 
 def _listed(rates: Iterable[int]) -> str:

@@ -61,10 +61,10 @@ def look(source: Any, **parameters: Any) -> Survey:
     """
     from archscout.tasks.load import load
 
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DataNotice)
         task = _load(load, source, parameters)
-    notices = [str(one.message) for one in told if issubclass(one.category, DataNotice)]
+    notices = [str(one.message) for one in caught if issubclass(one.category, DataNotice)]
     splits = {name: _of_classes(task, split) for name, split in _splits(task).items()}
     oddities = [*notices, *_duplicates(task, splits), *_balance(task, splits)]
     return Survey(task, _kind(task), {name: _counts(task, split) for name, split in splits.items()}, tuple(oddities))

@@ -210,9 +210,9 @@ class MethodConformance(ABC):
 
     def test_what_it_notes_can_be_shown(self, tmp_path: Path) -> None:
         notes = self.search(tmp_path).notes
-        for told in json.loads(json.dumps(notes.get("panels", []))):
-            assert panels.read(told) is not None
-            assert told["title"]
+        for panel in json.loads(json.dumps(notes.get("panels", []))):
+            assert panels.read(panel) is not None
+            assert panel["title"]
 
 
 # -- the run in which a method is tried -------------------------------------------------------------------------------

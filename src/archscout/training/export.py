@@ -104,12 +104,12 @@ def _written(
                 failures.append(
                     f"the ONNX network differs from the PyTorch network by {difference:.2g}, above {TOLERANCE:g}"
                 )
-    told = "; ".join(dict.fromkeys(_short(failure) for failure in failures))
+    reasons = "; ".join(dict.fromkeys(_short(failure) for failure in failures))
     odd = sorted({str(p.dtype).removeprefix("torch.") for p in module.parameters() if p.dtype != torch.float32})
     advice = f"keep its weights in float32, not {' and '.join(odd)}" if odd else (
         "look for code that depends on the values of its inputs"
     )  # fmt: skip
-    raise ArchscoutError(f"the network cannot be written as ONNX ({told}): {advice}.")
+    raise ArchscoutError(f"the network cannot be written as ONNX ({reasons}): {advice}.")
 
 
 def _for_each(model: Any, input_shape: Sequence[int]) -> Any:

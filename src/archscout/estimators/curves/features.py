@@ -38,8 +38,8 @@ def reader(name: str) -> CurveReader | None:
     """The reader of curves that is called so; None where the name is that of something else."""
     if parse_name(name)[0] not in names("estimator"):
         return None
-    made = create("estimator", name)
-    return made if isinstance(made, CurveReader) else None
+    estimator = create("estimator", name)
+    return estimator if isinstance(estimator, CurveReader) else None
 
 
 def features_of(features: Sequence[str], curves: Curves, final: int) -> np.ndarray:
@@ -52,10 +52,10 @@ def features_of(features: Sequence[str], curves: Curves, final: int) -> np.ndarr
         if name in SUMMARIES:
             columns.append(SUMMARIES[name][0](curves["valid"]))
             continue
-        made = reader(name)
-        if made is None:
+        curve_reader = reader(name)
+        if curve_reader is None:
             raise UsageError(f"nothing called '{name}' reads curves: {nearest(name, [*SUMMARIES, 'sotl_e', 'valacc'])}")
-        columns.append(made.read(curves[made.measure], final)[:, None])
+        columns.append(curve_reader.read(curves[curve_reader.measure], final)[:, None])
     return np.concatenate(columns, axis=1)
 
 

@@ -74,8 +74,8 @@ class LearnedFromCurves(Learned):
         known = [trial.architecture for trial in self.known_]
         scored = self._scores(known, setting)
         self._known_scores = np.sort(scored, axis=0)
-        told = self._read([trial.curve[:epochs] for trial in self.known_], setting, final)
-        matrix = np.column_stack([self._matrix(known, scored, setting), finite(told, told)])
+        readings = self._read([trial.curve[:epochs] for trial in self.known_], setting, final)
+        matrix = np.column_stack([self._matrix(known, scored, setting), finite(readings, readings)])
         values = [trial.value for trial in self.known_]
         self.predictor = clone(self.predictor)
         if "widths" in self.predictor.get_params():
@@ -85,7 +85,7 @@ class LearnedFromCurves(Learned):
         self.predictor.fit(matrix, values)
         begins = begun(architectures, setting, epochs) if self.curve else [Estimate(math.nan)] * len(architectures)
         start = perf_counter()
-        said = finite(self._read([begin.curve for begin in begins], setting, final), told)
+        said = finite(self._read([begin.curve for begin in begins], setting, final), readings)
         asked = np.column_stack([self._matrix(architectures, self._scores(architectures, setting), setting), said])
         mean, std = self.predictor.predict(asked, return_std=True)
         each = (perf_counter() - start) / len(architectures)

@@ -65,14 +65,14 @@ def described(label: str) -> np.ndarray:
     """
     plain = re.sub(r"(\d)x\1", r"_k\1", label).replace("maxpool", "max_pool")
     found = [word for word in re.findall(r"[a-z]+\d*|\d+", plain) if word not in UNSAID] or [label]
-    made = np.zeros(WIDTH, dtype=np.float32)
+    vector = np.zeros(WIDTH, dtype=np.float32)
     for word in found:
         if word in WORDS:
-            made[WORDS.index(word)] = 1
+            vector[WORDS.index(word)] = 1
         else:
             digest = hashlib.sha256(word.encode()).digest()
-            made[[len(WORDS) + byte % HASHED for byte in digest[:3]]] = 1
-    return made
+            vector[[len(WORDS) + byte % HASHED for byte in digest[:3]]] = 1
+    return vector
 
 
 def graph_widths(space: Space, unified: bool = False) -> tuple[int, int]:

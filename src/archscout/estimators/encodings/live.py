@@ -82,8 +82,8 @@ def _blocks(part: Graphs, operations: tuple[str, ...]) -> dict[str, np.ndarray]:
         "degrees": [_summed(edges.sum(axis=1), one_hot), _summed(edges.sum(axis=2), one_hot)],
         "before": [_between(one_hot, paths.reachable())],
     }
-    made = {name: [c.reshape(len(part), math.prod(c.shape[1:])) for c in columns] for name, columns in found.items()}
-    return {name: np.concatenate(columns, axis=1).astype(np.float32) for name, columns in made.items() if columns}
+    blocks = {name: [c.reshape(len(part), math.prod(c.shape[1:])) for c in columns] for name, columns in found.items()}
+    return {name: np.concatenate(columns, axis=1).astype(np.float32) for name, columns in blocks.items() if columns}
 
 
 def _summed(values: np.ndarray, one_hot: np.ndarray) -> np.ndarray:

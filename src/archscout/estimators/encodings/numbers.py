@@ -146,15 +146,15 @@ def _work(found: tuple[Quantity, ...], matrix: np.ndarray) -> dict[str, _Work]:
         widths = [column for column in above if "width" in found[column].kind]
         if len(columns + widths + whole) > 1 and not any(_within(other, place) for other in layers):
             factors[columns[0]] = [*columns, *widths, *whole]
-    made: dict[str, _Work] = {}
+    work: dict[str, _Work] = {}
     for name, power in (("work", 1), ("squared work", 2)):
         products = []
         for columns in factors.values():
             powers = [power if _called(found[column]) in SQUARED else 1 for column in columns]
             products.append(np.prod(matrix[:, columns] ** np.asarray(powers, dtype=np.float32), axis=1))
         if products:
-            made[name] = _Work(list(factors), np.stack(products, axis=1))
-    return made
+            work[name] = _Work(list(factors), np.stack(products, axis=1))
+    return work
 
 
 def _within(place: tuple[int, ...], stage: tuple[int, ...]) -> bool:

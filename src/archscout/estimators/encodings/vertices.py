@@ -31,13 +31,13 @@ def vertices(space: Space, architectures: Architectures, task: Task) -> np.ndarr
     known = reference(space)
     place = {label: number for number, label in enumerate(known.labels, start=1)}
     costs = option_costs(space, task)
-    made = np.zeros((len(architectures), 3, known.vertices, known.vertices), dtype=np.float32)
-    for tensor, architecture in zip(made, parsed(space, architectures), strict=True):
+    matrices = np.zeros((len(architectures), 3, known.vertices, known.vertices), dtype=np.float32)
+    for tensor, architecture in zip(matrices, parsed(space, architectures), strict=True):
         graph = space.graph(architecture)
         weights = [(place.get(node.label, place[known.labels[-1]]), *costs[_key(node)]) for node in graph.nodes]
         for source, target in graph.edges:
             tensor[:, source, target] = weights[target]
-    return made
+    return matrices
 
 
 def option_costs(space: Space, task: Task) -> Costs:

@@ -108,10 +108,10 @@ class Judge(nn.Module):
         height, width = shape[2:] if len(shape) == 4 else (1, 1)
         size = outputs * inputs
         maps = torch.fft.fft2(self.maps, s=(height, width), norm="ortho")
-        made = torch.fft.fft(maps, n=size, dim=0, norm="ortho").abs()
+        spectrum = torch.fft.fft(maps, n=size, dim=0, norm="ortho").abs()
         # Zeros that the transforms were filled up with have no energy: what is there is made up for it.
         filled = max(size, BANK) / BANK * max(height, SIDE) / SIDE * max(width, SIDE) / SIDE
-        scaled: Tensor = made.reshape(tuple(shape)) * math.sqrt(filled * 2 / (inputs * height * width))
+        scaled: Tensor = spectrum.reshape(tuple(shape)) * math.sqrt(filled * 2 / (inputs * height * width))
         return scaled
 
     def seen(self, shape: Sequence[int]) -> Tensor:
@@ -140,8 +140,8 @@ class Judge(nn.Module):
                 functional_call(network, own, (seen,))
             plain = found[-1] @ of((WIDTH, found[-1].shape[1])).T
             plain = (plain - plain.mean()) / (plain.std() + 1e-6)
-            told = self.tell(torch.sign(plain) * torch.log1p(plain.abs()))
-            scores.append(self.head(told.flatten())[0])
+            projected = self.tell(torch.sign(plain) * torch.log1p(plain.abs()))
+            scores.append(self.head(projected.flatten())[0])
         return torch.stack(scores)
 
 

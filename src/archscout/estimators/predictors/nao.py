@@ -50,8 +50,8 @@ class NAO(Network):
         tokens, side = inputs
         states, value = network.encode(tokens, side)
         guesses = network.decode(tokens, states)
-        told = nn.functional.cross_entropy(guesses.flatten(0, 1), tokens.flatten())
-        return 0.8 * nn.functional.mse_loss(value, target) + 0.2 * told
+        decoding = nn.functional.cross_entropy(guesses.flatten(0, 1), tokens.flatten())
+        return 0.8 * nn.functional.mse_loss(value, target) + 0.2 * decoding
 
 
 class EncoderDecoder(nn.Module):

@@ -72,8 +72,8 @@ class NAR(GraphNetwork):
         value, tier = target[:, 0], target[:, 1].long()
         encoded = network.encode(*inputs[:2])
         network.remember(encoded.detach(), tier)
-        told = nn.functional.cross_entropy(network.told(encoded), tier, label_smoothing=SOFTNESS)
-        return told + rank_loss(network.score(encoded, inputs[2]), value)
+        classification = nn.functional.cross_entropy(network.told(encoded), tier, label_smoothing=SOFTNESS)
+        return classification + rank_loss(network.score(encoded, inputs[2]), value)
 
     def tier_of(self, X: np.ndarray | Sequence[Any]) -> np.ndarray:  # noqa: N803
         """The most probable tier of each architecture, 0 for the best: int, (N,)."""

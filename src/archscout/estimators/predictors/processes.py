@@ -114,8 +114,8 @@ class KernelProcess(Predictor):
 def squared_exponential(a: Tensor, b: Tensor, theta: Tensor) -> Tensor:
     """The kernel of all pairs of rows; theta are the logarithms of length scale, variance and noise variance."""
     distances = (a**2).sum(dim=1)[:, None] + (b**2).sum(dim=1)[None] - 2 * a @ b.T
-    made: Tensor = theta[1].exp() * torch.exp(-0.5 * distances.clamp(min=0) / theta[0].exp() ** 2)
-    return made
+    covariance: Tensor = theta[1].exp() * torch.exp(-0.5 * distances.clamp(min=0) / theta[0].exp() ** 2)
+    return covariance
 
 
 def normal_log_density(z: Tensor, root: Tensor) -> Tensor:

@@ -138,9 +138,9 @@ def gather(
             contents.medium = "audio"
             x = _recordings(named, split, get, source, contents.rate)
         groups = get(named["groups", split]) if ("groups", split) in named else None
-        y, told = (get(labels), shown(labels)) if labels is not None else (answers[split], "y")
+        y, column = (get(labels), shown(labels)) if labels is not None else (answers[split], "y")
         weights = get(named["weights", split]) if ("weights", split) in named else None
-        contents.splits[split] = Raw(x, y, f"{shown(examples)} of {source}", f"{told} of {source}", groups, weights)
+        contents.splits[split] = Raw(x, y, f"{shown(examples)} of {source}", f"{column} of {source}", groups, weights)
     if "train" not in contents.splits:
         raise DataError(
             f"{source} has no array x_train (it has: {listed(list(names))}): name the images x_train and the labels "

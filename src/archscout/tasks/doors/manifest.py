@@ -202,14 +202,14 @@ def from_columns(
     readable = [row for split in rows.values() for row in split]
     place = {row: number for number, row in enumerate(readable)}
     y = answers_of(questions, columns, readable, contents)
-    told = " and ".join(dict.fromkeys(question.column for question in questions))
+    titles = " and ".join(dict.fromkeys(question.column for question in questions))
     for split, chosen in rows.items():
         if chosen:
             contents.splits[split] = Raw(
                 [sources[row] for row in chosen],
                 y[[place[row] for row in chosen]],
                 source,
-                f"column{'s' * (len(questions) > 1)} '{told}' of {source}",
+                f"column{'s' * (len(questions) > 1)} '{titles}' of {source}",
                 None if groups is None else np.asarray([groups[row] for row in chosen]),
                 None if weighed is None else np.asarray([float(weighed[row]) for row in chosen]),
             )
@@ -220,8 +220,8 @@ def from_columns(
         raise DataError(f"{source} has no row for training that can be read; the first: {name} {reason}.")
     if any(question.asks == "labels" for question in questions):
         contents.notices.append(
-            f"column '{told}' of {source} has several labels in one cell, parted by {' or '.join(PARTED)}, and is read "
-            "so (kind=classification for one class with such a name)."
+            f"column '{titles}' of {source} has several labels in one cell, parted by {' or '.join(PARTED)}, and is "
+            "read so (kind=classification for one class with such a name)."
         )
     used = {*roles.values(), *(question.column for question in questions)}
     unused = [str(name) for name in columns if name not in used]

@@ -45,9 +45,9 @@ def read_ts_folder(path: Path) -> Contents:
         other = files.setdefault(split, file)
         if other != file or not split:
             last = file if other != file else chosen[-1]
-            told = f"both for the {split} split" if split and other != file else "of which one names no split"
+            reason = f"both for the {split} split" if split and other != file else "of which one names no split"
             raise DataError(
-                f"'{shown(path)}' has the files '{shown(other.name)}' and '{shown(last.name)}', {told}: leave "
+                f"'{shown(path)}' has the files '{shown(other.name)}' and '{shown(last.name)}', {reason}: leave "
                 "NAME_TRAIN.ts and NAME_TEST.ts, or name one file."
             )
     if "train" not in files:
