@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 
 import archscout
 from archscout.core.errors import UsageError
@@ -303,3 +304,88 @@ def test_values_and_widths_are_exported_by_name() -> None:
     assert archscout.Value is Value
     for kind in (BatchNorm2d, Conv1d, ConvTranspose2d, Depth, Embedding, GroupNorm, LayerNorm):
         assert getattr(archscout, kind.__name__) is kind
+
+
+def test_arithmetic_that_rounds_is_a_number() -> None:
+    w = Width(3, 8, name="w")
+    values = {3: (2, 4, 0, 9), 8: (4, 8, 2, 64)}
+    numbers = (-(-w // 2), -(-w // 4) * 4, w % 3, w**2)
+    assert [number.largest() for number in numbers] == list(values[8])
+    for option, expected in values.items():
+        assert tuple(number.resolve(lambda _, option=option: option) for number in numbers) == expected
+    with pytest.raises(UsageError, match="no whole number"):
+        _ = w**-1
+
+
+def test_hooks_of_layers_with_choices_stay() -> None:
+    def make() -> nn.Module:
+        net = nn.Sequential(nn.Flatten(), Linear(64, Width(4, 8, name="w")), OneOf([nn.ReLU(), nn.Tanh()], name="o"))
+        net.append(Linear(Width(4, 8, name="w"), 3))
+        net[1].register_forward_pre_hook(lambda _module, inputs: (inputs[0] * 2,))
+        net[2].register_forward_hook(lambda _module, _inputs, y: y * 3)
+        net[3].largest.register_forward_hook(lambda _module, _inputs, y: y + 1)
+        net[2].register_full_backward_hook(lambda _module, gradients, _outputs: (gradients[0] * 0,))
+        return net
+
+    space, task, x = ModelSpace(make()), tiny_task(), torch.rand(2, 1, 8, 8)
+    supernet = Supernet(space, task).eval()
+    for architecture in space:
+        network = supernet.extract(architecture)
+        act = torch.relu if architecture["o"] == "ReLU" else torch.tanh
+        first, last = network[1], network[3]
+        by_hand = F.linear(act(F.linear(x.flatten(1) * 2, first.weight, first.bias)) * 3, last.weight, last.bias) + 1
+        torch.testing.assert_close(network(x), by_hand)
+        torch.testing.assert_close(supernet.select(architecture)(x), by_hand)
+        network(x).sum().backward()
+        assert last.weight.grad is not None
+        assert not first.weight.grad.any()
+
+
+def test_layers_with_choices_share_weights() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            width = Width(4, 8, name="w")
+            self.words, self.body = Embedding(3, width), Linear(64, width)
+            self.head = Linear(width, 3, bias=False)
+            self.head.weight = self.words.weight
+            nn.init.constant_(self.body.bias, 0.5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.body(x.flatten(1)) + self.words(torch.zeros(len(x), dtype=torch.long)))
+
+    space, task = ModelSpace(Tied()), tiny_task()
+    for architecture in space:
+        width = architecture["w"]
+        for device in ("cpu", "meta"):
+            network = build(space, architecture, task, device=device)
+            assert network.head.weight is network.words.weight
+            assert sum(p.numel() for p in network.parameters()) == 3 * width + 64 * width + width
+    assert network.body.bias.shape == (8,)
+    assert bool((build(space, space.parse("w=8"), task).body.bias == 0.5).all())
+    supernet = Supernet(space, task).eval()
+    assert supernet.network.head.weight is supernet.network.words.weight
+
+
+def bound(kind: str) -> nn.Module:
+    net = nn.Sequential(nn.Flatten(), Linear(64, Width(4, 8, name="w")), nn.Linear(64, 8))
+    if kind == "shared with a plain layer":
+        net[2].weight = net[1].weight
+    elif kind == "parametrization":
+        parametrizations.weight_norm(net[1].largest)
+    else:
+        net[2].weight.register_hook(lambda gradient: gradient * 0)
+    return net
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("shared with a plain layer", "layer '2' shares a weight with a layer that has choices"),
+        ("parametrization", "layer '1' has a parametrization, which layers with choices cannot keep"),
+        ("gradient hook", r"parameter '2\.weight' .* has a hook on its gradient, which copies lose"),
+    ],
+)
+def test_what_copies_would_lose_is_refused(kind: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        ModelSpace(bound(kind))

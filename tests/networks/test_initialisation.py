@@ -166,6 +166,22 @@ def test_normalised_weights_start_from_the_seed(kind: str) -> None:
     copy.deepcopy(first)
 
 
+def test_a_computed_weight_without_an_inverse_starts_from_the_seed() -> None:
+    class Symmetric(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.triu() + x.triu(1).mT
+
+    layer = nn.utils.parametrizations.parametrize.register_parametrization(nn.Linear(64, 64), "weight", Symmetric())
+    net = nn.Sequential(nn.Flatten(), OneOf({"relu": nn.ReLU(), "tanh": nn.Tanh()}, name="act"), layer)
+    net.append(nn.Linear(64, 3))
+    assert adopt(net).given == {}
+    first, second, again = (network(net, seed)[2].weight.detach() for seed in (1, 2, 1))
+    assert torch.equal(first, first.mT)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, second)
+    assert 0.05 < float(first.std()) < 0.1, "as the plain layer draws it: uniform up to 1/8"
+
+
 def test_draws_are_told_from_values() -> None:
     torch.manual_seed(0)
     for drawn in (torch.randn(8, 8), torch.rand(100) - 0.5, nn.init.trunc_normal_(torch.empty(50, 50), a=-2, b=2)):

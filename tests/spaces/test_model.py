@@ -424,6 +424,23 @@ def test_wrong_use_is_one_clear_error(make, message):
     assert len(str(caught.value).splitlines()) == 1
 
 
+class Several(Bare):
+    def forward(self, x):
+        return super().forward(x), None
+
+
+class Untrained(Bare):
+    def train(self, mode=True):
+        super().train(mode)
+
+
+def test_what_a_module_must_return():
+    with pytest.raises(UsageError, match=r"returns tuple: its forward pass must return one tensor of shape \(2, 3\)"):
+        ModelSpace(Several()).check_task(tiny_task())
+    with pytest.raises(UsageError, match="must return the module itself"):
+        ModelSpace(Untrained())
+
+
 def test_a_layer_that_is_not_registered_is_one_clear_error():
     class Hidden(Bare):
         def __init__(self):

@@ -8,10 +8,13 @@ import torch
 from torch import nn
 
 from archscout.core.choice import Choice
+from archscout.core.errors import UsageError
 from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.core.space import Space
+from archscout.networks.choices import Linear, Width
 from archscout.networks.pick import build
+from archscout.spaces.model import ModelSpace
 from archscout.supernets.supernet import Supernet
 from archscout.testing import tiny_task
 
@@ -158,3 +161,36 @@ def test_the_twin_has_exactly_the_tensors_of_the_stand_alone_network():
                 k: v.shape for k, v in plain.state_dict().items()
             }
             assert [type(module) for module in twin.modules()] == [type(module) for module in plain.modules()]
+
+
+class ReadsSizes(nn.Module):
+    """Code of its own that reads what only the largest layer has in a supernet."""
+
+    def __init__(self, read):
+        super().__init__()
+        self.width = width = Width(4, 8, name="w")
+        self.body, self.head, self.read = Linear(64, width), Linear(width, 3), read
+
+    def forward(self, x):
+        return self.read(self, self.head(self.body(x.flatten(1))))
+
+
+@pytest.mark.parametrize(
+    ("read", "reason"),
+    [
+        (lambda net, y: y * net.body.out_features, "alone: its code"),
+        (lambda net, y: y + net.head.weight.sum(), "alone: its code"),
+        (lambda net, y: y + y.new_ones(2, net.width) @ net.head.weight.T, r"alone \(RuntimeError: .*its code"),
+    ],
+)
+def test_a_module_that_answers_otherwise_with_shared_weights_is_refused(read, reason):
+    space = ModelSpace(ReadsSizes(read))
+    with pytest.raises(UsageError, match=rf"with shared weights, architecture 'w=[48]' .* as it does {reason}"):
+        Supernet(space, tiny_task())
+
+
+def test_a_module_that_draws_random_numbers_is_compared_for_the_same_ones():
+    space = ModelSpace(ReadsSizes(lambda net, y: y + torch.rand(3)))
+    supernet = Supernet(space, tiny_task())
+    assert supernet.training
+    assert supernet.selection.values == {}

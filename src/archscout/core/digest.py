@@ -145,7 +145,7 @@ class Digest:
     # -- code ---------------------------------------------------------------------------------------------------------
 
     def _class(self, value: type) -> None:
-        if _is_library(value):
+        if is_library(value):
             self.mark(f"class {_name(value)}")
             return
         self.mark(f"class {value.__qualname__}")
@@ -159,13 +159,12 @@ class Digest:
                 self.add(name).add(member)
 
     def _function(self, value: types.FunctionType) -> None:
-        if _is_library(value):
+        if is_library(value):
             self.mark(f"function {_name(value)}")
         else:
             self.mark("function").add(value.__defaults__).add(value.__kwdefaults__)
             self._code(value.__code__, value.__doc__)
-            changed = _names(value.__code__, "STORE_GLOBAL")
-            for name in sorted(_names(value.__code__, "LOAD_GLOBAL") - changed):
+            for name in sorted(globals_read(value.__code__)):
                 if name in value.__globals__:
                     self.add(name).add(value.__globals__[name])
         for cell in value.__closure__ or ():
@@ -212,7 +211,7 @@ def _is_array(value: Any) -> bool:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
-def _is_library(value: Any) -> bool:
+def is_library(value: Any) -> bool:
     """Whether a class or function belongs to an installed library, whose code is known by its name."""
     module = getattr(value, "__module__", None) or "builtins"
     if module.partition(".")[0] in _OWN:
@@ -223,6 +222,11 @@ def _is_library(value: Any) -> bool:
 
 def _name(value: Any) -> str:
     return f"{value.__module__}.{value.__qualname__}"
+
+
+def globals_read(code: types.CodeType) -> set[str]:
+    """The names of the globals that code reads and does not write, in functions inside it too."""
+    return _names(code, "LOAD_GLOBAL") - _names(code, "STORE_GLOBAL")
 
 
 def _names(code: types.CodeType, operation: str) -> set[str]:

@@ -43,6 +43,9 @@ from archscout.networks.pick import Following, SupernetPick, follow
 
 T = TypeVar("T", bound="ChoiceLayer")
 
+TIED = "archscout tied"
+"""With the `id` of a weight, the key in the memo of a deep copy under which lies what stands for it."""
+
 
 @dataclass(frozen=True)
 class Resolver:
@@ -59,13 +62,20 @@ class Resolver:
         return number.resolve(self.number_of) if isinstance(number, Undecided) else number
 
     def number_of(self, choice: NumberChoice | Plain) -> Any:
-        return self.pick.number(name_of(choice))
+        name = name_of(choice)
+        try:
+            return self.pick.number(name)
+        except KeyError:
+            raise UsageError(
+                f"{choice!r} lies where it is not seen: keep it in an attribute of the module, in a list, a dictionary "
+                "or an object of settings."
+            ) from None
 
     def value(self, value: Plain) -> Any:
         """What a plain value becomes: an option, or in a supernet something that follows the selection."""
         if isinstance(self.pick, SupernetPick):
             return Following(name_of(value), value.options, self.pick.selection)
-        return self.pick.number(name_of(value))
+        return self.number_of(value)
 
 
 def resolve(
@@ -100,6 +110,12 @@ def resolve(
     return network, [*copied, *resolver.replaced]
 
 
+def decided(value: Any, pick: Pick) -> Any:
+    """A copy of what an attribute of a module holds, its choices decided by `pick`."""
+    memo: dict[Any, Any] = {RESOLVER: Resolver(pick)}
+    return copy.deepcopy(value, memo)
+
+
 # -- layers -------------------------------------------------------------------------------------------------------
 
 
@@ -112,7 +128,11 @@ class ChoiceLayer(nn.Module):
 
     def __deepcopy__(self, memo: dict[Any, Any]) -> Any:
         resolver = memo.get(RESOLVER)
-        return _plain_copy(self, memo) if resolver is None else self.build(resolver, memo)
+        if resolver is None:
+            return _plain_copy(self, memo)
+        built = self.build(resolver, memo)
+        _take_hooks(built, self, memo)
+        return built
 
 
 class OneOf(ChoiceLayer):
@@ -199,6 +219,8 @@ class NumberLayer(ChoiceLayer):
 
     def build(self, resolver: Resolver, memo: dict[Any, Any]) -> nn.Module:
         layer = self.make(**{role: resolver.number(number) for role, number in self.numbers.items()})
+        _take_hooks(layer, self.largest, memo)
+        self._tie(layer, memo)
         tensors = dict(layer.named_parameters()) | dict(layer.named_buffers())
         for name, original in (*self.largest.named_parameters(), *self.largest.named_buffers()):
             # A narrower layer is another one: it begins anew, and learns even where the widest was frozen.
@@ -206,6 +228,29 @@ class NumberLayer(ChoiceLayer):
                 tensors[name].requires_grad_(original.requires_grad)
                 resolver.replaced.append((tensors[name], original))
         return layer
+
+    def _tie(self, layer: nn.Module, memo: dict[Any, Any]) -> None:
+        """Have a weight that several layers share shared by what is built of them."""
+        for name, original in self.largest.named_parameters(recurse=False):
+            first = memo.setdefault((TIED, id(original)), getattr(layer, name))
+            if first.shape != getattr(layer, name).shape:
+                raise UsageError(
+                    f"a weight that two layers share is to have shapes {tuple(first.shape)} and "
+                    f"{tuple(getattr(layer, name).shape)}: give the layers the same numbers."
+                )
+            setattr(layer, name, first)
+
+    def __getattr__(self, name: str) -> Any:
+        # Its tensors are those of the layer as it stands, to be initialised and shared. Numbers of it are no numbers.
+        largest = self.__dict__.get("_modules", {}).get("largest")
+        if largest is not None and name in largest._parameters | largest._buffers:
+            return getattr(largest, name)
+        return super().__getattr__(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        largest = self.__dict__.get("_modules", {}).get("largest")
+        owner = largest if largest is not None and name in largest._parameters | largest._buffers else super()
+        owner.__setattr__(name, value)
 
     def forward(self, x: Tensor, *more: Any) -> Tensor:
         return self.largest(x, *more)  # type: ignore[no-any-return]
@@ -385,6 +430,22 @@ def name_of(choice: OneOf | Depth | NumberChoice | Plain) -> str:
             "nn.ModuleList, and give numbers to archscout's layers."
         )
     return choice.name
+
+
+_HOOKS = (
+    "_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs", "_backward_hooks", "_backward_pre_hooks",
+)  # fmt: skip
+
+
+def _take_hooks(built: nn.Module, original: nn.Module, memo: dict[Any, Any]) -> None:
+    """Give what stands in the place of a layer the hooks that were registered with that."""
+    for name in _HOOKS:
+        hooks = getattr(original, name, None)
+        if hooks:
+            getattr(built, name).update(copy.deepcopy(hooks, memo))
+            if name.startswith("_backward"):
+                built._is_full_backward_hook = original._is_full_backward_hook
 
 
 def _plain_copy(original: T, memo: dict[Any, Any]) -> T:

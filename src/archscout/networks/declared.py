@@ -3,16 +3,18 @@ choices a place of use hangs on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
+from torch.nn.utils import parametrize
 
 from archscout.core.choice import Option
 from archscout.core.errors import UsageError
 from archscout.networks.choices import ChoiceLayer, Depth, NumberLayer, OneOf, name_of
-from archscout.networks.numbers import TAKEN, NumberChoice, Plain, TextValue, Undecided
+from archscout.networks.held import held
+from archscout.networks.numbers import MADE, TAKEN, NumberChoice, Plain, TextValue, Undecided
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,48 @@ def declare(module: nn.Module) -> list[Use]:
 
     Raises `UsageError` where a number that is a choice was taken as a plain one.
     """
+    made = [each for part in module.modules() for each in vars(part).pop(MADE, ())]
+    _refuse_bound(module)
     uses = list(_uses(module, "", {}))
     named = {use.name for use in uses}
     # What only code reads, in attributes: plain values, and widths that no layer has.
-    return uses + [use for use in _attributes(module, "", {}) if use.kind == "Value" or use.name not in named]
+    uses += [use for use in _attributes(module, "", {}) if use.kind == "Value" or use.name not in named]
+    _refuse_lost(made, {use.name for use in uses})
+    return uses
+
+
+def _refuse_bound(module: nn.Module) -> None:
+    """Layers with choices are made anew, and what was bound to their tensors would be lost."""
+    with_choices: set[int] = set()
+    plain: dict[int, str] = {}
+    inner = {id(part) for layer in module.modules() if isinstance(layer, NumberLayer) for part in layer.modules()}
+    for path, part in module.named_modules():
+        name = path.removesuffix(".largest")
+        if id(part) in inner and parametrize.is_parametrized(part):
+            raise UsageError(
+                f"layer '{name}' has a parametrization, which layers with choices cannot keep: use a layer of torch."
+            )
+        for tensor in part._parameters.values():
+            if tensor is not None and id(part) in inner:
+                with_choices.add(id(tensor))
+            elif tensor is not None:
+                plain[id(tensor)] = name
+    for tensor, name in plain.items():
+        if tensor in with_choices:
+            raise UsageError(
+                f"layer '{name}' shares a weight with a layer that has choices: make both of them layers with the "
+                "same choices."
+            )
+
+
+def _refuse_lost(made: Sequence[tuple[NumberChoice | Plain, str]], names: set[str]) -> None:
+    """A choice that was made with a module, and is nowhere in it, would change nothing."""
+    for choice, place in made:
+        if choice.name not in names:
+            raise UsageError(
+                f"{choice!r} ({place}) is in no layer and no attribute of the module, so that nothing would follow it: "
+                "give it to archscout's layers, or keep it in an attribute for the forward pass."
+            )
 
 
 def _parts(
@@ -57,23 +97,21 @@ def _parts(
 def _attributes(module: nn.Module, path: str, context: Mapping[str, frozenset[Option]]) -> Iterator[Use]:
     if not isinstance(module, ChoiceLayer):
         for name, value in vars(module).items():
-            for number in _undecided(value):
-                for choice in number.choices():
-                    kind = "Value" if isinstance(choice, Plain) else type(choice).__name__
-                    ordinal = not isinstance(choice, TextValue)
-                    yield Use(_name(choice, _join(path, name)), kind, choice.options, ordinal, context)
+            choices = {id(choice): (place, choice) for place, choice in _choices_in(value)}
+            for inside, choice in choices.values():
+                attribute = _join(name, inside) if len(choices) > 1 else name
+                kind = "Value" if isinstance(choice, Plain) else type(choice).__name__
+                ordinal = not isinstance(choice, TextValue)
+                yield Use(_name(choice, _join(path, attribute)), kind, choice.options, ordinal, context)
     for part, place, inner in _parts(module, path, context):
         yield from _attributes(part, place, inner)
 
 
-def _undecided(value: Any) -> Iterator[Undecided | Plain]:
-    if isinstance(value, Undecided | Plain):
-        yield value
-    elif type(value) in (list, tuple):
-        for each in value:
-            yield from _undecided(each)
-    elif type(value) is dict:
-        yield from _undecided(list(value.values()))
+def _choices_in(value: Any) -> Iterator[tuple[str, NumberChoice | Plain]]:
+    """The choices in what an attribute holds, each with its path in it."""
+    for place, number in held(value, (Undecided, Plain)):
+        for position, choice in enumerate(choices := list(number.choices())):
+            yield _join(place, str(position)) if len(choices) > 1 else place, choice
 
 
 def _uses(module: nn.Module, path: str, context: Mapping[str, frozenset[Option]]) -> Iterator[Use]:
@@ -105,16 +143,16 @@ def _refuse_numbers(module: nn.Module, path: str) -> None:
     sized = [
         repr(number)
         for name, value in vars(module).items()
-        for number in _undecided(value)
+        for _, number in held(value, (Undecided, Plain))
         if name not in _FREE and isinstance(number, Undecided) and module._parameters
     ]
     if of_torch and (taken or sized):
         number = taken[0][0] if taken else sized[0]
         raise UsageError(f"torch's {kind} ('{path}') was given {number}: use archscout's own {kind} if there is one.")
     if taken:
-        number, place = taken[0]
+        number, word, place = taken[0]
         raise UsageError(
-            f"{number} was taken as a plain number where {kind} ('{path}') is made ({place}), and would stay so: "
+            f"{number} was taken as a plain {word} where {kind} ('{path}') is made ({place}), and would stay so: "
             "give it to archscout's layers, or keep it as an attribute for the forward pass."
         )
 

@@ -134,7 +134,10 @@ def _draw_parametrized(part: nn.Module) -> None:
             tensor.copy_(getattr(plain, name))
         parametrized.train()
         for name in parametrized:
-            setattr(part, name, getattr(plain, name).detach())
+            if all(hasattr(each, "right_inverse") for each in parametrized[name]):
+                setattr(part, name, getattr(plain, name).detach())
+            else:  # what is drawn is what the weight is computed from
+                parametrized[name].original.copy_(getattr(plain, name))
             # Spectral normalisation learns the largest singular value by a step each time it is asked in training.
             for _ in range(_POWER_STEPS):
                 getattr(part, name)

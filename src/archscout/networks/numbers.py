@@ -30,9 +30,13 @@ RESOLVER = "archscout resolver"
 TAKEN = "plain_numbers"
 """The attribute of a module that says which undecided numbers were taken as plain ones when it was made."""
 
+MADE = "choices_made"
+"""The attribute of a module with the choices that were made with it, and where, until it is known what became of them.
+"""
+
 
 class Undecided:
-    """A number that is a choice, or computed from choices by `+`, `-`, `*` and `//`."""
+    """A number that is a choice, or computed from choices by `+`, `-`, `*`, `//`, `%` and `**`."""
 
     @abstractmethod
     def resolve(self, decide: Callable[[Any], Any]) -> Any:
@@ -96,7 +100,21 @@ class Undecided:
         return self._with(operator.floordiv, other, self)
 
     def __mod__(self, other: Any) -> Any:
-        return self._outcome(operator.mod, other)
+        return self._with(operator.mod, self, other)
+
+    def __rmod__(self, other: Any) -> Any:
+        return self._with(operator.mod, other, self)
+
+    def __pow__(self, other: Any) -> Any:
+        if isinstance(other, Integral) and other < 0:
+            raise UsageError(f"{self!r} ** {other} is no whole number: write //.")
+        return self._with(operator.pow, self, other)
+
+    def __neg__(self) -> Any:
+        return self._with(operator.neg, self)
+
+    def __bool__(self) -> bool:
+        return bool(self._outcome(operator.ne, 0))
 
     def __truediv__(self, other: Any) -> Any:
         if _runs():
@@ -127,11 +145,7 @@ class Undecided:
         """What comes out of a comparison whatever is chosen; where that depends on the choice, as it stands."""
         if not isinstance(other, int | float | Undecided):
             return NotImplemented
-        outcomes = {function(*pair) for pair in _together(self, other)}
-        if len(outcomes) == 1:
-            return outcomes.pop()
-        _mark(self)
-        return function(self.largest(), other.largest() if isinstance(other, Undecided) else other)
+        return _outcome(function, self, other)
 
     def __deepcopy__(self, memo: dict[Any, Any]) -> Any:
         resolver = memo.get(RESOLVER)
@@ -172,6 +186,7 @@ class NumberChoice(Undecided):
             raise UsageError(f"{type(self).__name__}{options} must be given different whole numbers above zero.")
         self.options: tuple[int, ...] = tuple(int(option) for option in options)
         self.name = name
+        _remember(self)
 
     def standing(self) -> int:
         """What it passes for where nothing is decided."""
@@ -229,7 +244,7 @@ class Plain:
         return twin
 
 
-class WholeValue(Plain, Undecided, int):
+class WholeValue(Plain, Undecided, int):  # type: ignore[misc]
     """A `Value` of whole numbers, which layers take too."""
 
     __hash__ = int.__hash__
@@ -238,7 +253,9 @@ class WholeValue(Plain, Undecided, int):
 class RealValue(Plain, float):
     """A `Value` of numbers."""
 
-    def _plain(self, function: Callable[[Any, Any], Any], *numbers: Any) -> Any:
+    __hash__ = float.__hash__
+
+    def _plain(self, function: Callable[..., Any], *numbers: Any) -> Any:
         if _runs() or not _making():
             return function(*(float(number) for number in numbers))
         raise UsageError(f"{self!r} was computed with while a layer was made: compute with it in the forward pass.")
@@ -264,11 +281,57 @@ class RealValue(Plain, float):
     def __truediv__(self, other: Any) -> Any:
         return self._plain(operator.truediv, self, other)
 
+    def __rtruediv__(self, other: Any) -> Any:
+        return self._plain(operator.truediv, other, self)
+
+    def __pow__(self, other: Any) -> Any:  # type: ignore[override]
+        return self._plain(operator.pow, self, other)
+
+    def __neg__(self) -> Any:
+        return self._plain(operator.neg, self)
+
+    def __lt__(self, other: Any) -> Any:
+        return _outcome(operator.lt, self, other)
+
+    def __le__(self, other: Any) -> Any:
+        return _outcome(operator.le, self, other)
+
+    def __gt__(self, other: Any) -> Any:
+        return _outcome(operator.gt, self, other)
+
+    def __ge__(self, other: Any) -> Any:
+        return _outcome(operator.ge, self, other)
+
+    def __eq__(self, other: object) -> Any:
+        return _outcome(operator.eq, self, other)
+
+    def __ne__(self, other: object) -> Any:
+        return _outcome(operator.ne, self, other)
+
+    def __bool__(self) -> bool:
+        return bool(_outcome(operator.ne, self, 0.0))
+
+    def __int__(self) -> int:
+        _mark(self)
+        return int(self.standing())
+
 
 class TextValue(Plain, str):
-    """A `Value` of texts."""
+    """A `Value` of texts; code that makes a layer and compares it, or looks it up, would keep its first option."""
 
     __slots__ = ("name", "options")
+
+    def __eq__(self, other: object) -> Any:
+        return _outcome(operator.eq, self, other)
+
+    def __ne__(self, other: object) -> Any:
+        return _outcome(operator.ne, self, other)
+
+    def __hash__(self) -> int:
+        # Layers of torch look whether they know a text, and keep the text.
+        if (making := _making()) is not None and not type(making[0]).__module__.startswith("torch."):
+            _mark(self)
+        return str.__hash__(self)
 
 
 def Value(*options: Option, name: str | None = None) -> Any:  # noqa: N802 - it stands beside Width and Kernel
@@ -288,7 +351,9 @@ def Value(*options: Option, name: str | None = None) -> Any:  # noqa: N802 - it 
         raise UsageError(f"Value{options} must be given options of one kind, all numbers or all texts.")
     if not isinstance(plain[0], str) and any(isinstance(option, float) for option in plain):
         plain = tuple(float(option) for option in plain)
-    return _again(plain, name)
+    value = _again(plain, name)
+    _remember(value)
+    return value
 
 
 def _again(options: tuple[Any, ...], name: str | None) -> Any:
@@ -303,11 +368,27 @@ def same_number(one: Any, other: Any) -> bool:
     return one is other or all(left == right for left, right in _together(one, other))
 
 
+def _outcome(function: Callable[[Any, Any], Any], one: Any, other: Any) -> Any:
+    """What a comparison gives whatever is chosen; where that depends on the choice, as it stands."""
+    outcomes = {function(*pair) for pair in _together(one, other)}
+    if len(outcomes) == 1:
+        return outcomes.pop()
+    _mark(one)
+    return function(*(_standing(number) for number in (one, other)))
+
+
+def _standing(number: Any) -> Any:
+    """What a number or value passes for, as a plain one."""
+    if isinstance(number, Plain):
+        return number.standing()
+    return number.largest() if isinstance(number, Undecided) else number
+
+
 def _together(*numbers: Any) -> Iterator[tuple[Any, ...]]:
     """The values that numbers have together, for every decision of the choices in them."""
     choices: dict[Any, Any] = {}
     for number in numbers:
-        for choice in number.choices() if isinstance(number, Undecided) else ():
+        for choice in number.choices() if isinstance(number, Undecided | Plain) else ():
             choices[choice.name or id(choice)] = choice
     if math.prod(len(choice.options) for choice in choices.values()) > MOST_COMBINATIONS:
         raise UsageError(f"a number that depends on {len(choices)} choices cannot be compared.")
@@ -317,7 +398,8 @@ def _together(*numbers: Any) -> Iterator[tuple[Any, ...]]:
 
 
 def _at(values: Mapping[Any, Any], number: Any) -> Any:
-    return number.resolve(lambda choice: values[choice.name or id(choice)]) if isinstance(number, Undecided) else number
+    undecided = isinstance(number, Undecided | Plain)
+    return number.resolve(lambda choice: values[choice.name or id(choice)]) if undecided else number
 
 
 def _frames() -> Iterator[Any]:
@@ -345,9 +427,18 @@ def _making() -> tuple[nn.Module, str] | None:
     return None
 
 
-def _mark(number: Undecided) -> None:
-    """Remember that a module which is being made took an undecided number as a plain one."""
+def _remember(choice: Any) -> None:
+    """Note a choice with the module that is being made, which must do something with it."""
     making = _making()
     if making is not None:
         module, place = making
-        vars(module).setdefault(TAKEN, []).append((repr(number), place))
+        vars(module).setdefault(MADE, []).append((choice, place))
+
+
+def _mark(number: Undecided | Plain) -> None:
+    """Remember that a module which is being made took an undecided number or value as a plain one."""
+    making = _making()
+    if making is not None:
+        module, place = making
+        kind = "value" if isinstance(number, Plain) else "number"
+        vars(module).setdefault(TAKEN, []).append((repr(number), kind, place))

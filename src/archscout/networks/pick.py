@@ -24,6 +24,7 @@ from archscout.core.memory import physical_memory
 from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.networks.elastic import Elastic, Selection
+from archscout.networks.held import changed, held
 
 Builder = Callable[[], nn.Module]
 
@@ -110,20 +111,34 @@ def follow(module: nn.Module) -> None:
     """
     if type(module).__module__.startswith("archscout."):
         return
-    values = {name: value for name, value in vars(module).items() if isinstance(value, Following | Elastic)}
+    values = {
+        name: value
+        for name, value in vars(module).items()
+        if name not in _NO_SETTINGS and next(held(value, _FOLLOWING), None) is not None
+    }
     if values:
-        vars(module).update({n: v.options[0] if isinstance(v, Following) else v.maximum for n, v in values.items()})
+        first = {name: changed(value, _FOLLOWING, _first) for name, value in values.items()}
+        vars(module).update(first)
         module.register_forward_pre_hook(_SetValues(values))
+
+
+_FOLLOWING = (Following, Elastic)
+_NO_SETTINGS = frozenset({"_parameters", "_buffers", "_modules"})
+
+
+def _first(value: Following | Elastic) -> Any:
+    return value.options[0] if isinstance(value, Following) else value.maximum
 
 
 class _SetValues:
     """A hook; a class, so that it can be copied and sent."""
 
-    def __init__(self, values: Mapping[str, Following | Elastic]) -> None:
+    def __init__(self, values: Mapping[str, Any]) -> None:
         self.values = dict(values)
 
     def __call__(self, module: nn.Module, _: Any) -> None:
-        vars(module).update({name: value.now for name, value in self.values.items()})
+        now = {name: changed(value, _FOLLOWING, lambda each: each.now) for name, value in self.values.items()}
+        vars(module).update(now)
 
 
 class ElasticDepth(nn.ModuleList):

@@ -15,10 +15,11 @@ from archscout.core.errors import UsageError
 from archscout.core.space import Pick, Space
 from archscout.core.task import Task
 from archscout.networks.body import KeepMap, Staged
-from archscout.networks.choices import resolve
+from archscout.networks.choices import decided, resolve
 from archscout.networks.declared import Use, declare
 from archscout.networks.initialisation import adopt, draw, looks_drawn
 from archscout.networks.outputs import named
+from archscout.networks.outside import read_outside
 from archscout.networks.padding import in_row
 from archscout.networks.pick import ArchitecturePick
 from archscout.networks.structure import structure
@@ -65,6 +66,17 @@ class ModelSpace(Space):
                     f"part '{path or self.name}' of module '{self.name}' has a state beside its tensors "
                     "(get_extra_state), which cannot be kept safely: keep it in buffers instead."
                 )
+        for choice, where in read_outside(module):
+            raise UsageError(
+                f"{choice!r} is read by {where} of module '{self.name}' from outside of it, where it cannot be "
+                "decided: keep it in an attribute that __init__ sets (self.x = ...)."
+            )
+        for path, parameter in module.named_parameters():
+            if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
+                raise UsageError(
+                    f"parameter '{path}' of module '{self.name}' has a hook on its gradient, which copies lose: change "
+                    "gradients in register_full_backward_hook of its layer, or mask the weight in the forward pass."
+                )
         try:
             self._adopted = adopt(module)
         except Exception as error:
@@ -73,7 +85,9 @@ class ModelSpace(Space):
                 f"module '{self.name}' cannot be copied ({reason}): keep open files, locks and computed tensors "
                 "out of it."
             ) from error
-        self.module = self._adopted.module.eval()
+        self.module = self._adopted.module
+        if self.module.eval() is not self.module:
+            raise UsageError(f"train() of module '{self.name}' must return the module itself: end it with return self.")
         self._uses = declare(self.module)
         if not self._uses:
             raise UsageError(
@@ -223,7 +237,8 @@ class ModelSpace(Space):
             return body
         alone = isinstance(pick, ArchitecturePick)
         maps = self._maps(body, task) if alone else self._maps_of_all(task)
-        said_by_module: Any = body.stages if isinstance(body.stages, Mapping) else {}
+        stages: Any = decided(self.module.stages, pick)
+        said_by_module: Mapping[str, Any] = stages if isinstance(stages, Mapping) else {}
         channels = [said_by_module.get(stage, tap.shape[1]) for stage, tap in zip(self._stages, maps, strict=True)]
         for stage, said, tap in zip(self._stages, channels, maps, strict=True):
             if alone and said != tap.shape[1]:
@@ -287,7 +302,12 @@ class ModelSpace(Space):
         if isinstance(outputs, Mapping):
             self._check_named(outputs, task)
             return
-        shape = tuple(getattr(outputs, "shape", ()))
+        if not isinstance(outputs, torch.Tensor):
+            raise UsageError(
+                f"module '{self.name}' returns {type(outputs).__name__}: its forward pass must return one tensor of "
+                f"shape (2, {task.outputs}) for two examples of task '{task.name}'."
+            )
+        shape = tuple(outputs.shape)
         if shape[:2] != (2, task.outputs):
             raise UsageError(
                 f"module '{self.name}' returns {type(outputs).__name__} of shape {shape} for two examples of task "

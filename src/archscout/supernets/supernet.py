@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from archscout.core import seeds
 from archscout.core.architecture import Architecture
+from archscout.core.errors import UsageError, reason_of
 from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.networks.decoder import Laterals
 from archscout.networks.gate import Gate
+from archscout.networks.outputs import named
 from archscout.networks.pick import ElasticDepth, MixedOp, SupernetPick, build, within_memory
 from archscout.supernets.pooling import speed_up
 
@@ -32,6 +36,38 @@ class Supernet(nn.Module):
             torch.default_generator.manual_seed(seed)
             self.network: nn.Module = space.network(task, pick)
         speed_up(self.network)
+        if space.own_module:
+            self._compare()
+
+    def _compare(self) -> None:
+        """Whether the parts of a user's module that run are those of its stand-alone networks.
+
+        Code of the user's own may read the weights or the sizes of a layer, which are those of the largest one here.
+
+        Raises:
+            UsageError: they answer differently.
+        """
+        training, rng = self.training, torch.Generator().manual_seed(0)
+        x = torch.rand(2, *self.task.input_shape, generator=rng)
+        self.eval()
+        for architecture in map(self.space.sample, (seeds.stream(0, "compare", place) for place in range(_COMPARED))):
+            try:
+                network = self.extract(architecture).eval()
+            except UsageError:
+                continue  # no network of this architecture: it fails where it is asked for
+            alone = _answers(network, x)
+            if isinstance(alone, Exception) or not _equal(alone, _answers(network, x)):
+                continue  # it answers differently each time
+            shared = _answers(self.select(architecture), x)
+            if isinstance(shared, Exception) or not _equal(alone, shared):
+                reason = f" ({reason_of(shared)})" if isinstance(shared, Exception) else ""
+                raise UsageError(
+                    f"with shared weights, architecture '{architecture}' of space '{self.space.name}' does not answer "
+                    f"as it does alone{reason}: its code reads weights or sizes of layers with choices itself; keep "
+                    "numbers in attributes (self.width), or take a method that trains each network, as evolution."
+                )
+        self.selection.values = {}
+        self.train(training)
 
     def select(self, architecture: Architecture) -> Supernet:
         """Run this architecture from now on."""
@@ -63,6 +99,26 @@ class Supernet(nn.Module):
         network = build(self.space, architecture, self.task)
         network.load_state_dict(state)
         return network.to(next(iter(state.values())).device) if state else network
+
+
+_COMPARED = 3
+"""Architectures of a user's module that are run with shared weights and alone."""
+
+
+def _answers(network: nn.Module, x: Tensor) -> Mapping[str, Tensor] | Exception:
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.default_generator.manual_seed(0)
+            return named(network(x))
+    except Exception as error:  # whatever a user's code raises
+        return error
+
+
+def _equal(one: Mapping[str, Tensor], other: Any) -> bool:
+    return not isinstance(other, Exception) and all(
+        y.shape == other[name].shape and torch.allclose(y, other[name], rtol=1e-3, atol=1e-3, equal_nan=True)
+        for name, y in one.items()
+    )
 
 
 def active_state(module: nn.Module, prefix: str) -> Iterator[tuple[str, Tensor]]:
