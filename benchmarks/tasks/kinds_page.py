@@ -1,4 +1,4 @@
-"""docs/results/tasks.md, from the rows of `kinds.py`, `speakers.py`, `series_recipe.py` and `boosting.py`.
+"""docs/results/tasks.md, from the rows of `kinds.py` and of the other benchmarks in this folder.
 
 python -m benchmarks.tasks.kinds_page
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 from archscout.core.files import write_text
 from benchmarks.common import RESULTS, arguments, read_result
-from benchmarks.tasks import boosting, series_recipe, speakers
+from benchmarks.tasks import boosting, masks_recipe, series_recipe, speakers
 from benchmarks.tasks.kinds import CELLS, CONTENDERS, FILE
 
 TITLES = {
@@ -53,7 +53,7 @@ def page(rows: list[dict[str, Any]]) -> str:
             "–" if inception is None else f"{inception:.1%} (InceptionTime)",
             *(times(some) for some in found.values()),
         ]) + " |")  # fmt: skip
-    lines += ["", *remarks(rows), "", *few_speakers(), *of_series(), *of_rows()]
+    lines += ["", *remarks(rows), "", *few_speakers(), *of_series(), *of_masks(), *of_rows()]
     return "\n".join(lines)
 
 
@@ -116,6 +116,33 @@ def of_series() -> list[str]:
         "| recipe | right | processor seconds |",
         "| --- | --- | --- |",
         *(f"| {name} | {right[name]:.1%} | {seconds[name]:.0f} |" for name in right),
+        "",
+    ]
+
+
+def of_masks() -> list[str]:
+    """The table of `masks_recipe.py`: the losses that were measured."""
+    rows = read_result(masks_recipe.FILE).get("rows", [])
+    lines = []
+    for loss in masks_recipe.LOSSES:
+        measured = [row for row in rows if row["loss"] == loss]
+        if measured:
+            seconds = mean(row["seconds"] for row in measured)
+            lines.append(f"| {loss} | {shares([row['valid'] for row in measured])} | {seconds:.0f} |")
+    if not lines:
+        return []
+    return [
+        "## How masks are trained",
+        "",
+        "Mean intersection over union on the validation images of CamVid (`python -m benchmarks.tasks.masks_recipe`) "
+        f"of `{masks_recipe.REFERENCE}` after {masks_recipe.EPOCHS} epochs on its training images: with labels "
+        "smoothed by "
+        f"{masks_recipe.SMOOTHING:g} as those of single images are, as they are, and with classes weighed in the loss "
+        "by the root of how rare their pixels are (what is used), or by how rare they are.",
+        "",
+        "| loss | overlap | processor seconds |",
+        "| --- | --- | --- |",
+        *lines,
         "",
     ]
 

@@ -269,7 +269,9 @@ def test_predict_on_folders_with_the_likeliest_labels_as_csv(
         ("huge.npy", "'huge.npy' has a pixel that is NaN or infinite in row 0"),
         ("deep.npy", "'deep.npy' has values from 0 to 65520 where the network was trained on 0 to 255"),
         ("ink.npy", "'ink.npy' has values from 0 to 1 where the network was trained on"),
+        ("bits.npy", "'bits.npy' has values from 0 to 1 where the network was trained on 0 to 255"),
         ("empty", "'empty' has no images to label"),
+        ("", "one of the names of files is empty"),
         ("shape.npy", "(3, 9, 9)"),
         ("text.npy", "'text.npy'"),
         ("two.npz", "'two.npz' must have one array"),
@@ -286,6 +288,7 @@ def test_predict_refuses(archscout: Call, trained: tuple[Path, Any], tmp_path: P
     np.save(tmp_path / "huge.npy", np.full((1, 8, 8), 1e300))
     np.save(tmp_path / "deep.npy", np.arange(64, dtype=np.uint16).reshape(1, 8, 8) * 1040)
     np.save(tmp_path / "ink.npy", np.eye(8, dtype=bool)[None])
+    np.save(tmp_path / "bits.npy", np.eye(8, dtype=np.uint8)[None])
     (tmp_path / "empty").mkdir()
     done = archscout("predict", trained[0], name)
     assert done.code == 2
@@ -296,10 +299,10 @@ def test_predict_refuses(archscout: Call, trained: tuple[Path, Any], tmp_path: P
 def test_a_run_that_is_none_is_refused(archscout: Call, tmp_path: Path) -> None:
     (tmp_path / "runs" / "first").mkdir(parents=True)
     (tmp_path / "x.png").write_bytes(b"")
-    for command in (("report", "frist"), ("predict", "frist", "x.png")):
+    for command in (("report", "frist"), ("predict", "frist", "x.png"), ("report", ""), ("predict", " ", "x.png")):
         done = archscout(*command)
         assert done.code == 2
-        assert "'first'" in done.sentence
+        assert "first" in done.sentence
     for command in (("report", "first"), ("predict", "first", "x.png")):
         done = archscout(*command)
         assert done.code == 2

@@ -200,7 +200,7 @@ def run_folder(run: str) -> Path:
     from archscout.core.errors import nearest
 
     for folder in (Path(run), Path("runs") / run):
-        if folder.is_dir():
+        if run.strip() and folder.is_dir():
             return folder
     known = [folder.name for folder in Path("runs").glob("*/")] if Path("runs").is_dir() else []
     raise UsageError(f"there is no run '{run}', as a folder or in runs/: {nearest(run, known)}.")

@@ -23,7 +23,7 @@ _BATCH = 256
 def predict(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or name.", show_default=False)],
     images: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
             metavar="FILE...",
             help="Files of images or recordings, folders of them, or .npy and .npz arrays (images: N x H x W x C).",
@@ -46,6 +46,8 @@ def predict(
     """Label images or recordings with the network that a run found; what differs in size, rate or length is brought
     to what it was trained on."""
     folder = run_folder(run)
+    if not all(name.strip() for name in images):
+        raise UsageError("one of the names of files is empty (write . for the folder that you are in).")
     with output.only_the_answer():
         import torch
 
@@ -56,7 +58,7 @@ def predict(
         network = load_for_answers(folder)
         if not inputs.takes_files(network.task):  # type: ignore[arg-type]
             raise UsageError(f"the network of '{folder}' takes no images: load it with archscout.load.")
-        files = [file for named in images for file in _files(named, network.task)]
+        files = [file for named in images for file in _files(Path(named), network.task)]
         answers = [answer for names, block in _batches(network.task, files, skip_bad)
                    for answer in _label(network, names, block, top)]  # fmt: skip
     headings, rows = _cells(answers, top)

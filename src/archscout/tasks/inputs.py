@@ -186,8 +186,8 @@ def scaled(x: np.ndarray, task: ImageTask, source: str) -> tuple[np.ndarray, str
     kind, whole = _scale(task.span), x.dtype.kind in "bui"
     if task.span is None:
         return images, ""
-    # Bytes are what they seem, however dark; numbers of 0 to 16 are another scale.
-    dim = x.dtype != np.uint8 and 0 < high * _SMALL < 255
+    # Bytes are what they seem, however dark, unless all are 0 or 1; numbers of 0 to 16 are another scale.
+    dim = high == 1 if x.dtype == np.uint8 else 0 < high * _SMALL < 255
     if kind == "bytes":
         if not whole and low >= 0 and 0 < high <= 1:
             return images * 255, "values of 0 to 1 were multiplied by 255"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -36,6 +36,10 @@ class Segmentation(Measured, ImageTask):
     with its image.
     """
 
+    class_weights: tuple[float, ...] = field(default=(), kw_only=True)
+    """By what pixels of each class count in the loss where all classes count alike in the metric, as in the mean
+    intersection over union; all alike where empty."""
+
     kind: ClassVar[str] = "image segmentation"
     spaces: ClassVar[tuple[str, ...]] = ("segmentation",)
     MEASURES: ClassVar[Mapping[str, Measure]] = {
@@ -52,9 +56,15 @@ class Segmentation(Measured, ImageTask):
         return Decoder(channels, self.outputs, self.input_shape[1:])
 
     def loss(self, outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
-        each = F.cross_entropy(outputs, targets, ignore_index=UNKNOWN, label_smoothing=smoothing, reduction="sum")
+        weighted = self.class_weights and self._measure() is self.MEASURES["mean_intersection_over_union"]
+        weights = outputs.new_tensor(self.class_weights) if weighted and not self._is_own() else None
+        each = F.cross_entropy(
+            outputs, targets, weights, ignore_index=UNKNOWN, label_smoothing=smoothing, reduction="sum"
+        )
+        known = targets != UNKNOWN
+        total = known.sum() if weights is None else (weights[targets.clamp(min=0)] * known).sum()
         # No labelled pixel in a batch: nothing to learn, where a mean would be undefined.
-        return each / (targets != UNKNOWN).sum().clamp(min=1)
+        return each / total.clamp(min=1e-6)
 
     def transform(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """Shift and flip of image and mask together, then other light and cutout of the image."""
@@ -93,6 +103,21 @@ class Segmentation(Measured, ImageTask):
         masks = outputs.argmax(1)
         shares = F.one_hot(masks, self.outputs).double().mean((1, 2)).tolist()
         return [{"shares": dict(zip(self.class_names, row, strict=True))} for row in shares]
+
+
+def rarity(masks: np.ndarray, classes: int) -> tuple[float, ...]:
+    """Weights of classes by the root of how rare their pixels are (masks are N x H x W), 1 in the mean over pixels.
+
+    Between no weights, by which few pixels are hardly learned, and those that make all classes alike, by which they are
+    seen where they are not (`benchmarks/tasks/masks_recipe.py`). A class without pixels has weight 1.
+
+    >>> [round(weight, 3) for weight in rarity(np.asarray([[[0, 0], [0, 1]]]), 2)]
+    [0.845, 1.464]
+    """
+    counts = np.bincount(masks[masks != UNKNOWN], minlength=classes).astype(np.float64)
+    shares = counts / counts.sum()
+    weights = np.sqrt(1 / np.where(counts > 0, shares, 1))
+    return tuple(np.where(counts > 0, weights / (weights * shares).sum(), 1.0).tolist())
 
 
 def _coloured(mask: Tensor, classes: int) -> np.ndarray:

@@ -6,6 +6,7 @@ import dataclasses
 
 from archscout.core.registry import register
 from archscout.core.task import Task
+from archscout.tasks.segmentation import Segmentation
 from archscout.training.recipe import Recipe
 
 AUGMENTED_EPOCHS = 10
@@ -25,8 +26,14 @@ def default(task: Task, epochs: int) -> Recipe:
     `benchmarks/tasks/series_recipe.py` for series).
 
     Images of some size are trained on by Muon, at first as smaller ones; on tiny ones a step is too short for Muon to
-    pay. Long trainings, which see each example often, are held back more.
+    pay. Long trainings, which see each example often, are held back more. Classes of pixels are not smoothed: an image
+    has thousands of them (`benchmarks/tasks/masks_recipe.py`).
     """
+    recipe = _by_inputs(task, epochs)
+    return dataclasses.replace(recipe, label_smoothing=0.0) if isinstance(task, Segmentation) else recipe
+
+
+def _by_inputs(task: Task, epochs: int) -> Recipe:
     if len(task.input_shape) == 2:
         return series(task, epochs)
     if len(task.input_shape) != 3 or min(task.input_shape[1:]) < SMALLEST_SIDE:

@@ -14,6 +14,7 @@ from archscout.core.errors import UsageError
 from archscout.core.task import Split
 from archscout.tasks.contents import MediumName
 from archscout.tasks.pictures import Watch
+from archscout.tasks.segmentation import rarity
 from archscout.tasks.targets import EMBEDDING, VERIFIED, Targets
 
 
@@ -117,6 +118,8 @@ class Medium(ABC):
             if targets.kind != "classification":
                 raise UsageError(f"balance=true weighs classes, and {self.source} has targets of kind {targets.kind}.")
             more["class_weights"] = balanced(targets.classes(data["train"].y), len(targets.names))
+        elif targets.kind == "segmentation":
+            more["class_weights"] = rarity(data["train"].y, len(targets.names))
         if weighted:
             more["weighted"] = True
         if targets.kind in VERIFIED:
