@@ -1,7 +1,9 @@
 """The final training: what it learns from, when it ends, and that an interrupted one ends in the same weights."""
 
+import dataclasses
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,11 +11,13 @@ import torch
 
 from archscout.core.estimator import Setting
 from archscout.core.registry import create
+from archscout.core.task import Split
 from archscout.estimators import final
 from archscout.estimators.final import FinalTraining, final_weights, parted
 from archscout.networks.pick import build
 from archscout.testing import tiny_task
-from archscout.training import checkpoint
+from archscout.training import checkpoint, course, trainer
+from archscout.training.recipe import Recipe
 from archscout.training.trainer import predict
 
 SPACE = create("space", "nasbench201:width=4,cells=1")
@@ -126,6 +130,39 @@ def test_a_machine_that_becomes_slower_still_gets_fewer_again(task, monkeypatch)
     assert len(trainings) > 2 and trainings[0] == 100
     assert estimate.curve[-1]["seconds"] <= 103
     assert [row["epoch"] for row in estimate.curve] == list(range(1, len(estimate.curve) + 1))
+
+
+class Steps:
+    """A clock by which each step of training takes a second, from a step on `slow`: read by the trainer itself."""
+
+    def __init__(self, monkeypatch, slow, since):
+        self.now, self.steps = 0.0, 0
+        descend = course.descend
+
+        def stepped(*args):
+            self.steps += 1
+            self.now += slow if self.steps > since else 1.0
+            descend(*args)
+
+        monkeypatch.setattr(course, "descend", stepped)
+        for module in (course, trainer):
+            monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: self.now))
+
+
+@pytest.mark.parametrize(("slow", "since"), [(1.0, 0), (1.6, 0), (4.0, 0), (4.0, 90), (20.0, 60)])
+def test_a_machine_that_becomes_slow_within_an_epoch_does_not_overrun(task, monkeypatch, slow, since):
+    """Three epochs of 38 steps of a second are planned: they end by 5 % late, or a step, whatever steps take then."""
+    long = dataclasses.replace(task, train=Split(np.tile(task.train.x, (8, 1, 1, 1)), np.tile(task.train.y, 8)))
+    recipe = Recipe.default(long, 3)
+    steps = math.ceil(len(long.train) / recipe.batch_size)
+    seconds = 3.0 * steps
+    clock = Steps(monkeypatch, slow, since)
+    (estimate,) = FinalTraining(seconds=seconds).estimate([ARCHITECTURE], Setting(SPACE, long), fidelity=3)
+    assert 0.6 * seconds <= clock.now <= max(1.05 * seconds, seconds + 2 * slow)
+    rates = [row["learning_rate"] for row in estimate.curve]
+    if slow < 10:  # otherwise there is time for two steps
+        assert rates[-1] < 0.25 * max(rates), "the learning rate falls in what is left"
+    assert math.isfinite(estimate.value)
 
 
 def test_a_training_that_was_stopped_half_way_ends_in_the_same_weights(task, tmp_path, monkeypatch):

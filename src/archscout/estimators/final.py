@@ -38,6 +38,9 @@ AVERAGED = 1 / 6
 LATE = 1.03
 """By what factor a training may be slower than was planned before its schedule is shortened."""
 
+LEAST = 0.1
+"""Of an epoch, the least that a training ends with where no whole one fits."""
+
 _HELD = "held_out"
 
 FINAL = "final training"
@@ -129,15 +132,16 @@ class FinalTraining(Estimator):
                 timer = _Timer(recipe, side, self.seconds, 0.0 if before is None else before["seconds"])
                 outcome = train(
                     network, task, recipe, seed=derive(seed, "part", part) if part else seed, device=device,
-                    folder=place, start=weights, on_epoch=timer.late, measured=measured,
+                    folder=place, start=weights, on_epoch=timer.late, on_step=timer.overruns, measured=measured,
                 )  # fmt: skip
                 row = _plain(outcome) if before is None else _joined(before, _plain(outcome))
-                epochs = 0 if outcome.diverged or not outcome.curve else timer.remaining(len(outcome.curve))
-                if epochs < 1:
+                passes = 0.0 if outcome.diverged or not outcome.curve else timer.remaining()
+                if not passes:
                     return row
-                share = max(recipe.rate(len(outcome.curve), 1) / recipe.learning_rate, 1e-3)
+                share = max(recipe.rate(timer.done, 1) / recipe.learning_rate, 1e-3)
                 state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-                plan = {"epochs": epochs, "share": share, "before": row}, state
+                each = min(1.0, passes) * recipe.epoch_share
+                plan = {"epochs": max(1, int(passes)), "each": each, "share": share, "before": row}, state
                 if folder is not None:
                     _write_part(folder / f"part{part + 1}", *plan)
             notes, weights = plan
@@ -145,6 +149,7 @@ class FinalTraining(Estimator):
             recipe = dataclasses.replace(
                 recipe,
                 epochs=notes["epochs"],
+                epoch_share=notes.get("each", 1.0),
                 warmup_epochs=0.0,
                 smaller_side=1.0,
                 learning_rate=notes["share"] * recipe.learning_rate,
@@ -154,26 +159,57 @@ class FinalTraining(Estimator):
 
 
 class _Timer:
-    """Whether a training keeps to its seconds, at the pace of its last epochs."""
+    """Whether a training keeps to its seconds, at the pace of its last epochs.
+
+    Args:
+        recipe: of the training, or of a part of it.
+        side: of the smallest images, as a share of their own.
+        seconds: that the whole training may take.
+        before: that earlier parts took.
+    """
 
     def __init__(self, recipe: Recipe, side: float, seconds: float, before: float) -> None:
         self.recipe, self.side, self.seconds, self.before = recipe, side, seconds, before
         self.whole = recipe.work(recipe.epochs, side)
         self.marks = [(0.0, before)]
+        self.cut: float | None = None
+        """Epochs that were done when the one under way was cut."""
+        self.done = 0.0
+        """Epochs that are trained."""
+
+    def overruns(self, done: float, seconds: float) -> bool:
+        """Whether the epoch under way would end too late, and is to be cut here: looked at from half-way."""
+        now = self.before + seconds
+        if done == int(done) or now < 0.5 * self.seconds:
+            return False
+        here, end = self._work(done), self.recipe.work(math.ceil(done), self.side)
+        if now + pace_of(self.marks[-1], (here, now)) * (end - here) <= LATE * self.seconds:
+            return False
+        self.cut = done
+        return True
 
     def late(self, row: dict[str, float]) -> bool:
         """Whether the epochs that are left would overrun: looked at from half-way."""
         now = self.before + row["seconds"]
-        self.marks.append((self.recipe.work(int(row["epoch"]), self.side), now))
-        if len(self.marks) < 3 or now < 0.5 * self.seconds or row["epoch"] >= self.recipe.epochs:
+        self.done = row["epoch"] if self.cut is None else self.cut
+        self.marks.append((self._work(self.done), now))
+        if self.cut is not None:
+            return True
+        if now < 0.5 * self.seconds or row["epoch"] >= self.recipe.epochs:
             return False
         return now + self._pace() * (self.whole - self.marks[-1][0]) > LATE * self.seconds
 
-    def remaining(self, done: int) -> int:
-        """Epochs of full size that fit, after so many; 0 where the training is at its end."""
-        if done >= self.recipe.epochs:
-            return 0
-        return min(self.recipe.epochs - done, int((self.seconds - self.marks[-1][1]) / self._pace()))
+    def remaining(self) -> float:
+        """Epochs of full size that fit yet; less than one is a part of one, 0 where the training is at its end."""
+        left = self.recipe.epochs - self.done
+        fitting = min(left, (self.seconds - self.marks[-1][1]) / self._pace())
+        return float(int(fitting)) if fitting >= 1 else fitting if fitting >= LEAST else 0.0
+
+    def _work(self, epochs: float) -> float:
+        """Of the first epochs, and of a share of the next."""
+        whole = int(epochs)
+        before, after = self.recipe.work(whole, self.side), self.recipe.work(whole + 1, self.side)
+        return before + (epochs - whole) * (after - before)
 
     def _pace(self) -> float:
         # The first epoch includes what every training does once.

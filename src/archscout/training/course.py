@@ -42,6 +42,9 @@ CHECKED_STEPS = 50
 """After so many steps the loss is looked at: a training that diverged does not go on to the end of a long epoch."""
 
 Row = dict[str, float]
+OnStep = Callable[[float, float], bool]
+"""Asked after a step with the epochs that are done, of the one under way its share, and the seconds since the training
+began."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +190,12 @@ class Course(ABC):
         return self.epoch < self.recipe.epochs and not all(self.reasons)
 
     def run(
-        self, path: Path | None, before: float, started: float, on_epoch: Callable[[Row], bool | None] | None = None
+        self,
+        path: Path | None,
+        before: float,
+        started: float,
+        on_epoch: Callable[[Row], bool | None] | None = None,
+        on_step: OnStep | None = None,
     ) -> None:
         """Train to the end, or until `on_epoch`, called with each new row of the first network, returns True.
 
@@ -196,10 +204,15 @@ class Course(ABC):
             before: seconds that the training took until its checkpoint.
             started: when it was begun or continued, by `time.perf_counter`.
             on_epoch: see above.
+            on_step: called after each step; the epoch ends there where it returns True.
         """
+
+        def cut(share: float) -> bool:
+            return on_step is not None and on_step(self.epoch + share, before + time.perf_counter() - started)
+
         written = time.perf_counter()
         while self.going:
-            self._advance(lambda: (before + time.perf_counter() - started) / len(self.seeds))
+            self._advance(lambda: (before + time.perf_counter() - started) / len(self.seeds), cut)
             stop = on_epoch is not None and not self.reasons[0] and bool(on_epoch(dict(self.curves[0][-1])))
             now = time.perf_counter()
             if path is not None and (stop or not self.going or now - written >= CHECKPOINT_SECONDS):
@@ -208,9 +221,9 @@ class Course(ABC):
             if stop:
                 break
 
-    def _advance(self, seconds: Callable[[], float]) -> None:
-        """Train and evaluate for one epoch."""
-        trained = self._train_epoch()
+    def _advance(self, seconds: Callable[[], float], cut: Callable[[float], bool]) -> None:
+        """Train and evaluate for one epoch, or for the share of its steps after which `cut` is true."""
+        trained = self._train_epoch(cut)
         self.epoch += 1
         for i, (loss, _) in enumerate(trained):
             self._check(i, "training", loss)
@@ -252,7 +265,7 @@ class Course(ABC):
             return (row["epoch"], 0.0)
         return (self.task.metric.oriented(row[f"valid_{self.task.metric}"]), -row["valid_loss"])
 
-    def _train_epoch(self) -> list[tuple[float, float]]:
+    def _train_epoch(self, cut: Callable[[float], bool]) -> list[tuple[float, float]]:
         """One pass over the examples; of each network the mean loss, as far as it is finite, and the metric."""
         recipe, data, optimizer = self.recipe, self.data, self.optimizer
         seeds = self.seeds[:1] if len(set(self.seeds)) == 1 else self.seeds
@@ -281,12 +294,14 @@ class Course(ABC):
             self.answered(precise(outputs), y)
             if step % CHECKED_STEPS == 0 and not losses[-1].isfinite().any():
                 break
-        sizes = [rows.shape[1] for rows in batches]
+            if cut((step + 1) / data.steps):
+                break
+        sizes = [rows.shape[1] for rows in batches[: len(losses)]]
         results = []
         for column, metric in zip(torch.stack(losses, 1).tolist(), self.train_metrics(), strict=True):
             # Alone it would have ended here; what came afterwards is nobody's.
             end = next((s + 1 for s in range(0, len(column), CHECKED_STEPS) if not math.isfinite(column[s])), None)
-            mean = sum(n * value for n, value in zip(sizes, column[:end], strict=False)) / count
+            mean = sum(n * value for n, value in zip(sizes, column[:end], strict=False)) / sum(sizes)
             results.append((mean, metric))
         return results
 

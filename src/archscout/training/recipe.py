@@ -154,7 +154,7 @@ class Recipe:
         sides = (self.side(epoch, smallest) for epoch in range(epochs))
         return sum(1.0 if side == 1 else WHATEVER_SIZE + (1 - WHATEVER_SIZE) * side**2 for side in sides)
 
-    def rate(self, step: int, steps_per_epoch: int) -> float:
+    def rate(self, step: float, steps_per_epoch: int) -> float:
         """The learning rate of a step, counted from 0."""
         total = self.epochs * steps_per_epoch
         warmup = min(self.warmup_epochs * steps_per_epoch, total / 2)

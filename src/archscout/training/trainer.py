@@ -26,6 +26,7 @@ from archscout.training import checkpoint as checkpoints
 from archscout.training.contexts import evaluation, norm_momentum, own_randomness
 from archscout.training.course import CHECKPOINT as CHECKPOINT
 from archscout.training.course import Course, Data, Examples, mixed
+from archscout.training.course import OnStep as OnStep
 from archscout.training.course import Outcome as Outcome
 from archscout.training.course import Row as Row
 from archscout.training.objective import Objective, Step
@@ -48,6 +49,7 @@ def train(
     device: str = "cpu",
     folder: Path | None = None,
     on_epoch: Callable[[Row], bool | None] | None = None,
+    on_step: OnStep | None = None,
     measured: Mapping[str, Split] | None = None,
     objective: Objective | None = None,
     start: Mapping[str, Tensor] | None = None,
@@ -64,6 +66,7 @@ def train(
         folder: where a checkpoint is written after each epoch (of a second and more), and from which an interrupted
             training continues.
         on_epoch: called with each new row of the curve; the training stops early where it returns True.
+        on_step: called after each step (`OnStep`); the epoch ends there where it returns True, and is measured.
         measured: further splits to measure after each epoch; the rows of the curve get `<name>_loss` and
             `<name>_<metric>`.
         objective: what weights are trained for; the loss of the task where None.
@@ -113,7 +116,7 @@ def train(
                     {"start": start and weights_digest(start)},
                 )
                 before = 0.0 if path is None or checkpoint is None else course.restore(path, *checkpoint)
-                course.run(path, before, started, on_epoch)
+                course.run(path, before, started, on_epoch, on_step)
                 course.load_best()
                 outcome = course.outcomes()[0]
     return dataclasses.replace(outcome, seconds=before + time.perf_counter() - started)
