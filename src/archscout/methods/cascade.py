@@ -18,14 +18,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from archscout.core.errors import UsageError
 from archscout.core.method import Method, Run
 from archscout.core.registry import register
 from archscout.core.trial import Trial
-from archscout.methods.guided import guided
-from archscout.methods.pool import Pool, correlation, merit
+from archscout.methods.guided import SCORES, guided
+from archscout.methods.pool import Pool, check_pool, correlation, merit, score_names
 from archscout.methods.race import race
 from archscout.methods.strategy import affordable, check_trains, ranked
 from archscout.strategies.pareto import order
+
+LADDER_SCORES = "naswot+synflow+params"
 
 ROUNDS = 3
 """Batches in which the lowest training rung is filled; after each, the predictor learns."""
@@ -58,7 +61,8 @@ class Cascade(Method):
     """Zero-cost scores, then successive halving over real training, then full training of the finalists.
 
     Args:
-        scores: the zero-cost scores of the first rung, joined by `+`.
+        scores: the zero-cost scores of the first rung, joined by `+`; by default those of `LADDER_SCORES`, and where
+            trainings are counted those of the guided search.
         share: of a time budget, for the zero-cost rung.
         pool: candidates of the zero-cost rung at most.
         eta: the factor between the epochs of one rung and the next.
@@ -66,22 +70,27 @@ class Cascade(Method):
 
     plans_final: ClassVar[bool] = True
 
-    def __init__(
-        self, scores: str = "naswot+synflow+params", share: float = 0.1, pool: int = 2000, eta: int = 3
-    ) -> None:
+    def __init__(self, scores: str = "default", share: float = 0.1, pool: int = 2000, eta: int = 3) -> None:
         self.name = "cascade"
-        self.scores = tuple(scores.split("+"))
-        self.share, self.most, self.eta = share, pool, eta
+        self.scores = None if scores == "default" else score_names(self.name, scores)
+        self.most = check_pool(self.name, pool)
+        if not 0 < share < 1:
+            raise UsageError(f"method 'cascade' needs a share between 0 and 1 for its scores, not share={share}.")
+        if type(eta) is not int or eta < 2:
+            raise UsageError(f"method 'cascade' needs an eta of 2 or more, not eta={eta}.")
+        self.share, self.eta = share, eta
 
     def search(self, run: Run) -> list[Trial]:
         check_trains(run, self.name)
         if run.trainings < FEW and not run.objectives:
             return race(run)
-        pool = Pool(run, self.scores)
+        climbs = bool(run.cheaper or run.objectives)
+        usual = score_names(self.name, LADDER_SCORES if climbs else SCORES)
+        pool = Pool(run, usual if self.scores is None else self.scores)
         pool.add([trial.architecture for trial in run.start])
         pool.add([candidate.architecture for candidate in run.candidates])
         self._score(run, pool)
-        if not (run.cheaper or run.objectives):
+        if not climbs:
             # Where every training counts alike, a short one is as dear as a full one, and tells less.
             return ranked(run, guided(run, pool))
         lengths = fidelities(run.epochs, self.eta) if run.cheaper else [run.epochs]

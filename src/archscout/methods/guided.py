@@ -14,14 +14,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from archscout.core.architecture import Architecture
-from archscout.core.errors import UsageError
 from archscout.core.method import Method, Run
 from archscout.core.registry import register
 from archscout.core.trial import Trial
 from archscout.estimators.predictors.base import LEAST
 from archscout.estimators.predictors.gaussian_process import Process
 from archscout.estimators.predictors.targets import Scale
-from archscout.methods.pool import Pool
+from archscout.methods.pool import Pool, check_pool, score_names
 from archscout.methods.strategy import check_trains, ranked
 
 FIRST, BATCH = 10, 5
@@ -29,6 +28,10 @@ FIRST, BATCH = 10, 5
 
 TOP = 0.1
 """Half of the first trainings are of this share of the candidates, the best by their scores; the others are of any."""
+
+SCORES = "naswot+zen+params"
+"""More of them is not better: multiply-adds say again what parameters say, and the size of networks then counts double
+(`benchmarks/strategies/on_tables.py`)."""
 
 DEVIATIONS = 1.0
 """Of the upper confidence bound, above the mean."""
@@ -46,12 +49,9 @@ class Guided(Method):
         pool: candidates that are scored before the first training, at most.
     """
 
-    def __init__(self, scores: str = "naswot+zen+params+macs", pool: int = 2000) -> None:
+    def __init__(self, scores: str = SCORES, pool: int = 2000) -> None:
         self.name = "guided"
-        self.scores = tuple(scores.split("+")) if scores else ()
-        if type(pool) is not int or pool < FIRST:
-            raise UsageError(f"method 'guided' needs a pool of {FIRST} candidates or more, not pool={pool!r}.")
-        self.most = pool
+        self.scores, self.most = score_names(self.name, scores), check_pool(self.name, pool)
 
     def search(self, run: Run) -> list[Trial]:
         check_trains(run, self.name)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from archscout.core.architecture import Architecture
+from archscout.core.errors import UsageError
 from archscout.core.fresh import fresh
 from archscout.core.method import Run
 from archscout.core.trial import Trial
@@ -25,6 +26,27 @@ What the scores and the predictor think is so tested outside their favourites.
 
 SPARSE = 0.1
 """A score that is undefined for a larger share of the candidates is no feature."""
+
+
+LEAST_POOL = 10
+"""Candidates that are too few to choose from."""
+
+
+def check_pool(method: str, pool: int) -> int:
+    """How many candidates are scored at most. Raises `UsageError`."""
+    if type(pool) is not int or pool < LEAST_POOL:
+        raise UsageError(f"method '{method}' needs a pool of {LEAST_POOL} candidates or more, not pool={pool!r}.")
+    return pool
+
+
+def score_names(method: str, scores: str) -> tuple[str, ...]:
+    """The names that `+` joins; none in an empty text. Raises `UsageError`."""
+    names = tuple(scores.split("+")) if scores else ()
+    if "" in names or len(set(names)) < len(names):
+        raise UsageError(
+            f"the scores of method '{method}' are names joined by '+', each once (naswot+params), not {scores!r}."
+        )
+    return names
 
 
 class Pool:

@@ -85,6 +85,11 @@ def resolve_method(method: str | Method | Strategy, objectives: Sequence[str]) -
         return made
     if name in names("strategy"):
         return StrategyMethod(_strategy(text, tuple(objectives)))
+    if name in names("estimator"):
+        raise UsageError(
+            f"'{name}' is an estimator, not a search: a search by a predictor is surrogate:predictor=NAME, one by "
+            "scores guided:scores=NAME; 'archscout study estimators' compares estimators."
+        )
     raise UsageError(f"there is no method '{name}': {nearest(name, [*names('method'), *names('strategy')])}")
 
 

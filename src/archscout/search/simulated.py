@@ -182,6 +182,8 @@ class SimulatedRun(Replay):
         if missing and self.task is not None:
             self._score_for_real(architectures, missing, phase)
         elif missing:
+            for name in missing:
+                create("estimator", name)  # what is no score at all is refused
             self.note(UNDEFINED_SCORES, missing)
         rows = []
         for name in names:

@@ -22,7 +22,7 @@ from archscout.estimators.predictors.learned import Learned
 MOST = 300
 """Trials that teach at most, so that a lesson takes a second or two however long a search is."""
 
-STEPS = 600
+STEPS = 450
 """Of training a network where there are more trials than that."""
 
 

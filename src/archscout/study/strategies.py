@@ -76,7 +76,11 @@ def race(
     if not races.contenders:
         raise UsageError("nothing is compared: name strategies or methods (--with random,evolution).")
     for name in races.contenders:
-        resolve_method(name, ())
+        if not resolve_method(name, ()).simulates:
+            raise UsageError(
+                f"'{name}' trains or scores networks of its own, which a table cannot answer: leave it out here, and "
+                "search with it without --table."
+            )
     SimulatedRun(
         table, Budget.read(races.budget, "200trials"), metric=races.metric
     )  # before anything is written: can it be?

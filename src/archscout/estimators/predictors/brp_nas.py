@@ -54,6 +54,11 @@ class BRP(GraphNetwork):
         super().__init__(space, encoding, widths, epochs, seed)
         self.binary = binary
 
+    def _inputs(self, matrix: np.ndarray) -> Inputs:
+        """With the global node: once, not in every step."""
+        adjacency, operations, side = super()._inputs(matrix)
+        return *with_global(adjacency, operations), side
+
     def _build(self, inputs: Inputs) -> nn.Module:
         return Comparator(inputs[1].shape[2], inputs[2].shape[1])
 
@@ -81,13 +86,12 @@ class Comparator(nn.Module):
 
     def __init__(self, labels: int, side: int, hidden: int = 128, layers: int = 4, dropout: float = 0.2) -> None:
         super().__init__()
-        sizes = [labels + 1, *[hidden] * layers]
+        sizes = [labels, *[hidden] * layers]
         self.layers = nn.ModuleList(map(nn.Linear, sizes[:-1], sizes[1:]))
         self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(layers))
         self.dropout, self.head = nn.Dropout(dropout), nn.Linear(hidden + side, 2)
 
-    def forward(self, adjacency: Tensor, operations: Tensor, side: Tensor) -> Tensor:
-        receives, state = with_global(adjacency, operations)
+    def forward(self, receives: Tensor, state: Tensor, side: Tensor) -> Tensor:
         for layer, norm in zip(self.layers, self.norms, strict=True):
             state = self.dropout(torch.relu(norm(torch.bmm(receives, layer(state)))))
         out: Tensor = self.head(side_by_side(state[:, -1], side))
