@@ -25,6 +25,7 @@ from archscout.core.registry import create
 from archscout.core.task import Split, Task
 from archscout.deploy import toolchain
 from archscout.deploy.c import emit
+from archscout.deploy.patches import best
 from archscout.deploy.program import read
 from archscout.deploy.quantise import quantise
 from archscout.finished.examples import calibration
@@ -54,13 +55,14 @@ CASES = {
         "images/cifar10_jpeg.npz", {"flash": "90kB", "sram": "52kB", "instructions": "127M"}, seconds=1200
     ),
 }
-RESNET = "ResNet-8"
+RESNETS = {"ResNet-8": 0, **{f"ResNet-8, {side} x {side} patches": side for side in (2, 3, 4)}}
+"""By name, patches along a side."""
 
 
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--data-root", type=Path, required=True)
-    parser.add_argument("--only", action="append", choices=[*CASES, RESNET])
+    parser.add_argument("--only", action="append", choices=[*CASES, *RESNETS])
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=Path, default=Path("runs/found"))
@@ -68,11 +70,11 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = Rows(options.results, ("name", "seed"), {"version": archscout.__version__, **machine()}, sort=True)
-    for name in options.only or [RESNET, *CASES]:
+    for name in options.only or [*RESNETS, *CASES]:
         if rows.has(name=name, seed=options.seed):
             continue
-        if name == RESNET:
-            rows.add({"name": name, "seed": options.seed, **resnet()})
+        if name in RESNETS:
+            rows.add({"name": name, "seed": options.seed, **resnet(RESNETS[name])})
         else:
             case = dataclasses.replace(CASES[name], seconds=CASES[name].seconds * options.scale)
             rows.add({"name": name, "seed": options.seed, **found(case, options.data_root, options.runs, options.seed)})
@@ -96,13 +98,14 @@ def found(case: Case, root: Path, runs: Path, seed: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def resnet() -> dict[str, Any]:
-    """ResNet-8 for images of 32 x 32 by the same emitter."""
+def resnet(side: int) -> dict[str, Any]:
+    """ResNet-8 for images of 32 x 32 by the same emitter, with `side` x `side` patches; 0 for none."""
     space, task = create("space", "classic"), drawn_images()
     network = task.deploy(build(space, space.named("resnet8"), task).eval()).eval()
     program = read(network, task.input_shape)
     images = calibration(task, len(task.train))
-    code = emit(quantise(program, images, span=(0.0, 255.0)), images[:VECTORS])
+    patches = best(program, side) if side else None
+    code = emit(quantise(program, images, span=(0.0, 255.0)), images[:VECTORS], patches=patches)
     toolchain.check_on_host(code.files)
     there = toolchain.count(code.files, CORE, BOARD)
     return {

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from archscout.core.errors import UsageError
-from archscout.deploy.arena import Arena, plan, reads_in_place
+from archscout.deploy.arena import Arena, plan
 from archscout.deploy.c_text import MAKEFILE, constant, sizes_of, vectors, wrapped
-from archscout.deploy.patches import Patched
+from archscout.deploy.patches import Patched, Region
 from archscout.deploy.program import Operator, Program
 from archscout.deploy.quantise import Factor, Quantised
 
@@ -147,8 +147,7 @@ class _Writer:
         return table
 
     def at(self, value: int) -> str:
-        place = self.arena.places[value]
-        return f"arena + {place}" if place else "arena"
+        return _arena(self.arena.places[value])
 
     def start(self) -> str:
         """The statement that brings the input to its grid."""
@@ -161,75 +160,76 @@ class _Writer:
         """The statements of the first operators: a region of the input, what it becomes, and that put in its place."""
         operators = self.program.operators[: patches.operators]
         arrays = [self.arrays_of(o, f"v{o.output}") for o in operators]
-        places = [f"arena + {place}" if place else "arena" for place in patches.inside]
         channels, _, width = self.program.shapes[0]
-        last = self.program.shapes[operators[-1].output]
+        last = operators[-1].output
+        whole = Region(0, self.program.shapes[last][1], 0, self.program.shapes[last][2])
         for patch in patches.patches:
-            read, made = patch.regions[0], patch.regions[-1]
-            source = f"input + ({read.top} + r) * {width * channels} + {read.left * channels}"
-            row = f"{places[0]} + r * {read.width * channels}"
+            read = patch.regions[0]
+            row = f"{_arena(patches.inside[0])} + r * {read.width * channels}"
             yield f"for (int32_t r = 0; r < {read.height}; r++)"
+            source = f"input + ({read.top} + r) * {width * channels} + {read.left * channels}"
             if self.pixels:
                 yield f"    entry({source}, entry_table, {read.width}, {channels}, {row});"
             else:
                 yield f"    memcpy({row}, {source}, {read.width * channels});"
-            for number, (o, own) in enumerate(zip(operators, arrays, strict=True)):
-                sizes = tuple(
-                    (self.program.shapes[v][0], r.height, r.width)
-                    for v, r in zip((o.inputs[0], o.output), patch.regions[number : number + 2], strict=True)
-                )
-                there = replace(o, padding=patch.paddings[number])
-                yield self.called(
-                    o, self.layer(there, "", o.inputs[0], sizes=sizes, **own), places[number : number + 2]
-                )
-            target = f"{self.at(operators[-1].output)} + ({made.top} + r) * {last[2] * last[0]} + {made.left * last[0]}"
-            yield f"for (int32_t r = 0; r < {made.height}; r++)"
-            yield f"    memcpy({target}, {places[-1]} + r * {made.width * last[0]}, {made.width * last[0]});"
+            for step, (o, own) in enumerate(zip(operators, arrays, strict=True)):
+                places = []
+                for value, part in zip(o.inputs, patch.reads[step], strict=True):
+                    place, region = patches.inside[value], patch.regions[value]
+                    if part != region:
+                        place = patches.crops[step, value]
+                        yield from self.copied(value, part, (patches.inside[value], region), (place, part))
+                    places.append(_arena(place))
+                sizes = [
+                    (self.program.shapes[value][0], region.height, region.width)
+                    for value, region in ((o.inputs[0], patch.reads[step][0]), (o.output, patch.regions[o.output]))
+                ]
+                layer = self.layer(replace(o, padding=patch.paddings[step]), "", o.inputs[0], sizes=sizes, **own)
+                yield self.called(o, layer, [*places, _arena(patches.inside[o.output])])
+            made = patch.regions[last]
+            yield from self.copied(last, made, (patches.inside[last], made), (self.arena.places[last], whole))
 
-    def arrays_of(self, o: Operator, name: str) -> dict[str, Any]:
-        """What the description of an operator of a patch has besides sizes."""
-        if o.weight is not None:
-            return self.weighted(o, name)
-        if o.kind == "average_pool":
-            return {"other_zero": int(o.count_padding)}
-        return {} if o.kind == "max_pool" else self.factors(name, self.quantised.factor(o, o.inputs[0]))
-
-    def called(self, o: Operator, layer: str, places: Sequence[str]) -> str:
-        """The statement that runs an operator with one input from one place to another."""
-        x, y = places
-        if o.kind == "conv" and not o.depthwise:
-            patch = f"arena + {self.arena.scratch[o.output]}" if o.output in self.arena.scratch else "0"
-            return f"conv({layer}, {x}, {patch}, {y});"
-        kernel = {"conv": "depthwise", "clamp": "rescale"}.get(o.kind, o.kind)
-        return f"{kernel}({layer}, {x}, {y});"
+    def copied(self, value: int, part: Region, source: tuple[int, Region], target: tuple[int, Region]) -> Iterator[str]:
+        """The statements that copy a part of a value from one place, where a region of it lies, to another."""
+        channels = self.program.shapes[value][0]
+        to, read = (
+            f"{_arena(place)} + ({part.top - region.top} + r) * {region.width * channels} + "
+            f"{(part.left - region.left) * channels}"
+            for place, region in (target, source)
+        )
+        yield f"for (int32_t r = 0; r < {part.height}; r++)"
+        yield f"    memcpy({to}, {read}, {part.width * channels});"
 
     def call(self, o: Operator) -> str:
         """The statement that runs an operator; its constants and description are written down."""
-        name, y = f"v{o.output}", self.at(o.output)
-        match o.kind:
-            case "conv" | "linear":
-                layer = self.layer(o, name, o.inputs[0], **self.weighted(o, name))
-                if o.depthwise:
-                    return f"depthwise({layer}, {self.at(o.inputs[0])}, {y});"
-                direct = o.kind == "linear" or reads_in_place(o)
-                patch = "0" if direct else f"arena + {self.arena.scratch[o.output]}"
-                return f"conv({layer}, {self.at(o.inputs[0])}, {patch}, {y});"
-            case "max_pool" | "average_pool":
-                counts = int(o.kind == "average_pool" and o.count_padding)
-                return f"{o.kind}({self.layer(o, name, o.inputs[0], other_zero=counts)}, {self.at(o.inputs[0])}, {y});"
-            case "add":
-                factors, shift = self.quantised.sum_factors(o)
-                parts: dict[str, Any] = {
-                    "factor": self.array(f"{name}_factor", "int32_t", factors, "of the two terms"),
-                    "shift": self.array(f"{name}_shift", "uint8_t", [shift], "of both"),
-                }
-                zero = int(self.quantised.grids[o.inputs[1]].zero)
-                layer = self.layer(o, name, o.inputs[0], other_zero=zero, **parts)
-                return f"add({layer}, {self.at(o.inputs[0])}, {self.at(o.inputs[1])}, {y});"
-            case "concat":
-                return "\n    ".join(self.joined(o))
-        layer = self.layer(o, name, o.inputs[0], 0, **self.factors(name, self.quantised.factor(o, o.inputs[0])))
-        return f"{'mean' if o.kind == 'mean' else 'rescale'}({layer}, {self.at(o.inputs[0])}, {y});"
+        if o.kind == "concat":
+            return "\n    ".join(self.joined(o))
+        name = f"v{o.output}"
+        layer = self.layer(o, name, o.inputs[0], **self.arrays_of(o, name))
+        return self.called(o, layer, [self.at(value) for value in (*o.inputs, o.output)])
+
+    def called(self, o: Operator, layer: str, places: Sequence[str]) -> str:
+        """The statement that runs an operator from the places of its inputs to that of its output."""
+        if o.weight is not None and not o.depthwise:
+            scratch = self.arena.scratch.get(o.output)
+            return f"conv({layer}, {places[0]}, {'0' if scratch is None else f'arena + {scratch}'}, {places[1]});"
+        kernel = {"conv": "depthwise", "clamp": "rescale"}.get(o.kind, o.kind)
+        return f"{kernel}({layer}, {', '.join(places)});"
+
+    def arrays_of(self, o: Operator, name: str) -> dict[str, Any]:
+        """What the description of an operator has besides sizes."""
+        if o.weight is not None:
+            return self.weighted(o, name)
+        if o.kind in ("max_pool", "average_pool"):
+            return {"other_zero": int(o.kind == "average_pool" and o.count_padding)}
+        if o.kind == "add":
+            factors, shift = self.quantised.sum_factors(o)
+            return {
+                "other_zero": int(self.quantised.grids[o.inputs[1]].zero),
+                "factor": self.array(f"{name}_factor", "int32_t", factors, "of the two terms"),
+                "shift": self.array(f"{name}_shift", "uint8_t", [shift], "of both"),
+            }
+        return self.factors(name, self.quantised.factor(o, o.inputs[0]))
 
     def joined(self, o: Operator) -> Iterator[str]:
         first = 0
@@ -399,6 +399,10 @@ int32_t model_largest(const int8_t *output) {{
     return largest;
 }}
 """
+
+
+def _arena(place: int) -> str:
+    return f"arena + {place}" if place else "arena"
 
 
 def _map(shape: Sequence[int]) -> tuple[int, int, int]:

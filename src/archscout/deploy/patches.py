@@ -2,7 +2,8 @@
 
 The map after some first operators is made in patches: for each, the part of the input that it depends on runs through
 these operators alone. Where parts overlap, numbers are computed more than once, and are the same: the answer does not
-change by a bit. After Lin et al. 2021, arXiv 2110.15352.
+change by a bit. Where a value has several readers, as in a residual block, a patch has the part that all of them read,
+and one that reads less gets a copy of its part. After Lin et al. 2021, arXiv 2110.15352.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from itertools import pairwise
 from archscout.deploy.arena import Arena, Buffer, buffers_of, laid_out, plan, scratch_bytes
 from archscout.deploy.program import Operator, Program
 
-_KINDS = ("conv", "max_pool", "average_pool", "clamp")
-_DEEPEST = 12
+_KINDS = ("conv", "max_pool", "average_pool", "clamp", "add")
+_DEEPEST = 24
 """Operators that run in patches at most."""
 
 
@@ -37,12 +38,29 @@ class Region:
     def width(self) -> int:
         return self.right - self.left
 
+    def around(self, other: Region) -> Region:
+        """The smallest region that holds both."""
+        return Region(
+            min(self.top, other.top),
+            max(self.bottom, other.bottom),
+            min(self.left, other.left),
+            max(self.right, other.right),
+        )
+
 
 @dataclass(frozen=True)
 class Patch:
-    """One patch: of the input and of the output of each operator the region, and of each operator its padding there."""
+    """One patch.
 
-    regions: tuple[Region, ...]
+    Args:
+        regions: of each value that it makes, and of the input, the part of the map that it has.
+        reads: of each operator, the part of each input that it reads: less than the region where another operator
+            reads more.
+        paddings: of each operator, there.
+    """
+
+    regions: Mapping[int, Region]
+    reads: tuple[tuple[Region, ...], ...]
     paddings: tuple[tuple[int, int], ...]
 
 
@@ -54,55 +72,71 @@ class Patched:
         operators: how many of the program's.
         patches: in the order in which they run.
         arena: where whole values lie: those from the output of these operators on, and the network's workspaces.
-        inside: where the regions of the values within a patch lie, the input first.
+        inside: where the regions of values within a patch lie.
+        crops: where the part of a region lies that an operator (by its place) reads of a value, if it is not all of it.
     """
 
     operators: int
     patches: tuple[Patch, ...]
     arena: Arena
-    inside: tuple[int, ...]
+    inside: Mapping[int, int]
+    crops: Mapping[tuple[int, int], int]
 
     def extra_macs(self, program: Program) -> int:
         """Multiply-adds that are done more than once."""
         total = 0
-        for place, operator in enumerate(program.operators[: self.operators]):
+        for operator in program.operators[: self.operators]:
             if operator.weight is not None:
-                pixels = sum(patch.regions[place + 1].height * patch.regions[place + 1].width for patch in self.patches)
+                regions = [patch.regions[operator.output] for patch in self.patches]
+                pixels = sum(region.height * region.width for region in regions)
                 total += operator.weight.numel() * pixels - program.macs_of(operator)
         return total
 
 
-def chain(program: Program) -> int:
-    """How many first operators form a row over maps: each is read by the next one alone."""
-    count, value = 0, 0
-    for operator in program.operators[:_DEEPEST]:
-        readers = [o for o in program.operators if value in o.inputs]
-        if readers != [operator] or operator.kind not in _KINDS or value == program.output:
+def beginnings(program: Program) -> list[int]:
+    """How many first operators can run in patches: those over maps, of which nothing but the last output is read later.
+
+    Residual blocks are among them as wholes.
+    """
+    counts = []
+    for count, operator in enumerate(program.operators[:_DEEPEST], start=1):
+        if operator.kind not in _KINDS or operator.output == program.output:
             break
-        count, value = count + 1, operator.output
-    return count if value != program.output else count - 1
+        inner = {0, *(o.output for o in program.operators[: count - 1])}
+        if not any(inner & set(o.inputs) for o in program.operators[count:]) and program.output not in inner:
+            counts.append(count)
+    return counts
 
 
 def patch_of(program: Program, operators: Sequence[Operator], region: Region) -> Patch:
     """What the operators read and make for a region of the last one's output."""
-    regions = [region]
+    regions = {operators[-1].output: region}
+    reads: list[tuple[Region, ...]] = []
     paddings: list[tuple[int, int]] = []
     for o in reversed(operators):
-        read, now = program.shapes[o.inputs[0]], regions[0]
-        kernel = tuple(o.weighted()[0].shape[2:]) if o.weight is not None else o.kernel
-        ends, padding = [], []
-        for side, (first, end) in enumerate(((now.top, now.bottom), (now.left, now.right))):
-            start = first * o.stride[side] - o.padding[side]
-            stop = (end - 1) * o.stride[side] - o.padding[side] + (kernel[side] - 1) * o.dilation[side] + 1
-            padding.append(max(0, -start))
-            ends += [max(0, start), min(read[1 + side], stop)]
-        regions.insert(0, Region(*ends))
-        paddings.insert(0, (padding[0], padding[1]))
-    return Patch(tuple(regions), tuple(paddings))
+        read, padding = _read_for(o, program.shapes[o.inputs[0]], regions[o.output])
+        for value in o.inputs:
+            regions[value] = regions[value].around(read) if value in regions else read
+        reads.insert(0, (read,) * len(o.inputs))
+        paddings.insert(0, padding)
+    return Patch(regions, tuple(reads), tuple(paddings))
+
+
+def _read_for(o: Operator, shape: Sequence[int], made: Region) -> tuple[Region, tuple[int, int]]:
+    """The region of an input (C x H x W) that a region of an operator's output depends on, and the padding before."""
+    kernel = tuple(o.weighted()[0].shape[2:]) if o.weight is not None else o.kernel
+    ends: list[int] = []
+    padding: list[int] = []
+    for side, (first, end) in enumerate(((made.top, made.bottom), (made.left, made.right))):
+        start = first * o.stride[side] - o.padding[side]
+        stop = (end - 1) * o.stride[side] - o.padding[side] + (kernel[side] - 1) * o.dilation[side] + 1
+        padding.append(max(0, -start))
+        ends += [max(0, start), min(shape[1 + side], stop)]
+    return Region(*ends), (padding[0], padding[1])
 
 
 def patched(program: Program, count: int, grid: int) -> Patched:
-    """The schedule with the first `count` operators in `grid` x `grid` patches."""
+    """The schedule with the first `count` operators (of `beginnings`) in `grid` x `grid` patches."""
     operators = program.operators[:count]
     _, height, width = program.shapes[operators[-1].output]
     patches = tuple(
@@ -110,24 +144,43 @@ def patched(program: Program, count: int, grid: int) -> Patched:
         for rows in _parts(height, grid)
         for columns in _parts(width, grid)
     )
-    channels = [program.shapes[0][0], *(program.shapes[o.output][0] for o in operators)]
-    sizes = [
-        max(patch.regions[place].height * patch.regions[place].width for patch in patches) * number
-        for place, number in enumerate(channels)
-    ]
-    # Values within a patch live from one operator to the next; its last one until it is put in its place.
-    inside = [Buffer(size, place - 1, place) for place, size in enumerate(sizes)]
+    made = {0: -1} | {o.output: step for step, o in enumerate(operators)}
+    ends = made | {value: step for step, o in enumerate(operators) for value in o.inputs}
+    ends[operators[-1].output] = count  # until it is put in its place
+    inside = {
+        value: Buffer(_most(program, value, [patch.regions[value] for patch in patches]), start, ends[value])
+        for value, start in made.items()
+    }
+    crops = {}
+    for step, o in enumerate(operators):
+        for place, value in enumerate(o.inputs):
+            parts = [patch.reads[step][place] for patch in patches
+                     if patch.reads[step][place] != patch.regions[value]]  # fmt: skip
+            if parts:
+                crops[step, value] = Buffer(_most(program, value, parts), step, step)
     workspaces = {
         o.output: Buffer(size, place, place)
         for place, o in enumerate(operators)
         if (size := scratch_bytes(o, program.shapes[o.inputs[0]]))
     }
-    return Patched(count, patches, *_planned(program, count, inside, workspaces))
+    arena, places = _planned(program, count, [*inside.values(), *crops.values()], workspaces)
+    return Patched(
+        count,
+        patches,
+        arena,
+        dict(zip(inside, places, strict=False)),
+        dict(zip(crops, places[len(inside) :], strict=True)),
+    )
+
+
+def _most(program: Program, value: int, regions: Sequence[Region]) -> int:
+    """Bytes that the largest of some regions of a value takes."""
+    return max(region.height * region.width for region in regions) * program.shapes[value][0]
 
 
 def best(program: Program, grid: int) -> Patched | None:
     """The schedule, of all numbers of first operators, that needs least memory; None where none saves any."""
-    schedules = [patched(program, count, grid) for count in range(1, chain(program) + 1)
+    schedules = [patched(program, count, grid) for count in beginnings(program)
                  if min(program.shapes[program.operators[count - 1].output][1:], default=0) >= grid]  # fmt: skip
     least = min(schedules, key=lambda schedule: (schedule.arena.size, schedule.operators), default=None)
     return least if least is not None and least.arena.size < plan(program).size else None
