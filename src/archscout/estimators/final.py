@@ -95,7 +95,7 @@ class FinalTraining(Estimator):
             outcome["valid_metric"] = task.measure(outputs, task.tensors(held, setting.device)[1])
         done = {
             "planned_epochs": epochs,
-            "epochs": len(outcome["curve"]),
+            "epochs": max(min(1, len(outcome["curve"])), round(outcome["passes"])),
             "examples": len(task.train) + (0 if held is None else len(task.valid)),
             "valid_examples": len(task.valid if held is None else held),
         }
@@ -135,6 +135,8 @@ class FinalTraining(Estimator):
                     folder=place, start=weights, on_epoch=timer.late, on_step=timer.overruns, measured=measured,
                 )  # fmt: skip
                 row = _plain(outcome) if before is None else _joined(before, _plain(outcome))
+                row["passes"] = (timer.done or len(outcome.curve)) * recipe.epoch_share
+                row["passes"] += 0.0 if before is None else before["passes"]
                 passes = 0.0 if outcome.diverged or not outcome.curve else timer.remaining()
                 if not passes:
                     return row
