@@ -1,5 +1,6 @@
 """The winner's final training: for as long as time is left, where that is worth it; and what is said of it."""
 
+import dataclasses
 import math
 from concurrent.futures import Future
 from types import SimpleNamespace
@@ -115,6 +116,10 @@ def test_what_is_said_of_the_training() -> None:
     assert [(each["name"], each.get("epochs"), each.get("value")) for each in summary["references"]] == [
         ("a", None, None), ("b", 9, 0.7),
     ]  # fmt: skip
+    mirrored = run(left=7.0)
+    for flip, mirrors in ((True, False), (True, True), (False, False)):
+        mirrored.task = dataclasses.replace(TASK, flip=flip, mirrored=mirrors)
+        assert training_summary(mirrored, trial())["mirrorable"] is (flip and not mirrors)
     long = training_summary(run(left=7.0), trial(fidelity=enough, extra={"epochs": math.ceil(0.6 * enough)}))
     assert (long["short"], long["unused_seconds"]) == (False, 7.0)
     assert (long["planned_epochs"], long["examples"]) == (enough, len(TASK.train))

@@ -111,6 +111,26 @@ def test_designs_that_were_trained_along_are_compared_the_best_first(tmp_path: P
 
 
 @pytest.mark.parametrize(
+    ("limits", "mirrorable", "offered"),
+    [
+        ([("latency_ms", 5.0)], True, True), ([("latency_ms", 4.0)], True, False),
+        ([("latency_ms", 5.0)], False, False),
+        ([("latency_ms", 5.0), ("macs", 300.0)], True, True), ([("latency_ms", 5.0), ("macs", 150.0)], True, False),
+        ([("params", 1000.0)], True, False), ([], True, False),
+    ],
+)  # fmt: skip
+def test_a_limit_that_leaves_room_for_the_mirror_image_is_told(
+    tmp_path: Path, limits: list[tuple[str, float]], mirrorable: bool, offered: bool
+) -> None:
+    """At 2 ms and 100 multiply-adds, of which the second pass takes as many again."""
+    constraints = [{"name": key, "key": key, "limit": limit} for key, limit in limits]
+    costs = {"latency_ms": 2.0, "macs": 100, "params": 50}
+    training = TRAINING | {"mirrorable": mirrorable}
+    said = result(tmp_path, training=training, constraints=constraints, costs=costs).summary()
+    assert ("the limits leave room for mirrored=true" in said) is offered
+
+
+@pytest.mark.parametrize(
     ("details", "line"),
     [
         ({"trusted": True, "slowed": 1.9}, None),

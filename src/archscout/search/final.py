@@ -13,6 +13,7 @@ from archscout.estimators.final import FINAL, FinalTraining
 from archscout.search.planning import LONGER
 from archscout.search.run import SearchRun
 from archscout.store.store import StoredTrial
+from archscout.tasks.images import ImageClassification
 from archscout.training.recipe import full_epochs
 from archscout.training.timing import time_job
 
@@ -79,6 +80,7 @@ def training_summary(run: SearchRun, winner: Trial) -> dict[str, Any]:
         "trainings": run.trainings if run.planned else None,
         "unused_seconds": max(0.0, run.seconds_left()) if run.planned else None,
         "references": _references(run),
+        "mirrorable": isinstance(run.task, ImageClassification) and run.task.flip and not run.task.mirrored,
     }
 
 

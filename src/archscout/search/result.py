@@ -19,6 +19,10 @@ NAMED = 3
 UNUSED = 10.0
 """Seconds of a budget that are worth a word where they are left over."""
 
+MIRRORED = 2.1
+"""Times as much does a network cost at most that looks at an image and its mirror image (a second measurement differs
+a little); what it gives is in docs/results/final_training.md."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -122,7 +126,18 @@ class Result:
         unused = training.get("unused_seconds") or 0.0
         if unused > UNUSED:
             line += f"; {unused:.0f} s of the budget were left unused"
-        return [line, *self._references(training)]
+        return [line, *self._references(training), *self._mirrored(training)]
+
+    def _mirrored(self, training: Mapping[str, Any]) -> list[str]:
+        """Where limits leave room for a second pass, over the mirror image: that it may be asked for."""
+        limits = [row for row in self.metrics.get("constraints", ()) if row["key"].startswith(("latency", "macs"))]
+        room = all(MIRRORED * self.metrics["costs"][row["key"]] <= row["limit"] for row in limits)
+        if not (training.get("mirrorable") and limits and room):
+            return []
+        return [
+            "the limits leave room for mirrored=true in --data: the mean of the answers for an image and its mirror "
+            "image, about a point more for up to twice the time"
+        ]
 
     def _references(self, training: Mapping[str, Any]) -> list[str]:
         """What the hand-made designs came to that were trained within the search, the best first."""
