@@ -290,6 +290,50 @@ class SuperResolution(nn.Module):
         return F.pixel_shuffle(self.up(self.b(self.a(x))), 2)
 
 
+class GroupedShuffle(nn.Module):
+    """Few wide groups whose channels are shuffled between: no group can go, each can become narrower."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.first = conv_norm(3, 16), conv_norm(16, 24, 1, g=2)
+        self.depth, self.second, self.fc = conv_norm(24, 24, g=24), conv_norm(24, 16, 1, g=2), nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x = x + self.second(self.depth(F.channel_shuffle(self.first(x), 2)))
+        return self.fc(x.mean((2, 3)))
+
+
+class BothWays(nn.Module):
+    """A weight that is used both ways, a layer by `einsum`, instance normalisation with scales."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.InstanceNorm2d(8, affine=True)
+        self.tied, self.mix = nn.Parameter(torch.randn(8, 12)), nn.Parameter(torch.randn(8, 6))
+        self.fc = nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.norm(self.a(x)))
+        x = torch.einsum(
+            "bchw,cd->bdhw", x + F.linear(F.relu(x.mean((2, 3)) @ self.tied), self.tied)[..., None, None], self.mix
+        )
+        return self.fc(F.relu(x).mean((2, 3)))
+
+
+class GatedHead(nn.Module):
+    """A recurrent layer over columns, both ways: its inputs can be cut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = conv_norm(3, 8)
+        self.gru, self.fc = nn.GRU(8 * 4, 10, 2, batch_first=True, bidirectional=True), nn.Linear(20, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.adaptive_avg_pool2d(self.first(x), (4, x.shape[3]))
+        return self.fc(self.gru(x.permute(0, 3, 1, 2).flatten(2))[0][:, -1])
+
+
 class Spectrum(nn.Module):
     """One dimension: sound."""
 
@@ -319,12 +363,15 @@ ZOO: dict[str, tuple[type[nn.Module], set[str]]] = {
     "shufflenet": (ShuffleNet, {"units.0.branch.0.0", "units.1.branch.0.0", "last.0"}),
     "unet": (UNet, {"down1.0", "down2.0", "middle.0", "up2", "fuse2.0", "fuse1.0"}),
     "vit": (ViT, {"blocks.0.attention.qkv", "blocks.0.mlp.0", "blocks.1.attention.qkv", "blocks.1.mlp.0"}),
-    "recurrent head": (RecurrentHead, {"first.0"}),
+    "recurrent head": (RecurrentHead, {"first.0", "second.0"}),
     "multihead": (Multihead, {"layer.linear1"}),
     "fixed shape": (FixedShape, {"b"}),
     "scaled": (Scaled, {"a"}),
     "mixer": (Mixer, {"patches", "mix.0"}),
     "super-resolution": (SuperResolution, {"a.0", "b.0"}),
+    "grouped shuffle": (GroupedShuffle, {"stem.0", "first.0"}),
+    "both ways": (BothWays, {"a", "network", "network#2"}),
+    "gated head": (GatedHead, {"first.0"}),
     "spectrum": (Spectrum, {"a", "c"}),
 }
 BLOCKS = {

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.conv import _ConvNd
 
 from archscout.core.errors import UsageError
 from archscout.networks.label_tracer import LabelTracer, Visit
@@ -45,7 +46,12 @@ class Group:
     @property
     def size(self) -> int:
         """Channels a unit, where they are made."""
-        return max(len(indices) for axis, indices in self.units[0].items() if axis not in self.consumers)
+        return max(len(self.units[0][axis]) for axis in self.makers)
+
+    @property
+    def makers(self) -> list[Axis]:
+        """The axes that make the channels; of a weight that is used both ways, the one over which it sums as well."""
+        return [axis for axis in self.units[0] if axis not in self.consumers] or list(self.units[0])
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,13 @@ def channels(network: nn.Module, example: Tensor) -> Channels:
 
     The network is left as it was. Raises `UsageError` where it does not run on the example.
     """
-    tracer = LabelTracer(network)
+    first = _traced(network, example, frozenset())
+    within = _hanging_together(network, first)
+    return _traced(network, example, within) if within else first
+
+
+def _traced(network: nn.Module, example: Tensor, within: frozenset[str]) -> Channels:
+    tracer = LabelTracer(network, within)
     labelling = tracer.labelling
     with _quiet(network), torch.no_grad(), tracer.watching(network):
         labelling.give(example, torch.zeros(example.shape, dtype=torch.int32))
@@ -87,12 +99,27 @@ def channels(network: nn.Module, example: Tensor) -> Channels:
     return _result(labelling, tracer.visits)
 
 
+def _hanging_together(network: nn.Module, channels: Channels) -> frozenset[str]:
+    """Weights of grouped convolutions no group of which can go: their inputs are shuffled, say. Each group of these
+    gives up some of its channels."""
+    cut = {axis for group in channels.groups for axis in group.units[0]}
+    convolutions = [(f"{name}.weight", layer) for name, layer in network.named_modules() if isinstance(layer, _ConvNd)]
+    return frozenset(
+        weight
+        for weight, layer in convolutions
+        if 1 < layer.groups < layer.in_channels and not layer.transposed and (weight, 0) not in cut
+    )
+
+
 @contextmanager
 def _quiet(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode, without the fused forms of attention that hide its matrix products; undone afterwards."""
+    """Evaluation mode, without the fused forms of attention and of recurrent layers, which hide matrix products; undone
+    afterwards."""
     training = [module for module in network.modules() if module.training]
     fast = torch.backends.mha.get_fastpath_enabled()
+    fused = torch.backends.mkldnn.enabled
     torch.backends.mha.set_fastpath_enabled(False)
+    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
     for module in training:
         module.training = False
     try:
@@ -102,6 +129,7 @@ def _quiet(network: nn.Module) -> Iterator[None]:
         for module in training:
             module.training = True
         torch.backends.mha.set_fastpath_enabled(fast)
+        torch.backends.mkldnn.enabled = fused
 
 
 def _blocks(labelling: Labelling, visits: Sequence[Visit]) -> list[str]:

@@ -42,9 +42,13 @@ def cut(network: nn.Module, groups: Sequence[Group], what: Cut) -> nn.Module:
     """
     smaller = copy.deepcopy(network)
     before = {name: tensor.shape for name, tensor in _tensors(smaller)}
-    for (name, axis), gone in sorted(gone_of(groups, what).items()):
-        _keep(smaller, name, axis, [i for i in range(before[name][axis]) if i not in gone])
-    _settle(smaller, before)
+    kept = {
+        (name, axis): [i for i in range(before[name][axis]) if i not in gone]
+        for (name, axis), gone in sorted(gone_of(groups, what).items())
+    }
+    for (name, axis), indices in kept.items():
+        _keep(smaller, name, axis, indices)
+    _settle(smaller, before, kept)
     for group in groups:
         if group.heads and what.units.get(group.name):
             _fewer_heads(smaller, group, len(what.units[group.name]))
@@ -205,9 +209,12 @@ def _keep(network: nn.Module, name: str, axis: int, indices: list[int]) -> None:
                     table[key] = smaller
 
 
-def _settle(network: nn.Module, before: Mapping[str, torch.Size]) -> None:
+def _settle(network: nn.Module, before: Mapping[str, torch.Size], kept: Mapping[Axis, Sequence[int]]) -> None:
     """Settings of layers as their weights have become."""
     for name, module in network.named_modules():
+        if isinstance(module, nn.RNNBase):
+            module.input_size = module._parameters["weight_ih_l0"].shape[1]  # type: ignore[union-attr]
+            module._flat_weights = [getattr(module, key) for key in module._flat_weights_names]
         weight = module._parameters.get("weight")
         old = before.get(f"{name}.weight" if name else "weight")
         if isinstance(module, _NormBase):
@@ -221,7 +228,8 @@ def _settle(network: nn.Module, before: Mapping[str, torch.Size]) -> None:
             if module.groups == 1:
                 ins, outs = (new[0], new[1]) if isinstance(module, _ConvTransposeNd) else (new[1], new[0])
             else:
-                module.groups = new[0] // (old[0] // module.groups)
+                rows = kept.get((f"{name}.weight", 0), range(old[0]))
+                module.groups = len({row * module.groups // old[0] for row in rows})
                 ins, outs = module.groups * new[1], new[0]
                 if isinstance(module, _ConvTransposeNd):
                     ins, outs = outs, ins

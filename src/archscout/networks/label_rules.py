@@ -142,10 +142,15 @@ def convolution(labelling: Labelling, name: str, args: Any, kwargs: Any, output:
         labelling.consumed.add((parameter.name, 0 if transposed else 1))
     else:
         inside, outside = len(line) // groups, output.shape[1] // groups
-        labelling.fix(columns, "it is the inside of a group")
-        own = rows if not transposed else np.repeat(rows.reshape(groups, -1)[:, 0], outside)
-        labelling.tie(line.reshape(groups, inside), rows.reshape(groups, -1)[:, :1])
-        labelling.tie(rows.reshape(groups, -1), rows.reshape(groups, -1)[:, :1])
+        if parameter.name in labelling.within and not transposed:
+            labelling.tie(line.reshape(groups, inside), columns)
+            labelling.tie(rows.reshape(groups, outside), rows[:outside])
+            labelling.consumed.add((parameter.name, 1))
+        else:
+            labelling.fix(columns, "it is the inside of a group")
+            own = rows if not transposed else np.repeat(rows.reshape(groups, -1)[:, 0], outside)
+            labelling.tie(line.reshape(groups, inside), rows.reshape(groups, -1)[:, :1])
+            labelling.tie(rows.reshape(groups, -1), rows.reshape(groups, -1)[:, :1])
     if bias is not None:
         found = labelling.axis(bias, 0)
         labelling.tie(own, found[2]) if found else labelling.fix(own, "its bias is computed")
@@ -170,6 +175,9 @@ def matmul(labelling: Labelling, name: str, args: Any, kwargs: Any, output: Tens
     """By a weight: a linear layer, over channels or over places; of two activations: attention, each head a unit."""
     a, b = args[:2]
     left, right = labelling.of(a), labelling.of(b)
+    if left is None and right is not None and memory_of(a) in labelling.parameters:
+        _matrix_before(labelling, a, right, output)
+        return
     rows, columns = labelling.axis(b, b.ndim - 2), labelling.axis(b, b.ndim - 1)
     if left is not None and rows is not None and columns is not None:
         parameter, axis, summed = rows
@@ -202,6 +210,24 @@ def matmul(labelling: Labelling, name: str, args: Any, kwargs: Any, output: Tens
     labelling.give(output, np.array(heads).reshape(*a.shape[:-2], 1, 1))
 
 
+def _matrix_before(labelling: Labelling, matrix: Tensor, labels: Tensor, output: Tensor) -> None:
+    """By a weight on the left (what `einsum` may make of a layer), which sums over the last but one dimension of what
+    has these labels."""
+    rows, columns = labelling.axis(matrix, matrix.ndim - 2), labelling.axis(matrix, matrix.ndim - 1)
+    assert rows is not None and columns is not None
+    if labelling.varies(labels, [labels.ndim - 1]):
+        for _, _, atoms in (rows, columns):
+            labelling.fix(atoms, "it mixes places, not channels")
+        if labelling.varies(labels, [labels.ndim - 2]):
+            labelling.fix(labels, "a matrix product over another shape")
+        labelling.give(output, labels.narrow(-2, 0, 1))
+        return
+    parameter, axis, summed = columns
+    labelling.tie(labelling.along(labels, labels.ndim - 2, "a matrix product over another shape"), summed)
+    labelling.consumed.add((parameter.name, axis))
+    labelling.give(output, labelling.make(rows[2]).reshape(-1, 1))
+
+
 def batch_norm(labelling: Labelling, name: str, args: Any, kwargs: Any, outputs: Any) -> None:
     """Channels are tied to the scales and statistics of theirs."""
     x, result = args[0], next(iter(tensors_in((outputs,))))
@@ -211,8 +237,13 @@ def batch_norm(labelling: Labelling, name: str, args: Any, kwargs: Any, outputs:
     line = labelling.along(labels, 1, "normalisation over another shape")
     for tensor in args[1:5]:
         if isinstance(tensor, Tensor):
-            found = labelling.axis(tensor, 0)
-            labelling.tie(line, found[2]) if found else labelling.fix(line, "its statistics are computed")
+            found, repeated = labelling.axis(tensor, 0), labelling.of(tensor)
+            if found:
+                labelling.tie(line, found[2])
+            elif repeated is not None:  # by instance normalisation, for each example
+                labelling.tie(line, repeated)
+            else:
+                labelling.fix(line, "its statistics are computed")
     labelling.give(result, labels)
 
 

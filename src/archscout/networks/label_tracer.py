@@ -28,11 +28,11 @@ class Visit:
 
 
 class LabelTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Runs operators as they come, and their labels after them."""
+    """Runs operators as they come, and their labels after them; arguments as `Labelling` has them."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, within: frozenset[str] = frozenset()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.labelling = Labelling(network)
+        self.labelling = Labelling(network, within)
         self.visits: list[Visit] = []
 
     @classmethod

@@ -37,9 +37,15 @@ class Parameter:
 
 
 class Labelling:
-    """The labels of all activations of one run of a network, and which atoms are cut together."""
+    """The labels of all activations of one run of a network, and which atoms are cut together.
 
-    def __init__(self, network: nn.Module) -> None:
+    Args:
+        network: whose parameters and buffers have atoms.
+        within: weights of grouped convolutions of which each group loses as many channels; others lose whole groups.
+    """
+
+    def __init__(self, network: nn.Module, within: frozenset[str] = frozenset()) -> None:
+        self.within = within
         self.parameters: dict[int, Parameter] = {}
         self.axes: list[tuple[int, str, int]] = []
         """First atom, parameter and axis, in the order of atoms."""

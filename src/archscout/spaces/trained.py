@@ -90,7 +90,7 @@ class TrainedSpace(ReducingSpace):
         check_layers(self.name, self.module, (*only, *keep))
         whole = dict(self.channels.whole)
         for group in self.channels.groups:
-            layers = {name.rpartition(".")[0] for (name, axis) in group.units[0] if (name, axis) not in group.consumers}
+            layers = {name.rpartition(".")[0] for name, _ in group.makers}
             if all(allowed(layer, only, keep) for layer in layers):
                 self.groups[group.name] = group
             else:
