@@ -39,7 +39,8 @@ def test_every_limit_must_hold_and_what_is_not_known_breaks_it(costs, margins, k
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [(3, 3.0), ("3", 3.0), (" 2.5K ", 2500.0), ("1e-3", 1e-3), (".5g", 5e8), ("4.m", 4e6)]
+    ("value", "expected"),
+    [(3, 3.0), ("3", 3.0), (" 2.5K ", 2500.0), ("1e-3", 1e-3), (".5g", 5e8), ("4.m", 4e6), ("0" * 63 + "7", 7.0)],
 )
 def test_a_limit_is_a_number_with_a_unit(value: object, expected: float) -> None:
     assert Cost.quantity(value, "params") == expected
@@ -56,6 +57,7 @@ def test_a_limit_is_a_number_with_a_unit(value: object, expected: float) -> None
         ("-1", "is not a limit for params"),
         ([3], "the limit for params"),
         ("1" * 500, "is not a limit"),
+        ("0" * 64 + "7", "is not a limit"),
     ],
 )
 def test_what_is_no_limit_is_refused_in_one_sentence(value: object, message: str) -> None:

@@ -35,6 +35,8 @@ def test_an_identity_is_json_and_like_itself() -> None:
         ({"task": "y", "data": "x"}, "task tiny8x8, not y"),
         ({"space": "y", "space_parts": {}}, f"space {SPACE.name}, not y"),
         ({"later": True}, "later none, not true"),
+        ({"later": "a" * 60}, f"later none, not {'a' * 60}"),
+        ({"later": "a" * 61}, f"later none, not {'a' * 57}..."),
     ],
 )
 def test_each_difference_has_its_words(change: dict[str, object], words: str) -> None:

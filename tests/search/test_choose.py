@@ -167,10 +167,20 @@ def test_trials_are_counted_without_those_that_only_told_the_pace() -> None:
         *(row(10 + n, f"f{n}", math.nan, status="failed", reason=f"reason {n % 7}") for n in range(20)),
         row(40, "g", math.nan, status="failed", reason="reason 3"),
     ]  # fmt: skip
-    told = counts(run(rows))
-    assert (told["trials"], told["scored"], told["failed_trials"]) == (2 + 21, 3 + 21, 21)
-    assert [each["count"] for each in told["failures"]] == [4, 3, 3, 3, 3]
-    assert told["failures"][0] == {"reason": "reason 3", "count": 4}
+    counted = counts(run(rows))
+    assert (counted["trials"], counted["scored"], counted["failed_trials"]) == (2 + 21, 3 + 21, 21)
+    assert [each["count"] for each in counted["failures"]] == [4, 3, 3, 3, 3]
+    assert counted["failures"][0] == {"reason": "reason 3", "count": 4}
+
+
+def test_networks_are_counted_as_trained_once_and_where_a_training_was_finished() -> None:
+    curve = ({"epoch": 1.0},)
+    rows = [
+        row(0, "only told the pace", curve=curve, phase="calibration"), row(1, "b", curve=curve, phase="calibration"),
+        row(2, "a", curve=curve, fidelity=1), row(3, "a", curve=curve), row(4, "b", curve=curve),
+        row(5, "scored", estimator="naswot"), row(6, "broke", curve=curve, status="failed"),
+    ]  # fmt: skip
+    assert counts(run(rows))["trained"] == 2
 
 
 def test_why_there_is_no_network_is_said() -> None:

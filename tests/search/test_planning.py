@@ -155,7 +155,7 @@ class Racing:
 def racers():
     space = create("space", SPACE)
     designs = list(space.references().items())[:4]
-    return [Candidate(name, architecture, 1.0 + place, 1e6) for place, (name, architecture) in enumerate(designs)]
+    return [Candidate(name, architecture, 1.0 + place, 1e6, True) for place, (name, architecture) in enumerate(designs)]
 
 
 def test_a_race_gives_equal_time_and_ranks_those_that_went_further_first(racers):

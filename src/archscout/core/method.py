@@ -35,7 +35,7 @@ class Candidate:
     architecture: Architecture
     seconds: float
     macs: float
-    timed: bool = True
+    timed: bool
 
 
 class Run(Protocol):

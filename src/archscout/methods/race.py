@@ -47,7 +47,7 @@ def race(run: Run, most: int = 8, keep: int = 2) -> list[Trial]:
     """The candidates of a run, best first: those that went furthest before those that were left behind."""
     candidates = list(run.candidates)
     if not candidates:
-        candidates = [Candidate(a.text, a, 0.0, 0.0) for a in _drawn(run, most)]
+        candidates = [Candidate(a.text, a, 0.0, 0.0, timed=False) for a in _drawn(run, most)]
     known = any(candidate.name != candidate.architecture.text for candidate in candidates)
     if run.trainings < ALONE and known:
         return [_untrained(run, candidate, place) for place, candidate in enumerate(candidates)]
