@@ -59,6 +59,8 @@ def test_a_study_goes_on_and_refuses_another_setting(rows, small_table, monkeypa
         study.compare(small_table, SPACE, tiny_task(), plan(passes=4), folder)
     with pytest.raises(UsageError, match="did you mean 'uniform'"):
         study.compare(small_table, SPACE, tiny_task(), plan(paths=("unifrom",)), folder)
+    with pytest.raises(UsageError, match="space 'mobile' does not have the architectures of table"):
+        study.compare(small_table, create("space", "mobile"), tiny_task(), plan(), folder)
 
 
 def test_the_summary_has_means_and_the_agreement_of_seeds(rows):

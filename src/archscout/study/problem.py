@@ -344,6 +344,8 @@ class _Scores:
                     f"neither table '{self.table.name}' nor a file of scores has '{name}': compute it with 'archscout "
                     "score' and give the file with --scores, or leave it out."
                 )
+            if parse_name(name)[0] in {*names("strategy"), *names("method")}:
+                raise UsageError(f"'{name}' is a search, no estimator: 'archscout study strategies' compares searches.")
             raise UsageError(
                 f"neither table '{self.table.name}' nor a file of scores has '{name}', and no estimator is called so: "
                 f"{nearest(name, {*self.known(), *names('estimator')})} (--scores takes a file of 'archscout score')."

@@ -119,7 +119,13 @@ def compare(
             raise UsageError(f"paths of a supernet cannot be '{name}': {nearest(name, PATHS)}")
     space.check_task(task)
     texts, _ = ranked_networks(table, plan)
-    space.parse(texts[0])
+    try:
+        space.parse(texts[0])
+    except UsageError as error:
+        raise UsageError(
+            f"space '{space.name}' does not have the architectures of table '{table.name}', which are of space "
+            f"'{table.space.name}': name a form of that one (--space {table.space.name})."
+        ) from error
     about = {"table": table.name, "content": table.digest}
     setting = setting_of(space, task, "supernets", asdict(plan), ("paths",)) | about
     with Record.open(folder, setting, fresh) as record:
