@@ -46,6 +46,12 @@ DATA = {
 }  # fmt: skip
 """Data sets and how many of their training examples."""
 
+ORIGIN = {
+    "addnist": "mnist", "multnist": "mnist", "cifartile": "cifar10", "cifar10-3000": "cifar10",
+    "cifar10-20000": "cifar10", "cifar100-10000": "cifar100", "photos800": "cifar100",
+}  # fmt: skip
+"""Of data sets that share images with others, what they are drawn from."""
+
 EPOCHS = (3, 10, 30, 90)
 
 VALIDATION = 1000

@@ -229,6 +229,27 @@ def test_a_training_fills_its_time_and_no_more(network, timed: float, taken: flo
     assert [row["epoch"] for row in outcome.curve] == list(range(1, len(outcome.curve) + 1))
 
 
+@pytest.mark.parametrize("slower", [1.0, 3.0, 10.0])
+def test_a_machine_that_becomes_slow_within_an_epoch_does_not_overrun(network, slower: float, tmp_path: Path) -> None:
+    """Three epochs of 32 steps are planned; in the midst of the second one, each step takes so many times as long."""
+    many = tiny_task((3, 16, 16), classes=5, examples=1024)
+    many = dataclasses.replace(many, valid=many.valid.head(20))
+    now, examples = [0.0], [0]
+
+    def count(module: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        examples[0] += len(inputs[0])
+        now[0] += len(inputs[0]) * (slower if examples[0] > 1600 else 1.0)
+
+    handle = network.register_forward_pre_hook(count)
+    seconds = 3.5 * 1024
+    outcome = fine_tune(network, many, seconds, seed=0, clock=lambda: now[0], mode=PLAIN, folder=tmp_path)
+    handle.remove()
+    late = slower * 1024 / 8 + 20 * slower  # an eighth of an epoch is what may be seen too late; validation
+    assert 0.75 * seconds <= now[0] <= 1.05 * seconds + late
+    if slower < 10:  # otherwise nothing fits yet
+        assert outcome.curve[-1]["learning_rate"] < 0.4 * max(row["learning_rate"] for row in outcome.curve)
+
+
 def test_a_training_of_which_a_part_of_an_epoch_fits(network) -> None:
     """Of examples that take a second each there is time for half: no epoch is begun that cannot end."""
     now = [0.0]

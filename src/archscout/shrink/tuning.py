@@ -39,6 +39,14 @@ _EARLY = 0.9
 _STRETCHES = 4
 """Schedules of one training, at most."""
 
+_LATE = 1.03
+"""By what factor of its time a training may end late before an epoch is cut."""
+
+_LOOKS = 8
+"""Times in an epoch that the clock is looked at, if it has twice as many steps or is one of few (`_FEW`)."""
+
+_FEW = 3
+
 
 def fine_tune(
     network: nn.Module,
@@ -210,17 +218,17 @@ class _Training:
             if not watched.off_plan:
                 return whole
             passes = _FILLED * (end - clock()) / watched.pace * planned.epoch_share * _copies(self.task)
+            if watched.cut is not None and passes < LEAST:
+                return whole
             epochs, share = _epochs(min(max(passes, LEAST), MOST_PASSES))  # at least so that the rate falls
-            rate = max(0.02 * recipe.learning_rate, planned.rate(len(outcome.curve), 1))
+            rate = max(0.02 * recipe.learning_rate, planned.rate(watched.cut or len(outcome.curve), 1))
             now = {"number": number + 1, "epochs": epochs, "share": share / _copies(self.task), "rate": rate,
                    "curve": curve, "seconds": seconds}  # fmt: skip
             if folder is not None:
                 checkpoint.write(folder / "stretch.safetensors", self.network.state_dict(), {})
             _remember(folder, "stretch", now)
 
-    def stretch(
-        self, recipe: Recipe, folder: Path | None, on_epoch: Callable[[dict[str, float]], bool | None] | None
-    ) -> Outcome:
+    def stretch(self, recipe: Recipe, folder: Path | None, watched: _Watched) -> Outcome:
         task, measured = self.task, dict[str, Split]()
         by_last = len(task.valid) < CHOSEN
         if by_last:
@@ -234,7 +242,7 @@ class _Training:
 
         outcome = train(
             self.network, task, recipe, seed=self.seed, device=self.device, folder=folder,
-            on_epoch=None if on_epoch is None else lambda row: on_epoch(renamed(row)),
+            on_epoch=lambda row: watched(renamed(row)), on_step=watched.overruns,
             objective=self.objective, measured=measured,
         )  # fmt: skip
         if not by_last:
@@ -270,16 +278,42 @@ class _Watched:
         self.marks = [clock()]
         self.off_plan = False
         """Whether it was stopped for another schedule."""
+        self.cut: float | None = None
+        """Epochs that were done when the one under way was cut."""
+        self._steps = 0
+
+    def overruns(self, done: float, seconds: float) -> bool:
+        """Whether the epoch under way would end after the time, and is to be cut here: looked at from half-way."""
+        share = done % 1
+        self._steps = self._steps or round(1 / (share or 1))
+        long = self._steps >= 2 * _LOOKS or self.recipe.epochs <= _FEW
+        looks = share and round(share * self._steps) % max(1, self._steps // _LOOKS) == 0
+        if not (long and looks) or (now := self.clock()) < 0.5 * (self.marks[0] + self.end):
+            return False
+        finish = now if self.last else now + (now - self.marks[-1]) * (1 - share) / share
+        if finish <= self.end + (_LATE - 1) * (self.end - self.marks[0]):
+            return False
+        self.cut = done
+        return True
+
+    def _latest(self) -> float:
+        """Seconds of the last epoch where epochs are few: the mean would not tell that the machine became slow."""
+        return self.marks[-1] - self.marks[-2] if self.recipe.epochs <= _FEW else 0.0
 
     @property
     def pace(self) -> float:
         """Seconds an epoch, of the last ones."""
+        if self.cut is not None:
+            return max(1e-9, (self.marks[-1] - self.marks[-2]) / (self.cut % 1))
         recent = self.marks[-4:]
-        return max(1e-9, (recent[-1] - recent[0]) / (len(recent) - 1))
+        return max(1e-9, (recent[-1] - recent[0]) / (len(recent) - 1), self._latest())
 
     def __call__(self, row: dict[str, float]) -> bool:
         self.marks.append(self.clock())
         if self.on_epoch is not None and self.on_epoch({**row, "epoch": row["epoch"] + self.before}):
+            return True
+        if self.cut is not None:
+            self.off_plan = not self.last and self.marks[-1] < self.end
             return True
         left = self.recipe.epochs - row["epoch"]
         finish = self.marks[-1] + left * self.pace
