@@ -53,3 +53,16 @@ def test_scores_have_no_epochs():
     pace = Pace()
     pace.learn("score", 8, Timing(0, 4.0, 0.0))
     assert pace.expected("score", None, 16) == pytest.approx(8.0)
+
+
+@pytest.mark.parametrize(
+    ("workers", "timed", "together", "count", "size"),
+    [
+        (4, False, 16, 64, 16), (4, False, 16, 10, 5), (4, False, 16, 7, 4), (1, False, 16, 7, 4), (4, False, 1, 7, 1),
+        (4, True, 16, 10, 3), (4, True, 16, 64, 16), (4, True, 16, 2, 1), (1, True, 16, 10, 10), (4, True, 16, 0, 1),
+    ],
+)  # fmt: skip
+def test_a_job_is_as_large_as_suits_it_where_each_worker_gets_one_and_apart_from_time_two_are_left(
+    workers: int, timed: bool, together: int, count: int, size: int
+) -> None:
+    assert Pace(workers, timed).job_size("trained", together, count) == size

@@ -154,27 +154,34 @@ def create(kind: str, text: str, **defaults: Any) -> Any:
     for parameter in parameters:
         if parameter not in accepted and not free:
             raise UsageError(f"{kind} '{name}' has no parameter '{parameter}': {nearest(parameter, accepted)}")
-    misfit = next((key for key, value in parameters.items() if _is_no_number(value, accepted.get(key))), None)
-    complaint = f"the {misfit} of {kind} '{name}' must be a number, not '{parameters.get(misfit or '')}'."
+    complaint = ""
+    for key, value in parameters.items():
+        if not complaint and (wanted := _wanted(value, accepted.get(key))):
+            complaint = f"the {key} of {kind} '{name}' must be {wanted}, not '{written(value)}'."
     try:
         instance = make(**{k: v for k, v in defaults.items() if k in accepted or free} | given)
     except UsageError:
         raise
     except Exception as error:
-        if misfit is None and not isinstance(error, TypeError):
+        if not complaint and not isinstance(error, TypeError):
             raise
-        raise UsageError(complaint if misfit else f"{kind} '{text}' cannot be made: {error}.") from error
-    if misfit:
+        raise UsageError(complaint or f"{kind} '{text}' cannot be made: {error}.") from error
+    if complaint:
         raise UsageError(complaint)
     if hasattr(instance, "name"):
         object.__setattr__(instance, "name", full_name(name, parameters))
     return instance
 
 
-def _is_no_number(value: Any, parameter: inspect.Parameter | None) -> bool:
-    """Whether text was given for a parameter whose declared type is a number."""
-    declared = "" if parameter is None else str(parameter.annotation).removesuffix(" | None")
-    return isinstance(value, str) and declared in ("int", "float", "int | float", "<class 'int'>", "<class 'float'>")
+def _wanted(value: Any, parameter: inspect.Parameter | None) -> str:
+    """What a parameter takes by its declared type, where this value is none of it; else nothing."""
+    declared = "" if parameter is None else getattr(parameter.annotation, "__name__", str(parameter.annotation))
+    declared = declared.removesuffix(" | None")
+    if declared == "bool" and not isinstance(value, bool):
+        return "true or false"
+    if declared == "int" and isinstance(value, float):
+        return "a whole number"
+    return "a number" if isinstance(value, str) and declared in ("int", "float", "int | float") else ""
 
 
 def full_name(name: str, parameters: Mapping[str, Any]) -> str:
@@ -184,12 +191,13 @@ def full_name(name: str, parameters: Mapping[str, Any]) -> str:
     'digits:flip=false,train=500'
     """
     first = [str(parameters["source"])] if "source" in parameters else []
-    written = [
-        f"{key}={str(v).lower() if isinstance(v, bool) else v}"
-        for key, v in sorted(parameters.items())
-        if key != "source"
-    ]
-    return name + ":" * bool(parameters) + ",".join(first + written)
+    others = [f"{key}={written(value)}" for key, value in sorted(parameters.items()) if key != "source"]
+    return name + ":" * bool(parameters) + ",".join(first + others)
+
+
+def written(value: Any) -> str:
+    """The value of a parameter as names have it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def parse_name(text: str, first: str = "") -> tuple[str, dict[str, Any]]:

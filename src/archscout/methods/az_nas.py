@@ -26,7 +26,9 @@ class AZNAS(BestOf):
     """
 
     def __init__(self, samples: int = 3000, batch: int = 64, population: int = 0, finalists: int = 1) -> None:
-        views = [f"az_{view}:batch={batch}" for view in ("expressivity", "progressivity", "trainability")]
+        views = [
+            f"az_{view}:batch={whole(batch, 'batch', 2)}" for view in ("expressivity", "progressivity", "trainability")
+        ]
         super().__init__([*views, "macs"], samples, finalists=finalists)
         self.name = "az_nas"
         self.population = population if population == 0 else whole(population, "population")

@@ -6,6 +6,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.method import Run
 from archscout.core.registry import register
 from archscout.methods.balenas import BaLeNAS
+from archscout.methods.weight_sharing import check
 from archscout.supernets.phases import Trained
 from archscout.supernets.supernet import Supernet
 
@@ -32,6 +33,7 @@ class BaLeNASTF(BaLeNAS):
         score: str = "naswot",
     ) -> None:
         super().__init__(steps, batch, finalists, reach)
+        check("balenas_tf", samples=samples)
         self.name = "balenas_tf"
         self.samples, self.score = samples, score
 

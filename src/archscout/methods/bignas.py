@@ -8,7 +8,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError
 from archscout.core.method import Run
 from archscout.core.registry import register
-from archscout.methods.weight_sharing import WeightSharing, best_of, evolved, inherited
+from archscout.methods.weight_sharing import WeightSharing, best_of, check, evolved, inherited
 from archscout.supernets.extent import by_size, kinds
 from archscout.supernets.phases import Phase, Trained
 from archscout.supernets.plans import Sandwich
@@ -53,6 +53,7 @@ class BigNAS(WeightSharing):
         evaluations: int = 500,
     ) -> None:
         super().__init__(steps, batch, finalists)
+        check("bignas", evaluations=evaluations)
         if type(between) is not int or between < 0:
             raise UsageError(f"the random architectures of a step of bignas must be a whole number, not {between!r}.")
         for name, value in (("dropout", dropout), ("smoothing", smoothing)):

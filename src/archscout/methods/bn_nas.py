@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from archscout.core.architecture import Architecture
 from archscout.core.method import Run
 from archscout.core.registry import register
-from archscout.methods.weight_sharing import WeightSharing, evolved
+from archscout.methods.weight_sharing import WeightSharing, check, evolved
 from archscout.supernets.derive import norm_score
 from archscout.supernets.indicator import Indicator, normalise_everything
 from archscout.supernets.phases import Phase, Trained
@@ -38,6 +38,7 @@ class BNNAS(WeightSharing):
         self, steps: int = 400, batch: int = 64, finalists: int = 3, evaluations: int = 1000, fair: bool = False
     ) -> None:
         super().__init__(steps, batch, finalists)
+        check("bn_nas", evaluations=evaluations)
         self.name = "bn_nas:fair=true" if fair else "bn_nas"
         self.evaluations, self.fair = evaluations, fair
 

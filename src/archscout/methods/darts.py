@@ -5,7 +5,7 @@ from __future__ import annotations
 from archscout.core.errors import UsageError
 from archscout.core.method import Run
 from archscout.core.registry import register
-from archscout.methods.weight_sharing import WeightSharing, adam_rate
+from archscout.methods.weight_sharing import WeightSharing, adam_rate, check
 from archscout.supernets import plans
 from archscout.supernets.phases import Phase
 from archscout.supernets.supernet import Supernet
@@ -31,6 +31,7 @@ class DARTS(WeightSharing):
         self, steps: int = 1000, batch: int = 64, finalists: int = 3, order: int = 1, reach: float = 6.0
     ) -> None:
         super().__init__(steps, batch, finalists)
+        check("darts", reach=reach)
         if order not in (1, 2):
             raise UsageError(f"DARTS is of order 1 or 2, not {order!r}.")
         self.name = "darts" if order == 1 else "darts:order=2"

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from archscout.core import options
 from archscout.core.architecture import Architecture
 from archscout.core.estimator import TRAINING, Setting
 from archscout.core.method import Method, Run
 from archscout.core.registry import create, register
 from archscout.core.strategy import unseen
 from archscout.core.trial import History, Trial
-from archscout.estimators.curves.stopping import Stopped
+from archscout.estimators.curves.stopping import Stopped, StoppingRule
 from archscout.methods.strategy import ranked
 
 BATCH = 8
@@ -36,7 +37,10 @@ class EarlyStopping(Method):
 
     def __init__(self, strategy: str = "random", whole: int = 20, sure: float = 0.99, linear: bool = False) -> None:
         self.name = "early_stopping"
-        self.strategy, self.whole, self.sure, self.linear = create("strategy", strategy), whole, sure, linear
+        self.strategy = create("strategy", strategy)
+        self.whole = options.whole(whole, "the whole trainings of method 'early_stopping'", 1)
+        self.sure, self.linear = sure, linear
+        StoppingRule(sure)  # refused here, before anything is trained, where it is no probability
 
     def search(self, run: Run) -> list[Trial]:
         most = run.trials_left()

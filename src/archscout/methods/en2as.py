@@ -5,7 +5,7 @@ from __future__ import annotations
 from archscout.core.architecture import Architecture
 from archscout.core.method import Run
 from archscout.core.registry import register
-from archscout.methods.weight_sharing import WeightSharing, evolved, inherited
+from archscout.methods.weight_sharing import WeightSharing, check, evolved, inherited
 from archscout.supernets.novelty import Archive, Novelty, novel
 from archscout.supernets.phases import Phase, Trained
 from archscout.supernets.supernet import Supernet
@@ -17,7 +17,7 @@ class EN2AS(WeightSharing):
 
     Args:
         steps, batch, finalists: see `archscout.methods.weight_sharing.WeightSharing`.
-        archive: architectures that novelty is measured against.
+        archive: architectures that novelty is measured against (published: 1,000).
         evaluations: architectures that evolution scores.
     """
 
@@ -27,6 +27,7 @@ class EN2AS(WeightSharing):
         self, steps: int = 4000, batch: int = 64, finalists: int = 3, archive: int = 200, evaluations: int = 1000
     ) -> None:
         super().__init__(steps, batch, finalists)
+        check("en2as", archive=archive, evaluations=evaluations)
         self.name = "en2as"
         self.archive, self.evaluations = archive, evaluations
 

@@ -6,7 +6,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError
 from archscout.core.method import Run
 from archscout.core.registry import register
-from archscout.methods.weight_sharing import WeightSharing, adam_rate, best_of, excess, inherited, relative
+from archscout.methods.weight_sharing import WeightSharing, adam_rate, best_of, check, excess, inherited, relative
 from archscout.supernets.derive import likeliest, near_limit
 from archscout.supernets.distributions import Distribution, layers
 from archscout.supernets.evaluate import batchable
@@ -68,6 +68,7 @@ class FPNAS(WeightSharing):
         fixed: bool = False,
     ) -> None:
         super().__init__(steps, batch, finalists)
+        check("fp_nas", samples=samples, reach=reach, temperature=temperature, warm_up=warm_up, strength=strength)
         if not 0 <= use <= 1:
             raise UsageError(f"the share of a limit that fp_nas is to use lies between 0 and 1, not at {use!r}.")
         self.name = "fp_nas"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from archscout.core.method import Run
 from archscout.core.registry import register
-from archscout.methods.weight_sharing import WeightSharing, adam_rate
+from archscout.methods.weight_sharing import WeightSharing, adam_rate, check
 from archscout.supernets import plans
 from archscout.supernets.phases import Phase
 from archscout.supernets.supernet import Supernet
@@ -25,6 +25,7 @@ class GDAS(WeightSharing):
 
     def __init__(self, steps: int = 3000, batch: int = 64, finalists: int = 3, reach: float = 12.0) -> None:
         super().__init__(steps, batch, finalists)
+        check("gdas", reach=reach)
         self.name = "gdas"
         self.reach = reach
 

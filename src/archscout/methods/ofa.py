@@ -6,7 +6,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError
 from archscout.core.method import Run
 from archscout.core.registry import register
-from archscout.methods.weight_sharing import WeightSharing, evolved, inherited
+from archscout.methods.weight_sharing import WeightSharing, check, evolved, inherited
 from archscout.networks.elastic import ElasticConv2d
 from archscout.supernets.distributions import Distribution
 from archscout.supernets.extent import kinds
@@ -47,6 +47,7 @@ class OFA(WeightSharing):
         self, steps: int = 2000, batch: int = 64, finalists: int = 3, resolutions: int = 1, evaluations: int = 500
     ) -> None:
         super().__init__(steps, batch, finalists)
+        check("ofa", evaluations=evaluations)
         if type(resolutions) is not int or resolutions < 1:
             raise UsageError(f"the resolutions of ofa must be a whole number above zero, not {resolutions!r}.")
         self.name = "ofa"

@@ -10,7 +10,7 @@ from archscout.core.errors import UsageError
 from archscout.core.evolution import evolve
 from archscout.core.method import Run
 from archscout.core.registry import register
-from archscout.methods.weight_sharing import WeightSharing, affordable_scores, inherited
+from archscout.methods.weight_sharing import WeightSharing, affordable_scores, check, inherited
 from archscout.supernets.distributions import Distribution
 from archscout.supernets.phases import Phase, Trained
 from archscout.supernets.plans import Plan, Samples
@@ -54,6 +54,7 @@ class PADNAS(WeightSharing):
         evaluations: int = 500,
     ) -> None:
         super().__init__(steps, batch, finalists)
+        check("pad_nas", evaluations=evaluations)
         for name, value in (("rounds", rounds), ("keep", keep), ("samples", samples)):
             if type(value) is not int or value < 1:
                 raise UsageError(f"the {name} of pad_nas must be a whole number above zero, not {value!r}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from archscout.core.method import Run
 from archscout.core.registry import register
-from archscout.methods.weight_sharing import WeightSharing, adam_rate
+from archscout.methods.weight_sharing import WeightSharing, adam_rate, check
 from archscout.supernets.phases import Phase
 from archscout.supernets.plans import Samples
 from archscout.supernets.supernet import Supernet
@@ -22,8 +22,8 @@ class PARSEC(WeightSharing):
         steps, batch, finalists: see `archscout.methods.weight_sharing.WeightSharing`.
         samples: architectures a step.
         reach: how far a logit can go in the whole search.
-        temperature: of the likelihood: 1 is that of the whole batch, which a single sample mostly explains alone; the
-            size of the batch is that of one example.
+        temperature: of the likelihood: 1, as published, is that of the whole batch, which a single sample mostly
+            explains alone; the size of the batch is that of one example. Another one than 1 is this package's own.
     """
 
     learns = "samples"
@@ -38,6 +38,7 @@ class PARSEC(WeightSharing):
         temperature: float = 4.0,
     ) -> None:
         super().__init__(steps, batch, finalists)
+        check("parsec", samples=samples, reach=reach, temperature=temperature)
         self.name = "parsec"
         self.samples, self.reach, self.temperature = samples, reach, temperature
 

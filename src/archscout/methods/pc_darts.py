@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from archscout.core.method import Run
 from archscout.core.registry import register
-from archscout.methods.weight_sharing import WeightSharing, adam_rate
+from archscout.methods.weight_sharing import WeightSharing, adam_rate, check
 from archscout.supernets import plans
 from archscout.supernets.distributions import EdgeDistribution
 from archscout.supernets.partial import use_part
@@ -40,6 +40,7 @@ class PCDARTS(WeightSharing):
         random_features: bool = False,
     ) -> None:
         super().__init__(steps, batch, finalists)
+        check("pc_darts", share=share, reach=reach, warm_up=warm_up)
         self.name = "pc_darts:random_features=true" if random_features else "pc_darts"
         self.share, self.reach, self.warm_up, self.random_features = share, reach, warm_up, random_features
 

@@ -8,7 +8,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError, nearest
 from archscout.core.method import Run
 from archscout.core.registry import register
-from archscout.methods.weight_sharing import WeightSharing, evolved, inherited
+from archscout.methods.weight_sharing import WeightSharing, check, evolved, inherited
 from archscout.supernets.pairs import Form, Prior, Ranked, SandwichAndPairs
 from archscout.supernets.phases import Phase, Trained
 from archscout.supernets.plans import CostBins
@@ -57,6 +57,7 @@ class PGONAS(WeightSharing):
         evaluations: int = 500,
     ) -> None:
         super().__init__(steps, batch, finalists)
+        check("pgonas", evaluations=evaluations)
         if prior not in PRIORS:
             raise UsageError(f"the prior of pgonas cannot be '{prior}': {nearest(prior, PRIORS)}")
         if form not in FORMS:

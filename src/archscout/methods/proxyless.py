@@ -11,7 +11,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError
 from archscout.core.method import Run
 from archscout.core.registry import register
-from archscout.methods.weight_sharing import WeightSharing, adam_rate, cost_table
+from archscout.methods.weight_sharing import WeightSharing, adam_rate, check, cost_table
 from archscout.supernets.phases import Phase
 from archscout.supernets.plans import Samples
 from archscout.supernets.supernet import Supernet
@@ -43,6 +43,7 @@ class ProxylessNAS(WeightSharing):
         every: int = 2,
     ) -> None:
         super().__init__(steps, batch, finalists)
+        check("proxyless", reach=reach, every=every, warm_up=warm_up, strength=strength)
         if gradient not in ("gates", "reinforce"):
             raise UsageError(f"the gradient of proxyless is 'gates' or 'reinforce', not '{gradient}'.")
         self.name = "proxyless" if gradient == "gates" else "proxyless:gradient=reinforce"

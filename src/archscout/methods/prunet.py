@@ -8,7 +8,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError
 from archscout.core.method import Run
 from archscout.core.registry import register
-from archscout.methods.weight_sharing import WeightSharing, adam_rate, cost_table
+from archscout.methods.weight_sharing import WeightSharing, adam_rate, check, cost_table
 from archscout.supernets.derive import likeliest
 from archscout.supernets.distributions import Distribution
 from archscout.supernets.extent import by_size, kinds
@@ -51,6 +51,7 @@ class PruNet(WeightSharing):
         warm_up: float = 0.2,
     ) -> None:
         super().__init__(steps, batch, finalists)
+        check("prunet", strength=strength)
         if type(rounds) is not int or rounds < 1:
             raise UsageError(f"the rounds of prunet must be a whole number above zero, not {rounds!r}.")
         if not 0 <= prune < 1 or not 0 < warm_up < 1:

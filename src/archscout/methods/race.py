@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar
 
+from archscout.core import options
 from archscout.core.architecture import Architecture
 from archscout.core.method import Candidate, Method, Run
 from archscout.core.registry import register
@@ -36,7 +37,8 @@ class Race(Method):
 
     def __init__(self, most: int = 8, keep: int = 2) -> None:
         self.name = "race"
-        self.most, self.keep = most, keep
+        self.most = options.whole(most, "the most of method 'race'", 2)
+        self.keep = options.whole(keep, "the keep of method 'race'", 2)
 
     def search(self, run: Run) -> list[Trial]:
         check_trains(run, self.name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from archscout.core.architecture import Architecture
 from archscout.core.method import Run
 from archscout.core.registry import register
-from archscout.methods.weight_sharing import WeightSharing, best_of, inherited
+from archscout.methods.weight_sharing import WeightSharing, best_of, check, inherited
 from archscout.supernets.phases import Phase, Trained
 from archscout.supernets.supernet import Supernet
 
@@ -21,6 +21,7 @@ class RandomSharing(WeightSharing):
 
     def __init__(self, steps: int = 4000, batch: int = 64, finalists: int = 3, evaluations: int = 100) -> None:
         super().__init__(steps, batch, finalists)
+        check("random_sharing", evaluations=evaluations)
         self.name = "random_sharing"
         self.evaluations = evaluations
 

@@ -7,7 +7,7 @@ from itertools import islice
 from archscout.core.architecture import Architecture
 from archscout.core.method import Run
 from archscout.core.registry import register
-from archscout.methods.weight_sharing import WeightSharing, adam_rate, best_of, inherited
+from archscout.methods.weight_sharing import WeightSharing, adam_rate, best_of, check, inherited
 from archscout.supernets import plans
 from archscout.supernets.phases import Phase, Trained
 from archscout.supernets.supernet import Supernet
@@ -30,6 +30,7 @@ class SETN(WeightSharing):
         self, steps: int = 2000, batch: int = 64, finalists: int = 3, reach: float = 6.0, evaluations: int = 100
     ) -> None:
         super().__init__(steps, batch, finalists)
+        check("setn", reach=reach, evaluations=evaluations)
         self.name = "setn"
         self.reach, self.evaluations = reach, evaluations
 

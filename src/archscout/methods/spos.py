@@ -6,7 +6,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError, nearest
 from archscout.core.method import Run
 from archscout.core.registry import register
-from archscout.methods.weight_sharing import WeightSharing, evolved, inherited
+from archscout.methods.weight_sharing import WeightSharing, check, evolved, inherited
 from archscout.supernets.phases import Phase, Trained
 from archscout.supernets.plans import CostBins, Plan, fair, uniform
 from archscout.supernets.scattered import grouped, scattered
@@ -41,6 +41,7 @@ class SPOS(WeightSharing):
         fixed: bool = False,
     ) -> None:
         super().__init__(steps, batch, finalists)
+        check("spos", evaluations=evaluations)
         if paths not in PATHS:
             raise UsageError(f"the paths of spos cannot be '{paths}': {nearest(paths, PATHS)}")
         changed = [*([f"paths={paths}"] if paths != "uniform" else []), *(["fixed=true"] if fixed else [])]

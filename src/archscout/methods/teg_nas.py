@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from archscout.core import options
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError
 from archscout.core.method import Run
@@ -74,6 +75,8 @@ class TEGNAS(TrainingFree):
         if not isinstance(shared, bool):
             raise UsageError(f"shared of method 'teg_nas' is true or false, not {shared!r}.")
         self.name = "teg_nas"
+        if not options.number(rate, "the rate of method 'teg_nas'") > 0:
+            raise UsageError(f"the rate of method 'teg_nas' must be above zero, not {rate:g}.")
         self.by, self.steps, self.rate = search, whole(steps, "steps"), rate
         self.population, self.sample = whole(population, "population"), whole(sample, "sample")
         self.batch, self.repeats = whole(batch, "batch"), whole(repeats, "repeats")

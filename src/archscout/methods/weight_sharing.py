@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 
+from archscout.core import options
 from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError
 from archscout.core.evolution import Score, evolve
@@ -151,6 +152,25 @@ class WeightSharing(Method):
 
 
 # -- what methods are made of -----------------------------------------------------------------------------------------
+
+
+def check(method: str, **settings: float) -> None:
+    """Settings as a user may give them: counts, `warm_up` (a share of the steps), `strength` (of a term of the loss).
+
+    Raises `UsageError` for a count below one, a share that leaves nothing, and a number that is not above zero.
+    """
+    for name, value in settings.items():
+        what = f"the {name} of method '{method}'"
+        if name == "warm_up" and not 0 <= options.number(value, what) < 1:
+            raise UsageError(f"{what} must be a share of the steps, at least 0 and below 1, not {value:g}.")
+        if name == "strength" and options.number(value, what) < 0:
+            raise UsageError(f"{what} must not be below zero, as {value:g} is.")
+        if name in ("warm_up", "strength"):
+            continue
+        if isinstance(value, int):
+            options.whole(value, what, 1)
+        elif options.number(value, what) <= 0:
+            raise UsageError(f"{what} must be above zero, not {value:g}.")
 
 
 def adam_rate(reach: float, steps: int, every: int = 1) -> float:
