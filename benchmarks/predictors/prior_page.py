@@ -124,11 +124,20 @@ def main() -> None:
     parser.add_argument("--table", type=Path, default=TABLE)
     parser.add_argument("--tune", type=int, nargs="?", const=200, default=0, help="how many scales to try")
     options = parser.parse_args()
-    text = options.table.read_text()
+    if options.tune:
+        text = options.table.read_text()
+        records = read(text)
+        tune(contests(json.loads(text)["rows"], records), records, options.tune)
+    text = page(options.table)
+    write_text(PAGE, text)
+    print(text)
+
+
+def page(table: Path) -> str:
+    """The page about a table of trainings."""
+    text = table.read_text()
     rows, records = json.loads(text)["rows"], read(text)
     games = contests(rows, records)
-    if options.tune:
-        tune(games, records, options.tune)
     results = {"prior": judged(games, leave_out(games, records, Scales()))}
     others = [rivals(game) for game in games]
     for name in others[0]:
@@ -137,9 +146,7 @@ def main() -> None:
         "regret": np.array([100 * float((g.accuracies.max() - g.accuracies).mean()) for g in games]),
         "correlation": np.zeros(len(games)),
     }
-    page = write(rows, games, results | {"by lot": chance})
-    write_text(PAGE, page)
-    print(page)
+    return write(rows, games, results | {"by lot": chance})
 
 
 def write(rows: Sequence[Row], games: Sequence[Contest], results: Mapping[str, Mapping[str, np.ndarray]]) -> str:

@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks.common import RESULTS, read_result
 from benchmarks.front_door import final_training, value_page
+from benchmarks.predictors import prior_page
 from benchmarks.shrink import page as shrink_page
 from benchmarks.strategies import on_tables, proposing, warm
 from benchmarks.tasks import kinds_page
@@ -17,6 +18,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "strategies.md": lambda: on_tables.report(read_result(RESULTS / "strategies.json")),
     "strategies_warm.md": lambda: warm.page(read_result(RESULTS / "strategies_warm.json")["rows"]),
     "strategies_proposing.md": lambda: proposing.page(read_result(RESULTS / "strategies_proposing.json")["rows"]),
+    "prior.md": lambda: prior_page.page(prior_page.TABLE),
     "shrink.md": lambda: shrink_page.write(RESULTS / "shrink.json"),
 }
 

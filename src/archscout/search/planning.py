@@ -132,7 +132,7 @@ def _decide(
         works.append(work(trace_architecture(run.space, architecture, run.task)))
         networks.append(Network.of(run.space, architecture, run.task))
     candidates = candidates[: len(works)]
-    # The rule of thumb alone: the table that comes along has too few trainings yet to do better (`prior_page.py`).
+    # The rule of thumb alone: on data sets left out, the table that comes along is no better (docs/results/prior.md).
     data, prior = Data.of(run.task), Prior([])
     full = full_epochs(run.task)
     seconds: dict[int, float] = {}
