@@ -13,7 +13,6 @@ from archscout.core.method import Candidate
 from archscout.core.metric import Metric
 from archscout.core.trial import Trial
 from archscout.search.final import train_winner, training_panel, training_summary
-from archscout.search.planning import LONGER
 from archscout.testing import tiny_task
 from archscout.training.recipe import full_epochs
 
@@ -72,7 +71,7 @@ def test_of_few_epochs_none_is_planned_that_may_not_fit() -> None:
 def test_no_longer_than_three_full_trainings() -> None:
     search = run(left=1e6)
     train_winner(search, trial())
-    assert search.asked == [("a", LONGER * full_epochs(TASK))]
+    assert search.asked == [("a", 3 * full_epochs(TASK))]
 
 
 def test_an_epoch_that_nobody_has_timed_is_timed() -> None:

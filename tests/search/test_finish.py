@@ -10,10 +10,13 @@ from archscout.core.architecture import Architecture
 from archscout.core.cost import Constraint, Measurement
 from archscout.core.errors import ArchscoutError
 from archscout.core.metric import Metric
-from archscout.core.trial import Trial
+from archscout.core.progress import Silent
+from archscout.core.registry import create
+from archscout.core.trial import Estimate, Trial
 from archscout.search import finish
 from archscout.search.budget import Budget
 from archscout.search.finish import Ending, deliver
+from archscout.testing import tiny_task
 
 METRIC = Metric("mean_error", "lower", "mm")
 LIMIT = Constraint("params", "params", 50.0)
@@ -135,3 +138,18 @@ def test_without_a_trained_network_the_reason_is_said(
     monkeypatch.setattr(finish, "train_some", lambda run, candidates: [])
     with pytest.raises(ArchscoutError, match="the budget of 4 trials ended before a network was trained"):
         deliver(ending(search), [], tmp_path)
+
+
+def test_a_training_alone_goes_on_in_the_folder_that_it_was_stopped_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def estimate(architectures: Any, setting: Any, *, fidelity: int) -> list[Estimate]:
+        assert (setting.folder, fidelity) == (tmp_path / "work", 3)
+        return [Estimate(float("nan"), 0.0, reason="it diverged")]
+
+    monkeypatch.setattr(finish, "create", lambda kind, name: SimpleNamespace(estimate=estimate))
+    space = create("space", "nasbench201:width=4,cells=1")
+    architecture = next(iter(space))
+    (tmp_path / "work").mkdir()
+    with pytest.raises(ArchscoutError, match=r"^the network could not be trained: it diverged$"):
+        finish.train_alone(space, architecture, tiny_task(), tmp_path, "r", 3, 0, "cpu", Silent())

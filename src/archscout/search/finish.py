@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -174,8 +175,6 @@ def train_alone(
     progress: Progress,
 ) -> Result:
     """Train one architecture in this process and deliver it as a search delivers its winner."""
-    import time
-
     from archscout.training.recipe import default_epochs
 
     torch.set_num_threads(1)
