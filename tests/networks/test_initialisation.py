@@ -190,6 +190,16 @@ def test_draws_are_told_from_values() -> None:
         assert not looks_drawn(value)
 
 
+def test_a_sparse_tensor_is_knowledge() -> None:
+    class Graph(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("edges", torch.eye(64).to_sparse())
+
+    assert not looks_drawn(torch.eye(64).to_sparse())
+    assert ModelSpace(Graph()).digest == ModelSpace(Graph()).digest
+
+
 def test_a_module_that_draws_its_own_start_is_the_same_space_each_time() -> None:
     class Own(Net):
         def __init__(self) -> None:

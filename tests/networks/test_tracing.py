@@ -273,6 +273,17 @@ def test_multiply_adds_do_not_depend_on_how_the_code_is_written(name: str) -> No
     assert trace(Plain(layer, run), shape).macs == macs
 
 
+def test_what_runs_in_inference_mode_counts_too() -> None:
+    """There, operators come whole that otherwise come as their parts."""
+
+    def run(layer: nn.Module, x: Tensor) -> Tensor:
+        with torch.inference_mode():
+            y = layer(x)
+            return y @ torch.ones(5, 2) + F.conv1d(x[:, None], torch.ones(1, 1, 3)).flatten(1)[:, :2]
+
+    assert trace(Looking(nn.Linear(8, 5), run), (8,)).macs == 40 + 10 + 18
+
+
 def test_a_module_that_refuses_zeros_is_traced_on_other_numbers() -> None:
     class Varied(nn.Linear):
         def forward(self, x: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """A supernet against the stand-alone networks that are cut out of it."""
 
 import copy
+import warnings
 
 import cloudpickle
 import pytest
@@ -12,7 +13,7 @@ from archscout.core.errors import UsageError
 from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.core.space import Space
-from archscout.networks.choices import Linear, Width
+from archscout.networks.choices import Linear, OneOf, Width
 from archscout.networks.pick import build
 from archscout.spaces.model import ModelSpace
 from archscout.supernets.supernet import Supernet
@@ -194,3 +195,15 @@ def test_a_module_that_draws_random_numbers_is_compared_for_the_same_ones():
     supernet = Supernet(space, tiny_task())
     assert supernet.training
     assert supernet.selection.values == {}
+
+
+def test_parts_that_were_scripted_keep_their_weights():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        scripted = torch.jit.script(nn.Linear(64, 4))
+    net = nn.Sequential(nn.Flatten(), scripted, OneOf([nn.ReLU(), nn.Tanh()], name="act"), nn.Linear(4, 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a copy of a scripted part looks at gradients
+        space = ModelSpace(net)
+        network = Supernet(space, tiny_task()).extract(space.parse("act=Tanh"))
+    assert torch.equal(network[1].weight, scripted.weight)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, SubsetRandomSampler, TensorDataset, WeightedRandomSampler
+from torch.utils.data import DataLoader, SubsetRandomSampler, TensorDataset, WeightedRandomSampler, random_split
 
 import archscout
 from archscout.core.errors import DataError, DataNotice, UsageError
@@ -307,6 +307,23 @@ def test_arrays_and_tensors_and_dictionaries(images: np.ndarray) -> None:
     assert task.test is not None
     np.testing.assert_array_equal(task.test.x, images[20:])
     assert archscout.task(reference) is reference
+
+
+def test_columns_and_tensors_of_any_kind(images: np.ndarray) -> None:
+    pandas = pytest.importorskip("pandas")
+    names = np.array(CLASSES)[np.arange(COUNT) % 2]
+    reference = archscout.task((images, names))
+    for labels in (pandas.Series(names, index=range(5, 5 + COUNT)), pandas.Categorical(names)):
+        task = archscout.task((images, labels))
+        assert (digest_of(task), task.class_names) == (digest_of(reference), CLASSES)
+    floats = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 256
+    halves = archscout.task((floats.bfloat16(), torch.from_numpy(np.arange(COUNT) % 2)))
+    np.testing.assert_array_equal(halves.train.x, archscout.task((floats, np.arange(COUNT) % 2)).train.x)
+    for tensor in (floats[:, 0].to_sparse(), floats.to("meta")):
+        with pytest.raises(DataError, match=r"a tensor cannot be read as an array .*give a dense one"):
+            archscout.task((tensor, np.arange(COUNT) % 2))
+    with pytest.raises(DataError, match="example 0 of the data set is a Subset"):
+        archscout.task(random_split(TensorDataset(floats, torch.arange(COUNT)), [COUNT - 4, 4]))
 
 
 def test_loaders_that_choose(images: np.ndarray) -> None:

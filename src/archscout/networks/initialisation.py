@@ -96,7 +96,7 @@ def looks_drawn(tensor: Tensor) -> bool:
     Such a tensor is another one each time the module is made, and is no knowledge that one module has and another has
     not. Few numbers, and constants, never look drawn.
     """
-    if not tensor.is_floating_point() or tensor.numel() < _FEWEST:
+    if not tensor.is_floating_point() or tensor.numel() < _FEWEST or tensor.layout is not torch.strided:
         return False
     values = _sample(tensor)
     spread = float(np.sqrt(np.mean(values**2)))

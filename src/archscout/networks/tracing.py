@@ -194,6 +194,11 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if torch.is_inference_mode_enabled():  # there, operators come here whole that otherwise come as their parts
+            with self:
+                outputs = func.decompose(*args, **kwargs)
+            if outputs is not NotImplemented:
+                return outputs
         tensors = [*tensors_in(args), *tensors_in(tuple(kwargs.values()))]
         inputs = [memory_of(t) for t in tensors]
         weights = sum(

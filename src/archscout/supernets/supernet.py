@@ -130,6 +130,9 @@ def active_state(module: nn.Module, prefix: str) -> Iterator[tuple[str, Tensor]]
     if own is not None:
         yield from ((prefix + name, tensor) for name, tensor in own().items())
         return
+    if isinstance(module, torch.jit.ScriptModule):
+        yield from ((prefix + name, tensor) for name, tensor in module.state_dict().items())
+        return
     # `named_parameters` and `named_children` name once what is tied; the state of a stand-alone network names it twice.
     saved = {n: t for n, t in module._buffers.items() if n not in module._non_persistent_buffers_set}
     for name, tensor in (module._parameters | saved).items():

@@ -240,3 +240,13 @@ def test_counting_rectifiers_leaves_the_mode_of_a_network(setting: Setting) -> N
     for name in names:
         alone = create("estimator", name).estimate(some, setting)[0]
         assert columns[name][0].value == pytest.approx(alone.value), name
+
+
+def test_a_network_that_is_initialised_often_is_looked_at_once(
+    setting: Setting, calls: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = []
+    original = harness.check_weights_are_parameters
+    monkeypatch.setattr(harness, "check_weights_are_parameters", lambda network: looked.append(original(network)))
+    assert together([create("estimator", "swap:repeats=5")], sample(setting, 1), setting)
+    assert (len(looked), calls["build"], calls["run"]) == (1, 1, 5)

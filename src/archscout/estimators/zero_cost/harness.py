@@ -282,14 +282,19 @@ class Subject:
 
         It is one and the same module each time: finish with it before asking again.
         """
-        network = self.once("scratch", self._build)
-        check_weights_are_parameters(network)
-        if self.own_weights:
-            raise UndefinedScore("its code uses weights outside of layers, which cannot be initialised anew as theirs")
+        network = self.once("scratch", self._initialisable)
         generator = self.generator("initialised", self.setting.space.canonical(self.architecture), *keys)
         with torch.no_grad():
             for module in network.modules():
                 how(module, generator)
+        return network
+
+    def _initialisable(self) -> nn.Module:
+        """A network whose weights are all parameters of layers."""
+        network = self._build()
+        check_weights_are_parameters(network)
+        if not familiar(network) and self.own_weights:
+            raise UndefinedScore("its code uses weights outside of layers, which cannot be initialised anew as theirs")
         return network
 
     @property

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from archscout.core.errors import DataError, UsageError
+from archscout.core.errors import DataError, UsageError, reason_of
 from archscout.tasks.contents import Contents, Raw, Source
 from archscout.tasks.doors import arrays
 from archscout.tasks.doors.manifest import by_splits, from_columns
@@ -260,17 +260,22 @@ def _rows(loader: Any) -> Sequence[int]:
 
 
 def _is_tensor(value: Any) -> bool:
-    return type(value).__module__.partition(".")[0] == "torch"
+    return hasattr(value, "detach") and hasattr(value, "numpy")
 
 
 def _is_array(value: Any) -> bool:
-    return isinstance(value, np.ndarray) or _is_tensor(value) or (isinstance(value, list) and len(value) > 2)
+    column = hasattr(value, "__array__") and hasattr(value, "dtype")  # of pandas, for example
+    return column or _is_tensor(value) or (isinstance(value, list) and len(value) > 2)
 
 
 def _plain(value: Any) -> np.ndarray:
     """An array. Raises `DataError` for lists of several lengths, and for arrays of which values are masked."""
     if _is_tensor(value):
-        return value.detach().cpu().numpy()  # type: ignore[no-any-return]
+        try:
+            whole = value.detach().cpu().resolve_conj().resolve_neg()
+            return (whole.float() if whole.dtype.itemsize < 4 and whole.is_floating_point() else whole).numpy()  # type: ignore[no-any-return]
+        except (TypeError, NotImplementedError, RuntimeError) as error:  # sparse ones, and those without numbers
+            raise DataError(f"a tensor cannot be read as an array ({reason_of(error)}): give a dense one.") from error
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise DataError("an array has masked values, whose numbers mean nothing: fill them (array.filled(0)).")
     try:
