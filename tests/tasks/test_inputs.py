@@ -48,7 +48,7 @@ def test_pictures_are_refused_where_the_scale_is_not_theirs(tmp_path: Path, span
         ((0, 255), PIXELS, 1),
         ((0, 255), PIXELS.astype(">i8"), 1),
         ((0, 255), PIXELS / 255, 255),
-        ((0, 255), PIXELS // 200, 1),
+        ((0, 255), PIXELS // 100, 1),
         ((0, 1), PIXELS, 1 / 255),
         ((0, 1), PIXELS.astype(float), 1 / 255),
         ((0, 1), (PIXELS / 255).astype(">f4"), 1),

@@ -17,8 +17,11 @@ from archscout.core.errors import DataError, DataNotice
 from archscout.tasks import table
 from archscout.tasks.contents import Raw
 from archscout.tasks.doors import unread
+from archscout.tasks.doors.manifest import by_splits
 from archscout.tasks.doors.path import open_path
+from archscout.tasks.doors.tables import read_columns
 from archscout.tasks.mask_classes import read_masks
+from archscout.tasks.targets import read
 
 COUNT = 30
 
@@ -302,14 +305,14 @@ def test_a_folder_with_more_files_than_its_metadata_name(tmp_path: Path) -> None
 
 
 def test_commas_in_numbers() -> None:
-    def read(*cells: str) -> list[float]:
+    def numbers(*cells: str) -> list[float]:
         return list(table.read({"a": cells}, "it").values[:, 0])
 
-    assert read("0,5", "1,250") == [0.5, 1.25]
-    assert read("1,250,000", "1,250", "7") == [1250000, 1250, 7]
-    assert read("1,250.5", "1,250") == [1250.5, 1250]
+    assert numbers("0,5", "1,250") == [0.5, 1.25]
+    assert numbers("1,250,000", "1,250", "7") == [1250000, 1250, 7]
+    assert numbers("1,250.5", "1,250") == [1250.5, 1250]
     with pytest.raises(DataError, match=r"'1,250' in column 'a' of it may be 1250 or 1\.250"):
-        read("1,250", "850")
+        numbers("1,250", "850")
     assert table.read({"a": ["1,250", *"bcdefgh"]}, "it").columns[0].categories  # a text among texts
 
 
@@ -332,7 +335,68 @@ def test_each_file_that_is_not_read_says_what_to_do(tmp_path: Path) -> None:
             open_path(tmp_path / name)
 
 
+def test_columns_have_the_order_of_the_file(tmp_path: Path) -> None:
+    names = [f"column{number}" for number in range(12)]
+    (tmp_path / "a.jsonl").write_text(json.dumps(dict.fromkeys(names, 1)) + '\n{"late": 2}\n')
+    assert list(read_columns(tmp_path / "a.jsonl")[0]) == [*names, "late"]
+    tables = {"train": {n: [1] for n in names}, "test": {"late": [2], **{n: [3] for n in names[::-1]}}}
+    assert list(by_splits(tables)) == [*names, "split", "late"]
+
+
 def test_numbers_that_are_all_different_are_hardly_classes(folder: Path) -> None:
     (folder / "n.csv").write_text("\n".join(["path,label", *(f"{n:02d}.png,{n}" for n in range(COUNT))]))
     with pytest.raises(DataError, match="or say kind=regression if they are numbers"):
         archscout.task(folder / "n.csv")
+
+
+# -- arrays -----------------------------------------------------------------------------------------------------------
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (COUNT, 8, 8, 3), dtype=np.uint8)
+CLASSES = np.arange(COUNT) % 3
+
+
+@pytest.mark.parametrize(
+    ("arrays", "options", "said"),
+    [
+        ({"groups": np.arange(COUNT - 1)}, {}, r"the groups of x of .* have shape \(29,\) for 30 examples"),
+        ({"groups": np.where(CLASSES, np.nan, 1)}, {}, r"the groups of x of .* have nan in row 1"),
+        ({"x": np.zeros((COUNT, 200, 3))}, {}, r"series are N x channels x length \(numpy.moveaxis\(x, 1, 2\)\)"),
+        ({"y": np.ones(COUNT)}, {"kind": "regression"}, "all training targets of .* are the same"),
+        ({"y": CLASSES + 0.5}, {}, r"labels are whole numbers from 0 \(kind=regression for other numbers\)"),
+    ],
+)
+def test_arrays_that_are_refused(arrays: dict[str, np.ndarray], options: dict[str, Any], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        archscout.task({"x": IMAGES, "y": CLASSES, **arrays}, **options)
+
+
+def test_targets_of_several_columns_that_are_nearly_of_another_kind_are_told() -> None:
+    marks = np.eye(3)[CLASSES]
+    _, notices = told(lambda: archscout.task({"x": IMAGES, "y": 0.8 * marks + 0.2 / 3}))
+    assert "add up to 1, as shares of classes do" in notices
+    marks[4] = 0
+    parts = {"train": Raw(IMAGES, marks, "x", "y")}
+    assert "mark one class at most, and row 4 none" in read(parts, None, "it").notices[0]
+    assert not read(parts, None, "it", kind="multilabel").notices
+
+
+def test_splits_without_groups_beside_one_with_are_told() -> None:
+    rng = np.random.default_rng(1)
+    arrays = {"x_train": IMAGES, "y_train": CLASSES, "groups_train": np.arange(COUNT) // 3, "y_test": CLASSES}
+    _, notices = told(lambda: archscout.task({**arrays, "x_test": rng.integers(0, 256, IMAGES.shape, dtype=np.uint8)}))
+    assert "the test split of the data has no groups" in notices
+
+
+def test_masks_may_have_an_axis_of_one_channel() -> None:
+    y = np.random.default_rng(2).integers(0, 2, (COUNT, 8, 8, 1), dtype=np.uint8)
+    task = archscout.task({"x": IMAGES, "y": y})
+    assert task.train.y.shape[1:] == (8, 8)
+    assert task.kind == "image segmentation"
+
+
+def test_samples_of_16_bits_in_larger_numbers_are_refused() -> None:
+    samples = np.random.default_rng(3).normal(0, 3000, (COUNT, 4000)).astype(np.int16)
+    arrays = {"audio": samples, "y": CLASSES, "sample_rate": np.int64(8000)}
+    assert archscout.task(arrays).input_shape[0] == 1
+    with pytest.raises(DataError, match=r"is int32 with samples up to .* as 16 bits have them: store it as int16"):
+        archscout.task({**arrays, "audio": samples.astype(np.int32)})

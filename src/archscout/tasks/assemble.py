@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from archscout.core.errors import DataNotice, UsageError, nearest
+from archscout.core.errors import DataError, DataNotice, UsageError, nearest
 from archscout.core.task import Split, Task
 from archscout.tasks import checks, splits, targets
 from archscout.tasks.contents import Contents
@@ -171,7 +171,15 @@ def assemble(
     if found.kind in ("classification", "multilabel", "segmentation", *targets.VERIFIED):
         contents.notices += checks.alike_names(found.names, source)
     groups = {key: part.groups for key, part in parts.items() if part.groups is not None}
+    for key, values in groups.items():
+        checks.groups(values, len(parts[key].x), parts[key].images)
     checks.groups_apart(groups, source)
+    if "train" in groups:
+        contents.notices += [
+            f"the {key} split of {source} has no groups: whether they are others than those of training is not known."
+            for key in parts
+            if key not in groups
+        ]
 
     names = found.strata_names
     apart = found.kind in targets.VERIFIED
@@ -238,7 +246,15 @@ def assemble(
 
 def _medium(contents: Contents, source: str, asked: str | None, options: Mapping[str, Any], kind: str | None) -> Medium:
     """What the examples are: as the door found, as is asked for, or as the arrays look. Raises `UsageError`."""
-    name = contents.medium or asked or _look(contents.splits["train"].x)
+    name = (
+        contents.medium
+        or asked
+        or _look(
+            contents.splits["train"].x,
+            contents.splits["train"].images,
+            kind == "lines" or contents.splits["train"].y.ndim > 2,
+        )
+    )
     if name == "images" and kind == "lines":
         name = "lines"
     if asked is not None and asked not in (name, "images" if name == "lines" else name):
@@ -266,12 +282,20 @@ def _few_classes(y: Mapping[str, np.ndarray], source: str) -> list[str]:
     ]
 
 
-def _look(x: Any) -> str:
-    """What an array holds, by its shape: N x length, and N x few channels x many values, are no images."""
+def _look(x: Any, called: str, pixels: bool) -> str:
+    """What an array holds, by its shape: N x length, and N x few channels x many values, are no images.
+
+    `pixels` says that it holds images by its targets. Raises `DataError` for N x many values x few channels.
+    """
     if not isinstance(x, np.ndarray) or x.dtype.kind not in "buif":
         return "images"
     if x.ndim == 2 and x.shape[1] >= SHORTEST:
         return "series"
+    if x.ndim == 3 and x.shape[2] <= FEW_CHANNELS and x.shape[1] >= max(SHORTEST, LONG * x.shape[2]) and not pixels:
+        raise DataError(
+            f"{called} has shape {x.shape}: series are N x channels x length (numpy.moveaxis(x, 1, 2)); say "
+            "medium=images if it holds grey images."
+        )
     return "series" if x.ndim == 3 and x.shape[1] <= FEW_CHANNELS and x.shape[2] >= LONG * x.shape[1] else "images"
 
 

@@ -68,7 +68,10 @@ def labels(
         whole = np.isfinite(y) & (y == np.floor(np.where(np.isfinite(y), y, 0.5)))
         if not whole.all():
             row = int(whole.argmin())
-            raise DataError(f"{source} has the label {y[row]} in row {row}: labels are whole numbers from 0.")
+            raise DataError(
+                f"{source} has the label {y[row]} in row {row}: labels are whole numbers from 0 (kind=regression for "
+                "other numbers)."
+            )
     elif y.dtype.kind not in "bui":
         raise DataError(f"{source} holds values of type {y.dtype}: labels are whole numbers from 0.")
     if y.min() < 0:
@@ -163,6 +166,15 @@ def alike_names(names: Sequence[str], source: str) -> list[str]:
         for name in names
         if len(name) > 1 and (other := seen.setdefault(name.casefold(), name)) != name
     ]
+
+
+def groups(values: np.ndarray, count: int, source: str) -> None:
+    """Raises `DataError` for others than one group for each of so many examples."""
+    if values.shape != (count,):
+        raise DataError(f"the groups of {source} have shape {values.shape} for {count} examples: give one for each.")
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        row = int(np.isfinite(values).argmin())
+        raise DataError(f"the groups of {source} have {values[row]} in row {row}: say which group it is of.")
 
 
 def groups_apart(groups: Mapping[str, np.ndarray], source: str) -> None:

@@ -108,6 +108,7 @@ def _recordings(file: Path, task: AudioTask) -> tuple[np.ndarray, str]:
             f"'{shown(file)}' holds {array.dtype} of shape {array.shape}, but recordings are N x samples, {task.rate} "
             "of them a second."
         )
+    sound.check_depth(array, f"'{shown(file)}'")
     clips = [Clip(f"row {row} of '{shown(file)}'", samples, task.rate) for row, samples in enumerate(array)]
     return np.concatenate([sound.one(clip, task.rate, task.samples) for clip in clips] or [array]), ""
 

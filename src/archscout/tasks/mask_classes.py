@@ -90,7 +90,7 @@ def read_masks(
 
 def _checked(part: Raw, mark: int) -> np.ndarray:
     """Masks with -1 where they have the mark of no class. Raises `DataError` for what are none."""
-    y = part.y
+    y = part.y[..., 0] if part.y.ndim == 4 and part.y.shape[3] == 1 else part.y
     if y.ndim != 3 or y.dtype.kind not in "bui":
         raise DataError(f"{part.labels} is {y.dtype} of shape {y.shape}: masks are N x height x width whole numbers.")
     if isinstance(part.x, np.ndarray) and part.x.shape[1:3] != y.shape[1:]:
@@ -111,7 +111,7 @@ def _checked(part: Raw, mark: int) -> np.ndarray:
 
 def _marked(masks: np.ndarray, part: Raw, mark: int) -> np.ndarray:
     """Where pixels have the mark itself, which padding has not."""
-    marked: np.ndarray = (masks == NONE) & (part.y == mark)
+    marked: np.ndarray = (masks == NONE) & (part.y.reshape(masks.shape) == mark)
     return marked
 
 

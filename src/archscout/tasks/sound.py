@@ -262,6 +262,18 @@ def _stored(source: Source | Clip) -> tuple[np.ndarray, int]:
     return samples, rate
 
 
+def check_depth(array: np.ndarray, called: str) -> None:
+    """Raises `DataError` for samples of 16 bits in an array of larger whole numbers: they would be next to silence."""
+    if array.dtype.kind != "i" or array.dtype.itemsize <= 2 or not array.size:
+        return
+    loudest = max(int(array.max()), -int(array.min()))
+    if 0 < loudest <= 2**15:
+        raise DataError(
+            f"{called} is {array.dtype} with samples up to {loudest:,}, as 16 bits have them: store it as int16, or as "
+            "numbers from -1 to 1."
+        )
+
+
 def _wav(source: Source) -> tuple[np.ndarray, int]:
     from scipy.io import wavfile
 

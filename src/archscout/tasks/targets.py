@@ -87,6 +87,9 @@ class Targets:
             if empty is not None:
                 raise DataError(f"no pixel of the {empty} masks of {source} has a class: say which value has none "
                                 "(unlabelled=N), or repair them.")  # fmt: skip
+        elif self.kind == "regression":
+            if len(y["train"]) > 1 and (y["train"] == y["train"][0]).all():
+                raise DataError(f"all training targets of {source} are the same: there is nothing to learn.")
         elif self.kind == "multilabel":
             for split, values in y.items():
                 lacking = values.astype(bool).any(0).argmin()
@@ -126,6 +129,7 @@ def read(
         DataError: targets that are none of that kind.
     """
     check_kind(kind)
+    said = kind is not None
     kind = kind or kind_of(parts["train"].y)
     given = None if names is None or not len(names) else tuple(names)
     if kind in ("classification", *VERIFIED) and any(are_texts(part.y) for part in parts.values()):
@@ -144,10 +148,11 @@ def read(
     for part in parts.values():
         if len(part.y) != len(part.x):
             raise DataError(f"{part.labels} has {len(part.y)} targets for {len(part.x)} {nouns}: give one for each.")
+    notices = () if said else _guessed(kind, parts["train"])
     targets = _masks(parts, given, source, unlabelled) if kind == "segmentation" else _rows(kind, parts, given, source)
     checks.class_names(targets.names, source)
     targets.check(targets.y, source)
-    return targets
+    return replace(targets, notices=(*targets.notices, *notices))
 
 
 def check_kind(kind: object) -> None:
@@ -166,7 +171,21 @@ def kind_of(y: np.ndarray) -> str:
         if not ((y == 0) | (y == 1)).all():
             return "regression"
         return "classification" if _is_one_hot(y) else "multilabel"
-    return "segmentation" if y.ndim == 3 and y.dtype.kind in "bui" else "classification"
+    masks = y.ndim == 3 or (y.ndim == 4 and y.shape[3] == 1)
+    return "segmentation" if masks and y.dtype.kind in "bui" else "classification"
+
+
+def _guessed(kind: str, part: Raw) -> tuple[str, ...]:
+    """What is to be told of targets of several columns that are nearly of another kind than they look."""
+    y = part.y
+    if kind == "regression" and (y >= 0).all() and np.allclose(y.sum(1), 1, atol=1e-3):
+        return (f"the rows of {part.labels} add up to 1, as shares of classes do, and are read as {y.shape[1]} "
+                "numbers: give the class of each example (numpy.argmax(y, 1)) to learn classes.",)  # fmt: skip
+    if kind == "multilabel" and (y.sum(1) <= 1).all() and 2 * int((y.sum(1) == 0).sum()) < len(y):
+        row = int((y.sum(1) == 0).argmax())
+        return (f"the rows of {part.labels} mark one class at most, and row {row} none, so that they are read as "
+                "labels of which an example may have any number: give each row a class to learn one.",)  # fmt: skip
+    return ()
 
 
 def _is_one_hot(y: np.ndarray) -> bool:

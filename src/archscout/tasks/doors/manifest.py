@@ -115,7 +115,7 @@ def by_splits(tables: Mapping[str, Mapping[str, list[Any]]]) -> Columns:
     total = 0
     for split, columns in tables.items():
         count = len(next(iter(columns.values()), []))
-        for name in {*parts, *columns}:
+        for name in dict.fromkeys([*parts, *columns]):
             parts[name] += [None] * (total - len(parts[name])) + columns.get(name, [None] * count)
         parts["split"] = parts["split"][:total] + [split] * count
         total += count
@@ -198,7 +198,8 @@ def from_columns(
             rows[splits[row]].append(row)
     if repeated:
         contents.notices.append(f"{source} lists {repeated} files more than once; each is read once.")
-    contents.notices += mixed_labels(questions, columns, source)
+    if (named or {}).get("kind") is None:
+        contents.notices += mixed_labels(questions, columns, source)
     readable = [row for split in rows.values() for row in split]
     place = {row: number for number, row in enumerate(readable)}
     y = answers_of(questions, columns, readable, contents)

@@ -51,7 +51,7 @@ def _json_lines(file: Path) -> tuple[Columns, Sequence[int]]:
                 row = _json_object(line, f"'{shown(file)}', line {number}")
                 if row is None:
                     raise DataError(f"'{shown(file)}', line {number}: this is no JSON object: write one a line.")
-                for name in {*columns, *row}:
+                for name in dict.fromkeys([*columns, *row]):
                     columns.setdefault(name, [None] * len(lines)).append(row.get(name))
                 lines.append(number)
     except UnicodeDecodeError as error:

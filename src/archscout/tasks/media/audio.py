@@ -14,7 +14,7 @@ from archscout.tasks import checks
 from archscout.tasks.contents import Clip
 from archscout.tasks.media.medium import Decoded, Medium
 from archscout.tasks.pictures import Watch
-from archscout.tasks.sound import Listening, at_speed, hear_all
+from archscout.tasks.sound import Listening, at_speed, check_depth, hear_all
 from archscout.tasks.targets import Targets
 
 MELS = 40
@@ -59,6 +59,7 @@ class Audio(Medium):
             raise DataError(f"{called} does not say how many samples a second it has: add rate=N.")
         if x.ndim not in (2, 3) or x.dtype.kind not in "iuf" or 0 in x.shape:
             raise DataError(f"{called} is {x.dtype} of shape {x.shape}: recordings are N x samples, one or more each.")
+        check_depth(x, called)
         return [Clip(f"row {row} of {called}", sound if sound.ndim == 1 else sound.T, rate)
                 for row, sound in enumerate(x)]  # fmt: skip
 
