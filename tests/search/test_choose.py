@@ -178,9 +178,9 @@ def test_networks_are_counted_as_trained_once_and_where_a_training_was_finished(
     rows = [
         row(0, "only told the pace", curve=curve, phase="calibration"), row(1, "b", curve=curve, phase="calibration"),
         row(2, "a", curve=curve, fidelity=1), row(3, "a", curve=curve), row(4, "b", curve=curve),
-        row(5, "scored", estimator="naswot"), row(6, "broke", curve=curve, status="failed"),
+        row(7, "c", curve=curve), row(5, "scored", estimator="naswot"), row(6, "broke", curve=curve, status="failed"),
     ]  # fmt: skip
-    assert counts(run(rows))["trained"] == 2
+    assert counts(run(rows))["trained"] == 3
 
 
 def test_why_there_is_no_network_is_said() -> None:
