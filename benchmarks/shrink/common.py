@@ -16,7 +16,7 @@ from archscout.core.files import write_text
 from archscout.core.registry import create
 from archscout.core.task import Task
 from archscout.shrink.record import Record
-from archscout.shrink.reduction import Cutting, Reduced, reduce
+from archscout.shrink.reduction import DEEP, Cutting, Reduced, reduce
 from archscout.spaces.trained import TrainedSpace
 from archscout.training.speed import Mode
 from archscout.training.trainer import predict
@@ -65,13 +65,13 @@ def begun(folder: Path, task: Task, seconds: float, seed: int) -> Record:
 
 def cut_to(
     folder: Path, network: nn.Module, space: TrainedSpace, task: Task, limit: float, seconds: float, seed: int,
-    mode: Mode | None = None,
+    mode: Mode | None = None, deep: float = DEEP,
 ) -> Reduced:  # fmt: skip
-    """Cut to a limit in milliseconds, and recovered, in so many seconds."""
+    """Cut to a limit in milliseconds, and recovered, in so many seconds; below a share of the latency in two rounds."""
     record = begun(folder, task, seconds, seed)
     record.mode = mode
     costs = {"latency": create("cost", "latency")}
-    way = Cutting(record, network, space, Setting(space, task.sealed(), seed=seed), costs)
+    way = Cutting(record, network, space, Setting(space, task.sealed(), seed=seed), costs, deep)
     return reduce(record, way, costs, {"latency": limit}, True)
 
 

@@ -3,15 +3,13 @@
     python -m benchmarks.shrink.cuts cifar10.npz --work runs/cuts --share 0.5
 
 The backbone at 96 pixels is transferred once (`--transfer` seconds; kept in the folder of work). `once` chooses cuts
-and recovers; `gradually` does so twice, first at the geometric mean of the limit and what the backbone takes, each time
-for half of the `--seconds`. Seconds are of the processor. Each network is then measured again `AGAIN` times: how often
+and recovers; `gradually` does so twice within the same seconds, first at the geometric mean of the limit and what the
+backbone takes. Seconds are of the processor. Each network is then measured again `AGAIN` times: how often
 does it keep its limit? Rows go to docs/results/shrink_cuts.json; `page.py` writes the page.
 """
 
 from __future__ import annotations
 
-import copy
-import math
 import time
 from pathlib import Path
 from typing import Any
@@ -24,9 +22,8 @@ from archscout.core.task import Task
 from archscout.costs.latency import Latency
 from archscout.shrink.limits import latency
 from archscout.shrink.record import Record
-from archscout.shrink.reduction import Reduced
 from archscout.shrink.transfer import transfer, transfer_plan
-from archscout.spaces.trained import BackboneSpace, TrainedSpace
+from archscout.spaces.trained import BackboneSpace
 from archscout.tasks.load import load
 from benchmarks.common import RESULTS, Rows, arguments, machine
 from benchmarks.shrink.common import accuracy, begun, cut_to
@@ -47,19 +44,6 @@ def transferred(folder: Path, task: Task, seconds: float, seed: int) -> tuple[Ad
     assert isinstance(network, Adapted)
     transfer(record, network, backbone, plan, 1.0)
     return network.eval(), space, record
-
-
-def gradually(
-    folder: Path, network: Adapted, space: TrainedSpace, task: Task, whole: float, limit: float, seconds: float,
-    record: Record,
-) -> Reduced:  # fmt: skip
-    """The same in two steps of half the time."""
-    mode, seed = record.mode, record.seed
-    first = cut_to(folder / "first", network, space, task, math.sqrt(whole * limit), seconds / 2, seed, mode)
-    smaller = first.network
-    assert isinstance(smaller, Adapted)
-    rest = TrainedSpace(copy.deepcopy(smaller.network), "trained:smaller", input_shape=(3, SIDE, SIDE))
-    return cut_to(folder / "second", smaller.eval(), rest, task, limit, seconds / 2, seed, mode)
 
 
 def main() -> None:
@@ -83,10 +67,8 @@ def main() -> None:
     for how in options.how:
         folder = options.work / f"{how}-{options.share:g}-{seed}"
         began = time.process_time()
-        if how == "once":
-            result = cut_to(folder, network, space, task, limit, options.seconds, seed, record.mode)
-        else:
-            result = gradually(folder, network, space, task, whole, limit, options.seconds, record)
+        deep = 0.0 if how == "once" else 1.0
+        result = cut_to(folder, network, space, task, limit, options.seconds, seed, record.mode, deep)
         took = time.process_time() - began
         again = [latency(cost, result.network, task, "cpu").value for _ in range(AGAIN)]
         row: dict[str, Any] = {

@@ -139,7 +139,7 @@ def measured_cuts(rows: Sequence[Row]) -> list[str]:
     return [
         "", "## Cuts to shares of its own latency", "",
         f"EfficientNet-Lite0 at 96 pixels on {first['data']}, transferred once, cut to a share of its latency;",
-        f"choosing and recovery have {first['seconds']:g} processor seconds, `gradually` in two steps of half of them.",
+        f"choosing and recovery have {first['seconds']:g} processor seconds, `gradually` as many in two rounds.",
         f"Measured again, networks keep their limit in {sum(measured)} of {len(measured)} cases. Test accuracies in",
         "percent.", "", busy(rows), "",
         *table(

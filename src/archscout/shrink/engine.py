@@ -14,7 +14,7 @@ from archscout.core.errors import UsageError
 from archscout.core.seeds import stream
 from archscout.core.written import significant
 from archscout.shrink.knapsack import choose
-from archscout.shrink.rating import Accounts, harm_of
+from archscout.shrink.rating import Accounts, additive, harm_of, hidden, ignorance
 from archscout.spaces.trained import DROP, TrainedSpace
 
 Measure = Callable[[Architecture], Mapping[str, float]]
@@ -54,10 +54,10 @@ def plan(
 ) -> Plan:
     """The architecture of least harm under limits.
 
-    Harms of options add up as if no two met; costs are those of `accounts`, linear around the present architecture and
-    calibrated by measuring it, so that the choice is made again where it has led (`_reach`). Then the interaction:
-    architectures near the choice are rated whole, each choice's harm is weighed anew so that the sums tell those
-    ratings (non-negative least squares towards 1), and the choice is made once more.
+    Harms of options add up as if no two met (`archscout.shrink.rating.additive`); costs are those of `accounts`, linear
+    around the present architecture and calibrated by measuring it, so that the choice is made again where it has led
+    (`_reach`). Then the interaction: architectures near the choice are rated whole, each choice's harm is weighed anew
+    so that the sums tell those ratings (non-negative least squares towards 1), and the choice is made once more.
 
     Args:
         network: the whole network, in evaluation mode.
@@ -74,9 +74,11 @@ def plan(
     Raises:
         UsageError: even the smallest architecture breaks a limit.
     """
-    with torch.no_grad():
+    with torch.no_grad(), hidden(network, space, space.cut_of(space.widest)):
         original = network(x)
-    _check_smallest(space, harms, limits, measure)
+    check_smallest(space, limits, measure)
+    most = ignorance(original)
+    harms = {name: additive(row, most) for name, row in harms.items()}
     weights = dict.fromkeys(harms, 1.0)
     rng = stream(seed, "shrink")
     best: Plan | None = None
@@ -103,7 +105,7 @@ def plan(
             candidate = _solve(space, accounts, noisy, limits, ratios, best.architecture)
             if candidate is not None:
                 rate(candidate)
-        weights = _weights(harms, space, list(rated.values()))
+        weights = _weights(harms, space, [(each, float(additive(np.array(v), most))) for each, v in rated.values()])
         for candidate, value in sorted(rated.values(), key=lambda pair: pair[1]):
             if value >= best.harm or not going():
                 break
@@ -170,9 +172,8 @@ def _lower(
     return None if best is None else best[1]
 
 
-def _check_smallest(
-    space: TrainedSpace, harms: Mapping[str, np.ndarray], limits: Mapping[str, float], measure: Measure
-) -> None:
+def check_smallest(space: TrainedSpace, limits: Mapping[str, float], measure: Measure) -> None:
+    """Raise `UsageError` where even the smallest architecture breaks a limit."""
     smallest = space.simplify(
         space.architecture({c.name: DROP if DROP in c.options else c.options[-1] for c in space.choices})
     )

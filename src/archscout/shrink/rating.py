@@ -34,6 +34,33 @@ def divergence(outputs: Tensor, original: Tensor) -> float:
     return float(F.kl_div(ours, theirs, reduction="none", log_target=True).sum(1).mean())
 
 
+def additive(values: np.ndarray, ignorance: float) -> np.ndarray:
+    """Harms as numbers that add up where cuts meet: minus the logarithm of what is left of what the network knew.
+
+    A divergence cannot rise much above that of a constant answer. Summed as they are, harms would have it that what is
+    ruined by one cut is ruined further at no cost; what is left of knowledge multiplies instead. Above 95 % the
+    logarithm goes on along its tangent, so that worse stays worse.
+
+    Args:
+        values: divergences.
+        ignorance: the divergence of a constant answer.
+    """
+    gone = np.asarray(values, dtype=float) / max(ignorance, 1e-12)
+    below = np.minimum(gone, _NEARLY_ALL)
+    return np.asarray(-np.log1p(-below) + (gone - below) / (1 - _NEARLY_ALL))
+
+
+_NEARLY_ALL = 0.95
+
+
+def ignorance(original: Tensor) -> float:
+    """The divergence of answers that are all the same: the mean of the original's."""
+    if original.ndim < 2 or original.shape[1] == 1:
+        return divergence(original.mean(0, keepdim=True).expand_as(original), original)
+    mean = original.float().softmax(1).mean(0, keepdim=True).clamp(min=1e-12)
+    return divergence(mean.log().expand_as(original), original)
+
+
 @contextmanager
 def hidden(network: nn.Module, space: TrainedSpace, what: Cut) -> Iterator[None]:
     """The network as if it were cut, for a while: nothing reads what is cut (as in `archscout.networks.cutting`)."""
@@ -69,7 +96,7 @@ def hidden(network: nn.Module, space: TrainedSpace, what: Cut) -> Iterator[None]
 
 
 def order_by_importance(network: nn.Module, space: TrainedSpace, task: Task, x: Tensor, y: Tensor, batch: int) -> None:
-    """Put the units of each group in the order of what the loss owes them, the most important first.
+    """Put the units of each group in the order of what the loss owes them, the most important first, in place.
 
     A unit's importance is the mean over batches of (sum of w * dL/dw)^2 over the weights that read it: the squared
     first-order change of the loss when it is cut (Molchanov et al. 2019, arXiv 1906.10771).
@@ -78,30 +105,34 @@ def order_by_importance(network: nn.Module, space: TrainedSpace, task: Task, x: 
     parameters = dict(part.named_parameters())
     wanted = {name for group in space.groups.values() for name, _ in group.consumers if name in parameters}
     flags = {name: parameter.requires_grad for name, parameter in parameters.items()}
+    before = space.cut_of(space.widest)
     scores = {name: torch.zeros(len(group)) for name, group in space.groups.items()}
     network.eval()
     try:
         for name, parameter in parameters.items():
             parameter.requires_grad_(name in wanted)
-        for start in range(0, len(x) - batch + 1, batch):
-            loss = task.loss(network(x[start : start + batch]), y[start : start + batch])
-            gradients = torch.autograd.grad(loss, [parameters[name] for name in wanted], allow_unused=True)
-            products = {
-                name: None if gradient is None else (gradient * parameters[name].detach())
-                for name, gradient in zip(wanted, gradients, strict=True)
-            }
-            for name, group in space.groups.items():
-                change = torch.zeros(len(group))
-                for consumer, axis in group.consumers:
-                    product = products.get(consumer)
-                    if product is not None:
-                        by_index = product.transpose(0, axis).reshape(product.shape[axis], -1).sum(1)
-                        places = [list(unit[consumer, axis]) for unit in group.units]
-                        change += torch.stack([by_index[place].sum() for place in places])
-                scores[name] += change.square()
+        with hidden(network, space, before):
+            for start in range(0, len(x) - batch + 1, batch):
+                loss = task.loss(network(x[start : start + batch]), y[start : start + batch])
+                gradients = torch.autograd.grad(loss, [parameters[name] for name in wanted], allow_unused=True)
+                products = {
+                    name: None if gradient is None else (gradient * parameters[name].detach())
+                    for name, gradient in zip(wanted, gradients, strict=True)
+                }
+                for name, group in space.groups.items():
+                    change = torch.zeros(len(group))
+                    for consumer, axis in group.consumers:
+                        product = products.get(consumer)
+                        if product is not None:
+                            by_index = product.transpose(0, axis).reshape(product.shape[axis], -1).sum(1)
+                            places = [list(unit[consumer, axis]) for unit in group.units]
+                            change += torch.stack([by_index[place].sum() for place in places])
+                    scores[name] += change.square()
     finally:
         for name, parameter in parameters.items():
             parameter.requires_grad_(flags[name])
+    for name, units in before.units.items():
+        scores[name][list(units)] = -1.0  # gone already: they stay behind all others
     for name, score in scores.items():
         if bool(score.any()):
             space.order[name] = [int(unit) for unit in score.argsort(descending=True, stable=True)]
@@ -114,7 +145,9 @@ def harms(
     seconds: float = math.inf,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, np.ndarray]:
-    """Of each choice, how far the answers move when that option alone is taken (`divergence`); 0 for the first.
+    """Of each choice, how far the answers of the space's widest architecture move when that option alone is taken.
+
+    By `divergence`; 0 for the first option.
 
     Args:
         network: the whole network, in evaluation mode.
@@ -127,7 +160,8 @@ def harms(
     found: dict[str, np.ndarray] = {}
     with torch.no_grad():
         start = clock()
-        original = network(x)
+        with hidden(network, space, space.cut_of(space.widest)):
+            original = network(x)
         stride = _stride(space, seconds / max(clock() - start, 1e-9))
         for choice in space.choices:
             last = len(choice.options) - 1

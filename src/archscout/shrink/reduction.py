@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,10 +20,11 @@ from archscout.core.written import significant
 from archscout.costs.latency import QUICK
 from archscout.networks.cutting import cut, put_back
 from archscout.shrink import rating
-from archscout.shrink.engine import plan, shave
+from archscout.shrink.engine import Plan, check_smallest, plan, shave
 from archscout.shrink.limits import all_kept, measure
 from archscout.shrink.recalibration import recalibrate
 from archscout.shrink.record import Record
+from archscout.spaces.narrowed import Narrowed
 from archscout.spaces.trained import TrainedSpace
 
 CALIBRATION = 64
@@ -30,6 +32,12 @@ CALIBRATION = 64
 
 CHOOSING = 0.4
 """Of the time that is left, what choosing cuts may take; rating options alone takes half of it."""
+
+DEEP = 0.45
+"""Share of a cost below which a network is cut in two rounds."""
+
+BETWEEN = 0.35
+"""Of the time that is left, what the training between two rounds takes."""
 
 ATTEMPTS = 3
 """Times that cuts are chosen, where what was chosen breaks a limit when it is measured again."""
@@ -86,6 +94,9 @@ def reduce(record: Record, way: Way, costs: Mapping[str, Cost], limits: Mapping[
     """
     teacher = copy.deepcopy(way.network).eval().requires_grad_(False)
     tight, took = dict(limits), 0.0
+    if isinstance(way, Cutting):
+        _half_way(record, way, costs, limits, lambda network: record.train(
+            "half way", network, BETWEEN * record.left, teacher, labels))  # fmt: skip
     for attempt in range(ATTEMPTS):
         again = f"-{attempt + 1}" if attempt else ""
         architecture, report = way.choose(tight, f"{way.step}{again}")
@@ -119,6 +130,37 @@ def reduce(record: Record, way: Way, costs: Mapping[str, Cost], limits: Mapping[
     )
 
 
+def _half_way(
+    record: Record,
+    way: Cutting,
+    costs: Mapping[str, Cost],
+    limits: Mapping[str, float],
+    train: Callable[[nn.Module], None],
+) -> None:
+    """Where much must go, a first round: to the geometric mean of each limit and what the whole network costs.
+
+    Cut at once, a network is harmed beyond what harms of single cuts can tell; after training, they can again.
+    """
+
+    def between() -> dict[str, float] | None:
+        whole = {text: measure(cost, way.network, way.space.widest, way.setting).value
+                 for text, cost in costs.items()}  # fmt: skip
+        if min(limit / whole[text] for text, limit in limits.items()) >= way.deep:
+            return None
+        return {text: max(limit, math.sqrt(limit * whole[text])) for text, limit in limits.items()}
+
+    targets = record.once("between", lambda: {"limits": between()})["limits"]
+    if targets is None:
+        return
+    way.check(limits)
+    architecture, _ = way.choose(targets, "half")
+    network = way.smaller(architecture)
+    record.step(f"{way.step} half way", way.shipped(network))
+    train(network)
+    record.step("recovered half way", way.shipped(network))
+    way.go_on_from(architecture, network, by_little=False)
+
+
 @dataclass(eq=False)
 class Cutting:
     """Channels, blocks and rings of kernels are cut where that harms least (`archscout.shrink.engine`).
@@ -129,6 +171,7 @@ class Cutting:
         space: what can be cut of it.
         setting: for costs.
         costs: by the text of each limit.
+        deep: share of a cost below which it is cut in two rounds.
     """
 
     record: Record
@@ -136,21 +179,30 @@ class Cutting:
     space: TrainedSpace
     setting: Setting
     costs: Mapping[str, Cost]
+    deep: float = DEEP
     around: Architecture | None = None
-    """What was cut before, and is to be cut a little more."""
+    """What was cut before: `network` has what was learned since, where it was cut from."""
+    by_little: bool = True
+    """Whether only a little more is to be cut than `around`."""
     step = "cut"
 
-    def go_on_from(self, architecture: Architecture, network: nn.Module) -> None:
+    def go_on_from(self, architecture: Architecture, network: nn.Module, *, by_little: bool = True) -> None:
         self.network = copy.deepcopy(self.network)
         groups, what = list(self.space.groups.values()), self.space.cut_of(architecture)
         put_back(inner(self.network), inner(network), groups, what)
-        self.around = architecture
+        self.around, self.by_little = architecture, by_little
+
+    def check(self, limits: Mapping[str, float]) -> None:
+        """Raise `UsageError` where even the smallest architecture breaks a limit."""
+        check_smallest(self.space, limits, self._measured)
 
     def smaller(self, architecture: Architecture) -> nn.Module:
         network, whole, task = self._cut(architecture), self.network.eval(), self.record.task
         x, _ = task.tensors(task.train.head(4 * CALIBRATION), self.record.device)
         groups, what = list(self.space.groups.values()), self.space.cut_of(architecture)
-        recalibrate(network.eval(), whole, groups, what, x)
+        before = self.space.cut_of(self.around or self.space.widest)
+        with rating.hidden(whole, self.space, before):  # what is gone has no part in the statistics
+            recalibrate(network.eval(), whole, groups, what, x)
         return network
 
     def _cut(self, architecture: Architecture) -> nn.Module:
@@ -169,39 +221,56 @@ class Cutting:
         start, seconds = record.clock(), CHOOSING * max(record.left, 0.0)
         held = task.valid if len(task.valid) else task.train
         calibration, _ = task.tensors(held.head(CALIBRATION), record.device)
-        harms = self._harms(calibration, seconds)
+        if self.around is not None and self.by_little:
+            report = record.once(key, lambda: self._shaved(limits, calibration[:1], self.around))
+        else:
+            part = self.space if self.around is None else Narrowed(self.space, self.around)
+            harms = self._harms(part, calibration, seconds)
 
-        def make() -> dict[str, Any]:
-            known = rating.accounts(self.network, self.space, calibration[:1])
-            if self.around is not None:
-                shaved = shave(self.space, known, harms, limits, self._measured, self.around)
-                return {"architecture": shaved.architecture.text, "harm": shaved.harm, "rated": shaved.rated}
-            chosen = plan(
-                self.network, self.space, known, harms, limits, self._measured, calibration, seed=record.seed,
-                going=lambda: record.clock() < start + seconds,
-            )  # fmt: skip
-            return {"architecture": chosen.architecture.text, "harm": chosen.harm, "rated": chosen.rated}
+            def make() -> dict[str, Any]:
+                known = rating.accounts(self.network, part, calibration[:1])
+                chosen = plan(
+                    self.network, part, known, harms, limits, self._measured, calibration, seed=record.seed,
+                    going=lambda: record.clock() < start + seconds,
+                )  # fmt: skip
+                return self._report(chosen)
 
-        report: dict[str, Any] = record.once(key, make)
+            report = record.once(key, make)
         record.phase("choosing what to cut", start)
         return self.space.parse(report["architecture"]), report
 
-    def _harms(self, calibration: Tensor, seconds: float) -> dict[str, np.ndarray]:
+    def _shaved(self, limits: Mapping[str, float], example: Tensor, around: Architecture | None) -> dict[str, Any]:
+        """A little more, by what single cuts of the whole network harm."""
+        assert around is not None
+        harms = {name: np.array(row) for name, row in self.record.recall("rated")["harms"].items()}
+        known = rating.accounts(self.network, self.space, example)
+        return self._report(shave(self.space, known, harms, limits, self._measured, around))
+
+    def _report(self, chosen: Plan) -> dict[str, Any]:
+        architecture = self._whole(chosen.architecture)
+        return {"architecture": architecture.text, "harm": chosen.harm, "rated": chosen.rated}
+
+    def _whole(self, architecture: Architecture) -> Architecture:
+        """Of a part of the space, as the whole space has it."""
+        return self.space.architecture({**(self.around or {}), **architecture})
+
+    def _harms(self, space: TrainedSpace, calibration: Tensor, seconds: float) -> dict[str, np.ndarray]:
         """Of each option of each choice; the channels of each group are put in order as well."""
         record, task = self.record, self.record.task
 
         def rate() -> dict[str, Any]:
             x, y = task.tensors(task.train.head(4 * CALIBRATION), record.device)
-            rating.order_by_importance(self.network, self.space, task, x, y, 16)
-            harms = rating.harms(self.network, self.space, calibration, 0.5 * seconds, record.clock)
+            rating.order_by_importance(self.network, space, task, x, y, 16)
+            harms = rating.harms(self.network, space, calibration, 0.5 * seconds, record.clock)
             record.watch.say(f"{sum(len(row) - 1 for row in harms.values())} cuts are rated.")
-            return {"order": self.space.order, "harms": {name: row.tolist() for name, row in harms.items()}}
+            return {"order": space.order, "harms": {name: row.tolist() for name, row in harms.items()}}
 
-        rated = record.once("rated", rate)
+        rated = record.once("rated" if self.around is None else "rated half way", rate)
         self.space.order.update(rated["order"])
         return {name: np.array(row) for name, row in rated["harms"].items()}
 
     def _measured(self, architecture: Architecture) -> dict[str, float]:
+        architecture = self._whole(architecture)
         smaller = self._cut(architecture)
         # A second measurement differs: what is chosen keeps the limit with a margin.
         return {
