@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,8 +24,10 @@ from archscout.shrink.engine import Plan, check_smallest, plan, shave
 from archscout.shrink.limits import all_kept, measure
 from archscout.shrink.recalibration import recalibrate
 from archscout.shrink.record import Record
+from archscout.shrink.tuning import pass_seconds
 from archscout.spaces.narrowed import Narrowed
 from archscout.spaces.trained import TrainedSpace
+from archscout.training.speed import Mode
 
 CALIBRATION = 64
 """Examples that cuts are rated on."""
@@ -38,6 +40,9 @@ DEEP = 0.45
 
 BETWEEN = 0.35
 """Of the time that is left, what the training between two rounds takes."""
+
+PASSES = 2.0
+"""Passes over the examples below which that training would harm more than help: everything is cut at once then."""
 
 ATTEMPTS = 3
 """Times that cuts are chosen, where what was chosen breaks a limit when it is measured again."""
@@ -95,8 +100,7 @@ def reduce(record: Record, way: Way, costs: Mapping[str, Cost], limits: Mapping[
     teacher = copy.deepcopy(way.network).eval().requires_grad_(False)
     tight, took = dict(limits), 0.0
     if isinstance(way, Cutting):
-        _half_way(record, way, costs, limits, lambda network: record.train(
-            "half way", network, BETWEEN * record.left, teacher, labels))  # fmt: skip
+        _half_way(record, way, costs, limits, teacher, labels)
     for attempt in range(ATTEMPTS):
         again = f"-{attempt + 1}" if attempt else ""
         architecture, report = way.choose(tight, f"{way.step}{again}")
@@ -135,14 +139,19 @@ def _half_way(
     way: Cutting,
     costs: Mapping[str, Cost],
     limits: Mapping[str, float],
-    train: Callable[[nn.Module], None],
+    teacher: nn.Module,
+    labels: bool,
 ) -> None:
-    """Where much must go, a first round: to the geometric mean of each limit and what the whole network costs.
+    """Where much must go and time allows, a first round: to the geometric mean of each limit and the whole cost.
 
     Cut at once, a network is harmed beyond what harms of single cuts can tell; after training, they can again.
     """
 
     def between() -> dict[str, float] | None:
+        mode = record.mode or Mode("float32", "contiguous")
+        each = pass_seconds(way.network, record.learned, mode, record.clock, teacher, record.device)
+        if BETWEEN * (1 - CHOOSING) * record.left < PASSES * each:
+            return None
         whole = {text: measure(cost, way.network, way.space.widest, way.setting).value
                  for text, cost in costs.items()}  # fmt: skip
         if min(limit / whole[text] for text, limit in limits.items()) >= way.deep:
@@ -156,7 +165,7 @@ def _half_way(
     architecture, _ = way.choose(targets, "half")
     network = way.smaller(architecture)
     record.step(f"{way.step} half way", way.shipped(network))
-    train(network)
+    record.train("half way", network, BETWEEN * record.left, teacher, labels)
     record.step("recovered half way", way.shipped(network))
     way.go_on_from(architecture, network, by_little=False)
 

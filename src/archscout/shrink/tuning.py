@@ -135,7 +135,7 @@ def _planned(
     network.to(device)
     steps = max(60, len(task.train) // BATCH)
     mode = mode or choose(network, x, lambda network, x: task.loss(network(x), y[: len(x)]), steps=steps)
-    took = _pass_seconds(network, task, mode, clock, teacher, device)
+    took = pass_seconds(network, task, mode, clock, teacher, device)
     passes = max(least, min(MOST_PASSES, _FILLED * (seconds - (clock() - began)) / took))
     epochs, share = _epochs(passes) if passes >= LEAST else (0, 1.0)
     return {"epochs": epochs, "share": share, "precision": mode.precision, "layout": mode.layout}
@@ -151,10 +151,10 @@ def _copies(task: Task) -> int:
     return task.copies if isinstance(task, KeptFeatures) else 1
 
 
-def _pass_seconds(
+def pass_seconds(
     network: nn.Module, task: Task, mode: Mode, clock: Clock, teacher: nn.Module | None, device: str
 ) -> float:
-    """What a pass over the examples and the validation after it take, by two steps."""
+    """What a pass over the examples and the validation after it take by `clock`, by two steps."""
     x, y = task.tensors(task.train.head(BATCH), device)
     x, y = x[:BATCH].contiguous(memory_format=mode.memory_format), y[:BATCH]
     training = network.training
