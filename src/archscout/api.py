@@ -308,7 +308,7 @@ def simulate(
         budget: so many trainings (`200trials`), or simulated time (`10h`, or a number of seconds) where the table has
             the seconds.
         seed: one seed, one trajectory.
-        metric: what is searched for, and what regret is about; the table's default metric if not given.
+        metric: what is searched for, and what regret is about; `Table.searched_metric` if not given.
         task: what zero-cost scores that the table does not have are computed on; without it they are undefined.
         constraints: limits on columns of the table, by key.
         objectives: columns of the table to trade against the value.

@@ -77,10 +77,10 @@ def test_what_is_listed_is_trained_first_whatever_the_method(digits, texts, meth
 
 @pytest.mark.parametrize("method", ["random", "guided:pool=60", "hyperband"])
 def test_the_best_network_is_not_lost_where_it_is_listed(digits, method):
-    best, value = digits.best()
+    best, value = digits.best("valid_accuracy")
     found = simulate(digits, method, "12trials", start=[best])
     assert found.regret[0] == 0
-    assert digits.value(found.winner) == value
+    assert digits.value(found.winner, "valid_accuracy") == value
 
 
 def test_a_start_that_takes_the_whole_budget(digits, texts):

@@ -15,6 +15,7 @@ import pytest
 
 import archscout
 from archscout.core.errors import DataError, UsageError
+from archscout.search.simulated import simulate
 from archscout.tables.metric import Metric
 from archscout.tables.table import Table, write
 
@@ -40,6 +41,19 @@ def test_it_says_what_is_in_it(small: ModuleType, table: Table) -> None:
     assert table.architectures == small.COLUMNS["architecture"]
     assert table.metric("time").higher is False
     assert table.metric().split == "valid"
+
+
+def test_a_search_goes_by_validation_where_the_default_is_the_same_on_test(table: Table, tmp_path: Path) -> None:
+    assert table.searched_metric == "accuracy"  # which is of the validation split
+    columns: dict[str, list[Any]] = {"architecture": [CONV, POOL], "loss": [1, 2], "held": [0.5, 0.9], "t": [0.7, 0.6]}
+    kinds = [Metric("loss", "loss", split="valid"), Metric("held", split="valid"), Metric("t", split="test")]
+    both = write(tmp_path / "both.parquet", table.space, columns, kinds, default="t")
+    assert both.searched_metric == "held"
+    trajectory = simulate(both, "random", "2trials")
+    assert (trajectory.metric, trajectory.optimum) == ("held", 0.9)
+    assert simulate(both, "random", "2trials", metric="t").optimum == 0.7
+    del columns["held"]
+    assert write(tmp_path / "t.parquet", table.space, columns, kinds[::2], default="t").searched_metric == "t"
 
 
 def test_columns_are_rows_as_they_are(table: Table) -> None:

@@ -87,7 +87,7 @@ class SimulatedRun(Replay):
         objectives: Sequence[str] = (),
     ) -> None:
         self.table, self.budget, self.seed = table, budget, seed
-        self.metric = table.metric(metric)
+        self.metric = table.metric(metric or table.searched_metric)
         if self.metric.name in table.curves:
             raise UsageError(f"'{self.metric.name}' of table '{table.name}' is a curve: name one of its metrics.")
         self.space = within(table, self.metric.name)

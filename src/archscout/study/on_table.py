@@ -60,7 +60,7 @@ def search_table(
 
     Args:
         table: a registered table, a Parquet file, or a `Table`.
-        metric: what is searched for; the table's default metric if not given.
+        metric: what is searched for; `Table.searched_metric` if not given.
         data: what zero-cost scores that the table does not have are computed on; without it they are undefined.
         method: a registered method, or a strategy.
         maximum: limits on costs that the table has a column of: `{"params": "1M", "latency@pixel3": "5ms"}`.
@@ -84,7 +84,7 @@ def search_table(
     limits = options.mapping(maximum, "the limits", '{"params": "100k"}')
     wanted = options.several(objectives, "objectives")
     opened = table if isinstance(table, Table) else load(table)
-    searched = opened.metric(metric).name
+    searched = opened.metric(metric or opened.searched_metric).name
     constraints = [_limit(opened, options.text(cost, "a cost"), limit) for cost, limit in limits.items()]
     keys = [_column(opened, text) for text in wanted if text not in ("accuracy", "value")]
     resolved = resolve_method(method, keys)

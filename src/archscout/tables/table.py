@@ -31,7 +31,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,6 +137,16 @@ class Table:
         if name not in self._metrics:
             raise UsageError(f"table '{self.name}' has no metric '{name}': {nearest(name, self._metrics)}")
         return self._metrics[name]
+
+    @property
+    def searched_metric(self) -> str:
+        """What a search goes by where none is named: of a default on test examples, its like on validation ones."""
+        default = self.metric()
+        if default.split != "test":
+            return default.name
+        wanted = replace(default, name="", split="valid")
+        like = (name for name in self.metrics if replace(self._metrics[name], name="") == wanted)
+        return next(like, default.name)
 
     def texts(self, column: str) -> list[str | None]:
         """A column of text, as it is; empty where the file has no such column."""

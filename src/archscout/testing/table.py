@@ -200,11 +200,12 @@ class TableConformance(ABC):
 
     def test_a_search_is_answered_from_it(self) -> None:
         table = self.table()
-        trajectory = simulate(table, "random", f"{self.trainings}trials", seed=1)
-        assert trajectory.optimum == table.best()[1]
-        sign = 1 if table.metric().higher else -1
+        trajectory, metric = simulate(table, "random", f"{self.trainings}trials", seed=1), table.searched_metric
+        assert trajectory.metric == metric
+        assert trajectory.optimum == table.best(metric)[1]
+        sign = 1 if table.metric(metric).higher else -1
         for trial in trajectory.trials:
-            assert trial.value == pytest.approx(sign * table.value(trial.architecture), nan_ok=True)
+            assert trial.value == pytest.approx(sign * table.value(trial.architecture, metric), nan_ok=True)
             assert not math.isnan(trial.value), "a network without a value is searched"
         best = max(trial.value for trial in trajectory.trials)
         assert trajectory.values[-1] == pytest.approx(sign * best)
