@@ -131,7 +131,7 @@ def test_a_deep_cut_has_two_rounds(space: TrainedSpace, tmp_path: Path) -> None:
 def test_without_time_for_training_between_all_is_cut_at_once(
     space: TrainedSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("archscout.shrink.reduction.pass_seconds", lambda *args: 10.0)
+    monkeypatch.setattr("archscout.shrink.reduction.timed", lambda *args: (None, 10.0))
     ticks = itertools.count()
     result = shrink(
         space.module, TASK, maximum={"params": "25%"}, budget="5s", out=tmp_path, clock=lambda: next(ticks) * 1e-3

@@ -24,10 +24,9 @@ from archscout.shrink.engine import Plan, check_smallest, plan, shave
 from archscout.shrink.limits import all_kept, measure
 from archscout.shrink.recalibration import recalibrate
 from archscout.shrink.record import Record
-from archscout.shrink.tuning import pass_seconds
+from archscout.shrink.tuning import timed
 from archscout.spaces.narrowed import Narrowed
 from archscout.spaces.trained import TrainedSpace
-from archscout.training.speed import Mode
 
 CALIBRATION = 64
 """Examples that cuts are rated on."""
@@ -148,8 +147,8 @@ def _half_way(
     """
 
     def between() -> dict[str, float] | None:
-        mode = record.mode or Mode("float32", "contiguous")
-        each = pass_seconds(way.network, record.learned, mode, record.clock, teacher, record.device)
+        network = copy.deepcopy(way.network)
+        _, each = timed(network, record.learned, record.clock, teacher, record.device, record.mode)
         if BETWEEN * (1 - CHOOSING) * record.left < PASSES * each:
             return None
         whole = {text: measure(cost, way.network, way.space.widest, way.setting).value

@@ -130,12 +130,7 @@ def _planned(
 ) -> dict[str, Any]:
     """Number format and layout, how many epochs fit, and of which share of the examples."""
     began = clock()
-    x, y = task.tensors(task.train.head(BATCH), device)
-    x, y = x[:BATCH].clone(), y[:BATCH]
-    network.to(device)
-    steps = max(60, len(task.train) // BATCH)
-    mode = mode or choose(network, x, lambda network, x: task.loss(network(x), y[: len(x)]), steps=steps)
-    took = pass_seconds(network, task, mode, clock, teacher, device)
+    mode, took = timed(network, task, clock, teacher, device, mode)
     passes = max(least, min(MOST_PASSES, _FILLED * (seconds - (clock() - began)) / took))
     epochs, share = _epochs(passes) if passes >= LEAST else (0, 1.0)
     return {"epochs": epochs, "share": share, "precision": mode.precision, "layout": mode.layout}
@@ -151,7 +146,19 @@ def _copies(task: Task) -> int:
     return task.copies if isinstance(task, KeptFeatures) else 1
 
 
-def pass_seconds(
+def timed(
+    network: nn.Module, task: Task, clock: Clock, teacher: nn.Module | None, device: str, mode: Mode | None = None
+) -> tuple[Mode, float]:
+    """The quickest number format and layout, unless they are given, and the seconds of a pass over the examples."""
+    x, y = task.tensors(task.train.head(BATCH), device)
+    x, y = x[:BATCH].clone(), y[:BATCH]
+    network.to(device)
+    steps = max(60, len(task.train) // BATCH)
+    mode = mode or choose(network, x, lambda network, x: task.loss(network(x), y[: len(x)]), steps=steps)
+    return mode, _pass_seconds(network, task, mode, clock, teacher, device)
+
+
+def _pass_seconds(
     network: nn.Module, task: Task, mode: Mode, clock: Clock, teacher: nn.Module | None, device: str
 ) -> float:
     """What a pass over the examples and the validation after it take by `clock`, by two steps."""
