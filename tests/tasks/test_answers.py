@@ -118,7 +118,7 @@ def test_columns_by_name_are_heads(shots: Path, images: np.ndarray) -> None:
     [
         ("label_a,label_b", lambda n: ("x,y", "x,")[n == 4], r"line 6 of .* has no label in column 'label_b'"),
         ("label_a,target_b", lambda n: ("x,1", "x,z")[n == 4], r"line 6 of .* no number \('z'\) in column 'target_b'"),
-        ("target_a,target_b", lambda n: ("1,1", "1,")[n == 4], r"line 6 of .* has no target in column 'target_b'"),
+        ("target_a,target_b", lambda n: (f"{n},{n}", "1,")[n == 4], r"line 6 of .* has no target in column 'target_b'"),
     ],
 )
 def test_a_bad_answer_is_named_with_its_column(shots: Path, heading: str, row: Any, said: str) -> None:

@@ -143,10 +143,10 @@ def test_an_interrupted_training_continues(
     monkeypatch.setattr(course, "CHECKPOINT_SECONDS", 0.0)
     advance = course.Course._advance
 
-    def killed(run: Any, seconds: Any) -> None:
+    def killed(run: Any, *args: Any) -> None:
         if run.epoch == 2:
             raise KeyboardInterrupt
-        advance(run, seconds)
+        advance(run, *args)
 
     monkeypatch.setattr(course.Course, "_advance", killed)
     with pytest.raises(KeyboardInterrupt):

@@ -20,6 +20,9 @@ LEARNED_FROM, MOST = 400, 2000
 PRIOR_MEAN, PRIOR_STD = np.array([-1.4, 0.0, 0.0, -2.5]), np.array([1.0, 3.0, 0.7, 1.5])
 """Of the logarithms of: the weight of a block relative to all, all weights, the variance, the noise variance."""
 
+LARGEST = 50.0
+"""Of these logarithms, what no hyper-parameter comes near: the line search asks for hundreds now and then."""
+
 
 @register("estimator", "gaussian_process")
 def gaussian_process(encoding: str = "default", scores: str = "", seed: int = 0) -> Learned:
@@ -146,6 +149,8 @@ def _most_likely(distances: np.ndarray, target: np.ndarray) -> np.ndarray:
     covariance = np.zeros((n, n), order="F")
 
     def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        if np.abs(theta).max() > LARGEST:
+            return 1e12, np.zeros_like(theta)
         weights = np.exp(theta[:blocks] + theta[-3])
         variance, noise = np.exp(theta[-2:])
         kernel, slope = matern(weights @ half)
