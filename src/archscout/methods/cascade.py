@@ -143,9 +143,9 @@ class Cascade(Method):
         """Once up the ladder: new candidates on the lowest rung, the best that have not gone on to each next one."""
         lowest = stages[0][0]
         below: list[Trial] = []
-        correlation: float | None = None
+        spearman: float | None = None
         for place, (epochs, _) in enumerate(stages):
-            sharp = 1.0 if epochs == lowest else sharpness(correlation)
+            sharp = 1.0 if epochs == lowest else sharpness(spearman)
             planned = partial(self._planned, run, stages, place, sharp)
             count = run.decide(f"bracket {bracket} stage {place}", planned)
             rung = ladder[epochs]
@@ -161,7 +161,7 @@ class Cascade(Method):
                 self._skip_to_full_training(run, pool, ladder)
                 return
             # How well the rung below told this one says how sharply this one may filter for the next.
-            correlation = (
+            spearman = (
                 pool.agreement(rung)["spearman"]
                 if epochs == lowest
                 else agreement("", below, "", rung, 0.0)["spearman"]

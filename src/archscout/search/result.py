@@ -136,7 +136,7 @@ class Result:
             return []
         return [
             "the limits leave room for mirrored=true in --data: the mean of the answers for an image and its mirror "
-            "image, about a point more for up to twice the time"
+            "image, more accurate where it was measured (docs/results/final_training.md), for up to twice the time"
         ]
 
     def _references(self, training: Mapping[str, Any]) -> list[str]:

@@ -147,13 +147,14 @@ def _half_way(
     """
 
     def between() -> dict[str, float] | None:
-        network = copy.deepcopy(way.network)
-        _, each = timed(network, record.learned, record.clock, teacher, record.device, record.mode)
-        if BETWEEN * (1 - CHOOSING) * record.left < PASSES * each:
-            return None
         whole = {text: measure(cost, way.network, way.space.widest, way.setting).value
                  for text, cost in costs.items()}  # fmt: skip
         if min(limit / whole[text] for text, limit in limits.items()) >= way.deep:
+            return None
+        network = copy.deepcopy(way.network)
+        _, each = timed(network, record.learned, record.clock, teacher, record.device, record.mode)
+        if BETWEEN * (1 - CHOOSING) * record.left < PASSES * each:
+            record.watch.say("much has to go, and there is no time to learn in between: all of it is cut at once.")
             return None
         return {text: max(limit, math.sqrt(limit * whole[text])) for text, limit in limits.items()}
 
