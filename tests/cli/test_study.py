@@ -58,6 +58,27 @@ def test_searches_are_compared_from_the_command_line(table, tmp_path, capfd):
     assert answer["summary"][0]["regret"] <= answer["summary"][1]["regret"]
 
 
+def test_searches_go_by_validation_where_the_default_is_the_same_on_test(table, tmp_path, capfd):
+    """As a single search of a table does; `--metric` names another column."""
+    from archscout.tables.metric import Metric
+    from archscout.tables.table import Table, write
+
+    made = Table.open(table)
+    held = made.column("valid").tolist()
+    columns = {"architecture": made.architectures, "held": held, "tested": [1 - value for value in held]}
+    kinds = [Metric("held", split="valid"), Metric("tested", split="test")]
+    both = write(tmp_path / "both.parquet", made.space, columns, kinds, default="tested")
+    command = ["study", "strategies", "--table", str(both.path), "--with", "random", "--budget", "6trials"]
+    command += ["--repeats", "1", "--workers", "1", "--json"]
+    regrets = {}
+    for name, more in {"held": [], "tested": ["--metric", "tested"]}.items():
+        assert run([*command, *more, "--out", str(tmp_path / name)]) == 0
+        answer = json.loads(capfd.readouterr().out)
+        assert answer["metric"] == name
+        regrets[name] = answer["summary"][0]["regret"]
+    assert regrets["held"] != regrets["tested"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -81,6 +81,16 @@ def test_less_is_better_for_seconds(table, setting):
     assert estimate.value == -table.value(architecture, "time")
 
 
+def test_a_search_sees_validation_where_the_default_is_the_same_on_test(table, setting, tmp_path):
+    columns = {"architecture": table.architectures, "held": table.column("accuracy"), "tested": [0.1] * len(table)}
+    kinds = [Metric("held", split="valid"), Metric("tested", split="test")]
+    both = write(tmp_path / "both.parquet", "nasbench201", columns, kinds, default="tested")
+    architecture = table.space.parse(table.architectures[5])
+    for named, value in (("", table.value(architecture)), (",metric=tested", 0.1)):
+        (estimate,) = create("estimator", f"table:name={both.path}{named}").estimate([architecture], setting)
+        assert estimate.value == value
+
+
 def test_what_the_table_does_not_have(table, setting):
     missing = next(a for a in table.space if a not in table)
     (estimate,) = TableLookup(str(table.path)).estimate([missing], setting)

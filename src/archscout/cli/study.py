@@ -161,6 +161,8 @@ def strategies(
 ) -> None:
     """Compare searches simulated on a table: regret against trainings and against simulated seconds.
 
+    What is searched for, and what regret is about, is validation accuracy where the table has it, or --metric.
+
     The same command goes on where it was stopped. In the folder: report.html, summary.csv, winners.csv.
     """  # fmt: skip
     with studying():
@@ -170,13 +172,14 @@ def strategies(
         from archscout.study import strategies as study
 
         opened = api.table(table)
+        metric = opened.metric(metric or opened.searched_metric).name
         contenders = split_names([names])
         if "all" in contenders:
-            able, unable = study.comparable(opened, opened.metric(metric).name)
+            able, unable = study.comparable(opened, metric)
             if unable:
                 output.say(f"left out: {'; '.join(unable)}")
             contenders = [*able, *(name for name in contenders if name != "all" and name not in able)]
-        races = study.Races(tuple(contenders), budget, repeats, opened.metric(metric).name, seed)
+        races = study.Races(tuple(contenders), budget, repeats, metric, seed)
         folder = folder_of(out, "strategies", opened.name)
         rows = study.race(opened, races, folder, workers=workers_of(workers), fresh=fresh, progress=output.tenths)
         entries, won = study.summary(rows), study.winners(rows)

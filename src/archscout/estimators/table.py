@@ -21,7 +21,7 @@ class TableLookup(Estimator):
 
     Args:
         name: a registered table, or a Parquet file.
-        metric: one of its metrics; its default metric if not given. One of which less is better is negated.
+        metric: one of its metrics; `Table.searched_metric` if not given. One of which less is better is negated.
         epochs: answer for trainings of so many; a fidelity that is asked for goes before it. Where the table does not
             know it, the longest training that it knows which is no longer answers; `extra["epochs"]` says which.
 
@@ -31,8 +31,9 @@ class TableLookup(Estimator):
 
     def __init__(self, name: str, metric: str | None = None, epochs: int | None = None) -> None:
         self.name = "table"
-        self.source, self.metric, self.epochs = name, metric, epochs
-        about = self.table.metric(metric)
+        self.source, self.epochs = name, epochs
+        about = self.table.metric(metric or self.table.searched_metric)
+        self.metric = about.name
         if about.name in self.table.curves:
             raise UsageError(f"'{about.name}' of table '{name}' is a curve: name one of its metrics.")
 

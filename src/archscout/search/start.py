@@ -194,7 +194,7 @@ def _is_table(file: Path) -> bool:
 def _of_table(name: str, space: Space) -> list[Architecture]:
     """The best of a table, or what is expected to be best by one that has learned on a table of another space."""
     table = load(name)
-    about = table.metric()
+    about = table.metric(table.searched_metric)
     values = np.asarray(table.values(about.name), dtype=float) * (1 if about.higher else -1)
     best = [table.architectures[table.first_rows[place]] for place in np.argsort(-np.nan_to_num(values, nan=-np.inf))]
     try:
