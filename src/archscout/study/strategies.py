@@ -137,16 +137,15 @@ def comparable(table: Table, metric: str) -> tuple[list[str], list[str]]:
 
 
 def winners(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For budgets of 10, 20, 50, 100, ... trainings: who has the least regret, and who is not surely worse.
+    """For budgets of 10, 20, 50, ... trainings and the whole one: who has the least regret, who is not surely worse.
 
     `equal` are those that a paired test does not tell from the winner (p above 0.05).
     """
     contenders = list(dict.fromkeys(row["estimator"] for row in rows))
     most = max(int(count) for row in rows for count in row["regret_after"])
     made = []
-    for budget in (base * 10**power for power in range(1, len(str(most)) + 1) for base in (1, 2, 5)):
-        if budget > most:
-            break
+    budgets = {base * 10**power for power in range(1, len(str(most)) + 1) for base in (1, 2, 5)}
+    for budget in sorted({most, *(budget for budget in budgets if budget < most)}):
         regrets = {name: [_after(row, budget) for row in rows if row["estimator"] == name] for name in contenders}
         winner = min(contenders, key=lambda name: float(np.mean(regrets[name])))
         equal = [n for n in contenders if n != winner and paired(regrets[winner], regrets[n]) > SURE]
