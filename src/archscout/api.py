@@ -464,7 +464,7 @@ def quantise(
     from archscout.deploy.quantise import Quantisation
     from archscout.finished.algorithms import check_algorithm
     from archscout.finished.examples import EXAMPLES
-    from archscout.finished.network import data_of
+    from archscout.finished.network import data_of, load_for_integers
     from archscout.finished.quantised import quantise_run
     from archscout.shrink.bits.within import within
 
@@ -472,7 +472,7 @@ def quantise(
     chosen = Quantisation(**how)
     check_algorithm(algorithm)
     folder = Path(run)
-    network = load(folder, space=space)
+    network = load_for_integers(folder, space)
     described = cast("Task", network.task)
     given = data_of(folder, described, data)
     count = EXAMPLES if examples is None else examples
@@ -515,14 +515,14 @@ def deploy(
     from archscout.finished.algorithms import check_algorithm
     from archscout.finished.deployed import VECTORS, deploy_run, target
     from archscout.finished.examples import EXAMPLES
-    from archscout.finished.network import data_of
+    from archscout.finished.network import data_of, load_for_integers
 
     check_names(how, list(inspect.signature(Quantisation).parameters), "archscout.deploy")
     chosen = Quantisation(**how)
     check_algorithm(algorithm)
     target(device)
     folder = Path(run)
-    network = load(folder, space=space)
+    network = load_for_integers(folder, space)
     given = data_of(folder, cast("Task", network.task), data)
     return deploy_run(
         folder,

@@ -1,6 +1,5 @@
 """The winner's final training: for as long as time is left, where that is worth it; and what is said of it."""
 
-import dataclasses
 import math
 from concurrent.futures import Future
 from types import SimpleNamespace
@@ -115,10 +114,6 @@ def test_what_is_said_of_the_training() -> None:
     assert [(each["name"], each.get("epochs"), each.get("value")) for each in summary["references"]] == [
         ("a", None, None), ("b", 9, 0.7),
     ]  # fmt: skip
-    mirrored = run(left=7.0)
-    for flip, mirrors in ((True, False), (True, True), (False, False)):
-        mirrored.task = dataclasses.replace(TASK, flip=flip, mirrored=mirrors)
-        assert training_summary(mirrored, trial())["mirrorable"] is (flip and not mirrors)
     long = training_summary(run(left=7.0), trial(fidelity=enough, extra={"epochs": math.ceil(0.6 * enough)}))
     assert (long["short"], long["unused_seconds"]) == (False, 7.0)
     assert (long["planned_epochs"], long["examples"]) == (enough, len(TASK.train))
@@ -126,3 +121,13 @@ def test_what_is_said_of_the_training() -> None:
     assert ["epochs", "12 of 20 planned"] in [list(row) for row in shown]
     assert ("b", "5 s an epoch; 70.0% of validation after 9 epochs in this search") in [tuple(row) for row in shown]
     assert any("a short training" in str(row[0]) for row in shown)
+
+
+def test_the_form_of_the_answers_is_told_where_it_was_a_question() -> None:
+    metric = Metric("accuracy", unit="share", digits=1)
+    summary = training_summary(run(left=7.0), trial())
+    assert "answers for" not in dict(training_panel(summary, metric).rows)
+    refused = dict(training_panel(summary, metric, {"chosen": False, "reason": "two passes would break it"}).rows)
+    assert refused["answers for"] == "an image alone: two passes would break it"
+    form = {"chosen": True, "reason": "", "valid_accuracy": {"alone": 0.767, "mirrored": 0.783}}
+    assert "78.3% of validation, 76.7%" in dict(training_panel(summary, metric, form).rows)["answers for"]

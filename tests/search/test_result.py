@@ -110,24 +110,16 @@ def test_designs_that_were_trained_along_are_compared_the_best_first(tmp_path: P
     assert "hand-made" not in result(tmp_path, training=TRAINING | {"references": rows[:1]}).summary()
 
 
-@pytest.mark.parametrize(
-    ("limits", "mirrorable", "offered"),
-    [
-        ([("latency_ms", 5.0)], True, True), ([("latency_ms", 4.0)], True, False),
-        ([("latency_ms", 5.0)], False, False),
-        ([("latency_ms", 5.0), ("macs", 300.0)], True, True), ([("latency_ms", 5.0), ("macs", 150.0)], True, False),
-        ([("params", 1000.0)], True, False), ([], True, False),
-    ],
-)  # fmt: skip
-def test_a_limit_that_leaves_room_for_the_mirror_image_is_told(
-    tmp_path: Path, limits: list[tuple[str, float]], mirrorable: bool, offered: bool
-) -> None:
-    """At 2 ms and 100 multiply-adds, of which the second pass takes as many again."""
-    constraints = [{"name": key, "key": key, "limit": limit} for key, limit in limits]
-    costs = {"latency_ms": 2.0, "macs": 100, "params": 50}
-    training = TRAINING | {"mirrorable": mirrorable}
-    said = result(tmp_path, training=training, constraints=constraints, costs=costs).summary()
-    assert ("the limits leave room for mirrored=true" in said) is offered
+def test_a_form_that_was_chosen_is_told_with_what_it_gives_and_takes(tmp_path: Path) -> None:
+    constraints = [{"name": key, "key": key, "limit": 500.0} for key in ("latency_ms", "macs", "params")]
+    rows = (("latency_ms", 1.4, 2.61), ("macs", 100.0, 200.0), ("params", 50.0, 50.0), ("peak_bytes", 1.0, 2.0))
+    costs = {key: {"alone": alone, "mirrored": both} for key, alone, both in rows}
+    form = {"chosen": True, "reason": "", "valid_accuracy": {"alone": 0.767, "mirrored": 0.783}, "costs": costs}
+    lines = result(tmp_path, mirrored=form, constraints=constraints).summary().splitlines()
+    (line,) = (line for line in lines if "mirror image" in line)
+    assert "accuracy 76.70% -> 78.30% on validation, latency_ms 1.4 -> 2.61, macs 100 -> 200 (mirrored=false" in line
+    for other in ({"chosen": False, "reason": "no room"}, None):
+        assert "mirror" not in result(tmp_path, mirrored=other, constraints=constraints).summary()
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from archscout.core.errors import UsageError
+from archscout.core.errors import DataNotice, UsageError
 from archscout.core.estimator import Setting
 from archscout.core.registry import create
 from archscout.deploy.form import form
+from archscout.deploy.program import read
+from archscout.finished.network import load_for_integers
 from archscout.networks.pick import build
 from archscout.networks.tracing import trace_architecture
 from archscout.tasks.images import Mirrored
@@ -84,8 +86,8 @@ def test_it_is_told_of_the_deployed_network(task):
     assert described["mirrored"] is True
     assert isinstance(undescribe(described).deploy(nn.Identity()), Mirrored)
     del described["mirrored"]  # as of a network from before there was such a thing
-    assert undescribe(described).mirrored is False
-    assert dataclasses.replace(task, mirrored=False).digest != task.digest
+    assert not isinstance(undescribe(described).deploy(nn.Identity()), Mirrored)
+    assert len({dataclasses.replace(task, mirrored=each).digest for each in (None, False, True)}) == 3
 
 
 def test_integer_code_is_refused(task):
@@ -102,13 +104,30 @@ def data(classes: bool = True) -> dict[str, np.ndarray]:
 
 def test_it_is_an_option_of_data_whose_mirror_images_are_alike():
     assert load(data(), mirrored=True).mirrored
-    assert not load(data()).mirrored
+    assert load(data()).mirrored is None
+    assert load(data(), mirrored=False).mirrored is False
     with pytest.raises(UsageError, match=r"say flip=true as well"):
         load(data(), mirrored=True, flip=False)
     with pytest.raises(UsageError, match=r"mirrored=true is for images of one class each"):
         load(data(classes=False), mirrored=True, kind="regression")
     with pytest.raises(UsageError, match=r"mirrored of a task must be true or false"):
         load(data(), mirrored="perhaps")
+
+
+def test_integers_are_made_of_one_pass(task, network, tmp_path):
+    from safetensors.torch import save_file
+
+    described = {"format": 1, "space": SPACE.name, "architecture": ARCHITECTURE.text, "task": task.describe()}
+    (tmp_path / "architecture.json").write_text(json.dumps(described))
+    save_file(task.deploy(network).state_dict(), tmp_path / "network.safetensors")
+    with pytest.warns(DataNotice, match="without its mirror image"):
+        alone = load_for_integers(tmp_path)
+    stored = torch.from_numpy(task.test.x).permute(0, 3, 1, 2).float()
+    x, _ = task.tensors(task.test)
+    with torch.inference_mode():
+        assert torch.allclose(alone(stored), network(x), atol=1e-5)
+    assert (alone.task.mirrored, alone.classes) == (False, task.class_names)
+    read(alone, task.input_shape)  # which refuses the mirror image
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from archscout.core.estimator import Estimator, Setting
 from archscout.core.files import write_text
 from archscout.core.seeds import derive, stream
 from archscout.core.task import Split, Task
-from archscout.core.trial import Estimate
+from archscout.core.trial import Estimate, Trial
 from archscout.networks.pick import build
 from archscout.training import checkpoint
 from archscout.training.course import takes_smaller
@@ -256,6 +256,20 @@ def parted(task: Task, seed: int) -> tuple[Task, Split | None]:
         return task, None
     valid = Split(task.valid.x[learned], task.valid.y[learned])
     return dataclasses.replace(task, valid=valid), Split(task.valid.x[held], task.valid.y[held])
+
+
+def untouched(task: Task, winner: Trial, seed: int) -> Split:
+    """The validation examples that a trained network has not learned from: all, or those that `parted` leaves apart.
+
+    Args:
+        task: of the search.
+        winner: the network's training.
+        seed: of the search.
+    """
+    if winner.extra.get("valid_examples", len(task.valid)) == len(task.valid):
+        return task.valid
+    held = parted(task, seed)[1]
+    return task.valid if held is None else held
 
 
 def _plain(outcome: Outcome) -> dict[str, Any]:

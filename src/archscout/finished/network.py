@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from archscout.core.errors import DataError, UsageError
+from archscout.core.errors import DataError, DataNotice, UsageError
 from archscout.core.files import read_json
 from archscout.core.registry import create, names
 from archscout.core.space import Space
@@ -23,6 +25,7 @@ from archscout.spaces.load import load as load_space
 from archscout.spaces.reducing import ReducingSpace
 from archscout.spaces.replaced import ReplacedSpace
 from archscout.spaces.trained import SIZE, BackboneSpace, TrainedSpace
+from archscout.tasks.image_task import Mirrored
 from archscout.tasks.load import load as load_task
 from archscout.tasks.load import undescribe
 from archscout.training.onnx_network import OnnxNetwork
@@ -78,6 +81,22 @@ def load_for_answers(folder: Path) -> nn.Module:
     network.classes = described.class_names  # type: ignore[assignment]
     network.task = described  # type: ignore[assignment]
     return network.eval()
+
+
+def load_for_integers(folder: Path, space: Space | nn.Module | str | None = None) -> nn.Module:
+    """The network of a run as integers are made of it, in one pass: of a mean over an image and its mirror image, the
+    network alone, which a `DataNotice` says. Raises as `load` does."""
+    network = load(folder, space=space)
+    if not isinstance(network, Mirrored):
+        return network
+    warnings.warn(
+        "integers are made of one pass: this network answers for an image alone, without its mirror image.",
+        DataNotice, stacklevel=2,
+    )  # fmt: skip
+    alone = network.network
+    alone.classes = network.classes
+    alone.task = dataclasses.replace(cast(Task, network.task), mirrored=False)  # type: ignore[assignment,call-arg]
+    return alone
 
 
 def data_of(folder: Path, described: Task, data: Any) -> Task:

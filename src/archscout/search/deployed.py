@@ -10,7 +10,7 @@ from torch import nn
 
 from archscout.core.cost import Measurement
 from archscout.core.errors import ArchscoutError
-from archscout.core.task import Task
+from archscout.core.task import Split, Task
 from archscout.deploy.form import form
 from archscout.deploy.precision import Form
 from archscout.tasks.meters import meter_of
@@ -36,14 +36,14 @@ def form_of(described: Mapping[str, Any]) -> Form:
     return Form(described["precision"], described.get("layout", "contiguous"))
 
 
-def worth(network: nn.Module, task: Task, described: Mapping[str, Any]) -> float | None:
-    """The metric on validation examples in a form whose answers are not those of single precision; else None."""
+def worth(network: nn.Module, task: Task, examples: Split, described: Mapping[str, Any]) -> float | None:
+    """The metric on examples of validation in a form whose answers are not those of single precision; else None."""
     chosen = form_of(described)
     if chosen.precision == "float32":
         return None
     meter = meter_of(task)
     try:
-        for outputs, targets, _ in answers(chosen.applied(form(network, task.input_shape)), task, task.valid):
+        for outputs, targets, _ in answers(chosen.applied(form(network, task.input_shape)), task, examples):
             meter.update(outputs, targets)
     except ArchscoutError:
         return math.nan

@@ -13,7 +13,6 @@ from archscout.estimators.final import FINAL, FinalTraining
 from archscout.search.planning import LONGER
 from archscout.search.run import SearchRun
 from archscout.store.store import StoredTrial
-from archscout.tasks.images import ImageClassification
 from archscout.training.recipe import full_epochs
 from archscout.training.timing import time_job
 
@@ -80,7 +79,6 @@ def training_summary(run: SearchRun, winner: Trial) -> dict[str, Any]:
         "trainings": run.trainings if run.planned else None,
         "unused_seconds": max(0.0, run.seconds_left()) if run.planned else None,
         "references": _references(run),
-        "mirrorable": isinstance(run.task, ImageClassification) and run.task.flip and not run.task.mirrored,
     }
 
 
@@ -100,8 +98,9 @@ def _references(run: SearchRun) -> list[dict[str, Any]]:
     return rows
 
 
-def training_panel(training: Mapping[str, Any], metric: Metric) -> Table:
-    """For the report: how the winner was trained, and the reference designs that were considered."""
+def training_panel(training: Mapping[str, Any], metric: Metric, form: Mapping[str, Any] | None = None) -> Table:
+    """For the report: how the winner was trained, in which form it answers (`search/mirroring.py`) where that was a
+    question, and the reference designs that were considered."""
     rows: list[tuple[str, str]] = [
         ("epochs", f"{training['epochs']} of {training['planned_epochs']} planned"),
         ("examples learned from", f"{training['examples']:,}"),
@@ -109,6 +108,12 @@ def training_panel(training: Mapping[str, Any], metric: Metric) -> Table:
     ]
     if training["short"]:
         rows.append(("a short training", f"about {training['advised_epochs']} epochs pay: give more time"))
+    if form is not None:
+        answers = f"an image alone: {form['reason']}"
+        if form["chosen"]:
+            alone, both = (metric.text(form[f"valid_{metric}"][name]) for name in ("alone", "mirrored"))
+            answers = f"the mean over an image and its mirror image: {both} of validation, {alone} for the image alone"
+        rows.append(("answers for", answers))
     for each in training["references"]:
         text = f"{each['epoch_seconds']:.2g} s an epoch"
         if "value" in each:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from archscout.core.architecture import Architecture
+from archscout.core.cost import Cost, Measurement
 from archscout.core.errors import ArchscoutError
 from archscout.core.estimator import TRAINING, Setting
 from archscout.core.metric import Metric
@@ -23,9 +24,9 @@ from archscout.core.task import Task
 from archscout.core.trial import Trial
 from archscout.costs.machine import conditions
 from archscout.costs.reported import REPORTED, measure_each, named_cost
-from archscout.estimators.final import FINAL, FinalTraining
+from archscout.estimators.final import FINAL, FinalTraining, untouched
 from archscout.estimators.trained import weights_file
-from archscout.search import elsewhere
+from archscout.search import elsewhere, mirroring
 from archscout.search.budget import Budget
 from archscout.search.choose import (
     choose,
@@ -97,6 +98,7 @@ def deliver(ending: Ending, candidates: Sequence[Trial], folder: Path) -> Result
         kept, waiting = elsewhere.write(run, trained, winner, folder)
     if waiting or ending.times:
         run.note("measure_next", waiting)
+    form = _form(ending, winner, network, measured, waiting)
     axes = list(run.objectives) or [c.key for c in run.constraints] or [cost.key for cost in counted]
     extra = {
         "run": run.name,
@@ -119,13 +121,39 @@ def deliver(ending: Ending, candidates: Sequence[Trial], folder: Path) -> Result
         **counts(run),
         "rejected": run.rejected,
         "feasibility": run.store.decisions(run.name).get("feasibility"),
-        "notes": _with_panel(notes := run.store.notes(run.name), training, ending.task.metric),
+        "notes": _with_panel(notes := run.store.notes(run.name), training, ending.task.metric, form.about),
         "missing": notes.get("missing", {}),
+        **({} if form.about is None else {"mirrored": form.about}),
     }
-    result = package(folder, run.space, ending.task, winner, network, measured, run.seed, extra, run)
+    shipped = replace(winner, value=form.value)
+    result = package(folder, run.space, form.task, shipped, network, form.measured, run.seed, extra, run)
     run.note("finished", True)
     _clear(run.folder, {weights_file(run.folder, trial) for trial in kept})
     return result
+
+
+def _form(
+    ending: Ending, winner: Trial, network: nn.Module, measured: Mapping[str, Measurement], waiting: Sequence[Any]
+) -> mirroring.Delivery:
+    """In which form the winner is delivered; tried once for each budget."""
+    run, task = ending.run, ending.task
+    elsewhere_too = bool(
+        waiting or ending.times or run.objectives
+    )  # who looks at a front wants the costs that it shows
+    if elsewhere_too or not mirroring.in_question(task, run.book.costs, run.constraints):
+        return mirroring.delivery(task, winner.value, measured, None)
+
+    def measure(cost: Cost, answering: Task) -> Measurement:
+        return cost.measure(winner.architecture, replace(run.setting, task=answering.sealed()))
+
+    def make() -> dict[str, Any]:
+        return mirroring.tried(
+            run.task, network, measured, run.book.costs, run.constraints, untouched(run.task, winner, run.seed),
+            measure, tests=0 if task.test is None else len(task.test),
+            seconds=run.budget.seconds - run.clock.elapsed(),
+        )  # fmt: skip
+
+    return mirroring.delivery(task, winner.value, measured, run.decide("mirrored", make))
 
 
 def _winning_network(ending: Ending, winner: Trial, folder: Path) -> nn.Module:
@@ -147,9 +175,11 @@ def _winning_network(ending: Ending, winner: Trial, folder: Path) -> nn.Module:
     return trained_network(run.space, ending.task, winner, run.folder)
 
 
-def _with_panel(notes: Mapping[str, Any], training: Mapping[str, Any], metric: Metric) -> dict[str, Any]:
+def _with_panel(
+    notes: Mapping[str, Any], training: Mapping[str, Any], metric: Metric, form: Mapping[str, Any] | None
+) -> dict[str, Any]:
     """The notes of a run, with a panel about the training of its winner after those of the method."""
-    return {**notes, "panels": [*(notes.get("panels") or []), training_panel(training, metric).as_json()]}
+    return {**notes, "panels": [*(notes.get("panels") or []), training_panel(training, metric, form).as_json()]}
 
 
 def _clear(folder: Path, kept: set[Path | None]) -> None:

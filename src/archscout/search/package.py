@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from archscout.core.space import Space
 from archscout.core.task import Answers, Task
 from archscout.core.trial import Trial
 from archscout.deploy.form import form
-from archscout.estimators.final import FINAL, final_weights
+from archscout.estimators.final import FINAL, final_weights, untouched
 from archscout.estimators.trained import weights_file
 from archscout.networks.pick import build
 from archscout.networks.tracing import trace_architecture
@@ -60,13 +61,14 @@ def earlier_network(folder: Path, space: Space, task: Task, trial: Trial) -> nn.
     if not (folder / "metrics.json").is_file() or not (folder / "network.safetensors").is_file():
         return None
     metrics = Result.read(folder).metrics
-    if (metrics["architecture"], metrics.get(f"valid_{task.metric}")) != (
-        trial.architecture.text,
-        task.metric.oriented(trial.value),
-    ):
+    value, form = metrics.get(f"valid_{task.metric}"), metrics.get("mirrored") or {}
+    deploying = task
+    if form.get("chosen"):  # what the trial knows is the value of one pass
+        value, deploying = form["trained"], replace(task, mirrored=True)  # type: ignore[call-arg]
+    if (metrics["architecture"], value) != (trial.architecture.text, task.metric.oriented(trial.value)):
         return None
     network = build(space, trial.architecture, task)
-    task.deploy(network).load_state_dict(load_file(folder / "network.safetensors"))
+    deploying.deploy(network).load_state_dict(load_file(folder / "network.safetensors"))
     return network
 
 
@@ -138,7 +140,7 @@ def package(
         "own_module": space.own_module,
     }
     described = measured_form(measured, [limit["key"] for limit in extra.get("constraints", ())])
-    in_form = worth(network, task, described)
+    in_form = worth(network, task, untouched(task, winner, seed), described)
     metrics = {
         "architecture": winner.architecture.text,
         f"valid_{metric}": metric.oriented(winner.value),

@@ -19,10 +19,6 @@ NAMED = 3
 UNUSED = 10.0
 """Seconds of a budget that are worth a word where they are left over."""
 
-MIRRORED = 2.1
-"""Times as much does a network cost at most that looks at an image and its mirror image (a second measurement differs
-a little); what it gives is in docs/results/final_training.md."""
-
 
 @dataclass(frozen=True)
 class Result:
@@ -71,6 +67,7 @@ class Result:
             ),
             ", ".join(f"{key} {significant(value, 4)}" for key, value in costs.items()),
             *self._training(),
+            *self._mirrored(),
             f"{self._evaluated()}, {self.metrics['rejected']} rejected for their cost, "
             f"{self.metrics['failed_trials']} failed, in {self.metrics['seconds']['total']:.0f} s",
             *self._quantised(),
@@ -126,17 +123,24 @@ class Result:
         unused = training.get("unused_seconds") or 0.0
         if unused > UNUSED:
             line += f"; {unused:.0f} s of the budget were left unused"
-        return [line, *self._references(training), *self._mirrored(training)]
+        return [line, *self._references(training)]
 
-    def _mirrored(self, training: Mapping[str, Any]) -> list[str]:
-        """Where limits leave room for a second pass, over the mirror image: that it may be asked for."""
-        limits = [row for row in self.metrics.get("constraints", ()) if row["key"].startswith(("latency", "macs"))]
-        room = all(MIRRORED * self.metrics["costs"][row["key"]] <= row["limit"] for row in limits)
-        if not (training.get("mirrorable") and limits and room):
+    def _mirrored(self) -> list[str]:
+        """That limits left room for a second pass, over the mirror image, and what it came to."""
+        form = self.metrics.get("mirrored") or {}
+        if not form.get("chosen"):
             return []
+        metric, values = self.metric, form[f"valid_{self.metric}"]
+        limited = [row["key"] for row in self.metrics["constraints"] if row["key"] in form["costs"]]
+        costs = [
+            f"{key} {significant(form['costs'][key]['alone'], 3)} -> {significant(form['costs'][key]['mirrored'], 3)}"
+            for key in limited
+            if not key.startswith("params")
+        ]
         return [
-            "the limits leave room for mirrored=true in --data: the mean of the answers for an image and its mirror "
-            "image, more accurate where it was measured (docs/results/final_training.md), for up to twice the time"
+            "the limits leave room for the mean over an image and its mirror image: "
+            f"{metric.title} {metric.text(values['alone'])} -> {metric.text(values['mirrored'])} on validation, "
+            f"{', '.join(costs)} (mirrored=false in --data: without)"
         ]
 
     def _references(self, training: Mapping[str, Any]) -> list[str]:

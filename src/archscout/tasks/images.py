@@ -22,8 +22,9 @@ from archscout.tasks.image_task import channel_statistics as channel_statistics
 class ImageClassification(Classification, ImageTask):
     """One class for each image; the metric is the fraction of images whose class has the largest output."""
 
-    mirrored: bool = field(default=False, kw_only=True)
-    """Whether the trained network answers with the mean of its outputs for an image and its mirror image."""
+    mirrored: bool | None = field(default=None, kw_only=True)
+    """Whether the trained network answers with the mean of its outputs for an image and its mirror image; None where
+    nobody said: it does not, but a search whose limits leave room may deliver one that does (`search/mirroring.py`)."""
 
     kind: ClassVar[str] = "image classification"
 
@@ -38,4 +39,5 @@ class ImageClassification(Classification, ImageTask):
 
     @classmethod
     def fields_of(cls, description: Mapping[str, Any]) -> dict[str, Any]:
-        return super().fields_of(description) | {"mirrored": bool(description.get("mirrored", False))}
+        mirrored = description.get("mirrored")
+        return super().fields_of(description) | {"mirrored": None if mirrored is None else bool(mirrored)}

@@ -96,7 +96,7 @@ class Images(Medium):
         colour, shorter = channels == 3, min(height, width)
         still = targets.kind == "regression"
         flip = (colour and not still) if self.options.get("flip") is None else self.options["flip"]
-        mirrored = self.options.get("mirrored", False)
+        mirrored = self.options.get("mirrored")
         if mirrored and targets.kind != "classification":
             raise UsageError(f"mirrored=true is for images of one class each, and {self.source} has targets of kind "
                              f"{targets.kind}: leave it out.")  # fmt: skip
@@ -111,7 +111,7 @@ class Images(Medium):
             "cutout": shorter // 4 if colour and not still else 0,
             "colour_jitter": COLOUR_JITTER if colour and not still else 0.0,
             "flip": flip,
-            **({"mirrored": True} if mirrored else {}),
+            **({} if mirrored is None or targets.kind != "classification" else {"mirrored": mirrored}),
             "fit": self.reading.fit,
             "background": self.reading.background,
             "span": (0.0, 255.0) if encoded else None,
