@@ -57,6 +57,14 @@ def test_it_trains_as_long_as_was_planned_and_keeps_the_weights(task, tmp_path):
     assert again == estimate, "asked again, it answers from what it kept"
 
 
+def test_what_cross_validation_said_is_the_value_and_nothing_is_left_out_of_what_is_learned_from(task, tmp_path):
+    setting = Setting(SPACE, task, seed=1, folder=tmp_path)
+    (estimate,) = FinalTraining(everything=True, known=0.625).estimate([ARCHITECTURE], setting, fidelity=1)
+    assert estimate.value == 0.625 and estimate.extra["cross_validated"]
+    assert estimate.extra["examples"] == estimate.extra["valid_examples"] == len(task.train) + len(task.valid)
+    assert not any(name.startswith("valid") for row in estimate.curve for name in row)
+
+
 def test_the_last_weights_are_averaged_where_nothing_chooses_an_epoch(task, monkeypatch):
     seen = []
 

@@ -12,7 +12,7 @@ from archscout.core.method import Candidate
 from archscout.core.metric import Metric
 from archscout.core.registry import create
 from archscout.core.trial import Trial
-from archscout.methods.race import race
+from archscout.methods.race import FEW_EXAMPLES, race
 from archscout.networks.tracing import trace_architecture
 from archscout.search import planning
 from archscout.search.budget import Budget, BudgetTooSmall
@@ -128,6 +128,7 @@ class Racing:
     estimator = "trained"
     workers = 1
     epochs = 10
+    task = types.SimpleNamespace(valid=range(FEW_EXAMPLES))
 
     def __init__(self, candidates, values, trainings, seconds):
         self.space = create("space", SPACE)

@@ -36,6 +36,19 @@ PAUSED = "paused"
 """The name of full trainings that pause and are continued: a budget in trials counts each by its share of epochs."""
 
 
+FOLDS = "folds"
+"""The name of cross-validation, before its parameters."""
+
+
+def is_cross_validation(name: str) -> bool:
+    """Whether an estimator of this name trains networks of which none is kept.
+
+    >>> is_cross_validation("folds:count=3"), is_cross_validation("trained")
+    (True, False)
+    """
+    return name.partition(":")[0] == FOLDS
+
+
 def is_training(name: str) -> bool:
     """Whether an estimator of this name, parameters included, is real training of single networks.
 

@@ -79,6 +79,19 @@ class Metric:
         """Whether one value is better than another."""
         return self.oriented(value) > self.oriented(other)
 
+    def standard_error(self, value: float, examples: int) -> float | None:
+        """How far chance alone takes a value that was measured on so many examples; None where its unit does not say.
+
+        That of a proportion (Agresti, Coull 1998, with one more of each kind): never zero, also where all are right.
+
+        >>> round(ACCURACY.standard_error(1.0, 8), 3), Metric("mean_error").standard_error(1.0, 8)
+        (0.095, None)
+        """
+        if not self.percentage:
+            return None
+        share = (min(max(value, 0.0), 1.0) * examples + 1) / (examples + 2)
+        return math.sqrt(share * (1 - share) / (examples + 2))
+
     def text(self, value: float | None) -> str:
         """A measured value for people; a dash where it is not known."""
         if value is None or not math.isfinite(value):

@@ -55,14 +55,16 @@ class FinalTraining(Estimator):
             and the learning rate falls to zero in these.
         everything: whether four fifths of the validation examples are learned from as well; what is left of them
             tells the value. Meant for tasks whose validation examples were drawn from the training examples.
+        known: what cross-validation said of the architecture (higher is better); then nothing is left out of what is
+            learned from, and this is the value.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"inputs", "targets", "gradients", "training"})
     keeps_time: ClassVar[bool] = True
 
-    def __init__(self, seconds: float = math.inf, everything: bool = False) -> None:
+    def __init__(self, seconds: float = math.inf, everything: bool = False, known: float | None = None) -> None:
         self.name = FINAL
-        self.seconds, self.everything = seconds, everything
+        self.seconds, self.everything, self.known = seconds, everything, known
 
     def together(self, architectures: Sequence[Architecture], setting: Setting) -> int:
         return 1
@@ -74,9 +76,11 @@ class FinalTraining(Estimator):
 
     def _train(self, architecture: Architecture, setting: Setting, epochs: int) -> Estimate:
         canonical = setting.space.canonical(architecture)
-        task, held = parted(setting.task, setting.seed) if self.everything else (setting.task, None)
+        parts = self.everything and self.known is None
+        task, held = parted(setting.task, setting.seed) if parts else (setting.task, None)
         recipe = Recipe.default(task, epochs)
-        if held is not None:
+        whole = held is not None or self.known is not None
+        if whole:
             # Nothing chooses the epoch then: the mean of the last ones is kept.
             averaged = max(1, round(AVERAGED * epochs))
             recipe = dataclasses.replace(recipe, fit_on="train+valid", averaged_epochs=averaged)
@@ -93,12 +97,16 @@ class FinalTraining(Estimator):
         if held is not None and outcome["best_epoch"]:
             outputs = predict(network, task, held, device=setting.device)
             outcome["valid_metric"] = task.measure(outputs, task.tensors(held, setting.device)[1])
+        if self.known is not None and outcome["best_epoch"]:
+            outcome["valid_metric"] = task.metric.oriented(self.known)
         done = {
             "planned_epochs": epochs,
             "epochs": max(min(1, len(outcome["curve"])), round(outcome["passes"])),
-            "examples": len(task.train) + (0 if held is None else len(task.valid)),
+            "examples": len(task.train) + (len(task.valid) if whole else 0),
             "valid_examples": len(task.valid if held is None else held),
         }
+        if self.known is not None:
+            done |= {"valid_examples": done["examples"], "cross_validated": True}
         if setting.folder is not None and outcome["best_epoch"]:
             notes = {"outcome": outcome, "done": done}
             checkpoint.write(final_weights(setting.folder, canonical, epochs), network.state_dict(), notes)

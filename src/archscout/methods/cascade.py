@@ -24,7 +24,7 @@ from archscout.core.registry import register
 from archscout.core.trial import Trial
 from archscout.methods.guided import SCORES, guided
 from archscout.methods.pool import Pool, check_pool, correlation, merit, score_names
-from archscout.methods.race import race
+from archscout.methods.race import few_examples, hand_made, race
 from archscout.methods.strategy import affordable, check_trains, ranked
 from archscout.strategies.pareto import order
 
@@ -82,7 +82,7 @@ class Cascade(Method):
 
     def search(self, run: Run) -> list[Trial]:
         check_trains(run, self.name)
-        if run.trainings < FEW and not run.objectives:
+        if not run.objectives and (run.trainings < FEW or (hand_made(run) and few_examples(run))):
             return race(run)
         climbs = bool(run.cheaper or run.objectives)
         usual = score_names(self.name, LADDER_SCORES if climbs else SCORES)

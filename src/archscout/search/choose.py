@@ -10,7 +10,7 @@ from typing import Any
 from archscout.core.architecture import Architecture
 from archscout.core.cost import Measurement, meets
 from archscout.core.errors import ArchscoutError
-from archscout.core.estimator import TRAINING, is_training
+from archscout.core.estimator import TRAINING, is_cross_validation, is_training
 from archscout.core.trial import Trial
 from archscout.core.written import significant
 from archscout.costs.reported import REPORTED, measure_each, named_cost
@@ -117,7 +117,11 @@ def counts(run: SearchRun) -> dict[str, Any]:
     rows = run.store.trials(run.name)
     failed = Counter(row.reason for row in rows if row.status == "failed")
     return {
-        "trials": sum(row.estimator == run.estimator and row.phase != "calibration" for row in rows),
+        "trials": sum(
+            (row.estimator == run.estimator or (run.trains and is_cross_validation(row.estimator)))
+            and row.phase != "calibration"
+            for row in rows
+        ),
         "trained": len(
             {row.canonical for row in rows if row.status == "completed" and row.curve and row.phase != "calibration"}
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from archscout.core.estimator import TRAINING
+from archscout.core.estimator import TRAINING, is_cross_validation
 from archscout.core.metric import Metric
 from archscout.core.panel import Table
 from archscout.core.trial import Trial
@@ -33,13 +33,14 @@ def train_winner(run: SearchRun, winner: Trial) -> Trial | None:
     everything = "valid" in run.task.drawn
     planned = run.decide("final training", lambda: _planned(run, winner, everything))
     epochs, seconds = int(planned["epochs"]), float(planned["seconds"])
-    own = winner.fidelity or 0 if winner.curve else 0
+    folded = is_cross_validation(winner.estimator)
+    own = winner.fidelity or 0 if winner.curve and not folded else 0
     if epochs < 1 or (own and epochs < (1.0 if everything else _WORTH) * own):
         return None
     if epochs >= _MANY:
         epochs = _fitting(run, _HOPED * seconds, planned["epoch"])
     run.say(f"training the winner for {epochs} epochs, about {min(seconds, epochs * planned['epoch']):.0f} s.")
-    estimator = FinalTraining(seconds, everything)
+    estimator = FinalTraining(seconds, everything, winner.value if folded else None)
     trials = run.evaluate([winner.architecture], estimator, fidelity=epochs, phase=FINAL)
     trained = next((trial for trial in trials if trial.defined), None)
     if trained is None:
@@ -73,6 +74,7 @@ def training_summary(run: SearchRun, winner: Trial) -> dict[str, Any]:
         "planned_epochs": winner.extra.get("planned_epochs", winner.fidelity),
         "examples": winner.extra.get("examples", len(run.task.train)),
         "valid_examples": winner.extra.get("valid_examples", len(run.task.valid)),
+        "cross_validated": bool(winner.extra.get("cross_validated")),
         "seconds": winner.seconds,
         "short": epochs < 0.6 * enough,
         "advised_epochs": enough,
@@ -85,7 +87,11 @@ def training_summary(run: SearchRun, winner: Trial) -> dict[str, Any]:
 def _references(run: SearchRun) -> list[dict[str, Any]]:
     """What was known before the search, with what each came to in the longest training that it had within it."""
     longest: dict[str, StoredTrial] = {}
-    trained = (t for t in run.store.trials(run.name) if t.estimator == TRAINING and t.status == "completed")
+    trained = (
+        trial
+        for trial in run.store.trials(run.name)
+        if (trial.estimator == TRAINING or is_cross_validation(trial.estimator)) and trial.status == "completed"
+    )
     for trial in sorted(trained, key=lambda trial: trial.fidelity or 0):
         longest[trial.canonical] = trial
     rows = []
@@ -94,6 +100,7 @@ def _references(run: SearchRun) -> list[dict[str, Any]]:
         known = longest.get(run.space.canonical(each.architecture))
         if known is not None:
             row |= {"epochs": known.fidelity, "value": run.task.metric.oriented(known.value)}
+            row |= {"folds": known.extra["folds"]} if "folds" in known.extra else {}
         rows.append(row)
     return rows
 
@@ -104,7 +111,10 @@ def training_panel(training: Mapping[str, Any], metric: Metric, form: Mapping[st
     rows: list[tuple[str, str]] = [
         ("epochs", f"{training['epochs']} of {training['planned_epochs']} planned"),
         ("examples learned from", f"{training['examples']:,}"),
-        ("examples that tell the validation value", f"{training['valid_examples']:,}"),
+        (
+            "examples that tell the validation value",
+            f"{training['valid_examples']:,}" + ", by cross-validation" * bool(training.get("cross_validated")),
+        ),
     ]
     if training["short"]:
         rows.append(("a short training", f"about {training['advised_epochs']} epochs pay: give more time"))
@@ -118,5 +128,6 @@ def training_panel(training: Mapping[str, Any], metric: Metric, form: Mapping[st
         text = f"{each['epoch_seconds']:.2g} s an epoch"
         if "value" in each:
             text += f"; {metric.text(each['value'])} of validation after {each['epochs']} epochs in this search"
+            text += f" ({each['folds']} folds)" if "folds" in each else ""
         rows.append((each["name"], text))
     return Table("How the network was trained", ("", ""), rows)
