@@ -192,3 +192,15 @@ def test_a_name_may_say_on_which_device(clean):
         create("cost", "params@pixel3")
     with pytest.raises(UsageError, match="no cost 'thrift@'"):
         create("cost", "thrift@")
+
+
+def test_one_and_zero_are_true_and_false_where_a_truth_value_is_asked_for() -> None:
+    """And make the same object under the same name, so that no run is paid for twice."""
+    for text, value in (("1", True), ("0", False)):
+        assert create("method", f"bn_nas:fair={text}").fair is value
+        assert (
+            create("method", f"bn_nas:fair={text}").name == create("method", f"bn_nas:fair={str(value).lower()}").name
+        )
+    with pytest.raises(UsageError, match="the fair of method 'bn_nas' must be true or false, not '2'"):
+        create("method", "bn_nas:fair=2")
+    assert create("space", "nasbench201:width=1").name == "nasbench201:width=1", "a number stays one"

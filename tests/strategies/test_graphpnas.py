@@ -48,6 +48,28 @@ def test_a_drawing_gives_the_architecture_back(name):
     assert again == some
 
 
+@pytest.mark.parametrize("space", [SMALL, create("space", "nasbench101")], ids=["edges", "vertices"])
+def test_what_is_no_choice_has_no_label_when_it_learns_and_when_it_draws(space, monkeypatch):
+    """The first node has no operation, and no edge goes backwards."""
+    drawing, shown = Drawing(space), []
+    choices = torch.zeros(drawing.nodes, drawing.nodes, dtype=torch.bool)
+    for place in drawing.edges:
+        choices[place] = True
+    named = torch.tensor([node in drawing.vertices for node in range(drawing.nodes)])
+    forward = GraphGenerator.forward
+
+    def recorded(self, edges, vertices, steps):
+        shown.append((edges.clone(), vertices.clone()))
+        return forward(self, edges, vertices, steps)
+
+    monkeypatch.setattr(GraphGenerator, "forward", recorded)
+    GraphGenerator(drawing).sample(8, stream(0))
+    for edges, vertices in [*shown, drawing.tensors([space.sample(stream(n, "drawing")) for n in range(8)])]:
+        assert (edges[:, ~choices] == -1).all()
+        assert (vertices[:, ~named] == -1).all()
+    assert len(shown) == drawing.nodes - 1
+
+
 @pytest.mark.parametrize(("space", "graphs"), [(SMALL, 64), (PART, 729)])
 def test_probabilities_add_up_to_one(space, graphs):
     torch.manual_seed(0)

@@ -147,9 +147,10 @@ def create(kind: str, text: str, **defaults: Any) -> Any:
     base, _, device = name.partition("@")
     general = bool(device) and name not in names(kind)  # else it is a name of its own, as latency@int8
     make = factory(kind, f"{base}@DEVICE" if general else name)
-    parameters = parse_name(text, first="source" if "source" in inspect.signature(make).parameters else "")[1]
-    given = dict(parameters) | ({"device": device} if general else {})
     accepted = inspect.signature(make).parameters
+    parameters = parse_name(text, first="source" if "source" in accepted else "")[1]
+    parameters = {key: _as_declared(value, accepted.get(key)) for key, value in parameters.items()}
+    given = dict(parameters) | ({"device": device} if general else {})
     free = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values())
     for parameter in parameters:
         if parameter not in accepted and not free:
@@ -173,10 +174,21 @@ def create(kind: str, text: str, **defaults: Any) -> Any:
     return instance
 
 
+def _declared(parameter: inspect.Parameter | None) -> str:
+    """The type of a parameter as its signature has it; nothing where there is none."""
+    declared = "" if parameter is None else getattr(parameter.annotation, "__name__", str(parameter.annotation))
+    return declared.removesuffix(" | None")
+
+
+def _as_declared(value: Any, parameter: inspect.Parameter | None) -> Any:
+    """A value as its parameter takes it: 1 and 0 are true and false where a truth value is asked for."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return bool(value) if whole and value in (0, 1) and _declared(parameter) == "bool" else value
+
+
 def _wanted(value: Any, parameter: inspect.Parameter | None) -> str:
     """What a parameter takes by its declared type, where this value is none of it; else nothing."""
-    declared = "" if parameter is None else getattr(parameter.annotation, "__name__", str(parameter.annotation))
-    declared = declared.removesuffix(" | None")
+    declared = _declared(parameter)
     if declared == "bool" and not isinstance(value, bool):
         return "true or false"
     if declared == "int" and isinstance(value, float):

@@ -71,6 +71,11 @@ class FPNAS(WeightSharing):
         check("fp_nas", samples=samples, reach=reach, temperature=temperature, warm_up=warm_up, strength=strength)
         if not 0 <= use <= 1:
             raise UsageError(f"the share of a limit that fp_nas is to use lies between 0 and 1, not at {use!r}.")
+        if not 0 <= joint <= 1 - warm_up + 1e-9:
+            raise UsageError(
+                f"the joint of method 'fp_nas' must be a share of the steps, from 0 to the {1 - warm_up:g} that its "
+                f"warm_up leaves, not {joint:g}."
+            )
         self.name = "fp_nas"
         self.samples, self.reach, self.temperature = samples, reach, temperature
         self.hinge, self.strength, self.use = hinge, strength, use

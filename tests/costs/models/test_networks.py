@@ -111,6 +111,17 @@ def test_a_new_device_begins_as_the_one_most_like_it() -> None:
     assert np.abs(predicted / expected - 1).mean() < 0.15
 
 
+def test_a_step_of_tuning_moves_what_counts_by_a_thousandth() -> None:
+    """The first step of Adam is as long as its rate, whatever the gradient; more would forget the known devices."""
+    model = DeviceEmbeddingLatency(known(2), hidden=8, steps=5, tuning=1)
+    model.fit(SPACE, CELLS[:12], device(3)[:12])
+    before, after = (dict(network.named_parameters()) for network in (model._trained, model._network))
+    moved = torch.cat(
+        [(after[name] - before[name]).detach().abs().flatten() for name in before if "devices" not in name]
+    )
+    assert moved.max().item() == pytest.approx(1e-3, rel=0.05)
+
+
 @pytest.mark.parametrize(
     "make",
     [

@@ -311,9 +311,10 @@ def test_generalisation_of_the_tangent_kernel(cells: Setting, literal: ModuleTyp
 def test_patterns_of_units(setting: Setting, literal: ModuleType) -> None:
     for architecture in sample(setting, 2):
         subject = Subject(architecture, setting, {}, {})
-        x, _ = subject.inputs(9)
-        expected = [literal.swap(subject.initialised(normal, "swap", repeat), x) for repeat in range(2)]
-        assert value("swap:batch=9,repeats=2", setting, architecture) == sum(expected) / 2
+        for batch in (9, 20):  # in a table, and by comparing
+            x, _ = subject.inputs(batch)
+            expected = [literal.swap(subject.initialised(normal, "swap", repeat), x) for repeat in range(2)]
+            assert value(f"swap:batch={batch},repeats=2", setting, architecture) == sum(expected) / 2
 
 
 @pytest.mark.parametrize("network", ["cell", "thin"])

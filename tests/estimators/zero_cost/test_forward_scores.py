@@ -318,7 +318,7 @@ def test_order_of_epsilon_counts_weights_of_the_least_deep_path() -> None:
     assert orders[1] - orders[0] == pytest.approx(6, abs=0.05)
 
 
-def test_swap_batch_is_at_most_sixteen() -> None:
+def test_swap_needs_two_examples_and_looks_at_all_that_it_is_given() -> None:
     with pytest.raises(UsageError, match="batch"):
         create("estimator", "swap:batch=1")
-    assert create("estimator", "swap:batch=64").batch == 16
+    assert create("estimator", "swap:batch=64").batch == 64

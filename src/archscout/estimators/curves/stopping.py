@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import sqrt
+from math import inf, sqrt
 from typing import Any, ClassVar
 
 import numpy as np
@@ -67,6 +67,8 @@ class StoppingRule:
                 f"a stopping rule is sure with a probability between 0.5 and 1, after one epoch or more, not {sure} "
                 f"after {first} (and keeps the best {top})."
             )
+        if not 0 <= margin < inf:
+            raise UsageError(f"the margin of a stopping rule must be a number of 0 or more, not {margin}.")
         self.sure, self.margin, self.first, self.top = sure, margin, first, top
         self.linear, self.draws, self.seed = linear, draws, seed
 

@@ -8,6 +8,9 @@ from torch import Tensor
 
 from archscout.estimators.zero_cost.watching import Watcher
 
+TABULATED = 16
+"""Rows at most whose columns are counted in a table, of 2^16 bits then."""
+
 
 class Codes(Watcher):
     """The codes of all rectifiers: 1 where one is open."""
@@ -32,11 +35,13 @@ def different_rows(codes: Tensor) -> int:
 
 
 def different_columns(parts: list[Tensor]) -> int:
-    """How many different columns boolean matrices with equal numbers of rows have together, of at most 16 rows.
+    """How many different columns boolean matrices with equal numbers of rows have together.
 
-    Each column is a number below 2^rows; a table of so many bits says which occur. No sorting.
+    Of few rows, each column is a number below 2^rows; a table of so many bits says which occur. No sorting.
     """
     rows = len(parts[0])
+    if rows > TABULATED:
+        return different_rows(torch.cat(parts, 1).T.contiguous())
     seen = torch.zeros(1 << rows, dtype=torch.bool)
     places = torch.tensor([1 << row for row in range(rows)], dtype=torch.int32)
     for part in parts:

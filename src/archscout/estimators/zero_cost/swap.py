@@ -25,10 +25,10 @@ class Swap(Score):
     put in how large good networks of a space are; state the plain score beside it.
 
     Source: Peng, Song, Zhang, Liu, Zhang 2024, "SWAP-NAS: Sample-Wise Activation Patterns for Ultra-fast NAS", arXiv
-    2403.04161. Their code sorts the rows; here each is a number of `batch` bits, marked in a table.
+    2403.04161. Their code sorts the rows; here each is a number of `batch` bits, marked in a table where it is small.
 
     Args:
-        batch: examples, at most 16.
+        batch: examples; 16 and fewer are quicker.
         repeats: initialisations; the original's 32 by default.
         mu: in thousands of parameters.
         sigma: in thousands of parameters, squared; the score is not regularised where None.
@@ -42,7 +42,7 @@ class Swap(Score):
             raise UsageError(f"the batch of estimator 'swap' must be a whole number of at least 2, not {batch}.")
         if not isinstance(repeats, int) or repeats < 1 or (sigma is not None and sigma <= 0):
             raise UsageError(f"estimator 'swap' needs repeats of at least 1 and sigma above 0, not {repeats}, {sigma}.")
-        self.batch, self.repeats, self.mu, self.sigma = min(batch, 16), repeats, mu, sigma
+        self.batch, self.repeats, self.mu, self.sigma = batch, repeats, mu, sigma
 
     def score(self, subject: Subject) -> float:
         x, _ = subject.inputs(self.batch)
