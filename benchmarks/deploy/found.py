@@ -5,7 +5,7 @@
 `spoken digits`: `archscout search` on the recordings of the Free Spoken Digit Dataset (`audio/spoken_digits.npz`), with
 limits of flash, memory and instructions, then `archscout deploy --device cortex-m4`: 100 recordings of the test split
 must give the bytes of the integer reference, on this machine and in QEMU where it is installed. `CIFAR-10`: the same on
-`images/cifar10_jpeg.npz` with the figures of ResNet-8 of MLPerf Tiny (Banbury et al. 2021, arXiv 2106.07597) as limits;
+`images/cifar10_jpeg.npz` with limits below what ResNet-8 of MLPerf Tiny (Banbury et al. 2021, arXiv 2106.07597) takes;
 `ResNet-8` is that network itself by the same emitter, with drawn weights, for what it takes hangs on no number. Budgets
 are of the clock, `--scale` multiplies them. Rows go to docs/results/found.json, and a run that was stopped goes on.
 """
@@ -51,9 +51,7 @@ CASES = {
     "spoken digits": Case(
         "audio/spoken_digits.npz", {"flash": "60kB", "sram": "32kB", "instructions": "30M"}, seconds=120
     ),
-    "CIFAR-10": Case(
-        "images/cifar10_jpeg.npz", {"flash": "90kB", "sram": "52kB", "instructions": "127M"}, seconds=1200
-    ),
+    "CIFAR-10": Case("images/cifar10_jpeg.npz", {"flash": "85kB", "sram": "49kB", "instructions": "37M"}, seconds=1200),
 }
 RESNETS = {"ResNet-8": 0, **{f"ResNet-8, {side} x {side} patches": side for side in (2, 3, 4)}}
 """By name, patches along a side."""

@@ -9,6 +9,7 @@ from archscout.core.cost import Cost
 from archscout.core.estimator import Setting
 from archscout.core.registry import create
 from archscout.core.seeds import stream
+from archscout.costs import programs
 from archscout.deploy.c import emit
 from archscout.deploy.program import read
 from archscout.deploy.quantise import quantise
@@ -64,3 +65,16 @@ def test_numbers_that_are_no_pixels_need_no_table() -> None:
         for each in (task, replace(task, train=numbers))
     )
     assert with_table - without == 256
+
+
+def test_a_program_is_read_once_for_flash_memory_and_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+    space, task = create("space", "classic"), tiny_task()
+    architecture, setting = space.sample(stream(0, "once")), Setting(space, task)
+    reads, read_program = [], programs.read
+    monkeypatch.setattr(programs, "read", lambda *arguments: reads.append(1) or read_program(*arguments))
+    monkeypatch.setattr(programs, "_counted", {})
+    for name in ("flash", "sram", "instructions", "flash"):
+        assert create("cost", name).measure(architecture, setting).value > 0
+    assert len(reads) == 1
+    create("cost", "flash").measure(architecture, Setting(space, tiny_task(classes=4)))
+    assert len(reads) == 2, "another task is another program"

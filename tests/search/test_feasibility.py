@@ -12,7 +12,7 @@ from archscout.core.cost import Constraint
 from archscout.core.errors import UsageError
 from archscout.core.seeds import stream
 from archscout.core.space import Space
-from archscout.search.feasibility import check, excess, sample
+from archscout.search.feasibility import brought_within, check, excess, sample
 
 TARGET = (3, 1, 4, 1, 5, 2)
 
@@ -118,3 +118,27 @@ def test_the_worst_limit_says_by_how_much_a_network_is_off() -> None:
     assert excess({"a": 5.0, "b": 3.0}, limits) == 1.5
     assert excess({"a": 5.0}, limits) == np.inf
     assert excess({"a": 5.0}, []) == 0.0
+
+
+def test_a_design_that_breaks_a_limit_is_lowered_until_it_keeps_it_and_no_further() -> None:
+    space, limits = Digits(), [Constraint("sum", "sum", 20.0)]
+    design = space.architecture({f"d{place}": 6 for place in range(6)})
+    lower = brought_within(space, Book(), limits, {}, design, stream(0, "lower"))
+    assert lower is not None and 1 + sum(int(lower[name]) for name in lower) == 20, "one digit, one step, each time"
+    kept = brought_within(space, Book(), limits, {}, lower, stream(1, "lower"))
+    assert kept == lower
+
+
+def test_a_step_that_takes_it_further_from_the_limit_is_not_kept() -> None:
+    space = Digits()
+    design = space.architecture(dict(zip([f"d{place}" for place in range(6)], (5, 1, 4, 1, 5, 2), strict=True)))
+    lower = brought_within(space, Book(), [Constraint("away", "away", 2.0)], {}, design, stream(0, "lower"))
+    assert lower is not None and Book().at_most(lower)["away"] == 2.0 and int(lower["d0"]) == 4
+
+
+def test_without_time_or_lower_options_a_design_is_left_alone() -> None:
+    space, limits = Digits(), [Constraint("away", "away", 1.0)]
+    lowest = space.architecture({f"d{place}": 0 for place in range(6)})
+    assert brought_within(space, Book(), limits, {}, lowest, stream(0, "lower")) is None
+    highest = space.architecture({f"d{place}": 6 for place in range(6)})
+    assert brought_within(space, Book(), limits, {}, highest, stream(0, "lower"), lambda: False) is None

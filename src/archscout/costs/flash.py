@@ -9,8 +9,7 @@ from archscout.core.cost import Cost, Measurement
 from archscout.core.estimator import Setting
 from archscout.core.registry import register
 from archscout.costs.peak_memory import BYTES
-from archscout.costs.programs import estimate
-from archscout.deploy.c import flash_bytes
+from archscout.costs.programs import counts, estimated
 
 
 @register("cost", "flash")
@@ -27,4 +26,5 @@ class Flash(Cost):
     units: ClassVar = BYTES
 
     def measure(self, architecture: Architecture, setting: Setting) -> Measurement:
-        return estimate(architecture, setting, flash_bytes)
+        program = counts(architecture, setting)
+        return estimated(program.flash, program)

@@ -6,8 +6,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.cost import Cost, Measurement
 from archscout.core.estimator import Setting
 from archscout.core.registry import register
-from archscout.costs.programs import estimate
-from archscout.deploy.instructions import instructions
+from archscout.costs.programs import counts, estimated
 
 
 @register("cost", "instructions")
@@ -22,4 +21,5 @@ class Instructions(Cost):
     key = "instructions"
 
     def measure(self, architecture: Architecture, setting: Setting) -> Measurement:
-        return estimate(architecture, setting, lambda program, pixels: instructions(program))
+        program = counts(architecture, setting)
+        return estimated(program.instructions, program)

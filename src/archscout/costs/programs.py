@@ -1,9 +1,9 @@
-"""What is estimated of a network's integer program before it is trained."""
+"""What is estimated of a network's integer program before it is trained: read once, counted for all costs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,25 +11,54 @@ from archscout.core.architecture import Architecture
 from archscout.core.cost import Measurement
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import Setting
+from archscout.deploy.c import flash_bytes, sram_bytes
+from archscout.deploy.instructions import instructions
 from archscout.deploy.program import Program, read
 from archscout.networks.pick import build
 from archscout.networks.tracing import blueprint
 
+_REMEMBERED = 10_000
+"""Architectures whose counts are remembered in a process."""
 
-def estimate(architecture: Architecture, setting: Setting, count: Callable[[Program, bool], int]) -> Measurement:
-    """A count of the program of an architecture; infinite where it has none.
 
-    Args:
-        architecture: of the setting's space.
-        setting: with the task, whose stored type says whether inputs are pixels of 0 to 255.
-        count: of a program, and whether its inputs are such pixels.
+@dataclass(frozen=True)
+class Counts:
+    """Of a program: bytes of flash and of memory, and instructions; all infinite where there is none (`refused`)."""
+
+    flash: float = math.inf
+    sram: float = math.inf
+    instructions: float = math.inf
+    refused: str = ""
+
+
+_counted: dict[tuple[str, str, str], Counts] = {}
+
+
+def counts(architecture: Architecture, setting: Setting) -> Counts:
+    """The counts of the program of an architecture of the setting's space.
+
+    The stored type of the task says whether inputs are pixels of 0 to 255.
     """
-    pixels = setting.task.train.x.dtype == np.uint8
+    key = (setting.space.digest, setting.task.digest, architecture.text)
+    if key not in _counted:
+        if len(_counted) >= _REMEMBERED:
+            _counted.clear()
+        _counted[key] = _count(architecture, setting)
+    return _counted[key]
+
+
+def estimated(value: float, of: Counts) -> Measurement:
+    """One of the counts, as what a cost measured."""
+    return Measurement(float(value), details={"estimate": True} | ({"refused": of.refused} if of.refused else {}))
+
+
+def _count(architecture: Architecture, setting: Setting) -> Counts:
     try:
         program = _program(architecture, setting)
     except UsageError as error:
-        return Measurement(math.inf, details={"estimate": True, "refused": str(error)})
-    return Measurement(float(count(program, pixels)), details={"estimate": True})
+        return Counts(refused=str(error))
+    pixels = setting.task.train.x.dtype == np.uint8
+    return Counts(flash_bytes(program, pixels), sram_bytes(program), instructions(program))
 
 
 def _program(architecture: Architecture, setting: Setting) -> Program:

@@ -9,8 +9,7 @@ from archscout.core.cost import Cost, Measurement
 from archscout.core.estimator import Setting
 from archscout.core.registry import register
 from archscout.costs.peak_memory import BYTES
-from archscout.costs.programs import estimate
-from archscout.deploy.c import sram_bytes
+from archscout.costs.programs import counts, estimated
 
 
 @register("cost", "sram")
@@ -27,4 +26,5 @@ class Sram(Cost):
     units: ClassVar = BYTES
 
     def measure(self, architecture: Architecture, setting: Setting) -> Measurement:
-        return estimate(architecture, setting, lambda program, _: sram_bytes(program))
+        program = counts(architecture, setting)
+        return estimated(program.sram, program)

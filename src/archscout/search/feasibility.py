@@ -19,6 +19,7 @@ _EXACT_SAMPLE, _MEASURED_SAMPLE = 200, 48
 _DESCENTS = 12
 _BATCH = 8
 _LOOK = 24
+_LOWERED = 24
 
 
 @dataclass(frozen=True)
@@ -129,3 +130,47 @@ def _descend(
             break
         best, nearest = below
     return best, nearest
+
+
+def brought_within(
+    space: Space,
+    book: CostBook,
+    constraints: Sequence[Constraint],
+    margins: Mapping[str, float],
+    architecture: Architecture,
+    rng: np.random.Generator,
+    going: Callable[[], bool] = lambda: True,
+) -> Architecture | None:
+    """An architecture whose numbers are lowered, option by option and at random, until it meets every constraint.
+
+    A step stays where the worst constraint is exceeded no more than before. None where steps or time are over.
+
+    Args:
+        architecture: a design that is worth keeping near: one of `Space.references`.
+        going: whether there is time for a step.
+    """
+    rows = _at_most(book, [architecture])
+    for _ in range(_LOWERED):
+        if meets(rows[0], constraints, margins):
+            return architecture
+        lower = _one_lower(space, architecture, rng) if going() else None
+        if lower is None:
+            return None
+        next_rows = _at_most(book, [lower])
+        if excess(next_rows[0], constraints) <= excess(rows[0], constraints):
+            architecture, rows = lower, next_rows
+    return architecture if meets(rows[0], constraints, margins) else None
+
+
+def _one_lower(space: Space, architecture: Architecture, rng: np.random.Generator) -> Architecture | None:
+    """With one ordinal choice at the option before its own; None where all are at their first."""
+    options = {
+        choice.name: choice.options for choice in space.choices if choice.ordinal and choice.name in architecture
+    }
+    names = [name for name, known in options.items() if known.index(architecture[name]) > 0]
+    if not names:
+        return None
+    name = names[int(rng.integers(len(names)))]
+    defaults = {choice.name: choice.landmarks[0] for choice in space.choices}
+    lower = options[name][options[name].index(architecture[name]) - 1]
+    return space.architecture({**defaults, **architecture, name: lower})

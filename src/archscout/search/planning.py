@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from archscout.core.errors import ArchscoutError
 from archscout.core.method import Candidate
 from archscout.estimators.prior import Data, Network, Prior
 from archscout.networks.tracing import trace_architecture
+from archscout.search import feasibility
 from archscout.search.budget import BudgetTooSmall
 from archscout.search.run import SearchRun
 from archscout.training.recipe import full_epochs
@@ -28,7 +30,10 @@ FINAL_OF_OTHERS = 0.4
 """The same for methods that do not plan with the length of a training."""
 
 SAMPLED = 8
-"""Architectures that are drawn where a space names no references, or none that keeps the limits."""
+"""Architectures that are drawn where a space names no references, or hardly one that keeps the limits."""
+
+FEW = 3
+"""References that keep the limits, below which others are looked for."""
 
 TIMED = 6
 """Architectures whose training is timed at most, before the search."""
@@ -92,7 +97,14 @@ def plan(run: SearchRun, plans_final: bool, first: Sequence[Architecture] = ()) 
         trainings=decided["trainings"],
         final=decided["final"],
         candidates=tuple(
-            Candidate(row["name"], known[row["architecture"]], row["seconds"], row["macs"], row["timed"])
+            Candidate(
+                row["name"],
+                # A resumed run may have been quicker, and found others.
+                known.get(row["architecture"]) or run.space.parse(row["architecture"]),
+                row["seconds"],
+                row["macs"],
+                row["timed"],
+            )
             for row in decided["candidates"]
         ),
     )
@@ -105,17 +117,52 @@ def _candidates(run: SearchRun, first: Sequence[Architecture]) -> list[tuple[str
     admitted = run.admit(references.values(), len(references)) if references else []
     names = {architecture.text: name for name, architecture in reversed(references.items())}
     rows = [(names[architecture.text], architecture.text, architecture) for architecture in admitted]
-    if len(rows) < 3:
-        rng = run.rng("candidates")
-        drawn = (run.space.simplify(run.space.sample(rng)) for _ in range(1000))
-        rows += [(a.text, a.text, a) for a in run.admit(drawn, SAMPLED)]
+    if len(rows) < FEW:
+        rows += [(a.text, a.text, a) for a in _others(run, set(names) - {row[1] for row in rows}, bool(rows))]
     found = run.store.decisions(run.name).get("feasibility")
-    if len(rows) < 3 and found:
+    if len(rows) < FEW and found:
         closest = run.space.parse(found["closest"])
         rows.append((closest.text, closest.text, closest))
     rows = [*((names.get(one.text, one.text), one.text, one) for one in first), *rows]
     unique = {run.space.canonical(row[2]): row for row in reversed(rows)}
     return list(reversed(unique.values()))
+
+
+def _others(run: SearchRun, broken: Collection[str], any_before: bool) -> list[Architecture]:
+    """Up to `SAMPLED` that keep the limits: references that break them, made smaller, and samples.
+
+    Without a candidate they are looked for while there is time, otherwise for a share of it.
+    """
+    ends = run.clock.elapsed() + TIMING_SHARE * run.budget.seconds
+
+    def going() -> bool:
+        return run.clock.elapsed() < ends
+
+    reduced = _reduced(run, broken, going)
+    if reduced and not going():
+        return reduced
+    rng = run.rng("candidates")
+    drawn: Iterable[Architecture] = (run.space.simplify(run.space.sample(rng)) for _ in range(1000))
+    if any_before or reduced:
+        drawn = itertools.takewhile(lambda _: going(), drawn)
+    return [*reduced, *run.admit(drawn, SAMPLED - len(reduced))]
+
+
+def _reduced(run: SearchRun, references: Collection[str], going: Callable[[], bool]) -> list[Architecture]:
+    """The nearest to the limits of these designs, brought within them; none where costs are no counts, but timed."""
+    if not run.constraints or not all(cost.exact for cost in run.book.costs):
+        return []
+    designs = [run.space.parse(text) for text in sorted(references)]
+    costs = [run.book.at_most(design) for design in designs]
+    order = sorted(range(len(designs)), key=lambda i: feasibility.excess(costs[i], run.constraints))
+    rng = run.rng("references within limits")
+    reduced = []
+    for place in order[: SAMPLED // 2]:
+        lower = feasibility.brought_within(
+            run.space, run.book, run.constraints, run.margins, designs[place], rng, going
+        )
+        reduced += [run.space.simplify(lower)] if lower is not None else []
+    return reduced
 
 
 def _decide(
