@@ -1,6 +1,8 @@
+import functools
 import importlib
 import inspect
 import json
+import math
 import re
 import subprocess
 import sys
@@ -27,6 +29,8 @@ from archscout.core.space import Space
 from archscout.core.strategy import Strategy
 from archscout.core.task import Task
 from archscout.networks.pick import build
+from archscout.report.page import write as write_page
+from archscout.search.result import Result
 from archscout.testing.tasks import tiny_task
 
 
@@ -211,6 +215,78 @@ def test_a_damaged_description_is_refused(run: Path, content: str) -> None:
     (run / "architecture.json").write_text(content)
     with pytest.raises(DataError, match=r"architecture\.json' is damaged"):
         archscout.load(run)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"algorithm": None}, "the algorithm must be a text"),
+        ({"algorithm": ["lsq"]}, "the algorithm must be a text"),
+        ({"algorithm": "LSQ"}, "no quantisation algorithm 'LSQ'"),
+        ({"epochs": 0}, "number of epochs must be"),
+        ({"epochs": "3"}, "number of epochs must be"),
+        ({"examples": 0}, "number of examples must be"),
+        ({"examples": 1.5}, "number of examples must be"),
+        ({"examples": True}, "number of examples must be"),
+        ({"seed": None}, "the seed must be"),
+        ({"seed": -1}, "the seed must be"),
+        ({"scheme": 3}, "the scheme must be a text"),
+        ({"scheme": []}, "the scheme must be a text"),
+        ({"observer": max}, "the observer must be a text"),
+        ({"weight_bits": "4"}, "weight_bits must be a whole number"),
+        ({"weight_bits": 4.0}, "weight_bits must be a whole number"),
+        ({"weight_bits": [4]}, "weight_bits must be a whole number"),
+        ({"activation_bits": math.nan}, "activation_bits must be a whole number"),
+        ({"bias_correction": "no"}, "bias_correction must be True or False"),
+        ({"bias_correction": np.array([1, 2])}, "bias_correction must be True or False"),
+        ({"layers": 3}, "layers must be a dict"),
+        ({"layers": {"a": "b"}}, "layers must be a dict of presets"),
+    ],
+)
+def test_options_of_quantisation_are_read_before_the_run(given: dict[str, Any], message: str, tmp_path: Path) -> None:
+    for call in (archscout.quantise, functools.partial(archscout.deploy, device="cortex-m4", out=tmp_path / "c")):
+        with pytest.raises(UsageError, match=message):
+            call(tmp_path / "nowhere", **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"device": None}, "the device must be a text"),
+        ({"device": ["cortex-m4"]}, "the device must be a text"),
+        ({"device": torch.device("cpu")}, "the device must be a text"),
+        ({"out": None}, "the folder for the code must be a path"),
+        ({"out": ""}, "the folder for the code must be a path"),
+        ({"vectors": 0}, "number of vectors must be"),
+        ({"vectors": "3"}, "number of vectors must be"),
+        ({"patches": (2, 2)}, "number of patches along a side must be"),
+        ({"patches": 9}, "number of patches along a side must be a whole number up to 8"),
+        ({"patches": None}, "number of patches along a side must be"),
+    ],
+)
+def test_options_of_deployment_are_read_before_the_run(given: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message):
+        archscout.deploy(tmp_path / "nowhere", **({"device": "cortex-m4", "out": tmp_path / "c"} | given))
+
+
+def test_odd_forms_of_a_run_and_its_parts(run: Path) -> None:
+    result = Result(run, {})
+    assert archscout.load(result).classes == archscout.load(run, task=tiny_task()).classes
+    for given in (3, None, b"run", [run]):
+        for call in (archscout.load, archscout.quantise, write_page):
+            with pytest.raises(UsageError, match="the run must be a path"):
+                call(given)
+    for option, message in (
+        ({"folded": "no"}, "folded must be True or False"),
+        ({"task": "digit"}, "did you mean 'digits'"),
+        ({"task": 3}, "data cannot be of type int"),
+        ({"space": Net}, "make an object of the class"),
+        ({"space": 3}, "name a space, or give a module"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            archscout.load(run, **option)
+    with pytest.raises(UsageError, match="written as qdq or qoperator, not as 'x'"):
+        archscout.quantise(run, form="x")
 
 
 INNER = {

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never, cast
 
-from archscout.core.options import check_names
-from archscout.core.options import path as run_path
+from archscout.core import options
 from archscout.core.registry import create, names, register
 
 if TYPE_CHECKING:
@@ -18,13 +17,14 @@ if TYPE_CHECKING:
     from torch import nn
 
     from archscout.core.architecture import Architecture
-    from archscout.core.cost import Constraint, Cost, Limits
+    from archscout.core.cost import Constraint, Cost, Limit, Limits
     from archscout.core.estimator import Estimator
     from archscout.core.method import Method
     from archscout.core.progress import Progress
     from archscout.core.space import Space
     from archscout.core.strategy import Strategy
     from archscout.core.task import Task
+    from archscout.deploy.quantise import Quantisation
     from archscout.search.budget import Budget
     from archscout.search.result import Result
     from archscout.tables.table import Table
@@ -174,7 +174,7 @@ def search(
     from archscout.search.search import search as run_search
     from archscout.spaces.load import AUTO
 
-    options: dict[str, Any] = {
+    given: dict[str, Any] = {
         "method": method,
         "estimator": estimator,
         "maximum": maximum,
@@ -196,18 +196,18 @@ def search(
     if isinstance(space, str) and space == AUTO:
         from archscout.shrink.automatic import begin
 
-        result, data = begin(data, options, began)
+        result, data = begin(data, given, began)
         if result is not None:
             return _with_page(result)
-    return _with_page(run_search(space, data, began=began, **options))
+    return _with_page(run_search(space, data, began=began, **given))
 
 
 def shrink(
     network: nn.Module | str | Any,
     data: Task | Path | str,
     *,
-    maximum: Mapping[str, str | float] | None = None,
-    budget: str | Budget = "10m",
+    maximum: Limits | None = None,
+    budget: str | float | timedelta | Budget | None = "10m",
     weights: str | Path | None = None,
     size: int | None = None,
     only: Sequence[str] = (),
@@ -276,13 +276,13 @@ def shrink(
 
 
 def shrink_front(
-    network: nn.Module | str | Any, data: Task | Path | str, limits: Sequence[str], **options: Any
+    network: nn.Module | str | Any, data: Task | Path | str, limits: Limit | Iterable[Limit], **given: Any
 ) -> list[Result]:
     """One network for each limit of latency (`["5ms", "10ms"]`), from one transfer, with the options of `shrink`."""
-    _refuse(options, shrink)
+    _refuse(given, shrink)
     from archscout.shrink.front import shrink_front as run_front
 
-    return [_with_page(result) for result in run_front(network, data, limits, **options)]
+    return [_with_page(result) for result in run_front(network, data, limits, **given)]
 
 
 def simulate(
@@ -395,11 +395,11 @@ def train(
     )
 
 
-def _refuse(options: Mapping[str, Any], function: Callable[..., Any]) -> None:
+def _refuse(given: Mapping[str, Any], function: Callable[..., Any]) -> None:
     """Raises `UsageError` for an option that a function has none of."""
-    if options:
+    if given:
         known = [name for name in inspect.signature(function).parameters if name != "unknown"]
-        check_names(options, known, f"archscout.{function.__name__}")
+        options.check_names(given, known, f"archscout.{function.__name__}")
 
 
 def _with_page(result: Result) -> Result:
@@ -426,7 +426,7 @@ def load(
     """
     from archscout.finished.network import load as load_network
 
-    return load_network(run_path(run, "the run"), space=space, task=task, folded=folded)
+    return load_network(options.run(run), space=space, task=task, folded=options.switch(folded, "folded"))
 
 
 def quantise(
@@ -461,21 +461,17 @@ def quantise(
     >>> quantise("runs/one", "photos/", weight_bits=4).metrics["quantised"]["test_accuracy"]      # doctest: +SKIP
     0.912
     """
-    from archscout.deploy.quantise import Quantisation
-    from archscout.finished.algorithms import check_algorithm
-    from archscout.finished.examples import EXAMPLES
+    from archscout.deploy.quantised_onnx import check_form
     from archscout.finished.network import data_of, load_for_integers
     from archscout.finished.quantised import quantise_run
     from archscout.shrink.bits.within import within
 
-    check_names(how, list(inspect.signature(Quantisation).parameters), "archscout.quantise")
-    chosen = Quantisation(**how)
-    check_algorithm(algorithm)
-    folder = Path(run)
+    chosen, epochs, count, seed = _quantisation(quantise, how, algorithm, epochs, examples, seed)
+    check_form(form)
+    folder = options.run(run)
     network = load_for_integers(folder, space)
     described = cast("Task", network.task)
     given = data_of(folder, described, data)
-    count = EXAMPLES if examples is None else examples
     limits = {"weight_bytes": weight_bytes, "bit_operations": bit_operations, "latency": latency}
     chosen = within(
         network, given, chosen, limits, latency_table=latency_table, method=bits_method, count=count, seed=seed
@@ -483,6 +479,26 @@ def quantise(
     return quantise_run(
         folder, network, given, chosen, form=form, algorithm=algorithm, epochs=epochs, count=count, seed=seed
     )
+
+
+def _quantisation(
+    function: Callable[..., Any],
+    how: Mapping[str, Any],
+    algorithm: str,
+    epochs: int | None,
+    examples: int | None,
+    seed: int,
+) -> tuple[Quantisation, int | None, int, int]:
+    """What `quantise` and `deploy` read alike: schemes, epochs, number of examples, seed. Raises `UsageError`."""
+    from archscout.deploy.quantise import Quantisation
+    from archscout.finished.algorithms import check_algorithm
+    from archscout.finished.examples import EXAMPLES
+
+    options.check_names(how, list(inspect.signature(Quantisation).parameters), f"archscout.{function.__name__}")
+    chosen = Quantisation(**how)
+    check_algorithm(algorithm)
+    count = EXAMPLES if examples is None else options.whole(examples, "the number of examples", 1)
+    return chosen, options.epochs(epochs), count, options.seed(seed)
 
 
 def deploy(
@@ -511,17 +527,14 @@ def deploy(
     >>> deploy("runs/one", "cortex-m4", "firmware/", "photos/")["flash_bytes"]      # doctest: +SKIP
     84516
     """
-    from archscout.deploy.quantise import Quantisation
-    from archscout.finished.algorithms import check_algorithm
-    from archscout.finished.deployed import VECTORS, deploy_run, target
-    from archscout.finished.examples import EXAMPLES
+    from archscout.finished.deployed import MOST_PATCHES, VECTORS, deploy_run, target
     from archscout.finished.network import data_of, load_for_integers
 
-    check_names(how, list(inspect.signature(Quantisation).parameters), "archscout.deploy")
-    chosen = Quantisation(**how)
-    check_algorithm(algorithm)
+    chosen, epochs, count, seed = _quantisation(deploy, how, algorithm, epochs, examples, seed)
+    vectors = options.whole(VECTORS if vectors is None else vectors, "the number of vectors", 1)
+    patches = options.whole(patches, "the number of patches along a side", 0, MOST_PATCHES)
     target(device)
-    folder = Path(run)
+    folder, place = options.run(run), options.path(out, "the folder for the code")
     network = load_for_integers(folder, space)
     given = data_of(folder, cast("Task", network.task), data)
     return deploy_run(
@@ -529,12 +542,12 @@ def deploy(
         network,
         given,
         device,
-        Path(out),
+        place,
         chosen,
         algorithm=algorithm,
         epochs=epochs,
-        count=EXAMPLES if examples is None else examples,
-        vectors=VECTORS if vectors is None else vectors,
+        count=count,
+        vectors=vectors,
         patches=patches,
         seed=seed,
     )

@@ -7,13 +7,16 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from archscout.core import options
 from archscout.core.cost import Cost
 from archscout.core.errors import UsageError
 from archscout.core.progress import Silent
+from archscout.costs.latency import Latency
 from archscout.search.budget import Budget
+from archscout.search.result import Result
 from archscout.workers.device import check_device
 
 
@@ -66,7 +69,8 @@ def test_epochs_and_workers_that_are_not_given() -> None:
     ("value", "seconds"),
     [("5m", 300), ("90s", 90), ("60", 60), (" 1.5 H ", 5400), (".5m", 30), (60, 60), (0.5, 0.5), (np.float32(2), 2),
      (np.int64(60), 60), (timedelta(minutes=2), 120), ("1h30m", 5400), ("1h 2 min 3 s", 3723), ("2 hours", 7200),
-     (Decimal("2.5"), 2.5), (Fraction(1, 2), 0.5), (None, 300)],
+     (Decimal("2.5"), 2.5), (Fraction(1, 2), 0.5), (None, 300), (np.timedelta64(90, "s"), 90),
+     (np.timedelta64(2 * 10**9, "ns"), 2), (pd.Timedelta("3m"), 180), (np.array(7), 7)],
 )  # fmt: skip
 def test_budgets_of_time(value, seconds: float) -> None:
     budget = Budget.read(value)
@@ -84,7 +88,7 @@ def test_budgets_of_trials() -> None:
     ["", "soon", "5 fortnights", "0", 0, -1, "-5m", True, math.nan, math.inf, "1.5trials", "1" * 400,
      "1" * 20_000 + "!", "1e9s", 10**400, 1e30, "9" * 60, "9" * 50 + "trials", b"5m", [5], {},
      "3s 5m", "5m 5m", "5m 3", "1h2trials", "٣m",
-     np.array([60, 60]), timedelta(0)],
+     np.array([60, 60]), timedelta(0), np.timedelta64(1, "M"), np.timedelta64("NaT"), pd.NaT, -timedelta(1)],
     ids=repr_of,
 )  # fmt: skip
 def test_other_budgets_are_refused(value) -> None:
@@ -104,6 +108,15 @@ def test_limits(value, limit: float) -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "milliseconds"),
+    [(timedelta(milliseconds=2), 2), (np.timedelta64(2, "us"), 0.002), (pd.Timedelta("1s"), 1000), ("2 μs", 0.002)],
+)  # fmt: skip
+def test_limits_of_time(value, milliseconds: float) -> None:
+    assert Latency.quantity(value, "latency") == pytest.approx(milliseconds)
+    assert "limit for params" in refused(lambda: Cost.quantity(value, "params"))
+
+
+@pytest.mark.parametrize(
     "value",
     ["", "1e999", "1e-999", "-1", 0, -3, True, math.inf, math.nan, 10**400, None, [1], "1" * 20_000 + "!",
      "1" + " " * 20_000 + "!"],
@@ -117,7 +130,19 @@ def test_truth_values_and_who_is_told() -> None:
     assert options.switch(np.True_, "fresh") is True
     assert "fresh must be True or False" in refused(lambda: options.switch("no", "fresh"))
     assert isinstance(options.watch(None), Silent)
-    assert "an object with say, update and close" in refused(lambda: options.watch(print))
+    for given in (print, Silent, True):
+        assert "an object with say, update and close" in refused(lambda given=given: options.watch(given))
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_truth_values_of_pytorch_are_no_numbers(value: bool) -> None:
+    torch = pytest.importorskip("torch")
+    given = torch.tensor(value)
+    refused(lambda: options.seed(given))
+    refused(lambda: options.number(given, "the value"))
+    refused(lambda: Budget.read(given))
+    assert options.seed(torch.tensor(7)) == 7
+    refused(lambda: options.seed(torch.tensor([7])))
 
 
 def test_names_one_or_several() -> None:
@@ -125,7 +150,8 @@ def test_names_one_or_several() -> None:
     assert options.several(("params", "macs"), "objectives") == ["params", "macs"]
     assert options.several(None, "objectives") == []
     assert options.several(np.array(["a", "b"]), "objectives") == ["a", "b"]
-    for value in (3, b"params", {"params": 1}, [3], [""], ["a\nb"], ["x" * 5000]):
+    assert options.several({"c", "a", "b"}, "objectives") == ["a", "b", "c"], "in the same order in each process"
+    for value in (3, b"params", {"params": 1}, [3], [""], ["a\nb"], ["x" * 5000], np.array("params")):
         assert "objectives" in refused(lambda value=value: options.several(value, "objectives"))
 
 
@@ -138,8 +164,11 @@ def test_whole_numbers_in_any_sequence() -> None:
 
 def test_paths() -> None:
     assert options.path("runs", "the folder") == options.path(Path("runs"), "the folder") == Path("runs")
-    for value in (3, "", "a\0b", None, b"runs"):
+    for value in (3, "", "a\0b", None, b"runs", "~nobody-of-that-name/runs"):
         refused(lambda value=value: options.path(value, "the folder"))
+    assert options.path("~/runs", "the folder") == Path.home() / "runs"
+    assert options.run(Result(Path("runs/a"), {})) == options.run("runs/a") == Path("runs/a")
+    refused(lambda: options.run(Path))
 
 
 def test_an_unknown_option_is_told_with_the_nearest() -> None:

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from archscout.core.cost import Constraint
@@ -15,6 +16,7 @@ from archscout.core.trial import Trial
 from archscout.estimators.predictors import flan
 from archscout.search import start as start_module
 from archscout.search.asking import ask, tell
+from archscout.search.result import Result
 from archscout.search.search import search
 from archscout.search.simulated import SimulatedRun, simulate
 from archscout.search.start import BEST, Start, begin, read_start, with_start
@@ -112,6 +114,19 @@ def test_files_tables_and_names_of_reference_designs(digits, texts, tmp_path):
     assert values == sorted(digits.values("valid_accuracy"), reverse=True)[:BEST], "test accuracy chooses nothing"
     assert read_start(str(digits.path), space).architectures == best, "a file that is a table is no mere list"
     assert read_start("nasbench201-digits", space).digest != read_start(tmp_path / "list.txt", space).digest
+
+
+def test_what_is_at_hand_in_python(digits, texts, tmp_path):
+    space = digits.space
+    listed = read_start(texts, space).architectures
+    for given in (iter(texts), np.array(texts), [space.parse(text) for text in texts], pd.Series(texts)):
+        assert read_start(given, space).architectures == listed
+    assert read_start(pd.DataFrame({"value": 1.0, "architecture": texts}), space).architectures == listed
+    assert read_start(set(texts), space).architectures == read_start(sorted(texts), space).architectures
+    assert read_start(space.parse(texts[0]), space).architectures == listed[:1]
+    assert read_start(digits, space) == read_start("nasbench201-digits", space)
+    with pytest.raises(UsageError, match="has no trials of a search"):
+        read_start(Result(tmp_path, {}), space)
 
 
 @pytest.mark.slow  # a network is trained
@@ -255,6 +270,11 @@ def test_a_bad_list_is_refused_with_the_row(tmp_path, content, sentence):
         ("nowhere.txt", "nothing 'nowhere.txt' to start from: name a file"),
         ([3], r"place 1 of the start is no architecture \(3\)"),
         (["|none~0|", 4], "place 1 of the start: "),
+        (3, "cannot start from 3: give architectures"),
+        (True, "cannot start from True"),
+        ({"architecture": "|none~0|"}, "cannot start from"),
+        (np.array("|none~0|"), "cannot start from"),
+        (object(), "cannot start from"),
     ],
 )
 def test_what_is_no_start_is_refused(source, sentence):

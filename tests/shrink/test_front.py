@@ -3,6 +3,8 @@
 import importlib.util
 import itertools
 import json
+import math
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,10 @@ def test_each_limit_gets_a_network_that_keeps_it(tmp_path, monkeypatch):
 
 
 def test_limits_that_are_none_are_refused(tmp_path):
-    for limits in ([], ["5ms", "5ms"]):
+    for limits in ([], ["5ms", "5ms"], "5ms,0.005s", ["5ms", timedelta(milliseconds=5)], [5, 5.0]):
         with pytest.raises(UsageError, match="no limits of latency"):
             shrink_front("efficientnet_lite0", TASK, limits, out=tmp_path)
+    for limits in (-5, [math.nan], [True], None, {"5ms": 1}, [None], [b"5ms"], b"5ms"):
+        with pytest.raises(UsageError, match="limit"):
+            shrink_front("efficientnet_lite0", TASK, limits, out=tmp_path)
+    assert not any(tmp_path.iterdir())

@@ -7,6 +7,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from archscout.core import options
@@ -68,13 +69,16 @@ class Cost(ABC):
 
     @classmethod
     def quantity(cls, value: Any, name: str) -> float:
-        """The limit that a user gave, in this cost's unit: a number of it, or a text. Raises `UsageError`.
+        """The limit that a user gave, in this cost's unit: a number of it, a text, or of a time a `timedelta`.
+
+        Raises `UsageError`.
 
         >>> Cost.quantity("2.5M", "params")
         2500000.0
         """
         if isinstance(value, str):
-            match = _QUANTITY.fullmatch(value.strip()) if len(value) <= options.LONGEST else None
+            plain = value.strip().replace("\N{GREEK SMALL LETTER MU}", "\N{MICRO SIGN}")
+            match = _QUANTITY.fullmatch(plain) if len(value) <= options.LONGEST else None
             unit = match.group(2).lower() if match else ""
             if match is None or unit not in cls.units:
                 known = ", ".join(unit or "(none)" for unit in cls.units)
@@ -82,6 +86,8 @@ class Cost(ABC):
                     f"{options.shown(value)} is not a limit for {name}: write a number and one of the units {known}."
                 )
             amount = float(match.group(1)) * cls.units[unit]
+        elif "s" in cls.units and (seconds := options.duration(value, f"the limit for {name}")) is not None:
+            amount = seconds * cls.units["s"]
         else:
             amount = options.number(value, f"the limit for {name}")
         if not 0 < amount < math.inf:
@@ -90,7 +96,8 @@ class Cost(ABC):
         return amount
 
 
-Limits = Mapping[str, str | float] | Mapping[str | Cost, str | float]
+Limit = str | float | timedelta
+Limits = Mapping[str, Limit] | Mapping[str | Cost, Limit]
 """The limits of a user, by name of the cost or by a cost: `{"latency": "2ms"}`."""
 
 

@@ -26,14 +26,14 @@ class UndefinedScore(ArchscoutError):  # noqa: N818 - an outcome, not a fault
     """A score has no value for this architecture; it is reported as NaN and counted."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: object, known: Iterable[str]) -> str:
     """The clause that suggests the nearest known names.
 
     >>> nearest("nasbench21", ["mobile", "nasbench201"])
     "did you mean 'nasbench201'?"
     """
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5) if isinstance(name, str) else []
     if close:
         return f"did you mean '{close[0]}'?"
     return "known: " + ", ".join(known) if known else "none is known"

@@ -10,11 +10,15 @@ import math
 import operator
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
+from contextlib import suppress
+from datetime import timedelta
 from decimal import Decimal
 from numbers import Real
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from archscout.core.cores import usable_cores
 from archscout.core.errors import UsageError, nearest
@@ -37,7 +41,7 @@ def whole(value: Any, what: str, least: int = 0, most: int = 2**31 - 1) -> int:
     5
     """
     limits = f"of {least} or more"
-    if not _is_truth(value):
+    if _is_number(value):
         try:
             number = operator.index(value)
         except TypeError:
@@ -51,7 +55,7 @@ def whole(value: Any, what: str, least: int = 0, most: int = 2**31 - 1) -> int:
 
 def number(value: Any, what: str) -> float:
     """A finite number, also one of NumPy. Raises `UsageError` for anything else."""
-    if not _is_truth(value) and (isinstance(value, Real | Decimal) or getattr(value, "ndim", None) == 0):
+    if _is_number(value) and (isinstance(value, Real | Decimal) or hasattr(value, "ndim")):
         try:
             plain = float(value)
         except (TypeError, ValueError, OverflowError):
@@ -59,6 +63,27 @@ def number(value: Any, what: str) -> float:
         if math.isfinite(plain):
             return plain
     raise UsageError(f"{what} must be a finite number, not {shown(value)}.")
+
+
+def duration(value: Any, what: str) -> float | None:
+    """The seconds of a `timedelta` of Python, NumPy or pandas; None for what is no length of time.
+
+    Raises `UsageError` for one without a known length: months, years, and what is no time at all (NaT).
+
+    >>> duration(timedelta(minutes=2), "the budget")
+    120.0
+    """
+    if isinstance(value, timedelta) and value == value:
+        return value.total_seconds()
+    kind = getattr(value, "dtype", None)
+    if getattr(kind, "kind", "") == "m" and getattr(value, "ndim", None) == 0:
+        units = np.timedelta64(1, "s")
+        with suppress(TypeError):  # months have no seconds
+            if math.isfinite(seconds := float(np.timedelta64(value) / units)):
+                return seconds
+    elif not isinstance(value, timedelta):
+        return None
+    raise UsageError(f"{what} must be a length of time in seconds, not {shown(value)}.")
 
 
 def seed(value: Any) -> int:
@@ -77,7 +102,8 @@ def watch(value: Any) -> Progress:
     """Who is told how it goes; nobody where it is None. Raises `UsageError` for what cannot be told anything."""
     if value is None:
         return Silent()
-    if not all(callable(getattr(value, name, None)) for name in ("say", "update", "close")):
+    methods = (getattr(value, name, None) for name in ("say", "update", "close"))
+    if isinstance(value, type) or not all(map(callable, methods)):
         raise UsageError(f"the progress must be an object with say, update and close, not {shown(value)}.")
     return value  # type: ignore[no-any-return]
 
@@ -114,9 +140,14 @@ def several(value: Any, what: str, kinds: type | tuple[type, ...] = ()) -> list[
         return several([value], what, kinds)
     if value is None:
         return []
-    if not isinstance(value, Iterable) or isinstance(value, (bytes, Mapping)):
+    if not isinstance(value, Iterable) or isinstance(value, (bytes, Mapping)) or getattr(value, "ndim", 1) != 1:
         raise UsageError(f"{what} must be names, not {shown(value)}.")
-    return [each if isinstance(each, kinds) else text(each, what) for each in value]
+    names = [each if isinstance(each, kinds) else text(each, what) for each in value]
+    return sorted(names, key=_called) if isinstance(value, Set) else names  # sets have another order in each process
+
+
+def _called(value: Any) -> str:
+    return str(getattr(value, "name", value))
 
 
 def wholes(value: Any, what: str, least: int = 0) -> tuple[int, ...]:
@@ -127,10 +158,19 @@ def wholes(value: Any, what: str, least: int = 0) -> tuple[int, ...]:
 
 
 def path(value: Any, what: str) -> Path:
-    """A file or folder. Raises `UsageError`."""
-    if not isinstance(value, str | os.PathLike) or "\0" in str(value) or not str(value):
+    """A file or folder, also of somebody's home (`~`). Raises `UsageError`."""
+    place = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(place, str) or "\0" in place or not place:
         raise UsageError(f"{what} must be a path, not {shown(value)}.")
-    return Path(value)
+    try:
+        return Path(place).expanduser()
+    except RuntimeError:
+        raise UsageError(f"{what} is in a home that there is not: {shown(place)}.") from None
+
+
+def run(value: Any) -> Path:
+    """The folder of a run, which its result has, too. Raises `UsageError`."""
+    return path(getattr(value, "folder", value), "the run")
 
 
 def folder_name(text: str) -> str:
@@ -177,3 +217,9 @@ def shown(value: Any) -> str:
 
 def _is_truth(value: Any) -> bool:
     return isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value, or an array or tensor of no dimension, may be a number: no truth value, no length of time."""
+    kind = str(getattr(value, "dtype", ""))
+    return not (_is_truth(value) or getattr(value, "ndim", 0) or "bool" in kind or "time" in kind)

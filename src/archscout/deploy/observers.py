@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from archscout.core import options
 from archscout.core.errors import UsageError, nearest
 from archscout.core.seeds import derive
 from archscout.deploy.schemes import Scheme
@@ -141,6 +142,6 @@ OBSERVERS: Mapping[str, type[Observer]] = {
 
 def observer(name: str) -> type[Observer]:
     """An observer by name. Raises `UsageError`."""
-    if name not in OBSERVERS:
+    if options.text(name, "the observer") not in OBSERVERS:
         raise UsageError(f"there is no observer '{name}': {nearest(name, OBSERVERS)}.")
     return OBSERVERS[name]

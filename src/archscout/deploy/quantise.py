@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from archscout.core.errors import DataError
+from archscout.core import options
+from archscout.core.errors import DataError, UsageError
 from archscout.deploy.observers import MinMax, observer
 from archscout.deploy.program import Operator, Program, unclamped
 from archscout.deploy.schemes import DEFAULT, Grid, Preset, preset
@@ -56,6 +57,12 @@ class Quantisation:
     layers: Mapping[int, Preset] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in ("weight_bits", "activation_bits"):
+            bits = getattr(self, name)
+            object.__setattr__(self, name, bits if bits is None else options.whole(bits, name))
+        object.__setattr__(self, "bias_correction", options.switch(self.bias_correction, "bias_correction"))
+        if not all(isinstance(each, Preset) for each in options.mapping(self.layers, "layers", "{3: preset}").values()):
+            raise UsageError("layers must be a dict of presets by the value that an operator makes.")
         _ = self.preset
         observer(self.observer)
 

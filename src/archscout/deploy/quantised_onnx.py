@@ -25,6 +25,12 @@ _OF_ONNX_RUNTIME = "com.microsoft"
 _FULL = (-128, 127)
 
 
+def check_form(form: object) -> None:
+    """Raises `UsageError` for what is no form of the file."""
+    if form not in FORMS:
+        raise UsageError(f"int8 networks are written as {' or '.join(FORMS)}, not as '{form}': {nearest(form, FORMS)}.")
+
+
 def to_onnx(quantised: Quantised, form: str = "qdq") -> bytes:
     """The bytes of an ONNX file: input `input` (stored numbers, float32), output `output` (float32), any batch size.
 
@@ -38,8 +44,7 @@ def to_onnx(quantised: Quantised, form: str = "qdq") -> bytes:
     import onnx
     from onnx import TensorProto, helper
 
-    if form not in FORMS:
-        raise UsageError(f"int8 networks are written as {' or '.join(FORMS)}, not as '{form}': {nearest(form, FORMS)}.")
+    check_form(form)
     program = quantised.program
     writer = _Writer(quantised) if form == "qdq" else _OperatorWriter(quantised)
     writer.write()

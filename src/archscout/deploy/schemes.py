@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from archscout.core import options
 from archscout.core.errors import UsageError, nearest
 
 LEAST_BITS, MOST_BITS = 2, 8
@@ -144,6 +145,6 @@ DEFAULT = "microcontroller"
 
 def preset(name: str) -> Preset:
     """A preset by name. Raises `UsageError`."""
-    if name not in PRESETS:
+    if options.text(name, "the scheme") not in PRESETS:
         raise UsageError(f"there is no quantisation scheme '{name}': {nearest(name, PRESETS)}.")
     return PRESETS[name]

@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from archscout.core import options
 from archscout.core.errors import UsageError, nearest
 from archscout.core.task import Task
 from archscout.deploy.program import Program, read
@@ -27,7 +28,7 @@ quantisers of quantisation-aware training."""
 
 def check_algorithm(name: str) -> str:
     """The name of an algorithm, as given. Raises `UsageError`."""
-    if name not in ALGORITHMS:
+    if options.text(name, "the algorithm") not in ALGORITHMS:
         raise UsageError(f"there is no quantisation algorithm '{name}': {nearest(name, ALGORITHMS)}.")
     return name
 

@@ -13,6 +13,7 @@ import numpy as np
 from torch import nn
 
 from archscout import __version__
+from archscout.core import options
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.task import Split, Task
 from archscout.costs import devices
@@ -34,13 +35,16 @@ BUDGET = "budget.json"
 VECTORS = 8
 """Examples of the self-test, where no other number is given."""
 
+MOST_PATCHES = 8
+"""Along a side."""
+
 TIGHT = 0.8
 """From which share of flash or memory on a network leaves little for the rest of a program."""
 
 
 def target(name: str) -> Device:
     """A device that C code is written for. Raises `UsageError` where its memory or processor is not known."""
-    device = devices.find(name)
+    device = devices.find(options.text(name, "the device"))
     if device.memory is None or not device.core:
         known = [each for each in devices.names() if devices.find(each).memory and devices.find(each).core]
         raise UsageError(
@@ -108,8 +112,10 @@ def deploy_run(
     _free(out)
     if vectors < 1:
         raise UsageError(f"a self-test has one example or more, not {vectors}.")
-    if patches != 0 and not 2 <= patches <= 8:
-        raise UsageError(f"first operators run in 2 to 8 patches along a side (or 0: in none), not in {patches}.")
+    if patches != 0 and not 2 <= patches <= MOST_PATCHES:
+        raise UsageError(
+            f"first operators run in 2 to {MOST_PATCHES} patches along a side (or 0: in none), not in {patches}."
+        )
     quantised = to_integers(network, task, how, algorithm=algorithm, epochs=epochs, count=count, seed=seed)
     program = quantised.program
     split = task.valid if task.test is None else task.test

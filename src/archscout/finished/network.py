@@ -42,13 +42,14 @@ def load(
     network_file = folder / "network.safetensors"
     if not network_file.is_file():
         raise UsageError(f"'{folder}' holds no trained network (network.safetensors): finish its search first.")
-    described = undescribe(saved["task"]) if task is None else task
+    described = undescribe(saved["task"]) if task is None else load_task(task)
     searched = _space_of(saved, folder, space, described)
     network: nn.Module = described.deploy(build(searched, searched.parse(saved["architecture"]), described))
     try:
         network.load_state_dict(load_file(network_file))
     except (SafetensorError, RuntimeError, OSError) as error:
-        reason = str(error).partition("\n")[0]
+        lines = [line.strip(" \t.") for line in str(error).splitlines()]
+        reason = lines[1] if len(lines) > 1 and lines[0].startswith("Error(s) in loading") else lines[0]
         raise DataError(f"'{network_file}' does not hold the weights of its architecture ({reason}).") from error
     if folded:
         metrics = folder / "metrics.json"

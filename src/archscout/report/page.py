@@ -18,6 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from archscout.core import options
 from archscout.core.errors import ArchscoutError, DataError, UsageError
 from archscout.core.files import read_json, write_text
 from archscout.report import sections
@@ -49,7 +50,7 @@ def write(folder: Path, *, trials: Sequence[TrialLike] | None = None) -> Path:
         DataError: its `report.json` cannot be read.
         ArchscoutError: the page cannot be written.
     """
-    folder = Path(folder)
+    folder = options.run(folder)
     if (folder / "trials.csv").is_file():
         raise UsageError(
             f"'{folder}' is a simulated search, which has no page: read metrics.json and trials.csv in it."

@@ -6,7 +6,6 @@ import itertools
 import math
 import re
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from archscout.core import options
@@ -51,9 +50,10 @@ class Budget:
             return value
         if value is None or isinstance(value, str):
             return cls.parse(default if value is None else value)
-        if isinstance(value, timedelta):
-            value = value.total_seconds()
-        seconds = options.number(value, "the budget (a number is seconds; text such as '5m' or '200trials' is more)")
+        seconds = options.duration(value, "the budget")
+        if seconds is None:
+            what = "the budget (a number is seconds; text such as '5m' or '200trials' is more)"
+            seconds = options.number(value, what)
         return cls(seconds=_within(seconds, _MOST_SECONDS, options.shown(value)))
 
     @classmethod

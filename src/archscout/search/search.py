@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -95,7 +96,7 @@ def search(
     workers = None if workers is None and engine == "ray" else options.workers(workers)
     device, out = check_device(device), options.path(out, "the folder of runs")
     options.text(engine, "the engine")
-    store = store if store is None or isinstance(store, Path) else options.text(store, "the store")
+    store = store if store is None or isinstance(store, Path) else options.text(_of_path(store), "the store")
     times = options.mapping(times, "the times of finalists", '{"board": "times.csv"}')
     costs, constraints, keys = _limits(maximum, objectives)
     judge = resolve_estimator(estimator)
@@ -237,6 +238,11 @@ def train(
         return train_alone(the_space, parsed, task, folder, name, epochs, seed, device, watch)
 
 
+def _of_path(place: Any) -> Any:
+    """A path as text, in whatever object it is."""
+    return os.fspath(place) if isinstance(place, os.PathLike) else place
+
+
 def try_task(space: Space, task: Task, seed: int) -> None:
     """Try the task on two examples with an untrained network. Raises `UsageError` for what it cannot do."""
     from archscout.networks.pick import build
@@ -278,10 +284,12 @@ def _limits(
         text = options.name_of(given, "a cost", Cost)
         return costs.setdefault(text, given if isinstance(given, Cost) else create("cost", text))
 
-    constraints = []
+    constraints: list[Constraint] = []
     for given, limit in options.mapping(maximum, "the limits", '{"params": "100k"}').items():
         cost = known(given)
         name = options.name_of(given, "a cost", Cost)
+        if any(constraint.key == cost.key for constraint in constraints):
+            raise UsageError(f"the cost '{name}' is limited twice: give one limit.")
         constraints.append(Constraint(name, cost.key, cost.quantity(limit, name)))
     wanted = [each for each in options.several(objectives, "objectives", Cost) if each not in ("accuracy", "value")]
     keys = [known(each).key for each in wanted]

@@ -8,14 +8,15 @@ of a table of another space, those of this space of which a network that has lea
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from archscout.core import registry
+from archscout.core import options, registry
 from archscout.core.architecture import Architecture
 from archscout.core.digest import digest
 from archscout.core.errors import DataError, UsageError
@@ -32,6 +33,7 @@ from archscout.search.continuing import STORE
 from archscout.store.store import Store
 from archscout.tables.load import load
 from archscout.tables.parquet import KEY
+from archscout.tables.table import Table
 
 BEST = 10
 """Of an earlier run or of a table, so many architectures are evaluated first."""
@@ -63,7 +65,7 @@ class Start:
         return digest([*(a.text for a in self.architectures), *((t.canonical, t.value) for t in self.lessons)])
 
 
-Source = str | Path | Sequence[str | Architecture] | Start
+Source = str | Path | Table | Architecture | Iterable[str | Architecture] | Start
 
 
 def read_start(source: Source | None, space: Space, task: Task | None = None) -> Start:
@@ -81,15 +83,18 @@ def read_start(source: Source | None, space: Space, task: Task | None = None) ->
     """
     if source is None or isinstance(source, Start):
         return source or Start()
-    if not isinstance(source, str | Path):
-        return _start(space, [_read(space, number, one) for number, one in enumerate(source, start=1)])
-    path = Path(source).expanduser()
+    if isinstance(source, Table):
+        return _start(space, _of_table(source, str(source.path), space))
+    source = getattr(source, "folder", source)  # of a result
+    if not isinstance(source, str | os.PathLike):
+        return _start(space, [_read(space, number, one) for number, one in enumerate(_several(source), start=1)])
+    path = options.path(source, "the start")
     if path.is_dir():
         return _of_run(path, space, task)
     if path.is_file() and not _is_table(path):
         return _start(space, read_architectures(path, space))
     if path.is_file() or str(source).partition(":")[0] in registry.names("table"):
-        return _start(space, _of_table(str(source), space))
+        return _start(space, _of_table(load(str(source)), str(source), space))
     raise UsageError(
         f"there is nothing '{source}' to start from: name a file with one architecture a line, the folder of an "
         "earlier run, or a table ('archscout list tables')."
@@ -140,9 +145,25 @@ def _start(space: Space, architectures: Sequence[Architecture], lessons: Sequenc
     return Start(tuple(fresh(space, simple, set())), tuple(lessons))
 
 
+def _several(given: Any) -> Iterable[Any]:
+    """Architectures at hand: one, several in any order but a table's, or its column. Raises `UsageError`."""
+    if isinstance(given, Architecture):
+        return [given]
+    if hasattr(given, "columns") and "architecture" in given.columns:
+        return list(given["architecture"])  # of pandas
+    if isinstance(given, Set):
+        return sorted(given, key=str)  # sets have another order in each process
+    if not isinstance(given, Iterable) or isinstance(given, bytes | Mapping) or getattr(given, "ndim", 1) != 1:
+        raise UsageError(
+            f"a search cannot start from {options.shown(given)}: give architectures, a file that lists them, the "
+            "folder of an earlier run, or a table."
+        )
+    return given
+
+
 def _read(space: Space, number: int, given: Any) -> Architecture:
     if not isinstance(given, str | Architecture):
-        raise UsageError(f"place {number} of the start is no architecture ({given!r}): give its text.")
+        raise UsageError(f"place {number} of the start is no architecture ({options.shown(given)}): give its text.")
     try:
         return space.named(given if isinstance(given, str) else given.text)
     except UsageError as error:
@@ -191,9 +212,8 @@ def _is_table(file: Path) -> bool:
         raise DataError(f"'{file}' is no readable Parquet file: check it.") from error
 
 
-def _of_table(name: str, space: Space) -> list[Architecture]:
+def _of_table(table: Table, name: str, space: Space) -> list[Architecture]:
     """The best of a table, or what is expected to be best by one that has learned on a table of another space."""
-    table = load(name)
     about = table.metric(table.searched_metric)
     values = np.asarray(table.values(about.name), dtype=float) * (1 if about.higher else -1)
     best = [table.architectures[table.first_rows[place]] for place in np.argsort(-np.nan_to_num(values, nan=-np.inf))]

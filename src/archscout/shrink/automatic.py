@@ -19,7 +19,7 @@ from torch import nn
 
 from archscout.backbones.base import Backbone
 from archscout.core import options as checked
-from archscout.core.cost import Cost
+from archscout.core.cost import Cost, Limit
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import TRAINING
 from archscout.core.files import write_json
@@ -144,7 +144,7 @@ def begin(data: Any, options: Mapping[str, Any], began: float | None = None) -> 
     space = automatic_space(task)
     search_name = default_name(space, task, "cascade", seed)
     name = given or f"trained-{search_name}"
-    fresh = bool(options.get("fresh"))
+    fresh = checked.switch(options.get("fresh", False), "fresh")
     if not fresh and (out / (given or search_name) / STORE).is_file():
         return None, task  # a search that is under way goes on
     if not all(key in REPORTED for key in maximum):
@@ -187,7 +187,7 @@ def begin(data: Any, options: Mapping[str, Any], began: float | None = None) -> 
     return result, task
 
 
-def remaining(name: str, task: Task, maximum: Mapping[str, str | float]) -> float:
+def remaining(name: str, task: Task, maximum: Mapping[str, Limit]) -> float:
     """The share of a backbone that limits leave, at the smallest images that it may get.
 
     Args:
@@ -201,7 +201,7 @@ def remaining(name: str, task: Task, maximum: Mapping[str, str | float]) -> floa
     for text, limit in maximum.items():
         cost: Cost = create("cost", text)
         whole = _whole(cost, network, task)
-        share = min(share, limit_of(cost, text, str(limit), whole) / whole)
+        share = min(share, limit_of(cost, text, limit, whole) / whole)
     return share
 
 

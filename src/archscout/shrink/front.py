@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from archscout.core import options as paths
+from archscout.core.cost import Limit, Limits
 from archscout.core.errors import UsageError
 from archscout.core.files import write_json
 from archscout.core.registry import create, names
@@ -17,7 +20,7 @@ from archscout.core.written import significant
 from archscout.search.budget import Budget
 from archscout.search.result import Result
 from archscout.search.search import resolve_task
-from archscout.shrink.limits import limit_of
+from archscout.shrink.limits import limit_of, read_limits, written
 from archscout.shrink.record import TRANSFER_SHARE
 from archscout.shrink.run import shrink
 from archscout.store.folder import run_folder
@@ -26,10 +29,10 @@ from archscout.store.folder import run_folder
 def shrink_front(
     network: nn.Module | str | Any,
     data: Task | Path | str,
-    limits: Sequence[str],
+    limits: Limit | Iterable[Limit],
     *,
-    maximum: Mapping[str, str | float] | None = None,
-    budget: str | Budget = "10m",
+    maximum: Limits | None = None,
+    budget: str | float | timedelta | Budget | None = "10m",
     name: str | None = None,
     out: str | Path = "runs",
     **options: Any,
@@ -40,28 +43,25 @@ def shrink_front(
 
     `NAME/front.json` has what each came to. For the rest see `shrink`. Raises `UsageError` for limits that are none.
     """
-    limits = [limits] if isinstance(limits, str) else [str(limit) for limit in limits]
-    wanted = [limit.strip() for limit in limits if limit.strip()]
-    amounts = {("%" in limit, limit_of(create("cost", "latency"), "latency", limit, 1.0)) for limit in wanted}
-    if not wanted or len(amounts) < len(wanted):
-        raise UsageError(f"'{','.join(limits)}' are no limits of latency: write, say, 5ms,10ms,20ms, each once.")
-    if "latency" in (maximum or {}):
+    wanted = _read(limits)
+    costs, others = read_limits(maximum)
+    if "latency" in costs:
         raise UsageError("the latency is limited by --max and by --limits: give one of them.")
     task = resolve_task(data)
-    whole = Budget.read(budget)
+    whole = Budget.read(budget, "10m")
     source = network if isinstance(network, str) else type(network).__name__
     name = (
         name
         if name is not None
         else re.sub(r"[^A-Za-z0-9._=-]+", "-", f"shrink-{source}-{task.name}-seed{options.get('seed', 0)}").strip("-")
     )
-    folder = run_folder(Path(out), name)
+    folder = run_folder(paths.path(out, "the folder of runs"), name)
     results: list[Result] = []
     transfer = TRANSFER_SHARE * whole.seconds if isinstance(network, str) and network in names("backbone") else 0.0
     rest = (whole.seconds - transfer) / len(wanted)
     for limit in wanted:
         each = name + "-" + limit.replace("%", "percent")
-        limited, seconds = {**(maximum or {}), "latency": limit}, rest if results else rest + transfer
+        limited, seconds = {**others, "latency": limit}, rest if results else rest + transfer
         results.append(
             shrink(
                 network, task, maximum=limited, budget=Budget(seconds), name=each, out=out, shared=folder,
@@ -76,6 +76,21 @@ def shrink_front(
     ]  # fmt: skip
     write_json(folder / "front.json", rows)
     return results
+
+
+def _read(limits: Limit | Iterable[Limit]) -> list[str]:
+    """Limits of latency as texts. Raises `UsageError`."""
+    latency = create("cost", "latency")
+    if isinstance(limits, str):
+        limits = limits.split(",")
+    several = isinstance(limits, Iterable) and not isinstance(limits, bytes | Mapping) and getattr(limits, "ndim", 1)
+    given = list(limits) if several else [limits]  # type: ignore[arg-type]
+    given = [limit for limit in given if not isinstance(limit, str) or limit.strip()]
+    wanted = [written(latency, "latency", limit).strip() for limit in given]
+    amounts = {("%" in limit, limit_of(latency, "latency", limit, 1.0)) for limit in wanted}
+    if not wanted or len(amounts) < len(wanted):
+        raise UsageError(f"'{','.join(wanted)}' are no limits of latency: write, say, 5ms,10ms,20ms, each once.")
+    return wanted
 
 
 def front_table(limits: Sequence[str], results: Sequence[Result]) -> str:

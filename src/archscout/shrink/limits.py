@@ -10,17 +10,18 @@ from torch import nn
 
 from archscout.core import options
 from archscout.core.architecture import Architecture
-from archscout.core.cost import Cost, Measurement
+from archscout.core.cost import Cost, Limit, Limits, Measurement
 from archscout.core.errors import UsageError
 from archscout.core.estimator import Setting
+from archscout.core.registry import create
 from archscout.core.task import Task
 from archscout.costs.latency import FULL, Latency, Protocol, until_trusted
 from archscout.deploy.form import form
 
 
-def limit_of(cost: Cost, text: str, limit: str, original: float) -> float:
+def limit_of(cost: Cost, text: str, limit: Limit, original: float) -> float:
     """A limit in the cost's unit: absolute, or a share of what the original costs."""
-    if match := re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*%\s*", limit):
+    if isinstance(limit, str) and (match := re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*%\s*", limit)):
         share = float(match[1]) / 100
         if not 0 < share <= 1:
             raise UsageError(f"the limit {text}={limit} must be above zero, and at most 100% of the original.")
@@ -28,15 +29,29 @@ def limit_of(cost: Cost, text: str, limit: str, original: float) -> float:
     return cost.quantity(limit, text)
 
 
-def check_limits(maximum: Mapping[str, str | float], costs: Mapping[str, Cost]) -> None:
-    """Raises `UsageError` for a limit that cannot be read, before anything is spent."""
-    for text, limit in maximum.items():
-        written = limit if isinstance(limit, str) else str(options.number(limit, f"the limit for {text}"))
-        limit_of(costs[text], text, written, 1.0)
+def read_limits(maximum: Limits | None) -> tuple[dict[str, Cost], dict[str, str]]:
+    """The costs that are limited, and their limits as text, by name. Raises `UsageError`, before anything is spent."""
+    costs: dict[str, Cost] = {}
+    limits: dict[str, str] = {}
+    for given, limit in options.mapping(maximum, "the limits", '{"latency": "10ms"}').items():
+        name = options.name_of(given, "a cost", Cost)
+        if name in costs:
+            raise UsageError(f"the cost '{name}' is limited twice: give one limit.")
+        costs[name] = given if isinstance(given, Cost) else create("cost", name)
+        limits[name] = written(costs[name], name, limit)
+    return costs, limits
+
+
+def written(cost: Cost, name: str, limit: Limit) -> str:
+    """A limit as text: a number in the cost's unit. Raises `UsageError` for what is no limit."""
+    if not isinstance(limit, str):
+        return f"{cost.quantity(limit, name):.15g}"
+    limit_of(cost, name, limit, 1.0)
+    return str(limit)
 
 
 def uncertain_shares(
-    maximum: Mapping[str, str | float],
+    maximum: Mapping[str, str],
     original: Mapping[str, Measurement],
     limits: Mapping[str, float],
     costs: Mapping[str, Cost],
@@ -46,7 +61,7 @@ def uncertain_shares(
         f"{text} of the original is uncertain, for the machine is busy: {maximum[text]} of it is taken for "
         f"{costs[text].key} <= {limits[text]:.4g}; a limit as a number is sure."
         for text, measurement in original.items()
-        if "%" in str(maximum[text]) and not measurement.trusted
+        if "%" in maximum[text] and not measurement.trusted
     ]
 
 

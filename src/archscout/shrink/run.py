@@ -6,6 +6,7 @@ import math
 import re
 import time
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,16 @@ from torch import nn
 
 from archscout.backbones.adapted import Adapted, inner
 from archscout.core import options
-from archscout.core.cost import Cost
+from archscout.core.cost import Cost, Limits
 from archscout.core.errors import UsageError
 from archscout.core.estimator import Setting
 from archscout.core.progress import Progress
-from archscout.core.registry import create
 from archscout.core.task import Task
 from archscout.search.budget import Budget
 from archscout.search.result import Result
 from archscout.search.search import resolve_task
 from archscout.shrink.delivery import deliver
-from archscout.shrink.limits import check_limits, limit_of, measure, uncertain_shares
+from archscout.shrink.limits import limit_of, measure, read_limits, uncertain_shares
 from archscout.shrink.planning import Clock, TransferPlan
 from archscout.shrink.record import TRANSFER_SHARE, Record, same_call
 from archscout.shrink.reduction import Cutting, Reduced, Way, reduce
@@ -39,6 +39,9 @@ from archscout.store.lock import run_lock
 from archscout.training.trainer import predict
 from archscout.workers.device import check_device
 
+SIDES = 32, 2048
+"""Pixels a side that a backbone may get its images at."""
+
 _RESERVE_SHARE, _RESERVE_MOST = 0.15, 15.0
 _ENDING = 6.0
 """Times as long as it takes to find out what can be cut of a network takes what comes after its training: measuring,
@@ -49,8 +52,8 @@ def shrink(
     network: nn.Module | str | Any,
     data: Task | Path | str,
     *,
-    maximum: Mapping[str, str | float] | None = None,
-    budget: str | Budget = "10m",
+    maximum: Limits | None = None,
+    budget: str | float | timedelta | Budget | None = "10m",
     weights: str | Path | None = None,
     size: int | None = None,
     only: Sequence[str] = (),
@@ -100,22 +103,24 @@ def shrink(
     """
     began = clock() - spent
     watch, seed, out = options.watch(progress), options.seed(seed), options.path(out, "the folder of runs")
-    budget, device = Budget.read(budget), check_device(device)
-    maximum = options.mapping(maximum, "the limits", '{"latency": "10ms"}')
+    budget, device = Budget.read(budget, "10m"), check_device(device)
+    labels, replace = options.switch(labels, "labels"), options.switch(replace, "replace")
+    only, keep = options.several(only, "the layers to cut"), options.several(keep, "the layers to keep")
+    size = None if size is None else options.whole(size, "the size of images", *SIDES)
+    weights = None if weights is None else options.path(weights, "the file of weights")
     if math.isinf(budget.seconds):
         raise UsageError("shrink takes a budget of time: write, say, 10m.")
     task = resolve_task(data)
     source = source_of(network, weights, size, *(((), ()) if replace else (only, keep)))
-    costs = {text: create("cost", text) for text in maximum}
-    check_limits(maximum, costs)
+    costs, limits = read_limits(maximum)
     what = "replace" if replace else "shrink"
     default = re.sub(r"[^A-Za-z0-9._=-]+", "-", f"{what}-{source.name}-{task.name}-seed{seed}").strip("-")
     name = default if name is None else name
-    folder = run_folder(Path(out), name)
+    folder = run_folder(out, name)
     with run_lock(folder):
         config = {
-            "network": source.name, "data": task.digest, "maximum": {k: str(v) for k, v in maximum.items()},
-            "budget": str(budget), "seed": seed, "size": size, "only": list(only), "keep": list(keep), "labels": labels,
+            "network": source.name, "data": task.digest, "maximum": limits,
+            "budget": str(budget), "seed": seed, "size": size, "only": only, "keep": keep, "labels": labels,
             "replace": replace,
         }  # fmt: skip
         if same_call(folder, config, name):
@@ -131,14 +136,14 @@ def shrink(
             transfer_share=transfer_share,
         )  # fmt: skip
         about = {"name": name, "budget": str(budget)}
-        return _run(record, source, costs, maximum, labels, about, (only, keep) if replace else None)
+        return _run(record, source, costs, limits, labels, about, (only, keep) if replace else None)
 
 
 def _run(
     record: Record,
     source: Source,
     costs: Mapping[str, Cost],
-    maximum: Mapping[str, str | float],
+    maximum: Mapping[str, str],
     labels: bool,
     about: Mapping[str, Any],
     replaced: tuple[Sequence[str], Sequence[str]] | None,
@@ -167,7 +172,7 @@ def _run(
     original = {text: measure(cost, network, space.widest, setting) for text, cost in costs.items()}
     limits = record.once(
         "limits",
-        lambda: {text: limit_of(costs[text], text, str(maximum[text]), original[text].value) for text in costs},
+        lambda: {text: limit_of(costs[text], text, maximum[text], original[text].value) for text in costs},
     )
     broken = record.once("broken", lambda: any(original[text].at_most > limit for text, limit in limits.items()))
     for sentence in uncertain_shares(maximum, original, limits, costs):

@@ -36,7 +36,7 @@ _TESTING = 2.0
 
 
 def transfer_plan(
-    record: Record, backbone: Backbone, size: int | None, costs: Mapping[str, Cost], maximum: Mapping[str, str | float]
+    record: Record, backbone: Backbone, size: int | None, costs: Mapping[str, Cost], maximum: Mapping[str, str]
 ) -> TransferPlan:
     """How the backbone is transferred: decided once, by the time that is left, limits and what is timed.
 
@@ -92,13 +92,11 @@ def _plan(decided: Mapping[str, Any]) -> TransferPlan:
     return TransferPlan(**{field.name: decided[field.name] for field in dataclasses.fields(TransferPlan)})
 
 
-def _fits(
-    record: Record, backbone: Backbone, size: int, costs: Mapping[str, Cost], maximum: Mapping[str, str | float]
-) -> bool:
+def _fits(record: Record, backbone: Backbone, size: int, costs: Mapping[str, Cost], maximum: Mapping[str, str]) -> bool:
     """Whether the backbone keeps absolute limits of latency on this machine, with room for a second measurement."""
     network = adapted(backbone, backbone.structure().eval(), size, record.task)
     for text, cost in costs.items():
-        limit = str(maximum[text])
+        limit = maximum[text]
         if not isinstance(cost, Latency) or not measured_here(cost) or limit.strip().endswith("%"):
             continue
         took = latency(cost, network, record.task, record.device, QUICK).at_most

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from archscout.core import options
 from archscout.core.architecture import Architecture
 from archscout.core.choice import Choice, Condition, Option
 from archscout.core.digest import digest
@@ -58,7 +59,8 @@ class ModelSpace(Space):
 
     def __init__(self, module: nn.Module, name: str | None = None) -> None:
         if not isinstance(module, nn.Module):
-            raise UsageError(f"a space is made of a torch.nn.Module, not of {type(module).__name__} '{module}'.")
+            hint = "make an object of the class" if isinstance(module, type) else "name a space, or give a module"
+            raise UsageError(f"a space is made of a torch.nn.Module, not of {options.shown(module)}: {hint}.")
         self.name = name or type(module).__name__
         for path, part in module.named_modules():
             if type(part).get_extra_state is not nn.Module.get_extra_state:

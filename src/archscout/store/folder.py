@@ -10,6 +10,9 @@ from archscout.core.files import write_bytes
 from archscout.core.space import Space
 from archscout.core.task import Task
 
+_LONGEST = 200
+"""Characters of a name; file systems allow 255 bytes, and workers add to it."""
+
 
 def default_name(space: Space, task: Task, method: str, seed: int) -> str:
     """A folder name that tells searches apart."""
@@ -25,6 +28,7 @@ def check_name(name: object) -> None:
         or Path(name).name != name
         or name.startswith((".", "-"))
         or not name
+        or len(name) > _LONGEST
     ):
         raise UsageError(
             f"{options.shown(name)} cannot be the name of a run: use letters, digits, dots and dashes, and begin with "

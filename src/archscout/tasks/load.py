@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -58,9 +59,9 @@ def load(source: Any, *, watch: Watch | None = None, **parameters: Any) -> Task:
 def _load(source: Any, watch: Watch | None, parameters: dict[str, Any]) -> Task:
     if isinstance(source, Task):
         return source
-    if not isinstance(source, str | Path):
+    if not isinstance(source, str | os.PathLike):
         return _from_object(source, parameters, watch)
-    text = str(source)
+    text = os.fspath(source)
     if not text.partition(":")[0].strip():
         raise UsageError("the data have no name: give a task by name ('archscout list tasks'), or a path.")
     if Path(text).exists() and text not in registry.names("task"):

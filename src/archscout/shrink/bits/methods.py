@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
+from archscout.core import options
 from archscout.core.errors import UsageError, nearest
 from archscout.deploy.program import Program
 from archscout.deploy.quantise import Quantisation
@@ -35,7 +36,7 @@ DEFAULT = "hawq"
 
 def check_method(name: str) -> str:
     """The name of a method, as given. Raises `UsageError`."""
-    if name not in METHODS:
+    if options.text(name, "the method to choose bits") not in METHODS:
         raise UsageError(f"there is no method '{name}' to choose bits: {nearest(name, METHODS)}.")
     return name
 
