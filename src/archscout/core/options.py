@@ -140,7 +140,7 @@ def several(value: Any, what: str, kinds: type | tuple[type, ...] = ()) -> list[
         return several([value], what, kinds)
     if value is None:
         return []
-    if not isinstance(value, Iterable) or isinstance(value, (bytes, Mapping)) or getattr(value, "ndim", 1) != 1:
+    if not listed(value):
         raise UsageError(f"{what} must be names, not {shown(value)}.")
     names = [each if isinstance(each, kinds) else text(each, what) for each in value]
     return sorted(names, key=_called) if isinstance(value, Set) else names  # sets have another order in each process
@@ -150,9 +150,15 @@ def _called(value: Any) -> str:
     return str(getattr(value, "name", value))
 
 
+def listed(value: Any) -> bool:
+    """Whether a value is several in a row: no text, dict, nor array of other than one dimension."""
+    dimensions: Any = getattr(value, "ndim", 1)
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping) and dimensions == 1
+
+
 def wholes(value: Any, what: str, least: int = 0) -> tuple[int, ...]:
     """Whole numbers, also in an array; one alone is a tuple of one. Raises `UsageError`."""
-    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+    if not listed(value):
         value = [value]
     return tuple(whole(each, what, least) for each in value)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -153,12 +153,12 @@ def _several(given: Any) -> Iterable[Any]:
         return list(given["architecture"])  # of pandas
     if isinstance(given, Set):
         return sorted(given, key=str)  # sets have another order in each process
-    if not isinstance(given, Iterable) or isinstance(given, bytes | Mapping) or getattr(given, "ndim", 1) != 1:
+    if not options.listed(given):
         raise UsageError(
             f"a search cannot start from {options.shown(given)}: give architectures, a file that lists them, the "
             "folder of an earlier run, or a table."
         )
-    return given
+    return list(given)
 
 
 def _read(space: Space, number: int, given: Any) -> Architecture:

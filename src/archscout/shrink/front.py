@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from archscout.core import options as paths
+from archscout.core import options as checked
 from archscout.core.cost import Limit, Limits
 from archscout.core.errors import UsageError
 from archscout.core.files import write_json
@@ -55,7 +55,7 @@ def shrink_front(
         if name is not None
         else re.sub(r"[^A-Za-z0-9._=-]+", "-", f"shrink-{source}-{task.name}-seed{options.get('seed', 0)}").strip("-")
     )
-    folder = run_folder(paths.path(out, "the folder of runs"), name)
+    folder = run_folder(checked.path(out, "the folder of runs"), name)
     results: list[Result] = []
     transfer = TRANSFER_SHARE * whole.seconds if isinstance(network, str) and network in names("backbone") else 0.0
     rest = (whole.seconds - transfer) / len(wanted)
@@ -83,8 +83,7 @@ def _read(limits: Limit | Iterable[Limit]) -> list[str]:
     latency = create("cost", "latency")
     if isinstance(limits, str):
         limits = limits.split(",")
-    several = isinstance(limits, Iterable) and not isinstance(limits, bytes | Mapping) and getattr(limits, "ndim", 1)
-    given = list(limits) if several else [limits]  # type: ignore[arg-type]
+    given: list[Any] = list(limits) if checked.listed(limits) else [limits]  # type: ignore[arg-type]
     given = [limit for limit in given if not isinstance(limit, str) or limit.strip()]
     wanted = [written(latency, "latency", limit).strip() for limit in given]
     amounts = {("%" in limit, limit_of(latency, "latency", limit, 1.0)) for limit in wanted}
