@@ -228,4 +228,4 @@ def _is_truth(value: Any) -> bool:
 def _is_number(value: Any) -> bool:
     """Whether a value, or an array or tensor of no dimension, may be a number: no truth value, no length of time."""
     kind = str(getattr(value, "dtype", ""))
-    return not (_is_truth(value) or getattr(value, "ndim", 0) or "bool" in kind or "time" in kind)
+    return not (_is_truth(value) or getattr(value, "ndim", 0) != 0 or "bool" in kind or "time" in kind)
