@@ -33,6 +33,7 @@ from archscout.core.seeds import derive, stream
 from archscout.core.space import take
 from archscout.core.task import Task
 from archscout.shrink import rating
+from archscout.shrink.accounts import accounts
 from archscout.shrink.engine import plan
 from archscout.spaces.trained import TrainedSpace
 from archscout.supernets.distributions import Distribution
@@ -92,7 +93,7 @@ def chosen(network: nn.Module, space: TrainedSpace, task: Task, seed: int) -> li
     """What the engine cuts for each limit."""
     x, y = task.tensors(task.train.head(256))
     rating.order_by_importance(network, space, task, x, y, 16)
-    harms, known = rating.harms(network, space, x[:64]), rating.accounts(network, space, x[:1])
+    harms, known = rating.harms(network, space, x[:64]), accounts(network, space, x[:1])
     macs, setting = create("cost", "macs"), Setting(space, task)
     whole = macs.measure(space.widest, setting).value
 

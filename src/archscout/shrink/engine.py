@@ -13,9 +13,11 @@ from archscout.core.architecture import Architecture
 from archscout.core.errors import UsageError
 from archscout.core.seeds import stream
 from archscout.core.written import significant
+from archscout.shrink.accounts import Accounts
 from archscout.shrink.knapsack import choose
-from archscout.shrink.rating import Accounts, additive, harm_of, hidden, ignorance
+from archscout.shrink.rating import additive, harm_of, hidden, ignorance
 from archscout.spaces.trained import DROP, TrainedSpace
+from archscout.training.speed import fast_layout, laid_out
 
 Measure = Callable[[Architecture], Mapping[str, float]]
 """What an architecture costs in truth, by the names of the limits."""
@@ -74,8 +76,10 @@ def plan(
     Raises:
         UsageError: even the smallest architecture breaks a limit.
     """
-    with torch.no_grad(), hidden(network, space, space.cut_of(space.widest)):
-        original = network(x)
+    with fast_layout(network, x[:2]) as layout:
+        x = x.contiguous(memory_format=layout)
+        with torch.no_grad(), hidden(network, space, space.cut_of(space.widest)):
+            original = network(x)
     check_smallest(space, limits, measure)
     most = ignorance(original)
     harms = {name: additive(row, most) for name, row in harms.items()}
@@ -86,7 +90,8 @@ def plan(
 
     def rate(architecture: Architecture) -> float:
         if architecture.text not in rated:
-            rated[architecture.text] = architecture, harm_of(network, space, architecture, x, original)
+            with laid_out(network, layout):
+                rated[architecture.text] = architecture, harm_of(network, space, architecture, x, original)
         return rated[architecture.text][1]
 
     for turn in range(rounds + 1):
@@ -208,13 +213,12 @@ def _solve(
 ) -> Architecture | None:
     """The knapsack with costs that are linear around an architecture; None where nothing keeps the limits."""
     choices = space.choices
-    here = accounts.costs(around)
+    here, costs = accounts.costs(around), accounts.alternatives(around)
     tables: dict[str, list[np.ndarray]] = {name: [] for name in limits}
     present = dict.fromkeys(limits, 0.0)
     for choice in choices:
-        rows = [accounts.costs({**around, choice.name: option}) for option in choice.options]
         for name in limits:
-            table = np.array([row[_proxy(name)] for row in rows]) - here[_proxy(name)]
+            table = np.array([row[_proxy(name)] for row in costs[choice.name]]) - here[_proxy(name)]
             tables[name].append(table)
             present[name] += float(table[choice.index(around[choice.name])])
     room = [limit * ratios[name] - here[_proxy(name)] + present[name] for name, limit in limits.items()]

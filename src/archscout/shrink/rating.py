@@ -1,4 +1,4 @@
-"""How much each cut harms a trained network, and what it saves: by itself, on one batch of examples."""
+"""How much each cut harms a trained network: by itself, on one batch of examples."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from archscout.backbones.adapted import inner
-from archscout.core.choice import Option
+from archscout.backbones.adapted import Adapted, inner
+from archscout.core.choice import Choice, Option
 from archscout.core.task import Task
+from archscout.networks.channels import Group
 from archscout.networks.cutting import Cut
+from archscout.networks.labels import Axis
+from archscout.networks.rerun import Rerun
 from archscout.spaces.trained import TrainedSpace
+from archscout.training.quick import quick_convolutions
+from archscout.training.speed import fast_layout
 
 
 def divergence(outputs: Tensor, original: Tensor) -> float:
@@ -107,11 +110,13 @@ def order_by_importance(network: nn.Module, space: TrainedSpace, task: Task, x: 
     flags = {name: parameter.requires_grad for name, parameter in parameters.items()}
     before = space.cut_of(space.widest)
     scores = {name: torch.zeros(len(group)) for name, group in space.groups.items()}
+    members = {(name, axis): _members(group, axis) for name, group in space.groups.items() for axis in group.consumers}
     network.eval()
     try:
         for name, parameter in parameters.items():
             parameter.requires_grad_(name in wanted)
-        with hidden(network, space, before):
+        with fast_layout(network, x[:2]) as layout, hidden(network, space, before), quick_convolutions():
+            x = x.contiguous(memory_format=layout)
             for start in range(0, len(x) - batch + 1, batch):
                 loss = task.loss(network(x[start : start + batch]), y[start : start + batch])
                 gradients = torch.autograd.grad(loss, [parameters[name] for name in wanted], allow_unused=True)
@@ -125,8 +130,8 @@ def order_by_importance(network: nn.Module, space: TrainedSpace, task: Task, x: 
                         product = products.get(consumer)
                         if product is not None:
                             by_index = product.transpose(0, axis).reshape(product.shape[axis], -1).sum(1)
-                            places = [list(unit[consumer, axis]) for unit in group.units]
-                            change += torch.stack([by_index[place].sum() for place in places])
+                            owners, indices = members[name, (consumer, axis)]
+                            change.index_add_(0, owners, by_index[indices])
                     scores[name] += change.square()
     finally:
         for name, parameter in parameters.items():
@@ -136,6 +141,13 @@ def order_by_importance(network: nn.Module, space: TrainedSpace, task: Task, x: 
     for name, score in scores.items():
         if bool(score.any()):
             space.order[name] = [int(unit) for unit in score.argsort(descending=True, stable=True)]
+
+
+def _members(group: Group, axis: Axis) -> tuple[Tensor, Tensor]:
+    """The indices of an axis that go with the units of a group, and the unit of each."""
+    pairs = [(number, index) for number, unit in enumerate(group.units) for index in unit[axis]]
+    units, indices = torch.tensor(pairs, dtype=torch.long).view(-1, 2).unbind(1)
+    return units, indices
 
 
 def harms(
@@ -157,30 +169,51 @@ def harms(
         clock: tells the time.
     """
     network.eval()
-    found: dict[str, np.ndarray] = {}
-    with torch.no_grad():
-        start = clock()
-        with hidden(network, space, space.cut_of(space.widest)):
-            original = network(x)
-        stride = _stride(space, seconds / max(clock() - start, 1e-9))
-        for choice in space.choices:
+    part, inputs = inner(network), network.enlarged(x) if isinstance(network, Adapted) else x
+    start, before = clock(), space.cut_of(space.widest)
+    with fast_layout(part, inputs[:2]) as layout, torch.no_grad():
+        with hidden(network, space, before):
+            rerun = Rerun(part, inputs.contiguous(memory_format=layout))
+        places = {choice.name: _place_of(choice, space, part, before, rerun) for choice in space.choices}
+        taken = clock() - start
+        stride = _stride(
+            space, {name: rerun.share(place) for name, place in places.items()}, seconds / max(taken, 1e-9)
+        )
+        rows: dict[str, np.ndarray] = {}
+        for choice in sorted(space.choices, key=lambda choice: places[choice.name]):
             last = len(choice.options) - 1
             rated = [0, *range(last, 0, -stride)[::-1]]
             row = [0.0]
+            with hidden(network, space, before):
+                rerun.goes_from(places[choice.name])
             for place in rated[1:]:
                 with hidden(network, space, space.cut_of({choice.name: choice.options[place]})):
-                    row.append(divergence(network(x), original))
+                    row.append(divergence(rerun.outputs(), rerun.original))
             # A smaller width cannot be better than a larger one whose channels it has: less is chance.
             known = np.maximum.accumulate(np.nan_to_num(np.array(row), nan=np.inf))
-            found[choice.name] = np.nan_to_num(np.interp(np.arange(last + 1), rated, known), nan=np.inf, posinf=np.inf)
-    return found
+            rows[choice.name] = np.nan_to_num(np.interp(np.arange(last + 1), rated, known), nan=np.inf, posinf=np.inf)
+    return {choice.name: rows[choice.name] for choice in space.choices}
 
 
-def _stride(space: TrainedSpace, count: float) -> int:
-    """The step from one rated option to the next, so that these are `count` at most; the last alone where need be."""
+def _place_of(choice: Choice, space: TrainedSpace, part: nn.Module, before: Cut, rerun: Rerun) -> int:
+    """When the network first needs what the options of a choice change."""
+    what, tensors = space.cut_of({choice.name: choice.options[-1]}), dict(part.named_parameters())
+    groups = [name for name, units in what.units.items() if units != before.units.get(name)]
+    names = {name for group in groups for name, _ in space.groups[group].consumers}
+    names |= {f"{layer}.weight" for layer, size in what.kernels.items() if size != before.kernels.get(layer)}
+    return rerun.place(
+        (tensors[name] for name in names), (block for block in what.blocks if block not in before.blocks)
+    )
+
+
+def _stride(space: TrainedSpace, shares: Mapping[str, float], runs: float) -> int:
+    """The step from one rated option to the next, so that these take so many runs at most; the last alone if need be.
+
+    `shares`: of a run, what an option of each choice takes.
+    """
     longest = max((len(choice.options) - 1 for choice in space.choices), default=1)
     for stride in range(1, longest):
-        if sum(-(-(len(choice.options) - 1) // stride) for choice in space.choices) <= count:
+        if sum(-(-(len(choice.options) - 1) // stride) * shares[choice.name] for choice in space.choices) <= runs:
             return stride
     return max(1, longest)
 
@@ -196,118 +229,3 @@ def harm_of(
 def _place(owner: nn.Module, name: str, module: nn.Module) -> None:
     parent, _, child = name.rpartition(".")
     (owner.get_submodule(parent) if parent else owner)._modules[child] = module
-
-
-# -- costs ------------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Layer:
-    """A layer with weights: what of it is cut by which group, and what it costs whole."""
-
-    name: str
-    weight: str
-    macs: float
-    seconds: float
-
-
-@dataclass
-class Accounts:
-    """What each layer of a network costs, and what is left of that under an architecture.
-
-    Parameters are exact; so are the multiply-adds of convolutions and linear layers. Seconds were measured layer by
-    layer in one run: those of a layer with weights shrink with its multiply-adds, down to `FLOOR`; those of all else
-    with the channels that it works on.
-    """
-
-    space: TrainedSpace
-    sizes: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    layers: list[_Layer] = field(default_factory=list)
-    others: dict[str, float] = field(default_factory=dict)
-    """Seconds of layers without weights, by name."""
-
-    def costs(self, architecture: Mapping[str, Option]) -> dict[str, float]:
-        """`params`, `macs` and `latency` (seconds) of an architecture."""
-        what = self.space.cut_of(architecture)
-        gone: dict[tuple[str, int], int] = {}
-        for name, units in what.units.items():
-            group = self.space.groups[name]
-            for unit in units:
-                for axis, indices in group.units[unit].items():
-                    gone[axis] = gone.get(axis, 0) + len(indices)
-
-        def inside(name: str) -> bool:
-            return any(name.startswith(f"{block}.") for block in what.blocks)
-
-        params = 0.0
-        for name, shape in self.sizes.items():
-            if not inside(name):
-                left = math.prod(float(size - gone.get((name, axis), 0)) for axis, size in enumerate(shape))
-                owner = name.rpartition(".")[0]
-                if name.endswith(".weight") and owner in what.kernels:
-                    left *= (what.kernels[owner] / shape[-1]) ** (len(shape) - 2)
-                params += left
-        macs = seconds = 0.0
-        for layer in self.layers:
-            if inside(layer.name):
-                continue
-            shape = self.sizes[layer.weight]
-            share = math.prod(1 - gone.get((layer.weight, axis), 0) / size for axis, size in enumerate(shape))
-            if layer.name in what.kernels:
-                share *= (what.kernels[layer.name] / shape[-1]) ** (len(shape) - 2)
-            macs += layer.macs * share
-            seconds += layer.seconds * (FLOOR + (1 - FLOOR) * share)
-        seconds += sum(time for name, time in self.others.items() if not inside(name))
-        return {"params": params, "macs": macs, "latency": seconds}
-
-
-FLOOR = 0.15
-"""Of the time of a layer, what remains however little it computes."""
-
-
-def accounts(network: nn.Module, space: TrainedSpace, example: Tensor, runs: int = 5) -> Accounts:
-    """Measure the layers of a network on an example (a batch of 1): the least time of a few runs each."""
-    part = inner(network)
-    known = Accounts(space, {name: tuple(p.shape) for name, p in part.named_parameters()})
-    begun: dict[str, float] = {}
-    times: dict[str, list[float]] = {}
-    positions: dict[str, float] = {}
-    handles = []
-
-    def before(name: str) -> Any:
-        def hook(*_: Any) -> None:
-            begun[name] = time.perf_counter()
-
-        return hook
-
-    def after(name: str) -> Any:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            times.setdefault(name, []).append(time.perf_counter() - begun[name])
-            if isinstance(output, Tensor):
-                weight = module._parameters.get("weight")
-                channels = output.shape[-1 if isinstance(module, nn.Linear) else 1] if output.ndim > 1 else 1
-                transposed = isinstance(module, nn.modules.conv._ConvTransposeNd)
-                places = inputs[0].numel() / inputs[0].shape[1] if transposed else output.numel() / max(1, channels)
-                positions[name] = places * (weight.numel() if weight is not None else 0)
-
-        return hook
-
-    for name, module in part.named_modules():
-        if not any(True for _ in module.children()):
-            handles += [module.register_forward_pre_hook(before(name)), module.register_forward_hook(after(name))]
-    try:
-        with torch.inference_mode():
-            for _ in range(runs):
-                network(example)
-    finally:
-        for handle in handles:
-            handle.remove()
-    for name, module in part.named_modules():
-        if name in times:
-            calls = max(1, len(times[name]) // runs)
-            least = min(times[name]) * calls
-            if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)) and f"{name}.weight" in known.sizes:
-                known.layers.append(_Layer(name, f"{name}.weight", positions[name] * calls, least))
-            else:
-                known.others[name] = least
-    return known

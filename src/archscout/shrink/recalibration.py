@@ -85,6 +85,16 @@ def _along(module: nn.Module, output: Tensor, values: Tensor) -> Tensor:
 
 
 def _statistics(module: nn.Module, output: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel over examples and places."""
-    values = output.detach().float().transpose(0, _axis(module, output)).flatten(1)
-    return values.mean(1), values.std(1, correction=0)
+    """Mean and standard deviation of each channel over examples and places.
+
+    By sums of each example, which are many times as quick as `std` and no less exact where channels vary at all.
+    """
+    values = output.detach().float().movedim(_axis(module, output), 1).reshape(len(output), -1, _places(module, output))
+    means = values.mean(2).double()
+    squares = torch.linalg.vector_norm(values, dim=2).double().square() / values.shape[2]
+    mean = means.mean(0)
+    return mean.float(), (squares.mean(0) - mean.square()).clamp(min=0).sqrt().float()
+
+
+def _places(module: nn.Module, output: Tensor) -> int:
+    return output.numel() // (len(output) * output.shape[_axis(module, output)])

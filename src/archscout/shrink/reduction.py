@@ -20,6 +20,7 @@ from archscout.core.written import significant
 from archscout.costs.latency import QUICK
 from archscout.networks.cutting import cut, put_back
 from archscout.shrink import rating
+from archscout.shrink.accounts import accounts
 from archscout.shrink.engine import Plan, check_smallest, plan, shave
 from archscout.shrink.limits import all_kept, measure
 from archscout.shrink.recalibration import recalibrate
@@ -237,7 +238,7 @@ class Cutting:
             harms = self._harms(part, calibration, seconds)
 
             def make() -> dict[str, Any]:
-                known = rating.accounts(self.network, part, calibration[:1])
+                known = accounts(self.network, part, calibration[:1])
                 chosen = plan(
                     self.network, part, known, harms, limits, self._measured, calibration, seed=record.seed,
                     going=lambda: record.clock() < start + seconds,
@@ -252,7 +253,7 @@ class Cutting:
         """A little more, by what single cuts of the whole network harm."""
         assert around is not None
         harms = {name: np.array(row) for name, row in self.record.recall("rated")["harms"].items()}
-        known = rating.accounts(self.network, self.space, example)
+        known = accounts(self.network, self.space, example)
         return self._report(shave(self.space, known, harms, limits, self._measured, around))
 
     def _report(self, chosen: Plan) -> dict[str, Any]:
