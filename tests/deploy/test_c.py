@@ -48,6 +48,23 @@ class Everything(nn.Module):
         return self.out(torch.relu(x))
 
 
+class Beyond(nn.Module):
+    """Windows that reach beyond the map, and maps with more zeros at one end than at the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.even, self.odd = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 5, 1, 2), nn.Conv2d(6, 4, 1, 2)
+        self.largest, self.average = nn.MaxPool2d(2, ceil_mode=True), nn.AvgPool2d(3, 2, 1, True, False)
+        self.wide, self.point = nn.Conv2d(9, 9, 3, 2, groups=9), nn.Conv2d(9, 4, 1, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.stem(x))
+        shifted = nn.functional.pad(x, (0, 1, 0, 1))[:, :, 1:, 1:]
+        x = torch.cat([self.even(x), self.odd(shifted)], 1)
+        x = self.average(self.largest(x))
+        return self.point(nn.functional.pad(self.wide(nn.functional.pad(x, (0, 1, 0, 1))), (0, 1, 0, 1)))
+
+
 class Joined(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -88,6 +105,14 @@ def test_every_operator_gives_the_bytes_of_the_reference(pixels: bool) -> None:
         "clamp",
     }
     on_host(emit(quantised, images(40, (3, 13, 11)), pixels=pixels))
+
+
+@needs_host
+@pytest.mark.parametrize("shape", [(3, 21, 18), (3, 18, 23)])
+def test_windows_that_reach_beyond_the_map_and_uneven_zeros(shape: tuple[int, int, int]) -> None:
+    quantised = quantised_of(Beyond(), shape)
+    assert sum(o.after is not None for o in quantised.program.operators) >= 4
+    on_host(emit(quantised, images(20, shape)))
 
 
 @needs_host

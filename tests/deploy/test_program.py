@@ -8,6 +8,7 @@ from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.deploy.program import Program, read
+from archscout.networks.operations import FactorizedReduce
 from archscout.networks.pick import build
 from archscout.testing.tasks import tiny_task
 
@@ -78,6 +79,17 @@ class Halved(nn.Module):
         return x[:, :, ::2]
 
 
+class Taken(nn.Module):
+    """A convolution of a part of a map with zeros below and on the right."""
+
+    def __init__(self, part: tuple[slice, slice], padding: int) -> None:
+        super().__init__()
+        self.part, self.conv = part, nn.Conv2d(3, 4, 1, 2, padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(nn.functional.pad(x, (0, 1, 0, 1))[:, :, *self.part])
+
+
 class Changing(nn.Module):
     """Another operator each time."""
 
@@ -95,7 +107,9 @@ class Changing(nn.Module):
         (nn.Hardswish(), "'hardswish': use ReLU"),
         (nn.Softmax(1), "'softmax': leave it off"),
         (nn.LayerNorm(8), "'native_layer_norm': use batch normalisation"),
-        (nn.MaxPool2d(3, 2, ceil_mode=True), "without ceil_mode"),
+        (nn.AvgPool2d(3, 2, 1, ceil_mode=True), "count_include_pad=False"),
+        (nn.Sequential(nn.ZeroPad2d(1), nn.MaxPool2d(2)), "'constant_pad_nd': give the padding"),
+        (nn.ConstantPad2d(1, 2.0), "'constant_pad_nd': give the padding"),
         (nn.ConvTranspose2d(3, 3, 2), "'convolution'"),
         (nn.Linear(8, 4), "flatten whole maps"),
         (Halved(), "'slice'"),
@@ -105,6 +119,38 @@ def test_other_operators_are_refused_by_name(layer: nn.Module, named: str) -> No
     with pytest.raises(UsageError, match="integer code") as error:
         read(nn.Sequential(nn.Conv2d(3, 3, 1), layer), (3, 8, 8))
     assert named in str(error.value)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (3, 7, 9), (3, 5, 6)])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.MaxPool2d(2, ceil_mode=True),
+        nn.MaxPool2d(3, 2, 1, ceil_mode=True),
+        nn.AvgPool2d(3, 2, ceil_mode=True),
+        nn.AvgPool2d(3, 3, 1, ceil_mode=True, count_include_pad=False),
+        nn.Sequential(nn.ZeroPad2d((0, 1, 2, 0)), nn.Conv2d(3, 4, 3, 2, 1)),
+        FactorizedReduce(3, 5),
+        Taken((slice(1, None), slice(2, None)), 0),
+        Taken((slice(0, 4), slice(1, 5)), 0),
+    ],
+)
+def test_windows_beyond_the_map_and_uneven_zeros_answer_as_they_do(
+    layer: nn.Module, shape: tuple[int, int, int]
+) -> None:
+    network = unusual(nn.Sequential(nn.Conv2d(3, 3, 1), layer))
+    program = read(network, shape)
+    x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(program.run(x), network(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "taken", [Taken((slice(1, None), slice(1, None)), 1), Taken((slice(None, None, 2), slice(None)), 0)]
+)
+def test_a_part_of_a_map_that_no_padding_stands_for_is_refused(taken: nn.Module) -> None:
+    with pytest.raises(UsageError, match="'constant_pad_nd': give the padding"):
+        read(taken, (3, 8, 8))
 
 
 def test_code_that_does_not_do_the_same_each_time_is_found_out() -> None:

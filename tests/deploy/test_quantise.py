@@ -36,6 +36,18 @@ class Join(nn.Module):
         return torch.cat([nn.functional.relu6(4 * 0 + x), nn.functional.avg_pool2d(x, 1)], 1)
 
 
+class Shifted(nn.Module):
+    """Every second pixel, from the second one on, with zeros where the map has ended; and a map with uneven zeros."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shifted, self.uneven = nn.Conv2d(3, 4, 1, 2), nn.Conv2d(3, 2, 3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shifted = nn.functional.pad(x, (0, 1, 0, 1))[:, :, 1:, 1:]
+        return torch.cat([self.shifted(shifted), self.uneven(nn.functional.pad(x, (0, 2, 0, 2)))], 1)
+
+
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "conv": lambda: nn.Conv2d(3, 5, 3, stride=2, padding=1),
     "dilated": lambda: nn.Conv2d(3, 4, 3, padding=2, dilation=2, bias=False),
@@ -45,6 +57,9 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
     "max": lambda: nn.MaxPool2d(3, 2, 1),
     "average": lambda: nn.AvgPool2d(3, 1, 1, count_include_pad=False),
     "padded": lambda: nn.AvgPool2d(2, 2, 1),
+    "max, beyond the map": lambda: nn.MaxPool2d(2, ceil_mode=True),
+    "average, beyond the map": lambda: nn.AvgPool2d(3, 2, ceil_mode=True),
+    "uneven": Shifted,
     "mean": lambda: nn.AdaptiveAvgPool2d(1),
     "clamp": nn.ReLU,
     "add": Add,

@@ -74,7 +74,8 @@ def scratch_bytes(operator: Operator, shape: Sequence[int]) -> int:
 def reads_in_place(operator: Operator) -> bool:
     """Whether what an output pixel of a convolution reads lies in one piece: kernel 1, one group, no padding."""
     weight, _ = operator.weighted()
-    return tuple(weight.shape[2:]) == (1, 1) and operator.groups == 1 and operator.padding == (0, 0)
+    padded = operator.padding != (0, 0) or operator.after is not None
+    return tuple(weight.shape[2:]) == (1, 1) and operator.groups == 1 and not padded
 
 
 def plan(program: Program) -> Arena:

@@ -59,14 +59,15 @@ def turns(program: Program) -> Counter[str]:
 def _of(o: Operator, program: Program) -> Counter[str]:
     read, made = program.shapes[o.inputs[0]], program.shapes[o.output]
     pixels, numbers = math.prod(made[1:]), math.prod(made)
+    on_map = math.prod(_on_map(o, read, made, side) for side in (0, 1)) if o.depthwise or o.after else 0
     if o.depthwise:
-        on_map = math.prod(_on_map(o, read, made, side) for side in (0, 1))
         return Counter({"depthwise products": on_map * made[0], "depthwise rows": numbers * o.kernel[0],
                         "depthwise outputs": numbers})  # fmt: skip
     if o.weight is not None:
         return _products(o, pixels)
     if o.kind in ("max_pool", "average_pool"):
-        return Counter({f"{o.kind} reads": numbers * math.prod(o.kernel), f"{o.kind} outputs": numbers})
+        reads = on_map * made[0] if o.after else numbers * math.prod(o.kernel)
+        return Counter({f"{o.kind} reads": reads, f"{o.kind} outputs": numbers})
     if o.kind == "mean":
         return Counter({"mean reads": math.prod(read), "mean outputs": read[0]})
     if o.kind == "concat":

@@ -20,7 +20,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.deploy.form import form
-from archscout.networks.memory import memory_of
+from archscout.deploy.padded import Padded, padded
+from archscout.networks.memory import memory_of, tensors_in
 
 KINDS = ("conv", "linear", "max_pool", "average_pool", "mean", "add", "clamp", "concat")
 """What an operator can be: `mean` averages over height and width, `clamp` is ReLU, ReLU6 and the like."""
@@ -41,7 +42,9 @@ class Operator:
         output: the value that it makes.
         weight: of a convolution (O x I/groups x H x W), of a linear layer (O x I).
         bias: (O,), where there is a weight.
-        kernel, stride, padding, dilation: of a convolution or pooling: (height, width).
+        kernel, stride, padding, dilation: of a convolution or pooling: (height, width). Padding is above and on the
+            left; where it is negative, rows and columns of the map are not read.
+        after: the padding below and on the right, where it is another one.
         groups: of a convolution.
         count_padding: of average pooling: whether padding counts in the mean.
         clamp: the lowest and highest number of the output.
@@ -55,6 +58,7 @@ class Operator:
     kernel: Pair = (1, 1)
     stride: Pair = (1, 1)
     padding: Pair = (0, 0)
+    after: Pair | None = None
     dilation: Pair = (1, 1)
     groups: int = 1
     count_padding: bool = True
@@ -68,6 +72,11 @@ class Operator:
     def depthwise(self) -> bool:
         """Whether each output channel reads one input channel of its own."""
         return self.kind == "conv" and self.weight is not None and self.groups == self.weight.shape[0] > 1
+
+    def padded(self, x: Tensor, number: float = 0.0) -> Tensor:
+        """A map (N x C x H x W) with a number around it."""
+        (top, left), (bottom, right) = self.padding, self.after or self.padding
+        return F.pad(x, (left, right, top, bottom), value=number)
 
     def weighted(self) -> tuple[Tensor, Tensor]:
         """Weight and bias of an operator that has them."""
@@ -142,13 +151,14 @@ def unclamped(operator: Operator, inputs: Sequence[Tensor]) -> Tensor:
     match o.kind:
         case "conv":
             weight, bias = o.weighted()
-            return F.conv2d(x, weight, bias, o.stride, o.padding, o.dilation, o.groups)
+            x, padding = (x, o.padding) if o.after is None else (o.padded(x), (0, 0))
+            return F.conv2d(x, weight, bias, o.stride, padding, o.dilation, o.groups)
         case "linear":
             return F.linear(x.flatten(1), *o.weighted())
         case "max_pool":
-            return F.max_pool2d(x, o.kernel, o.stride, o.padding)
+            return F.max_pool2d(o.padded(x, -math.inf), o.kernel, o.stride)
         case "average_pool":
-            return F.avg_pool2d(x, o.kernel, o.stride, o.padding, count_include_pad=o.count_padding)
+            return added(o, x) / pixels_read(o, x)
         case "mean":
             return x.mean((2, 3), keepdim=True)
         case "add":
@@ -156,6 +166,17 @@ def unclamped(operator: Operator, inputs: Sequence[Tensor]) -> Tensor:
         case "concat":
             return torch.cat(list(inputs), 1)
     return x
+
+
+def added(o: Operator, x: Tensor) -> Tensor:
+    """The sums of what an average pooling reads."""
+    return F.avg_pool2d(o.padded(x), o.kernel, o.stride, divisor_override=1)
+
+
+def pixels_read(o: Operator, x: Tensor) -> Tensor:
+    """By how many each sum of an average pooling is divided, (1, 1, H, W)."""
+    count = added(o, torch.ones_like(x[:1, :1]))
+    return torch.full_like(count, o.kernel[0] * o.kernel[1]) if o.count_padding else count
 
 
 def read(network: nn.Module, input_shape: Sequence[int]) -> Program:
@@ -250,6 +271,8 @@ class _Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.shapes: dict[int, tuple[int, ...]] = {0: tuple(input_shape)}
         self.operators: list[Operator] = []
         self.values = {memory_of(self.input): 0}
+        self.padded: dict[int, Padded] = {}
+        """By their memory, what is a value with zeros around it."""
         self.held: list[Any] = [self.input]
         """So that no address is used twice."""
         self.mean = torch.zeros(input_shape[0], 1, 1)
@@ -263,8 +286,7 @@ class _Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         # Before the operator runs, for one that writes in place changes what its input is.
         sources = [self._value(a) if isinstance(a, Tensor) else None for a in args]
-        inside = [t for a in args if isinstance(a, list | tuple) for t in a if isinstance(t, Tensor)]
-        reads = any(v is not None for v in sources) or any(self._value(t) is not None for t in inside)
+        reads = any(self._value(t) is not None or memory_of(t) in self.padded for t in tensors_in(args))
         outputs = func(*args, **kwargs)
         self.held.append(outputs)
         if reads:
@@ -279,12 +301,17 @@ class _Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result: Tensor = outputs[0] if isinstance(outputs, tuple | list) else outputs
         plain = name.removesuffix("_")
         x, given = sources[0] if sources else None, _arguments(func, args, kwargs)
+        if any(memory_of(t) in self.padded for t in tensors_in(args)):
+            self._of_padded(plain, args, given, result)
+            return
         if plain in _IDENTITIES and x is not None and result.numel() == math.prod(self.shapes[x]):
             self.values[memory_of(result)] = x
             return
         operator = self._operator(plain, x, sources, args, given, result)
-        if operator is None:
-            return
+        if operator is not None:
+            self._add(operator, result)
+
+    def _add(self, operator: Operator, result: Tensor) -> None:
         self.operators.append(operator)
         shape = tuple(result.shape[1:])
         # Where an elementwise operator sees a flat view, the value is still the map.
@@ -293,6 +320,31 @@ class _Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.shapes[operator.inputs[0]] if keeps else (shape[0], 1, 1) if operator.kind == "mean" else shape
         )
         self.values[memory_of(result)] = operator.output
+
+    def _of_padded(self, name: str, args: Any, given: dict[str, Any], result: Tensor) -> None:
+        """What reads a value with zeros around it is a part of it, or a convolution, whose padding they are."""
+        source = self.padded.get(memory_of(args[0])) if isinstance(args[0], Tensor) else None
+        if source is None or (name != "convolution" and memory_of(result) not in self.padded):
+            raise self._refused("constant_pad_nd")
+        if name != "convolution":
+            return
+        padding = source.padding(args[0], _pair(given["padding"]))
+        operator = self._convolution(source.value, args, given)
+        if padding is None or operator is None:
+            raise self._refused("constant_pad_nd")
+        before, after = padding
+        self._add(replace(operator, padding=before, after=None if after == before else after), result)
+
+    def _convolution(self, x: int, args: Any, given: dict[str, Any]) -> Operator | None:
+        """None for what is no plain convolution of a value with constant weights."""
+        if given["transposed"] or args[1].dim() != 4 or self._value(args[1]) is not None:
+            return None
+        weight, bias = args[1].detach(), args[2]
+        bias = weight.new_zeros(weight.shape[0]) if bias is None else bias.detach()
+        return Operator(
+            "conv", (x,), len(self.shapes), weight, bias, tuple(weight.shape[2:]), _pair(given["stride"]),
+            _pair(given["padding"]), None, _pair(given["dilation"]), given["groups"],
+        )  # fmt: skip
 
     def _operator(
         self, name: str, x: int | None, sources: list[int | None], args: Any, given: dict[str, Any], result: Tensor
@@ -309,13 +361,11 @@ class _Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if x is None:
             raise self._refused(name)
         match name:
-            case "convolution" if not given["transposed"] and args[1].dim() == 4 and sources[1] is None:
-                weight, bias = args[1].detach(), args[2]
-                bias = weight.new_zeros(weight.shape[0]) if bias is None else bias.detach()
-                return Operator(
-                    "conv", (x,), output, weight, bias, tuple(weight.shape[2:]), _pair(given["stride"]),
-                    _pair(given["padding"]), _pair(given["dilation"]), given["groups"],
-                )  # fmt: skip
+            case "convolution" if (operator := self._convolution(x, args, given)) is not None:
+                return operator
+            case "constant_pad_nd" if (zeros := padded(x, args[0], given["pad"], given["value"], result)) is not None:
+                self.padded[memory_of(result)] = zeros
+                return None
             case "mm" if sources[1] is None:
                 return self._linear(x, output, args[1], args[1].new_zeros(args[1].shape[1]))
             case "native_batch_norm" | "_native_batch_norm_legit_no_training" | "cudnn_batch_norm":
@@ -392,16 +442,22 @@ class _Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
         stride = _pair(given.get("stride") or kernel)
         padding, dilation = _pair(given.get("padding", 0)), _pair(given.get("dilation", 1))
         _, height, width = self.shapes[x]
-        sides = zip((height, width), padding, dilation, kernel, stride, strict=True)
-        floor = tuple((side + 2 * pad - gap * (size - 1) - 1) // step + 1 for side, pad, gap, size, step in sides)
-        if tuple(result.shape[2:]) != floor:
-            raise self._refused(name, "without ceil_mode, or with sides that the stride divides")
+        sides = list(zip((height, width), padding, kernel, stride, strict=True))
         if dilation != (1, 1) or given.get("divisor_override") is not None:
             raise self._refused(name, "without dilation and divisor_override")
-        if name == "avg_pool2d":
-            count = bool(given.get("count_include_pad", True)) or padding == (0, 0)
-            return Operator("average_pool", (x,), output, None, None, kernel, stride, padding, count_padding=count)
-        return Operator("max_pool", (x,), output, None, None, kernel, stride, padding)
+        # With ceil_mode the last windows reach beyond the map.
+        beyond = [
+            max(pad, (many - 1) * step + size - side - pad)
+            for many, (side, pad, size, step) in zip(result.shape[2:], sides, strict=True)
+        ]
+        after = None if tuple(beyond) == padding else (beyond[0], beyond[1])
+        pool = Operator("max_pool", (x,), output, None, None, kernel, stride, padding, after)
+        if name != "avg_pool2d":
+            return pool
+        counts = bool(given.get("count_include_pad", True))
+        if counts and after and padding != (0, 0):
+            raise self._refused(name, "with count_include_pad=False, or without ceil_mode")
+        return replace(pool, kind="average_pool", count_padding=after is None and (counts or padding == (0, 0)))
 
     def program(self, answer: Tensor) -> Program:
         value = self._value(answer)

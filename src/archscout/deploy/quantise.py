@@ -12,13 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from archscout.core import options
 from archscout.core.errors import DataError, UsageError
 from archscout.deploy.observers import MinMax, observer
-from archscout.deploy.program import Operator, Program, unclamped
+from archscout.deploy.program import Operator, Program, added, pixels_read, unclamped
 from archscout.deploy.schemes import DEFAULT, Grid, Preset, preset
 
 SHARED = ("max_pool", "average_pool")
@@ -156,7 +155,7 @@ class Quantised:
         """The integers that an operator makes of integers."""
         grid = self.grids[operator.output]
         if operator.kind == "max_pool":
-            return F.max_pool2d(inputs[0].float(), operator.kernel, operator.stride, operator.padding).long()
+            return unclamped(operator, [inputs[0].float()]).long()
         if operator.kind == "average_pool":
             return self._average(operator, inputs[0])
         if operator.kind == "add":
@@ -205,16 +204,10 @@ class Quantised:
 
     def _average(self, operator: Operator, q: Tensor) -> Tensor:
         zero = int(self.grids[operator.inputs[0]].zero)
-        ones = torch.ones(1, 1, *q.shape[2:], dtype=torch.float64)
-
-        def added(x: Tensor) -> Tensor:
-            sums = F.avg_pool2d(x.double(), operator.kernel, operator.stride, operator.padding, divisor_override=1)
-            return torch.round(sums).long()
-
-        sums, count = added(q), added(ones)
-        if operator.count_padding:
-            area = operator.kernel[0] * operator.kernel[1]
-            sums, count = sums + zero * (area - count), torch.full_like(count, area)
+        # What is added up for padding, where it counts, is 0.
+        sums = torch.round(added(operator, (q - zero).double())).long()
+        count = pixels_read(operator, q.double()).round().long()
+        sums = sums + zero * count
         down = torch.div(sums, count, rounding_mode="floor")
         twice = 2 * (sums - down * count)
         return down + ((twice > count) | ((twice == count) & (down % 2 == 1))).long()  # halves to even

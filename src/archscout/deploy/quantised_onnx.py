@@ -114,15 +114,35 @@ class _Writer:
             numbers = self.node("Clip", [numbers, *ends], f"v{value}_clipped")
         self.node("QuantizeLinear", [numbers, *self.grid(value)], f"v{value}")
 
-    def dequantise(self, value: int, reader: object = "answer", flat: bool = False) -> str:
-        """The value as numbers, by a node of the reader's own, which runtimes fuse best."""
-        integers = self.flattened(value) if flat else f"v{value}"
+    def dequantise(self, value: int, reader: object = "answer", integers: str = "") -> str:
+        """The value (or a form of its integers) as numbers, by a node of the reader's own, which runtimes fuse best."""
+        integers = integers or f"v{value}"
         return self.node("DequantizeLinear", [integers, *self.grid(value)], f"v{value}_for_{reader}")
 
     def flattened(self, value: int) -> str:
         name = f"v{value}_flat"
         if not any(name in node.output for node in self.nodes):
             self.node("Flatten", [f"v{value}"], name, axis=1)
+        return name
+
+    def integers(self, operator: Operator, value: int) -> str:
+        """The integers that an operator reads of a value: flat, or without the rows and columns that it leaves out."""
+        if operator.kind == "linear":
+            return self.flattened(value)
+        if min(operator.padding) >= 0:
+            return f"v{value}"
+        starts = [max(0, -padding) for padding in operator.padding]
+        name = f"v{value}_from_{starts[0]}_{starts[1]}"
+        if not any(name in node.output for node in self.nodes):
+            ends = [
+                self.tensor(f"{name}_{what}", np.array(numbers, np.int64))
+                for what, numbers in (
+                    ("starts", starts),
+                    ("ends", self.quantised.program.shapes[value][1:]),
+                    ("axes", [2, 3]),
+                )
+            ]
+            self.node("Slice", [f"v{value}", *ends], name)
         return name
 
     def clamp(self, operator: Operator) -> tuple[int, int]:
@@ -141,8 +161,10 @@ class _Writer:
         return weight, self.tensor(f"{name}_bias", layer.bias.numpy().astype(np.int32))
 
     def operator(self, operator: Operator) -> None:
-        out, flat = operator.output, operator.kind == "linear"
-        inputs = [self.dequantise(v, f"v{out}_{place}", flat) for place, v in enumerate(operator.inputs)]
+        out = operator.output
+        inputs = [
+            self.dequantise(v, f"v{out}_{place}", self.integers(operator, v)) for place, v in enumerate(operator.inputs)
+        ]
         if operator.weight is not None:
             weight, bias = self.weights(operator)
             many = len(self.tensors[weight[1]].shape)
@@ -173,15 +195,14 @@ class _OperatorWriter(_Writer):
         out, x = operator.output, operator.inputs[0]
         clamp = self.clamp(operator)
         name = f"v{out}" if clamp == _FULL else f"v{out}_whole"
-        first, last, own = [f"v{x}", *self.grid(x)], self.grid(out), {"domain": _OF_ONNX_RUNTIME}
+        first, last, own = [self.integers(operator, x), *self.grid(x)], self.grid(out), {"domain": _OF_ONNX_RUNTIME}
         match operator.kind:
             case "conv":
                 weight, bias = self.weights(operator)
                 self.node("QLinearConv", [*first, *weight, *last, bias], name, **_attributes(operator))
             case "linear":
                 weight, bias = self.weights(operator)
-                flat = [self.flattened(x), *first[1:]]
-                self.node("QGemm", [*flat, *weight, bias, *last], name, transB=1, **own)
+                self.node("QGemm", [*first, *weight, bias, *last], name, transB=1, **own)
             case "add":
                 other = operator.inputs[1]
                 self.node("QLinearAdd", [*first, f"v{other}", *self.grid(other), *last], name, **own)
@@ -211,8 +232,8 @@ def _number(grid: Grid, q: int) -> np.ndarray:
 
 
 def _attributes(operator: Operator) -> dict[str, Any]:
-    """The attributes of the ONNX operator, as lists of numbers."""
-    pads = [*operator.padding, *operator.padding]
+    """The attributes of the ONNX operator, as lists of numbers. What negative padding leaves out is left out before."""
+    pads = [max(0, padding) for padding in (*operator.padding, *(operator.after or operator.padding))]
     match operator.kind:
         case "conv":
             return {
