@@ -76,6 +76,23 @@ def register(kind: str, name: str) -> Callable[[T], T]:
     return keep
 
 
+def own() -> dict[tuple[str, str], Callable[..., Any]]:
+    """What this process has registered that no other knows of itself, by kind and name: neither built in nor installed.
+
+    Worker processes are sent it (`archscout.workers.names`).
+    """
+    return {
+        (kind, name): factory
+        for (kind, name), factory in _registered.items()
+        if name not in _built_in(kind) and name not in _installed(kind)
+    }
+
+
+def adopt(kind: str, name: str, factory: Callable[..., Any]) -> None:
+    """Register what another process has registered; what is known here stays."""
+    _registered.setdefault((kind, name), factory)
+
+
 @cache
 def _built_in(kind: str) -> dict[str, Entry]:
     package = __name__.partition(".")[0]

@@ -27,6 +27,7 @@ import cloudpickle
 
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.workers.engine import DEATHS, Engine, Job, TrialTimeout, WorkerDied, job_failed, packed
+from archscout.workers.names import with_names
 from archscout.workers.worker import describe, outcome, prepare
 
 _ANSWER_SECONDS = 5.0
@@ -151,7 +152,7 @@ class RayEngine(Engine):
         if workers is not None and workers < 1:
             raise UsageError(f"{workers} workers cannot run a job: give at least 1.")
         with _own_code_sent():
-            message = packed(payload, "what all jobs share")
+            message = packed(with_names(payload), "what all jobs share")
         self._ray: Any = ray
         self._ours = not ray.is_initialized()
         if self._ours:

@@ -26,6 +26,7 @@ from typing import Any
 from archscout.core.errors import UsageError
 from archscout.workers.engine import DEATHS, Engine, Job, JobFailed, TrialTimeout, WorkerDied, job_failed, packed
 from archscout.workers.launch import Starter, main_hidden, starter
+from archscout.workers.names import with_names
 from archscout.workers.signals import deaf
 from archscout.workers.worker import READY, STARTED, Failure, serve
 
@@ -91,7 +92,7 @@ class LocalEngine(Engine):
         if workers < 1:
             raise UsageError(f"{workers} workers cannot run a job: give at least 1.")
         self.workers = workers
-        self._settings = (packed(payload, "what all jobs share"), threads, device)
+        self._settings = (packed(with_names(payload), "what all jobs share"), threads, device)
         self._process = starter()
         self._crew: list[_Worker] = []
         self._queue: deque[Job] = deque()
