@@ -160,20 +160,19 @@ def _lower(
     wanted: float,
 ) -> Architecture | None:
     """One option lower in one choice, where that harms least for what it saves, up to what is wanted."""
-    here = accounts.costs(current)[proxy]
+    here, costs = accounts.costs(current)[proxy], accounts.alternatives(current)
     best: tuple[float, Architecture] | None = None
     for choice in space.choices:
         place = choice.index(current[choice.name])
         if place + 1 == len(choice.options):
             continue
-        lower = space.simplify(space.architecture({**current, choice.name: choice.options[place + 1]}))
-        saved = here - accounts.costs(lower)[proxy]
+        saved = here - costs[choice.name][place + 1][proxy]
         if saved <= 0:
             continue
         row = np.nan_to_num(harms[choice.name], nan=1e9, posinf=1e9)
         price = float(row[place + 1] - row[place]) / min(saved, wanted)
         if best is None or price < best[0]:
-            best = price, lower
+            best = price, space.simplify(space.architecture({**current, choice.name: choice.options[place + 1]}))
     return None if best is None else best[1]
 
 

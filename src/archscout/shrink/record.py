@@ -213,6 +213,7 @@ class Record:
         labels: bool = True,
         part: Callable[[], tuple[nn.Module, Task]] | None = None,
         goes_on: bool = False,
+        least: float | None = None,
     ) -> None:
         """Fine-tune a network, or a part of it that has a task of its own; what comes of it is kept.
 
@@ -223,8 +224,10 @@ class Record:
             teacher, labels: as `fine_tune` has them.
             part: the part that is trained, with its task.
             goes_on: whether this is the rest of the training before it: their curves are one.
+            least: passes over the examples that are made whether they fit or not; by default one of a whole network.
         """
         start = self.clock()
+        passes = least if least is not None else 1 if part is None else 0
 
         def note(row: dict[str, float]) -> None:
             metric = row.get(f"valid_{self.task.metric}")
@@ -235,7 +238,7 @@ class Record:
             trained, task = (network, self.learned) if part is None else part()
             outcome = fine_tune(
                 trained, task, seconds - (self.clock() - start), seed=self.seed, clock=self.clock, teacher=teacher,
-                labels=labels, least=1 if part is None else 0, mode=self.mode, folder=self.files / phase,
+                labels=labels, least=passes, mode=self.mode, folder=self.files / phase,
                 device=self.device, on_epoch=note,
             )  # fmt: skip
             write_json(self.files / f"{phase}-curve.json", [dict(row) for row in outcome.curve])
