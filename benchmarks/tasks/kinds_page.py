@@ -10,8 +10,9 @@ from typing import Any
 
 from archscout.core.files import write_text
 from benchmarks.common import RESULTS, arguments, read_result
-from benchmarks.tasks import boosting, masks_recipe, series_recipe, speakers
+from benchmarks.tasks import boosting, masks_recipe, series_recipe, series_references, speakers
 from benchmarks.tasks.kinds import CELLS, CONTENDERS, FILE
+from benchmarks.tasks.reading_page import of_reading
 
 TITLES = {
     "lines": "lines of 4 to 8 digits (character error rate)",
@@ -53,7 +54,8 @@ def page(rows: list[dict[str, Any]]) -> str:
             "–" if inception is None else f"{inception:.1%} (InceptionTime)",
             *(times(some) for some in found.values()),
         ]) + " |")  # fmt: skip
-    lines += ["", *remarks(rows), "", *few_speakers(), *of_series(), *of_masks(), *of_rows()]
+    lines += ["", *remarks(rows), "", *few_speakers(), *of_series(), *of_references(), *of_masks(), *of_rows(),
+              *of_reading()]  # fmt: skip
     return "\n".join(lines)
 
 
@@ -116,6 +118,35 @@ def of_series() -> list[str]:
         "| recipe | right | processor seconds |",
         "| --- | --- | --- |",
         *(f"| {name} | {right[name]:.1%} | {seconds[name]:.0f} |" for name in right),
+        "",
+    ]
+
+
+def of_references() -> list[str]:
+    """The table of `series_references.py`: references that all sets and folds were measured with."""
+    rows = read_result(series_references.FILE).get("rows", [])
+    cells = {(row["set"], row["fold"]) for row in rows}
+    lines: list[tuple[float, str]] = []
+    for name in dict.fromkeys(row["reference"] for row in rows):
+        measured = [row for row in rows if row["reference"] == name]
+        if {(row["set"], row["fold"]) for row in measured} == cells:
+            right = sum(row["right"] for row in measured) / sum(row["of"] for row in measured)
+            epochs = mean(row["epochs"] for row in measured)
+            lines.append(
+                (right, f"| `{name}` | {right:.1%} | {mean(row['loss'] for row in measured):.2f} | {epochs:.0f} |")
+            )
+    if not lines:
+        return []
+    return [
+        "## Which network for series, before anything is known",
+        "",
+        f"Each trained for {series_references.SECONDS:g} processor seconds on one half of a training split and "
+        "measured on the other (`python -m benchmarks.tasks.series_references`): "
+        f"{', '.join(sorted({row['set'] for row in rows}))}.",
+        "",
+        "| reference | right | loss | epochs |",
+        "| --- | --- | --- | --- |",
+        *(line for _, line in sorted(lines, reverse=True)),
         "",
     ]
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import struct
 import warnings
 from pathlib import Path
 from typing import Any
@@ -205,7 +206,26 @@ def cut_off(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-1000])
 
 
+def tagged(tag: int, extensible: bool = False) -> Any:
+    """Eight bits a sample in another form than plain numbers: as telephones write it."""
+
+    def write_it(file: Path) -> None:
+        fmt = struct.pack("<HHIIHH", 0xFFFE if extensible else tag, 1, RATE, RATE, 1, 8)
+        if extensible:
+            fmt += struct.pack("<HHIH", 22, 8, 4, tag) + bytes.fromhex("000000001000800000aa00389b71")
+        body = b"WAVE" + b"".join(
+            name + struct.pack("<I", len(part)) + part for name, part in ((b"fmt ", fmt), (b"data", bytes(range(250))))
+        )
+        file.write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
+
+    return write_it
+
+
 BAD = [
+    (tagged(6), r"is compressed \(A-law\), which is not read"),
+    (tagged(7, extensible=True), r"is compressed \(mu-law\), .* pcm_s16le"),
+    (tagged(0x11), r"is compressed \(IMA ADPCM\)"),
+    (tagged(0x674F), r"is compressed \(WAV format 26447\)"),
     (lambda file: file.write_bytes(b""), "is no readable WAV file"),
     (lambda file: file.write_bytes(b"RIFF" + bytes(range(90))), "is no readable WAV file"),
     (cut_off, "(is cut off|is no readable WAV file)"),

@@ -59,9 +59,9 @@ def test_the_kind_can_be_said(tmp_path: Path) -> None:
 def test_labels_of_an_archive_are_names_of_classes(tmp_path: Path, kind: type) -> None:
     given = np.array(["dog", "cat"])[LABELS[:, 0]].astype("S" if kind is bytes else kind)
     if kind is object:
-        task = archscout.task({"x_train": X, "y_train": given, "x_test": X, "y_test": given})
+        task = archscout.task({"x_train": X, "y_train": given, "x_test": 255 - X, "y_test": given})
     else:
-        np.savez(tmp_path / "own.npz", x_train=X, y_train=given, x_test=X, y_test=given)
+        np.savez(tmp_path / "own.npz", x_train=X, y_train=given, x_test=255 - X, y_test=given)
         task = archscout.task(tmp_path / "own.npz")
     assert task.class_names == ("cat", "dog")
     np.testing.assert_array_equal(task.test.y, 1 - LABELS[:, 0])
@@ -86,7 +86,7 @@ def test_splits_in_a_dictionary_keep_what_was_read_of_them() -> None:
         Image.fromarray(row["image"]).save(stream := BytesIO(), "png")
         row["image"] = {"bytes": stream.getvalue(), "path": None}
     table = pa.Table.from_pylist(rows)
-    task = archscout.task({"train": table, "test": table})
+    task = archscout.task({"train": table, "test": table[:15]})
     assert task.kind == archscout.task(table).kind
 
 

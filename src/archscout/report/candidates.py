@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from archscout.core.errors import UsageError
-from archscout.core.estimator import TRAINING, is_training
+from archscout.core.estimator import TRAINING, is_cross_validation, is_training
 from archscout.core.metric import Metric
 from archscout.core.seeds import stream
 from archscout.report.quantities import finite
@@ -93,8 +93,12 @@ def level_name(estimator: str, fidelity: float | None, full: int | None = None) 
 
     >>> level_name("trained", 6, 18), level_name("trained", 18, 18), level_name("naswot", None)
     ('6 epochs of training', 'full training (18 epochs)', 'naswot')
+    >>> level_name("folds:count=5", 90, 150)
+    'cross-validation (90 epochs)'
     """
     endless = fidelity is None or math.isinf(fidelity)
+    if is_cross_validation(estimator) and not endless:
+        return f"cross-validation ({fidelity:g} epochs)"
     if not is_training(estimator):
         return estimator if endless else f"{estimator} at {fidelity:g}"
     if endless:

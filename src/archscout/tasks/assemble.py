@@ -218,6 +218,7 @@ def assemble(
     data = {key: data[key] for key in ("train", "valid", "test")}
     found.check({key: split.y for key, split in data.items()}, source)
     instance.alike({key: split.x for key, split in data.items()})
+    notices += checks.copies(data, instance.nouns, found.kind == "classification" and instance.name != "rows")
     weights = {key: part.weights for key, part in parts.items() if part.weights is not None}
     if weights:
         if found.kind != "classification":

@@ -8,9 +8,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from archscout.core.errors import DataError, UsageError
+from archscout.core.task import Split
 
 MOST = 1e30
 """No pixel is larger: its square would not fit into single precision, and no network could be trained on it."""
+
+_COPIED, _SOME, _LOOKED_THROUGH = 0.1, 20, 2**28
+"""Share of a split, and number, from which on copies of training examples are told; bytes up to which they are looked
+for."""
 
 _SCALES = 20
 """Splits whose largest values differ more than so many times are of different scales (0 to 1, and 0 to 255)."""
@@ -137,6 +142,39 @@ def varied(splits: Mapping[str, np.ndarray], source: str, what: str = "images") 
     for name, x in splits.items():
         if len(x) > 1 and all((x[start : start + 1024] == x[0]).all() for start in range(0, len(x), 1024)):
             raise DataError(f"the {name} {what} of {source} are all the same: check how they were read and written.")
+
+
+def copies(splits: Mapping[str, Split], nouns: str, labelled: bool) -> list[str]:
+    """What is to be told of examples that are the same to the bit as others in training.
+
+    Few (`_COPIED`, `_SOME`), and those of data as large as `_LOOKED_THROUGH`, are left to `archscout data check`.
+
+    Args:
+        splits: of the task.
+        nouns: what messages call examples.
+        labelled: whether examples that are the same ought to have one label.
+    """
+    if sum(split.x.nbytes for split in splits.values()) > _LOOKED_THROUGH:
+        return []
+    keys = {name: [hash(example.tobytes()) for example in split.x] for name, split in splits.items()}
+    known = set(keys["train"])
+    told = []
+    for name in ("valid", "test"):
+        count = sum(key in known for key in keys.get(name, ()))
+        if count >= max(_SOME, _COPIED * len(keys[name])):
+            told.append(
+                f"{count:,} of {len(keys[name]):,} {name} {nouns} are training {nouns} too: what is measured on them "
+                "says nothing of others."
+            )
+    y = splits["train"].y
+    if labelled and y.ndim == 1:
+        answers: dict[int, set[int]] = {}
+        for key, label in zip(keys["train"], y.tolist(), strict=True):
+            answers.setdefault(key, set()).add(label)
+        count = sum(len(answers[key]) > 1 for key in keys["train"])
+        if count >= max(_SOME, _COPIED * len(y)):
+            told.append(f"{count:,} of {len(y):,} training {nouns} are given again with another label.")
+    return told
 
 
 def class_names(names: Sequence[str], source: str) -> None:

@@ -41,6 +41,12 @@ _LOUDEST = 8.0
 
 _HANDFUL = 64
 
+_PLAIN, _EXTENSIBLE = (1, 3), 0xFFFE
+"""Tags of WAV files whose samples are whole or floating-point numbers, and of those that name their form further on."""
+
+_COMPRESSED = {2: "ADPCM", 6: "A-law", 7: "mu-law", 0x11: "IMA ADPCM", 0x31: "GSM 6.10", 0x50: "MPEG", 0x55: "MP3"}
+"""Tags of those that telephones and dictaphones write."""
+
 SAMPLES = "<f4"
 """How samples are kept."""
 
@@ -155,7 +161,7 @@ def _decoded(
                  "told": notices, "rate": listening.rate}  # fmt: skip
         on_disk = bool(key) and (cache.too_large(len(known), (4 * shape[1],)) if cached is None else cached)
         good = [source for source, look in zip(sources, looks, strict=True) if not isinstance(look, str)]
-        blocks = _blocks(good, listening, pool, watch)
+        blocks = _told_of_silence(_blocks(good, listening, pool, watch), notices)
         if not on_disk:
             array = np.empty(shape, np.float32)
             for start, block in blocks:
@@ -181,6 +187,19 @@ def _blocks(
         yield start, block.astype(SAMPLES, copy=False)
         if watch is not None:
             watch(start + len(some), len(sources))
+
+
+def _told_of_silence(blocks: Iterable[tuple[int, np.ndarray]], notices: list[str]) -> Iterator[tuple[int, np.ndarray]]:
+    """The blocks as they are; at their end, recordings in which nothing is to be heard are told."""
+    silent = 0
+    for start, block in blocks:
+        silent += int((~block.any(1)).sum())
+        yield start, block
+    if silent:
+        recordings = "1 recording is" if silent == 1 else f"{silent:,} recordings are"
+        notices.append(
+            f"{recordings} silent from end to end (channels that differ in sign cancel where they are mixed)."
+        )
 
 
 def hear(source: Source | Clip) -> tuple[np.ndarray, int]:
@@ -280,9 +299,16 @@ def _wav(source: Source) -> tuple[np.ndarray, int]:
     try:
         with source.open() as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            short = _is_cut_off(file)
+            tag, short = _header(file)
+            if tag not in (None, *_PLAIN):
+                raise BadSound(
+                    f"is compressed ({_COMPRESSED.get(tag or 0, f'WAV format {tag}')}), which is not read (ffmpeg -i "
+                    "FILE -c:a pcm_s16le OTHER.wav writes plain samples)"
+                )
             file.seek(0)
             rate, samples = wavfile.read(file)
+    except BadSound:
+        raise
     except OSError as error:
         raise BadSound(f"cannot be read: {error.strerror}" if error.strerror else "is no readable WAV file") from error
     except Exception as error:  # SciPy's reader fails on damaged bytes in many ways
@@ -292,20 +318,27 @@ def _wav(source: Source) -> tuple[np.ndarray, int]:
     return samples, int(rate)
 
 
-def _is_cut_off(file: IO[bytes]) -> bool:
-    """Whether the samples of a RIFF file are said to be longer than the file is.
+def _header(file: IO[bytes]) -> tuple[int | None, bool]:
+    """Of a RIFF file: the tag of the form of its samples, and whether these are said to be longer than the file is.
 
-    SciPy warns of it, but warnings cannot be told apart by threads. Programs that write a stream leave the length open.
+    SciPy warns of the latter, but warnings cannot be told apart by threads. Programs that write a stream leave the
+    length open.
     """
     order = {b"RIFF": "<", b"RIFX": ">"}.get(file.read(4))
     length, place = file.seek(0, 2), 12
+    tag: int | None = None
     while order is not None and place + 8 <= length:
         file.seek(place)
         name, size = struct.unpack(f"{order}4sI", file.read(8))
         if name == b"data":
-            return size not in (0, 0xFFFFFFFF) and place + 8 + size > length
+            return tag, size not in (0, 0xFFFFFFFF) and place + 8 + size > length
+        if name == b"fmt " and 16 <= size <= length - place - 8:
+            tag = struct.unpack(f"{order}H", file.read(2))[0]
+            if tag == _EXTENSIBLE and size >= 26:
+                file.seek(place + 8 + 24)
+                tag = struct.unpack(f"{order}H", file.read(2))[0]
         place += 8 + size + size % 2
-    return False
+    return tag, False
 
 
 def _settled(looks: Sequence[_Look], listening: Listening) -> tuple[Listening, list[str]]:

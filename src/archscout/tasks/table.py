@@ -84,6 +84,8 @@ def read(columns: Mapping[str, Sequence[Any]], source: str) -> Reading:
                     bad.setdefault(row, f"has '{shown(text[:40])}' in column '{shown(name)}', which is no number there")
             column = Column(name)
             encoded = [math.nan if number is None else number for number in numbers]
+            if not bad:
+                check_precision(np.asarray(encoded), name, distinct)
         else:
             if distinct > MOST_CATEGORIES and 2 * distinct > len(present):
                 left.setdefault("a text of its own in most rows", []).append(name)
@@ -133,6 +135,17 @@ def stored(values: np.ndarray, columns: Sequence[Column]) -> np.ndarray:
         for place, column in enumerate(columns)
     ]
     return np.concatenate(blocks, 1).astype(np.float32)
+
+
+def check_precision(numbers: np.ndarray, column: str, several: int) -> None:
+    """Raises `DataError` where single precision cannot tell most of several numbers apart, as seconds since 1970."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        left = len(np.unique(numbers[np.isfinite(numbers)].astype(np.float32)))
+    if 2 * left < several:
+        raise DataError(
+            f"column '{shown(column)}' has {several:,} different numbers that are so alike that 32 bits, in which they "
+            f"are kept, tell {left:,} of them apart: subtract their least from all, or leave the column out."
+        )
 
 
 def cells_of(table: Mapping[str, Sequence[Any]], columns: Sequence[Column], source: str) -> np.ndarray:

@@ -87,7 +87,7 @@ class Targets:
             if empty is not None:
                 raise DataError(f"no pixel of the {empty} masks of {source} has a class: say which value has none "
                                 "(unlabelled=N), or repair them.")  # fmt: skip
-        elif self.kind == "regression":
+        elif self.kind in ("regression", "lines"):
             if len(y["train"]) > 1 and (y["train"] == y["train"][0]).all():
                 raise DataError(f"all training targets of {source} are the same: there is nothing to learn.")
         elif self.kind == "multilabel":

@@ -63,6 +63,7 @@ def _of_list(file: Path, about: dict[str, Any], number: Mapping[Any, int], conte
     outlines: dict[Any, list[dict[str, Any]]] = {}
     for entry in about["annotations"]:
         outlines.setdefault(entry["image_id"], []).append(entry)
+    _check_outlines(about, f"'{shown(file)}'", contents)
     pairs = Pairs()
     word = file.stem.rpartition("_")[2]
     folders = [folder for folder in (file.parent, file.parent / "images", file.parent.parent / word,
@@ -78,6 +79,55 @@ def _of_list(file: Path, about: dict[str, Any], number: Mapping[Any, int], conte
         declared = entry.get("height"), entry.get("width")
         pairs.paints.append(_Paint(tuple(outlines.get(entry["id"], ())), number, declared))
     return pairs
+
+
+def _check_outlines(about: Mapping[str, Any], source: str, contents: Contents) -> None:
+    """What a list says of things that no pixel would show, before any is painted. Raises `DataError`, or tells.
+
+    What is damaged is left to the painting, which names the picture.
+    """
+    sizes = {entry["id"]: (entry.get("width"), entry.get("height")) for entry in about["images"]}
+    if len(sizes) < len(about["images"]):
+        raise DataError(
+            f"{source} has two pictures of one id: outlines would be of either; give each an id of its own."
+        )
+    shapes = [(entry["image_id"], entry.get("segmentation")) for entry in about["annotations"]]
+    if shapes and not any(shape for _, shape in shapes):
+        raise DataError(f"the annotations of {source} are boxes without outlines: there are no masks to learn.")
+    spans = [(image, *span) for image, shape in shapes if isinstance(shape, list) for span in map(_span, shape) if span]
+    if spans and max(high for _, _, high, _, _ in spans) <= 1 and max(low for *_, low in spans) <= 1:
+        raise DataError(f"the outlines of {source} are in shares of the pictures' sizes: write them in pixels.")
+    unseen = sum(
+        right - left < 1
+        or bottom - top < 1
+        or (isinstance(size := sizes.get(image, (None, None))[0], int | float) and left >= size)
+        or (isinstance(size := sizes.get(image, (None, None))[1], int | float) and top >= size)
+        or right < 0
+        or bottom < 0
+        for image, left, right, top, bottom in spans
+    )
+    strange = sum(image not in sizes for image, _ in shapes)
+    bare = len(sizes.keys() - {image for image, shape in shapes if shape})
+    for count, what in (
+        (unseen, f"of {len(spans)} outlines lie outside of their pictures or have no area, and leave no pixel"),
+        (strange, f"of {len(shapes)} annotations are of pictures that are not listed, and left out"),
+        (sum(not shape for _, shape in shapes), f"of {len(shapes)} annotations have no outline, and are left out"),
+        (bare if 2 * bare > len(sizes) else 0, f"of {len(sizes)} pictures have no outline: all of it is background"),
+    ):
+        if count:
+            contents.notices.append(f"{count} {what} ({source}).")
+
+
+def _span(polygon: Any) -> tuple[float, float, float, float] | None:
+    """Left, right, top and bottom of an outline; None of one that is damaged."""
+    try:
+        numbers = np.asarray(polygon, np.float64)
+    except (TypeError, ValueError):
+        return None
+    if numbers.ndim != 1 or len(numbers) < 4 or len(numbers) % 2:
+        return None
+    x, y = numbers[::2], numbers[1::2]
+    return float(x.min()), float(x.max()), float(y.min()), float(y.max())
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from archscout.core.errors import DataError
 from archscout.tasks.contents import Contents
 from archscout.tasks.decode import shown
 from archscout.tasks.doors import arrays, folders, lines, manifest, masks, saved, shards, ts, unread
+from archscout.tasks.doors.archive import listed
 from archscout.tasks.targets import VERIFIED
 
 
@@ -44,6 +45,13 @@ def open_path(path: Path, *, links: bool = False, columns: Mapping[str, Any] | N
             return lines.read_lines_folder(path)
         if shards.is_shard_folder(path):
             return shards.read_shards(path, columns)
+        entries = sorted(path.iterdir())
+        tables = [entry.name for entry in entries if entry.suffix.lower() in manifest.SUFFIXES]
+        if tables and not any(entry.is_dir() for entry in entries):
+            raise DataError(
+                f"'{shown(path)}' has tables ({listed(tables)}): name one of them, in which a column 'split' says "
+                "which rows are for training, validation and testing."
+            )
         return folders.read_folder(path, links=links, own_classes=(columns or {}).get("kind") in VERIFIED)
     suffix = path.suffix.lower()
     if suffix == ".npz":

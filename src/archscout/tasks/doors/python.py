@@ -56,7 +56,11 @@ def open_object(data: Any, columns: Mapping[str, str | None] | None = None) -> C
         return _pair(x, y, "x", "y")
     table = _table(data)
     if table is not None:
-        return from_columns(table, "the table", Path(), named=columns)
+        contents = from_columns(table, "the table", Path(), named=columns)
+        index = getattr(getattr(data, "index", None), "name", None)
+        if index is not None:
+            contents.notices.append(f"the index of the table ('{index}') is left out: reset_index() makes it a column.")
+        return contents
     if _is_loader(data):
         return _examples(data.dataset, _rows(data), "the loader's data set")
     if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, str | bytes):
@@ -143,8 +147,8 @@ def _examples(data: Any, rows: Sequence[int], source: str) -> Contents:
     states = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         _still(0)
-        first = _example(data[rows[0]], source, rows[0])
-        second = _example(data[rows[0]], source, rows[0])
+        first = _example(data, source, rows[0])
+        second = _example(data, source, rows[0])
         if not _same(first[0], second[0]):
             notices.append(
                 f"{source} gives an example differently each time: one drawing of each is taken; leave random "
@@ -153,7 +157,7 @@ def _examples(data: Any, rows: Sequence[int], source: str) -> Contents:
         try:
             for row in rows:
                 _still(row)
-                image, label = _example(data[row], source, row)
+                image, label = _example(data, source, row)
                 images.append(image)
                 labels.append(label)
         finally:
@@ -183,7 +187,12 @@ def _still(row: int) -> None:
     torch.manual_seed(row)
 
 
-def _example(example: Any, source: str, row: int) -> tuple[Any, Any]:
+def _example(data: Any, source: str, row: int) -> tuple[Any, Any]:
+    """An example of a data set. Raises `DataError` for one that is no pair, or that its own code fails on."""
+    try:
+        example = data[row]
+    except Exception as error:  # anybody's code
+        raise DataError(f"example {row} of {source} cannot be read: {reason_of(error)}.") from error
     if isinstance(example, Mapping):
         image = next((example[name] for name in _IMAGES if name in example), None)
         label = next((example[name] for name in _LABELS if name in example), None)

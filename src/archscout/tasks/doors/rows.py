@@ -21,6 +21,9 @@ FEW = 20
 
 _LOOKED_AT = 50
 
+ASKED = frozenset({"label", "labels", "target", "targets", "class"})
+"""Names of columns of what is asked."""
+
 
 def is_rows(columns: Mapping[str, Sequence[Any]], roles: Mapping[str, str], named: Mapping[str, Any]) -> bool:
     """Whether a table is of rows: that is said, or there is no column of files, nor one that looks like it."""
@@ -89,11 +92,19 @@ def rows_contents(
             for row, value in enumerate(columns[roles[role]]):
                 if not check(text_of(value)):
                     bad.setdefault(row, f"has no {role} that can be used ('{shown(text_of(value))}')")
+    contents.notices += [
+        f"{source} has the columns '{shown(target)}' and '{shown(name)}', which both are named as what is asked: the "
+        "former is asked, the latter learned from; leave it out if it is not known before."
+        for name, target in ((column.name, questions[0].column) for column in reading.columns)
+        if name.strip().casefold() in ASKED and named.get("label") is None is named.get("target")
+    ]
     contents.bad = [(f"{where[row]} of {source}", fault) for row, fault in sorted(bad.items())]
     contents.notices += reading.notices
     contents.columns = reading.columns
     good = [row for row in range(len(splits)) if row not in bad]
     y = answers_of(questions, columns, good, contents)
+    if len(questions) == 1:
+        contents.notices += _answers_given(reading, columns[questions[0].column], good, questions[0].column, source)
     place = {row: number for number, row in enumerate(good)}
     for split in dict.fromkeys(splits[row] for row in good):
         chosen = [row for row in good if splits[row] == split]
@@ -109,3 +120,35 @@ def rows_contents(
         name, fault = contents.bad[0] if contents.bad else (source, "has no row of the train split")
         raise DataError(f"{source} has no row for training that can be read; the first: {name} {fault}.")
     return contents
+
+
+def _answers_given(
+    reading: table.Reading, answers: Sequence[Any], rows: Sequence[int], target: str, source: str
+) -> list[str]:
+    """What is to be told of columns that say the answer: another value for each one, or numbers in proportion to it."""
+    if len(rows) < FEW:
+        return []
+    texts = [text_of(answers[row]) for row in rows]
+    count = len(set(texts))
+    numbers = np.asarray([float(text) for text in texts]) if all(map(is_number, texts)) else None
+    same = []
+    for place, column in enumerate(reading.columns):
+        values = reading.values[rows, place]
+        if 2 * count <= len(rows):
+            pairs = set(zip(values.tolist(), texts, strict=True))
+            says = len(set(values.tolist())) == count == len(pairs)
+        else:  # nearly all values are different in any column of measurements
+            says = (
+                numbers is not None
+                and not column.categories
+                and values.std() * numbers.std() > 0
+                and abs(float(np.corrcoef(values, numbers)[0, 1])) > 1 - 1e-9
+            )
+        if says:
+            same.append(f"'{shown(column.name)}'")
+    if not same:
+        return []
+    return [
+        f"in {source}, {' and '.join(same)} tell{'s' * (len(same) == 1)} what '{shown(target)}' is in each row: leave "
+        "it out if it is not known before the answer is."
+    ]

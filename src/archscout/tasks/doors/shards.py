@@ -135,6 +135,12 @@ def _shard(file: Path, contents: Contents, as_text: bool) -> tuple[list[_Member]
     above = -1  # a picture's folder is of a split, or of a class in one of a split
     if any(_key(name) in labels for name in pictures):
         _check_samples(list(pictures), file)
+        lone = sorted(labels.keys() - {_key(name) for name in pictures})
+        if lone:
+            samples = (
+                f"1 sample of '{shown(file)}' has" if len(lone) == 1 else f"{len(lone)} samples of '{shown(file)}' have"
+            )
+            contents.notices.append(f"{samples} a label and nothing that it is of ('{shown(lone[0])}').")
     else:
         above = -2
         labels = {_key(name): name.rpartition("/")[0].rpartition("/")[2] for name in pictures}

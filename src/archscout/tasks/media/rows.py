@@ -44,6 +44,10 @@ class Rows(Medium):
         odd = ~((np.abs(x.astype(np.float64)) <= checks.MOST) | np.isnan(x.astype(np.float64))).all(1)
         if odd.any():
             raise DataError(f"{called} has no finite number in row {int(odd.argmax())}: repair it, or write NaN.")
+        for place, column in enumerate(self.columns if x.shape[1] == len(self.columns) else ()):
+            if not column.categories and x.dtype.itemsize > 4:
+                numbers = x[:, place].astype(np.float64)
+                table.check_precision(numbers, column.name, len(np.unique(numbers[np.isfinite(numbers)])))
         return table.stored(x.astype(np.float64), self.columns)
 
     def decoded(
