@@ -1,13 +1,16 @@
 """Ask and tell: proposals follow from what was told, and what is wrong is refused whole."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from archscout.cli.main import run
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.registry import create
+from archscout.search import asking
 from archscout.search.asking import ask, parse_answers, tell
+from archscout.store.lock import run_lock
 
 STRATEGY = "evolution:population=4,sample=2"
 
@@ -43,6 +46,28 @@ def test_what_is_under_way_is_not_proposed_twice(tmp_path):
     proposals += ask(tmp_path / "a", count=30)
     assert len({space.canonical(space.parse(one["architecture"])) for one in proposals}) == 60
     assert [one["trial"] for one in proposals] == list(range(60))
+
+
+def test_several_programs_ask_and_tell_at_once(tmp_path):
+    """Each waits its turn: no answer is lost, no trial given out twice."""
+
+    def program(_):
+        for _ in range(6):
+            (one,) = ask(tmp_path / "a", space="nasbench201", strategy="random")
+            tell(tmp_path / "a", {"trial": one["trial"], "value": 0.5})
+
+    with ThreadPoolExecutor(3) as programs:
+        list(programs.map(program, range(3)))
+    (last,) = ask(tmp_path / "a")
+    assert last["trial"] == 18
+    assert tell(tmp_path / "a", {"trial": 18, "value": 1})["completed"] == 19
+
+
+def test_a_run_that_another_holds_for_long_is_said_to_be_held(tmp_path, monkeypatch):
+    monkeypatch.setattr(asking, "PATIENCE", 0.05)
+    ask(tmp_path / "a", space="nasbench201", strategy="random")
+    with run_lock(tmp_path / "a"), pytest.raises(UsageError, match=r"another search .* is writing to"):
+        tell(tmp_path / "a", {"trial": 0, "value": 0.5})
 
 
 def test_somebody_elses_proposal_teaches_too(tmp_path):

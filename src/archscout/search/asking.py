@@ -31,6 +31,9 @@ TRIALS = "trials.json"
 TRIES = 100
 """Proposals in a row that bring nothing new, after which there is nothing left to ask for."""
 
+PATIENCE = 60.0
+"""Seconds that a question or an answer waits for those of other programs, which take moments."""
+
 _KEYS = {"trial", "architecture", "value", "costs", "failed"}
 _DEFAULTS: dict[str, Any] = {"strategy": "surrogate", "seed": 0, "objectives": []}
 
@@ -73,7 +76,7 @@ def ask(
     if start is not None:
         asked["start"] = [architecture.text for architecture in read_start(start, searched).architectures]
     run_folder(folder.parent, folder.name)
-    with run_lock(folder):
+    with run_lock(folder, patience=PATIENCE):
         claim(folder, ASKED, asked, "give another name of a run")
         rows = _read(folder)
         proposals = []
@@ -102,7 +105,7 @@ def tell(folder: Path, answers: Any) -> dict[str, Any]:
     if identity is None:
         raise UsageError(f"there is no run '{folder.name}' to tell: ask first (archscout ask RUN --space NAME).")
     searched, _ = _searched(identity)
-    with run_lock(folder):
+    with run_lock(folder, patience=PATIENCE):
         rows = _read(folder)
         for answer in answers if isinstance(answers, list | tuple) else [answers]:
             _take(rows, answer, searched, folder.name)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from archscout.core import options
 from archscout.core.errors import UsageError
-from archscout.core.files import write_bytes
 from archscout.core.space import Space
 from archscout.core.task import Task
 
@@ -42,8 +42,8 @@ def run_folder(out: Path, name: str) -> Path:
     folder = out / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_bytes(folder / ".probe", b"")
-        (folder / ".probe").unlink()
+        with TemporaryFile(dir=folder):  # without a name: others may try the same at this moment
+            pass
     except OSError as error:
         raise UsageError(
             f"cannot write to '{folder}': {error.strerror or error}; choose another folder with --out."

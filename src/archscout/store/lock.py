@@ -14,7 +14,7 @@ from archscout.core.files import sweep
 
 
 @contextmanager
-def run_lock(folder: Path, what: str = "search") -> Iterator[None]:
+def run_lock(folder: Path, what: str = "search", patience: float = 0.0) -> Iterator[None]:
     """Hold `folder/.lock` while the block runs; the folder is made if it does not exist.
 
     Temporary files that a killed holder left are removed. `what` is what writes there, for the message.
@@ -22,11 +22,12 @@ def run_lock(folder: Path, what: str = "search") -> Iterator[None]:
     The kernel lets go of the lock when its holder ends, in whatever way. The holder's process id lies beside it, in
     `.lock-holder`, only to be shown.
 
-    Raises `UsageError` at once if another search holds it, or if the folder cannot be written.
+    Raises `UsageError` if another search holds it, after so many seconds of `patience`, or if the folder cannot be
+    written.
     """
     folder = Path(folder)
     holder = folder / ".lock-holder"
-    lock = FileLock(folder / ".lock", timeout=0)
+    lock = FileLock(folder / ".lock", timeout=patience)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
