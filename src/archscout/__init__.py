@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         task,
         train,
     )
+    from archscout.networks.any_layer import Layer
     from archscout.networks.choices import (
         BatchNorm2d,
         Conv1d,
@@ -57,6 +58,7 @@ __all__ = [
     "Embedding",
     "GroupNorm",
     "Kernel",
+    "Layer",
     "LayerNorm",
     "Linear",
     "OneOf",
@@ -87,6 +89,7 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'archscout' has no attribute '{name}'")
     home = "archscout.networks.choices" if name in _CHOICES else "archscout.api"
+    home = "archscout.networks.any_layer" if name == "Layer" else home
     return getattr(importlib.import_module(home), name)
 
 

@@ -29,12 +29,12 @@ import torch
 from torch import Tensor, nn
 
 from archscout.core.choice import Option
-from archscout.core.errors import UsageError
+from archscout.core.errors import UsageError, reason_of
 from archscout.core.space import Pick
 from archscout.networks.elastic import batch_norm, conv2d, linear
 from archscout.networks.elastic_layer import elastic_layer
 from archscout.networks.initialisation import lazy_copies
-from archscout.networks.numbers import RESOLVER, NumberChoice, Plain, Undecided, same_number
+from archscout.networks.numbers import RESOLVER, NumberChoice, Plain, Undecided, passing_for, same_number
 from archscout.networks.numbers import Computed as Computed
 from archscout.networks.numbers import Kernel as Kernel
 from archscout.networks.numbers import Value as Value
@@ -59,7 +59,7 @@ class Resolver:
 
     def number(self, number: Any) -> Any:
         """What a number becomes: an integer in a stand-alone network, an `Elastic` in a supernet."""
-        return number.resolve(self.number_of) if isinstance(number, Undecided) else number
+        return number.resolve(self.number_of) if isinstance(number, Undecided | Plain) else number
 
     def number_of(self, choice: NumberChoice | Plain) -> Any:
         name = name_of(choice)
@@ -202,9 +202,17 @@ class Depth(ChoiceLayer):
 
 
 class NumberLayer(ChoiceLayer):
-    """A torch layer of which some numbers may be undecided; `largest` is the layer as it stands."""
+    """A torch layer of which some numbers may be undecided; `largest` is the layer as it stands.
 
-    def __init__(self, make: Callable[..., nn.Module], numbers: Mapping[str, Any]) -> None:
+    Args:
+        make: the layer, given its numbers and values by role.
+        numbers: whole ones, some of them choices.
+        values: further choices, of texts or truth values too.
+    """
+
+    def __init__(
+        self, make: Callable[..., nn.Module], numbers: Mapping[str, Any], values: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__()
         for role, number in numbers.items():
             if isinstance(number, bool) or not isinstance(number, Integral | Undecided):
@@ -212,10 +220,14 @@ class NumberLayer(ChoiceLayer):
                     f"{type(self).__name__} needs a whole number, Width, Kernel or Value as {role}, not {number!r}."
                 )
         self.make = make
-        self.numbers = {role: n if isinstance(n, Undecided) else int(n) for role, n in numbers.items()}
-        self.largest = make(
-            **{role: n.largest() if isinstance(n, Undecided) else n for role, n in self.numbers.items()}
-        )
+        whole = {role: n if isinstance(n, Undecided) else int(n) for role, n in numbers.items()}
+        self.numbers: dict[str, Any] = whole | dict(values or {})
+        try:
+            self.largest = make(**{role: passing_for(n) for role, n in self.numbers.items()})
+        except (TypeError, ValueError, RuntimeError) as error:  # of torch
+            if isinstance(error, UsageError):
+                raise
+            raise UsageError(f"{type(self).__name__} cannot be made of these arguments: {reason_of(error)}.") from error
 
     def build(self, resolver: Resolver, memo: dict[Any, Any]) -> nn.Module:
         layer = self.make(**{role: resolver.number(number) for role, number in self.numbers.items()})
@@ -232,11 +244,14 @@ class NumberLayer(ChoiceLayer):
     def _tie(self, layer: nn.Module, memo: dict[Any, Any]) -> None:
         """Have a weight that several layers share shared by what is built of them."""
         for name, original in self.largest.named_parameters(recurse=False):
-            first = memo.setdefault((TIED, id(original)), getattr(layer, name))
-            if first.shape != getattr(layer, name).shape:
+            own = getattr(layer, name)
+            if own is None:  # without a bias, where that is a choice
+                continue
+            first = memo.setdefault((TIED, id(original)), own)
+            if first.shape != own.shape:
                 raise UsageError(
                     f"a weight that two layers share is to have shapes {tuple(first.shape)} and "
-                    f"{tuple(getattr(layer, name).shape)}: give the layers the same numbers."
+                    f"{tuple(own.shape)}: give the layers the same numbers."
                 )
             setattr(layer, name, first)
 
@@ -264,11 +279,12 @@ class Conv2d(NumberLayer):
         outputs: channels that go out.
         kernel: its size, in pixels a side.
         stride: in pixels.
-        padding: zeros on each side; what keeps the image's size where None.
+        padding: pixels on each side; what keeps the image's size where None.
         dilation: pixels from one place of the kernel to the next.
         groups: parts of the channels that are filtered by themselves.
         depthwise: whether each channel is filtered by itself; `outputs` is then the same number as `inputs`.
-        bias: whether a bias is added.
+        bias: whether a bias is added; also a `Value` of truth values.
+        padding_mode: what padding consists of, as torch calls it (`zeros`, `reflect`, ...); also a `Value`.
     """
 
     def __init__(
@@ -276,24 +292,26 @@ class Conv2d(NumberLayer):
         inputs: int | Undecided,
         outputs: int | Undecided,
         kernel: int | Undecided,
-        stride: int = 1,
+        stride: int | Undecided = 1,
         *,
         padding: int | Undecided | None = None,
         dilation: int | Undecided = 1,
         groups: int | Undecided = 1,
         depthwise: bool = False,
         bias: bool = True,
+        padding_mode: str = "zeros",
     ) -> None:
         if depthwise and not same_number(inputs, outputs):
             raise UsageError(f"a depthwise Conv2d has as many outputs as inputs, not {inputs} and {outputs}.")
         numbers = {"inputs": inputs, "outputs": outputs, "kernel": kernel}
-        usual = padding is None and type(dilation) is int and type(groups) is int and dilation == groups == 1
-        if usual:
+        values, fixed = _parted({"stride": stride, "bias": bias, "padding_mode": padding_mode})
+        plain = padding is None and type(dilation) is int and type(groups) is int and dilation == groups == 1
+        if plain and not values and padding_mode == "zeros":
             super().__init__(partial(conv2d, stride=stride, depthwise=depthwise, bias=bias), numbers)
             return
         numbers |= {"dilation": dilation, "groups": inputs if depthwise else groups}
         numbers |= {} if padding is None else {"padding": padding}
-        super().__init__(partial(_layer, partial(_convolution, nn.Conv2d, stride=stride, bias=bias)), numbers)
+        super().__init__(partial(_layer, partial(_convolution, nn.Conv2d, **fixed)), numbers, values)
 
 
 class BatchNorm2d(NumberLayer):
@@ -318,16 +336,18 @@ class Conv1d(NumberLayer):
         inputs: int | Undecided,
         outputs: int | Undecided,
         kernel: int | Undecided,
-        stride: int = 1,
+        stride: int | Undecided = 1,
         *,
         padding: int | Undecided | None = None,
         dilation: int | Undecided = 1,
         groups: int | Undecided = 1,
         bias: bool = True,
+        padding_mode: str = "zeros",
     ) -> None:
+        values, fixed = _parted({"stride": stride, "bias": bias, "padding_mode": padding_mode})
         numbers = {"inputs": inputs, "outputs": outputs, "kernel": kernel, "dilation": dilation, "groups": groups}
         numbers |= {} if padding is None else {"padding": padding}
-        super().__init__(partial(_layer, partial(_convolution, nn.Conv1d, stride=stride, bias=bias)), numbers)
+        super().__init__(partial(_layer, partial(_convolution, nn.Conv1d, **fixed)), numbers, values)
 
 
 class ConvTranspose2d(NumberLayer):
@@ -381,6 +401,12 @@ class Embedding(NumberLayer):
         super().__init__(partial(_layer, _embedding), {"words": words, "features": features})
 
 
+def _parted(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options of a layer: those that are choices, and the others."""
+    values = {role: option for role, option in options.items() if isinstance(option, Undecided | Plain)}
+    return values, {role: option for role, option in options.items() if role not in values}
+
+
 def _layer(make: Callable[..., nn.Module], **numbers: Any) -> nn.Module:
     return elastic_layer(make, numbers)
 
@@ -396,9 +422,10 @@ def _convolution(
     *,
     stride: int,
     bias: bool,
+    padding_mode: str,
 ) -> nn.Module:
     padding = dilation * (kernel // 2) if padding is None else padding
-    return kind(inputs, outputs, kernel, stride, padding, dilation, groups, bias)
+    return kind(inputs, outputs, kernel, stride, padding, dilation, groups, bias, padding_mode)
 
 
 def _transposed(

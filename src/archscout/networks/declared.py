@@ -120,16 +120,20 @@ def _uses(module: nn.Module, path: str, context: Mapping[str, frozenset[Option]]
         yield Use(_name(module, path), type(module).__name__, module.options, ordinal, context)
     if isinstance(module, NumberLayer):
         for role, number in module.numbers.items():
-            choices = list(number.choices()) if isinstance(number, Undecided) else []
+            choices = list(number.choices()) if isinstance(number, Undecided | Plain) else []
             for position, choice in enumerate(choices):
                 place = role if len(choices) == 1 else f"{role}.{position}"
                 kind = "Value" if isinstance(choice, Plain) else type(choice).__name__
-                yield Use(_name(choice, _join(path, place)), kind, choice.options, True, context)
+                ordinal = not isinstance(choice, TextValue)
+                yield Use(_name(choice, _join(path, place)), kind, choice.options, ordinal, context)
     elif not isinstance(module, ChoiceLayer):
         _refuse_numbers(module, path)
     for part, place, inner in _parts(module, path, context):
         yield from _uses(part, place, inner)
 
+
+_OWN = frozenset(kind.__name__ for kind in NumberLayer.__subclasses__())
+"""Layers that archscout has, by torch's name."""
 
 _FREE = frozenset({"num_heads", "head_dim"})
 """Whole numbers of torch's layers that no size of a weight depends on."""
@@ -148,7 +152,8 @@ def _refuse_numbers(module: nn.Module, path: str) -> None:
     ]
     if of_torch and (taken or sized):
         number = taken[0][0] if taken else sized[0]
-        raise UsageError(f"torch's {kind} ('{path}') was given {number}: use archscout's own {kind} if there is one.")
+        own = f"archscout's own {kind}" if kind in _OWN else f"archscout.Layer(nn.{kind}, ...)"
+        raise UsageError(f"torch's {kind} ('{path}') was given {number}: use {own}.")
     if taken:
         number, word, place = taken[0]
         raise UsageError(

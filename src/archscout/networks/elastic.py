@@ -163,6 +163,11 @@ def profile(number: Any) -> Tensor | None:
     return number.profile() if isinstance(number, Elastic) else None
 
 
+def is_mixed(number: Any) -> bool:
+    """Whether a number is several at once, under gates."""
+    return isinstance(number, Elastic) and any(weight is not None for _, weight in number.mixture())
+
+
 def leaves(number: Any) -> dict[str, ElasticChoice]:
     """The choices that a number is computed from, by name."""
     return number.leaves() if isinstance(number, Elastic) else {}

@@ -158,6 +158,10 @@ class Undecided:
         return twin
 
 
+Integral.register(Undecided)
+"""Layers of torch ask so whether they are given one size or several."""
+
+
 class Computed(Undecided):
     """A function of numbers of which some are undecided."""
 
@@ -181,7 +185,7 @@ class NumberChoice(Undecided):
     """One of several numbers. The same object in several layers is one choice, and so is the same name."""
 
     def __init__(self, *options: int, name: str | None = None) -> None:
-        wrong = [o for o in options if not isinstance(o, Integral) or isinstance(o, bool) or o < 1]
+        wrong = [o for o in options if not isinstance(o, Integral) or isinstance(o, bool | Undecided) or o < 1]
         if not options or wrong or len(set(options)) != len(options):
             raise UsageError(f"{type(self).__name__}{options} must be given different whole numbers above zero.")
         self.options: tuple[int, ...] = tuple(int(option) for option in options)
@@ -345,7 +349,7 @@ def Value(*options: Option, name: str | None = None) -> Any:  # noqa: N802 - it 
         name: of the choice; where None, the path of the attribute that holds it.
     """
     plain = tuple(o.item() if hasattr(o, "item") else o for o in options)
-    if not plain or not all(isinstance(o, str | int | float) for o in plain) or len(set(map(str, plain))) < len(plain):
+    if not plain or not all(isinstance(o, str | int | float) for o in plain) or len(set(plain)) < len(plain):
         raise UsageError(f"Value{options} must be given different numbers, texts or truth values.")
     if len({isinstance(option, str) for option in plain}) > 1 or any(o != o for o in plain):
         raise UsageError(f"Value{options} must be given options of one kind, all numbers or all texts.")
@@ -374,11 +378,11 @@ def _outcome(function: Callable[[Any, Any], Any], one: Any, other: Any) -> Any:
     if len(outcomes) == 1:
         return outcomes.pop()
     _mark(one)
-    return function(*(_standing(number) for number in (one, other)))
+    return function(*(passing_for(number) for number in (one, other)))
 
 
-def _standing(number: Any) -> Any:
-    """What a number or value passes for, as a plain one."""
+def passing_for(number: Any) -> Any:
+    """What a number or value passes for where nothing is decided, as a plain one."""
     if isinstance(number, Plain):
         return number.standing()
     return number.largest() if isinstance(number, Undecided) else number
