@@ -307,7 +307,7 @@ class Conv2d(NumberLayer):
         values, fixed = _parted({"stride": stride, "bias": bias, "padding_mode": padding_mode})
         plain = padding is None and type(dilation) is int and type(groups) is int and dilation == groups == 1
         if plain and not values and padding_mode == "zeros":
-            super().__init__(partial(conv2d, stride=stride, depthwise=depthwise, bias=bias), numbers)
+            super().__init__(partial(conv2d, stride=fixed["stride"], depthwise=depthwise, bias=bias), numbers)
             return
         numbers |= {"dilation": dilation, "groups": inputs if depthwise else groups}
         numbers |= {} if padding is None else {"padding": padding}

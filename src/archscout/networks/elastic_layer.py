@@ -116,7 +116,7 @@ class ElasticLayer(nn.Module):
 
     def _cut(self, tensor: Tensor, shape: torch.Size, parts: int = 1) -> Tensor:
         if parts > 1:
-            whole = tensor.unflatten(0, (parts, -1))
+            whole = tensor.view(parts, -1, *tensor.shape[1:])
             return torch.cat([self._cut(part, torch.Size((shape[0] // parts, *shape[1:]))) for part in whole])
         places = []
         for dimension, size in enumerate(shape):

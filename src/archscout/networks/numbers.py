@@ -158,7 +158,7 @@ class Undecided:
         return twin
 
 
-Integral.register(Undecided)
+Integral.register(Undecided)  # type: ignore[type-abstract]
 """Layers of torch ask so whether they are given one size or several."""
 
 
