@@ -80,6 +80,8 @@ def plan(
         x = x.contiguous(memory_format=layout)
         with torch.no_grad(), hidden(network, space, space.cut_of(space.widest)):
             original = network(x)
+    if not bool(torch.isfinite(original).all()):
+        raise UsageError("the network's answers to validation examples are not finite (nan or inf): train it anew.")
     check_smallest(space, limits, measure)
     most = ignorance(original)
     harms = {name: additive(row, most) for name, row in harms.items()}

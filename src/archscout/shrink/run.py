@@ -161,6 +161,11 @@ def _run(
     space: ReducingSpace = original_space if replaced is None else ReplacedSpace(original_space, *replaced)
     space.check_task(task)
     network = space.adapted(task)
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise UsageError(
+            f"all weights of network '{source.name}' are frozen, and what is cut learns again: call its "
+            "requires_grad_(True) first."
+        )
     new_head = bool(plans) or _outputs_differ(network, original_space)
     record.phase("tracing", start)
     record.keep_free(_after(record, network, bool(plans), record.clock() - traced))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from archscout.backbones.adapted import Adapted, last_linear, with_head
 from archscout.backbones.base import Backbone
@@ -70,8 +70,8 @@ class TrainedSpace(ReducingSpace):
         if not isinstance(module, nn.Module):
             raise UsageError(f"a trained network is a torch.nn.Module, not a {type(module).__name__}.")
         self.name = name or f"trained:{type(module).__name__}"
+        _check_weights(module)
         self.module = copy.deepcopy(module).eval()
-        _check_statistics(self.module)
         self.input_shape = tuple(input_shape) if input_shape is not None else _guess_shape(self.module)
         example = torch.zeros(2, *self.input_shape)
         example[1] = torch.rand(self.input_shape, generator=torch.Generator().manual_seed(0))
@@ -318,7 +318,18 @@ def _outputs(network: nn.Module, shape: Sequence[int]) -> int:
     return int(outputs.shape[1]) if outputs is not None and outputs.ndim > 1 else 0
 
 
-def _check_statistics(network: nn.Module) -> None:
+def _check_weights(network: nn.Module) -> None:
+    """Raise `UsageError` for weights and statistics that nothing can be cut by."""
+    if isinstance(network, torch.jit.ScriptModule):
+        raise UsageError("a scripted network cannot be cut: give the module that it was made from.")
+    for name, tensor in network.state_dict().items():
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            continue
+        if tensor.dtype != torch.float32:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise UsageError(f"'{name}' of the network is in {kind}: call its float() before it is cut.")
+        if not bool(tensor.isfinite().all()):
+            raise UsageError(f"'{name}' of the network has values that are not finite (nan or inf): train it anew.")
     for name, module in network.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
             raise UsageError(

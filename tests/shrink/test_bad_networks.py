@@ -1,0 +1,79 @@
+"""Networks that nothing can be cut of are refused in one sentence, before anything is paid."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from archscout.core.errors import UsageError
+from archscout.shrink.run import shrink
+from archscout.testing.tasks import tiny_task
+
+TASK = tiny_task((3, 8, 8), classes=5)
+
+
+def plain() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 5),
+    )  # fmt: skip
+
+
+def frozen() -> nn.Module:
+    return plain().requires_grad_(False)
+
+
+def undefined() -> nn.Module:
+    network = plain()
+    network[2].weight.data[3] = torch.nan
+    return network
+
+
+def half() -> nn.Module:
+    return plain().half()
+
+
+def scripted() -> nn.Module:
+    return torch.jit.script(plain())  # type: ignore[no-any-return, no-untyped-call]
+
+
+class Overflowing(nn.Module):
+    """Answers that are not finite, from weights that are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = plain()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x) * torch.inf  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (frozen, "all weights of network 'Sequential' are frozen"),
+        (undefined, r"'2.weight' of the network has values that are not finite"),
+        (half, r"'0.weight' of the network is in float16"),
+        pytest.param(
+            scripted, "a scripted network cannot be cut", marks=pytest.mark.filterwarnings("ignore::DeprecationWarning")
+        ),
+        (Overflowing, "answers to validation examples are not finite"),
+    ],
+)
+def test_it_is_said_what_is_wrong(make: Callable[[], nn.Module], said: str, tmp_path: Path) -> None:
+    clock = itertools.count(0.0, 0.01).__next__
+    with pytest.raises(UsageError, match=said):
+        shrink(make(), TASK, maximum={"params": "50%"}, budget="3s", out=tmp_path, clock=clock)
+
+
+def test_options_of_another_kind_are_refused_and_one_layer_is_a_list_of_one(tmp_path: Path) -> None:
+    clock = itertools.count(0.0, 0.01).__next__
+    with pytest.raises(UsageError, match="labels must be True or False, not 'no'"):
+        shrink(plain(), TASK, maximum={"params": "50%"}, budget="3s", out=tmp_path, labels="no")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="has no layer 'body' to cut or keep"):  # not 'b'
+        shrink(plain(), TASK, maximum={"params": "50%"}, budget="3s", out=tmp_path, only="body", clock=clock)
