@@ -98,7 +98,7 @@ class Slow:
             outcome = train(*args, on_epoch=told, **{**keywords, "on_step": None})  # which has the real clock
             for row in outcome.curve:
                 row["seconds"] = self.pace(row["epoch"])
-            return outcome
+            return dataclasses.replace(outcome, seconds=outcome.curve[-1]["seconds"])
 
         monkeypatch.setattr(final, "train", slowed)
 
@@ -131,7 +131,7 @@ def test_a_machine_that_becomes_slower_still_gets_fewer_again(task, monkeypatch)
         outcome = train(*args, on_epoch=told, **{**keywords, "on_step": None})
         for row in outcome.curve:
             row["seconds"] = pace(row["epoch"])
-        return outcome
+        return dataclasses.replace(outcome, seconds=outcome.curve[-1]["seconds"])
 
     monkeypatch.setattr(final, "train", slowed)
     (estimate,) = FinalTraining(seconds=100.0).estimate([ARCHITECTURE], Setting(SPACE, task), fidelity=100)
@@ -172,6 +172,16 @@ def test_a_machine_that_becomes_slow_within_an_epoch_does_not_overrun(task, monk
     if slow < 10:  # otherwise there is time for two steps
         assert rates[-1] < 0.25 * max(rates), "the learning rate falls in what is left"
     assert math.isfinite(estimate.value)
+
+
+def test_what_is_left_is_filled_to_its_end_by_epochs_of_less_than_all_examples(task, monkeypatch):
+    """Six epochs of 19 steps are planned, steps take 1.3 times as long: 4.6 epochs fit, not 4."""
+    long = dataclasses.replace(task, train=Split(np.tile(task.train.x, (4, 1, 1, 1)), np.tile(task.train.y, 4)))
+    seconds = 6.0 * math.ceil(len(long.train) / Recipe.default(long, 6).batch_size)
+    clock = Steps(monkeypatch, 1.3, 0)
+    (estimate,) = FinalTraining(seconds=seconds).estimate([ARCHITECTURE], Setting(SPACE, long), fidelity=6)
+    assert 0.95 * seconds <= clock.now <= 1.02 * seconds
+    assert len(estimate.curve) == estimate.extra["epochs"] == 5
 
 
 def test_a_training_that_was_stopped_half_way_ends_in_the_same_weights(task, tmp_path, monkeypatch):

@@ -71,6 +71,19 @@ def test_the_fastest_mode_by_a_margin(
     assert choose(convolutions(), inputs(), loss, steps=1000) == fastest
 
 
+def test_what_is_far_slower_on_a_part_of_the_batch_is_not_timed_on_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Mode, int]] = []
+    seconds = {SINGLE: 1.0, HALF: 0.5, SINGLE_ROWS: 2.0, HALF_ROWS: 0.7}
+
+    def clock(network: nn.Module, x: Tensor, loss: Any, mode: Mode, steps: int) -> float:
+        asked.append((mode, len(x)))
+        return seconds[mode] * len(x) * (0.7 if (mode, len(x)) == (HALF_ROWS, 64) else 1.0)
+
+    monkeypatch.setattr(speed, "_step_seconds", clock)
+    assert choose(convolutions(), inputs(), loss, steps=1000) == HALF
+    assert asked == [*((mode, 16) for mode in MODES), (HALF, 64), (HALF_ROWS, 64)]
+
+
 def test_what_is_given_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock({SINGLE: 1.0, HALF: 2.0, SINGLE_ROWS: 1.0, HALF_ROWS: 0.1})
     monkeypatch.setattr(speed, "_step_seconds", clock)

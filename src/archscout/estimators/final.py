@@ -35,11 +35,14 @@ RECENT = 3
 AVERAGED = 1 / 6
 """Share of the epochs, the last ones, whose weights are averaged."""
 
-LATE = 1.03
+LATE = 1.02
 """By what factor a training may be slower than was planned before its schedule is shortened."""
 
 LEAST = 0.1
 """Of an epoch, the least that a training ends with where no whole one fits."""
+
+SLIGHT = 0.05
+"""Of an epoch, what is not worth an epoch more: epochs of less than all examples fill the time to its end."""
 
 _HELD = "held_out"
 
@@ -150,8 +153,9 @@ class FinalTraining(Estimator):
                     return row
                 share = max(recipe.rate(timer.done, 1) / recipe.learning_rate, 1e-3)
                 state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-                each = min(1.0, passes) * recipe.epoch_share
-                plan = {"epochs": max(1, int(passes)), "each": each, "share": share, "before": row}, state
+                epochs = max(1, math.ceil(passes - SLIGHT))
+                each = min(1.0, passes / epochs) * recipe.epoch_share
+                plan = {"epochs": epochs, "each": each, "share": share, "before": row}, state
                 if folder is not None:
                     _write_part(folder / f"part{part + 1}", *plan)
             notes, weights = plan
@@ -210,10 +214,10 @@ class _Timer:
         return now + self._pace() * (self.whole - self.marks[-1][0]) > LATE * self.seconds
 
     def remaining(self) -> float:
-        """Epochs of full size that fit yet; less than one is a part of one, 0 where the training is at its end."""
+        """Epochs of full size that fit yet, parts of one included; 0 where the training is at its end."""
         left = self.recipe.epochs - self.done
         fitting = min(left, (self.seconds - self.marks[-1][1]) / self._pace())
-        return float(int(fitting)) if fitting >= 1 else fitting if fitting >= LEAST else 0.0
+        return fitting if fitting >= LEAST else 0.0
 
     def _work(self, epochs: float) -> float:
         """Of the first epochs, and of a share of the next."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -37,7 +37,15 @@ to it."""
 FEWEST_STEPS = 60
 """Steps of a training that are too few to pay for timing."""
 
-TIMED_STEPS = 2
+TIMED_STEPS = 3
+"""Of a batch of the training's size; the first prepares kernels and memory, and the fastest counts."""
+
+PART, FEWEST = 4, 8
+"""Steps on a fourth of a batch, of so many examples at least, tell which modes are worth timing."""
+
+CLOSE = 1.6
+"""Modes that take more than so many times as long as the fastest one there are not."""
+
 KNOWN_FAMILIES = 1024
 
 
@@ -127,19 +135,16 @@ def choose(
 
 
 def _fastest(network: nn.Module, x: Tensor, loss: Callable[[nn.Module, Tensor], Tensor], modes: list[Mode]) -> Mode:
-    seconds: dict[Mode, float] = {}
     buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
     modules = [(module, module.training) for module in network.modules()]
     try:
         network.train()
-        for mode in modes:
-            # The first step prepares kernels and memory; it counts only where a mode is hopeless.
-            try:
-                first = _step_seconds(network, x, loss, mode, 1)
-            except RuntimeError:
-                continue  # an operator that has no bfloat16
-            hopeless = seconds and first > 2 * min(seconds.values())
-            seconds[mode] = first if hopeless else _step_seconds(network, x, loss, mode, TIMED_STEPS)
+        part = x[: len(x) // PART]
+        if len(part) >= FEWEST:
+            rough = _timed(network, part, loss, modes)
+            close = CLOSE * min(rough.values(), default=0.0)
+            modes = [mode for mode in modes if mode in rough and rough[mode] <= close] or modes
+        seconds = _timed(network, x, loss, modes) if len(modes) > 1 else {}
     finally:
         network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         network.zero_grad(set_to_none=True)
@@ -153,6 +158,17 @@ def _fastest(network: nn.Module, x: Tensor, loss: Callable[[nn.Module, Tensor], 
         if mode in seconds and seconds[mode] < MARGIN * seconds.get(fastest, math.inf):
             fastest = mode
     return fastest
+
+
+def _timed(
+    network: nn.Module, x: Tensor, loss: Callable[[nn.Module, Tensor], Tensor], modes: list[Mode]
+) -> dict[Mode, float]:
+    """Seconds of a step in each mode that the network runs in."""
+    seconds: dict[Mode, float] = {}
+    for mode in modes:
+        with suppress(RuntimeError):  # an operator that has no bfloat16
+            seconds[mode] = _step_seconds(network, x, loss, mode, TIMED_STEPS)
+    return seconds
 
 
 def _step_seconds(

@@ -47,7 +47,7 @@ def time_job(payload: Any, architecture: Architecture, seed: int) -> float:
     mode = choose(
         network,
         x,
-        lambda network, x: part.loss(network(x), y, recipe.label_smoothing),
+        lambda network, x: part.loss(network(x), y[: len(x)], recipe.label_smoothing),
         steps=recipe.epochs * len(task.train) // recipe.batch_size,
         precision=recipe.precision,
         layout=recipe.layout,
