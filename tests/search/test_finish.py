@@ -124,9 +124,11 @@ def test_a_planned_final_training_delivers_its_network(
 ) -> None:
     search.planned = True
     final = trial("medium", -0.5, extra={"epochs": 30})
+    monkeypatch.setattr(finish, "ending_seconds", lambda run, winner, task: 3.5)
     monkeypatch.setattr(finish, "train_winner", lambda run, winner: final)
     deliver(ending(search), [TRAINED[1]], tmp_path)
     assert search.told["considered"] == ["medium"]
+    assert search.reserve == 3.5, "what is kept for the ending is known by now"
     assert search.told["extra"]["epochs"] == 30
     assert ("medium", 0.5) in [(each["architecture"], each["value"]) for each in search.told["extra"]["pareto"]]
 

@@ -39,7 +39,8 @@ def exported(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
     """What would be exported, which is tested elsewhere and takes its time."""
     modules: list[nn.Module] = []
 
-    def export(module: nn.Module, shape: Sequence[int], path: Path) -> float:
+    def export(module: nn.Module, shape: Sequence[int], path: Path, *, quick: bool) -> float:
+        assert quick, "a space of this package needs no slow exporter"
         modules.append(module)
         path.write_bytes(b"onnx")
         return 2e-7
@@ -174,7 +175,7 @@ def test_without_a_test_split_nothing_is_tested(tmp_path: Path, space: Space) ->
 def test_a_network_that_onnx_cannot_hold_takes_away_the_file_alone(
     tmp_path: Path, space: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def export(*_: Any) -> float:
+    def export(*_: Any, **named: Any) -> float:
         raise ArchscoutError("it has no word for that.")
 
     monkeypatch.setattr(packaging, "export_onnx", export)

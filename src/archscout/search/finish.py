@@ -37,6 +37,7 @@ from archscout.search.choose import (
 )
 from archscout.search.final import train_winner, training_panel, training_summary
 from archscout.search.package import earlier_network, package, trained_network, trained_weights
+from archscout.search.reserve import ending_seconds
 from archscout.search.result import Result
 from archscout.search.run import SearchRun
 from archscout.strategies.pareto import pareto_front
@@ -65,6 +66,7 @@ def deliver(ending: Ending, candidates: Sequence[Trial], folder: Path) -> Result
     final: Trial | None = None
     if run.planned and not ending.times and (candidates or trained):
         winner, finalists, measured = choose(run, candidates or trained, {})
+        run.reserve = ending_seconds(run, winner, ending.task)
         final = train_winner(run, winner)
         if final is not None:
             winner = final

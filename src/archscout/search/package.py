@@ -30,6 +30,7 @@ from archscout.search.run import SearchRun
 from archscout.tasks.meters import meter_of
 from archscout.training import checkpoint
 from archscout.training.export import export_onnx
+from archscout.training.rehearsal import is_foreign
 from archscout.training.trainer import answers
 
 
@@ -104,7 +105,8 @@ def package(
     difference: float | None = None
     folded = form(deployed, task.deployed_shape)
     try:
-        difference = export_onnx(folded, task.deployed_shape, folder / "network.onnx")
+        quick = not is_foreign(space)  # what code from outside does for other inputs, only the slow exporter can tell
+        difference = export_onnx(folded, task.deployed_shape, folder / "network.onnx", quick=quick)
     except ArchscoutError as error:
         missing["network.onnx"] = reason_of(error)
         (folder / "network.onnx").unlink(missing_ok=True)

@@ -54,7 +54,7 @@ from archscout.training.rehearsal import is_foreign, rehearse
 from archscout.workers.device import check_device
 from archscout.workers.engines import engine as make_engine
 
-_FEASIBILITY_SHARE, _KNOWN_SHARE = 0.03, 0.01
+_FEASIBILITY_SHARE, _KNOWN_SHARE = 0.03, 0.005
 """Of a time budget, what looking for architectures that keep the limits may take: while none is found, and after."""
 
 _RESERVE_SHARE, _RESERVE_MOST = 0.15, 9.0

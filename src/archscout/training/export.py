@@ -30,13 +30,13 @@ _LONGEST = 160
 _SCALES = (1.0, 255.0)  # inputs may be normalised numbers or pixels
 
 
-def export_onnx(module: nn.Module, input_shape: Sequence[int], path: Path | str) -> float:
+def export_onnx(module: nn.Module, input_shape: Sequence[int], path: Path | str, *, quick: bool = False) -> float:
     """Write a network as a single ONNX file (input `input`, output `output`, any batch size) and check it.
 
     Outputs that have names keep them.
 
     ONNX Runtime must give PyTorch's outputs for random batches of several sizes, to 1e-4 of the largest output (of 1,
-    where that is larger). The file appears whole or not at all.
+    where that is larger). The file appears whole or not at all. `quick` is as in `to_onnx`.
 
     Returns:
         The largest difference found, on that scale.
@@ -44,7 +44,7 @@ def export_onnx(module: nn.Module, input_shape: Sequence[int], path: Path | str)
     Raises:
         ArchscoutError: the network cannot be written as ONNX, or answers differently.
     """
-    content, difference = _written(module, input_shape, _exporters(quick=False), _BATCHES)
+    content, difference = _written(module, input_shape, _exporters(quick), _BATCHES)
     write_bytes(Path(path), content)
     return difference
 

@@ -167,8 +167,8 @@ def answers(network: nn.Module, task: Task, split: Split, *, batch_size: int = E
     for start in range(0, len(split), batch_size):
         part = Split(split.x[start : start + batch_size], split.y[start : start + batch_size])
         x, y = task.tensors(part)
-        with evaluation(network):
-            outputs = network(x)
+        with fast_layout(network, x[:2]) as layout, evaluation(network):
+            outputs = network(x.contiguous(memory_format=layout))
         yield outputs, y, part.x
 
 
