@@ -20,7 +20,9 @@ def each(outputs: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 def precise(outputs: Any) -> Any:
     """Outputs in single precision at least, without what gradients would need."""
-    return each(outputs, lambda x: x.detach().float() if x.dtype in (torch.bfloat16, torch.float16) else x.detach())
+    if isinstance(outputs, Tensor):  # asked first, because a step of a small network notices what `Mapping` takes
+        return outputs.detach().float() if outputs.dtype in (torch.bfloat16, torch.float16) else outputs.detach()
+    return each(outputs, precise)
 
 
 def joined(parts: Sequence[Any]) -> Any:

@@ -52,7 +52,8 @@ class Gathered:
 
     def update(self, outputs: Any, targets: Any) -> None:
         self._batches.append((outputs, targets))
-        self._numbers += sum(tensor.numel() for tensor in named(outputs).values())
+        single = isinstance(outputs, Tensor)
+        self._numbers += outputs.numel() if single else sum(tensor.numel() for tensor in named(outputs).values())
         if self._numbers >= GATHERED or len(self._batches) >= BATCHES:
             self._hand_on()
 

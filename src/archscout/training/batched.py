@@ -211,11 +211,11 @@ class _Many(Course):
     def inputs(self, x: Tensor) -> Tensor:
         return self.stack.inputs(x)
 
-    def draw(self, rows: Tensor, generators: Sequence[Generator]) -> Examples:
-        parts, targets = ([part[row] for row in rows] for part in self.data.fitted)
+    def draw(self, rows: Sequence[Tensor], generators: Sequence[Generator]) -> Examples:
+        chosen = torch.stack(list(rows))
+        x, y = (torch.unflatten(part[chosen.flatten()], 0, chosen.shape) for part in self.data.fitted)  # M x N x ...
         if self.recipe.augment:
-            parts, targets = self.task.transform_each(parts, targets, generators)
-        x, y = (some[0][None] if len(some) == 1 else torch.stack(some) for some in (parts, targets))
+            x, y = (torch.stack(some) for some in self.task.transform_each(list(x), list(y), generators))
         return Examples(self.stack.inputs(x if len(x) > 1 else x[0]), y)
 
     def losses(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -152,8 +152,8 @@ class Course(ABC):
         """Inputs of the model from examples for all networks alike."""
 
     @abstractmethod
-    def draw(self, rows: Tensor, generators: Sequence[Generator]) -> Examples:
-        """A batch of inputs and targets, transformed where the recipe says so; `rows` has a line for each seed."""
+    def draw(self, rows: Sequence[Tensor], generators: Sequence[Generator]) -> Examples:
+        """A batch of inputs and targets, transformed where the recipe says so; `rows` has examples for each seed."""
 
     @abstractmethod
     def losses(self, x: Tensor, y: Tensor) -> tuple[Tensor, Any]:
@@ -271,14 +271,14 @@ class Course(ABC):
         seeds = self.seeds[:1] if len(set(self.seeds)) == 1 else self.seeds
         generators = [Generator(self.device).manual_seed(derive(seed, "batches", self.epoch)) for seed in seeds]
         examples, count = len(data.fitted.x), data.count
-        order = torch.stack([torch.randperm(examples, generator=g, device=self.device)[:count] for g in generators])
+        orders = [torch.randperm(examples, generator=g, device=self.device)[:count] for g in generators]
         side = recipe.side(self.epoch, self.smaller_side)
         losses: list[Tensor] = []
         seed_modules(derive(self.seeds[0], "network", self.epoch), self.device)
         self.model.train()
         self.objective.train()
         clip = partial(self.clip, recipe.gradient_clip) if recipe.gradient_clip else None
-        batches = order.tensor_split(data.steps, dim=1)
+        batches = list(zip(*(order.tensor_split(data.steps) for order in orders), strict=True))
         for step, rows in enumerate(batches):
             rate = recipe.rate(self.epoch * data.steps + step, data.steps)
             set_rate(optimizer, rate)
@@ -290,15 +290,16 @@ class Course(ABC):
             # Small networks notice each operator: one loss is not summed.
             descend(optimizer, (loss.sum() if loss.ndim else loss).backward, clip)
             self.objective.after_step()
-            losses.append(loss.detach().view(-1))
+            losses.append(loss.detach())
             self.answered(precise(outputs), y)
             if step % CHECKED_STEPS == 0 and not losses[-1].isfinite().any():
                 break
             if cut((step + 1) / data.steps):
                 break
-        sizes = [rows.shape[1] for rows in batches[: len(losses)]]
+        sizes = [len(rows[0]) for rows in batches[: len(losses)]]
         results = []
-        for column, metric in zip(torch.stack(losses, 1).tolist(), self.train_metrics(), strict=True):
+        columns = torch.stack(losses).view(len(losses), -1).T.tolist()
+        for column, metric in zip(columns, self.train_metrics(), strict=True):
             # Alone it would have ended here; what came afterwards is nobody's.
             end = next((s + 1 for s in range(0, len(column), CHECKED_STEPS) if not math.isfinite(column[s])), None)
             mean = sum(n * value for n, value in zip(sizes, column[:end], strict=False)) / sum(sizes)

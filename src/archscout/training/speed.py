@@ -110,19 +110,21 @@ def choose(
     """
     modes = [m for m in MODES if precision in ("auto", m.precision) and layout in ("auto", m.layout)]
     device = x.device.type
+    timed = device == "cpu" and steps >= FEWEST_STEPS
+    work = grouped = 0.0
     with laid_out(network, torch.contiguous_format):
         if not runs_channels_last(network, x[:2]):
             network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
             modes = [mode for mode in modes if mode.layout == "contiguous"]
+        if timed and len(modes) > 1:
+            work, grouped = _profile(network, x[:2])
     if not modes:
         raise UsageError("the network does not run with its channels last: train it with layout=contiguous.")
     if precision == "auto" and device == "cuda":
         half: Precision = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
         return next(mode for mode in modes if mode.precision == half)
-    if len(modes) == 1 or device != "cpu" or steps < FEWEST_STEPS:
+    if len(modes) == 1 or not timed:
         return modes[0]
-    with laid_out(network, torch.contiguous_format):
-        work, grouped = _profile(network, x[:2])
     if work * len(x) < SMALLEST_STEP:
         return modes[0]
     size = round(math.log2(work))

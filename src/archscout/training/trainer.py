@@ -184,7 +184,7 @@ class _Single(Course):
     def inputs(self, x: Tensor) -> Tensor:
         return x
 
-    def draw(self, rows: Tensor, generators: Sequence[Generator]) -> Examples:
+    def draw(self, rows: Sequence[Tensor], generators: Sequence[Generator]) -> Examples:
         chosen = rows[0]
         x, y = self.data.fitted.x[chosen], self.data.fitted.y[chosen]
         if self.recipe.augment:
@@ -193,8 +193,9 @@ class _Single(Course):
 
     def losses(self, x: Tensor, y: Tensor) -> tuple[Tensor, Any]:
         outputs = self.model(x)
-        loss = self.objective.loss(self.task, self.recipe.label_smoothing, Step(self.model, x, y, outputs))
-        return loss, outputs
+        if self.objective.plain:
+            return self.task.loss(outputs, y, self.recipe.label_smoothing), outputs
+        return self.objective.loss(self.task, self.recipe.label_smoothing, Step(self.model, x, y, outputs)), outputs
 
     def answered(self, outputs: Any, y: Tensor) -> None:
         self._meter = self._meter or Gathered(meter_of(self.task))
