@@ -147,7 +147,9 @@ def search(
         workers: worker processes; by default one a core, of the whole cluster with `engine="ray"`. 0 works in this
             process.
         engine: `local` or `ray` (the cluster that `RAY_ADDRESS` names or that was started on this machine).
-        device: where networks are trained: `cpu`, `cuda`, ...
+        device: where networks are trained: `cpu`, `cuda`, ... A microcontroller (`cortex-m4`: a device with memory in
+            `archscout list devices`) is what they are for: they are trained on the processor here, and must keep to its
+            flash and memory as integers where `maximum` says nothing of these.
         store: the URL of a database; by default a file in the run's folder.
         name: of the run; by default made of space, data, method and seed.
         out: the folder that the run's folder lies in.
@@ -171,9 +173,11 @@ def search(
     """
     _refuse(unknown, search)
     began = time.monotonic()
+    from archscout.costs.devices import searched_for
     from archscout.search.search import search as run_search
     from archscout.spaces.load import AUTO
 
+    device, maximum = searched_for(device, maximum)
     given: dict[str, Any] = {
         "method": method,
         "estimator": estimator,

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+import archscout
 from archscout.core.errors import DataError, UsageError
+from archscout.core.registry import create
 from archscout.costs import devices
 
 PUBLISHED = [
@@ -114,3 +116,30 @@ def test_a_folder_that_cannot_be_written(own: Path) -> None:
     own.write_text("a file where the folder should be")
     with pytest.raises(UsageError, match=devices.FOLDER_VARIABLE):
         devices.save("mine", "", [], {}, "")
+
+
+def test_a_search_for_a_microcontroller_keeps_to_its_memory_and_runs_here() -> None:
+    memory = devices.find("cortex-m4").memory
+    assert memory is not None
+    whole = {"flash": memory.flash_bytes, "sram": memory.sram_bytes}
+    assert devices.searched_for("cortex-m4", None) == ("cpu", whole)
+    assert devices.searched_for("cortex-m4", {"flash": "90kB", "params": 10}) == (
+        "cpu", {"sram": memory.sram_bytes, "flash": "90kB", "params": 10},
+    )  # fmt: skip
+    own = create("cost", "sram")
+    assert devices.searched_for("cortex-m4", {own: "8kB"}) == ("cpu", {"flash": memory.flash_bytes, own: "8kB"})
+    for device in ("cpu", "cuda:1", "pixel3", "cortex-m5"):
+        assert devices.searched_for(device, {"params": 10}) == (device, {"params": 10}), "what it is is told later"
+
+
+def test_a_search_is_given_the_limits_of_the_microcontroller(monkeypatch: pytest.MonkeyPatch) -> None:
+    class GivenError(Exception):
+        pass
+
+    def search(*_: object, device: str, maximum: object, **__: object) -> None:
+        raise GivenError(device, maximum)
+
+    monkeypatch.setattr("archscout.search.search.search", search)
+    with pytest.raises(GivenError) as given:
+        archscout.search("classic", "digits", device="cortex-m0plus", maximum={"sram": "8kB"})
+    assert given.value.args == ("cpu", {"flash": 262144, "sram": "8kB"})

@@ -147,6 +147,9 @@ def search(
     Under a limit on a device of your own that is elsewhere, the run's folder ends with the finalists to be measured
     there (finalists-DEVICE); the same command with --times DEVICE=times.csv then picks the winner.
 
+    --device cortex-m4 (or another microcontroller of 'archscout list devices') limits flash and sram to what it has,
+    where no --max says more of them; networks are trained here, and 'archscout deploy' makes the code.
+
     Without --space, photographs in colour are first tried with a trained backbone, if one is installed
     (archscout[pretrained]); where it promises more within the limits than a network from nothing, it is fine-tuned, and
     cut where it breaks a limit. --space scratch leaves it out, and so does what belongs to a search: --method,

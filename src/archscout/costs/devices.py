@@ -17,6 +17,7 @@ from typing import Any
 
 from platformdirs import user_config_path
 
+from archscout.core.cost import Limit, Limits
 from archscout.core.errors import DataError, UsageError, nearest
 from archscout.core.files import read_json, write_text
 
@@ -113,6 +114,29 @@ def find(name: str) -> Device:
             f"and 'archscout device add {name if _NAME.fullmatch(name) else 'NAME'}' makes one from measurements."
         )
     return read(files[name])
+
+
+def searched_for(device: Any, maximum: Limits | None) -> tuple[Any, Limits | None]:
+    """Where networks run in a search for a device, and its limits.
+
+    A microcontroller (a profile with memory) trains nothing: networks run on the processor here, and their integer form
+    must keep to its flash and memory, each where no limit is given. Any other device is left as it is.
+
+    >>> searched_for("cortex-m0plus", {"sram": "8kB"})
+    ('cpu', {'flash': 262144, 'sram': '8kB'})
+    >>> searched_for("cpu", None)
+    ('cpu', None)
+    """
+    if not isinstance(device, str) or device not in _files():
+        return device, maximum
+    memory = find(device).memory
+    if memory is None:
+        return device, maximum
+    named = {getattr(cost, "name", cost) for cost in maximum or {}}
+    sizes = {"flash": memory.flash_bytes, "sram": memory.sram_bytes}
+    limits: dict[Any, Limit] = {cost: size for cost, size in sizes.items() if cost not in named}
+    limits.update(maximum or {})
+    return "cpu", limits
 
 
 def read(file: Path) -> Device:

@@ -111,10 +111,12 @@ def data_of(folder: Path, described: Task, data: Any) -> Task:
     if was != now:
         differing = next(
             name
-            for name, before, after in zip(("kind", "input shape", "classes", "outputs"), was, now, strict=True)
+            for name, before, after in zip(
+                ("kind differs", "input shape differs", "classes differ", "outputs differ"), was, now, strict=True
+            )
             if before != after
         )
-        raise UsageError(f"the data '{given.name}' are not those of run '{folder}': its {differing} differ.")
+        raise UsageError(f"the data '{given.name}' are not those of run '{folder}': their {differing}.")
     return given
 
 
