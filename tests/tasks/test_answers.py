@@ -1,6 +1,7 @@
 """What is asked of examples, as files say it: several labels in a cell, several columns, heads by name, the metric."""
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -261,6 +262,56 @@ def test_functions_of_scikit_learn_are_called_as_they_are() -> None:
     lower = load(tiny_task(), metric=sklearn.metrics.zero_one_loss)
     assert lower.metric.direction == "lower"
     assert lower.merit(outputs, y) == pytest.approx(-sklearn.metrics.zero_one_loss(y, outputs.argmax(1)))
+
+
+@pytest.mark.parametrize(
+    ("name", "direction"),
+    [("CrossEntropyLoss", "lower"), ("NLLLoss", "lower"), ("my_mse", "lower"), ("rmse", "lower"),
+     ("MeanError", "lower"),
+     ("perplexity", "lower"), ("neg_mean_squared_error", "higher"), ("d2_log_loss_score", "higher"),
+     ("lossless", "higher"), ("top5", "higher"), ("R2", "higher")],
+)  # fmt: skip
+def test_whether_lower_is_better_is_seen_by_the_name(name: str, direction: str) -> None:
+    def function(outputs: torch.Tensor, targets: torch.Tensor) -> float:
+        return 0.0
+
+    function.__name__ = name
+    for given in (function, functools.partial(function), functools.partial(functools.partial(function))):
+        assert load(tiny_task(), metric=given).metric == Metric(name, direction)
+
+
+def test_a_loss_of_torch_is_a_metric_of_which_lower_is_better() -> None:
+    outputs, y = said(tiny_task())
+    task = load(tiny_task(), metric=torch.nn.CrossEntropyLoss())
+    assert task.metric == Metric("CrossEntropyLoss", "lower")
+    assert task.merit(outputs, y) == pytest.approx(-float(torch.nn.functional.cross_entropy(outputs, y)))
+
+
+def test_arguments_go_by_their_names_whatever_their_order() -> None:
+    outputs, y = said(tiny_task())
+    said_classes = outputs.argmax(1)
+
+    def swapped(y_pred: Any, y_true: Any) -> float:
+        return float((y_pred == said_classes.numpy()).all() and (y_true == y.numpy()).all())
+
+    def tensors(targets: Any, outputs_: Any) -> float:
+        return 0.0
+
+    def named(targets: Any, logits: Any) -> float:
+        return float(torch.nn.functional.cross_entropy(logits, targets))
+
+    def shares(y_true: Any, y_prob: Any) -> float:
+        return float(np.abs(y_prob.sum(1) - 1).max() < 1e-5 and (y_true == y.numpy()).all())
+
+    assert load(tiny_task(), metric=swapped).measure(outputs, y) == 1
+    assert load(tiny_task(), metric=shares).measure(outputs, y) == 1
+    assert load(tiny_task(), metric=named).measure(outputs, y) == pytest.approx(named(y, outputs))
+    assert load(tiny_task(), metric=sklearn.metrics.log_loss).measure(outputs, y) == pytest.approx(
+        float(torch.nn.functional.cross_entropy(outputs, y)), rel=1e-4
+    )
+    for function in (tensors, sklearn.metrics.hinge_loss):
+        with pytest.raises(UsageError, match="of which the second may be anything: call them y_true and y_pred"):
+            load(tiny_task(), metric=function)
 
 
 @pytest.mark.parametrize(

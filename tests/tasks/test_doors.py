@@ -365,6 +365,11 @@ def test_tables(tmp_path: Path, files: list[str], images: np.ndarray) -> None:
         ([(np.zeros((8, 8)), 0), (np.zeros((8, 9)), 1)], r"example 1 of the data set is float64 of shape \(8, 9, 1\)"),
         ({"a": 1}, "the dictionary has no array x_train"),
         ((np.zeros((4, 8, 8)), np.zeros(3)), "y has 3 labels for 4 images"),
+        (
+            (torch.zeros(4, 8, 8, 3), np.zeros(4)),
+            r"shape \(4, 8, 8, 3\), the channels last: .*permute\(0, 3, 1, 2",
+        ),
+        ([(torch.zeros(8, 8, 1), 0)], r"shape \(8, 8, 1\), with the channels last: .*permute\(2, 0, 1"),
     ],
 )
 def test_what_is_no_data_is_refused(data: Any, message: str) -> None:
@@ -376,6 +381,31 @@ def test_options_are_checked_before_data_are_read(tmp_path: Path) -> None:
     (tmp_path / "broken.npz").write_bytes(b"nothing")
     with pytest.raises(UsageError, match="size of a task must be a whole number"):
         archscout.task(tmp_path / "broken.npz", size=-1)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"flip": np.array([1, 2])}, "flip of a task must be true or false"),
+        ({"balance": "yes"}, "balance of a task must be true or false"),
+        ({"medium": []}, r"medium of a task cannot be \[\]"),
+        ({"size": 10**6}, "size of a task may be 4,096 at most, not 1,000,000"),
+        ({"group": np.arange(60)}, "group of a task must be the name of a column, not a ndarray"),
+        ({"group": "speaker"}, "group='speaker' names a column, and the data have no names"),
+        ({"split": "part"}, "split='part' names a column"),
+        ({"name": "a\nb"}, "name of the data must be one line"),
+        ({"name": ""}, "name of the data must be a text"),
+    ],
+)
+def test_odd_options_of_data_at_hand(images: np.ndarray, option: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        archscout.task((images, np.arange(COUNT) % 2), **option)
+
+
+def test_pictures_in_a_table_of_pandas(images: np.ndarray) -> None:
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame({"image": list(images), "label": np.arange(COUNT) % 2})
+    assert digest_of(archscout.task(table)) == digest_of(archscout.task((images, np.arange(COUNT) % 2)))
 
 
 # -- what others gave --------------------------------------------------------------------------------------------------

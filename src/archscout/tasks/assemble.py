@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from archscout.core.errors import DataError, DataNotice, UsageError, nearest
+from archscout.core.options import shown
 from archscout.core.task import Split, Task
 from archscout.tasks import checks, splits, targets
 from archscout.tasks.contents import Contents
@@ -80,17 +81,17 @@ def check_options(
         ("balance", balance),
         ("speeds", speeds),
     ):
-        if switch not in (None, True, False):
-            raise UsageError(f"the parameter {name} of a task must be true or false, not {switch!r}.")
+        if switch is not None and not (isinstance(switch, int | float | np.bool_) and switch in (0, 1)):
+            raise UsageError(f"the parameter {name} of a task must be true or false, not {shown(switch)}.")
     targets.check_kind(kind)
-    if medium is not None and medium not in MEDIA:
-        raise UsageError(f"the parameter medium of a task cannot be {medium!r}: {nearest(str(medium), MEDIA)}")
-    if unlabelled is not None and (isinstance(unlabelled, bool) or not isinstance(unlabelled, int)):
-        raise UsageError(f"the parameter unlabelled of a task must be a whole number, not {unlabelled!r}.")
+    if medium is not None and not (isinstance(medium, str) and medium in MEDIA):
+        raise UsageError(f"the parameter medium of a task cannot be {shown(medium)}: {nearest(str(medium), MEDIA)}")
+    if unlabelled is not None and (isinstance(unlabelled, bool) or not isinstance(unlabelled, int | np.integer)):
+        raise UsageError(f"the parameter unlabelled of a task must be a whole number, not {shown(unlabelled)}.")
     for name, column in (("path", path), ("label", label), ("target", target), ("split", split), ("group", group),
                          ("weight", weight)):  # fmt: skip
         if column is not None and not isinstance(column, str):
-            raise UsageError(f"the parameter {name} of a task must be the name of a column, not {column!r}.")
+            raise UsageError(f"the parameter {name} of a task must be the name of a column, not {shown(column)}.")
     if order is not None and (isinstance(order, bytes) or not isinstance(order, str | Sequence)):
         raise UsageError(f"the parameter order of a task must be names with | between them, or a list, not {order!r}.")
     if order is not None and kind != "ordinal":

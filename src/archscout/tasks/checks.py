@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from archscout.core.errors import DataError, UsageError
+from archscout.core.options import shown
 from archscout.core.task import Split
 
 MOST = 1e30
@@ -245,7 +246,7 @@ def classes_present(labels: Mapping[str, np.ndarray], source: str, names: Sequen
 def count(value: object, what: str) -> int:
     """A whole number above zero, as a parameter of a task must be. Raises `UsageError`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise UsageError(f"the parameter {what} of a task must be a whole number above zero, not {value!r}.")
+        raise UsageError(f"the parameter {what} of a task must be a whole number above zero, not {shown(value)}.")
     return int(value)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from archscout.core import options as checked
 from archscout.core import registry
 from archscout.core.errors import DataError, UsageError, nearest
 from archscout.core.task import Task
@@ -108,7 +109,7 @@ def _from_object(data: Any, parameters: dict[str, Any], watch: Watch | None) -> 
     from archscout.tasks.doors.python import open_object
 
     parameters = {key: value for key, value in parameters.items() if value is not None}
-    name = parameters.pop("name", "data")
+    name = checked.text(str(parameters.pop("name", "data")), "the name of the data")
     options, door = _options(parameters)
     if "trials" in options:
         raise UsageError("trials name recordings by their files: give the path of the data.")

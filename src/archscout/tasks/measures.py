@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from archscout.core import options
 from archscout.core.errors import UsageError, nearest
 from archscout.core.metric import Meter, Metric
 from archscout.core.task import Task
 from archscout.networks.outputs import each
 
-PREDICTED = ({"y_true", "y_pred"}, {"y1", "y2"})
-"""Names of the first two parameters of functions that take what is true, and what is said (scikit-learn)."""
+TRUE, SAID, SHARES, RAW = "what is true", "classes that are said", "shares of classes", "outputs as they are"
+ROLES = {
+    **dict.fromkeys(("y_true", "y1"), TRUE),
+    **dict.fromkeys(("y_pred", "y2"), SAID),
+    **dict.fromkeys(("y_score", "y_scores", "y_prob", "y_proba"), SHARES),
+    **dict.fromkeys(("outputs", "output", "logits", "predictions", "preds"), RAW),
+}
+"""What the first two parameters of a function get by their names; the first of these are scikit-learn's."""
 
-SCORED = {"y_true", "y_score"}
+_TRUTH = frozenset({"y_true", "target", "targets", "label", "labels", "truth"})
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+_OF_SHARES = frozenset({"log_loss", "d2_log_loss_score"})
+"""Functions of scikit-learn that call shares `y_pred`."""
+
+_LOWER = frozenset(
+    {"error", "loss", "deviance", "entropy", "perplexity", "divergence", "distance", "mse", "rmse", "mae", "mape",
+     "nll", "wer", "cer", "eer"}
+)  # fmt: skip
+"""Last words of names of which lower is better."""
 
 
 @dataclass(frozen=True)
@@ -82,23 +100,26 @@ def measured_by(task: Task, metric: str | Callable[..., Any]) -> Task:
         metric: one of them by name; or a function, or where it lies (`package.module.function`). A function gets
             outputs and targets of a whole split as tensors; one whose first parameters are `y_true` and `y_pred` (or
             `y_score`), as scikit-learn's are, gets arrays of classes (or probabilities). A higher value is better,
-            unless the function has an attribute `direction` ("lower"), or a name that ends in `_error` or `_loss`.
+            unless the function has an attribute `direction` ("lower"), or a name that ends in a word such as `error`
+            or `loss` (`_LOWER`).
 
     Raises `UsageError` for a metric that there is not.
     """
     if not isinstance(task, Measured):
         raise UsageError(f"task '{task.name}' is measured by {task.metric.title} alone: leave metric out.")
     if callable(metric):
-        name, function = getattr(metric, "__name__", type(metric).__name__), metric
+        name, function = _name_of(metric), metric
     elif not isinstance(metric, str):
-        raise UsageError(f"a metric is a name or a function, not {metric!r}.")
+        raise UsageError(f"a metric is a name or a function, not {options.shown(metric)}.")
     elif metric in task.MEASURES:
         name, function = metric, None
     else:
         function = _imported(metric, task)
-        name = getattr(function, "__name__", metric.rpartition(".")[2])
+        name = _name_of(function)
     if function is not None and (not name.replace("_", "").isalnum() or name in task.MEASURES):
         raise UsageError(f"a function of your own cannot be the metric '{name}': give it another name, of one word.")
+    if function is not None:
+        _check_order(function, name)
     called = f"{task.name}{',' if ':' in task.name else ':'}metric={name}"
     return dataclasses.replace(task, name=called, measured=name, function=function)
 
@@ -117,23 +138,54 @@ def _imported(path: str, task: Measured) -> Callable[..., Any]:
 
 
 def _metric_of(name: str, function: Any) -> Metric:
-    usual = "lower" if name.endswith(("_error", "_loss")) else "higher"
+    words = [word.lower() for word in _WORD.findall(name)]
+    usual = "lower" if words and words[-1] in _LOWER and words[0] not in ("neg", "negative") else "higher"
     return Metric(name, "lower" if getattr(function, "direction", usual) == "lower" else "higher")
+
+
+def _name_of(function: Any) -> str:
+    """What a function is called, within `partial` and as a method too; an object that is called, by its class."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    owner = getattr(function, "__self__", None)
+    if getattr(function, "__name__", "") == "__call__" and owner is not None:
+        function = owner
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def _first_two(function: Callable[..., Any]) -> list[str]:
+    try:
+        return list(inspect.signature(function).parameters)[:2]
+    except (TypeError, ValueError):
+        return []
+
+
+def _check_order(function: Callable[..., Any], name: str) -> None:
+    """Raises `UsageError` for a function that takes the truth first, and second what is not known."""
+    names = _first_two(function)
+    if len(names) == 2 and names[0] in _TRUTH and names[1] not in ROLES:
+        raise UsageError(
+            f"the metric '{name}' takes ({', '.join(names)}), of which the second may be anything: call them y_true "
+            "and y_pred (classes) or y_score (probabilities), or take outputs and targets, in this order."
+        )
 
 
 def _called(function: Callable[..., Any], outputs: Any, targets: Any) -> float:
     """What a function of the user's own says. Raises `UsageError` where that is no number."""
-    try:
-        first = set(list(inspect.signature(function).parameters)[:2])
-    except (TypeError, ValueError):
-        first = set()
-    if first in PREDICTED and targets.ndim == 1:
-        value = function(targets.numpy(), outputs.argmax(1).numpy())
-    elif first == SCORED and targets.ndim == 1:
-        shares = outputs.softmax(1).numpy()
-        value = function(targets.numpy(), shares[:, 1] if shares.shape[1] == 2 else shares)
-    elif first in (*PREDICTED, SCORED):
-        value = function(targets.numpy(), outputs.numpy())
+    names = _first_two(function)
+    roles = [TRUE if name in _TRUTH else ROLES.get(name, "") for name in names]
+    if _name_of(function) in _OF_SHARES:
+        roles = [SHARES if role == SAID else role for role in roles]
+    if sorted(roles) == sorted((RAW, TRUE)):
+        value = function(*(targets if role == TRUE else outputs for role in roles))
+    elif len(roles) == 2 and TRUE in roles and (SAID in roles or SHARES in roles):
+        said = outputs.numpy()
+        if targets.ndim == 1 and SAID in roles:
+            said = outputs.argmax(1).numpy()
+        elif targets.ndim == 1:
+            shares = outputs.softmax(1).numpy()
+            said = shares[:, 1] if shares.shape[1] == 2 else shares
+        value = function(*(targets.numpy() if role == TRUE else said for role in roles))
     else:
         value = function(outputs, targets)
     try:

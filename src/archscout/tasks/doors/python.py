@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from archscout.core import options
 from archscout.core.errors import DataError, UsageError, reason_of
 from archscout.tasks.contents import Contents, Raw, Source
 from archscout.tasks.doors import arrays
@@ -49,13 +50,18 @@ def open_object(data: Any, columns: Mapping[str, str | None] | None = None) -> C
         return arrays.read_mapping(
             {str(name): _numpy(value) for name, value in data.items()}, "the dictionary", columns
         )
+    table = _table(data)
+    if table is None:
+        _refuse_columns(columns or {})
     if (columns or {}).get("kind") == "lines" and isinstance(data, tuple | list) and len(data) == 2:
         return _lines(*data)
     if isinstance(data, tuple | list) and len(data) == 2 and all(_is_array(part) for part in data):
         x, y = (_numpy(part) for part in data)
         return _pair(x, y, "x", "y")
-    table = _table(data)
     if table is not None:
+        if any(name in table and _is_picture(next(iter(table[name]), None)) for name in _IMAGES):
+            rows = [dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True)]
+            return _examples(rows, range(len(rows)), "the table")
         contents = from_columns(table, "the table", Path(), named=columns)
         index = getattr(getattr(data, "index", None), "name", None)
         if index is not None:
@@ -81,6 +87,31 @@ def _table(data: Any) -> dict[str, list[Any]] | None:
     if hasattr(data, "columns") and hasattr(data, "to_dict"):  # pandas.DataFrame
         return {str(name): list(data[name]) for name in data.columns}
     return None
+
+
+def _refuse_columns(columns: Mapping[str, Any]) -> None:
+    """Raises `UsageError` for a column that is named of data without names, where it would change nothing."""
+    for role in ("path", "label", "target", "split", "group", "weight"):
+        if columns.get(role) not in (None, arrays.NONE):
+            raise UsageError(
+                f"{role}={options.shown(columns[role])} names a column, and the data have no names: give a "
+                "dictionary of arrays, or a table."
+            )
+
+
+def _is_picture(value: Any) -> bool:
+    return hasattr(value, "getbands") or (getattr(value, "ndim", 0) in (2, 3) and hasattr(value, "dtype"))
+
+
+def _check_order(shape: Sequence[int]) -> None:
+    """Raises `DataError` for a tensor of images whose channels seem to be last, where PyTorch has them first."""
+    height, width, channels = shape[-3:]
+    if channels in (1, 3) and height == width > 4:
+        order = "0, 3, 1, 2" if len(shape) == 4 else "2, 0, 1"
+        raise DataError(
+            f"a tensor of images has shape {tuple(shape)}, with the channels last: change their order "
+            f"(x.permute({order})), or give a NumPy array."
+        )
 
 
 def _pair(x: np.ndarray, y: np.ndarray, images: str, labels: str) -> Contents:
@@ -229,6 +260,7 @@ def _one(image: Any) -> np.ndarray:
     """An image as height x width x channels; PyTorch's have the channels first."""
     pixels = _plain(image)
     if pixels.ndim == 3 and _is_tensor(image):
+        _check_order(pixels.shape)
         pixels = np.moveaxis(pixels, 0, -1)
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
@@ -296,4 +328,7 @@ def _plain(value: Any) -> np.ndarray:
 def _numpy(value: Any) -> np.ndarray:
     """An array; images of PyTorch (N x C x H x W) get their channels last."""
     array = _plain(value)
-    return np.moveaxis(array, 1, -1) if _is_tensor(value) and array.ndim == 4 else array
+    if _is_tensor(value) and array.ndim == 4:
+        _check_order(array.shape)
+        return np.moveaxis(array, 1, -1)
+    return array

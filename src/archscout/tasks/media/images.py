@@ -22,6 +22,9 @@ from archscout.tasks.targets import Targets
 COLOUR_JITTER = 0.3
 """Of colour images, whose light says nothing of what they show."""
 
+MOST_SIDE = 4096
+"""Pixels a side that images may be resized to."""
+
 
 class Images(Medium):
     """Images as N x H x W x C, bytes or float32."""
@@ -121,8 +124,8 @@ class Images(Medium):
 def reading(options: Mapping[str, Any]) -> Reading:
     """How pictures are read, by the parameters of a task. Raises `UsageError`."""
     size = options.get("size")
-    if size is not None:
-        checks.count(size, "size")
+    if size is not None and checks.count(size, "size") > MOST_SIDE:
+        raise UsageError(f"the parameter size of a task may be {MOST_SIDE:,} at most, not {size:,}.")
     shape = None if size is None else (size, size)
     fit = options.get("fit", "stretch")
     if fit not in FITS:
