@@ -58,6 +58,14 @@ def test_searches_are_compared_from_the_command_line(table, tmp_path, capfd):
     assert answer["summary"][0]["regret"] <= answer["summary"][1]["regret"]
 
 
+def test_searches_are_named_in_one_option_or_several_and_missing_scores_are_told(table, tmp_path, capfd):
+    command = ["study", "strategies", "--table", str(table), "--with", "random", "--with", "guided,evolution"]
+    assert run([*command, "--budget", "6trials", "--repeats", "1", "--workers", "1", "--out", str(tmp_path / "s")]) == 0
+    shown = capfd.readouterr()
+    assert "has no scores naswot, zen: guided searched without them" in shown.err
+    assert {line.split()[0] for line in shown.out.splitlines()[2:5]} == {"random", "guided", "evolution"}
+
+
 def test_searches_go_by_validation_where_the_default_is_the_same_on_test(table, tmp_path, capfd):
     """As a single search of a table does; `--metric` names another column."""
     from archscout.tables.metric import Metric

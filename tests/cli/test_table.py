@@ -98,7 +98,7 @@ def test_an_unsound_table_is_listed_and_refused(archscout: Call, tmp_path: Path)
             "is the file to import",
         ),
         (("check", "gone"), "there is no table or file 'gone'"),
-        (("check", "results.csv"), "no readable Parquet file"),
+        (("check", "results.csv"), "'archscout table import generic' makes tables of CSV"),
         (("show", "gone.parquet"), "there is no table 'gone.parquet'"),
     ],
 )  # fmt: skip

@@ -35,6 +35,8 @@ Metric = Annotated[
 ]
 Repeats = Annotated[int, typer.Option("--repeats", min=1, metavar="N", help="How often, with other draws each time.")]
 DEFAULT_TABLE = "nasbench201-digits"
+SEARCHES, PATHS = "random,evolution", "uniform,fair,fixed,untrained"
+"""What is compared where nothing is named."""
 
 
 @app.command("estimators", short_help="What estimators tell of networks that they have not seen.")
@@ -142,11 +144,14 @@ def estimators(
 def strategies(
     table: TableOption = DEFAULT_TABLE,
     names: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
-            "--with", metavar="NAME,...", help="Strategies and methods; 'all': every one that can search the table."
+            "--with",
+            metavar="NAME,...",
+            show_default=SEARCHES,
+            help="Strategies and methods; 'all': every one that can search the table.",
         ),
-    ] = "random,evolution",
+    ] = None,
     budget: Annotated[
         str, typer.Option("--budget", metavar="BUDGET", help="Of each search: 200trials, or simulated time: 10h.")
     ] = "200trials",
@@ -173,7 +178,7 @@ def strategies(
 
         opened = api.table(table)
         metric = opened.metric(metric or opened.searched_metric).name
-        contenders = split_names([names])
+        contenders = split_names(names or [SEARCHES])
         if "all" in contenders:
             able, unable = study.comparable(opened, metric)
             if unable:
@@ -182,6 +187,8 @@ def strategies(
         races = study.Races(tuple(contenders), budget, repeats, metric, seed)
         folder = folder_of(out, "strategies", opened.name)
         rows = study.race(opened, races, folder, workers=workers_of(workers), fresh=fresh, progress=output.tenths)
+        for sentence in study.without_scores(opened, rows):
+            output.say(sentence)
         entries, won = study.summary(rows), study.winners(rows)
         write_csv(
             folder,
@@ -229,14 +236,15 @@ def supernets(
         ),
     ] = None,
     paths: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
             "--with",
             metavar="NAME,...",
+            show_default=PATHS,
             help="How paths are drawn: uniform, fair, scattered, grouped, fixed (grouped, around a random backbone), "
             "untrained.",
         ),
-    ] = "uniform,fair,fixed,untrained",
+    ] = None,
     passes: Annotated[int, typer.Option("--passes", min=1, metavar="N", help="Batches through each supernet.")] = 2000,
     batch: Annotated[int, typer.Option("--batch", min=2, metavar="N", help="Examples a batch.")] = 64,
     sample: Annotated[str, typer.Option("--sample", metavar="N|all", help="How many networks are ranked.")] = "1000",
@@ -263,7 +271,7 @@ def supernets(
         if not (data or opened.task):
             raise UsageError(f"table '{opened.name}' does not say what it was trained on: give --data.")
         plan = study.Supernets(
-            tuple(split_names([paths])), passes, batch, repeats, opened.metric(metric).name,
+            tuple(split_names(paths or [PATHS])), passes, batch, repeats, opened.metric(metric).name,
             None if sample == "all" else count_of(sample), seed=seed,
         )  # fmt: skip
         folder = folder_of(out, "supernets", opened.name)

@@ -16,7 +16,7 @@ from archscout.core.registry import names
 from archscout.core.seeds import derive
 from archscout.methods.strategy import resolve_method
 from archscout.search.budget import Budget
-from archscout.search.simulated import SimulatedRun, simulate
+from archscout.search.simulated import UNDEFINED_SCORES, SimulatedRun, simulate
 from archscout.study.record import Record, carry_out
 from archscout.study.summary import interval, paired, with_interval
 from archscout.tables.table import Table
@@ -112,10 +112,23 @@ def measure(payload: tuple[Table, Races], name: str, repeat: int) -> list[dict[s
             "mean_regret": float(np.nanmean(after)),
             "evaluations": len(regret),
             "to_optimum": math.nan if optimum is None else optimum,
+            "undefined_scores": list(found.notes.get(UNDEFINED_SCORES, ())),
             "seconds": float(seconds[-1]),
             "regret_after": {str(n): after[n - 1] for n in spread(1, most)},
             "regret_at": _at(regret, seconds),
         }
+    ]
+
+
+def without_scores(table: Table, rows: Sequence[dict[str, Any]]) -> list[str]:
+    """A sentence for each set of zero-cost scores that searches asked for and the table does not have."""
+    searches: dict[str, list[str]] = {}
+    for row in rows:
+        if row.get("undefined_scores"):
+            searches.setdefault(", ".join(row["undefined_scores"]), []).append(row["estimator"])
+    return [
+        f"table '{table.name}' has no scores {scores}: {', '.join(dict.fromkeys(some))} searched without them."
+        for scores, some in searches.items()
     ]
 
 

@@ -31,7 +31,9 @@ def opened(path: Path) -> Iterator[pq.ParquetFile]:
     try:
         parquet = pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"'{path}' is no readable Parquet file ({str(error).partition('.')[0]}).") from error
+        reason = f"'{path}' is no readable Parquet file ({str(error).partition('.')[0]})"
+        advice = "restore it" if path.suffix == ".parquet" else "'archscout table import generic' makes tables of CSV"
+        raise DataError(f"{reason}: {advice}.") from error
     with parquet:
         yield parquet
 
