@@ -11,33 +11,24 @@ from typing import Any
 import numpy as np
 
 from archscout.core.architecture import Architecture
-from archscout.core.errors import DataError, UsageError, nearest
+from archscout.core.errors import DataError, UsageError
 from archscout.core.registry import create, names, parse_name
 from archscout.core.seeds import stream
-from archscout.core.sheet import read_sheet
 from archscout.core.space import Space
-from archscout.estimators.curves.base import Curve, CurveReader, Curves
 from archscout.estimators.curves.features import features_of, reader
 from archscout.estimators.curves.learned import LearnedFromCurves
 from archscout.estimators.encodings.encode import encode
 from archscout.estimators.encodings.scores import ranked
 from archscout.estimators.predictors.learned import Learned
+from archscout.study.beginnings import Beginnings
+from archscout.study.score_columns import ScoreColumns
 from archscout.tables.table import Table
-
-ALIASES = {"jacov": "jacob_cov", "nwot": "naswot"}
-"""Scores that go by another name in published tables, and how `archscout score` calls them."""
 
 _DRAWN, _BEST, _TRIES = 10, 5, 30
 """Of `mutants`: random architectures, those of them that are mutated, and attempts for each mutant."""
 
-SPARSE = 0.1
-"""Share of the architectures without a value beyond which a score is sparse: the rest cannot count as its worst."""
-
 LEAST_COMMON = 50
 """Architectures at least of which every sparse score has a value."""
-
-FIDELITIES = 8
-"""After how many epochs, at most, curves are looked at."""
 
 
 @dataclass(frozen=True)
@@ -153,12 +144,12 @@ def problem(
     published = getattr(table.space, "isomorphism_class", None)
     if published is not None:
         alike.append(np.unique([published(one) for one in architectures], return_inverse=True)[1])
-    given = _Scores(table, rows, scores)
+    given = ScoreColumns(table, rows, scores)
     features: dict[str, np.ndarray] = {}
     blocks: dict[str, tuple[int, ...]] = {}
     values: dict[str, np.ndarray] = {}
     seconds: dict[str, float] = {}
-    beginnings = _Beginnings(table, about.name)
+    beginnings = Beginnings(table, about.name)
     curves: dict[str, dict[int, np.ndarray]] = {}
     begun: dict[str, dict[int, np.ndarray]] = {}
     for name in contenders:
@@ -234,8 +225,8 @@ def comparable(
     The latter with the reason, as text: scores that are sparse are among them.
     """
     about = table.metric(metric)
-    beginnings = _Beginnings(table, about.name)
-    given = _Scores(table, _known_rows(table, about.name)[0], scores)
+    beginnings = Beginnings(table, about.name)
+    given = ScoreColumns(table, _known_rows(table, about.name)[0], scores)
     able, unable = [], []
     for name in names("estimator"):
         if name == "table":
@@ -275,7 +266,7 @@ def lacking(
 
     Raises `UsageError` for a name that nothing has.
     """
-    given = _Scores(table, _known_rows(table, table.metric(metric).name)[0], scores)
+    given = ScoreColumns(table, _known_rows(table, table.metric(metric).name)[0], scores)
     wanted: list[str] = []
     for name in contenders:
         if reader(name) is None:
@@ -298,175 +289,3 @@ def learner(name: str) -> Learned | None:
         return None
     estimator: Any = create("estimator", name)
     return estimator if isinstance(estimator, Learned) else None
-
-
-class _Scores:
-    """Zero-cost scores from files of `archscout score`, or from the table's own columns.
-
-    `sparse` gathers, of the columns that were asked for, where those have a value that are sparse.
-    """
-
-    def __init__(self, table: Table, rows: np.ndarray, files: Path | Sequence[Path] | None) -> None:
-        self.table, self.rows = table, rows
-        self.files = [_ScoreSheet(table, file) for file in ([files] if isinstance(files, Path) else files or ())]
-        self.sparse: dict[str, np.ndarray] = {}
-
-    def known(self) -> list[str]:
-        """The names of all scores at hand; of the table's, those of the metric's own data set are not told apart."""
-        own = [m for m in self.table.metrics if self.table.metric(m).kind in ("score", "cost")]
-        return list(dict.fromkeys([*own, *(name for file in self.files for name in file.scores)]))
-
-    def find(self, name: str) -> str | None:
-        """The name under which a score is at hand, if it is."""
-        known = self.known()
-        others = {**ALIASES, **{ours: theirs for theirs, ours in ALIASES.items()}}
-        return next((one for one in (name, others.get(name, name)) if one in known), None)
-
-    def check_dense(self, name: str) -> None:
-        """Raises `UsageError` for a sparse score."""
-        there = self._look_up(name)[2]
-        if _is_sparse(there):
-            raise UsageError(f"'{name}' has values for {there.sum():,} of {len(there):,} architectures")
-
-    def column(self, name: str) -> tuple[np.ndarray, float]:
-        """The score of each architecture and the mean seconds that it takes; NaN where there is none, or not known."""
-        values, seconds, there = self._look_up(name)
-        if _is_sparse(there):
-            self.sparse[name] = there
-        return values, seconds
-
-    def _look_up(self, name: str) -> tuple[np.ndarray, float, np.ndarray]:
-        """The same, and where there is a value; a score that was computed and is undefined is one."""
-        found = self.find(name)
-        if found is None:
-            if parse_name(name)[0] in names("estimator"):
-                raise UsageError(
-                    f"neither table '{self.table.name}' nor a file of scores has '{name}': compute it with 'archscout "
-                    "score' and give the file with --scores, or leave it out."
-                )
-            if parse_name(name)[0] in {*names("strategy"), *names("method")}:
-                raise UsageError(f"'{name}' is a search, no estimator: 'archscout study strategies' compares searches.")
-            raise UsageError(
-                f"neither table '{self.table.name}' nor a file of scores has '{name}', and no estimator is called so: "
-                f"{nearest(name, {*self.known(), *names('estimator')})} (--scores takes a file of 'archscout score')."
-            )
-        file = next((file for file in self.files if found in file.scores), None)
-        if file is not None:
-            values, seconds, there = file.column(found, [self.table.canonical[row] for row in self.rows])
-        else:
-            values = np.asarray(self.table.values(found))[self.table.networks[self.rows]]
-            seconds, there = np.nan, np.isfinite(values)
-        if not np.isfinite(values).any():
-            raise DataError(f"score '{name}' has no finite value for any architecture of table '{self.table.name}'.")
-        return values, seconds, there
-
-
-class _ScoreSheet:
-    """A file of `archscout score`, by the networks of a table's space."""
-
-    def __init__(self, table: Table, file: Path) -> None:
-        self._columns = _read(file)
-        self.scores = [name for name in self._columns if name != "architecture" and not name.endswith("_seconds")]
-        self._place: dict[str, int] = {}
-        for number, text in enumerate(self._columns["architecture"]):
-            self._place.setdefault(table.space.canonical(table.space.parse(str(text))), number)
-
-    def column(self, name: str, canonical: Sequence[str]) -> tuple[np.ndarray, float, np.ndarray]:
-        """The score of each network, the mean seconds that it takes, and which of them the file has."""
-        places = np.asarray([self._place.get(form, -1) for form in canonical])
-        there = places >= 0
-        seconds = self._columns.get(f"{name}_seconds")
-        each = float(np.nanmean(np.asarray(seconds, dtype=np.float64))) if seconds is not None else np.nan
-        return np.where(there, np.asarray(self._columns[name], dtype=np.float64)[places], np.nan), each, there
-
-
-def _is_sparse(there: np.ndarray) -> bool:
-    return bool((~there).mean() > SPARSE)
-
-
-def _read(file: Path) -> dict[str, Sequence[Any]]:
-    if not file.is_file():
-        raise UsageError(f"there is no file '{file}': name a CSV or Parquet file of 'archscout score'.")
-    if file.suffix == ".parquet":
-        import pyarrow.parquet as pq
-
-        columns: dict[str, Sequence[Any]] = pq.read_table(file).to_pydict()
-    else:
-        sheet = read_sheet(file)
-        columns = {name: sheet.column(name) for name in sheet.headings}
-    if "architecture" not in columns:
-        raise DataError(f"'{file}' has no column 'architecture': name a file of 'archscout score'.")
-    return {
-        name: values if name == "architecture" else [_number(value, file, name) for value in values]
-        for name, values in columns.items()
-        if name == "architecture" or not _is_text(values)
-    }
-
-
-def _is_text(values: Sequence[Any]) -> bool:
-    try:
-        [float(value) for value in values[:1] if value not in (None, "")]
-    except (TypeError, ValueError):
-        return True
-    return False
-
-
-def _number(value: Any, file: Path, column: str) -> float:
-    try:
-        return float("nan") if value in (None, "") else float(value)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"'{file}', column '{column}', holds '{value}', which is no number.") from error
-
-
-class _Beginnings:
-    """The curves of a table, one row a network, as far as they are known below full training."""
-
-    def __init__(self, table: Table, metric: str) -> None:
-        about = table.metric(metric)
-        splits = {m: table.metric(m) for m in (*table.metrics, *table.curves)}
-        mine = {m: what for m, what in splits.items() if what.dataset == about.dataset}
-
-        def first(split: str, kind: str) -> str | None:
-            return next((m for m, what in mine.items() if (what.split, what.kind) == (split, kind)), None)
-
-        found = {
-            "valid": first("valid", about.kind) or metric,
-            "train_loss": first("train", "loss"),
-            "valid_loss": first("valid", "loss"),
-        }
-        self.full = about.epochs or max(table.fidelities(metric), default=0)
-        self.curves: dict[str, Curve] = {}
-        for measure, name in found.items():
-            epochs = [] if name is None else [e for e in table.fidelities(name) if e < self.full]
-            if name is None or not epochs:
-                continue
-            values = np.stack([np.asarray(table.values(name, epochs=e), dtype=np.float64) for e in epochs], axis=1)
-            sign = -1.0 if measure == "valid" and not table.metric(name).higher else 1.0
-            self.curves[measure] = Curve(np.asarray(epochs), sign * values)
-
-    def of(self, read: CurveReader) -> dict[int, Curve]:
-        """What a reader may look at after some epochs; nothing where the table has no such measure."""
-        curve = self.curves.get(read.measure)
-        if curve is None or (read.every and not curve.whole):
-            return {}
-        return {e: curve.until(e) for e in _some(curve.epochs.tolist())}
-
-    def for_features(self, features: Sequence[str]) -> dict[int, Curves]:
-        """The same for several readers at once; what is asked of all after the same epochs."""
-        needed = [reader(name) for name in features]
-        measures = {"valid" if read is None else read.measure for read in needed}
-        if not measures <= set(self.curves) or any(
-            read is not None and read.every and not self.curves[read.measure].whole for read in needed
-        ):
-            return {}
-        if not measures:
-            return {}
-        common = set.intersection(*(set(self.curves[measure].epochs.tolist()) for measure in measures))
-        return {e: {m: self.curves[m].until(e) for m in measures} for e in _some(sorted(common))}
-
-
-def _some(epochs: list[int]) -> list[int]:
-    """At most `FIDELITIES` of them, close together at the beginning."""
-    if len(epochs) <= FIDELITIES:
-        return epochs
-    return sorted({epochs[round(place)] for place in np.geomspace(1, len(epochs), FIDELITIES) - 1})

@@ -17,7 +17,7 @@ from archscout.core.estimator import Estimator, Setting
 from archscout.core.registry import create, register
 from archscout.core.seeds import stream
 from archscout.core.trial import Estimate
-from archscout.estimators.zero_cost import harness
+from archscout.estimators.zero_cost import subject
 from archscout.estimators.zero_cost.harness import Score, Subject, draw, score, together
 from archscout.estimators.zero_cost.watching import Watcher
 from archscout.networks.choices import Linear, Width
@@ -68,7 +68,7 @@ class Fails(Score):
 def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """How often networks are built and run."""
     counts = {"build": 0, "run": 0}
-    original = harness.build
+    original = subject.build
 
     def build(*arguments, **named):  # type: ignore[no-untyped-def]
         counts["build"] += 1
@@ -76,7 +76,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         network.register_forward_pre_hook(lambda *_: counts.__setitem__("run", counts["run"] + 1))
         return network
 
-    monkeypatch.setattr(harness, "build", build)
+    monkeypatch.setattr(subject, "build", build)
     return counts
 
 
@@ -138,13 +138,13 @@ def test_what_is_undefined_has_a_reason(setting: Setting, value: float | None) -
 
 def test_seconds_are_what_the_score_would_take_alone(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that only building moves."""
-    original, now = harness.build, [0.0]
+    original, now = subject.build, [0.0]
 
     def slow(*arguments, **named):  # type: ignore[no-untyped-def]
         now[0] += 1
         return original(*arguments, **named)
 
-    monkeypatch.setattr(harness, "build", slow)
+    monkeypatch.setattr(subject, "build", slow)
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     columns = score(
         sample(setting, 2), ["params", "naswot:batch=8", "synflow", "snip:batch=8", "plain:batch=8"], setting
@@ -246,7 +246,7 @@ def test_a_network_that_is_initialised_often_is_looked_at_once(
     setting: Setting, calls: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked = []
-    original = harness.check_weights_are_parameters
-    monkeypatch.setattr(harness, "check_weights_are_parameters", lambda network: looked.append(original(network)))
+    original = subject.check_weights_are_parameters
+    monkeypatch.setattr(subject, "check_weights_are_parameters", lambda network: looked.append(original(network)))
     assert together([create("estimator", "swap:repeats=5")], sample(setting, 1), setting)
     assert (len(looked), calls["build"], calls["run"]) == (1, 1, 5)
