@@ -183,15 +183,15 @@ def _left_out_one_by_one(
     setting: Setting, architectures: Sequence[Architecture], ms: Sequence[float]
 ) -> list[dict[str, float]]:
     """How each time is predicted from the others; nothing where these are too few."""
-    told: list[dict[str, float]] = []
+    predictions: list[dict[str, float]] = []
     model = new_model(setting)
     for position, architecture in enumerate(architectures):
         others = [i for i in range(len(ms)) if architectures[i].text != architecture.text]
         if len({architectures[i].text for i in others}) < LEAST or np.ptp([ms[i] for i in others]) == 0:
-            told.append({})
+            predictions.append({})
             continue
         model.fit(setting.space, [architectures[i] for i in others], [ms[i] for i in others])
         predicted, deviation = (float(values[0]) for values in model.predict([architectures[position]]))
         reach = float(np.exp(SIDE * deviation))
-        told.append({"predicted": predicted, "low": predicted / reach, "high": predicted * reach})
-    return told
+        predictions.append({"predicted": predicted, "low": predicted / reach, "high": predicted * reach})
+    return predictions

@@ -144,12 +144,12 @@ def patched(program: Program, count: int, grid: int) -> Patched:
         for rows in _parts(height, grid)
         for columns in _parts(width, grid)
     )
-    made = {0: -1} | {o.output: step for step, o in enumerate(operators)}
-    ends = made | {value: step for step, o in enumerate(operators) for value in o.inputs}
+    produced = {0: -1} | {o.output: step for step, o in enumerate(operators)}
+    ends = produced | {value: step for step, o in enumerate(operators) for value in o.inputs}
     ends[operators[-1].output] = count  # until it is put in its place
     inside = {
         value: Buffer(_most(program, value, [patch.regions[value] for patch in patches]), start, ends[value])
-        for value, start in made.items()
+        for value, start in produced.items()
     }
     crops = {}
     for step, o in enumerate(operators):

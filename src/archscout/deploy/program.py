@@ -503,12 +503,12 @@ def _fused(operators: list[Operator], answer: int) -> list[Operator]:
 
 def _needed(operators: list[Operator], answer: int) -> list[Operator]:
     read = {answer}
-    kept = []
+    needed = []
     for operator in reversed(operators):
         if operator.output in read:
-            kept.append(operator)
+            needed.append(operator)
             read.update(operator.inputs)
-    return kept[::-1]
+    return needed[::-1]
 
 
 def _arguments(func: Any, args: Any, kwargs: Any) -> dict[str, Any]:

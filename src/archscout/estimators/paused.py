@@ -95,5 +95,5 @@ class Paused(Estimator):
         # What diverged before it was to pause has no value there, as a training that diverged has none.
         whole = len(curve) == pause
         value = max((metric.oriented(row[f"valid_{metric}"]) for row in curve), default=math.nan) if whole else math.nan
-        kept = {key: item for key, item in extra.items() if item is not None}
-        return Estimate(value, seconds=seconds, curve=curve, reason=reason if not whole else "", extra=kept)
+        known = {key: item for key, item in extra.items() if item is not None}
+        return Estimate(value, seconds=seconds, curve=curve, reason=reason if not whole else "", extra=known)

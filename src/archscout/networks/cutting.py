@@ -42,13 +42,13 @@ def cut(network: nn.Module, groups: Sequence[Group], what: Cut) -> nn.Module:
     """
     smaller = copy.deepcopy(network)
     before = {name: tensor.shape for name, tensor in _tensors(smaller)}
-    kept = {
+    remaining = {
         (name, axis): [i for i in range(before[name][axis]) if i not in gone]
         for (name, axis), gone in sorted(gone_of(groups, what).items())
     }
-    for (name, axis), indices in kept.items():
+    for (name, axis), indices in remaining.items():
         _keep(smaller, name, axis, indices)
-    _settle(smaller, before, kept)
+    _settle(smaller, before, remaining)
     for group in groups:
         if group.heads and what.units.get(group.name):
             _fewer_heads(smaller, group, len(what.units[group.name]))

@@ -33,13 +33,13 @@ def declare(module: nn.Module) -> list[Use]:
 
     Raises `UsageError` where a number that is a choice was taken as a plain one.
     """
-    made = [each for part in module.modules() for each in vars(part).pop(MADE, ())]
+    choices = [each for part in module.modules() for each in vars(part).pop(MADE, ())]
     _refuse_bound(module)
     uses = list(_uses(module, "", {}))
     named = {use.name for use in uses}
     # What only code reads, in attributes: plain values, and widths that no layer has.
     uses += [use for use in _attributes(module, "", {}) if use.kind == "Value" or use.name not in named]
-    _refuse_lost(made, {use.name for use in uses})
+    _refuse_lost(choices, {use.name for use in uses})
     return uses
 
 

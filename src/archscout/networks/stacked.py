@@ -112,7 +112,7 @@ def stack(networks: Sequence[nn.Module], example: Tensor) -> Stack:
 
 def _compare(stacked: Stack, networks: Sequence[nn.Module], example: Tensor) -> None:
     """Raise where a stack answers differently from its networks in training, or draws random numbers."""
-    kept = [[buffer.clone() for buffer in module.buffers()] for module in (stacked, *networks)]
+    saved = [[buffer.clone() for buffer in module.buffers()] for module in (stacked, *networks)]
     modes = [module.training for module in networks]
     try:
         with torch.no_grad():
@@ -127,7 +127,7 @@ def _compare(stacked: Stack, networks: Sequence[nn.Module], example: Tensor) -> 
                 if bool(((outputs - alone).abs() > limit)[known].any()):
                     raise Unstackable("the networks do not treat every channel apart.")
     finally:
-        for module, buffers in zip((stacked, *networks), kept, strict=True):
+        for module, buffers in zip((stacked, *networks), saved, strict=True):
             for buffer, content in zip(module.buffers(), buffers, strict=True):
                 buffer.copy_(content)
         for network, mode in zip(networks, modes, strict=True):
@@ -280,8 +280,8 @@ class StackedChoice(nn.Module):
         if not places:
             return None
         parts = _Gather.apply(_made(x), self.count, *places)  # type: ignore[no-untyped-call]
-        made = [option(part) for option, part in zip(self.options, parts, strict=True)]
-        terms = [(where, _made(part)) for where, part in zip(places, made, strict=True) if part is not None]
+        results = [option(part) for option, part in zip(self.options, parts, strict=True)]
+        terms = [(where, _made(part)) for where, part in zip(places, results, strict=True) if part is not None]
         return Terms(self.count, terms) if terms else None
 
 

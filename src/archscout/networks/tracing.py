@@ -275,8 +275,8 @@ def _dispatch(func: Any, args: Any, kwargs: Any) -> tuple[Any, int | None]:
     if _is_functional(func):
         key = (func, torch.get_default_dtype(), _freeze(args), _freeze(tuple(kwargs.items())))
         if (known := _signatures.get(key)) is not None:
-            made = [torch.empty_strided(shape, s, dtype=dtype, device="meta") for shape, s, dtype in known.outputs]
-            return (tuple(made) if known.several else made[0]), known.macs
+            answers = [torch.empty_strided(shape, s, dtype=dtype, device="meta") for shape, s, dtype in known.outputs]
+            return (tuple(answers) if known.several else answers[0]), known.macs
     args, kwargs = _map(args, _without_data), {name: _map(value, _without_data) for name, value in kwargs.items()}
     outputs = func(*args, **kwargs)
     macs = _macs(func, args, kwargs, outputs)

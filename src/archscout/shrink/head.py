@@ -94,8 +94,8 @@ def _log_loss(model: Any, x: np.ndarray, y: np.ndarray) -> float:
 
 def _features(network: nn.Module, layer: nn.Module, x: Tensor, mode: Mode) -> Tensor:
     """What a layer is given, of every input."""
-    kept: list[Tensor] = []
-    handle = layer.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0].detach().float().cpu()))
+    features: list[Tensor] = []
+    handle = layer.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0].detach().float().cpu()))
     network.to(memory_format=mode.memory_format)  # type: ignore[call-overload]
     try:
         with evaluation(network):
@@ -105,4 +105,4 @@ def _features(network: nn.Module, layer: nn.Module, x: Tensor, mode: Mode) -> Te
     finally:
         handle.remove()
         network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    return torch.cat(kept) if kept else torch.zeros(0, int(layer.in_features))  # type: ignore[arg-type]
+    return torch.cat(features) if features else torch.zeros(0, int(layer.in_features))  # type: ignore[arg-type]

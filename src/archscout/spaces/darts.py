@@ -398,14 +398,14 @@ class DARTS(Space):
                 places[i] = len(nodes)
                 nodes.append(Node(f"{cell}_input{i}", group=cell))
             for j, terms in zip(NODES, genotype[c * len(NODES) : (c + 1) * len(NODES)], strict=True):
-                made = []
+                incoming = []
                 for i, operation in terms:
                     edges.append((places[i], len(nodes)))
-                    made.append(len(nodes))
+                    incoming.append(len(nodes))
                     strided = cell == "reduce" and i < 2
                     nodes.append(Node(f"{operation}_s2" if strided else operation, group=f"{cell} {i}->{j}"))
                 places[j] = len(nodes)
-                edges += [(place, len(nodes)) for place in made]
+                edges += [(place, len(nodes)) for place in incoming]
                 nodes.append(Node("add", group=cell))
             edges += [(places[j], len(nodes)) for j in NODES]
             ends.append(len(nodes))

@@ -103,9 +103,9 @@ class ModelSpace(Space):
     def identity(self) -> dict[str, Any]:
         """Name and choices, the module's structure, and the values that every network of the space begins with."""
         # What is drawn at random each time the module is made is the same space with other starting weights.
-        kept = {p: None if looks_drawn(t) else digest(t) for p, t in self._adopted.tensors().items()}
+        tensors = {p: None if looks_drawn(t) else digest(t) for p, t in self._adopted.tensors().items()}
         about = {"class": type(self), "parameters": self.name, "choices": list(self.choices)}
-        return about | {"structure": self._structure, "tensors": kept}
+        return about | {"structure": self._structure, "tensors": tensors}
 
     @property
     def given(self) -> Mapping[str, str]:
@@ -256,7 +256,7 @@ class ModelSpace(Space):
 
     def _maps(self, body: nn.Module, task: Task) -> list[torch.Tensor]:
         """The feature maps at the ends of all stages, for zeros."""
-        kept = {stage: KeepMap(body, stage) for stage in self._stages}
+        keepers = {stage: KeepMap(body, stage) for stage in self._stages}
         training = body.training
         try:
             last = self._run(body.eval(), task)
@@ -264,9 +264,9 @@ class ModelSpace(Space):
             raise self._no_run(task, error) from error
         finally:
             body.train(training)
-            for hook in kept.values():
+            for hook in keepers.values():
                 hook.handle.remove()
-        maps = [*(kept[stage].take() for stage in self._stages[:-1]), last]
+        maps = [*(keepers[stage].take() for stage in self._stages[:-1]), last]
         for stage, tap in zip(self._stages, maps, strict=True):
             if getattr(tap, "ndim", 0) < 3:
                 raise UsageError(

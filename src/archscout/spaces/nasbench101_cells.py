@@ -153,10 +153,10 @@ def cleaned(vertices: int, wiring: int, operations: tuple[int, ...]) -> Cell | N
     if vertices - 1 not in reached:
         return None
     new = {old: place for place, old in enumerate(live)}
-    kept = [(new[i], new[j]) for i, j in edges if i in new and j in new]
-    if len(kept) > MOST_EDGES:
+    live_edges = [(new[i], new[j]) for i, j in edges if i in new and j in new]
+    if len(live_edges) > MOST_EDGES:
         return None
-    wiring = sum(1 << (j * (j - 1) // 2 + i) for i, j in kept)
+    wiring = sum(1 << (j * (j - 1) // 2 + i) for i, j in live_edges)
     return _canonical(len(live), wiring, tuple(operations[old - 1] for old in live[1:-1]))
 
 

@@ -158,12 +158,12 @@ class Network(nn.Module):
         self.head = task.head(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        made = [self.features]
+        features = [self.features]
         sources, kinds = [now(source) for source in self.sources], [now(kind) for kind in self.kinds]
         for operation, source in zip(self.operations, sources, strict=True):
-            made.append(operation(made[source], self.around))
-        ends = [made[leaf] for leaf in _leaves(sources) if not _untouched(leaf, sources, kinds)]
-        outputs = self.head(F.relu(self.join(torch.cat(ends or made[:1], 1))))
+            features.append(operation(features[source], self.around))
+        ends = [features[leaf] for leaf in _leaves(sources) if not _untouched(leaf, sources, kinds)]
+        outputs = self.head(F.relu(self.join(torch.cat(ends or features[:1], 1))))
         return outputs[x[:, 0].long().clamp(0, len(outputs) - 1)]  # type: ignore[no-any-return]
 
 

@@ -660,6 +660,6 @@ def _wiring(cell: Cell, order: Sequence[int]) -> str:
             live.add(module)
             waiting += [source for source, _ in modules[module][1] if source >= 0]
     new = {module: place for place, module in enumerate(sorted(live))}
-    kept = [modules[module] for module in sorted(live)] + ends
-    renamed = [{(new.get(s, s), port): n for (s, port), n in feeds.items()} for _, feeds in kept]
-    return canonical_text([label for label, _ in kept], renamed)
+    live_modules = [modules[module] for module in sorted(live)] + ends
+    renamed = [{(new.get(s, s), port): n for (s, port), n in feeds.items()} for _, feeds in live_modules]
+    return canonical_text([label for label, _ in live_modules], renamed)

@@ -119,8 +119,8 @@ class Series(Space):
         parts = [f"in{values['input.pool']}"]
         for stage in range(1, int(values["stages"]) + 1):
             name = f"stage{stage}"
-            told = (values[f"{name}.{what}"] for what in ("kind", "width", "depth", "kernel", "dilation"))
-            parts.append("{}{}x{}k{}d{}".format(*told) + ("-pool" if values[f"{name}.down"] == "pool" else ""))
+            shape = (values[f"{name}.{what}"] for what in ("kind", "width", "depth", "kernel", "dilation"))
+            parts.append("{}{}x{}k{}d{}".format(*shape) + ("-pool" if values[f"{name}.down"] == "pool" else ""))
         return "_".join([*parts, *(["gru"] if values["tail"] == "gru" else [])])
 
     def read(self, text: str) -> dict[str, Option]:

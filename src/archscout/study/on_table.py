@@ -173,7 +173,7 @@ def _metrics(
         other for other in (table.metric(metric) for metric in table.metrics)
         if other.split and (other.dataset, other.kind, other.epochs) == (about.dataset, about.kind, about.epochs)
     ]  # fmt: skip
-    kept = {key: v for key, v in values.items() if not math.isnan(v)}
+    defined = {key: v for key, v in values.items() if not math.isnan(v)}
     simulated = float(trajectory.seconds[-1]) if trajectory.seconds[-1] else None
     return {
         "architecture": winner.text,
@@ -185,8 +185,8 @@ def _metrics(
         "regret": abs(trajectory.optimum - value),
         "evaluations_to_optimum": trajectory.evaluations_to_optimum,
         **{f"{other.split}_{other.kind}": values[other.name] for other in alike},
-        "costs": {key: v for key, v in kept.items() if table.metric(key).kind == "cost"},
-        "values": {key: v for key, v in kept.items() if table.metric(key).kind != "cost"},
+        "costs": {key: v for key, v in defined.items() if table.metric(key).kind == "cost"},
+        "values": {key: v for key, v in defined.items() if table.metric(key).kind != "cost"},
         "constraints": [{"name": c.cost, "key": c.key, "limit": c.limit} for c in constraints],
         "space": table.space.name,
         "task": table.task,

@@ -156,16 +156,16 @@ def winners(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     contenders = list(dict.fromkeys(row["estimator"] for row in rows))
     most = max(int(count) for row in rows for count in row["regret_after"])
-    made = []
+    lines = []
     budgets = {base * 10**power for power in range(1, len(str(most)) + 1) for base in (1, 2, 5)}
     for budget in sorted({most, *(budget for budget in budgets if budget < most)}):
         regrets = {name: [_after(row, budget) for row in rows if row["estimator"] == name] for name in contenders}
         winner = min(contenders, key=lambda name: float(np.mean(regrets[name])))
         equal = [n for n in contenders if n != winner and paired(regrets[winner], regrets[n]) > SURE]
-        made.append(
+        lines.append(
             {"trainings": budget, "winner": winner, "regret": float(np.mean(regrets[winner])), "equal": equal}
         )  # fmt: skip
-    return made
+    return lines
 
 
 def _after(row: dict[str, Any], budget: int) -> float:

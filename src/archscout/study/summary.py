@@ -86,7 +86,7 @@ def winners(rows: Sequence[Mapping[str, Any]], metric: str = "kendall") -> list[
     grouped = cells(rows)
     sizes = sorted({0} | {train for _, train, _ in grouped})
     epochs = sorted({0} | {e for _, _, e in grouped})
-    made = []
+    lines = []
     for size in sizes:
         for query in epochs:
             able = {
@@ -102,7 +102,7 @@ def winners(rows: Sequence[Mapping[str, Any]], metric: str = "kendall") -> list[
             p = None
             if second is not None and len(able[second]) == len(able[best]):
                 p = paired(able[best], able[second])
-            made.append(
+            lines.append(
                 {
                     "train": size, "epochs": query, "winner": best[0], metric: float(able[best].mean()),
                     "second": second[0] if second else None, "p": p,
@@ -110,7 +110,7 @@ def winners(rows: Sequence[Mapping[str, Any]], metric: str = "kendall") -> list[
                     "query_seconds": float(grouped[best]["query_seconds"].mean()),
                 }
             )  # fmt: skip
-    return made
+    return lines
 
 
 def _best(able: Mapping[Cell, np.ndarray], metric: str) -> Cell:

@@ -43,12 +43,12 @@ def read(file: Path, space: str | Space, columns: Sequence[str]) -> Draft:
         raise UsageError(f"metric '{min(twice)}' is named twice: give one --column for each.")
     needed = list(dict.fromkeys([where, *(column for _, _, column in chosen)]))
     found = _csv(file, where, needed) if file.suffix.lower() == ".csv" else read_columns(file, needed)
-    made: dict[str, Any] = {"architecture": found[where]}
+    content: dict[str, Any] = {"architecture": found[where]}
     for name, kind, column in chosen:
-        made[name] = _values(found[column], file, column, kind)
+        content[name] = _values(found[column], file, column, kind)
     return Draft(
         space=space,
-        columns=made,
+        columns=content,
         metrics=[Metric(name, "accuracy" if kind == PERCENT else kind) for name, kind, _ in chosen],
         default=chosen[0][0],
         name=file.stem,

@@ -117,17 +117,17 @@ def _marked(masks: np.ndarray, part: Raw, mark: int) -> np.ndarray:
 
 def _unlearned(counts: Mapping[str, np.ndarray], names: Sequence[str], source: str) -> list[str]:
     """A sentence for each split with classes that no training mask has."""
-    told = []
+    sentences = []
     for split, some in counts.items():
         if split == "train":
             continue
         strange = [names[place] for place in np.flatnonzero((some > 0) & (counts["train"] == 0)).tolist()]
         if strange:
-            told.append(
+            sentences.append(
                 f"the {split} masks of {source} have {'a class' if len(strange) == 1 else 'classes'} that no training "
                 f"mask has, and that cannot be learned ({_listed(strange)})."
             )
-    return told
+    return sentences
 
 
 def _listed(values: Sequence[object]) -> str:

@@ -166,11 +166,11 @@ class BayesianLatency(LatencyModel):
         """
         times = checked(space, architectures, ms)
         use = ~space.constant(architectures)
-        kept = [architecture for architecture, used in zip(architectures, use, strict=True) if used]
-        times = checked(space, kept, times[use])
-        self._begin(space, kept)
+        varying = [architecture for architecture, used in zip(architectures, use, strict=True) if used]
+        times = checked(space, varying, times[use])
+        self._begin(space, varying)
         self._measured = frozenset(architectures)
-        design = self._design(kept)
+        design = self._design(varying)
         self._ms = float(np.median(times / np.maximum(design @ self._expected, FLOOR)))
         shares = times / self._ms
         settled, evidence = [], []

@@ -159,10 +159,12 @@ def from_rows(curves: Sequence[Sequence[Mapping[str, float]]], metric: Metric | 
     """
     length = max(map(len, curves), default=0)
     keys = {"valid": f"valid_{metric}", "train_loss": "train_loss", "valid_loss": "valid_loss"}
-    made = {}
+    measures = {}
     for name, key in keys.items():
         values = np.full((len(curves), length), math.nan)
         for place, rows in enumerate(curves):
             values[place, : len(rows)] = [row.get(key, math.nan) for row in rows]
-        made[name] = Curve(np.arange(1, length + 1), Metric.of(metric).oriented(values) if name == "valid" else values)
-    return made
+        measures[name] = Curve(
+            np.arange(1, length + 1), Metric.of(metric).oriented(values) if name == "valid" else values
+        )
+    return measures

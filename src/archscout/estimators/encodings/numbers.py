@@ -108,21 +108,21 @@ def _columns(space: Space, matrix: np.ndarray) -> dict[str, np.ndarray]:
     kinds: dict[str, list[int]] = {}
     for column, quantity in enumerate(found):
         kinds.setdefault(quantity.kind, []).append(column)
-    made: dict[str, np.ndarray] = {}
+    features: dict[str, np.ndarray] = {}
     several = {kind: columns for kind, columns in kinds.items() if len(columns) > 1}
     for kind, columns in several.items():
-        made[f"sum of {kind}"] = matrix[:, columns].sum(axis=1, keepdims=True)
+        features[f"sum of {kind}"] = matrix[:, columns].sum(axis=1, keepdims=True)
     for name, work in _work(found, matrix).items():
-        made[f"{name} in all"] = np.log1p(work.values.sum(axis=1, keepdims=True))
-        made[f"{name} by stage"] = np.log1p(_by_stage([found[column].place for column in work.places], work.values))
+        features[f"{name} in all"] = np.log1p(work.values.sum(axis=1, keepdims=True))
+        features[f"{name} by stage"] = np.log1p(_by_stage([found[column].place for column in work.places], work.values))
     for kind, columns in several.items():
         if len(columns) > THIRDS:
-            made[f"{kind} by stage"] = _by_stage([found[column].place for column in columns], matrix[:, columns])
-        made[f"running sum of {kind}"] = np.cumsum(matrix[:, columns], axis=1)[:, :-1]
+            features[f"{kind} by stage"] = _by_stage([found[column].place for column in columns], matrix[:, columns])
+        features[f"running sum of {kind}"] = np.cumsum(matrix[:, columns], axis=1)[:, :-1]
     for kind, columns in kinds.items():
         if found[columns[0]].ordered:
-            made[kind] = matrix[:, columns]
-    return {name: block.astype(np.float32) for name, block in made.items() if block.shape[1]}
+            features[kind] = matrix[:, columns]
+    return {name: block.astype(np.float32) for name, block in features.items() if block.shape[1]}
 
 
 @dataclass(frozen=True)

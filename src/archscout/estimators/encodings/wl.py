@@ -29,15 +29,15 @@ def refined(part: Graphs, rounds: int = ROUNDS) -> list[np.ndarray]:
     """The labels of all nodes after each round, as 64-bit numbers: uint64, (N, V), 0 where there is no node."""
     here = part.labels >= 0
     colours = np.where(here, _mixed((part.labels + 1).astype(np.uint64)), np.uint64(0))
-    kept = [colours]
+    rounds_of_colours = [colours]
     edges = part.edges.astype(np.uint64)
     for _ in range(rounds):
         before = (_mixed(colours * np.uint64(3))[:, :, None] * edges).sum(axis=1, dtype=np.uint64)
         after = (_mixed(colours * np.uint64(5))[:, None, :] * edges).sum(axis=2, dtype=np.uint64)
         mixed = colours + _mixed(before + np.uint64(1)) * np.uint64(7) + _mixed(after + np.uint64(2)) * np.uint64(11)
         colours = np.where(here, _mixed(mixed), np.uint64(0))
-        kept.append(colours)
-    return kept
+        rounds_of_colours.append(colours)
+    return rounds_of_colours
 
 
 def _mixed(x: np.ndarray) -> np.ndarray:

@@ -130,8 +130,8 @@ def _pass(subject: Subject, size: int) -> _Blocks:
     if len(features) < 2:
         raise UndefinedScore("the network has fewer than two blocks with feature maps")
     entropies = [_entropy(feature.detach()) for feature in features]
-    kept = [_gain(subject, before, after, place) for place, (before, after) in enumerate(pairwise(features))]
-    return _Blocks(entropies, sum(kept) / len(kept))
+    gains = [_gain(subject, before, after, place) for place, (before, after) in enumerate(pairwise(features))]
+    return _Blocks(entropies, sum(gains) / len(gains))
 
 
 def blocks(network: nn.Module) -> list[nn.Module]:

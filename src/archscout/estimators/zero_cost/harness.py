@@ -49,15 +49,19 @@ def score(
         UsageError: an unknown name or parameter.
     """
     defaults = {} if batch is None else {"batch": batch}
-    made: dict[str, Estimator] = {name: create("estimator", name, **defaults) for name in names}
-    ensembles = {name: estimator for name, estimator in made.items() if isinstance(estimator, Ensemble)}
+    estimators: dict[str, Estimator] = {name: create("estimator", name, **defaults) for name in names}
+    ensembles = {name: estimator for name, estimator in estimators.items() if isinstance(estimator, Ensemble)}
     for ensemble in ensembles.values():
-        made |= {name: create("estimator", name, **defaults) for name in ensemble.members if name not in made}
-    scores = {name: estimator for name, estimator in made.items() if isinstance(estimator, Score)}
+        estimators |= {
+            name: create("estimator", name, **defaults) for name in ensemble.members if name not in estimators
+        }
+    scores = {name: estimator for name, estimator in estimators.items() if isinstance(estimator, Score)}
     columns = dict(zip(scores, together(list(scores.values()), architectures, setting), strict=True))
     for name, ensemble in ensembles.items():
         columns[name] = ensemble.merge([columns[member] for member in ensemble.members], setting, batch)
-    return {name: columns[name] if name in columns else made[name].estimate(architectures, setting) for name in names}
+    return {
+        name: columns[name] if name in columns else estimators[name].estimate(architectures, setting) for name in names
+    }
 
 
 class Score(Estimator):

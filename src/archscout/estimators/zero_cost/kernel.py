@@ -121,14 +121,14 @@ def gram(network: nn.Module, x: Tensor, *, inner: bool = False) -> Tensor:
     check_layers_are_all(network, x[:2])
     with frozen(network), following(network, norms=True) as calls:
         outputs = network(x.clone(memory_format=torch.contiguous_format).requires_grad_())
-        kept = [call for call in calls if call[2].requires_grad and _has_weight(call[0])]
+        layers = [call for call in calls if call[2].requires_grad and _has_weight(call[0])]
         if inner:
-            weighted = [place for place, (layer, _, _) in enumerate(kept) if not isinstance(layer, _BatchNorm)]
-            kept = [call for place, call in enumerate(kept) if place not in (weighted[:1] + weighted[-1:])]
-        if not kept or not outputs.requires_grad:
+            weighted = [place for place, (layer, _, _) in enumerate(layers) if not isinstance(layer, _BatchNorm)]
+            layers = [call for place, call in enumerate(layers) if place not in (weighted[:1] + weighted[-1:])]
+        if not layers or not outputs.requires_grad:
             raise UndefinedScore("the outputs depend on no weight")
         with torch.no_grad():
-            rows = _gradients(outputs, kept)
+            rows = _gradients(outputs, layers)
     total = torch.zeros((len(x), len(x)), dtype=torch.float64)
     for gradient in rows:
         gradient = gradient.double() if gradient.numel() < 1 << 22 else gradient

@@ -231,14 +231,14 @@ def _weighted_sum(passes: Passes, node: Node, gradient: Tensor) -> Made | None:
 
 
 def _multiply(passes: Passes, node: Node, gradient: Tensor) -> Made | None:
-    made: list[Tensor | None] = []
+    gradients: list[Tensor | None] = []
     for factor in (node._saved_other, node._saved_self):
         if factor is not None and factor.ndim > gradient.ndim - 1:
             return None
-        made.append(
+        gradients.append(
             None if factor is None else gradient * (factor[:, None] if factor.ndim == gradient.ndim - 1 else factor)
         )
-    return made
+    return gradients
 
 
 def _average(passes: Passes, node: Node, gradient: Tensor) -> Made | None:
@@ -333,8 +333,8 @@ def _norm_of_convolution(passes: Passes, node: Node, gradient: Tensor) -> Made |
     along = torch.linalg.vecdot(raw, weight) - means * (mean * inverse)
     if node in passes.scales:
         passes.scales[node](along * count)
-    made = (raw * factor[:, None]).addcmul_(means[:, :, None], of_ones, value=-1)
-    show(made.addcmul_(along[:, :, None], of_normal, value=-1))
+    per_example = (raw * factor[:, None]).addcmul_(means[:, :, None], of_ones, value=-1)
+    show(per_example.addcmul_(along[:, :, None], of_normal, value=-1))
     if not passes.leads_on(convolution):
         return [None, None, None]
     spread = (1, *means.shape, *shape[3:])

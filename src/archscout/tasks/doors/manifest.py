@@ -95,18 +95,18 @@ def _unlisted(contents: Contents, folders: Sequence[Path]) -> list[str]:
     listed_places = {one.place for one in sources}
     bad = {name.partition(" (")[0] for name, _ in contents.bad}
     suffixes = sound.SUFFIXES if contents.medium == "audio" else PICTURES
-    told = []
+    sentences = []
     for folder in folders:
         files = [file for file in folder.rglob("*") if file.suffix.lower() in suffixes and file.is_file()]
         others = [
             file for file in files if (one := file_source(file)).place not in listed_places and one.name not in bad
         ]
         if others:
-            told.append(
+            sentences.append(
                 f"'{shown(folder)}' has {len(others)} files that its metadata do not name, and that are not used: "
                 f"{listed(sorted(str(file.relative_to(folder)) for file in others)[:3])}."
             )
-    return told
+    return sentences
 
 
 def by_splits(tables: Mapping[str, Mapping[str, list[Any]]]) -> Columns:

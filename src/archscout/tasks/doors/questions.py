@@ -75,7 +75,7 @@ def questions_of(
 
 def mixed_labels(questions: Sequence[Question], columns: Mapping[str, Sequence[Any]], source: str) -> list[str]:
     """What is to be told of classes that are numbers with fractions, or numbers in some rows and texts in others."""
-    told = []
+    sentences = []
     for question in questions:
         if question.asks != "class":
             continue
@@ -84,16 +84,16 @@ def mixed_labels(questions: Sequence[Question], columns: Mapping[str, Sequence[A
         written = [cell for cell in cells if isinstance(cell, str | bytes)]
         if 0 < len(written) < len(cells):
             other = next(cell for cell in cells if not isinstance(cell, str | bytes))
-            told.append(
+            sentences.append(
                 f"column '{shown(question.column)}' of {source} has texts and numbers ('{shown(text_of(written[0]))}', "
                 f"{shown(text_of(other))}): each is the class of its text."
             )
         elif all(map(is_number, texts)) and any(not float(text).is_integer() for text in texts):
-            told.append(
+            sentences.append(
                 f"column '{shown(question.column)}' of {source} has numbers with fractions, of which {len(texts)} are "
                 "different: each is a class (kind=regression where they measure something)."
             )
-    return told
+    return sentences
 
 
 def target_columns(named: str, columns: Mapping[str, Sequence[Any]]) -> list[str]:
