@@ -17,10 +17,10 @@ from archscout.core.files import read_json
 from archscout.core.registry import create, names
 from archscout.core.space import Space
 from archscout.core.task import Task
+from archscout.costs.measured_form import form_of
 from archscout.deploy.form import form
 from archscout.deploy.precision import Form
 from archscout.networks.pick import build
-from archscout.search.deployed import form_of
 from archscout.spaces.load import load as load_space
 from archscout.spaces.reducing import ReducingSpace
 from archscout.spaces.replaced import ReplacedSpace

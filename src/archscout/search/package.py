@@ -18,13 +18,13 @@ from archscout.core.panel import Panel, Text
 from archscout.core.space import Space
 from archscout.core.task import Answers, Task
 from archscout.core.trial import Trial
+from archscout.costs.device_table import device_table, panel
+from archscout.costs.measured_form import measured_form, worth
 from archscout.deploy.form import form
 from archscout.estimators.final import FINAL, final_weights, untouched
 from archscout.estimators.trained import weights_file
 from archscout.networks.pick import build
 from archscout.networks.tracing import trace_architecture
-from archscout.search.deployed import measured_form, worth
-from archscout.search.device_table import device_table, panel
 from archscout.search.result import Result
 from archscout.search.run import SearchRun
 from archscout.tasks.meters import meter_of
