@@ -293,7 +293,7 @@ INNER = {
     "search": "archscout.search.search",
     "train": "archscout.search.search",
     "shrink": "archscout.shrink.run",
-    "simulate": "archscout.search.simulated",
+    "simulate": "archscout.study.simulated",
 }
 OF_TESTS = {"began", "clock", "shared", "spent", "transfer_share"}
 """Options of `shrink` that are for tests, for `shrink_front`, and for searches that begin with it."""

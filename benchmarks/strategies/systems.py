@@ -24,8 +24,8 @@ from archscout.core.estimator import Setting
 from archscout.core.registry import create
 from archscout.core.strategy import AskTell
 from archscout.core.trial import Trial
-from archscout.search.simulated import simulate
 from archscout.strategies.pareto import hypervolume
+from archscout.study.simulated import simulate
 from archscout.tables.load import load
 from archscout.tables.metric import Metric
 from archscout.tables.table import Table, write

@@ -24,7 +24,7 @@ from archscout.core.seeds import stream
 from archscout.core.space import Space
 from archscout.core.strategy import AskTell
 from archscout.core.trial import Trial
-from archscout.search.simulated import simulate
+from archscout.study.simulated import simulate
 from archscout.study.summary import interval, paired
 from archscout.tables.load import load
 from archscout.tables.table import Table

@@ -22,7 +22,7 @@ from typing import Any
 from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.search.budget import Budget
-from archscout.search.simulated import SimulatedRun, simulate
+from archscout.study.simulated import SimulatedRun, simulate
 from archscout.tables.metric import Metric
 from archscout.tables.table import Table, write
 from benchmarks.common import RESULTS, arguments, machine, write_result

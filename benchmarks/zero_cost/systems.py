@@ -33,7 +33,7 @@ from archscout.core.trial import Estimate, Trial
 from archscout.estimators.zero_cost.ranks import among
 from archscout.methods.training_free import BestOf
 from archscout.search.budget import Budget
-from archscout.search.simulated import SimulatedRun
+from archscout.study.simulated import SimulatedRun
 from archscout.tables.draft import Draft
 from archscout.tables.published import read
 from archscout.tables.table import Table

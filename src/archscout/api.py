@@ -328,7 +328,7 @@ def simulate(
     0.0012
     """
     _refuse(unknown, simulate)
-    from archscout.search.simulated import simulate as run_simulation
+    from archscout.study.simulated import simulate as run_simulation
     from archscout.tables.load import load as load_table
     from archscout.tables.table import Table
 

@@ -6,7 +6,7 @@ import pytest
 
 from archscout.core.method import Method, Run
 from archscout.search.run import SearchRun
-from archscout.search.simulated import SimulatedRun
+from archscout.study.simulated import SimulatedRun
 
 CALLS = sorted(name for name, value in vars(Run).items() if inspect.isfunction(value) and not name.startswith("_"))
 VALUES = sorted(Run.__annotations__)

@@ -8,7 +8,7 @@ from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.core.trial import Trial
 from archscout.methods.freeze_thaw import ACROSS, Curves, _decay, _Fit, _matern
-from archscout.search.simulated import simulate
+from archscout.study.simulated import simulate
 from archscout.tables.metric import Metric
 from archscout.tables.table import write
 

@@ -6,7 +6,7 @@ import pytest
 from archscout.core.errors import UsageError
 from archscout.core.registry import create
 from archscout.search.budget import Budget
-from archscout.search.simulated import SimulatedRun, simulate
+from archscout.study.simulated import SimulatedRun, simulate
 from archscout.tables.load import load
 from archscout.tables.metric import Metric
 from archscout.tables.table import write

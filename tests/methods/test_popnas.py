@@ -12,9 +12,9 @@ from archscout.core.seeds import stream
 from archscout.core.subspace import SubSpace
 from archscout.estimators.predictors.training_time import TrainingTime
 from archscout.methods.popnas import exploration, pareto_scan
-from archscout.search.simulated import simulate
 from archscout.spaces.nasbench201 import CHOICES
 from archscout.strategies.pareto import hypervolume
+from archscout.study.simulated import simulate
 from archscout.tables.metric import Metric
 from archscout.tables.table import write
 

@@ -13,8 +13,8 @@ from archscout.core.trial import History, Pending, Trial
 from archscout.estimators.paused import Paused
 from archscout.methods.asha import Promotion, promotable
 from archscout.methods.rungs import best, brackets, lesson
-from archscout.search.simulated import simulate
 from archscout.strategies.random import RandomSearch
+from archscout.study.simulated import simulate
 from archscout.tables.metric import Metric
 from archscout.tables.table import write
 from archscout.testing import tiny_task

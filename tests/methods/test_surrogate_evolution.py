@@ -6,7 +6,7 @@ import pytest
 from archscout.core.errors import UsageError
 from archscout.core.registry import create
 from archscout.core.seeds import stream
-from archscout.search.simulated import simulate
+from archscout.study.simulated import simulate
 from archscout.tables.metric import Metric
 from archscout.tables.table import write
 

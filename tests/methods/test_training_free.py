@@ -24,7 +24,7 @@ from archscout.methods import pruning, teg_nas, training_free
 from archscout.methods.te_nas import Indicators
 from archscout.methods.training_free import BestOf, Scored, evolve, first, log_ranks, rank_sum
 from archscout.search import run as search_run
-from archscout.search.simulated import simulate
+from archscout.study.simulated import simulate
 from archscout.supernets.supernet import Supernet
 from archscout.tables.metric import Metric
 from archscout.tables.table import write

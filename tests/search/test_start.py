@@ -18,9 +18,9 @@ from archscout.search import start as start_module
 from archscout.search.asking import ask, tell
 from archscout.search.result import Result
 from archscout.search.search import search
-from archscout.search.simulated import SimulatedRun, simulate
 from archscout.search.start import BEST, Start, begin, read_start, with_start
 from archscout.store.store import Store, StoredTrial
+from archscout.study.simulated import SimulatedRun, simulate
 from archscout.tables.load import load
 from archscout.tables.table import Metric, write
 from archscout.testing import tiny_task

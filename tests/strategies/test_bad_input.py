@@ -11,7 +11,7 @@ from archscout.core.registry import create, names
 from archscout.core.seeds import stream
 from archscout.core.trial import History, Trial
 from archscout.search.asking import ask, tell
-from archscout.search.simulated import SimulatedRun, simulate
+from archscout.study.simulated import SimulatedRun, simulate
 from archscout.tables.table import Metric, write
 
 pytest.importorskip("pyarrow", reason="tables need pyarrow")

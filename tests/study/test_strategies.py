@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from archscout.core.errors import UsageError
-from archscout.search.simulated import simulate
+from archscout.study.simulated import simulate
 from archscout.study.strategies import Races, comparable, curve, race, spread, summary, winners
 
 

@@ -15,7 +15,7 @@ import pytest
 
 import archscout
 from archscout.core.errors import DataError, UsageError
-from archscout.search.simulated import simulate
+from archscout.study.simulated import simulate
 from archscout.tables.metric import Metric
 from archscout.tables.table import Table, write
 

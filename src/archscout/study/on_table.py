@@ -32,9 +32,9 @@ from archscout.search.budget import Budget
 from archscout.search.continuing import SIMULATION, claimed, grows, start_afresh
 from archscout.search.result import Result
 from archscout.search.search import resolve_task
-from archscout.search.simulated import UNDEFINED_SCORES, simulate
 from archscout.search.start import Source, read_start
 from archscout.store.folder import run_folder
+from archscout.study.simulated import UNDEFINED_SCORES, simulate
 from archscout.tables.load import load
 from archscout.tables.table import Table
 from archscout.tables.trajectory import Trajectory

@@ -16,8 +16,8 @@ from archscout.core.registry import names
 from archscout.core.seeds import derive
 from archscout.methods.strategy import resolve_method
 from archscout.search.budget import Budget
-from archscout.search.simulated import UNDEFINED_SCORES, SimulatedRun, simulate
 from archscout.study.record import Record, carry_out
+from archscout.study.simulated import UNDEFINED_SCORES, SimulatedRun, simulate
 from archscout.study.summary import interval, paired, with_interval
 from archscout.tables.table import Table
 

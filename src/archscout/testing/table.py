@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from archscout.core.errors import ArchscoutError, UsageError
-from archscout.search.simulated import simulate
+from archscout.study.simulated import simulate
 from archscout.tables.check import check
 from archscout.tables.metric import HIGHER
 from archscout.tables.table import Table, write

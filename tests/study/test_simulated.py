@@ -16,11 +16,11 @@ from archscout.core.seeds import stream
 from archscout.costs.book import CostBook
 from archscout.search.budget import Budget
 from archscout.search.run import SearchRun
-from archscout.search.simulated import SimulatedRun, simulate
 from archscout.store.clock import Clock
 from archscout.store.store import Store
 from archscout.strategies.evolution import RegularisedEvolution
 from archscout.strategies.random import RandomSearch
+from archscout.study.simulated import SimulatedRun, simulate
 from archscout.tables.metric import Metric
 from archscout.tables.table import write
 from archscout.tables.within import within
