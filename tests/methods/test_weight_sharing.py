@@ -91,6 +91,7 @@ class Stop(Exception):  # noqa: N818
     pass
 
 
+@pytest.mark.slow  # tests/supernets/test_phases.py has phases that are interrupted
 def test_an_interrupted_search_goes_on_to_the_same_result(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "KEEP_SECONDS", 0.0)
     whole = search(tmp_path / "whole", short("fp_nas", steps=10))
