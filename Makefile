@@ -35,7 +35,7 @@ demo: $(BASE)
 	@echo "Open runs/demo/report.html in a browser, or type: $(BIN)/archscout report demo --open"
 
 test: $(FULL)
-	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-slow: $(FULL)
 	$(BIN)/python -m pytest -m slow --timeout=1800 $(PYTEST_ARGS)

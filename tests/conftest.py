@@ -18,6 +18,14 @@ hypothesis.settings.load_profile("archscout")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+LONG = ("search", "methods", "cli", "shrink", "workers", "report", "tests")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole searches first: files of a few long tests would otherwise come last, and leave one of two workers alone."""
+    items.sort(key=lambda item: item.path.parent.name not in LONG)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     import torch

@@ -48,17 +48,28 @@ def folder(known, monkeypatch):
     monkeypatch.setenv(devices.FOLDER_VARIABLE, str(known))
 
 
-def test_two_devices_limits_are_kept_and_told(task, tmp_path, monkeypatch):
-    """What is measured on the machine at hand is half as long again as predicted: the limit is held against that."""
+NEAR = {
+    "budget": "10trials", "method": "random", "epochs": 1, "seed": 3,
+    "maximum": {"latency@slow": "7.5ms", "latency@here": "4.5ms"},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def near(task, known, tmp_path_factory):
+    """A finished search under limits on both; what is measured here is half as long again as predicted."""
 
     def measure(self, architecture, setting):
         return Measurement(1.5 * (2.0 + 2 * architecture.text.count("conv_1x1")), 0.01, {"trusted": True})
 
-    monkeypatch.setattr(Latency, "measure", measure)
-    found = search(
-        SPACE, task, budget="10trials", method="random", workers=0, out=tmp_path, epochs=1, seed=3,
-        maximum={"latency@slow": "7.5ms", "latency@here": "4.5ms"},
-    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(devices.FOLDER_VARIABLE, str(known))
+        patch.setattr(Latency, "measure", measure)
+        return search(SPACE, task, workers=0, out=tmp_path_factory.mktemp("near"), name="near", **NEAR)
+
+
+def test_two_devices_limits_are_kept_and_told(near):
+    """The limit of the machine at hand is held against what is measured."""
+    found = near
     space = create("space", SPACE)
     won = space.simplify(space.parse(found.architecture)).text
     assert won.count("conv_3x3") <= 2
@@ -219,11 +230,9 @@ def test_times_of_no_use_are_one_sentence(away, task, tmp_path, monkeypatch, tim
         search(SPACE, task, out=away, name=name, workers=0, times=times, **LOOKING)
 
 
-def test_a_run_without_such_a_device_takes_no_times(task, tmp_path):
-    options = {"budget": "2trials", "method": "random", "epochs": 1, "maximum": {"latency@slow": "7.5ms"}}
-    done = search(SPACE, task, out=tmp_path, name="x", workers=0, **options)
-    assert "\nlatency@slow_ms is predicted, not measured (19 times in 20" in done.summary()
-    assert not list(done.folder.glob("finalists-*"))
-    assert not (done.folder / "work").exists()
+def test_a_run_without_such_a_device_takes_no_times(near, task):
+    assert "\nlatency@slow_ms is predicted, not measured (19 times in 20" in near.summary()
+    assert not list(near.folder.glob("finalists-*"))
+    assert not (near.folder / "work").exists()
     with pytest.raises(UsageError, match="has no limit on a device of your own that is elsewhere"):
-        search(SPACE, task, out=tmp_path, name="x", workers=0, times={"slow": "t.csv"}, **options)
+        search(SPACE, task, out=near.folder.parent, name="near", workers=0, times={"slow": "t.csv"}, **NEAR)

@@ -146,6 +146,7 @@ def test_another_search_under_the_same_name_is_refused(found, task):
                name="found", epochs=4, seed=2, workers=0)  # fmt: skip
 
 
+@pytest.mark.slow  # test_run.py has the order of proposals, test_resume.py a search by a worker process
 def test_one_seed_gives_one_result_whatever_the_workers(found, task, tmp_path):
     again = search(SPACE, task, method=CASCADE, budget="8trials", maximum={"params": "12k"}, workers=2, out=tmp_path,
                    name="two", epochs=4, seed=1)  # fmt: skip
