@@ -17,7 +17,9 @@ from archscout.costs.book import CostBook
 
 _EXACT_SAMPLE, _MEASURED_SAMPLE = 200, 48
 _DESCENTS = 12
-_BATCH = 8
+_BATCH, _MEASURED_BATCH = 8, 2
+"""Networks between two looks at the clock: of those that must be run, a large one may take seconds."""
+
 _LOOK = 24
 _LOWERED = 24
 
@@ -53,11 +55,12 @@ def check(
     Raises `UsageError` with the closest architecture where nothing is found that meets the constraints.
     """
     wanted = sample(space, book, rng)
+    size = _BATCH if all(cost.exact for cost in book.costs) else _MEASURED_BATCH
     drawn: list[Architecture] = []
     costs: list[dict[str, float]] = []
     meeting = 0
     while len(drawn) < len(wanted) and (not drawn or going(len(drawn), len(wanted), meeting)):
-        batch = wanted[len(drawn) : len(drawn) + _BATCH]
+        batch = wanted[len(drawn) : len(drawn) + size]
         drawn += batch
         costs += _at_most(book, batch)
         meeting = sum(meets(row, constraints, margins) for row in costs)
