@@ -167,6 +167,12 @@ def test_an_interrupt_inside_a_job_is_only_that_jobs_failure(two: Engine) -> Non
     all_well(two)
 
 
+def test_more_processes_than_the_machine_has_use_for_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("archscout.workers.engines.usable_cores", lambda: 2)
+    with pytest.raises(UsageError, match=r"1,000 worker processes .* on 2 cores: give at most 64"):
+        engine("local", 1000, None)
+
+
 def test_what_cannot_be_sent_is_said_at_once(two: Engine) -> None:
     with pytest.raises(UsageError, match="a job cannot be sent to a worker process: TypeError"):
         two.submit(add, threading.Lock())

@@ -14,6 +14,9 @@ from archscout.workers.engine import TrialTimeout as TrialTimeout
 from archscout.workers.engine import WorkerDied as WorkerDied
 from archscout.workers.local import LocalEngine
 
+_MOST_PROCESSES, _MOST_A_CORE = 64, 8
+"""Worker processes of one machine: more than these, and than so many a core, only take memory."""
+
 
 def engine(name: str, workers: int | None, payload: Any, *, threads: int = 1, device: str = "cpu") -> Engine:
     """An engine by name.
@@ -27,7 +30,8 @@ def engine(name: str, workers: int | None, payload: Any, *, threads: int = 1, de
         device: with "cuda", the workers share out the GPUs of this machine.
 
     Raises:
-        UsageError: an unknown name, a negative number, a payload that cannot be sent, or Ray is not installed.
+        UsageError: an unknown name, a negative number, more processes than this machine has use for, a payload that
+            cannot be sent, or Ray is not installed.
     """
     if name not in ("local", "ray"):
         raise UsageError(f"there is no engine '{name}': {nearest(name, ('local', 'ray'))}")
@@ -42,4 +46,8 @@ def engine(name: str, workers: int | None, payload: Any, *, threads: int = 1, de
 
         return RayEngine(workers, payload, threads=threads, device=device)
     assert workers is not None
+    if workers > (most := max(_MOST_PROCESSES, _MOST_A_CORE * usable_cores())):
+        raise UsageError(
+            f"{workers:,} worker processes would only take memory on {usable_cores()} cores: give at most {most}."
+        )
     return LocalEngine(workers, payload, threads=threads, device=device)
