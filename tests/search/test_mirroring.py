@@ -108,7 +108,7 @@ def test_two_passes_are_chosen_where_limits_hold_and_they_are_better() -> None:
 
 def test_what_is_worse_on_validation_is_not_chosen() -> None:
     found = choice(better=False)
-    assert (found["chosen"], found["reason"]) == (False, "two passes are no better on validation")
+    assert (found["chosen"], found["reason"]) == (False, "two passes are worse on validation")
     assert found["values"][0] == 0.9 > found["values"][1]
 
 
