@@ -78,3 +78,12 @@ def test_a_program_is_read_once_for_flash_memory_and_instructions(monkeypatch: p
     assert len(reads) == 1
     create("cost", "flash").measure(architecture, Setting(space, tiny_task(classes=4)))
     assert len(reads) == 2, "another task is another program"
+
+
+def test_of_a_network_that_answers_for_two_images_the_code_is_of_one() -> None:
+    space, task = create("space", "classic"), tiny_task()
+    architecture = space.sample(stream(0, "mirrored"))
+    for name in ("flash", "sram", "instructions"):
+        cost = create("cost", name)
+        mirrored = cost.measure(architecture, Setting(space, replace(task, mirrored=True)))
+        assert mirrored.value == cost.measure(architecture, Setting(space, task)).value < math.inf

@@ -10,6 +10,7 @@ from archscout.core.seeds import stream
 from archscout.deploy.program import Program, read
 from archscout.networks.operations import FactorizedReduce
 from archscout.networks.pick import build
+from archscout.tasks.image_task import Mirrored
 from archscout.testing.tasks import tiny_task
 
 
@@ -113,6 +114,7 @@ class Changing(nn.Module):
         (nn.ConvTranspose2d(3, 3, 2), "'convolution'"),
         (nn.Linear(8, 4), "flatten whole maps"),
         (Halved(), "'slice'"),
+        (Mirrored(nn.Conv2d(3, 3, 1)), "'flip': leave mirrored=true off the data"),
     ],
 )
 def test_other_operators_are_refused_by_name(layer: nn.Module, named: str) -> None:

@@ -6,16 +6,19 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from torch import nn
 
 from archscout.core.architecture import Architecture
 from archscout.core.cost import Measurement
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import Setting
+from archscout.core.task import Task
 from archscout.deploy.c import flash_bytes, sram_bytes
 from archscout.deploy.instructions import instructions
 from archscout.deploy.program import Program, read
 from archscout.networks.pick import build
 from archscout.networks.tracing import blueprint
+from archscout.tasks.image_task import Mirrored
 
 _REMEMBERED = 10_000
 """Architectures whose counts are remembered in a process."""
@@ -63,10 +66,15 @@ def _count(architecture: Architecture, setting: Setting) -> Counts:
 
 def _program(architecture: Architecture, setting: Setting) -> Program:
     task = setting.task
-    shape = task.input_shape
     try:
-        return read(task.answering(blueprint(setting.space, architecture, task)), shape)
+        return _read(blueprint(setting.space, architecture, task), task)
     except UsageError:
         raise
     except (ArchscoutError, RuntimeError, NotImplementedError):  # code that looks at numbers
-        return read(task.answering(build(setting.space, architecture, task, seed=setting.seed)), shape)
+        return _read(build(setting.space, architecture, task, seed=setting.seed), task)
+
+
+def _read(network: nn.Module, task: Task) -> Program:
+    """The program of a network; of a mean over an image and its mirror image the network alone, as its code is."""
+    answering = task.answering(network)
+    return read(answering.network if isinstance(answering, Mirrored) else answering, task.input_shape)

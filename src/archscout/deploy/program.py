@@ -255,6 +255,7 @@ _ADVICE = {
     "native_layer_norm": "use batch normalisation",
     "native_group_norm": "use batch normalisation",
     "bmm": "use convolutions instead of attention",
+    "flip": "leave mirrored=true off the data: a network that answers for two images has no such code",
     "constant_pad_nd": "give the padding to the layer that follows",
 }
 
