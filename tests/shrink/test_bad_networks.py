@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -42,6 +43,10 @@ def scripted() -> nn.Module:
     return torch.jit.script(plain())  # type: ignore[no-any-return, no-untyped-call]
 
 
+def of_one_example() -> torch.export.ExportedProgram:
+    return torch.export.export(plain().eval(), (torch.zeros(1, 3, 8, 8),))
+
+
 class Overflowing(nn.Module):
     """Answers that are not finite, from weights that are."""
 
@@ -62,10 +67,15 @@ class Overflowing(nn.Module):
         pytest.param(
             scripted, "a scripted network cannot be cut", marks=pytest.mark.filterwarnings("ignore::DeprecationWarning")
         ),
+        pytest.param(
+            of_one_example,
+            "runs on one example, but not on 2 at once .*: if it was exported",
+            marks=pytest.mark.filterwarnings("ignore::FutureWarning"),  # of PyTorch's own
+        ),
         (Overflowing, "answers to validation examples are not finite"),
     ],
 )
-def test_it_is_said_what_is_wrong(make: Callable[[], nn.Module], said: str, tmp_path: Path) -> None:
+def test_it_is_said_what_is_wrong(make: Callable[[], Any], said: str, tmp_path: Path) -> None:
     clock = itertools.count(0.0, 0.01).__next__
     with pytest.raises(UsageError, match=said):
         shrink(make(), TASK, maximum={"params": "50%"}, budget="3s", out=tmp_path, clock=clock)

@@ -75,6 +75,7 @@ class TrainedSpace(ReducingSpace):
         self.input_shape = tuple(input_shape) if input_shape is not None else _guess_shape(self.module)
         example = torch.zeros(2, *self.input_shape)
         example[1] = torch.rand(self.input_shape, generator=torch.Generator().manual_seed(0))
+        _check_batches(self.module, example)
         self.channels = usable(self.module, channels(self.module, example[:1]), example)
         self.groups: dict[str, Group] = {}
         self.blocks: list[str] = []
@@ -336,6 +337,23 @@ def _check_weights(network: nn.Module) -> None:
                 f"layer '{name}' of the network has batch normalisation without running statistics, whose answers "
                 "depend on the batch: train it with track_running_stats=True."
             )
+
+
+def _check_batches(network: nn.Module, example: Tensor) -> None:
+    """Raise `UsageError` for a network that runs on one example alone, as one that was exported with one does."""
+    with torch.no_grad():
+        try:
+            network(example[:1])
+        except Exception:  # whoever looks for channels says why
+            return
+        try:
+            network(example)
+        except Exception as error:  # whatever the user's code raises
+            reason = str(error).strip().partition("\n")[0].rstrip(".")
+            raise UsageError(
+                f"the network runs on one example, but not on {len(example)} at once ({reason}): if it was "
+                "exported, export it with a batch of any size (dynamic_shapes of torch.export.export)."
+            ) from error
 
 
 def _guess_shape(network: nn.Module) -> tuple[int, ...]:
