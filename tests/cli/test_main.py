@@ -92,6 +92,22 @@ def test_whatever_goes_wrong_is_one_sentence_and_an_exit_code(
     assert sentence in done.sentence
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("search", "--data", "digits", "--budget", ""),
+        ("search", "--data", "digits", "--budget="),
+        ("search", "--data", "digits", "--space", " "),
+        ("study", "estimators", "--train-sizes", ""),
+        ("train", ""),
+    ],
+)
+def test_an_empty_word_is_no_default(archscout: Call, arguments: tuple[str, ...]) -> None:
+    done = archscout(*arguments)
+    assert done.code == 2
+    assert "is empty: give a value, or leave it out." in done.err
+
+
 def test_debug_shows_the_traceback(archscout: Call) -> None:
     done = archscout("list", "spacs", "--debug")
     assert done.code == 2

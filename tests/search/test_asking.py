@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from archscout.cli.main import run
-from archscout.core.errors import ArchscoutError, UsageError
+from archscout.core.errors import ArchscoutError, DataError, UsageError
 from archscout.core.registry import create
 from archscout.search import asking
 from archscout.search.asking import ask, parse_answers, tell
@@ -151,3 +151,22 @@ def test_another_space_is_refused_with_advice_that_can_be_followed(tmp_path):
     with pytest.raises(UsageError, match=r"was started with .*: give another name of a run") as refused:
         ask(tmp_path / "a", space="darts")
     assert "--fresh" not in str(refused.value), "which `archscout ask` does not have"
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("trials.json", '[{"architecture": "|none~0|"}]'),
+        ("trials.json", '[{"architecture": 5, "status": "asked"}]'),
+        ("trials.json", '[{"architecture": "|none~0|", "status": "completed", "value": "high"}]'),
+        ("trials.json", '[{"architecture": "|none~0|", "status": "completed", "value": 1, "costs": {"params": null}}]'),
+        ("run.json", '{"kind": "a search whose evaluations are made elsewhere"}'),
+        ("run.json", '{"kind": "a search whose evaluations are made elsewhere", "identity": {"seed": 0}}'),
+    ],
+)
+def test_damaged_files_are_told_in_a_sentence(tmp_path, file, content):
+    ask(tmp_path / "r", space="nasbench201", strategy="random")
+    (tmp_path / "r" / file).write_text(content)
+    for again in (lambda: ask(tmp_path / "r"), lambda: tell(tmp_path / "r", {"trial": 0, "value": 0.5})):
+        with pytest.raises(DataError, match=r"is damaged .*: restore it from a backup"):
+            again()

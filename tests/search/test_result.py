@@ -1,12 +1,13 @@
 """A result as people read it: in the unit of its metric, and refused where there is none."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from archscout.core.errors import UsageError
+from archscout.core.errors import ArchscoutError, DataError, UsageError
 from archscout.core.files import write_json
 from archscout.core.metric import ACCURACY, Metric
 from archscout.search.result import Result
@@ -92,6 +93,17 @@ def test_how_the_network_was_trained_is_a_line(tmp_path: Path, changes: dict[str
     assert said.startswith(line)
     assert ("a short training" in said) is bool(changes.get("short"))
     assert ("were planned" in said) is ("planned_epochs" in changes)
+
+
+@pytest.mark.parametrize("key", ["metric", "valid_accuracy", "costs", "seconds", "rejected"])
+@pytest.mark.parametrize("value", [None, "x", [1], {}])
+def test_damaged_figures_are_told_in_a_sentence(tmp_path: Path, key: str, value: Any) -> None:
+    with contextlib.suppress(ArchscoutError):  # "x" rejected networks can be written, too
+        result(tmp_path, **{key: value}).summary()
+    figures = {name: each for name, each in METRICS.items() if name != key}
+    write_json(tmp_path / "metrics.json", figures)
+    with pytest.raises(DataError, match=r"metrics.json' is damaged .*: remove this run's folder"):
+        Result.read(tmp_path).summary()
 
 
 def test_what_was_left_unused_is_said_where_it_is_worth_a_word(tmp_path: Path) -> None:

@@ -70,6 +70,21 @@ def test_damage_beside_finished_jobs_is_told(tmp_path: Path) -> None:
         pass
 
 
+def test_contenders_may_be_added_but_not_change(tmp_path: Path) -> None:
+    fill(tmp_path / "o")
+    with Record.open(tmp_path / "o", SETTING, inputs={"random": "a", "slow": "b"}):  # begun before inputs were noted
+        pass
+    with (
+        pytest.raises(UsageError, match="holds measurements of 'random' from other values"),
+        Record.open(tmp_path / "o", SETTING, inputs={"random": "z"}),
+    ):
+        pass
+    with Record.open(tmp_path / "o", SETTING, inputs={"slow": "z", "new": "c"}):  # nothing of 'slow' was measured
+        pass
+    begun = json.loads((tmp_path / "o" / "study.json").read_text())
+    assert begun == {**SETTING, "inputs": {"random": "a", "slow": "z", "new": "c"}}
+
+
 def test_two_studies_do_not_write_into_one_folder(tmp_path: Path) -> None:
     first, second = (Record.open(tmp_path / "o", SETTING) for _ in range(2))
     with first, pytest.raises(UsageError, match=r"another study .* is writing"), second:

@@ -80,6 +80,25 @@ def test_what_cannot_be_imported(csv, columns, error, message):
         generic.read(csv, "nasbench201", columns)
 
 
+@pytest.mark.parametrize(
+    ("kind", "scale", "said"),
+    [("percent", 1, "if these are fractions, leave :percent out"), ("accuracy", 100, "if it is a percentage, say :pe")],
+)
+@pytest.mark.parametrize("curve", [False, True])
+def test_percentages_and_fractions_are_told_apart(kind, scale, said, curve, tmp_path):
+    values = [0.1 * scale, 0.52 * scale, None if curve else math.nan]
+    texts = ["|skip_connect~0|+|none~0|none~1|+|none~0|none~1|none~2|"] * 3
+    pq.write_table(
+        pa.table({"architecture": texts, "a": [v and [v, v] for v in values] if curve else values}),
+        tmp_path / "t.parquet",
+    )
+    with pytest.raises(DataError, match=said):
+        generic.read(tmp_path / "t.parquet", "nasbench201", [f"valid:{kind}=a"])
+    other = {"percent": "accuracy", "accuracy": "percent"}[kind]
+    draft = generic.read(tmp_path / "t.parquet", "nasbench201", [f"valid:{other}=a"])
+    assert np.max(draft.columns["valid"][1]) == pytest.approx(0.52)
+
+
 def test_curves_of_different_lengths(tmp_path):
     pq.write_table(pa.table({"architecture": [CONV, POOL], "c": [[0.1, 0.2], [0.1]]}), tmp_path / "c.parquet")
     with pytest.raises(DataError, match=r"row 1 of '.*', column 'c', is a curve of 1 epochs where others have 2"):

@@ -103,6 +103,7 @@ def run(arguments: Sequence[str]) -> int:
         warnings.simplefilter("always", DataNotice)
         warnings.showwarning = _notice(warnings.showwarning)
         try:
+            _check_none_is_empty(arguments)
             command = typer.main.get_command(app)
             code = command.main(list(arguments) or ["--help"], prog_name="archscout", standalone_mode=False)
             if sys.stdout is not None:
@@ -122,6 +123,16 @@ def run(arguments: Sequence[str]) -> int:
     if code == INTERRUPTED:
         output.say("Error: stopped before it was done.")
     return int(code or DONE)
+
+
+def _check_none_is_empty(arguments: Sequence[str]) -> None:
+    """An empty word is a variable of a script that was not set, which no default may stand in for."""
+    for before, word in zip(("archscout", *arguments), arguments, strict=False):
+        option, sign, value = word.partition("=")
+        if sign and option.startswith("--") and not value.strip():
+            raise UsageError(f"{option} is empty: give a value, or leave it out.")
+        if not word.strip():
+            raise UsageError(f"what follows '{output.shortened(before)}' is empty: give a value, or leave it out.")
 
 
 def _notice(otherwise: Callable[..., None]) -> Callable[..., None]:

@@ -94,7 +94,7 @@ def estimators(
 
         opened = api.table(table)
         contenders = _contenders(split_names(names) if names else [], opened, metric, scores)
-        sizes = numbers_of(train_sizes) if train_sizes else default_sizes(len(set(opened.architectures)))
+        sizes = numbers_of(train_sizes) if train_sizes is not None else default_sizes(len(set(opened.architectures)))
         plan = Plan(
             tuple(contenders), sizes, repeats, None if test == "all" else count_of(test), not everything, seed, mutants
         )  # fmt: skip

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from archscout.core.errors import DataError
+from archscout.core.errors import ArchscoutError, DataError
 
 PARTIAL = ".partial"
 """How the names of temporary files end; they begin with a dot."""
@@ -98,6 +98,21 @@ def parse_json(text: str | bytes, what: str, advice: str) -> Any:
         return json.loads(text if isinstance(text, str) else text.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{what} is damaged ({what_is_wrong(error)}): {advice}") from error
+
+
+@contextlib.contextmanager
+def well_formed(file: Path, advice: str) -> Iterator[None]:
+    """While the block uses what a JSON file holds: a value that is missing or of another type makes it damaged.
+
+    Raises `DataError` then; `advice` says what to do.
+    """
+    try:
+        yield
+    except ArchscoutError:
+        raise
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
+        what = f"it has no {error}" if isinstance(error, KeyError) else "a value in it is of another type than it was"
+        raise DataError(f"'{file}' is damaged ({what}): {advice}") from error
 
 
 def what_is_wrong(error: Exception) -> str:

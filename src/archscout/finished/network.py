@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from archscout.core.errors import DataError, DataNotice, UsageError
-from archscout.core.files import read_json
+from archscout.core.files import read_json, well_formed
 from archscout.core.registry import create, names
 from archscout.core.space import Space
 from archscout.core.task import Task
@@ -30,6 +30,8 @@ from archscout.tasks.load import load as load_task
 from archscout.tasks.load import undescribe
 from archscout.training.onnx_network import OnnxNetwork
 
+_AGAIN = "run the search again."
+
 
 def load(
     folder: Path, *, space: Space | nn.Module | str | None = None, task: Task | None = None, folded: bool = False
@@ -42,7 +44,7 @@ def load(
     network_file = folder / "network.safetensors"
     if not network_file.is_file():
         raise UsageError(f"'{folder}' holds no trained network (network.safetensors): finish its search first.")
-    described = undescribe(saved["task"]) if task is None else load_task(task)
+    described = _described(saved, folder) if task is None else load_task(task)
     searched = _space_of(saved, folder, space, described)
     network: nn.Module = described.deploy(build(searched, searched.parse(saved["architecture"]), described))
     try:
@@ -53,8 +55,9 @@ def load(
         raise DataError(f"'{network_file}' does not hold the weights of its architecture ({reason}).") from error
     if folded:
         metrics = folder / "metrics.json"
-        written = read_json(metrics, "run the search again.") if metrics.is_file() else {}
-        measured = form_of(written.get("form", {}))
+        written = read_json(metrics, _AGAIN) if metrics.is_file() else {}
+        with well_formed(metrics, _AGAIN):
+            measured = form_of(written.get("form", {}))
         network = form(network, described.deployed_shape)
         network = network if measured == Form() else measured.applied(network)
     network.classes = described.class_names  # type: ignore[assignment]
@@ -77,7 +80,7 @@ def load_for_answers(folder: Path) -> nn.Module:
             f"run '{folder}' searched a module of your own and has no network.onnx: load it in Python, with "
             "archscout.load(run, space=...)."
         )
-    described = undescribe(saved["task"])
+    described = _described(saved, folder)
     network: nn.Module = OnnxNetwork(file)
     network.classes = described.class_names  # type: ignore[assignment]
     network.task = described  # type: ignore[assignment]
@@ -118,6 +121,11 @@ def data_of(folder: Path, described: Task, data: Any) -> Task:
         )
         raise UsageError(f"the data '{given.name}' are not those of run '{folder}': their {differing}.")
     return given
+
+
+def _described(saved: dict[str, Any], folder: Path) -> Task:
+    with well_formed(folder / "architecture.json", _AGAIN):
+        return undescribe(saved["task"])
 
 
 def _read(file: Path) -> dict[str, Any]:

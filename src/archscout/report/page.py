@@ -20,7 +20,7 @@ from plotly.offline import get_plotlyjs
 
 from archscout.core import options
 from archscout.core.errors import ArchscoutError, DataError, UsageError
-from archscout.core.files import read_json, write_text
+from archscout.core.files import read_json, well_formed, write_text
 from archscout.report import sections
 from archscout.report.candidates import TrialLike
 from archscout.report.drawing import draw
@@ -28,6 +28,7 @@ from archscout.report.figures import DARK, LIGHT, Figure
 from archscout.report.headline import headline
 from archscout.report.view import View
 
+_AGAIN = "run the search again to write it anew."
 _FILES = (
     ("network.onnx", "the network for any ONNX runtime"),
     ("network.safetensors", "its weights"),
@@ -58,7 +59,8 @@ def write(folder: Path, *, trials: Sequence[TrialLike] | None = None) -> Path:
     report = _read(folder / "report.json")
     if trials is None:
         trials = _stored(folder / "search.sqlite", str(report.get("run")))
-    text = render(report, trials, folder=folder)
+    with well_formed(folder / "report.json", _AGAIN):
+        text = render(report, trials, folder=folder)
     page = folder / "report.html"
     try:
         write_text(page, text)
@@ -137,7 +139,7 @@ def _read(file: Path) -> dict[str, Any]:
         raise UsageError(
             f"'{file.parent}' holds no finished search: there is no {file.name} in it; let the search end first."
         )
-    report = read_json(file, "run the search again to write it anew.")
+    report = read_json(file, _AGAIN)
     if not isinstance(report, dict):
         raise DataError(f"'{file}' is not the report of a search; run the search again to write it anew.")
     return report

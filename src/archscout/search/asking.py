@@ -16,7 +16,7 @@ from typing import Any
 from archscout.core import options, seeds
 from archscout.core.architecture import Architecture
 from archscout.core.errors import ArchscoutError, DataError, UsageError
-from archscout.core.files import read_json, write_json
+from archscout.core.files import read_json, well_formed, write_json
 from archscout.core.registry import create
 from archscout.core.space import Space
 from archscout.core.strategy import Strategy
@@ -34,6 +34,7 @@ TRIES = 100
 PATIENCE = 60.0
 """Seconds that a question or an answer waits for those of other programs, which take moments."""
 
+_RESTORE = "restore it from a backup, or begin another run."
 _KEYS = {"trial", "architecture", "value", "costs", "failed"}
 _DEFAULTS: dict[str, Any] = {"strategy": "surrogate", "seed": 0, "objectives": []}
 
@@ -133,10 +134,12 @@ def parse_answers(text: str) -> Any:
 def _identity(folder: Path) -> dict[str, Any] | None:
     if not (folder / RUN).is_file():
         return None
-    found = read_json(folder / RUN, "restore it from a backup, or begin another run.")
+    found = read_json(folder / RUN, _RESTORE)
     if not isinstance(found, dict) or found.get("kind") != ASKED:
         raise UsageError(f"'{folder}' is not {ASKED}: give another name of a run.")
-    return dict(found["identity"])
+    with well_formed(folder / RUN, _RESTORE):
+        identity = dict(found["identity"])
+        return identity | {key: identity[key] for key in ("space", *_DEFAULTS)}
 
 
 def _searched(identity: Mapping[str, Any]) -> tuple[Space, Strategy]:
@@ -149,11 +152,20 @@ def _searched(identity: Mapping[str, Any]) -> tuple[Space, Strategy]:
 def _read(folder: Path) -> list[dict[str, Any]]:
     if not (folder / TRIALS).is_file():
         return []
-    advice = "restore it from a backup, or begin another run."
-    rows = read_json(folder / TRIALS, advice)
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and "architecture" in row for row in rows):
-        raise DataError(f"'{folder / TRIALS}' is damaged (no list of trials): {advice}")
+    rows = read_json(folder / TRIALS, _RESTORE)
+    if not isinstance(rows, list) or not all(map(_is_trial, rows)):
+        raise DataError(f"'{folder / TRIALS}' is damaged (no list of trials): {_RESTORE}")
     return rows
+
+
+def _is_trial(row: Any) -> bool:
+    if not isinstance(row, dict) or not isinstance(row.get("architecture"), str):
+        return False
+    if row.get("status") == "completed":
+        costs = row.get("costs", {})
+        numbers = [row.get("value"), *(costs.values() if isinstance(costs, dict) else [None])]
+        return all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers)
+    return row.get("status") in ("asked", "failed")
 
 
 def _propose(

@@ -9,9 +9,12 @@ from typing import Any
 
 from archscout.core.errors import DataError, UsageError
 from archscout.core.estimator import TRAINING, is_training
-from archscout.core.files import read_json
+from archscout.core.files import read_json, well_formed
 from archscout.core.metric import Metric
 from archscout.core.written import counted, significant
+
+METRICS = "metrics.json"
+_RESTORE = "remove this run's folder and search again, or restore it from a copy."
 
 NAMED = 3
 """Hand-made designs that are named in what is said at the end."""
@@ -30,12 +33,12 @@ class Result:
     @classmethod
     def read(cls, folder: Path) -> Result:
         """The result that lies in a folder. Raises `UsageError` where none does."""
-        file = folder / "metrics.json"
+        file = folder / METRICS
         if not file.is_file():
             raise UsageError(f"'{folder}' holds no finished search: there is no metrics.json in it.")
-        metrics = read_json(file, "remove this run's folder and search again, or restore it from a copy.")
+        metrics = read_json(file, _RESTORE)
         if not isinstance(metrics, dict) or not isinstance(metrics.get("architecture"), str):
-            raise DataError(f"'{file}' is damaged (it names no architecture): restore it from a copy.")
+            raise DataError(f"'{file}' is damaged (it names no architecture): {_RESTORE}")
         return cls(folder, metrics)
 
     @property
@@ -54,7 +57,11 @@ class Result:
         return Metric.from_json(self.metrics.get("metric_details"), str(self.metrics["metric"]))
 
     def summary(self) -> str:
-        """A few lines for people."""
+        """A few lines for people. Raises `DataError` where the figures are damaged."""
+        with well_formed(self.folder / METRICS, _RESTORE):
+            return self._summary()
+
+    def _summary(self) -> str:
         if self.metrics.get("simulated"):
             return self._simulated()
         metric = self.metric

@@ -115,7 +115,8 @@ def compare(
         # Other test sets: what was measured on these is not to be set beside what was not.
         setting["predicted"] = hashlib.sha256(about.asked.tobytes()).hexdigest()[:16]
         say(predicted(about))
-    with Record.open(folder, setting, fresh) as record:
+    inputs = {name: about.inputs(name) for name in plan.contenders}
+    with Record.open(folder, setting, fresh, inputs) as record:
         jobs = [(name, repeat) for repeat in range(plan.repeats) for name in plan.contenders]
         carry_out(record, jobs, (about, plan), measure, workers, progress)
         return [row for job in sorted(jobs, key=lambda job: plan.contenders.index(job[0])) for row in record.done[job]]

@@ -1,7 +1,8 @@
 """How well predictions agree with the truth; exact definitions, ties included.
 
 In all of them higher truth is better, and a constant prediction has a correlation of 0. An architecture without a
-prediction (NaN) counts as predicted to be the worst, in a tie with all others without one.
+finite prediction counts as predicted to be the worst, in a tie with all others without one. The truth must be known:
+where it has a NaN, correlations are NaN.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ Values = np.ndarray
 
 
 def filled(predictions: Values) -> Values:
-    """The predictions with those that are missing (NaN) below all others."""
+    """The predictions with those that are missing (NaN, or infinite) below all others."""
     predictions = np.asarray(predictions, dtype=np.float64)
     there = np.isfinite(predictions)
     lowest = predictions[there].min() if there.any() else 0.0
@@ -26,10 +27,22 @@ def filled(predictions: Values) -> Values:
 
 def pearson(truth: Values, predictions: Values) -> float:
     """Pearson's r."""
-    a, b = np.asarray(truth, dtype=np.float64), filled(predictions)
-    a, b = a - a.mean(), b - b.mean()
+    a, b = _centred(truth), _centred(filled(predictions))
     spread = math.sqrt(float((a**2).sum()) * float((b**2).sum()))
-    return float((a * b).sum() / spread) if spread > 0 else 0.0
+    return 0.0 if spread == 0 else float((a * b).sum() / spread)
+
+
+def _centred(values: Values) -> Values:
+    """Distances from the mean, in shares of the largest value; exact zeros where all are equal.
+
+    Without the scaling, squares of products of many layers (1e200, 1e-200) would overflow or vanish.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if len(values) == 0 or (values == values[0]).all():
+        return np.zeros(len(values))
+    values = values / np.abs(values).max()
+    centred = values - values.mean()
+    return np.asarray(centred / (np.abs(centred).max() or 1.0))
 
 
 def spearman(truth: Values, predictions: Values) -> float:
@@ -43,16 +56,23 @@ def partial_spearman(truth: Values, predictions: Values, control: Values) -> flo
     ranks = [np.asarray(rankdata(filled(row)), dtype=float) for row in (truth, predictions, control)]
     truly, predicted, third = (row - row.mean() for row in ranks)
     spread = float((third * third).sum())
-    slopes = [float((row * third).sum()) / spread if spread > 0 else 0.0 for row in (truly, predicted)]
-    return pearson(truly - slopes[0] * third, predicted - slopes[1] * third)
+
+    def residuals(row: Values) -> Values:
+        left = row - (float((row * third).sum()) / spread if spread > 0 else 0.0) * third
+        # Ranks on the line leave what rounding leaves, which would correlate with anything.
+        return np.where(np.abs(left) > 1e-9 * len(left), left, 0.0)
+
+    return pearson(residuals(truly), residuals(predicted))
 
 
 def kendall(truth: Values, predictions: Values) -> float:
     """Kendall's tau-b."""
-    if len(truth) < 2:
+    truth, predictions = np.asarray(truth, dtype=np.float64), filled(predictions)
+    if np.isnan(truth).any():
+        return math.nan
+    if len(set(truth.tolist())) < 2 or len(set(predictions.tolist())) < 2:
         return 0.0
-    tau = float(kendalltau(truth, filled(predictions)).statistic)
-    return 0.0 if math.isnan(tau) else tau
+    return float(kendalltau(truth, predictions).statistic)
 
 
 def sparse_kendall(

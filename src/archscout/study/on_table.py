@@ -20,7 +20,7 @@ from archscout.core import options
 from archscout.core.cells import cell
 from archscout.core.cost import Constraint, Cost
 from archscout.core.errors import UsageError, nearest
-from archscout.core.files import write_json, write_text
+from archscout.core.files import well_formed, write_json, write_text
 from archscout.core.method import Method
 from archscout.core.progress import Progress, Silent
 from archscout.core.registry import create, names
@@ -130,7 +130,8 @@ def _finished(folder: Path, config: Mapping[str, Any]) -> bool:
     """Whether this very search has been made. Raises `UsageError` where it was made with a larger budget."""
     if not (folder / "metrics.json").is_file():
         return False
-    before, now = (str(each["budget"]) for each in (Result.read(folder).metrics["config"], config))
+    with well_formed(folder / "metrics.json", "remove this run's folder, or give --fresh to set it aside."):
+        before, now = (str(each["budget"]) for each in (Result.read(folder).metrics["config"], config))
     if before != now and not grows(before, now):
         raise UsageError(
             f"run '{folder.name}' has had a budget of {before}, and {now} is no more than that: give more, another "
@@ -153,7 +154,10 @@ def _column(table: Table, cost: str) -> str:
 
 def _limit(table: Table, cost: str, limit: str | float) -> Constraint:
     key = _column(table, cost)
-    quantity = Latency.quantity if key.endswith("_ms") else Cost.quantity
+    kind: type[Cost] = Latency if key.endswith("_ms") else Cost
+    if cost.partition(":")[0] in names("cost"):
+        kind = type(create("cost", cost))
+    quantity = kind.quantity
     return Constraint(cost, key, quantity(limit, cost))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from archscout.core.architecture import Architecture
+from archscout.core.digest import digest
 from archscout.core.errors import DataError, UsageError
 from archscout.core.registry import create, names, parse_name
 from archscout.core.seeds import stream
@@ -64,6 +65,11 @@ class Problem:
 
     def __len__(self) -> int:
         return len(self.truth)
+
+    def inputs(self, name: str) -> str:
+        """A hash of all that a contender reads off this problem, but for the truth."""
+        held: tuple[dict[str, Any], ...] = (self.scores, self.features, self.begun, self.curves)
+        return digest([each.get(name) for each in held])
 
     def split(self, seed: int, most: int) -> np.ndarray:
         """All architectures in a random order: of a repeat, the first are learned from."""

@@ -20,6 +20,9 @@ from archscout.core.task import Task
 from archscout.store.lock import run_lock
 from archscout.workers.engines import engine
 
+_INPUTS = "inputs"
+_ANOTHER = "give another --out, or --fresh to set it aside"
+
 
 class Record:
     """The finished jobs of a study: `rows.jsonl` in its folder, and `study.json`, which says what was asked.
@@ -28,7 +31,7 @@ class Record:
     study, `DataError` for one whose files are damaged.
     """
 
-    def __init__(self, folder: Path, setting: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, setting: Mapping[str, Any], inputs: Mapping[str, str] | None = None) -> None:
         setting = json.loads(json.dumps(setting))
         self.file = folder / "rows.jsonl"
         self.done: dict[tuple[str, int], list[dict[str, Any]]] = {}
@@ -41,21 +44,28 @@ class Record:
             except DataError:
                 if self.done:
                     raise
-        if isinstance(before, dict) and before != setting:
-            raise UsageError(
-                f"'{folder}' holds a study that was begun with {sentence(differences(before, setting))}: give "
-                "another --out, or --fresh to set it aside."
-            )
-        if before != setting:  # none yet, or one that was cut off before any job was done
+        known = before.get(_INPUTS) if isinstance(before, dict) else None
+        if isinstance(known, dict) and inputs is not None:
+            self._check_inputs(folder, known, inputs)
+            inputs = {**known, **inputs}
+        if inputs is not None:
+            setting[_INPUTS] = dict(inputs)
+        if isinstance(before, dict) and _without_inputs(before) != _without_inputs(setting):
+            differing = differences(_without_inputs(before), _without_inputs(setting))
+            raise UsageError(f"'{folder}' holds a study that was begun with {sentence(differing)}: {_ANOTHER}.")
+        if before != setting:  # none yet, one that was cut off before any job was done, or of fewer contenders
             write_text(begun, json.dumps(setting, indent=2) + "\n")
 
     @classmethod
     @contextmanager
-    def open(cls, folder: Path, setting: Mapping[str, Any], fresh: bool = False) -> Iterator[Record]:
+    def open(
+        cls, folder: Path, setting: Mapping[str, Any], fresh: bool = False, inputs: Mapping[str, str] | None = None
+    ) -> Iterator[Record]:
         """The record in a folder, for this process alone while the block runs.
 
-        With `fresh`, a study that the folder holds is set aside first. Raises `ArchscoutError` where it cannot be
-        written any more; what is finished stays.
+        With `fresh`, a study that the folder holds is set aside first. `inputs` has a digest of what each contender
+        gets, where that comes from elsewhere (files of scores, say): contenders may be added, but not change. Raises
+        `ArchscoutError` where it cannot be written any more; what is finished stays.
         """
         if fresh and (folder / "study.json").is_file():
             with run_lock(folder, "study"):  # not while another writes to it
@@ -63,12 +73,21 @@ class Record:
             set_aside(folder)
         with run_lock(folder, "study"):
             try:
-                yield cls(folder, setting)
+                yield cls(folder, setting, inputs)
             except OSError as error:
                 raise ArchscoutError(
                     f"the study in '{folder}' cannot be written ({error.strerror or error}): free some space; the same "
                     "command goes on from the jobs that are finished."
                 ) from error
+
+    def _check_inputs(self, folder: Path, before: Mapping[str, Any], now: Mapping[str, str]) -> None:
+        measured = {name for name, _ in self.done}
+        changed = [name for name in now if name in measured and before.get(name, now[name]) != now[name]]
+        if changed:
+            raise UsageError(
+                f"'{folder}' holds measurements of '{changed[0]}' from other values (scores, curves or features): "
+                f"{_ANOTHER}."
+            )
 
     def _read(self) -> None:
         if not self.file.is_file():
@@ -85,6 +104,10 @@ class Record:
         plain = [{k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in r.items()} for r in rows]
         append_line(self.file, json.dumps([name, repeat, plain]))
         self.done[name, repeat] = [dict(row) for row in rows]
+
+
+def _without_inputs(setting: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in setting.items() if key != _INPUTS}
 
 
 def setting_of(

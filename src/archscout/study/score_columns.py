@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from archscout.core.errors import DataError, UsageError, nearest
+from archscout.core.options import shown
 from archscout.core.registry import names, parse_name
 from archscout.core.sheet import read_sheet
 from archscout.tables.table import Table
@@ -82,22 +85,41 @@ class ScoreColumns:
 
 
 class _ScoreSheet:
-    """A file of `archscout score`, by the networks of a table's space."""
+    """A file of `archscout score`, by the networks of a table's space; the mean of several rows of one network."""
 
     def __init__(self, table: Table, file: Path) -> None:
-        self._columns = _read(file)
+        self._columns: dict[str, Any] = dict(_read(file))
         self.scores = [name for name in self._columns if name != "architecture" and not name.endswith("_seconds")]
         self._place: dict[str, int] = {}
-        for number, text in enumerate(self._columns["architecture"]):
-            self._place.setdefault(table.space.canonical(table.space.parse(str(text))), number)
+        try:
+            forms = [table.space.canonical(table.space.parse(str(text))) for text in self._columns["architecture"]]
+        except UsageError as error:
+            raise DataError(
+                f"'{file}' has scores of another space than table '{table.name}', which is of '{table.space.name}': "
+                f"{error}"
+            ) from error
+        networks = [self._place.setdefault(form, len(self._place)) for form in forms]
+        for name, values in self._columns.items():
+            if name != "architecture":
+                self._columns[name] = _means(np.asarray(values), np.asarray(networks), len(self._place))
 
     def column(self, name: str, canonical: Sequence[str]) -> tuple[np.ndarray, float, np.ndarray]:
         """The score of each network, the mean seconds that it takes, and which of them the file has."""
         places = np.asarray([self._place.get(form, -1) for form in canonical])
         there = places >= 0
         seconds = self._columns.get(f"{name}_seconds")
-        each = float(np.nanmean(np.asarray(seconds, dtype=np.float64))) if seconds is not None else np.nan
+        known = np.asarray([] if seconds is None else seconds, dtype=np.float64)
+        known = known[np.isfinite(known)]
+        each = float(known.mean()) if len(known) else np.nan
         return np.where(there, np.asarray(self._columns[name], dtype=np.float64)[places], np.nan), each, there
+
+
+def _means(values: np.ndarray, networks: np.ndarray, count: int) -> np.ndarray:
+    """The mean of the values of each network, leaving NaN out."""
+    known = ~np.isnan(values)
+    totals = np.bincount(networks[known], values[known], count)
+    numbers = np.bincount(networks[known], minlength=count)
+    return np.where(numbers > 0, totals / np.maximum(numbers, 1), np.nan)
 
 
 def _is_sparse(there: np.ndarray) -> bool:
@@ -107,32 +129,42 @@ def _is_sparse(there: np.ndarray) -> bool:
 def _read(file: Path) -> dict[str, Sequence[Any]]:
     if not file.is_file():
         raise UsageError(f"there is no file '{file}': name a CSV or Parquet file of 'archscout score'.")
-    if file.suffix == ".parquet":
+    read: Callable[[Any], float] = float
+    if file.suffix.lower() == ".parquet":
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        columns: dict[str, Sequence[Any]] = pq.read_table(file).to_pydict()
+        try:
+            columns: dict[str, Sequence[Any]] = pq.read_table(file).to_pydict()
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"'{file}' is no readable Parquet file: give one of 'archscout score'.") from error
     else:
         sheet = read_sheet(file)
-        columns = {name: sheet.column(name) for name in sheet.headings}
+        read, columns = sheet.number, {name: sheet.column(name) for name in sheet.headings}
     if "architecture" not in columns:
         raise DataError(f"'{file}' has no column 'architecture': name a file of 'archscout score'.")
     return {
-        name: values if name == "architecture" else [_number(value, file, name) for value in values]
+        name: values if name == "architecture" else [_number(value, file, name, read) for value in values]
         for name, values in columns.items()
-        if name == "architecture" or not _is_text(values)
+        if name == "architecture" or not _is_text(values, read)
     }
 
 
-def _is_text(values: Sequence[Any]) -> bool:
-    try:
-        [float(value) for value in values[:1] if value not in (None, "")]
-    except (TypeError, ValueError):
-        return True
-    return False
+def _is_text(values: Sequence[Any], read: Callable[[Any], float]) -> bool:
+    """Whether a column is none of scores: something stands in it, and none of that is a number."""
+    filled = [value for value in values if value not in (None, "")]
+    for value in filled:
+        with suppress(TypeError, ValueError, OverflowError):
+            read(value)
+            return False
+    return bool(filled)
 
 
-def _number(value: Any, file: Path, column: str) -> float:
+def _number(value: Any, file: Path, column: str, read: Callable[[Any], float]) -> float:
     try:
-        return float("nan") if value in (None, "") else float(value)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"'{file}', column '{column}', holds '{value}', which is no number.") from error
+        return math.nan if value in (None, "") else read(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(
+            f"'{file}', column '{column}', holds {shown(value)}, which is no number: leave the cell empty where there "
+            "is no score."
+        ) from error

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from archscout.core.errors import DataError, UsageError, nearest
 from archscout.core.sheet import Sheet, read_sheet
 from archscout.core.space import Space
@@ -81,17 +83,34 @@ def _values(values: list[Any], file: Path, column: str, kind: str) -> Any:
                     f"{max(lengths)}: make all of one length."
                 )
         curves = [None if value is None else numbers(value, file, column) for value in values]
+        rows = [np.empty(0) if curve is None else curve for curve in curves]
+        _check_accuracies(rows, file, column, kind)
         return [fractions(c) if kind == PERCENT and c is not None else c for c in curves]
     plain = numbers(values, file, column)
-    made = fractions(plain) if kind == PERCENT else plain
-    if kind in ("accuracy", PERCENT):
-        for row, value in enumerate(made.tolist()):
-            if not (0 <= value <= 1 or value != value):
-                raise DataError(
-                    f"row {row} of '{file}', column '{column}', holds {plain[row]:g}, which is no accuracy as a "
-                    + ("percentage." if kind == PERCENT else f"fraction: if it is a percentage, say :{PERCENT}.")
-                )
-    return made
+    _check_accuracies(plain[:, None], file, column, kind)
+    return fractions(plain) if kind == PERCENT else plain
+
+
+def _check_accuracies(rows: Sequence[np.ndarray] | np.ndarray, file: Path, column: str, kind: str) -> None:
+    """Raises `DataError` where what is called a fraction looks like a percentage, or the other way round."""
+    if kind not in ("accuracy", PERCENT):
+        return
+    most = 100.0 if kind == PERCENT else 1.0
+    highest = 0.0
+    for row, values in enumerate(rows):
+        known = values[~np.isnan(values)]
+        wrong = known[(known < 0) | (known > most)]
+        if len(wrong):
+            raise DataError(
+                f"row {row} of '{file}', column '{column}', holds {wrong[0]:g}, which is no accuracy as a "
+                + ("percentage." if kind == PERCENT else f"fraction: if it is a percentage, say :{PERCENT}.")
+            )
+        highest = max(highest, float(known.max(initial=0.0)))
+    if kind == PERCENT and 0 < highest <= 1:
+        raise DataError(
+            f"column '{column}' of '{file}' holds {highest:g} at most, which is 1 % or less as a percentage: if these "
+            f"are fractions, leave :{PERCENT} out."
+        )
 
 
 def _csv(file: Path, where: str, needed: Sequence[str]) -> dict[str, list[Any]]:

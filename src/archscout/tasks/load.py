@@ -44,7 +44,7 @@ def load(source: Any, *, watch: Watch | None = None, **parameters: Any) -> Task:
     """
     metric = parameters.pop("metric", None)
     text, colon, tail = str(source).rpartition(":")
-    if isinstance(source, str) and colon and "=" in tail and not Path(source).exists():
+    if isinstance(source, str) and colon and "=" in tail and not is_there(Path(source)):
         # Of any task, also of one that is registered: what it is measured by is nothing that its data decide.
         written = dict(registry.parse_name(f"_:{tail}")[1])
         metric = written.pop("metric", None) if metric is None else metric
@@ -65,7 +65,7 @@ def _load(source: Any, watch: Watch | None, parameters: dict[str, Any]) -> Task:
     text = os.fspath(source)
     if not text.partition(":")[0].strip():
         raise UsageError("the data have no name: give a task by name ('archscout list tasks'), or a path.")
-    if Path(text).exists() and text not in registry.names("task"):
+    if is_there(Path(text)) and text not in registry.names("task"):
         return _from_path(text, parameters, watch)
     head, colon, tail = text.rpartition(":")
     name, written = (head, dict(registry.parse_name(f"_:{tail}")[1])) if colon and "=" in tail else (text, {})
@@ -90,7 +90,7 @@ def undescribe(description: Mapping[str, Any]) -> Task:
 
 def _from_path(text: str, parameters: dict[str, Any], watch: Watch | None) -> Task:
     path = Path(text).expanduser()
-    if not path.exists():
+    if not is_there(path):
         raise _missing(text, path)
     from archscout.tasks.decode import shown  # brings torch, which a wrong name can do without
     from archscout.tasks.doors.path import open_path
@@ -140,6 +140,14 @@ def assemble(*arguments: Any, **options: Any) -> Task:
     from archscout.tasks.assemble import assemble as assemble_task
 
     return assemble_task(*arguments, **options)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file or folder; what no file can be called is not there."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # longer than any name, or with a zero byte
+        return False
 
 
 def _missing(text: str, path: Path) -> DataError | UsageError:

@@ -23,6 +23,7 @@ from contextlib import suppress
 from multiprocessing.connection import Pipe, wait
 from typing import Any
 
+from archscout.core.cores import usable_cores
 from archscout.core.errors import UsageError
 from archscout.workers.engine import DEATHS, Engine, Job, JobFailed, TrialTimeout, WorkerDied, job_failed, packed
 from archscout.workers.launch import Starter, main_hidden, starter
@@ -144,7 +145,10 @@ class LocalEngine(Engine):
             self._dismiss()
 
     def _hire(self) -> None:
-        for index in sorted(set(range(self.workers)) - {worker.index for worker in self._crew}):
+        # As many as cores start before their jobs are there; more only where jobs wait for them.
+        jobs = len(self._queue) + sum(worker.job is not None for worker in self._crew)
+        wanted = min(self.workers, max(usable_cores(), jobs))
+        for index in sorted(set(range(wanted)) - {worker.index for worker in self._crew}):
             if self._closed or self._broken:
                 return
             try:
