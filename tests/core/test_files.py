@@ -4,11 +4,21 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from archscout.core.errors import DataError
-from archscout.core.files import append_line, read_json, replacing, sweep, write_text
+from archscout.core.errors import DataError, UsageError
+from archscout.core.files import (
+    PARTIAL,
+    append_line,
+    read_json,
+    replacing,
+    replacing_folder,
+    sweep,
+    well_formed,
+    write_text,
+)
 
 
 def test_a_file_is_replaced_and_nothing_else_stays(tmp_path: Path) -> None:
@@ -83,3 +93,67 @@ def test_damaged_json_is_told_in_a_sentence(tmp_path: Path, content: bytes, why:
     assert "damaged" in str(caught.value)
     assert str(caught.value).endswith("search again.")
     assert len(str(caught.value)) < 200 + len(str(file))
+
+
+def test_a_folder_is_replaced_whole_and_nothing_else_stays(tmp_path: Path) -> None:
+    for content in ("old", "new"):
+        with replacing_folder(tmp_path / "c") as partial:
+            (partial / content).write_text(content)
+    assert [each.name for each in (tmp_path / "c").iterdir()] == ["new"]
+    with pytest.raises(RuntimeError), replacing_folder(tmp_path / "c") as partial:
+        raise RuntimeError
+    (tmp_path / "link").symlink_to(tmp_path / "c")
+    with replacing_folder(tmp_path / "link") as partial:
+        (partial / "linked").write_text("")
+    assert (tmp_path / "c" / "linked").is_file()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["c", "link"]
+
+
+def test_of_two_who_replace_a_folder_one_stays_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process puts its folder into the place each time that it is empty, but the last."""
+    replace, others = Path.replace, iter(range(3))
+
+    def quicker(source: Path, target: Path) -> Path:
+        if source.name.endswith(PARTIAL) and target.name == "c" and next(others, None) is not None:
+            target.mkdir()
+            (target / "theirs").write_text("")
+        return replace(source, target)
+
+    monkeypatch.setattr(Path, "replace", quicker)
+    with replacing_folder(tmp_path / "c") as partial:
+        (partial / "ours").write_text("")
+    assert [each.name for each in (tmp_path / "c").iterdir()] == ["ours"]
+    assert [each.name for each in tmp_path.iterdir()] == ["c"]
+
+
+def test_what_killed_processes_left_beside_a_folder_is_removed(tmp_path: Path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    for name in (f".c.{dead.pid}{PARTIAL}", f".c.old.{dead.pid}{PARTIAL}", f".c.{os.getppid()}{PARTIAL}"):
+        (tmp_path / name / "half").mkdir(parents=True)
+    with replacing_folder(tmp_path / "c"):
+        pass
+    assert {each.name for each in tmp_path.iterdir()} == {"c", f".c.{os.getppid()}{PARTIAL}"}
+
+
+def test_the_folder_that_a_command_runs_in_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="is the folder that this command runs in"), replacing_folder(Path()):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("use", "why"),
+    [
+        (lambda value: value["gone"], "it has no 'gone'"),
+        (lambda value: value["a"] + 1, "of another type"),
+        (lambda value: value["a"].items(), "of another type"),
+        (lambda value: int(float("inf")), "of another type"),
+    ],
+)
+def test_values_that_are_missing_or_of_another_type_make_a_file_damaged(use: Any, why: str) -> None:
+    with pytest.raises(DataError, match=rf"'a.json' is damaged \(.*{why}.*\): search again"):  # noqa: SIM117
+        with well_formed(Path("a.json"), "search again."):
+            use({"a": "text"})
+    with pytest.raises(UsageError, match="as it is"), well_formed(Path("a.json"), "search again."):
+        raise UsageError("as it is")

@@ -95,6 +95,25 @@ def test_a_holder_elsewhere_is_believed_until_it_has_been_silent_for_long(store:
         pass
 
 
+def test_a_clock_that_was_set_back_blocks_nobody_for_a_day(store: Store, holder: Any) -> None:
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    _change(store, host="another machine", beat=time.time() + 86_400)
+    with run_lease(store, "r", beat=0.01):
+        pass
+
+
+def test_a_holder_whose_clock_is_ahead_keeps_its_run_while_it_lives(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(time.time() + 86_400 + sign for sign in range(1_000))
+    with run_lease(store, "r", beat=1_000):
+        _change(store, host="another machine", beat=next(clock))
+        monkeypatch.setattr("archscout.store.lease.time.sleep", lambda seconds: _change(store, beat=next(clock)))
+        with pytest.raises(UsageError, match=r"process [0-9]+ on another"):
+            run_lease(store, "r").__enter__()
+
+
 def test_signs_of_life_keep_a_run(store: Store) -> None:
     with run_lease(store, "r", beat=0.05):
         _change(store, host="another machine")

@@ -7,16 +7,21 @@ disk, then renamed. Whoever reads sees the old file or the new one, and a full d
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from archscout.core.errors import ArchscoutError, DataError
+from archscout.core.errors import ArchscoutError, DataError, UsageError
 
 PARTIAL = ".partial"
 """How the names of temporary files end; they begin with a dot."""
+
+_SWAPS = 5
+"""How often a folder is put into its place while others do the same."""
 
 MOST_JSON = 256 * 2**20
 """Bytes of a JSON file that is read."""
@@ -38,6 +43,51 @@ def replacing(file: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """A new folder to fill, which takes the place of `folder` when the block ends; it is removed when that fails.
+
+    Of several who do so at once the last one's stays, whole. What killed processes left beside it is removed. Raises
+    `UsageError` for the folder that the process is in, `OSError` where nothing can be written.
+    """
+    folder = folder.resolve()
+    if folder == Path.cwd():
+        raise UsageError(f"'{folder}' is the folder that this command runs in: name another one.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for left in folder.parent.glob(f".{glob.escape(folder.name[:200])}.*{PARTIAL}"):
+        if left.is_dir() and not _is_alive(left.name.removesuffix(PARTIAL).rpartition(".")[2]):
+            shutil.rmtree(left, ignore_errors=True)
+    partial = folder.with_name(f".{folder.name[:200]}.{os.getpid()}{PARTIAL}")
+    before = folder.with_name(f".{folder.name[:200]}.old.{os.getpid()}{PARTIAL}")
+    try:
+        partial.mkdir()
+        yield partial
+        for attempt in range(_SWAPS):
+            try:
+                if folder.exists():
+                    folder.replace(before)
+                partial.replace(folder)
+                break
+            except OSError:  # another process was quicker, before or between the two
+                shutil.rmtree(before, ignore_errors=True)
+                if attempt == _SWAPS - 1:
+                    raise
+    finally:
+        for each in (partial, before):
+            shutil.rmtree(each, ignore_errors=True)
+
+
+def _is_alive(process: str) -> bool:
+    """Whether a process of this number may run on this machine."""
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, ValueError, OverflowError):  # somebody else's, or no number
+        return True
+    return True
 
 
 def write_bytes(file: Path, content: bytes) -> None:
@@ -74,8 +124,8 @@ def append_line(file: Path, line: str) -> None:
 
 def sweep(folder: Path) -> None:
     """Remove the temporary files that a killed process left in a folder; only for who holds its lock."""
-    with contextlib.suppress(OSError):
-        for partial in folder.glob(f".*{PARTIAL}"):
+    for partial in folder.glob(f".*{PARTIAL}"):
+        with contextlib.suppress(OSError):  # a folder, which `replacing_folder` sees to
             partial.unlink(missing_ok=True)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from archscout.core.architecture import Architecture
 from archscout.core.errors import DataError, UsageError
 from archscout.core.estimator import Setting
-from archscout.core.files import MOST_JSON, parse_json, read_json
+from archscout.core.files import MOST_JSON, parse_json, read_json, replacing, replacing_folder
 from archscout.core.registry import create
 from archscout.core.sheet import read_sheet
 from archscout.core.space import Space
@@ -91,12 +91,16 @@ def write(
     then = then or f"archscout device add {name} --bundle {path} --times times.csv"
     try:
         if packed:
-            with tempfile.TemporaryDirectory() as folder:
-                _fill(name, Path(folder), then, setting, architectures, conditions)
-                shutil.make_archive(str(path.with_suffix("")), "zip", folder)
+            with tempfile.TemporaryDirectory() as root:
+                folder = Path(root) / "bundle"
+                folder.mkdir()
+                _fill(name, folder, then, setting, architectures, conditions)
+                archive = shutil.make_archive(f"{root}/packed", "zip", folder)
+                with replacing(path) as partial:
+                    shutil.copyfile(archive, partial)
         else:
-            path.mkdir(parents=True, exist_ok=True)
-            _fill(name, path, then, setting, architectures, conditions)
+            with replacing_folder(path) as partial:
+                _fill(name, partial, then, setting, architectures, conditions)
     except OSError as error:
         raise UsageError(f"cannot write '{path}': {error.strerror or error}; name another place.") from error
 

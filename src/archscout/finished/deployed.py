@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from torch import nn
 from archscout import __version__
 from archscout.core import options
 from archscout.core.errors import ArchscoutError, UsageError
+from archscout.core.files import replacing_folder
 from archscout.core.task import Split, Task
 from archscout.costs import devices
 from archscout.costs.devices import Device
@@ -228,15 +227,6 @@ def _free(out: Path) -> None:
 
 def _write(out: Path, texts: Mapping[str, str]) -> None:
     """The folder as a whole: beside its place first, then renamed."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir()
+    with replacing_folder(out) as partial:
         for name, text in texts.items():
             (partial / name).write_text(text, encoding="utf-8")
-        if out.is_dir():
-            shutil.rmtree(out)
-        partial.replace(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

@@ -35,7 +35,10 @@ def run_lease(store: Store, run: str, beat: float = BEAT, stale: float = STALE) 
     life for `stale` seconds, the store refuses this one's next trials.
     """
     owner = uuid.uuid4().hex
-    _take(store, run, owner, stale)
+    ahead = _take(store, run, owner, stale)
+    if ahead is not None:
+        time.sleep(2 * beat)
+        _take(store, run, owner, stale, ahead)
     ended = threading.Event()
 
     def live() -> None:
@@ -59,7 +62,12 @@ def run_lease(store: Store, run: str, beat: float = BEAT, stale: float = STALE) 
             _release(store, owner)
 
 
-def _take(store: Store, run: str, owner: str, stale: float) -> None:
+def _take(store: Store, run: str, owner: str, stale: float, ahead: float | None = None) -> float | None:
+    """Take a run. Raises `UsageError` where another process holds it.
+
+    Where the last sign of life lies far in the future, for a clock was set back, it is returned instead: only whether
+    another one follows tells if the holder lives. `ahead` is that sign, after a while.
+    """
     with store._writing() as connection:
         schema.leases.create(connection, checkfirst=True)
         number = store._id(connection, run)
@@ -69,15 +77,18 @@ def _take(store: Store, run: str, owner: str, stale: float) -> None:
         of_run = schema.leases.c.run == number
         row: Any = connection.execute(sa.select(schema.leases).where(of_run).with_for_update()).one()
         if row.owner == owner:
-            return
+            return None
         silent = now - row.beat
-        if silent < stale and not _is_gone(row):
+        if silent < -stale and ahead is None and not _is_gone(row):
+            return float(row.beat)
+        if silent < stale and row.beat != ahead and not _is_gone(row):
             where = f"process {row.process} on {row.host.partition(' ')[0]}"
             raise UsageError(
                 f"another search ({where}) is writing to run '{run}' in {store.place}: wait for its end, stop it (the "
                 f"run is free {stale:.0f} s after its last sign of life, {silent:.0f} s ago), or choose another name."
             )
         connection.execute(sa.update(schema.leases).where(of_run).values(mine))
+        return None
 
 
 def _sign(store: Store, run: str, owner: str) -> bool:
