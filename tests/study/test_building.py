@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from archscout.core.errors import UsageError
+from archscout.core.errors import DataError, UsageError
 from archscout.core.seeds import derive
 from archscout.networks.pick import build
 from archscout.spaces.nasbench201 import NASBench201
@@ -142,6 +142,28 @@ def test_parts_of_another_plan_are_left_alone(tmp_path: Path) -> None:
     made(tmp_path / "t.parquet")
     with pytest.raises(UsageError, match="begun with epochs 2, not 3: delete it"):
         made(tmp_path / "t.parquet", dataclasses.replace(PLAN, epochs=3))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("plan.json", "[]"),
+        ("plan.json", "7"),
+        ("seed0-00000.json", '[{"seed": 0}]'),
+        ("seed0-00000.json", "{}5"),
+        ("seed0-00000.json", "[1]"),
+        ("cost-params.json", "[1]"),
+        ("cost-params.json", '{"a": "x"}'),
+    ],
+)
+def test_damaged_parts_are_told_in_a_sentence(tmp_path: Path, name: str, content: str) -> None:
+    parts = tmp_path / "t.parquet.parts"
+    plan = Plan(epochs=1, networks=1)
+    made(tmp_path / "t.parquet", plan, measured=["params"])
+    (tmp_path / "t.parquet").unlink()
+    (parts / name).write_text(content)
+    with pytest.raises(DataError, match=rf"{name}' is damaged .*: remove it, and the same command"):
+        made(tmp_path / "t.parquet", plan, measured=["params"])
 
 
 def test_a_table_that_another_process_builds_is_left_to_it(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
+from archscout.core import options
 from archscout.core.errors import ArchscoutError, DataError, UsageError
 
 BUSY_SECONDS = 30
@@ -27,7 +28,7 @@ class Busy(ArchscoutError):  # noqa: N818 - an outcome, not a fault
 def parse(place: str | Path) -> sa.URL:
     """The URL of a place, which is one or is the path of a file."""
     if isinstance(place, Path) or "://" not in place:
-        return sa.URL.create("sqlite", database=str(Path(place).expanduser()))
+        return sa.URL.create("sqlite", database=str(options.path(place, "the store")))
     try:
         url = sa.make_url(place)
         backend = url.get_backend_name()

@@ -23,9 +23,9 @@ import numpy as np
 
 from archscout.core import options
 from archscout.core.architecture import Architecture
-from archscout.core.errors import ArchscoutError, UsageError
+from archscout.core.errors import ArchscoutError, DataError, UsageError
 from archscout.core.estimator import Setting
-from archscout.core.files import read_json, write_text
+from archscout.core.files import read_json, well_formed, write_text
 from archscout.core.identity import differences, identity, sentence
 from archscout.core.progress import Progress, Silent
 from archscout.core.registry import create
@@ -82,6 +82,9 @@ class Plan:
             networks=None if self.networks is None else options.whole(self.networks, "the number of networks", 1),
             seed=options.seed(self.seed),
         )
+
+
+_AGAIN = "remove it, and the same command makes it again."
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,8 @@ def _build(
     finally:
         for part in (parts / job.name for job in jobs):
             if part.is_file():
-                before |= {(row["architecture"], row["seed"]): row for row in _read(part)}
+                with well_formed(part, _AGAIN):
+                    before |= {(row["architecture"], row["seed"]): row for row in _read(part)}
         table = _assemble(space, task, plan, list(before.values()), parts, file, name, source)
     if failed:
         raise ArchscoutError(
@@ -228,7 +232,10 @@ def _measure(
     """Measure a cost of each network, one at a time, and keep what is measured."""
     instance = create("cost", cost)
     file = parts / f"cost-{instance.key}.json"
-    known: dict[str, float] = _read(file) if file.is_file() else {}
+    known: dict[str, float] = {}
+    if file.is_file():
+        with well_formed(file, _AGAIN):
+            known |= {str(text): float(value) for text, value in _read(file).items()}
     texts = {architecture.text: architecture for stack in stacks for architecture in stack}
     waiting = [architecture for text, architecture in texts.items() if text not in known]
     setting = Setting(space, task, seed=plan.seed)
@@ -289,6 +296,8 @@ def _claim(parts: Path, file: Path, space: Space, task: Task, plan: Plan) -> Non
     if note.is_file():
         found[parts] = _read(note)
     for place, other in found.items():
+        if not isinstance(other, dict):
+            raise DataError(f"'{note}' is damaged (it says nothing of what was asked): {_AGAIN}")
         if other != mine:
             raise UsageError(
                 f"'{place}' was begun with {sentence(differences(other, mine))}: delete it, or name another --out."
@@ -316,7 +325,7 @@ def _rows_of(file: Path, space: Space, task: Task) -> dict[tuple[str, int], dict
 
 
 def _read(file: Path) -> Any:
-    return read_json(file, "remove it, and the same command makes it again.")
+    return read_json(file, _AGAIN)
 
 
 def _keep(file: Path, content: Any) -> None:

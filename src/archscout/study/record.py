@@ -32,7 +32,7 @@ class Record:
     """
 
     def __init__(self, folder: Path, setting: Mapping[str, Any], inputs: Mapping[str, str] | None = None) -> None:
-        setting = json.loads(json.dumps(setting))
+        asked: dict[str, Any] = json.loads(json.dumps(setting))
         self.file = folder / "rows.jsonl"
         self.done: dict[tuple[str, int], list[dict[str, Any]]] = {}
         self._read()
@@ -44,17 +44,19 @@ class Record:
             except DataError:
                 if self.done:
                     raise
-        known = before.get(_INPUTS) if isinstance(before, dict) else None
-        if isinstance(known, dict) and inputs is not None:
-            self._check_inputs(folder, known, inputs)
-            inputs = {**known, **inputs}
+        if isinstance(before, dict):
+            known = before.pop(_INPUTS, None)
+            if before != asked:
+                differing = sentence(differences(before, asked))
+                raise UsageError(f"'{folder}' holds a study that was begun with {differing}: {_ANOTHER}.")
+            if isinstance(known, dict):
+                before[_INPUTS] = known
+                self._check_inputs(folder, known, inputs or {})
+                inputs = {**known, **(inputs or {})}
         if inputs is not None:
-            setting[_INPUTS] = dict(inputs)
-        if isinstance(before, dict) and _without_inputs(before) != _without_inputs(setting):
-            differing = differences(_without_inputs(before), _without_inputs(setting))
-            raise UsageError(f"'{folder}' holds a study that was begun with {sentence(differing)}: {_ANOTHER}.")
-        if before != setting:  # none yet, one that was cut off before any job was done, or of fewer contenders
-            write_text(begun, json.dumps(setting, indent=2) + "\n")
+            asked[_INPUTS] = dict(inputs)
+        if before != asked:  # none yet, one that was cut off before any job was done, or of fewer contenders
+            write_text(begun, json.dumps(asked, indent=2) + "\n")
 
     @classmethod
     @contextmanager
@@ -104,10 +106,6 @@ class Record:
         plain = [{k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in r.items()} for r in rows]
         append_line(self.file, json.dumps([name, repeat, plain]))
         self.done[name, repeat] = [dict(row) for row in rows]
-
-
-def _without_inputs(setting: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in setting.items() if key != _INPUTS}
 
 
 def setting_of(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from archscout.core import registry
+from archscout.core import options, registry
 from archscout.core.errors import UsageError, nearest
 from archscout.tables.table import Table
 
@@ -20,7 +20,7 @@ def load(name_or_path: str | Path) -> Table:
     text = str(name_or_path)
     if registry.parse_name(text.partition(":")[0])[0] in registry.names("table"):
         return registry.create("table", text)  # type: ignore[no-any-return]
-    path = Path(text).expanduser()
+    path = options.path(text, "the table")
     if path.is_file() or path.suffix:
         return Table.open(path)
     raise UsageError(

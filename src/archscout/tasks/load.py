@@ -11,6 +11,7 @@ from typing import Any
 from archscout.core import options as checked
 from archscout.core import registry
 from archscout.core.errors import DataError, UsageError, nearest
+from archscout.core.options import path as path_of
 from archscout.core.task import Task
 
 Watch = Callable[[int, int], None]
@@ -89,7 +90,7 @@ def undescribe(description: Mapping[str, Any]) -> Task:
 
 
 def _from_path(text: str, parameters: dict[str, Any], watch: Watch | None) -> Task:
-    path = Path(text).expanduser()
+    path = path_of(text, "the data")
     if not is_there(path):
         raise _missing(text, path)
     from archscout.tasks.decode import shown  # brings torch, which a wrong name can do without
