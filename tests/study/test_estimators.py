@@ -291,6 +291,13 @@ def test_a_file_of_scores_that_cannot_be_read_is_refused_in_a_sentence(small_tab
         problem(small_table, ["mine"], scores=file)
 
 
+def test_a_table_without_rows_is_refused_in_a_sentence(tmp_path):
+    empty = write(tmp_path / "t.parquet", "nasbench201", {"architecture": [], "valid": []}, [Metric("valid")],
+                  default="valid")  # fmt: skip
+    with pytest.raises(DataError, match="has 0 architectures with a value of 'valid'"):
+        problem(empty, ["params"])
+
+
 def test_scores_with_decimal_commas_are_read_as_a_spreadsheet_writes_them(small_table, tmp_path):
     file = tmp_path / "scores.csv"
     rows = [f"{text};{number},5" for number, text in enumerate(small_table.architectures)]

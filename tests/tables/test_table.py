@@ -110,6 +110,15 @@ def test_seconds_of_each_epoch_are_added_up(tmp_path: Path) -> None:
     assert table.seconds(CONV) == 7
 
 
+def test_what_is_infinite_or_took_less_than_no_time_is_not_known(small: ModuleType, tmp_path: Path) -> None:
+    odd = {"accuracy": [0.9, 0.5, 0.8, math.inf], "time": [math.inf, -1.0, 200.0, 10.0]}
+    table = small.make(tmp_path / "odd.parquet", **odd)
+    assert table.best() == (small.CONV, pytest.approx(0.85))
+    assert math.isnan(table.value(small.WIRE))
+    assert table.seconds(small.CONV) == 200
+    assert math.isnan(table.seconds(small.POOL))
+
+
 def test_the_best_network(table: Table) -> None:
     assert table.best() == (CONV, pytest.approx(0.85))
     assert table.best("time") == (WIRE, 10.0)

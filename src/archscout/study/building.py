@@ -232,10 +232,7 @@ def _measure(
     """Measure a cost of each network, one at a time, and keep what is measured."""
     instance = create("cost", cost)
     file = parts / f"cost-{instance.key}.json"
-    known: dict[str, float] = {}
-    if file.is_file():
-        with well_formed(file, _AGAIN):
-            known |= {str(text): float(value) for text, value in _read(file).items()}
+    known = _measured(file) if file.is_file() else {}
     texts = {architecture.text: architecture for stack in stacks for architecture in stack}
     waiting = [architecture for text, architecture in texts.items() if text not in known]
     setting = Setting(space, task, seed=plan.seed)
@@ -328,6 +325,11 @@ def _read(file: Path) -> Any:
     return read_json(file, _AGAIN)
 
 
+def _measured(file: Path) -> dict[str, float]:
+    with well_formed(file, _AGAIN):
+        return {str(text): float(value) for text, value in _read(file).items()}
+
+
 def _keep(file: Path, content: Any) -> None:
     write_text(file, json.dumps(content))
 
@@ -358,7 +360,7 @@ def _assemble(
     ]
     metrics.append(Metric("seconds", kind="seconds", epochs=plan.epochs))
     costs: dict[str, Any] = {cost: [row[cost] for row in rows] for cost in COUNTED}
-    known = {file.stem.removeprefix("cost-"): _read(file) for file in parts.glob("cost-*.json")}
+    known = {file.stem.removeprefix("cost-"): _measured(file) for file in parts.glob("cost-*.json")}
     others = {key for row in rows for key in row} - {
         "architecture",
         "seed",

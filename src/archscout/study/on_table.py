@@ -15,6 +15,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from archscout import __version__
 from archscout.core import options
 from archscout.core.cells import cell
@@ -85,6 +87,8 @@ def search_table(
     wanted = options.several(objectives, "objectives")
     opened = table if isinstance(table, Table) else load(table)
     searched = opened.metric(metric or opened.searched_metric).name
+    if opened.metric(searched).kind == "accuracy" and np.nanmax([0.0, *opened.values(searched)]) > 1:
+        watch.say(f"table '{opened.name}' has accuracies above 1, which are no fractions: see 'archscout table check'.")
     constraints = [_limit(opened, options.text(cost, "a cost"), limit) for cost, limit in limits.items()]
     keys = [_column(opened, text) for text in wanted if text not in ("accuracy", "value")]
     resolved = resolve_method(method, keys)
@@ -154,10 +158,9 @@ def _column(table: Table, cost: str) -> str:
 
 def _limit(table: Table, cost: str, limit: str | float) -> Constraint:
     key = _column(table, cost)
-    kind: type[Cost] = Latency if key.endswith("_ms") else Cost
+    quantity = Latency.quantity if key.endswith("_ms") else Cost.quantity
     if cost.partition(":")[0] in names("cost"):
-        kind = type(create("cost", cost))
-    quantity = kind.quantity
+        quantity = create("cost", cost).quantity
     return Constraint(cost, key, quantity(limit, cost))
 
 

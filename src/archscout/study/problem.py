@@ -199,7 +199,7 @@ def _known_rows(table: Table, metric: str) -> tuple[np.ndarray, np.ndarray]:
     column = table.column(metric)
     # One architecture may have several rows (seeds).
     number = {text: place for place, text in enumerate(dict.fromkeys(table.architectures))}
-    place = np.asarray([number[text] for text in table.architectures])
+    place = np.asarray([number[text] for text in table.architectures], dtype=np.int64)
     first = np.unique(place, return_index=True)[1]
     there = np.isfinite(column)
     counts = np.bincount(place[there], minlength=len(first))

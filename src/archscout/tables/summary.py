@@ -27,7 +27,7 @@ def summarise(table: Table, metric: str | None = None) -> dict[str, Any]:
     if about.name in table.curves:
         raise UsageError(f"'{about.name}' of table '{table.name}' is a curve: name one of its metrics.")
     values = np.asarray(table.values(about.name))
-    column = table.column(about.name)
+    column = np.where(np.isfinite(table.column(about.name)), table.column(about.name), np.nan)
     row = int(np.nanargmax(column) if about.higher else np.nanargmin(column)) if np.isfinite(column).any() else None
     architecture, value = table.best(about.name) if row is not None else ("", float("nan"))
     finite = values[np.isfinite(values)]

@@ -337,7 +337,9 @@ class Table:
         mine = [m for m in timed if m.dataset == about.dataset] or [m for m in timed if not m.dataset]
         key = (about.dataset, epochs)
         if key not in self._mean_seconds:
-            self._mean_seconds[key] = self._mean(self._seconds(mine, epochs)).tolist()
+            seconds = self._seconds(mine, epochs)
+            known = np.isfinite(seconds) & (seconds >= 0)  # a damaged clock tells nothing
+            self._mean_seconds[key] = self._mean(np.where(known, seconds, math.nan)).tolist()
         return self._mean_seconds[key]
 
     def best(self, metric: str | None = None) -> tuple[str, float]:
@@ -396,8 +398,8 @@ class Table:
         return self.column(closest.name) * share
 
     def _mean(self, rows: np.ndarray) -> np.ndarray:
-        """The mean of the rows of each network, leaving NaN out."""
-        known = ~np.isnan(rows)
+        """The mean of the rows of each network, leaving out what is missing or infinite."""
+        known = np.isfinite(rows)
         shape = (len(self.numbers), *rows.shape[1:])
         total, count = np.zeros(shape), np.zeros(shape)
         np.add.at(total, self.networks, np.where(known, rows, 0.0))
