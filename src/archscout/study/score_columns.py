@@ -98,10 +98,10 @@ class _ScoreSheet:
                 f"'{file}' has scores of another space than table '{table.name}', which is of '{table.space.name}': "
                 f"{error}"
             ) from error
-        networks = [self._place.setdefault(form, len(self._place)) for form in forms]
+        numbers = np.asarray([self._place.setdefault(form, len(self._place)) for form in forms], dtype=np.int64)
         for name, values in self._columns.items():
             if name != "architecture":
-                self._columns[name] = _means(np.asarray(values), np.asarray(networks), len(self._place))
+                self._columns[name] = _means(np.asarray(values, dtype=np.float64), numbers, len(self._place))
 
     def column(self, name: str, canonical: Sequence[str]) -> tuple[np.ndarray, float, np.ndarray]:
         """The score of each network, the mean seconds that it takes, and which of them the file has."""
