@@ -280,6 +280,7 @@ def test_a_study_does_not_go_on_with_other_scores_under_one_name(small_table, tm
         (b"architecture,mine\n02122201,1\n", "has scores of another space than table 'made'"),
         (b"architecture;mine\n{0};n/a\n{1};0,5\n", "holds 'n/a', which is no number"),
         (b"architecture,mine\n{0},\n{1},NaN\n", "'mine' has no finite value"),
+        (b"architecture,mine\n", "'mine' has no finite value"),
     ],
 )
 def test_a_file_of_scores_that_cannot_be_read_is_refused_in_a_sentence(small_table, tmp_path, content, said):

@@ -111,7 +111,8 @@ class _ScoreSheet:
         known = np.asarray([] if seconds is None else seconds, dtype=np.float64)
         known = known[np.isfinite(known)]
         each = float(known.mean()) if len(known) else np.nan
-        return np.where(there, np.asarray(self._columns[name], dtype=np.float64)[places], np.nan), each, there
+        # Place -1 is the last one: that of no network.
+        return np.append(self._columns[name], np.nan)[places], each, there
 
 
 def _means(values: np.ndarray, networks: np.ndarray, count: int) -> np.ndarray:
