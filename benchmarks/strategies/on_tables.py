@@ -112,14 +112,16 @@ def rows_in(folder: Path) -> list[dict[str, Any]]:
 def ground(title: str, metric: str, trials: int, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What a table tells of its searches; nothing where there are no rows.
 
-    Searches are listed with the repeats that each of them has; the winners of budgets are found in those that all have.
+    Searches are listed with the repeats that each of them has; the winners of budgets are found in the repeats that all
+    searches have which were repeated at all.
     """
     names = [name for name in (*USUAL, *RIVALS) if any(row["estimator"] == name for row in rows)]
     if not names:
         return {}
     by_name = {name: {row["repeat"]: row for row in rows if row["estimator"] == name} for name in names}
-    common = set.intersection(*(set(mine) for mine in by_name.values()))
-    shared = [by_name[name][repeat] for repeat in sorted(common) for name in names]
+    repeated = [name for name in names if len(by_name[name]) > 1]
+    common = set.intersection(*(set(by_name[name]) for name in repeated))
+    shared = [by_name[name][repeat] for repeat in sorted(common) for name in repeated]
     entries = [entry_of(by_name[name], trials) | against(by_name[name], by_name) for name in names]
     return {
         "title": title, "metric": metric, "trials": trials, "entries": entries, "common": len(common),

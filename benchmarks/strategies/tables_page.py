@@ -5,7 +5,7 @@ python -m benchmarks.strategies.tables_page
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from archscout.core.files import write_text
@@ -14,6 +14,9 @@ from benchmarks.common import RESULTS, read_result
 from benchmarks.strategies.on_tables import DEFAULT, GROUNDS, LENGTHS, TRIED
 
 Ground = dict[str, Any]
+COLUMNS = (
+    "search", "tables", "repeats", "mean", "default", "best", "worst", "worse than random", "better than the default",
+)  # fmt: skip
 
 
 def page(grounds: Sequence[Ground]) -> str:
@@ -26,10 +29,10 @@ def page(grounds: Sequence[Ground]) -> str:
         "points of accuracy between the best network so far and the best of the table, mean over repeats with its 95 % "
         "bootstrap interval; *area*: its mean over all trainings, the one number to compare by; p: paired Wilcoxon "
         f"test of the area against `{DEFAULT}`, in the repeats that both have (with six, the least that it can say is "
-        "0.03); *found*: repeats that found the best network, and after how many trainings on average (of these "
-        f"alone). `{DEFAULT}` is what `archscout search` does where nothing is named; where trainings are counted it "
-        "is the guided search. Scores are columns of the table: naswot, zen and params of NAS-Bench-201, zen and "
-        "params of NAS-Bench-101, params of Macro and digits, none of others; what a table lacks is undefined.",
+        "0.03, with three 0.25); *found*: repeats that found the best network, and after how many trainings on average "
+        f"(of these alone). `{DEFAULT}` is what `archscout search` does where nothing is named; where trainings are "
+        "counted it is the guided search. Scores are columns of the table: naswot, zen and params of NAS-Bench-201, "
+        "zen and params of NAS-Bench-101, params of Macro and digits, none of others; what a table lacks is undefined.",
         *together(short),
         *winner_map(short),
     ]
@@ -54,32 +57,50 @@ def together(grounds: Sequence[Ground]) -> list[str]:
         "",
         "## All tables together",
         "",
-        "Area of regret as a share of random search's in the same repeats: mean over tables, best and worst of them. "
-        "*Worse than random*: tables on which it has more area than random search, beyond noise (p below "
-        f"{SURE}); *better than the default*: tables on which it has less area than `{DEFAULT}`, beyond noise. "
-        "Searches that were run on all of a part are in it.",
+        "Area of regret as a share of random search's in the same repeats: mean over the tables that a search was run "
+        f"on, best and worst of them; *default*: the mean of `{DEFAULT}` on the same tables in the same repeats. "
+        f"*Worse than random*: tables on which it has more area than random search, beyond noise (p below {SURE}); "
+        f"*better than the default*: tables on which it has less area than `{DEFAULT}`, beyond noise, and after the "
+        "comma on how many it has less at all.",
     ]
     for part, some in parts.items():
-        tables = [{e["estimator"]: e for e in ground["entries"] if "of_random" in e} for ground in some]
-        names = set.intersection(*map(set, tables)) if tables else set()
-        shares = {name: [table[name]["of_random"] for table in tables] for name in names}
+        pairs: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+        for ground in some:
+            for entry in ground["entries"]:
+                pairs.setdefault(entry["estimator"], []).append((ground["title"], entry))
         lines += [
             "",
-            f"### {part} ({len(tables)})",
+            f"### {part} ({len(some)})",
             "",
-            "| search | repeats | mean | best | worst | worse than random | better than the default |",
-            "| --- | --- | --- | --- | --- | --- | --- |",
+            f"| {' | '.join(COLUMNS)} |",
+            f"| {' | '.join('---' for _ in COLUMNS)} |",
         ]
-        for name in sorted(names, key=lambda name: sum(shares[name])):
-            pairs = [(ground["title"], table[name]) for ground, table in zip(some, tables, strict=True)]
-            worse = ", ".join(title for title, entry in pairs if is_worse(entry)) or "none"
-            better = ", ".join(title for title, entry in pairs if is_better(entry)) or "none"
-            each, repeats = shares[name], {entry["repeats"] for _, entry in pairs}
-            lines.append(
-                f"| {name} | {min(repeats)} | {sum(each) / len(each):.2f} | {min(each):.2f} | {max(each):.2f} "
-                f"| {worse} | {better} |"
-            )
+        for name in sorted(pairs, key=lambda name: _mean(entry["of_default"] for _, entry in pairs[name])):
+            entries = [entry for _, entry in pairs[name]]
+            shares, repeats = [entry["of_random"] for entry in entries], [entry["repeats"] for entry in entries]
+            default = _mean(entry["of_random"] / entry["of_default"] for entry in entries)
+            worse = ", ".join(title for title, entry in pairs[name] if is_worse(entry)) or "none"
+            better = ", ".join(title for title, entry in pairs[name] if is_better(entry)) or "none"
+            less = sum(entry["of_default"] < 1 for entry in entries)
+            numbers = (_mean(shares), default, min(shares), max(shares))
+            cells = [name, len(entries), _span(repeats), *(f"{one:.2f}" for one in numbers), worse]
+            lines.append(f"| {' | '.join(map(str, cells))} | {better}{f', {less}' if less else ''} |")
     return lines
+
+
+def _mean(values: Iterable[float]) -> float:
+    listed = list(values)
+    return sum(listed) / len(listed)
+
+
+def _span(counts: Sequence[int]) -> str:
+    """From the least to the most of some counts.
+
+    >>> _span([3, 2, 3])
+    '2 to 3'
+    """
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def is_worse(entry: dict[str, Any]) -> bool:
