@@ -133,9 +133,9 @@ def test_search_is_a_call_before_and_after_its_package_is_imported() -> None:
     code = """
 import archscout
 assert callable(archscout.search)
-import archscout.search.budget
-from archscout.search.budget import Budget
-assert archscout.search.budget.Budget is Budget
+import archscout.core.budget
+from archscout.core.budget import Budget
+assert archscout.core.budget.Budget is Budget
 try:
     archscout.search("nasbench21", "digits")
 except Exception as error:

@@ -16,12 +16,12 @@ import pytest
 
 from archscout.cli.main import run
 from archscout.core import options
+from archscout.core.budget import Budget
 from archscout.core.cost import Cost
 from archscout.core.errors import ArchscoutError
 from archscout.core.files import read_json
 from archscout.core.registry import create, parse_name
 from archscout.search.asking import parse_answers
-from archscout.search.budget import Budget
 from archscout.shrink.limits import limit_of
 from archscout.store.folder import check_name
 from archscout.store.store import Store

@@ -20,12 +20,12 @@ from pathlib import Path
 import cloudpickle
 import numpy as np
 
+from archscout.core.budget import Budget
 from archscout.core.estimator import Estimator, Setting
 from archscout.core.progress import Silent
 from archscout.core.registry import create
 from archscout.core.trial import Estimate
 from archscout.costs.book import CostBook
-from archscout.search.budget import Budget
 from archscout.search.run import SearchRun
 from archscout.store.clock import Clock
 from archscout.store.store import Store, StoredTrial

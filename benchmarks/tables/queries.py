@@ -19,9 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from archscout.core.budget import Budget
 from archscout.core.registry import create
 from archscout.core.seeds import stream
-from archscout.search.budget import Budget
 from archscout.study.simulated import SimulatedRun, simulate
 from archscout.tables.metric import Metric
 from archscout.tables.table import Table, write

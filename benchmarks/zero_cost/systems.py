@@ -26,13 +26,13 @@ import pandas as pd
 import torch
 
 from archscout.core.architecture import Architecture
+from archscout.core.budget import Budget
 from archscout.core.files import write_text
 from archscout.core.method import Method
 from archscout.core.registry import create
 from archscout.core.trial import Estimate, Trial
 from archscout.estimators.zero_cost.ranks import among
 from archscout.methods.training_free import BestOf
-from archscout.search.budget import Budget
 from archscout.study.simulated import SimulatedRun
 from archscout.tables.draft import Draft
 from archscout.tables.published import read

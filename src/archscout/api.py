@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from archscout.core.architecture import Architecture
+    from archscout.core.budget import Budget
     from archscout.core.cost import Constraint, Cost, Limit, Limits
     from archscout.core.estimator import Estimator
     from archscout.core.method import Method
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from archscout.core.strategy import Strategy
     from archscout.core.task import Task
     from archscout.deploy.quantise import Quantisation
-    from archscout.search.budget import Budget
     from archscout.search.result import Result
     from archscout.tables.table import Table
     from archscout.tables.trajectory import Trajectory

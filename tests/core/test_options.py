@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 
 from archscout.core import options
+from archscout.core.budget import Budget
 from archscout.core.cost import Cost
 from archscout.core.errors import UsageError
 from archscout.core.progress import Silent
 from archscout.costs.latency import Latency
-from archscout.search.budget import Budget
 from archscout.search.result import Result
 from archscout.workers.device import check_device
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from archscout.core.budget import Budget
 from archscout.core.choice import Choice
 from archscout.core.estimator import Estimator, Setting
 from archscout.core.progress import Silent
@@ -17,7 +18,6 @@ from archscout.core.trial import Estimate, Trial
 from archscout.costs.book import CostBook
 from archscout.methods.cascade import Cascade, correlation, fidelities, reliability, sharpness
 from archscout.methods.strategy import StrategyMethod
-from archscout.search.budget import Budget
 from archscout.search.run import SearchRun
 from archscout.store.clock import Clock
 from archscout.store.store import Store

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from archscout.core.budget import Budget
 from archscout.core.errors import UsageError
 from archscout.core.registry import create
-from archscout.search.budget import Budget
 from archscout.study.simulated import SimulatedRun, simulate
 from archscout.tables.load import load
 from archscout.tables.metric import Metric

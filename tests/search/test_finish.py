@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from archscout.core.architecture import Architecture
+from archscout.core.budget import Budget
 from archscout.core.cost import Constraint, Measurement
 from archscout.core.errors import ArchscoutError
 from archscout.core.metric import Metric
@@ -14,7 +15,6 @@ from archscout.core.progress import Silent
 from archscout.core.registry import create
 from archscout.core.trial import Estimate, Trial
 from archscout.search import finish
-from archscout.search.budget import Budget
 from archscout.search.finish import Ending, deliver
 from archscout.testing import tiny_task
 

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 
 import pytest
 
+from archscout.core.budget import Budget, BudgetTooSmall
 from archscout.core.errors import UsageError
 from archscout.core.method import Candidate
 from archscout.core.metric import Metric
@@ -15,7 +16,6 @@ from archscout.core.trial import Trial
 from archscout.methods.race import FEW_EXAMPLES, race
 from archscout.networks.tracing import trace_architecture
 from archscout.search import planning
-from archscout.search.budget import Budget, BudgetTooSmall
 from archscout.search.planning import GRACE, Plan, _decide
 from archscout.search.search import search
 from archscout.testing import tiny_task

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from archscout.core.architecture import Architecture
+from archscout.core.budget import Budget
 from archscout.core.choice import Choice
 from archscout.core.cost import Constraint, Cost, Measurement
 from archscout.core.errors import ArchscoutError
@@ -21,7 +22,6 @@ from archscout.core.space import Space
 from archscout.core.strategy import Strategy
 from archscout.core.trial import Estimate
 from archscout.costs.book import CostBook
-from archscout.search.budget import Budget
 from archscout.search.run import SearchRun
 from archscout.store.clock import Clock
 from archscout.store.store import Store

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 import archscout
+from archscout.core.budget import Budget
 from archscout.core.cost import Constraint
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import Estimator
 from archscout.core.registry import create, register
 from archscout.core.trial import Estimate
+from archscout.costs import feasibility
 from archscout.networks import choices
-from archscout.search import feasibility
-from archscout.search.budget import Budget
 from archscout.search.result import Result
 from archscout.search.search import search, train, try_task
 from archscout.store.store import Store

@@ -7,6 +7,7 @@ import cloudpickle
 import numpy as np
 import pytest
 
+from archscout.core.budget import Budget
 from archscout.core.cost import Constraint
 from archscout.core.errors import ArchscoutError, DataError, UsageError
 from archscout.core.estimator import Setting
@@ -14,7 +15,6 @@ from archscout.core.progress import Silent
 from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.costs.book import CostBook
-from archscout.search.budget import Budget
 from archscout.search.run import SearchRun
 from archscout.store.clock import Clock
 from archscout.store.store import Store

@@ -13,11 +13,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from archscout.core.budget import Budget
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.files import write_json
 from archscout.core.identity import differences, sentence, set_aside
 from archscout.core.progress import Progress
-from archscout.search.budget import Budget
 from archscout.search.run import CALIBRATION
 from archscout.store.lease import run_lease
 from archscout.store.lock import run_lock

@@ -106,7 +106,7 @@ def _references(run: SearchRun) -> list[dict[str, Any]]:
 
 
 def training_panel(training: Mapping[str, Any], metric: Metric, form: Mapping[str, Any] | None = None) -> Table:
-    """For the report: how the winner was trained, in which form it answers (`search/mirroring.py`) where that was a
+    """For the report: how the winner was trained, in which form it answers (`costs/mirroring.py`) where that was a
     question, and the reference designs that were considered."""
     rows: list[tuple[str, str]] = [
         ("epochs", f"{training['epochs']} of {training['planned_epochs']} planned"),

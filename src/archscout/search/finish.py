@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from archscout.core.architecture import Architecture
+from archscout.core.budget import Budget
 from archscout.core.cost import Cost, Measurement
 from archscout.core.errors import ArchscoutError
 from archscout.core.estimator import TRAINING, Setting
@@ -22,12 +23,12 @@ from archscout.core.registry import create
 from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.core.trial import Trial
+from archscout.costs import mirroring
 from archscout.costs.machine import conditions
 from archscout.costs.reported import REPORTED, measure_each, named_cost
 from archscout.estimators.final import FINAL, FinalTraining, untouched
 from archscout.estimators.trained import weights_file
-from archscout.search import elsewhere, mirroring
-from archscout.search.budget import Budget
+from archscout.search import elsewhere
 from archscout.search.choose import (
     choose,
     counts,

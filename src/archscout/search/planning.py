@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from archscout.core.architecture import Architecture
+from archscout.core.budget import BudgetTooSmall
 from archscout.core.errors import ArchscoutError
 from archscout.core.method import Candidate
+from archscout.costs import feasibility
 from archscout.estimators.prior import Data, Network, Prior
 from archscout.networks.tracing import trace_architecture
-from archscout.search import feasibility
-from archscout.search.budget import BudgetTooSmall
 from archscout.search.run import SearchRun
 from archscout.training.recipe import full_epochs
 from archscout.training.timing import time_job, work

@@ -6,8 +6,8 @@ import time
 
 from archscout.core.task import Task
 from archscout.core.trial import Trial
+from archscout.costs import mirroring
 from archscout.networks.pick import build
-from archscout.search import mirroring
 from archscout.search.run import SearchRun
 from archscout.training.trainer import predict
 

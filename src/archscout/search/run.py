@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from archscout.core.architecture import Architecture
+from archscout.core.budget import Budget
 from archscout.core.cost import Constraint
 from archscout.core.errors import ArchscoutError
 from archscout.core.estimator import PAUSED, TRAINING, Estimator, Setting
@@ -28,7 +29,6 @@ from archscout.core.task import Task
 from archscout.core.trial import Estimate, Trial
 from archscout.costs.book import CostBook
 from archscout.estimators.jobs import Estimated, Evaluation, Jobs, estimate_job, score_job, scored_alone
-from archscout.search.budget import Budget
 from archscout.search.failures import hopeless
 from archscout.search.replay import PROPOSAL, Proposals, Replay, followed
 from archscout.store.clock import Clock

@@ -13,6 +13,7 @@ from typing import Any
 
 from archscout.core import options, seeds
 from archscout.core.architecture import Architecture
+from archscout.core.budget import Budget, BudgetTooSmall
 from archscout.core.cost import Constraint, Cost, Limits
 from archscout.core.digest import digest
 from archscout.core.errors import ArchscoutError, UsageError
@@ -24,11 +25,11 @@ from archscout.core.registry import create
 from archscout.core.space import Space
 from archscout.core.strategy import Strategy
 from archscout.core.task import Task
+from archscout.costs import feasibility
 from archscout.costs.book import CostBook
 from archscout.costs.machine import conditions
 from archscout.methods.strategy import resolve_method
-from archscout.search import elsewhere, feasibility, planning
-from archscout.search.budget import Budget, BudgetTooSmall
+from archscout.search import elsewhere, planning
 from archscout.search.continuing import (
     SEARCH,
     SINGLE,

@@ -19,6 +19,7 @@ from torch import nn
 
 from archscout.backbones.base import Backbone
 from archscout.core import options as checked
+from archscout.core.budget import Budget
 from archscout.core.cost import Cost, Limit
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import TRAINING
@@ -35,7 +36,6 @@ from archscout.deploy.form import form
 from archscout.estimators.prior import Data, Network, Prior
 from archscout.networks.pick import build
 from archscout.networks.tracing import trace
-from archscout.search.budget import Budget
 from archscout.search.continuing import STORE, start_afresh
 from archscout.search.result import Result
 from archscout.search.search import resolve_task

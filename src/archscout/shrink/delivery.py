@@ -11,8 +11,8 @@ from archscout.core.registry import create
 from archscout.core.task import Task
 from archscout.core.trial import Trial
 from archscout.costs.machine import conditions
+from archscout.costs.mirroring import Delivery, delivery, in_question, tried
 from archscout.costs.reported import REPORTED
-from archscout.search.mirroring import Delivery, delivery, in_question, tried
 from archscout.search.package import package
 from archscout.search.result import Result
 from archscout.shrink.limits import measure

@@ -11,13 +11,13 @@ from typing import Any
 from torch import nn
 
 from archscout.core import options as checked
+from archscout.core.budget import Budget
 from archscout.core.cost import Limit, Limits
 from archscout.core.errors import UsageError
 from archscout.core.files import write_json
 from archscout.core.registry import create, names
 from archscout.core.task import Task
 from archscout.core.written import significant
-from archscout.search.budget import Budget
 from archscout.search.result import Result
 from archscout.search.search import resolve_task
 from archscout.shrink.limits import limit_of, read_limits, written

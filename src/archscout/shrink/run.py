@@ -15,12 +15,12 @@ from torch import nn
 
 from archscout.backbones.adapted import Adapted, inner
 from archscout.core import options
+from archscout.core.budget import Budget
 from archscout.core.cost import Cost, Limits
 from archscout.core.errors import UsageError
 from archscout.core.estimator import Setting
 from archscout.core.progress import Progress
 from archscout.core.task import Task
-from archscout.search.budget import Budget
 from archscout.search.result import Result
 from archscout.search.search import resolve_task
 from archscout.shrink.delivery import deliver

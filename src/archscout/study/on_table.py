@@ -19,6 +19,7 @@ import numpy as np
 
 from archscout import __version__
 from archscout.core import options
+from archscout.core.budget import Budget
 from archscout.core.cells import cell
 from archscout.core.cost import Constraint, Cost
 from archscout.core.errors import UsageError, nearest
@@ -30,7 +31,6 @@ from archscout.core.strategy import Strategy
 from archscout.core.task import Task
 from archscout.costs.latency import Latency
 from archscout.methods.strategy import resolve_method
-from archscout.search.budget import Budget
 from archscout.search.continuing import SIMULATION, claimed, grows, start_afresh
 from archscout.search.result import Result
 from archscout.search.search import resolve_task

@@ -19,6 +19,7 @@ import numpy as np
 
 from archscout.core import options
 from archscout.core.architecture import Architecture
+from archscout.core.budget import Budget
 from archscout.core.cost import Constraint
 from archscout.core.errors import ArchscoutError, DataError, UsageError
 from archscout.core.estimator import PAUSED, TRAINING, Estimator, Setting
@@ -28,7 +29,6 @@ from archscout.core.strategy import Strategy
 from archscout.core.task import Task
 from archscout.core.trial import Estimate, Trial
 from archscout.methods.strategy import resolve_method
-from archscout.search.budget import Budget
 from archscout.search.replay import Proposals, Replay
 from archscout.search.start import Source, begin, read_start, with_start
 from archscout.store.ledger import Ledger

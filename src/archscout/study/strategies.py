@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from archscout.core import options
+from archscout.core.budget import Budget
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.registry import names
 from archscout.core.seeds import derive
 from archscout.methods.strategy import resolve_method
-from archscout.search.budget import Budget
 from archscout.study.record import Record, carry_out
 from archscout.study.simulated import UNDEFINED_SCORES, SimulatedRun, simulate
 from archscout.study.summary import interval, paired, with_interval

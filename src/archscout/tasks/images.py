@@ -24,7 +24,7 @@ class ImageClassification(Classification, ImageTask):
 
     mirrored: bool | None = field(default=None, kw_only=True)
     """Whether the trained network answers with the mean of its outputs for an image and its mirror image; None where
-    nobody said: it does not, but a search whose limits leave room may deliver one that does (`search/mirroring.py`)."""
+    nobody said: it does not, but a search whose limits leave room may deliver one that does (`costs/mirroring.py`)."""
 
     kind: ClassVar[str] = "image classification"
 

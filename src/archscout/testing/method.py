@@ -21,6 +21,7 @@ import torch
 
 from archscout.core import panel as panels
 from archscout.core.architecture import Architecture
+from archscout.core.budget import Budget
 from archscout.core.cost import Constraint
 from archscout.core.errors import ArchscoutError
 from archscout.core.estimator import PAUSED, TRAINING, Estimator, Setting
@@ -34,7 +35,6 @@ from archscout.core.task import Task
 from archscout.core.trial import Estimate, Trial
 from archscout.costs.book import CostBook
 from archscout.estimators.jobs import Jobs
-from archscout.search.budget import Budget
 from archscout.search.run import SearchRun
 from archscout.store.clock import Clock
 from archscout.store.store import Store, StoredTrial

@@ -19,8 +19,8 @@ from archscout.core.cost import Constraint, Cost, Measurement
 from archscout.core.registry import create
 from archscout.core.task import Split, Task
 from archscout.core.trial import Trial
+from archscout.costs.mirroring import delivery, in_question, tried
 from archscout.estimators.final import FINAL, parted, untouched
-from archscout.search.mirroring import delivery, in_question, tried
 from archscout.search.package import earlier_network
 from archscout.testing import tiny_task
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from archscout.core.budget import Budget
 from archscout.core.errors import UsageError
-from archscout.search.budget import Budget
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from archscout.core.cost import Constraint
 from archscout.core.errors import UsageError
 from archscout.core.seeds import stream
 from archscout.core.space import Space
-from archscout.search.feasibility import brought_within, check, excess, sample
+from archscout.costs.feasibility import brought_within, check, excess, sample
 
 TARGET = (3, 1, 4, 1, 5, 2)
 
