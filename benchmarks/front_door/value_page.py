@@ -71,6 +71,8 @@ def write(rows: Sequence[Mapping[str, Any]]) -> str:
         "seconds are of the whole process and its children, imports included; of searches, whose workers are not seen, "
         "the seconds on the clock. These are told their budget so, "
         "and get less than rivals do on a busy machine. "
+        "Where a limit leaves room for a second pass, a search's network answers by the mean over an image and its "
+        "mirror image, and its latency is of both; rivals answer once. "
         "A rival counts under a limit where its own latency keeps it. p: paired t-test over seeds, two-sided.",
     ]
     groups: dict[str, list[Verdict]] = {"the best rival": [], "random search": [], "evolution": []}
