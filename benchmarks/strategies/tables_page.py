@@ -10,7 +10,7 @@ from typing import Any
 
 from archscout.core.files import write_text
 from archscout.study.strategies import SURE
-from benchmarks.common import RESULTS, read_result
+from benchmarks.common import RESULTS, arguments, read_result
 from benchmarks.strategies.on_tables import DEFAULT, GROUNDS, LENGTHS, TRIED
 
 Ground = dict[str, Any]
@@ -169,5 +169,10 @@ def points(mean: float, low: float, high: float) -> str:
     return f"{100 * mean:.2f} [{100 * low:.2f}, {100 * high:.2f}]"
 
 
-if __name__ == "__main__":
+def main() -> None:
+    arguments(__doc__).parse_args()
     write_text(RESULTS / "strategies.md", page(read_result(RESULTS / "strategies.json")["grounds"]))
+
+
+if __name__ == "__main__":
+    main()
