@@ -271,7 +271,7 @@ def test_predict_on_folders_with_the_likeliest_labels_as_csv(
         ("ink.npy", "'ink.npy' has values from 0 to 1 where the network was trained on"),
         ("bits.npy", "'bits.npy' has values from 0 to 1 where the network was trained on 0 to 255"),
         ("empty", "'empty' has no images to label"),
-        ("", "one of the names of files is empty"),
+        ("", "is empty: give a value"),
         ("shape.npy", "(3, 9, 9)"),
         ("text.npy", "'text.npy'"),
         ("two.npz", "'two.npz' must have one array"),
@@ -299,10 +299,14 @@ def test_predict_refuses(archscout: Call, trained: tuple[Path, Any], tmp_path: P
 def test_a_run_that_is_none_is_refused(archscout: Call, tmp_path: Path) -> None:
     (tmp_path / "runs" / "first").mkdir(parents=True)
     (tmp_path / "x.png").write_bytes(b"")
-    for command in (("report", "frist"), ("predict", "frist", "x.png"), ("report", ""), ("predict", " ", "x.png")):
+    for command in (("report", "frist"), ("predict", "frist", "x.png")):
         done = archscout(*command)
         assert done.code == 2
         assert "first" in done.sentence
+    for command in (("report", ""), ("predict", " ", "x.png")):
+        done = archscout(*command)
+        assert done.code == 2
+        assert f"what follows '{command[0]}' is empty" in done.sentence
     for command in (("report", "first"), ("predict", "first", "x.png")):
         done = archscout(*command)
         assert done.code == 2

@@ -163,6 +163,7 @@ def test_without_time_to_test_it_one_pass_is_delivered() -> None:
         ({"flip": False}, (LATENCY,), constraints(latency_ms=5.0), False),
         ({"mirrored": False}, (LATENCY,), constraints(latency_ms=5.0), False),
         ({"mirrored": True}, (LATENCY,), constraints(latency_ms=5.0), False),
+        ({}, (MACS, SRAM), [*constraints(macs=5.0), Constraint("sram", SRAM.key, 5.0)], False),
         ({}, (LATENCY, create("cost", "latency@int8")), constraints(latency_ms=5.0, latency_onnx_int8_ms=5.0), False),
         ({}, (LATENCY, create("cost", "latency@pixel3")), [*constraints(latency_ms=5.0), Constraint(
             "latency@pixel3", create("cost", "latency@pixel3").key, 50.0)], False),

@@ -48,7 +48,7 @@ def run(
         name="r", store=SimpleNamespace(trials=lambda name: list(rows)), estimator="trained", budget="5 trials",
         space=SimpleNamespace(parse=lambda text: Architecture(text, ())), constraints=limits, notes=notes,
         task=SimpleNamespace(metric=metric), book=Book(found or {}), seconds_left=lambda: left,
-        note=notes.__setitem__,
+        trains=True, note=notes.__setitem__,
     )  # fmt: skip
 
 

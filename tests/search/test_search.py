@@ -356,7 +356,7 @@ def test_looking_for_what_keeps_the_limits_ends_with_its_time():
     space, rng = create("space", SPACE), np.random.default_rng(0)
     found = feasibility.check(space, Book(), constraints, {"latency_ms": 0.95}, rng, going)
     assert (found.sampled, found.meeting) == (16, 16)
-    assert told == [(8, 48, 8), (16, 48, 16)]
+    assert told == [(n, 48, n) for n in range(2, 17, 2)]
 
 
 def test_a_latency_that_is_not_to_be_trusted_is_said(found):

@@ -387,7 +387,7 @@ def test_a_module_that_does_not_run_is_one_clear_error():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ModelSpace("net"), "made of a torch.nn.Module, not of str"),
+        (lambda: ModelSpace("net"), "made of a torch.nn.Module, not of 'net'"),
         (lambda: ModelSpace(nn.Linear(2, 2)), "contains no choice"),
         (lambda: OneOf({}), "no option"),
         (lambda: OneOf({"a": 3}), "each with its module"),

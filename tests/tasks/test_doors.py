@@ -367,7 +367,7 @@ def test_tables(tmp_path: Path, files: list[str], images: np.ndarray) -> None:
         ((np.zeros((4, 8, 8)), np.zeros(3)), "y has 3 labels for 4 images"),
         (
             (torch.zeros(4, 8, 8, 3), np.zeros(4)),
-            r"shape \(4, 8, 8, 3\), the channels last: .*permute\(0, 3, 1, 2",
+            r"shape \(4, 8, 8, 3\), with the channels last: .*permute\(0, 3, 1, 2",
         ),
         ([(torch.zeros(8, 8, 1), 0)], r"shape \(8, 8, 1\), with the channels last: .*permute\(2, 0, 1"),
     ],

@@ -26,6 +26,9 @@ CHEAPEST = 1.1
 ATTEMPTS = 2
 """How often a cost of two passes is measured at most, where the machine is busy."""
 
+ANSWERS_ONCE = ("flash", "sram", "instructions", "fit@")
+"""How names begin of costs of the code for a microcontroller, which leaves the second pass out."""
+
 ENDING = 2.0
 """Seconds that are left for writing files after the test."""
 
@@ -54,13 +57,14 @@ class Delivery:
 def in_question(task: Task, costs: Sequence[Cost], constraints: Sequence[Constraint]) -> bool:
     """Whether the form is to be chosen: of images that may be mirrored, where nobody said whether answers are, and a
     limit is on multiply-adds or on a latency that is measured here (no other limit being on a device elsewhere, nor on
-    the network in integers, which answers once).
+    the network in integers or its code, which answer once).
     """
     if not (isinstance(task, ImageClassification) and task.flip and task.mirrored is None):
         return False
     limited = [cost for cost in costs if cost.key in {constraint.key for constraint in constraints}]
     here = all(cost.exact or (isinstance(cost, Latency) and cost.precision != "int8") for cost in limited)
-    return here and any(cost.name == "macs" or isinstance(cost, Latency) for cost in limited)
+    twice = not any(cost.name.startswith(ANSWERS_ONCE) for cost in limited)
+    return here and twice and any(cost.name == "macs" or isinstance(cost, Latency) for cost in limited)
 
 
 def tried(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from archscout.core.estimator import Setting
 from archscout.core.registry import create
 from archscout.core.trial import Estimate
-from archscout.estimators.zero_cost import harness
+from archscout.estimators.zero_cost import subject
 from archscout.estimators.zero_cost.normalising import by_batch_statistics
 from archscout.networks.choices import OneOf
 from archscout.spaces.model import ModelSpace
@@ -150,7 +150,7 @@ def test_bare_parameters_are_weights_like_those_of_layers(monkeypatch: pytest.Mo
             torch.manual_seed(0)
             return OwnWeights(way)
 
-        monkeypatch.setattr(harness, "build", build)
+        monkeypatch.setattr(subject, "build", build)
         return estimates("modules", FORWARD + BACKWARD + ("swap:batch=4,repeats=1", "epsilon:batch=8"))
 
     with torch.random.fork_rng(devices=[]):
@@ -188,7 +188,7 @@ def test_layers_are_seen_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
             torch.manual_seed(0)
             return InPlace(way)
 
-        monkeypatch.setattr(harness, "build", build)
+        monkeypatch.setattr(subject, "build", build)
         return list(estimates("modules", names).values())
 
     with torch.random.fork_rng(devices=[]):
