@@ -3,6 +3,7 @@
 import os
 import platform
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -238,11 +239,13 @@ def test_idle_workers_may_be_killed_and_no_job_is_lost(two: Engine) -> None:
 def test_a_new_worker_costs_little(two: Engine) -> None:
     """Torch is loaded in it already: it was forked."""
     before = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import torch"], check=True)
+    importing, before = time.perf_counter() - before, time.perf_counter()
     for _ in range(4):
         with pytest.raises(WorkerDied):
             two.submit(leave, 1).result(timeout=30)
     assert two.submit(threads).result(timeout=30)[2]
-    assert time.perf_counter() - before < 2.0, "four restarts: it takes as long to import torch once"
+    assert time.perf_counter() - before < 4 * importing, "a restart takes less than importing torch"
 
 
 def test_a_job_that_takes_too_long_is_stopped(two: Engine) -> None:

@@ -50,8 +50,11 @@ def test_a_payload_arrives_as_itself_and_what_cannot_be_sent_is_left_out(mine, m
     sent = dumps(with_names({"a": 1}))
     assert set(registry.own()) == {("strategy", "mine"), ("cost", "never")}
     monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setattr(registry, "_adopted", {})
     assert pickle.loads(sent) == {"a": 1}
-    assert set(registry._registered) == {("strategy", "mine")}
+    assert set(registry._adopted) == {("strategy", "mine")}
+    assert "mine" in registry.names("strategy")
+    assert create("strategy", "mine:n=3").n == 3
 
 
 def test_nothing_is_added_where_nothing_was_registered(monkeypatch):

@@ -44,6 +44,8 @@ _DECORATOR = re.compile(
 
 T = TypeVar("T", bound=Callable[..., Any])
 _registered: dict[tuple[str, str], Callable[..., Any]] = {}
+_adopted: dict[tuple[str, str], Callable[[], Callable[..., Any]]] = {}
+"""How to make the factories of names that another process has registered, until one is asked for."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,9 @@ def own() -> dict[tuple[str, str], Callable[..., Any]]:
     }
 
 
-def adopt(kind: str, name: str, factory: Callable[..., Any]) -> None:
-    """Register what another process has registered; what is known here stays."""
-    _registered.setdefault((kind, name), factory)
+def adopt(kind: str, name: str, load: Callable[[], Callable[..., Any]]) -> None:
+    """Register what another process has registered, to be loaded when it is asked for; what is known here stays."""
+    _adopted.setdefault((kind, name), load)
 
 
 @cache
@@ -123,6 +125,9 @@ def entries(kind: str) -> list[Entry]:
         if of == kind and name not in found:
             summary = (inspect.getdoc(factory) or "").partition("\n")[0]
             found[name] = Entry(kind, name, factory.__module__, summary, factory.__module__.partition(".")[0])
+    for of, name in _adopted:
+        if of == kind:
+            found.setdefault(name, Entry(kind, name, "", "", "another process"))
     return [found[name] for name in sorted(found)]
 
 
@@ -146,6 +151,8 @@ def factory(kind: str, name: str) -> Callable[..., Any]:
             importlib.import_module(_built_in(kind)[name].module)
         elif name in _installed(kind):
             _registered[kind, name] = _installed(kind)[name].load()
+        elif (kind, name) in _adopted:
+            _registered[kind, name] = _adopted[kind, name]()
         else:
             raise UsageError(f"there is no {kind} '{name}': {nearest(name, names(kind))}")
     return _registered[kind, name]

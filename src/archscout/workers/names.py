@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from archscout.core import registry
@@ -14,8 +15,8 @@ from archscout.workers.pickling import dumps
 def with_names(payload: Any) -> Any:
     """A payload that arrives as itself, and brings the names along that this process has registered.
 
-    A factory that cannot be sent, or not be read by the worker, is left out: its name is then unknown there, which is
-    said if a job asks for it.
+    Each is unpacked by the worker where a job asks for it. A factory that cannot be sent is left out: its name is then
+    unknown there, which is said if a job asks for it.
     """
     packed = []
     for (kind, name), factory in registry.own().items():
@@ -35,6 +36,5 @@ class _Accompanied:
 
 def _arrived(names: tuple[tuple[str, str, bytes], ...], payload: Any) -> Any:
     for kind, name, factory in names:
-        with suppress(Exception):
-            registry.adopt(kind, name, pickle.loads(factory))  # noqa: S301 - from our own parent, as the payload is
+        registry.adopt(kind, name, partial(pickle.loads, factory))  # from our own parent, as the payload is
     return payload
