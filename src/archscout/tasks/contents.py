@@ -20,7 +20,7 @@ MediumName = Literal["images", "audio", "series", "lines", "rows"]
 """What examples are; None where an array does not say, and is told by its shape."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Source:
     """An encoded picture or recording: its name in messages, how it is opened, and what tells it from a changed one.
 

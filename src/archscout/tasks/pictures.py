@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from archscout.core.cores import usable_cores
 from archscout.core.errors import DataError
 from archscout.tasks import cache
 from archscout.tasks.contents import Source
@@ -80,7 +80,7 @@ def decode_all(
         return _from_cache(splits, bad, *known)
     notices: list[str] = []
     asked = reading.channels
-    with quiet(), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with quiet(), ThreadPoolExecutor(usable_cores()) as pool:
         way = _Way(sources, pool, key, cached, watch)
         if reading.shape is None or reading.channels is None:
             # Most sets are alike, and are decoded without having been looked through for shapes and colours before.

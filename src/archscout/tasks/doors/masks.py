@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from archscout.core.cores import usable_cores
 from archscout.core.errors import DataError
 from archscout.tasks.contents import Contents, Raw, Source
 from archscout.tasks.decode import SUFFIXES, BadPicture, file_source, header, is_turned, middle, quiet, shown
@@ -240,7 +241,7 @@ def _painted(pairs: Mapping[str, Pairs], contents: Contents, source: str, option
     if not any(split == "train" for split, _, _ in every):
         first = f"; the first: {contents.bad[0][0]} {contents.bad[0][1]}" if contents.bad else ""
         raise DataError(f"{source} has no picture with a mask for training{first}.")
-    with quiet(), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with quiet(), ThreadPoolExecutor(usable_cores()) as pool:
         sizes = list(pool.map(lambda one: _size(one[1]), every))
         turned = sum(pool.map(lambda one: is_turned(one[1]), every))
         known = {size for size in sizes if size is not None}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from archscout.core.cores import usable_cores
 from archscout.core.task import Split
 from archscout.tasks import transcripts
 from archscout.tasks.contents import Source
@@ -59,7 +59,7 @@ class Lines(Images):
         skip_bad: bool,
         watch: Watch | None,
     ) -> Decoded:
-        with quiet(), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        with quiet(), ThreadPoolExecutor(usable_cores()) as pool:
             looks = pool.map(_size, (source for part in encoded.values() for source in part))
             sizes = sorted({size for size in looks if size is not None})
         height = self.height or HEIGHT
