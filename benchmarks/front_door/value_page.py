@@ -16,7 +16,8 @@ import numpy as np
 from scipy.stats import t, ttest_rel
 
 from archscout.core.files import write_text
-from benchmarks.common import arguments
+from benchmarks.common import arguments, read_result
+from benchmarks.front_door.single_pass import FILE as SINGLE_PASS
 from benchmarks.front_door.value import CELLS, FILE, RIVALS, Cell, results
 
 SEARCH = "search"
@@ -79,7 +80,7 @@ def write(rows: Sequence[Mapping[str, Any]]) -> str:
     for cell in CELLS:
         mine = [row for row in rows if row["cell"] == cell.name]
         if mine:
-            lines += ["", f"## {cell.name}", "", *table(mine)]
+            lines += ["", f"## {cell.name}", "", *table(mine), *passes(cell)]
         for limit in cell.limits or (0.0,):
             end = f"<{limit:g}ms" if limit else ""
             opponents = ([*RIVALS, "resnet18"], [f"random{end}"], [f"evolution{end}"])
@@ -95,6 +96,22 @@ def write(rows: Sequence[Mapping[str, Any]]) -> str:
         lines += ["", "## Without a result", ""]
         lines += [f"- {row['cell']}, {row['contender']}, seed {row['seed']}: {row['error']}" for row in failed]
     return "\n".join(lines) + "\n"
+
+
+def passes(cell: Cell) -> list[str]:
+    """What the second pass adds to the networks of a cell's search, where that was measured (`single_pass.py`)."""
+    mine = [row for row in read_result(SINGLE_PASS).get("rows", []) if row["cell"] == cell.name]
+    lines = []
+    for name in sorted({row["contender"] for row in mine}):
+        seeds = [row for row in mine if row["contender"] == name]
+        gains = [100 * (row["two_passes"] - row["one_pass"]) for row in seeds]
+        lines += [
+            "",
+            f"By one pass alone the networks of `{name}` have {100 * mean(seeds, 'one_pass'):.1f} over {len(seeds)} "
+            f"seeds; the second pass adds {min(gains):.1f} to {max(gains):.1f} points, {sum(gains) / len(gains):.1f} "
+            f"in the mean, and was delivered with {sum(row['mirrored'] for row in seeds)} of them.",
+        ]
+    return lines
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:

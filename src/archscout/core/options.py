@@ -216,7 +216,7 @@ def shown(value: Any) -> str:
         return "a number of more than 60 digits"
     try:
         written = " ".join(repr(value).split())
-    except Exception:
+    except Exception:  # the repr of anybody's object
         written = f"a {type(value).__name__}"
     return written if len(written) <= _SHOWN else f"a {type(value).__name__}"
 

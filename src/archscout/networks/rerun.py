@@ -75,7 +75,7 @@ class Rerun:
             try:
                 with _standing_in(self.network, self._outputs):
                     return self.network(self.x)
-            except Exception:
+            except Exception:  # the change may read what was left out: run whole, it answers or says what is wrong
                 if not self._outputs:
                     raise
                 self._outputs, self._alike = {}, False

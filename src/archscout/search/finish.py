@@ -140,10 +140,9 @@ def _form(
 ) -> mirroring.Delivery:
     """In which form the winner is delivered; tried once for each budget."""
     run, task = ending.run, ending.task
-    elsewhere_too = bool(
-        waiting or ending.times or run.objectives
-    )  # who looks at a front wants the costs that it shows
-    if elsewhere_too or not mirroring.in_question(task, run.book.costs, run.constraints):
+    # Who looks at a front, or waits for times of another device, wants the costs that were shown.
+    shown = bool(waiting or ending.times or run.objectives)
+    if shown or not mirroring.in_question(task, run.book.costs, run.constraints):
         return mirroring.delivery(task, winner.value, measured, None)
 
     def measure(cost: Cost, answering: Task) -> Measurement:
