@@ -29,8 +29,8 @@ from archscout.core.seeds import stream
 from archscout.deploy import toolchain
 from archscout.deploy.c import emit, flash_bytes, sram_bytes
 from archscout.deploy.instructions import turns
-from archscout.deploy.program import read
 from archscout.deploy.quantise import quantise
+from archscout.deploy.reading import read
 from archscout.networks.pick import build
 from archscout.testing.tasks import tiny_task
 from benchmarks.common import RESULTS, Rows, arguments, machine

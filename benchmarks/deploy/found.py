@@ -26,8 +26,8 @@ from archscout.core.task import Split, Task
 from archscout.deploy import toolchain
 from archscout.deploy.c import emit
 from archscout.deploy.patches import best
-from archscout.deploy.program import read
 from archscout.deploy.quantise import quantise
+from archscout.deploy.reading import read
 from archscout.finished.examples import calibration
 from archscout.networks.pick import build
 from benchmarks.common import RESULTS, Rows, arguments, machine

@@ -25,8 +25,9 @@ from torch import Tensor, nn
 import archscout
 from archscout.core.registry import create
 from archscout.core.task import Task
-from archscout.deploy.program import Program, read
+from archscout.deploy.program import Program
 from archscout.deploy.quantise import Quantisation, homes, quantise
+from archscout.deploy.reading import read
 from archscout.finished.examples import calibration_split, span, stored
 from archscout.networks.pick import build
 from archscout.shrink.bits.hessian import layer_bytes, weighted

@@ -25,9 +25,9 @@ import archscout
 from archscout.core.registry import create
 from archscout.core.task import Task
 from archscout.deploy.observers import OBSERVERS
-from archscout.deploy.program import read
 from archscout.deploy.quantise import Quantisation, quantise
 from archscout.deploy.quantised_onnx import to_onnx
+from archscout.deploy.reading import read
 from archscout.finished.examples import calibration, span, stored
 from archscout.networks.pick import build
 from archscout.training.export import export_onnx, session

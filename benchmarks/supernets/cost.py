@@ -32,8 +32,8 @@ from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.methods.fp_nas import CANDIDATES
 from archscout.supernets.derive import likeliest, near_limit
+from archscout.supernets.importance import hinge
 from archscout.supernets.plans import SamplesByEntropy
-from archscout.supernets.updates import hinge
 from archscout.testing import tiny_task
 from benchmarks.common import RESULTS, Rows, arguments
 from benchmarks.supernets.fp_nas_vs_parsec import TableLandscape, TableSearch

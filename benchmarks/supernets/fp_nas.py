@@ -28,12 +28,12 @@ import torch
 from archscout.core.registry import create
 from archscout.methods.weight_sharing import adam_rate
 from archscout.supernets.distributions import Distribution
+from archscout.supernets.importance import Importance
 from archscout.supernets.phases import Phase, Row, Settings, fit
 from archscout.supernets.plans import Plan, Samples, SamplesByEntropy
 from archscout.supernets.scattered import grouped
 from archscout.supernets.supernet import Supernet
 from archscout.supernets.terms import PosteriorMean
-from archscout.supernets.updates import Importance
 from archscout.supernets.weights import fixed_backbone
 from benchmarks.common import RESULTS, Rows, arguments
 from benchmarks.supernets.common import read_table, small_cifar

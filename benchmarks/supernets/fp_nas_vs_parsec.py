@@ -346,11 +346,11 @@ class TableSearch:
         import torch
 
         from archscout.core.seeds import stream
-        from archscout.supernets import updates
+        from archscout.supernets import importance
 
         search = self
 
-        class Looked(getattr(updates, kind)):
+        class Looked(getattr(importance, kind)):
             def losses(self, step: Step, architectures: Sequence[Architecture]) -> torch.Tensor:
                 rewards = search.landscape.reward(search.places(architectures))[0]
                 noise = stream(search.seed, "noise", step.number).standard_normal(len(architectures))

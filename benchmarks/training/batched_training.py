@@ -7,13 +7,13 @@ included. Each number of networks is measured back to back with the same network
 different networks. Processor time is compared, because it is less touched by other programs on the machine. Beside it
 stands how far the training losses of the two lie apart after the first epoch, in single and in double precision:
 in single precision, rounding now and then pushes an activation over the corner of a ReLU, from where two trainings part
-(they do so too when the initial weights of one alone are changed in the seventh digit).
+(they do so too when the initial weights of one alone are changed in the seventh digit). Rows that are in the result
+file are kept: remove it to measure anew.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import statistics
 import sys
 import time
@@ -31,7 +31,7 @@ from archscout.tasks.images import ImageClassification
 from archscout.tasks.load import load
 from archscout.training.batched import train_many
 from archscout.training.trainer import Outcome, Recipe, train
-from benchmarks.common import RESULTS, arguments, machine, write_result
+from benchmarks.common import RESULTS, Rows, arguments, machine, write_result
 
 FILE = RESULTS / "batched_training.json"
 EPOCHS = 2
@@ -47,8 +47,8 @@ class Double(ImageClassification):
 
 def seconds(work: Callable[[], list[Outcome]]) -> tuple[float, list[Outcome]]:
     started = time.process_time()
-    made = work()
-    return time.process_time() - started, made
+    outcomes = work()
+    return time.process_time() - started, outcomes
 
 
 def compare(networks: Callable[[], list[nn.Module]], task: ImageClassification, recipe: Recipe) -> dict[str, float]:
@@ -82,21 +82,20 @@ def main() -> None:
         return [build(space, space.sample(rng), task, seed=i) for i in range(count)]
 
     compare(lambda: networks(2, 0), task, dataclasses.replace(recipe, epochs=1))
-    rows = []
+    conditions = {"epochs": EPOCHS, "examples": len(task.train), "batch_size": recipe.batch_size,
+                  "repeats": options.repeats, **machine()}  # fmt: skip
+    about = {"unit": "processor seconds", "conditions": conditions}
+    rows = Rows(FILE, ("at_once",), about, sort=True)
     for count in map(int, options.sizes.split(",")):
+        if rows.has(at_once=count):
+            continue
         repeats = [compare(lambda c=count, r=r: networks(c, r), task, recipe) for r in range(options.repeats)]
         row = {"at_once": count} | {key: statistics.median(each[key] for each in repeats) for key in repeats[0]}
         row |= {"ratios": [round(each["ratio"], 2) for each in repeats]}
-        rows.append(row)
-        print(json.dumps(row), flush=True)
+        rows.add(row)
     exact = compare(lambda: [n.double() for n in networks(8, 0)], double, recipe)["apart"]
-    result = {
-        "unit": "processor seconds", "rows": rows, "apart_in_double_precision": exact,
-        "conditions": {"epochs": EPOCHS, "examples": len(task.train), "batch_size": recipe.batch_size,
-                       "repeats": options.repeats, **machine()},
-    }  # fmt: skip
-    write_result(FILE, result)
-    best = max(row["ratio"] for row in rows)
+    write_result(FILE, {**about, "apart_in_double_precision": exact, "rows": rows.rows})
+    best = max(row["ratio"] for row in rows.rows)
     print(f"{best:.2f} times the throughput at best (limit: {LIMIT}); apart in double precision: {exact:.1g}")
     sys.exit(best < LIMIT or exact > 1e-4)
 

@@ -11,8 +11,8 @@ from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.costs import programs
 from archscout.deploy.c import emit
-from archscout.deploy.program import read
 from archscout.deploy.quantise import quantise
+from archscout.deploy.reading import read
 from archscout.finished.examples import calibration, span
 from archscout.networks.pick import build
 from archscout.testing import CostConformance

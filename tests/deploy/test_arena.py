@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.deploy.arena import ALIGNMENT, Buffer, place, plan
-from archscout.deploy.program import Program, read
+from archscout.deploy.program import Program
+from archscout.deploy.reading import read
 from archscout.networks.pick import build
 from archscout.testing.tasks import tiny_task
 

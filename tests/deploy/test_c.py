@@ -13,8 +13,8 @@ from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.deploy import toolchain
 from archscout.deploy.c import Code, emit, flash_bytes, flash_constants, sram_bytes
-from archscout.deploy.program import read
 from archscout.deploy.quantise import Quantisation, Quantised, quantise
+from archscout.deploy.reading import read
 from archscout.networks.pick import build
 from archscout.testing.tasks import tiny_task
 

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from archscout.deploy.instructions import PER_TURN, instructions, turns
-from archscout.deploy.program import Program, read
+from archscout.deploy.program import Program
+from archscout.deploy.reading import read
 
 SHAPE = (3, 7, 6)
 

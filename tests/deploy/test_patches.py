@@ -10,8 +10,9 @@ from archscout.deploy import toolchain
 from archscout.deploy.arena import plan
 from archscout.deploy.c import Code, emit
 from archscout.deploy.patches import Region, beginnings, best, patch_of, patched
-from archscout.deploy.program import Program, read
+from archscout.deploy.program import Program
 from archscout.deploy.quantise import Quantised, quantise
+from archscout.deploy.reading import read
 
 SHAPE = (3, 23, 20)
 CHECKED = "-O1 -std=c99 -Wall -Wextra -Werror -fsanitize=undefined,address -fno-sanitize-recover"

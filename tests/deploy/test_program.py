@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.registry import create
 from archscout.core.seeds import stream
-from archscout.deploy.program import Program, read
+from archscout.deploy.program import Program
+from archscout.deploy.reading import read
 from archscout.networks.operations import FactorizedReduce
 from archscout.networks.pick import build
 from archscout.tasks.image_task import Mirrored

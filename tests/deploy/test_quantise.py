@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from archscout.core.errors import DataError, UsageError
 from archscout.deploy.observers import OBSERVERS, MeanSquare, Quantile
-from archscout.deploy.program import read
 from archscout.deploy.quantise import Quantisation, Quantised, factor_of, factors_of_sum, quantise
 from archscout.deploy.quantised_onnx import FORMS, steps_apart, to_onnx
+from archscout.deploy.reading import read
 from archscout.deploy.schemes import PRESETS, Scheme
 from archscout.training.export import session
 

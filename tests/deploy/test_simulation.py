@@ -5,9 +5,10 @@ import torch
 from torch import Tensor, nn
 
 from archscout.core.errors import UsageError
-from archscout.deploy.program import Program, read
+from archscout.deploy.program import Program
 from archscout.deploy.quantise import Quantisation
 from archscout.deploy.quantisers import LSQ, QUANTISERS, Fixed, LSQPlus
+from archscout.deploy.reading import read
 from archscout.deploy.simulation import Norm, Simulation, academic, simulate
 
 SHAPE = (3, 8, 8)

@@ -5,7 +5,7 @@ import pytest
 from archscout.core.errors import UsageError
 from archscout.core.registry import create
 from archscout.core.seeds import stream
-from archscout.deploy.program import read
+from archscout.deploy.reading import read
 from archscout.networks.tracing import blueprint
 from archscout.testing.tasks import tiny_task
 

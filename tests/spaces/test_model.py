@@ -10,19 +10,19 @@ from torch import nn
 
 from archscout.core.errors import UsageError
 from archscout.core.seeds import stream
+from archscout.networks.choice_layer import ChoiceLayer
 from archscout.networks.choices import (
     BatchNorm2d,
-    ChoiceLayer,
     Computed,
     Conv2d,
     Depth,
     Kernel,
     Linear,
-    NumberChoice,
     OneOf,
     Width,
 )
 from archscout.networks.elastic import Elastic
+from archscout.networks.numbers import NumberChoice
 from archscout.networks.pick import build
 from archscout.spaces.model import ModelSpace
 from archscout.supernets.supernet import Supernet

@@ -13,10 +13,12 @@ from archscout.core.registry import create
 from archscout.supernets import phases as loop
 from archscout.supernets import plans, weights
 from archscout.supernets.distributions import Distribution, layers
+from archscout.supernets.importance import Importance
+from archscout.supernets.natural_gradient import NaturalGaussian
 from archscout.supernets.phases import Phase, Settings, fit, skipping
 from archscout.supernets.supernet import Supernet
 from archscout.supernets.terms import Labels, Mean, PosteriorMean, distillation
-from archscout.supernets.updates import BinaryGates, Importance, NaturalGaussian, Pathwise, ScoreFunction, Unrolled
+from archscout.supernets.updates import BinaryGates, Pathwise, ScoreFunction, Unrolled
 from archscout.testing import tiny_task
 
 _spec = importlib.util.spec_from_file_location("toy", Path(__file__).with_name("toy.py"))

@@ -10,21 +10,11 @@ import torch
 from archscout.core.seeds import stream
 from archscout.supernets import gates, plans
 from archscout.supernets.distributions import Distribution
+from archscout.supernets.importance import Importance, PricedImportance, hinge
+from archscout.supernets.natural_gradient import GaussianMean, NaturalGaussian
 from archscout.supernets.step import Job
 from archscout.supernets.terms import posterior
-from archscout.supernets.updates import (
-    BinaryGates,
-    GaussianMean,
-    Importance,
-    NaturalGaussian,
-    Pathwise,
-    PricedImportance,
-    ScoreFunction,
-    Unrolled,
-    expected_cost,
-    hinge,
-    unrolled,
-)
+from archscout.supernets.updates import BinaryGates, Pathwise, ScoreFunction, Unrolled, expected_cost, unrolled
 
 _spec = importlib.util.spec_from_file_location("toy", Path(__file__).with_name("toy.py"))
 toy = importlib.util.module_from_spec(_spec)

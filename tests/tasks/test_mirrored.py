@@ -13,7 +13,7 @@ from archscout.core.errors import DataNotice, UsageError
 from archscout.core.estimator import Setting
 from archscout.core.registry import create
 from archscout.deploy.form import form
-from archscout.deploy.program import read
+from archscout.deploy.reading import read
 from archscout.finished.network import load_for_integers
 from archscout.networks.pick import build
 from archscout.networks.tracing import trace_architecture

@@ -9,8 +9,8 @@ from torch import nn
 
 from archscout.core.errors import UsageError
 from archscout.core.task import Task
-from archscout.deploy.program import read
 from archscout.deploy.quantise import Quantisation, quantise
+from archscout.deploy.reading import read
 from archscout.testing import tiny_task
 from archscout.training.objective import Objective
 from archscout.training.on_grid import OnGrid

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from archscout.deploy.program import Program, read
+from archscout.deploy.program import Program
 from archscout.deploy.quantise import Quantisation, quantise
 from archscout.deploy.quantisers import LSQ, SoftRounding
+from archscout.deploy.reading import read
 from archscout.deploy.simulation import simulate
 from archscout.training.reconstruction import RECONSTRUCTIONS, parts, reconstruct
 

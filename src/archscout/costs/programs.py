@@ -15,7 +15,8 @@ from archscout.core.estimator import Setting
 from archscout.core.task import Task
 from archscout.deploy.c import flash_bytes, sram_bytes
 from archscout.deploy.instructions import instructions
-from archscout.deploy.program import Program, read
+from archscout.deploy.program import Program
+from archscout.deploy.reading import read
 from archscout.networks.pick import build
 from archscout.networks.tracing import blueprint
 from archscout.tasks.image_task import Mirrored

@@ -105,7 +105,7 @@ def _kernel(o: Operator) -> str:
 def flash_constants(program: Program, pixels: bool = True) -> int:
     """`Code.constants` of a program before there are integers, with scales by channel: weights may be without numbers.
 
-    >>> from archscout.deploy.program import read
+    >>> from archscout.deploy.reading import read
     >>> flash_constants(read(torch.nn.Conv2d(3, 8, 3), (3, 8, 8)))
     1116
     """

@@ -10,9 +10,10 @@ from torch import nn
 from archscout.core import options
 from archscout.core.errors import UsageError, nearest
 from archscout.core.task import Task
-from archscout.deploy.program import Program, read
+from archscout.deploy.program import Program
 from archscout.deploy.quantise import Quantisation, Quantised, quantise
 from archscout.deploy.quantisers import QUANTISERS, SoftRounding
+from archscout.deploy.reading import read
 from archscout.deploy.simulation import Simulation, simulate
 from archscout.finished.examples import calibration, span
 from archscout.tasks.audio import AudioTask, Listener

@@ -6,9 +6,9 @@ from archscout.core.method import Run
 from archscout.core.registry import register
 from archscout.methods.weight_sharing import Learns, WeightSharing, adam_rate, check
 from archscout.supernets import plans
+from archscout.supernets.natural_gradient import NaturalGaussian
 from archscout.supernets.phases import Phase
 from archscout.supernets.supernet import Supernet
-from archscout.supernets.updates import NaturalGaussian
 from archscout.supernets.weights import unscaled
 
 

@@ -10,12 +10,12 @@ from archscout.methods.weight_sharing import WeightSharing, adam_rate, best_of, 
 from archscout.supernets.derive import likeliest, near_limit
 from archscout.supernets.distributions import Distribution, layers
 from archscout.supernets.evaluate import batchable
+from archscout.supernets.importance import Importance, PricedImportance
 from archscout.supernets.phases import Phase, Trained
 from archscout.supernets.plans import SamplesByEntropy, uniform
 from archscout.supernets.scattered import grouped
 from archscout.supernets.supernet import Supernet
 from archscout.supernets.terms import PosteriorMean
-from archscout.supernets.updates import Importance, PricedImportance
 from archscout.supernets.weights import everything, fixed_backbone
 
 CANDIDATES = 32
@@ -28,7 +28,7 @@ class FPNAS(WeightSharing):
     """FP-NAS: probabilistic search with entropy-adaptive samples, coarse to fine (Yan et al. 2021, arXiv 2011.10949).
 
     Published constants are not known; these are this package's own. A limit is kept by a price that follows what the
-    samples cost (`archscout.supernets.updates.PricedImportance`), or by the published hinge: how far above it the
+    samples cost (`archscout.supernets.importance.PricedImportance`), or by the published hinge: how far above it the
     samples are on average.
 
     Args:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from archscout.core.method import Run
 from archscout.core.registry import register
 from archscout.methods.weight_sharing import WeightSharing, adam_rate, check
+from archscout.supernets.importance import Importance
 from archscout.supernets.phases import Phase
 from archscout.supernets.plans import Samples
 from archscout.supernets.supernet import Supernet
 from archscout.supernets.terms import PosteriorMean
-from archscout.supernets.updates import Importance
 
 
 @register("method", "parsec")

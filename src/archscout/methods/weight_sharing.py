@@ -29,9 +29,9 @@ from archscout.methods.strategy import check_trains, ranked
 from archscout.supernets.derive import likeliest
 from archscout.supernets.distributions import Distribution, is_product
 from archscout.supernets.evaluate import losses, mixable
+from archscout.supernets.importance import ArchitectureCost, hinge
 from archscout.supernets.phases import Phase, Row, Settings, Trained, fit
 from archscout.supernets.supernet import Supernet
-from archscout.supernets.updates import ArchitectureCost, hinge
 
 SUPERNET_SHARE, INHERITED_SHARE = 0.5, 0.3
 """Of a time budget: for training the supernet; of what is left then, for looking at inherited scores."""

@@ -13,7 +13,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from archscout.core import options as checked
 from archscout.core.errors import UsageError
-from archscout.networks.choices import NumberLayer
+from archscout.networks.choice_layer import NumberLayer
 from archscout.networks.elastic_layer import elastic_layer
 from archscout.networks.held import changed, held
 from archscout.networks.numbers import Plain, Undecided

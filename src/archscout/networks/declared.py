@@ -12,7 +12,8 @@ from torch.nn.utils import parametrize
 
 from archscout.core.choice import Option
 from archscout.core.errors import UsageError
-from archscout.networks.choices import ChoiceLayer, Depth, NumberLayer, OneOf, name_of
+from archscout.networks.choice_layer import ChoiceLayer, NumberLayer, name_of
+from archscout.networks.choices import Depth, OneOf
 from archscout.networks.held import held
 from archscout.networks.numbers import MADE, TAKEN, NumberChoice, Plain, TextValue, Undecided
 

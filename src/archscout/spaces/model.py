@@ -16,7 +16,7 @@ from archscout.core.errors import UsageError
 from archscout.core.space import Pick, Space
 from archscout.core.task import Task
 from archscout.networks.body import KeepMap, Staged
-from archscout.networks.choices import decided, resolve
+from archscout.networks.choice_layer import decided, resolve
 from archscout.networks.declared import Use, declare
 from archscout.networks.initialisation import adopt, draw, looks_drawn
 from archscout.networks.outputs import named

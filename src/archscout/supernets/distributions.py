@@ -75,7 +75,7 @@ class Distribution(nn.Module):
         # What the reward has been on average; NaN before the first (see `archscout.supernets.updates.ScoreFunction`).
         self.baseline: Tensor
         self.register_buffer("baseline", torch.tensor(float("nan")))
-        # What a limit costs now (see `archscout.supernets.updates.PricedImportance`).
+        # What a limit costs now (see `archscout.supernets.importance.PricedImportance`).
         self.price: Tensor
         self.register_buffer("price", torch.zeros(()))
         self._of = {c.name: i for i, variable in enumerate(self.variables) for c in variable.choices}

@@ -1,8 +1,8 @@
 """Architecture updates: how a distribution learns from a step. Each sets gradients of the logits and lets go of them in
 the optimizer that it asked for.
 
-Pathwise and unrolled gradients flow through gates; binary gates, the score function and importance weights need nothing
-but architectures.
+Pathwise and unrolled gradients flow through gates; binary gates and the score function need nothing but architectures.
+Importance weights are in `importance.py`, the natural gradient in `natural_gradient.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.func import functional_call
@@ -23,11 +22,7 @@ from archscout.supernets.evaluate import losses
 from archscout.supernets.gates import binary, through_softmax
 from archscout.supernets.plans import Plan
 from archscout.supernets.step import Data, Step
-from archscout.supernets.terms import posterior
 from archscout.training.optimizers import descend
-
-ArchitectureCost = Callable[[Sequence[Architecture]], Sequence[float]]
-"""By how much each architecture misses its target; 0 where it keeps it."""
 
 
 class Update(ABC):
@@ -99,7 +94,7 @@ class Unrolled(Pathwise):
             return of
 
         buffers = [step.optimizer.state.get(weight, {}).get("momentum_buffer") for weight in moved]
-        found, value = unrolled(
+        slopes, value = unrolled(
             loss(step.train),
             loss(step.valid),
             [weight.detach() for weight in moved],
@@ -109,7 +104,7 @@ class Unrolled(Pathwise):
             decay=group.get("weight_decay", 0.0),
             buffers=buffers,
         )
-        for logits, gradient in zip(step.distribution.logits, found, strict=True):
+        for logits, gradient in zip(step.distribution.logits, slopes, strict=True):
             logits.grad = gradient
         return {"valid_loss": value}
 
@@ -144,8 +139,8 @@ def unrolled(
         return [value.detach().requires_grad_() for value in values]
 
     def gradient(loss: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
-        found = torch.autograd.grad(loss, list(inputs), allow_unused=True)
-        return [torch.zeros_like(i) if g is None else g for i, g in zip(inputs, found, strict=True)]
+        gradients = torch.autograd.grad(loss, list(inputs), allow_unused=True)
+        return [torch.zeros_like(i) if g is None else g for i, g in zip(inputs, gradients, strict=True)]
 
     start = differentiable(weights)
     slopes = gradient(train_loss(start), start)
@@ -250,8 +245,8 @@ class ScoreFunction(Update):
 
     def gradients(self, step: Step) -> dict[str, float]:
         architectures = [job.architecture for job in step.jobs]
-        found = losses(step.supernet, architectures, step.valid)
-        rewards = -found if self.reward is None else self.reward(found, architectures)
+        sample_losses = losses(step.supernet, architectures, step.valid)
+        rewards = -sample_losses if self.reward is None else self.reward(sample_losses, architectures)
         # The mean is kept with the distribution, so that a checkpoint has it.
         mean = step.distribution.baseline
         if bool(torch.isnan(mean)):
@@ -260,187 +255,4 @@ class ScoreFunction(Update):
         mean.mul_(self.memory).add_((1 - self.memory) * rewards.mean())
         logs = step.distribution.log_probabilities(architectures)
         (-(advantage * logs).mean()).backward()  # type: ignore[no-untyped-call]
-        return {"valid_loss": float(found.mean()), "reward": float(rewards.mean())}
-
-
-class Importance(Update):
-    """Maximises the marginal likelihood of the validation batch under the distribution (PARSEC, FP-NAS).
-
-    The gradient is that of - sum of m_k log P(A_k) + strength * log E[C(A)], with m_k the posterior weight of sample k
-    and C its cost: FP-NAS's loss, differentiated.
-
-    Args:
-        rate, betas: of Adam.
-        temperature: of the likelihood; see `archscout.supernets.terms.posterior`.
-        cost: by how much architectures miss their target; None for none.
-        strength: of the cost.
-    """
-
-    def __init__(
-        self,
-        rate: float = 1e-2,
-        betas: tuple[float, float] = (0.5, 0.999),
-        *,
-        temperature: float = 1.0,
-        cost: ArchitectureCost | None = None,
-        strength: float = 0.3,
-    ) -> None:
-        super().__init__(rate, betas, 0.0)
-        self.temperature, self.cost, self.strength = temperature, cost, strength
-
-    def losses(self, step: Step, architectures: Sequence[Architecture]) -> Tensor:
-        """The mean validation loss of each (A,), by inherited weights."""
-        return losses(step.supernet, architectures, step.valid)
-
-    def gradients(self, step: Step) -> dict[str, float]:
-        architectures = [job.architecture for job in step.jobs]
-        found = self.losses(step, architectures)
-        weights = posterior(-found * len(step.valid[1]), self.temperature)
-        row = {"valid_loss": float((weights * found).sum()), "effective_samples": float(1 / (weights**2).sum())}
-        weights = self.charged(step.distribution, architectures, weights, row)
-        logs = step.distribution.log_probabilities(architectures)
-        (-(weights * logs).sum()).backward()  # type: ignore[no-untyped-call]
-        return row
-
-    def charged(
-        self,
-        distribution: Distribution,
-        architectures: Sequence[Architecture],
-        weights: Tensor,
-        row: dict[str, float],
-    ) -> Tensor:
-        """The weights of the samples (A,) with their costs taken off; what is worth recording goes into `told`."""
-        if self.cost is None:
-            return weights
-        costs = torch.tensor(list(self.cost(architectures)), dtype=weights.dtype, device=weights.device)
-        row["excess_cost"] = float(costs.mean())
-        return weights - self.strength * costs / costs.sum() if bool(costs.sum() > 0) else weights
-
-
-class PricedImportance(Importance):
-    """As `Importance`, with a price on cost that rises while samples cost more than the target on average and falls
-    while they cost less, never below zero: the Lagrangian of the limit, climbed and descended at once.
-
-    A fixed strength either misses the target or stays far below it, for it does not know how much accuracy is at stake.
-
-    Args:
-        rate, betas, temperature: as above.
-        cost: of each, 1 at the limit.
-        aim: the mean cost of samples that is held, a little below the limit, for some are above the mean.
-        gain: how fast the price follows.
-    """
-
-    def __init__(
-        self,
-        rate: float = 1e-2,
-        betas: tuple[float, float] = (0.5, 0.999),
-        *,
-        temperature: float = 1.0,
-        cost: ArchitectureCost,
-        aim: float = 0.97,
-        gain: float = 1.0,
-    ) -> None:
-        super().__init__(rate, betas, temperature=temperature, cost=cost)
-        self.aim, self.gain = aim, gain
-
-    def charged(
-        self,
-        distribution: Distribution,
-        architectures: Sequence[Architecture],
-        weights: Tensor,
-        row: dict[str, float],
-    ) -> Tensor:
-        assert self.cost is not None
-        costs = torch.tensor(list(self.cost(architectures)), dtype=weights.dtype, device=weights.device)
-        charged = weights - distribution.price * (costs - costs.mean()) / len(costs)
-        distribution.price.add_(self.gain * float(costs.mean() - self.aim)).clamp_(min=0)
-        row |= {"cost": float(costs.mean()), "price": float(distribution.price)}
-        return charged
-
-
-class NaturalGaussian(Update):
-    """Random logits: a normal distribution around each, moved by its natural gradient (BaLeNAS: Zhang et al. 2022,
-    arXiv 2111.13204).
-
-    With eps standard normal, logits = mean + eps / sqrt(count * (s + prior)); with g the gradient of the validation
-    loss there, m = b1 m + (1 - b1)(g + prior * mean), s = b2 s + (1 - b2) g^2 and
-    mean -= rate * m' / (sqrt(s') + prior), where ' corrects for the start. Constants are this package's choice.
-
-    Args:
-        plan: whose gates the gradient flows through.
-        rate, betas: as above.
-        prior: the precision of the prior, divided by `count`.
-        count: of examples: the larger, the smaller the noise.
-    """
-
-    def __init__(
-        self,
-        plan: Plan,
-        rate: float = 1e-2,
-        betas: tuple[float, float] = (0.9, 0.999),
-        *,
-        prior: float = 1e-3,
-        count: float = 1e4,
-    ) -> None:
-        super().__init__(rate, betas, 0.0)
-        self.pathwise, self.prior, self.count = Pathwise(plan), prior, count
-
-    def optimizer(self, distribution: Distribution) -> Optimizer:
-        return GaussianMean(distribution.parameters(), self.rate, self.betas, self.prior, self.count)
-
-    def begin(self, step: Step, optimizer: Optimizer) -> None:
-        assert isinstance(optimizer, GaussianMean)
-        optimizer.perturb(step.rng("logits"))
-
-    def gradients(self, step: Step) -> dict[str, float]:
-        return self.pathwise.gradients(step)
-
-
-class GaussianMean(Optimizer):
-    """The optimizer of `NaturalGaussian`: between `perturb` and `step`, parameters hold a draw and not their mean."""
-
-    def __init__(self, parameters: object, rate: float, betas: tuple[float, float], prior: float, count: float) -> None:
-        defaults = {"lr": rate, "betas": betas, "prior": prior, "count": count}
-        super().__init__(parameters, defaults)  # type: ignore[arg-type]
-        for group in self.param_groups:
-            for p in group["params"]:
-                zeros = torch.zeros_like(p)
-                self.state[p] = {
-                    "step": torch.zeros(()), "m": zeros.clone(), "s": zeros.clone(), "mean": p.detach().clone(),
-                }  # fmt: skip
-
-    @torch.no_grad()
-    def perturb(self, rng: np.random.Generator) -> None:
-        """Put a draw in the place of the mean."""
-        for group in self.param_groups:
-            for p in group["params"]:
-                state = self.state[p]
-                state["mean"].copy_(p)
-                noise = torch.as_tensor(rng.standard_normal(p.shape), dtype=p.dtype, device=p.device)
-                p.add_(noise / torch.sqrt(group["count"] * (state["s"] + group["prior"])))
-
-    @torch.no_grad()
-    def step(self, closure: object = None) -> None:  # type: ignore[override]
-        """Take the draw back and move the mean."""
-        for group in self.param_groups:
-            first, second = group["betas"]
-            for p in group["params"]:
-                state = self.state[p]
-                p.copy_(state["mean"])
-                if p.grad is None:
-                    continue
-                state["step"] += 1
-                t = float(state["step"])
-                state["m"].mul_(first).add_(p.grad + group["prior"] * p, alpha=1 - first)
-                state["s"].mul_(second).addcmul_(p.grad, p.grad, value=1 - second)
-                m, s = state["m"] / (1 - first**t), state["s"] / (1 - second**t)
-                p.sub_(group["lr"] * m / (torch.sqrt(s) + group["prior"]))
-
-
-def hinge(costs: Sequence[float], target: float) -> list[float]:
-    """By what share of the target each cost is above it; 0 for those that keep it.
-
-    >>> hinge([50.0, 150.0], 100.0)
-    [0.0, 0.5]
-    """
-    return [max(0.0, cost / target - 1) for cost in costs]
+        return {"valid_loss": float(sample_losses.mean()), "reward": float(rewards.mean())}

@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from archscout.deploy.program import Program, read
+from archscout.deploy.program import Program
+from archscout.deploy.reading import read
 from archscout.shrink.bits.hessian import Loss
 
 SHAPE = (2, 6, 6)

@@ -6,9 +6,10 @@ import torch
 import archscout
 from archscout.core.registry import create
 from archscout.core.task import Task
-from archscout.deploy.program import Program, read
+from archscout.deploy.program import Program
 from archscout.deploy.quantise import Quantisation, quantise
 from archscout.deploy.quantised_onnx import FORMS
+from archscout.deploy.reading import read
 from archscout.finished.examples import calibration_split, span, stored
 from archscout.finished.quantised import int8
 from archscout.networks.pick import build

@@ -12,8 +12,8 @@ from archscout.core.task import Task
 from archscout.costs.latency import Latency
 from archscout.costs.macs import Macs
 from archscout.costs.weight_bytes import WeightBytes
-from archscout.deploy.program import read
 from archscout.deploy.quantise import Quantisation
+from archscout.deploy.reading import read
 from archscout.finished.algorithms import check_images
 from archscout.finished.examples import calibration_split, span, stored
 from archscout.shrink.bits import limits as bit_limits
