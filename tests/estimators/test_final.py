@@ -12,6 +12,7 @@ import torch
 from archscout.core.estimator import Setting
 from archscout.core.registry import create
 from archscout.core.task import Split
+from archscout.core.trial import Trial
 from archscout.estimators import final
 from archscout.estimators.final import FinalTraining, final_weights, parted
 from archscout.networks.pick import build
@@ -59,9 +60,12 @@ def test_it_trains_as_long_as_was_planned_and_keeps_the_weights(task, tmp_path):
 
 def test_what_cross_validation_said_is_the_value_and_nothing_is_left_out_of_what_is_learned_from(task, tmp_path):
     setting = Setting(SPACE, task, seed=1, folder=tmp_path)
-    (estimate,) = FinalTraining(everything=True, known=0.625).estimate([ARCHITECTURE], setting, fidelity=1)
+    told = {"folds": 2, "fold_sizes": [7, 6]}
+    known = Trial(0, ARCHITECTURE, "", "folds:count=5,number=1", 1, "completed", 0.625, extra=told)
+    (estimate,) = FinalTraining(everything=True, known=known).estimate([ARCHITECTURE], setting, fidelity=1)
     assert estimate.value == 0.625 and estimate.extra["cross_validated"]
-    assert estimate.extra["examples"] == estimate.extra["valid_examples"] == len(task.train) + len(task.valid)
+    assert estimate.extra["examples"] == len(task.train) + len(task.valid)
+    assert estimate.extra["valid_examples"] == 13, "two of the folds were measured"
     assert not any(name.startswith("valid") for row in estimate.curve for name in row)
 
 

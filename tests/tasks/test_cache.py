@@ -17,7 +17,9 @@ import archscout
 from archscout.core.errors import DataError, DataNotice
 from archscout.core.task import Task
 from archscout.networks.pick import build
-from archscout.tasks import cache, mapped, pictures, sound
+from archscout.tasks import cache, decode, mapped, pictures, sound
+from archscout.tasks.contents import Source
+from archscout.tasks.decode import Reading
 from archscout.tasks.mapped import Mapped, Streamed, is_streamed
 from archscout.training.recipe import Recipe
 from archscout.training.trainer import train
@@ -63,6 +65,39 @@ def test_cached_images_are_those_of_memory_and_are_decoded_once(
             np.testing.assert_array_equal(one, other)
     assert len(pickle.dumps(again.train.x)) < 1000
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(again.valid.x)), in_memory.valid.x)
+
+
+def test_of_large_pictures_one_is_decoded_whole_before_all_are_resized(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def noted(source: Source, reading: Reading) -> tuple[Image.Image, frozenset[str]]:
+        seen.append(reading.shape)
+        return decode.decoded(source, reading)
+
+    monkeypatch.setattr(pictures, "LARGE", 4)
+    monkeypatch.setattr(pictures, "decoded", noted)
+    with pytest.warns(DataNotice, match="are 8 x 8 pixels: all are stretched"):
+        archscout.task(photos, cache=False)
+    assert seen == [(8, 8)] * 40
+
+
+@pytest.mark.parametrize("cores", [1, 2, 5])
+def test_pictures_are_in_order_whoever_decodes_them(photos: Path, monkeypatch: pytest.MonkeyPatch, cores: int) -> None:
+    (photos / "cat" / "07.png").write_bytes(b"bad")
+    sources = [decode.file_source(file) for file in sorted(photos.rglob("*.png"))]
+    monkeypatch.setattr(pictures, "usable_cores", lambda: cores)
+    monkeypatch.setattr(pictures, "_HANDFUL", 3)
+    seen: list[int] = []
+    found = pictures.decode_all(
+        {"train": sources}, Reading(), skip_bad=True, cached=False, watch=lambda done, _: seen.append(done)
+    )
+    good = [number for number in range(40) if number != 7]
+    assert found.rows["train"].tolist() == good
+    expected = np.stack([decode.decode(sources[number], Reading())[0] for number in good])
+    np.testing.assert_array_equal(found.images["train"], expected)
+    assert seen == [*range(3, 40, 3), 40]
 
 
 def test_a_changed_picture_or_reading_is_another_cache(photos: Path, kept: Path) -> None:

@@ -58,14 +58,14 @@ class FinalTraining(Estimator):
             and the learning rate falls to zero in these.
         everything: whether four fifths of the validation examples are learned from as well; what is left of them
             tells the value. Meant for tasks whose validation examples were drawn from the training examples.
-        known: what cross-validation said of the architecture (higher is better); then nothing is left out of what is
-            learned from, and this is the value.
+        known: the architecture's trial of cross-validation; then nothing is left out of what is learned from, and its
+            value is the value.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"inputs", "targets", "gradients", "training"})
     keeps_time: ClassVar[bool] = True
 
-    def __init__(self, seconds: float = math.inf, everything: bool = False, known: float | None = None) -> None:
+    def __init__(self, seconds: float = math.inf, everything: bool = False, known: Trial | None = None) -> None:
         self.name = FINAL
         self.seconds, self.everything, self.known = seconds, everything, known
 
@@ -101,7 +101,7 @@ class FinalTraining(Estimator):
             outputs = predict(network, task, held, device=setting.device)
             outcome["valid_metric"] = task.measure(outputs, task.tensors(held, setting.device)[1])
         if self.known is not None and outcome["best_epoch"]:
-            outcome["valid_metric"] = task.metric.oriented(self.known)
+            outcome["valid_metric"] = task.metric.oriented(self.known.value)
         done = {
             "planned_epochs": epochs,
             "epochs": max(min(1, len(outcome["curve"])), round(outcome["passes"])),
@@ -109,7 +109,8 @@ class FinalTraining(Estimator):
             "valid_examples": len(task.valid if held is None else held),
         }
         if self.known is not None:
-            done |= {"valid_examples": done["examples"], "cross_validated": True}
+            done |= {"valid_examples": sum(self.known.extra["fold_sizes"]), "cross_validated": True}
+            done |= {name: self.known.extra[name] for name in ("folds", "fold_sizes")}
         if setting.folder is not None and outcome["best_epoch"]:
             notes = {"outcome": outcome, "done": done}
             checkpoint.write(final_weights(setting.folder, canonical, epochs), network.state_dict(), notes)
@@ -278,7 +279,8 @@ def untouched(task: Task, winner: Trial, seed: int) -> Split:
         winner: the network's training.
         seed: of the search.
     """
-    if winner.extra.get("valid_examples", len(task.valid)) == len(task.valid):
+    everything = winner.extra.get("cross_validated", False)
+    if not everything and winner.extra.get("valid_examples", len(task.valid)) == len(task.valid):
         return task.valid
     held = parted(task, seed)[1]
     return task.valid if held is None else held

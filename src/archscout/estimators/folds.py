@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,7 +17,7 @@ from archscout.core.estimator import FOLDS, Estimator, Setting
 from archscout.core.metric import Metric
 from archscout.core.seeds import derive, stream
 from archscout.core.task import Split, Task
-from archscout.core.trial import Estimate
+from archscout.core.trial import Estimate, Trial
 from archscout.networks.pick import build
 from archscout.training.recipe import Recipe, default_epochs
 from archscout.training.trainer import Outcome, train
@@ -27,18 +27,25 @@ class Folds(Estimator):
     """The mean metric over folds of the training and validation examples (Stone 1974, "Cross-validatory choice and
     assessment of statistical predictions"): each is measured by a network that learned from the others.
 
-    All architectures see the same folds. No epoch is chosen: it is the last that counts. `std` is the standard error.
-    Meant for tasks whose validation examples were drawn from the training examples.
+    One fold is trained at a time, so that all architectures can be given the first before any is given the second, and
+    are compared on the same examples whenever time is over: the value is the mean over this fold and those before. All
+    architectures see the same folds. No epoch is chosen: it is the last that counts. `std` is the standard error, None
+    where a single fold does not tell it. Meant for tasks whose validation examples were drawn from the training
+    examples.
 
     Args:
         count: folds, two or more.
+        number: of the fold that is trained, from 0 on.
+        before: trials of the fold before this one, of all architectures that are to be estimated; none of the first.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"inputs", "targets", "gradients", "training"})
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, number: int = 0, before: Sequence[Trial] = ()) -> None:
         self.count = options.whole(count, "the count of folds", 2)
-        self.name = f"{FOLDS}:count={count}"
+        self.number = options.whole(number, "the number of a fold", 0, self.count - 1)
+        self.before = {trial.canonical: trial for trial in before}
+        self.name = f"{FOLDS}:count={count},number={number}"
 
     def together(self, architectures: Sequence[Architecture], setting: Setting) -> int:
         return 1
@@ -51,54 +58,52 @@ class Folds(Estimator):
     def _validate(self, architecture: Architecture, setting: Setting, fidelity: int | None) -> Estimate:
         space, device = setting.space, setting.device
         canonical = space.canonical(architecture)
+        before = self.before.get(canonical)
         recipe = Recipe.default(setting.task, fidelity or default_epochs(setting.task))
+        if before is not None and "mode" in before.extra:  # what is fastest was timed once
+            recipe = dataclasses.replace(recipe, **before.extra["mode"])
         folder = None if setting.folder is None else setting.folder / digest(self.name, canonical, recipe.epochs)
-        outcomes: list[Outcome] = []
-        sizes: list[int] = []
-        for number, task in enumerate(folds(setting.task, self.count, setting.seed)):
-            seed = derive(setting.seed, "fold", number, canonical)
-            network = build(space, architecture, task, seed=seed, device=device)
-            place = None if folder is None else folder / str(number)
-            outcome = train(network, task, recipe, seed=seed, device=device, folder=place)
-            outcomes.append(outcome)
-            sizes.append(len(task.valid))
-            if outcome.diverged:
-                break
-            if outcome.mode is not None:  # what is fastest was timed once
-                mode = outcome.mode
-                recipe = dataclasses.replace(recipe, precision=mode.precision, layout=mode.layout)
+        task = fold(setting.task, self.count, self.number, setting.seed)
+        seed = derive(setting.seed, "fold", self.number, canonical)
+        network = build(space, architecture, task, seed=seed, device=device)
+        outcome = train(network, task, recipe, seed=seed, device=device, folder=folder)
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
-        return _joined(outcomes, sizes, setting.task.metric)
+        if outcome.diverged:
+            return Estimate(math.nan, outcome.seconds, reason=f"the training diverged: {outcome.reason}.")
+        return _joined(before, outcome, len(task.valid), setting.task.metric)
 
 
-def folds(task: Task, count: int, seed: int) -> Iterator[Task]:
-    """The task so many times, each time with another part of its training and validation examples to validate by.
+def fold(task: Task, count: int, number: int, seed: int) -> Task:
+    """The task with the part of that number, of so many of its training and validation examples, to validate by.
 
     Classes are in all parts in proportion, where targets are one class for each example.
     """
     x, y = (np.concatenate([getattr(task.train, part), getattr(task.valid, part)]) for part in ("x", "y"))
     order = stream(seed, "folds").permutation(len(x))
-    if y.ndim == 1 and y.dtype.kind in "iu":
-        order = order[np.argsort(y[order], kind="stable")]
-    for number in range(count):
-        held = np.zeros(len(x), bool)
-        held[order[number::count]] = True
-        yield dataclasses.replace(task, train=Split(x[~held], y[~held]), valid=Split(x[held], y[held]))
+    classes = y[:, 0].astype(int) if getattr(task, "weighted", False) else y
+    if classes.ndim == 1 and classes.dtype.kind in "iu":
+        order = order[np.argsort(classes[order], kind="stable")]
+    held = np.zeros(len(x), bool)
+    held[order[number::count]] = True
+    return dataclasses.replace(task, train=Split(x[~held], y[~held]), valid=Split(x[held], y[held]))
 
 
-def _joined(outcomes: Sequence[Outcome], sizes: Sequence[int], metric: Metric) -> Estimate:
-    seconds = sum(outcome.seconds for outcome in outcomes)
-    reason = next((outcome.reason for outcome in outcomes if outcome.diverged), "")
-    if reason:
-        return Estimate(math.nan, seconds, reason=f"the training diverged: {reason}.")
-    values = [outcome.curve[-1][f"valid_{metric}"] for outcome in outcomes]
+def _joined(before: Trial | None, outcome: Outcome, size: int, metric: Metric) -> Estimate:
+    """A fold of so many examples together with those before it."""
+    values, sizes, curve = [outcome.curve[-1][f"valid_{metric}"]], [size], tuple(outcome.curve)
+    if before is not None:
+        values, sizes = [*before.extra["fold_values"], *values], [*before.extra["fold_sizes"], *sizes]
+        parts = (sum(sizes[:-1]), size)
+        curve = tuple(_mean(rows, parts) for rows in zip(before.curve, outcome.curve, strict=True))
     value = float(np.average(values, weights=sizes))
     error = metric.standard_error(value, sum(sizes))
-    if error is None:
+    if error is None and len(values) > 1:
         error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    curve = tuple(_mean(rows, sizes) for rows in zip(*(outcome.curve for outcome in outcomes), strict=True))
-    return Estimate(metric.oriented(value), seconds, std=error, curve=curve, extra={"folds": len(values)})
+    extra = {"folds": len(values), "fold_values": values, "fold_sizes": sizes}
+    if outcome.mode is not None:
+        extra["mode"] = {"precision": outcome.mode.precision, "layout": outcome.mode.layout}
+    return Estimate(metric.oriented(value), outcome.seconds, std=error, curve=curve, extra=extra)
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], sizes: Sequence[int]) -> dict[str, float]:

@@ -118,7 +118,8 @@ class Jobs:
                     for each in batch:
                         self.submit([each])
                     continue
-                estimates = [Estimate(math.nan, reason=str(error), extra={"failed": True})] * len(batch)
+                stopped = {"stopped": True} if isinstance(error, TrialTimeout) else {}
+                estimates = [Estimate(math.nan, reason=str(error), extra={"failed": True, **stopped})] * len(batch)
             else:
                 if files:  # before the trial counts: whoever finds it finds its weights
                     self._take(files)

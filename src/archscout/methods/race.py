@@ -109,20 +109,45 @@ def few_examples(run: Run) -> bool:
 
 
 def cross_validated(run: Run, candidates: Sequence[Candidate]) -> list[Trial]:
-    """The candidates by cross-validation, best first; as they come where there is no time to compare two of them."""
+    """The candidates by cross-validation, best first, all on the same folds: a fold that the time was too short to give
+    to every one of them does not count. As they come where there is no time to compare two."""
     planned = run.decide("folds", partial(_folds, run, candidates))
     if planned is None:
         return [_untrained(run, candidate, place) for place, candidate in enumerate(candidates)]
-    epochs = {candidates[place]: count for place, count in planned["epochs"]}
-    run.say(f"few examples: {len(epochs)} networks are compared by cross-validation in {planned['folds']} folds.")
-    trials = run.evaluate(
-        [candidate.architecture for candidate in epochs],
-        Folds(planned["folds"]),
-        fidelity=list(epochs.values()),
-        phase="cross-validation",
-    )
+    epochs = {run.space.canonical(candidates[place].architecture): count for place, count in planned["epochs"]}
     places = {run.space.canonical(candidate.architecture): place for place, candidate in enumerate(candidates)}
-    return beyond_chance(run, sorted((t for t in trials if t.defined), key=lambda trial: trial.rank), places)
+    run.say(f"few examples: {len(epochs)} networks are compared by cross-validation in {planned['folds']} folds.")
+    alive = [candidates[place].architecture for place, _ in planned["epochs"]]
+    trials: list[Trial] = []
+    failed: set[str] = set()
+    for number in range(planned["folds"]):
+        if trials and not run.decide(f"fold {number}", partial(_in_time, run, trials)):
+            break
+        lengths = [epochs[run.space.canonical(architecture)] for architecture in alive]
+        fold = Folds(planned["folds"], number, trials)
+        fresh = run.evaluate(alive, fold, fidelity=lengths, phase="cross-validation")
+        stopped = {trial.canonical for trial in fresh if trial.extra.get("stopped")}
+        failed |= {trial.canonical for trial in fresh if not trial.defined} - stopped
+        if len(fresh) < len(alive) or stopped:
+            break
+        trials = [trial for trial in fresh if trial.defined]
+        alive = [trial.architecture for trial in trials]
+        if not alive:
+            return []
+    trials = [trial for trial in trials if trial.canonical not in failed]
+    if trials and (len(trials) == 1 or None not in [trial.std for trial in trials]):
+        if trials[0].extra["folds"] < planned["folds"]:
+            run.say(f"the time was enough for {trials[0].extra['folds']} of the folds, which all of them have.")
+        return beyond_chance(run, sorted(trials, key=lambda trial: trial.rank), places)
+    run.say("the time was over before two networks were compared on the same examples: the most promising is taken.")
+    return [_untrained(run, candidate, place) for place, candidate in enumerate(candidates)
+            if run.space.canonical(candidate.architecture) not in failed]  # fmt: skip
+
+
+def _in_time(run: Run, trials: Sequence[Trial]) -> bool:
+    """Whether another fold of all that have had one is expected to be done in time: by what the last one took."""
+    seconds = [trial.seconds for trial in trials]
+    return max(max(seconds), sum(seconds) / max(1, run.workers)) <= run.seconds_left()
 
 
 def _folds(run: Run, candidates: Sequence[Candidate]) -> dict[str, Any] | None:

@@ -117,11 +117,8 @@ def counts(run: SearchRun) -> dict[str, Any]:
     rows = run.store.trials(run.name)
     failed = Counter(row.reason for row in rows if row.status == "failed")
     return {
-        "trials": sum(
-            (row.estimator == run.estimator or (run.trains and is_cross_validation(row.estimator)))
-            and row.phase != "calibration"
-            for row in rows
-        ),
+        "trials": sum(row.estimator == run.estimator and row.phase != "calibration" for row in rows)
+        + len({row.canonical for row in rows if run.trains and is_cross_validation(row.estimator)}),
         "trained": len(
             {row.canonical for row in rows if row.status == "completed" and row.curve and row.phase != "calibration"}
         ),

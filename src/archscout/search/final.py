@@ -40,7 +40,7 @@ def train_winner(run: SearchRun, winner: Trial) -> Trial | None:
     if epochs >= _MANY:
         epochs = _fitting(run, _HOPED * seconds, planned["epoch"])
     run.say(f"training the winner for {epochs} epochs, about {min(seconds, epochs * planned['epoch']):.0f} s.")
-    estimator = FinalTraining(seconds, everything, winner.value if folded else None)
+    estimator = FinalTraining(seconds, everything, winner if folded else None)
     trials = run.evaluate([winner.architecture], estimator, fidelity=epochs, phase=FINAL)
     trained = next((trial for trial in trials if trial.defined), None)
     if trained is None:

@@ -171,7 +171,7 @@ def _winning_network(ending: Ending, winner: Trial, folder: Path) -> nn.Module:
             return earlier
         run.say(f"'{winner.architecture}' is trained again, for its weights were not kept.")
         setting = replace(run.setting, folder=run.folder)
-        known = winner.value if winner.extra.get("cross_validated") else None
+        known = winner if winner.extra.get("cross_validated") else None
         final = FinalTraining(everything="valid" in run.task.drawn, known=known)
         estimator = final if winner.estimator == FINAL else None
         again = estimator or create("estimator", winner.estimator)

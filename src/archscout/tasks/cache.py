@@ -100,9 +100,9 @@ class Writer:
         except OSError as error:
             raise _full(error) from error
 
-    def add(self, images: np.ndarray) -> None:
+    def add(self, values: np.ndarray | bytes) -> None:
         try:
-            self._stream.write(np.ascontiguousarray(images).data)
+            self._stream.write(values if isinstance(values, bytes) else np.ascontiguousarray(values).data)
         except OSError as error:
             self.drop()
             raise _full(error) from error

@@ -111,6 +111,14 @@ def quiet() -> Iterator[None]:
 
 def decode(source: Source, reading: Reading) -> tuple[np.ndarray, frozenset[str]]:
     """A picture as height x width x channels (1 or 3), uint8, and its traits. Raises `BadPicture`."""
+    image, traits = decoded(source, reading)
+    pixels = np.asarray(image)
+    return pixels[..., None] if pixels.ndim == 2 else pixels, traits
+
+
+def decoded(source: Source, reading: Reading) -> tuple[Image.Image, frozenset[str]]:
+    """A picture as grey ("L") or colour ("RGB"), of the size that the reading says, and its traits. Raises
+    `BadPicture`."""
     try:
         with source.open() as file:
             image: Image.Image = Image.open(file)
@@ -138,8 +146,7 @@ def decode(source: Source, reading: Reading) -> tuple[np.ndarray, frozenset[str]
         if image.mode == "L" and reading.channels == 3:
             traits.add("grey")
         image = image.convert("L" if reading.channels == 1 else "RGB")
-    pixels = np.asarray(_fitted(image, reading))
-    return pixels[..., None] if pixels.ndim == 2 else pixels, frozenset(traits)
+    return _fitted(image, reading), frozenset(traits)
 
 
 def header(source: Source) -> tuple[tuple[int, int], bool]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import contextlib
+import math
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +18,7 @@ from archscout.core.cores import usable_cores
 from archscout.core.errors import DataError
 from archscout.tasks import cache
 from archscout.tasks.contents import Source
-from archscout.tasks.decode import TRAITS, BadPicture, Reading, decode, header, quiet
+from archscout.tasks.decode import TRAITS, BadPicture, Reading, decode, decoded, header, quiet
 
 Watch = Callable[[int, int], None]
 """Is told how many pictures of how many are decoded."""
@@ -25,7 +27,10 @@ LARGE, USUAL = 128, 64
 """Pictures whose shorter side is above the first are read at the second, unless a size is asked for: a search trains
 hundreds of networks, and what it finds can be trained at a larger size."""
 
-_BLOCK, _HANDFUL = 256, 8
+_HANDFUL, _BYTES = 32, 2**20
+"""Pictures that one thread reads before it hands them over, the most in number and in bytes: small ones are decoded
+faster than they are handed around."""
+
 _NAMED = 10
 
 
@@ -41,6 +46,10 @@ class Decoded:
     rows: dict[str, np.ndarray]
     reading: Reading
     notices: list[str]
+
+
+_Some = tuple[bytes, list[frozenset[str] | BadPicture]]
+"""The pixels of the readable ones of some pictures, one behind the other, and what each was like."""
 
 
 @dataclass
@@ -81,7 +90,7 @@ def decode_all(
     notices: list[str] = []
     asked = reading.channels
     with quiet(), ThreadPoolExecutor(usable_cores()) as pool:
-        way = _Way(sources, pool, key, cached, watch)
+        way = _Way(sources, pool if usable_cores() > 1 else None, key, cached, watch)
         if reading.shape is None or reading.channels is None:
             # Most sets are alike, and are decoded without having been looked through for shapes and colours before.
             try:
@@ -134,10 +143,15 @@ def _from_cache(
 
 
 class _Way:
-    """How to go through all pictures."""
+    """How to go through all pictures; in this thread where there is no pool."""
 
     def __init__(
-        self, sources: Sequence[Source], pool: ThreadPoolExecutor, key: str, cached: bool | None, watch: Watch | None
+        self,
+        sources: Sequence[Source],
+        pool: ThreadPoolExecutor | None,
+        key: str,
+        cached: bool | None,
+        watch: Watch | None,
     ) -> None:
         self.sources, self.pool, self.key, self.cached, self.watch = sources, pool, key, cached, watch
 
@@ -153,43 +167,70 @@ class _Way:
         return done
 
     def _go(self, reading: Reading, alike: bool, done: _Pass) -> None:
-        shape: tuple[int, ...] = ()
+        shape = self._first(reading)
+        if shape and alike and reading.shape is None and min(shape[:2]) > LARGE:
+            raise _Different
+        if shape:
+            on_disk = cache.too_large(len(self.sources), shape) if self.cached is None else self.cached
+            done.writer = cache.Writer(self.key) if on_disk else None
+            done.memory = np.empty((0 if on_disk else len(self.sources), *shape), np.uint8)
+        size = max(1, min(_HANDFUL, _BYTES // max(1, math.prod(shape))))
+        handfuls = (self.sources[row : row + size] for row in range(0, len(self.sources), size))
         filled = 0
-        for start in range(0, len(self.sources), _BLOCK):
-            end = min(start + _BLOCK, len(self.sources))
-            # A block is a whole number of handfuls, so that only the very last one is cut short.
-            handfuls = [self.sources[row : row + _HANDFUL] for row in range(start, end, _HANDFUL)]
-            decoded = [one for some in self.pool.map(partial(_some, reading), handfuls) for one in some]
-            good = [result[0] for result in decoded if not isinstance(result, BadPicture)]
-            if good and not shape:
-                # The first readable picture has the shape of all.
-                shape = good[0].shape
-                if alike and reading.shape is None and min(shape[:2]) > LARGE:
-                    raise _Different
-                on_disk = cache.too_large(len(self.sources), shape) if self.cached is None else self.cached
-                done.writer = cache.Writer(self.key) if on_disk else None
-                done.memory = np.empty((0 if on_disk else len(self.sources), *shape), np.uint8)
-            if any(pixels.shape != shape for pixels in good):
-                raise _Different
-            if good and done.writer is not None:
-                done.writer.add(np.stack(good))
-            elif good:
-                np.stack(good, out=done.memory[filled : filled + len(good)])
-            filled += len(good)
-            done.results += [result if isinstance(result, BadPicture) else result[1] for result in decoded]
+        for pixels, results in self._in_order(partial(_some, reading, shape), handfuls):
+            count = len(results) - sum(isinstance(result, BadPicture) for result in results)
+            if done.writer is not None:
+                done.writer.add(pixels)
+            elif count:
+                done.memory[filled : filled + count] = np.frombuffer(pixels, np.uint8).reshape(count, *shape)
+            filled += count
+            done.results += results
             if self.watch is not None:
                 self.watch(len(done.results), len(self.sources))
 
+    def _first(self, reading: Reading) -> tuple[int, ...]:
+        """The shape of the first readable picture, which is that of all; empty where there is none."""
+        for source in self.sources:
+            with contextlib.suppress(BadPicture):
+                return decode(source, reading)[0].shape
+        return ()
 
-def _some(reading: Reading, sources: Sequence[Source]) -> list[tuple[np.ndarray, frozenset[str]] | BadPicture]:
-    """Some pictures, in one thread: small ones are decoded faster than they are handed around."""
-    results: list[tuple[np.ndarray, frozenset[str]] | BadPicture] = []
+    def _in_order(
+        self, work: Callable[[Sequence[Source]], _Some], parts: Iterable[Sequence[Source]]
+    ) -> Iterator[_Some]:
+        """What comes of each part: no core waits for another one, and no more lies about than they work on."""
+        if self.pool is None:
+            yield from map(work, parts)
+            return
+        waiting: deque[Future[_Some]] = deque()
+        try:
+            for part in parts:
+                waiting.append(self.pool.submit(work, part))
+                if len(waiting) > 2 * usable_cores():
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _some(reading: Reading, shape: tuple[int, ...], sources: Sequence[Source]) -> _Some:
+    """Some pictures, in one thread. Raises `_Different` where one has another shape."""
+    form = (*shape[1::-1], *shape[2:])
+    pixels: list[bytes] = []
+    results: list[frozenset[str] | BadPicture] = []
     for source in sources:
         try:
-            results.append(decode(source, reading))
+            image, traits = decoded(source, reading)
         except BadPicture as error:
             results.append(error)
-    return results
+            continue
+        if (*image.size, len(image.mode)) != form:  # "L", or "RGB"
+            raise _Different
+        pixels.append(image.tobytes())
+        results.append(traits)
+    return b"".join(pixels), results
 
 
 def _survey(sources: Sequence[Source], reading: Reading, pool: ThreadPoolExecutor) -> tuple[Reading, list[str]]:
