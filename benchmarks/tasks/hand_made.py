@@ -44,6 +44,25 @@ def fcn(channels: int, outputs: int) -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(128, outputs))
 
 
+class ResidualBlock(nn.Module):
+    """Three convolutions and a way around them."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        layers = [*series(inputs, outputs, 9), *series(outputs, outputs, 5), *series(outputs, outputs, 3)]
+        self.body = nn.Sequential(*layers[:-1])
+        self.around = nn.Sequential(nn.Conv1d(inputs, outputs, 1, bias=False), nn.BatchNorm1d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.body(x) + self.around(x))
+
+
+def resnet(channels: int, outputs: int) -> nn.Module:
+    """The residual network for series of Wang, Yan, Oates 2017, arXiv 1611.06455."""
+    blocks = [ResidualBlock(channels, 64), ResidualBlock(64, 128), ResidualBlock(128, 128)]
+    return nn.Sequential(*blocks, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(128, outputs))
+
+
 class XVector(nn.Module):
     """Snyder et al. 2018, "X-vectors", at an eighth of the width: an embedding, then its cosines with each speaker."""
 
@@ -110,6 +129,9 @@ NETWORKS = {
     "text lines": CRNN,
 }
 
+OTHERS = {("series classification", "resnet"): resnet}
+"""Further ones, by kind and name."""
+
 
 def loss_of(kind: str, outputs: Tensor, y: Tensor) -> Tensor:
     if kind == "text lines":
@@ -127,13 +149,14 @@ def jittered(kind: str, x: Tensor, y: Tensor, width: int) -> tuple[Tensor, Tenso
     return torch.roll(x, by, -1), y
 
 
-def train(task: Any, seconds: float, seed: int) -> dict[str, Any]:
-    """Train the network of the kind of a task for so many processor seconds, and test it once."""
+def train(task: Any, seconds: float, seed: int, name: str = "") -> dict[str, Any]:
+    """Train the network of the kind of a task, or a further one by its name, for so many processor seconds, and test it
+    once."""
     started = time.process_time()
     torch.manual_seed(seed)
     parts = [task.tensors(split) for split in (task.train, task.valid)]
     x, y = (torch.cat([part[i] for part in parts]) for i in (0, 1))
-    network = NETWORKS[task.kind](task.input_shape[0], task.outputs)
+    network = (OTHERS[task.kind, name] if name else NETWORKS[task.kind])(task.input_shape[0], task.outputs)
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.01)
     steps, epochs, share = 0, 0, 0.0
     most = MOST_EPOCHS * math.ceil(len(x) / BATCH)

@@ -6,8 +6,9 @@
 A cell is a data set and a budget: spoken digits of speakers that are not trained on (`audio/spoken_digits.npz`), CamVid
 at 60 x 80 pixels (`images/camvid_60x80.npz`), lines of real digits (made here), and time series that come with the
 package aeon (`--aeon`, its folder), whose results of InceptionTime on the same splits are noted beside them. Each
-contender runs in a process of its own with one thread: `hand_made` (`hand_made.py`) and `search`, which is `archscout
-search` as it comes. Rows are added to docs/results/tasks.json as they come; a row that is there is not run again.
+contender runs in a process of its own with one thread: `hand_made` (`hand_made.py`; of series `hand_made_resnet`, too)
+and `search`, which is `archscout search` as it comes. Rows are added to docs/results/tasks.json as they come; a row
+that is there is not run again.
 `kinds_page.py` writes docs/results/tasks.md.
 """
 
@@ -28,7 +29,9 @@ from typing import Any
 from benchmarks.common import RESULTS, Rows, arguments, machine
 
 FILE = RESULTS / "tasks.json"
-CONTENDERS = ("hand_made", "search")
+CONTENDERS = ("hand_made", "hand_made_resnet", "search")
+"""The second for series alone."""
+
 PUBLISHED = Path("testing/example_results_files/classification/accuracy/InceptionTime_accuracy.csv")
 """Of aeon: InceptionTime's accuracy on resamples of each set, the first of which is the split that all know."""
 
@@ -45,6 +48,10 @@ class Cell:
     @property
     def seconds(self) -> float:
         return 60 * self.minutes
+
+    @property
+    def contenders(self) -> tuple[str, ...]:
+        return CONTENDERS if "{aeon}" in self.source else ("hand_made", "search")
 
     @property
     def data_set(self) -> str:
@@ -71,7 +78,7 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path, default=os.environ.get("ARCHSCOUT_DATA"))
     parser.add_argument("--aeon", type=Path, help="the folder of the package aeon")
     parser.add_argument("--only", help="cells, by commas")
-    parser.add_argument("--contenders", help="by commas, instead of both")
+    parser.add_argument("--contenders", help="by commas, instead of all")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--work", type=Path, default=Path("runs/tasks"), help="where runs are kept")
     parser.add_argument("--results", type=Path, default=FILE)
@@ -93,7 +100,9 @@ def main() -> None:
             if missing:
                 print(f"{cell.name} is left out: say where its data are (--{missing.replace('root', 'data-root')})")
                 continue
-            for contender in (options.contenders or ",".join(CONTENDERS)).split(","):
+            for contender in cell.contenders:
+                if options.contenders and contender not in options.contenders.split(","):
+                    continue
                 if not rows.has(cell=cell.name, contender=contender, seed=seed):
                     rows.add(measured(cell, contender, seed, options))
 
@@ -146,9 +155,10 @@ def run(cell: Cell, contender: str, seed: int, options: argparse.Namespace) -> d
     inception = published(cell, options.aeon)
     if inception is not None:
         about["inception_time"] = inception
-    if contender == "hand_made":
+    if contender.startswith("hand_made"):
         # Reading data and importing torch belong to the budget.
-        return about | train(task, cell.seconds - time.process_time(), seed)
+        name = contender.removeprefix("hand_made").lstrip("_")
+        return about | train(task, cell.seconds - time.process_time(), seed, name)
     result = archscout.search(
         "scratch", task, budget=f"{cell.minutes}m", seed=seed, workers=1, out=options.work, name=f"{cell.name}-{seed}"
     )

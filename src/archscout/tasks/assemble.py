@@ -171,6 +171,7 @@ def assemble(
     contents.notices += found.notices
     if found.kind in ("classification", "multilabel", "segmentation", *targets.VERIFIED):
         contents.notices += checks.alike_names(found.names, source)
+        contents.notices += checks.missing_names(found.names, source)
     groups = {key: part.groups for key, part in parts.items() if part.groups is not None}
     for key, values in groups.items():
         checks.groups(values, len(parts[key].x), parts[key].images)

@@ -21,6 +21,8 @@ for."""
 _SCALES = 20
 """Splits whose largest values differ more than so many times are of different scales (0 to 1, and 0 to 255)."""
 
+_NO_LABEL = frozenset({"na", "n/a", "nan", "null", "?", "-", "<na>", "unlabelled", "unlabeled"})
+
 
 def images(x: np.ndarray, source: str) -> np.ndarray:
     """Images as N x H x W x C, uint8 or float32. Raises `DataError` for arrays that are no images."""
@@ -194,16 +196,42 @@ def class_names(names: Sequence[str], source: str) -> None:
 
 
 def alike_names(names: Sequence[str], source: str) -> list[str]:
-    """A sentence for each pair of classes whose names differ in capital letters alone: often one class, written twice.
+    """A sentence for each pair of classes whose names differ in capital letters alone, or are one number: often one
+    class, written twice.
 
     >>> alike_names(["cat", "Cat", "a", "A"], "'photos'")
     ["'cat' and 'Cat' of 'photos' are two classes: merge them if they mean the same."]
+    >>> alike_names(["2", "02"], "'photos'")
+    ["'2' and '02' of 'photos' are two classes: merge them if they mean the same."]
     """
-    seen: dict[str, str] = {}
+    seen: dict[str | float, str] = {}
     return [
         f"'{other}' and '{name}' of {source} are two classes: merge them if they mean the same."
         for name in names
-        if len(name) > 1 and (other := seen.setdefault(name.casefold(), name)) != name
+        for meaning in [_number(name)]
+        if (len(name) > 1 or meaning is not None)
+        and (other := seen.setdefault(name.casefold() if meaning is None else meaning, name)) != name
+    ]
+
+
+def _number(name: str) -> float | None:
+    try:
+        return None if "_" in name else float(name)
+    except ValueError:
+        return None
+
+
+def missing_names(names: Sequence[str], source: str) -> list[str]:
+    """A sentence about classes that are named as a label that is missing is written.
+
+    >>> missing_names(["cat", "N/A"], "'photos'")
+    ["'N/A' of 'photos' is a class like any other: leave these examples out if it means that the label is missing."]
+    """
+    return [
+        f"'{name}' of {source} is a class like any other: leave these examples out if it means that the label is "
+        "missing."
+        for name in names
+        if name.casefold() in _NO_LABEL
     ]
 
 

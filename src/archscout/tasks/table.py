@@ -28,6 +28,10 @@ OTHERS = "(others)"
 
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?")
+_DATE = re.compile(r"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](?:\d{2}|\d{4}))(?:[ T].*)?")
+_SENTINELS = (-99.0, -999.0, -9999.0, -99999.0, 999.0, 9999.0, 99999.0)
+"""Numbers that stand for a missing one where cells may not be empty."""
+
 _IDENTIFIERS = ("id", "index", "row", "row_id", "unnamed: 0")
 
 
@@ -86,6 +90,7 @@ def read(columns: Mapping[str, Sequence[Any]], source: str) -> Reading:
             encoded = [math.nan if number is None else number for number in numbers]
             if not bad:
                 check_precision(np.asarray(encoded), name, distinct)
+            notices += _sentinel(np.asarray(encoded), name, source)
         else:
             if distinct > MOST_CATEGORIES and 2 * distinct > len(present):
                 left.setdefault("a text of its own in most rows", []).append(name)
@@ -137,6 +142,33 @@ def stored(values: np.ndarray, columns: Sequence[Column]) -> np.ndarray:
     return np.concatenate(blocks, 1).astype(np.float32)
 
 
+def dates(columns: Mapping[str, Sequence[Any]]) -> list[str]:
+    """Names of the columns that hold dates, as far as they are written in numbers.
+
+    >>> dates({"day": ["2024-01-31", ""], "hour": ["31.1.24 7:00", "1.2.24"], "version": ["1.2", "1.2.3"]})
+    ['day', 'hour']
+    """
+    texts = {name: [text for cell in cells if (text := text_of(cell))] for name, cells in columns.items()}
+    return [name for name, some in texts.items() if some and all(map(_DATE.fullmatch, some))]
+
+
+def _sentinel(numbers: np.ndarray, name: str, source: str) -> list[str]:
+    """What is to be told of a number that stands far from all others, again and again."""
+    known = numbers[np.isfinite(numbers)]
+    notices = []
+    for sentinel in _SENTINELS:
+        count, others = int((known == sentinel).sum()), known[known != sentinel]
+        if count < 2 or not len(others):
+            continue
+        least, most = float(others.min()), float(others.max())
+        if max(least - sentinel, sentinel - most) > most - least:
+            notices.append(
+                f"column '{shown(name)}' of {source} has {sentinel:g} in {count:,} rows, far from all other numbers "
+                f"({least:g} to {most:g}): leave cells empty where it means that a number is missing."
+            )
+    return notices
+
+
 def check_precision(numbers: np.ndarray, column: str, several: int) -> None:
     """Raises `DataError` where single precision cannot tell most of several numbers apart, as seconds since 1970."""
     with np.errstate(over="ignore", invalid="ignore"):
@@ -185,6 +217,15 @@ def _numbers(texts: Sequence[str]) -> tuple[list[float | None], str]:
     grouped = bool(thousands - decimal) and not decimal - thousands
     unsure = either if bool(thousands - decimal) == bool(decimal - thousands) else ""
     return [_number(text.replace(",", "") if grouped and text in thousands else text) for text in texts], unsure
+
+
+def is_written(text: str) -> bool:
+    """Whether a text is a number in whatever way it is written: with commas, or infinite.
+
+    >>> [is_written(text) for text in ("1,5", "1,250,000.5", "inf", "high")]
+    [True, True, True, False]
+    """
+    return _number(text.replace(",", "") if _THOUSANDS.fullmatch(text) else text) is not None
 
 
 def _check_commas(unsure: str, column: str, source: str) -> None:

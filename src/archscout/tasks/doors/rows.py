@@ -24,6 +24,9 @@ _LOOKED_AT = 50
 ASKED = frozenset({"label", "labels", "target", "targets", "class"})
 """Names of columns of what is asked."""
 
+PARTS = frozenset({"split", "subset", "fold", "folds", "cv_fold", "kfold"})
+"""Names of columns that say which rows are learned from together."""
+
 
 def is_rows(columns: Mapping[str, Sequence[Any]], roles: Mapping[str, str], named: Mapping[str, Any]) -> bool:
     """Whether a table is of rows: that is said, or there is no column of files, nor one that looks like it."""
@@ -66,8 +69,10 @@ def rows_contents(
     if named.get("weight") is None and roles.get("weight") == "weight":
         del roles["weight"]  # a weight in kilograms, as likely as one of examples
     if "target" in roles and named.get("target") is None and named.get("kind") is None:
-        texts = {text_of(value) for value in columns[roles["target"]]} - {""}
-        if not all(map(is_number, texts)) or (len(texts) <= FEW and all(float(text).is_integer() for text in texts)):
+        texts = [text for value in columns[roles["target"]] if (text := text_of(value))]
+        numbers = {text for text in texts if is_number(text)}
+        mostly = sum(text in numbers or table.is_written(text) for text in texts) >= table.MOSTLY * len(texts)
+        if not mostly or (len(set(texts)) <= FEW and all(float(text).is_integer() for text in numbers)):
             roles["label"] = roles.pop("target")
             contents.notices.append(
                 f"column '{shown(roles['label'])}' of {source} is read as classes (kind=regression for numbers)."
@@ -92,6 +97,18 @@ def rows_contents(
             for row, value in enumerate(columns[roles[role]]):
                 if not check(text_of(value)):
                     bad.setdefault(row, f"has no {role} that can be used ('{shown(text_of(value))}')")
+    contents.notices += [
+        f"column '{shown(column.name)}' of {source} names no splits: it is learned from, and splits are drawn at "
+        f"random; leave it out, or say group={shown(column.name)} so that none of its parts is divided."
+        for column in reading.columns
+        if column.name.strip().casefold() in PARTS
+    ]
+    if len(set(splits)) < 2:
+        contents.notices += [
+            f"column '{shown(name)}' of {source} holds dates, and splits are drawn at random: give your own (column "
+            "split) where what comes later is to be told from what came before."
+            for name in table.dates({name: cells for name, cells in columns.items() if name not in used})
+        ]
     contents.notices += [
         f"{source} has the columns '{shown(target)}' and '{shown(name)}', which both are named as what is asked: the "
         "former is asked, the latter learned from; leave it out if it is not known before."
