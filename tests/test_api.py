@@ -282,6 +282,8 @@ def test_odd_forms_of_a_run_and_its_parts(run: Path) -> None:
         ({"task": 3}, "data cannot be of type int"),
         ({"space": Net}, "make an object of the class"),
         ({"space": 3}, "name a space, or give a module"),
+        ({"device": "raspi4"}, "networks cannot run on the device 'raspi4'"),
+        ({"device": 0}, "the device must be a text"),
     ):
         with pytest.raises(UsageError, match=message):
             archscout.load(run, **option)
@@ -316,7 +318,7 @@ def test_the_options_of_the_api_are_those_of_what_it_calls(name: str) -> None:
     assert all(each.annotation for each in inspect.signature(getattr(archscout.api, name)).parameters.values())
 
 
-ONLY_TYPED = {"skip_bad", "as_json", "debug", "table", "metric", "limits", "precision"}
+ONLY_TYPED = {"skip_bad", "as_json", "load", "debug", "table", "metric", "limits", "precision"}
 """Options of the command line alone: its output, how data are read, and `simulate`, `shrink_front` and `quantise`."""
 ONLY_PYTHON = {"progress", "unknown"}
 CALLED = {"arch": "architecture", "objective": "objectives"}

@@ -169,3 +169,10 @@ def test_what_a_disk_refuses_is_said_with_what_helps(number, advice):
     assert message.startswith("'runs/a/run.json': ")
     assert advice in message
     assert code == main.FAILED
+
+
+@pytest.mark.parametrize("name", ["a\nError: all is well", "a\x1b[2Jb", "a\rb", "a\x00b", "a\u2028b", "a\udc80b"])
+def test_control_characters_of_what_is_quoted_are_not_printed(archscout, name):
+    done = archscout("measure", name, "x", "--data", "digits", "--cost", "params")
+    assert done.code == 2
+    assert done.sentence.isprintable(), "one line, whatever was typed"

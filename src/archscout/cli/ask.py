@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from archscout.cli import output
-from archscout.cli.options import Debug, Json, Out, Start, split_names
+from archscout.cli.options import Debug, Json, Load, Out, Start, split_names
 
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="The name of the run.", show_default=False)]
 
@@ -40,6 +40,7 @@ def ask(
     ] = None,
     out: Out = Path("runs"),
     as_json: Json = False,
+    load: Load = None,
     debug: Debug = False,
 ) -> None:
     """Ask which architectures to try next, in a search whose evaluations you make yourself.
@@ -81,6 +82,7 @@ def tell(
     ],
     out: Out = Path("runs"),
     as_json: Json = False,
+    load: Load = None,
     debug: Debug = False,
 ) -> None:
     """Tell what came of trials that 'archscout ask' proposed, or of architectures of your own."""

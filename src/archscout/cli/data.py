@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from archscout.cli import output
-from archscout.cli.options import Debug, Json
+from archscout.cli.options import Debug, Json, Load
 from archscout.core.errors import UsageError
 
 app = typer.Typer(no_args_is_help=True, help="Your own data, looked over before anything is spent on them.")
@@ -24,6 +24,7 @@ def check(
         typer.Option("--sheet", metavar="FILE", help="Write a PNG of some images of each class.", show_default=False),
     ] = None,
     as_json: Json = False,
+    load: Load = None,
     debug: Debug = False,
 ) -> None:
     """Show what would be read of some data: kind, classes, sizes, splits, and whatever is odd about them."""
@@ -53,6 +54,7 @@ def check(
 def cached(
     clear: Annotated[bool, typer.Option("--clear", help="Remove all of it; nothing must be running.")] = False,
     as_json: Json = False,
+    load: Load = None,
     debug: Debug = False,
 ) -> None:
     """Where decoded images are kept for data larger than memory, and how much of the disk they take."""

@@ -14,6 +14,7 @@ from archscout.cli.options import (
     AwareEpochs,
     Debug,
     Json,
+    Load,
     RangeExamples,
     RunData,
     Seed,
@@ -53,6 +54,7 @@ def deploy(
     ] = 0,
     seed: Seed = 0,
     as_json: Json = False,
+    load: Load = None,
     debug: Debug = False,
 ) -> None:
     """Write the network of a run as C99 in integers of 8 bits, with a self-test and what it takes of the device."""

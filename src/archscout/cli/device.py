@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from archscout.cli import output
-from archscout.cli.options import Debug, Json, Seed
+from archscout.cli.options import Debug, Json, Load, Seed
 from archscout.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def add(
     threads: Annotated[int, typer.Option("--threads", min=1, metavar="N", help="Threads of the runtime.")] = 1,
     seed: Seed = 0,
     as_json: Json = False,
+    load: Load = None,
     debug: Debug = False,
 ) -> None:
     """Add a device of your own: measured here (--here), or elsewhere in two steps (--bundle, then --bundle --times).
@@ -123,6 +124,7 @@ def fit(
     compare: Annotated[bool, typer.Option("--compare", help="Only compare: the device stays as it is.")] = False,
     seed: Seed = 0,
     as_json: Json = False,
+    load: Load = None,
     debug: Debug = False,
 ) -> None:
     """Compare models of a device's latency on its own measurements, and let the best predict from now on.

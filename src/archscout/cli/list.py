@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from archscout.cli import output
-from archscout.cli.options import Debug, Json
+from archscout.cli.options import Debug, Json, Load
 from archscout.core import registry
 from archscout.costs import devices
 
@@ -24,6 +24,7 @@ def list_names(
         ),
     ] = None,
     as_json: Json = False,
+    load: Load = None,
     debug: Debug = False,
 ) -> None:
     """List spaces, tasks, estimators, strategies, costs, tables, methods, backbones (plug-ins included) and devices."""

@@ -118,6 +118,7 @@ def run(arguments: Sequence[str]) -> int:
 
                 traceback.print_exception(error)
             message, code = explain(error)
+            message = output.one_line(message.strip())
             output.say("Error: " + output.shortened(message + ("" if message.endswith((".", "?", "!")) else ".")))
             return code
     if code == INTERRUPTED:
@@ -140,7 +141,7 @@ def _notice(otherwise: Callable[..., None]) -> Callable[..., None]:
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
         if issubclass(category, DataNotice):
-            output.say(f"Note: {message}")
+            output.say(output.one_line(f"Note: {message}"))
         else:
             otherwise(message, category, *place, **more)
 

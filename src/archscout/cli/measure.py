@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from archscout.cli import output
-from archscout.cli.options import ArchitectureText, Data, Debug, Json, Seed, SpaceName, on_device, split_names
+from archscout.cli.options import ArchitectureText, Data, Debug, Json, Load, Seed, SpaceName, on_device, split_names
 
 if TYPE_CHECKING:
     from archscout.core.cost import Cost, Measurement
@@ -34,6 +34,7 @@ def measure(
     ] = "local",
     seed: Seed = 0,
     as_json: Json = False,
+    load: Load = None,
     debug: Debug = False,
 ) -> None:
     """Measure what an architecture costs: parameters, multiply-adds, memory, energy, latency here or on a device.

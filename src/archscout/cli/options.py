@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from archscout.cli.load import load_files
 from archscout.core.errors import UsageError
 from archscout.core.options import LONGEST, shown
 
@@ -70,6 +71,18 @@ Device = Annotated[str, typer.Option("--device", metavar="NAME", help="Where net
 Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON, and nothing else, on stdout.")]
 # Commands take it so that their help has it; `archscout.cli.main.run` is who acts on it.
 Debug = Annotated[bool, typer.Option("--debug", help="After a failure, print the traceback.")]
+# Likewise: the file is run while the command line is read, before any name is looked up.
+Load = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--load",
+        metavar="FILE.py",
+        callback=load_files,
+        is_eager=True,
+        help="A Python file of your own that is run first: what it registers can be named.",
+        show_default=False,
+    ),
+]
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Set aside what lies there already, as NAME.old1 and so on, and begin anew.")
 ]

@@ -53,6 +53,15 @@ def shortened(text: str) -> str:
     return f"{text[: _LONGEST // 2]} [... {len(text) - _LONGEST:,} characters ...] {text[-_LONGEST // 2 :]}"
 
 
+def one_line(text: str) -> str:
+    """A message without the control characters of what it quotes, which could move the cursor or forge a line.
+
+    >>> one_line("no 'a\\nb\\x1b[31m'")
+    "no 'a\\\\nb\\\\x1b[31m'"
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def say(text: str) -> None:
     """One line on stderr."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from archscout.cli import output
-from archscout.cli.options import Debug, Json, run_folder
+from archscout.cli.options import Debug, Json, Load, run_folder
 from archscout.core.errors import ArchscoutError, DataError, UsageError
 from archscout.core.files import replacing
 
@@ -41,6 +41,7 @@ def predict(
         bool, typer.Option("--skip-bad", help="Leave unreadable files out, and say so, instead of ending.")
     ] = False,
     as_json: Json = False,
+    load: Load = None,
     debug: Debug = False,
 ) -> None:
     """Label images or recordings with the network that a run found; what differs in size, rate or length is brought

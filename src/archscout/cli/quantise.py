@@ -13,6 +13,7 @@ from archscout.cli.options import (
     AwareEpochs,
     Debug,
     Json,
+    Load,
     RangeExamples,
     RunData,
     Seed,
@@ -90,6 +91,7 @@ def quantise(
     examples: RangeExamples = 256,
     seed: Seed = 0,
     as_json: Json = False,
+    load: Load = None,
     debug: Debug = False,
 ) -> None:
     """Quantise the network of a finished run; what that costs in accuracy goes into its metrics."""

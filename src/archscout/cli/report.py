@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from archscout.cli import output
-from archscout.cli.options import Debug, Json, run_folder
+from archscout.cli.options import Debug, Json, Load, run_folder
 
 
 def report(
@@ -16,6 +16,7 @@ def report(
     ],
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     as_json: Json = False,
+    load: Load = None,
     debug: Debug = False,
 ) -> None:
     """Write the report page of a run again, and say where it lies."""

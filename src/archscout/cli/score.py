@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from archscout.cli import output
-from archscout.cli.options import Debug, Device, Fresh, Json, Seed, SpaceName, Workers, split_names
+from archscout.cli.options import Debug, Device, Fresh, Json, Load, Seed, SpaceName, Workers, split_names
 from archscout.core import options
 from archscout.core.errors import UsageError
 
@@ -41,6 +41,7 @@ def score(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The CSV file.")] = Path("scores.csv"),
     fresh: Fresh = False,
     as_json: Json = False,
+    load: Load = None,
     debug: Debug = False,
 ) -> None:
     """Score many architectures without training them; the same command goes on with a file that it began."""

@@ -13,6 +13,7 @@ from archscout.cli.options import (
     Device,
     Fresh,
     Json,
+    Load,
     Out,
     Precision,
     Seed,
@@ -133,6 +134,7 @@ def search(
     precision: Precision = "float32",
     fresh: Fresh = False,
     as_json: Json = False,
+    load: Load = None,
     debug: Debug = False,
 ) -> None:
     """Search a space for the best network for your data within your limits.

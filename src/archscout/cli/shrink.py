@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from archscout.cli import output
-from archscout.cli.options import Data, Debug, Device, Json, Out, Seed
+from archscout.cli.options import Data, Debug, Device, Json, Load, Out, Seed
 from archscout.cli.options import limits as read_limits
 
 
@@ -65,6 +65,7 @@ def shrink(
     ] = None,
     out: Out = Path("runs"),
     as_json: Json = False,
+    load: Load = None,
     debug: Debug = False,
 ) -> None:
     """Start from a trained network: transfer it to your data, cut it to measured limits, recover, export.

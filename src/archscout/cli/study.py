@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from archscout.cli import output
-from archscout.cli.options import Debug, Fresh, Json, Seed, StudyOut, Workers, count_of, numbers_of, split_names
+from archscout.cli.options import Debug, Fresh, Json, Load, Seed, StudyOut, Workers, count_of, numbers_of, split_names
 from archscout.cli.studies import CellTable, answer, folder_of, studying, write_csv
 from archscout.cli.study_latency import latency
 from archscout.cli.study_quantisation import quantisation
@@ -77,6 +77,7 @@ def estimators(
     out: StudyOut = None,
     fresh: Fresh = False,
     as_json: Json = False,
+    load: Load = None,
     debug: Debug = False,
 ) -> None:
     """Compare estimators by what they cost before the first answer, and what each answer costs.
@@ -119,7 +120,7 @@ def estimators(
         about = _about(
             opened, metric, repeats, seed, test=f"{test} mutants of good architectures" if mutants else test,
             isomorphs="predicted too" if everything else "left out",
-            **({"predicted": " ".join(notices)} if notices else {}),
+            **({"scores": " ".join(notices)} if notices else {}),
         )  # fmt: skip
         written = page.write_estimators(
             folder, about=about, entries=entries, winners=won, version=archscout.__version__
@@ -162,6 +163,7 @@ def strategies(
     out: StudyOut = None,
     fresh: Fresh = False,
     as_json: Json = False,
+    load: Load = None,
     debug: Debug = False,
 ) -> None:
     """Compare searches simulated on a table: regret against trainings and against simulated seconds.
@@ -177,7 +179,7 @@ def strategies(
         from archscout.study import strategies as study
 
         opened = api.table(table)
-        metric = opened.metric(metric or opened.searched_metric).name
+        metric = opened.searched(metric).name
         contenders = split_names(names or [SEARCHES])
         if "all" in contenders:
             able, unable = study.comparable(opened, metric)
@@ -255,6 +257,7 @@ def supernets(
     out: StudyOut = None,
     fresh: Fresh = False,
     as_json: Json = False,
+    load: Load = None,
     debug: Debug = False,
 ) -> None:
     """Train supernets and compare their rankings with a table: rank correlation, among the best fifth too, bias by

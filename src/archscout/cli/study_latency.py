@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from archscout.cli import output
-from archscout.cli.options import Data, Debug, Fresh, Json, Seed, StudyOut, Workers, numbers_of, split_names
+from archscout.cli.options import Data, Debug, Fresh, Json, Load, Seed, StudyOut, Workers, numbers_of, split_names
 from archscout.cli.studies import CellTable, answer, folder_of, studying, write_csv
 from archscout.core.options import workers as workers_of
 
@@ -43,6 +43,7 @@ def latency(
     out: StudyOut = None,
     fresh: Fresh = False,
     as_json: Json = False,
+    load: Load = None,
     debug: Debug = False,
 ) -> None:
     """Compare latency models by what they predict of networks that they have not seen.

@@ -12,6 +12,7 @@ from archscout.cli.options import (
     Debug,
     Fresh,
     Json,
+    Load,
     RangeExamples,
     Seed,
     StudyOut,
@@ -61,6 +62,7 @@ def quantisation(
     out: StudyOut = None,
     fresh: Fresh = False,
     as_json: Json = False,
+    load: Load = None,
     debug: Debug = False,
 ) -> None:
     """Train networks, quantise each in every way, and compare what that costs on the test split.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from archscout.cli import output
-from archscout.cli.options import Data, Debug, Device, Json, Seed, Workers
+from archscout.cli.options import Data, Debug, Device, Json, Load, Seed, Workers
 from archscout.core import options
 from archscout.core.errors import DataError, UsageError
 
@@ -55,6 +55,7 @@ def build_table(
     seed: Seed = 0,
     device: Device = "cpu",
     as_json: Json = False,
+    load: Load = None,
     debug: Debug = False,
 ) -> None:
     """Train every network of a space, in random order and many at once; the same command goes on where it stopped.
@@ -120,6 +121,7 @@ def import_table(
         ),
     ] = None,
     as_json: Json = False,
+    load: Load = None,
     debug: Debug = False,
 ) -> None:
     """Make a table, with its canonical index, of a published file or of one of your own.
@@ -155,7 +157,7 @@ def import_table(
 
 
 @app.command("check", short_help="Whether a table is sound.")
-def check_table(table: TableName, as_json: Json = False, debug: Debug = False) -> None:
+def check_table(table: TableName, as_json: Json = False, load: Load = None, debug: Debug = False) -> None:
     """Check a table: that architectures parse, accuracies are fractions, curves are whole; name what is doubled.
 
     Exit code 2 where something is wrong; what is only worth knowing is a note.
@@ -185,6 +187,7 @@ def show_table(
         str | None, typer.Option("--metric", metavar="NAME", help="For best, histogram and correlations.")
     ] = None,
     as_json: Json = False,
+    load: Load = None,
     debug: Debug = False,
 ) -> None:
     """Show rows, metrics, the best network, the histogram of a metric, and how fidelities and splits agree with it."""

@@ -15,6 +15,7 @@ from archscout.cli.options import (
     Device,
     Fresh,
     Json,
+    Load,
     Metric,
     Out,
     Precision,
@@ -45,6 +46,7 @@ def train(
     precision: Precision = "float32",
     fresh: Fresh = False,
     as_json: Json = False,
+    load: Load = None,
     debug: Debug = False,
 ) -> None:
     """Train one architecture; network, ONNX file, metrics and report lie where a search would put them."""
