@@ -2,8 +2,9 @@
 
     python -m benchmarks.supernets.report
 
-Reads `supernets_ranking.json`, `supernets_systems.json`, `fp_nas_vs_parsec.json`, `supernets_fp_nas.json`,
-`supernets_cost.json` and `supernets_speed.json` in docs/results; a part whose file is not there is left out.
+Reads `supernets_ranking.json`, `supernets_systems.json`, `supernets_spaces.json`, `fp_nas_vs_parsec.json`,
+`supernets_fp_nas.json`, `supernets_cost.json` and `supernets_speed.json` in docs/results; a part whose file is not
+there is left out.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ def main() -> None:
     parts = {
         "supernets_ranking": ranking,
         "supernets_systems": systems,
+        "supernets_spaces": spaces,
         "fp_nas_vs_parsec": samples,
         "supernets_fp_nas": searched,
         "supernets_cost": cost,
@@ -250,6 +252,69 @@ def _collapse(rows: list[Row], space: str, examples: int, folder: Path) -> list[
     for name, accuracy, _ in controls(folder):
         cells.append([name, *[""] * (len(head) - 3), f"{accuracy:.2f}", ""])
     return [*lines, *table(head, cells), "", "![Probability of plain connections by epoch](weight-sharing-skips.svg)"]
+
+
+def spaces(found: Row, folder: Path) -> list[str]:
+    """RF-DARTS on S1 to S4, BN-NAS on NAS-Bench-101 and `mobile`."""
+    lines = [
+        "## In other spaces",
+        "",
+        f"`benchmarks/supernets/spaces.py`. Trained on {found['examples']:,} images of {found['task']}; networks that "
+        f"are trained alone get {found['epochs']} epochs, with validation accuracy (percent) as what they come to. "
+        "All of it is far below the published settings: what fails here need not fail there.",
+    ]
+    parts = [row for row in found["rows"] if "part" in row]
+    if parts:
+        lines += ["", "S1 to S4, parts of the DARTS space in which DARTS is known to fail:", ""]
+        head = (
+            "part", "system", "supernet", "steps", "seeds", "skips of 8, normal cell", "noise of 8", "accuracy alone",
+            "parameters", "CPU s",
+        )  # fmt: skip
+        lines += table(
+            head,
+            [
+                [
+                    part, system, "" if not steps else f"`{own[0]['searched']}`", str(steps or ""), str(len(own)),
+                    *(spread([row[key] for row in own], 1) for key in ("skips", "noise", "accuracy")),
+                    spread([row["params"] for row in own], 0), spread([row["seconds"] for row in own], 0),
+                ]
+                for (part, system, steps), own in grouped(parts, "part", "system", "steps").items()
+            ],
+        )  # fmt: skip
+        better = []
+        for (part,), own in grouped(parts, "part").items():
+            means = {name: np.mean([r["accuracy"] for r in some]) for (name,), some in grouped(own, "system").items()}
+            if {"darts", "rf_darts"} <= set(means):
+                better.append(f"{part} {means['rf_darts'] - means['darts']:+.1f}")
+        if better:
+            lines += ["", f"RF-DARTS against DARTS, points of accuracy alone: {', '.join(better)}."]
+    shared = [row for row in found["rows"] if row.get("system") == "bn_nas"]
+    if shared:
+        lines += [
+            "",
+            "BN-NAS: Spearman correlation of the sizes of scales with accuracy, after training and before it (all "
+            "scales are alike then: what is counted is how many there are). Truth: the published accuracy after 108 "
+            "epochs (NAS-Bench-101), a short training of each (`mobile`).",
+            "",
+        ]
+        head = (
+            "space", "networks", "steps", "seeds", "Spearman", "untrained", "params", "score with params", "pick",
+            "largest", "mean", "best", "CPU s",
+        )  # fmt: skip
+        keys = ("spearman", "untrained", "params", "with_params")
+        lines += table(
+            head,
+            [
+                [
+                    f"`{space}`", str(networks), str(steps), str(len(own)),
+                    *(spread([row[key] for row in own if row[key] is not None] or [float("nan")]) for key in keys),
+                    *(spread([row[key] for row in own], 2) for key in ("pick", "largest", "mean", "best")),
+                    spread([row["seconds"] for row in own], 0),
+                ]
+                for (space, networks, steps), own in grouped(shared, "space", "networks", "steps").items()
+            ],
+        )  # fmt: skip
+    return lines
 
 
 def samples(found: Row, folder: Path) -> list[str]:

@@ -83,13 +83,16 @@ SYSTEMS = {
     "FreeDARTS, alphas of 1": System(
         "freedarts:alphas=one,norm=false", 3, "ours: without the random numbers, and normalisation",
     ),
-    "TE-NAS": System("te_nas", 5, "these; about 20 minutes on a GPU"),
+    "TE-NAS": System("te_nas:repeats=1,network=cell", 3, "3 repeats; about 20 minutes on a GPU"),
     "TEG-NAS by reinforcement": System(
-        "teg_nas:batch=16,repeats=1", 5, "500 steps; batch 64, 3 repeats",
+        "teg_nas:steps=300,batch=16,repeats=1,shared=true", 3, "500 steps; batch 64, 3 repeats",
     ),
     "TEG-NAS by evolution": System(
-        "teg_nas:search=evolution,steps=250,population=64,sample=16,batch=16,repeats=1", 5,
+        "teg_nas:search=evolution,steps=200,population=64,sample=16,batch=16,repeats=1,shared=true", 3,
         "1,000 steps, population 256, sample 64, batch 64, 3 repeats",
+    ),
+    "TEG-NAS by pruning": System(
+        "teg_nas:search=supernet,batch=16,repeats=1", 3, "batch 64, 3 repeats",
     ),
 }  # fmt: skip
 

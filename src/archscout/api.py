@@ -296,9 +296,9 @@ def simulate(
     seed: int = 0,
     *,
     metric: str | None = None,
-    task: Task | None = None,
+    task: Task | str | Path | None = None,
     constraints: Sequence[Constraint] = (),
-    objectives: Sequence[str] = (),
+    objectives: str | Sequence[str] = (),
     start: str | Path | Sequence[str | Architecture] | None = None,
     **unknown: Never,
 ) -> Trajectory:
@@ -416,7 +416,12 @@ def _with_page(result: Result) -> Result:
 
 
 def load(
-    run: str | Path, *, space: Space | nn.Module | str | None = None, task: Task | None = None, folded: bool = False
+    run: str | Path,
+    *,
+    space: Space | nn.Module | str | None = None,
+    task: Task | None = None,
+    folded: bool = False,
+    device: str = "cpu",
 ) -> nn.Module:
     """The trained network of a run's folder, ready to use: as it was trained, or `folded` into its deployed form.
 
@@ -425,12 +430,16 @@ def load(
     It takes images as they are stored (float32, N x C x H x W, 0 to 255 where they were uint8) and returns one output a
     class (or whatever else the kind of its task gives); `load(run).classes` names the classes. A run whose space was a
     module of your own needs it again, as `space`; one whose task is of a kind that is not registered needs the task.
+    `device` is where it is to run.
 
-    Raises `UsageError` where there is no such run or space, `DataError` where its files are damaged.
+    Raises `UsageError` where there is no such run, space or device, `DataError` where its files are damaged.
     """
     from archscout.finished.network import load as load_network
+    from archscout.workers.device import check_device
 
-    return load_network(options.run(run), space=space, task=task, folded=options.switch(folded, "folded"))
+    place = check_device(device)
+    network = load_network(options.run(run), space=space, task=task, folded=options.switch(folded, "folded"))
+    return network.to(place)
 
 
 def quantise(

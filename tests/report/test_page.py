@@ -228,3 +228,13 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(
         write(tmp_path, trials=())
     assert (tmp_path / "report.html").read_bytes() == before
     assert not [file for file in tmp_path.iterdir() if file.name.startswith(".report")]
+
+
+@pytest.mark.parametrize("given", ["trials", 3, [3], [None], {"number": 1}, b"x"])
+def test_what_are_no_trials_is_refused(tmp_path: Path, samples: ModuleType, given: object) -> None:
+    report, trials = samples.sample()
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    with pytest.raises(UsageError, match=r"trials must be those of a store|is no trial of a store"):
+        write(tmp_path, trials=given)  # type: ignore[arg-type]
+    assert not (tmp_path / "report.html").exists()
+    assert write(tmp_path, trials=iter(trials)).is_file(), "any iterable will do"

@@ -3,6 +3,7 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
 from archscout.cli.main import run
@@ -170,3 +171,44 @@ def test_damaged_files_are_told_in_a_sentence(tmp_path, file, content):
     for again in (lambda: ask(tmp_path / "r"), lambda: tell(tmp_path / "r", {"trial": 0, "value": 0.5})):
         with pytest.raises(DataError, match=r"is damaged .*: restore it from a backup"):
             again()
+
+
+def test_natural_forms_of_what_is_asked_for(tmp_path):
+    space, strategy = create("space", "nasbench201"), create("strategy", "random")
+    given = {"space": space, "strategy": strategy, "seed": np.int64(3), "count": np.int32(2)}
+    proposals = ask(str(tmp_path / "a"), **given)
+    assert ask(tmp_path / "b", space="nasbench201", strategy="random", seed=3, count=2) == proposals
+    told = tell(str(tmp_path / "a"), {"trial": np.int64(1), "value": np.float32(0.5), "costs": {"params": np.int64(7)}})
+    assert told["best"] == {"architecture": proposals[1]["architecture"], "value": 0.5, "costs": {"params": 7.0}}
+    ask(tmp_path / "c", space="nasbench201", strategy="nsga2", objectives="params")
+    assert json.loads((tmp_path / "c" / "run.json").read_text())["identity"]["objectives"] == ["params"], "no letters"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"space": 3}, "the space must be a text"),
+        ({"space": ["nasbench201"]}, "the space must be a text"),
+        ({"strategy": max}, "the strategy must be a text"),
+        ({"seed": 1.5}, "the seed must be a whole number"),
+        ({"seed": True}, "the seed must be a whole number"),
+        ({"objectives": 3}, "the objectives must be names"),
+        ({"objectives": [3]}, "the objectives must be a text"),
+        ({"count": 0}, "the number of proposals must be"),
+        ({"count": "2"}, "the number of proposals must be"),
+        ({"folder": 3}, "the run must be a path"),
+        ({"folder": None}, "the run must be a path"),
+    ],
+)
+def test_odd_questions_are_refused_and_nothing_is_written(tmp_path, given, said):
+    asked = {"folder": tmp_path / "a", "space": "nasbench201", "strategy": "random"} | given
+    with pytest.raises(UsageError, match=said):
+        ask(**asked)
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("answer", [{"trial": np.array([0]), "value": 1}, {"trial": 0.0, "value": 1}, 3, "x", [None]])
+def test_odd_answers_are_refused(tmp_path, answer):
+    ask(tmp_path / "a", space="nasbench201", strategy="random")
+    with pytest.raises(UsageError, match=r"has no trial|is no answer"):
+        tell(tmp_path / "a", answer)

@@ -13,6 +13,7 @@ from archscout.core.seeds import derive
 from archscout.study.estimators import Plan, _test, compare, default_sizes
 from archscout.study.missing import compute_missing
 from archscout.study.problem import comparable, problem
+from archscout.study.score_columns import of_others
 from archscout.study.summary import summary, winners
 from archscout.tables.metric import Metric
 from archscout.tables.table import Table, write
@@ -383,3 +384,55 @@ def count(space, cell, task):
 
 def archscout_task(name):
     return create("task", name)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, []),
+        ({"space": "nasbench201:width=4"}, ["networks of 'nasbench201:width=4' (the table's are of 'nasbench201')"]),
+        ({"space_parts": {"class": "0"}}, ["an earlier form of space 'nasbench201'"]),
+    ],
+)
+def test_scores_of_other_networks_are_told(small_table, tmp_path, changed, said):
+    file = sparse_file(small_table, tmp_path, "oracle", 300, float)
+    assert of_others(small_table, file) == [], "of a file without settings nothing is known"
+    made_by = {"space": "nasbench201", "space_parts": dict(small_table.space.parts), "task": "digits"} | changed
+    (tmp_path / "oracle.csv.json").write_text(json.dumps(made_by))
+    assert of_others(small_table, [file]) == [f"the scores of '{file}' are of {each}." for each in said]
+
+
+def test_scores_of_other_data_are_told_and_damaged_settings_refused(small_table, tmp_path, monkeypatch):
+    file = sparse_file(small_table, tmp_path, "oracle", 300, float)
+    made_by = {"space": "nasbench201", "space_parts": dict(small_table.space.parts), "task": "digits"}
+    (tmp_path / "oracle.csv.json").write_text(json.dumps(made_by))
+    monkeypatch.setattr(small_table, "task", "fashion")
+    told = []
+    compare(small_table, Plan(("oracle",), (10,), repeats=1, test=None), tmp_path / "s", scores=file, say=told.append)
+    assert told == [f"the scores of '{file}' are of data 'digits' (the table is about 'fashion')."]
+    for damaged in ("{}", "[1]", "{", '{"space": "nasbench201", "space_parts": 2, "task": 3}'):
+        (tmp_path / "oracle.csv.json").write_text(damaged)
+        with pytest.raises(DataError, match="damaged"):
+            of_others(small_table, file)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"clean": "no"}, "clean must be True or False"),
+        ({"mutants": None}, "mutants must be True or False"),
+        ({"scores": 3}, "a file of scores must be a path"),
+        ({"scores": [None]}, "a file of scores must be a path"),
+        ({"folder": None}, "the folder of the study must be a path"),
+        ({"fresh": "no"}, "fresh must be True or False"),
+        ({"metric": ["valid"]}, "the metric must be a text"),
+    ],
+)
+def test_odd_options_are_refused_in_a_sentence(small_table, tmp_path, given, said):
+    plan = Plan(
+        ("score",), (10,), repeats=1, test=None, **{k: v for k, v in given.items() if k in ("clean", "mutants")}
+    )
+    others = {key: value for key, value in given.items() if key not in ("clean", "mutants")}
+    with pytest.raises(UsageError, match=said):
+        compare(small_table, plan, **({"folder": tmp_path / "s"} | others))
+    assert not (tmp_path / "s" / "rows.jsonl").exists()

@@ -55,6 +55,34 @@ def test_a_damaged_line_is_done_again(tmp_path: Path, line: str) -> None:
         assert ("random", 7) in record.done
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        '{"regret_after": {"1": 0.5}}',
+        '{"regret": "none", "regret_after": {"1": 0.5}}',
+        '{"regret": true, "regret_after": {"1": 0.5}}',
+        '{"regret": 0.5, "regret_after": [1]}',
+        '{"regret": 0.5, "regret_after": {"1": "x"}}',
+        '{"regret": 0.5, "regret_after": {"1": 0.5}}, {}',
+    ],
+)
+def test_a_job_whose_rows_lack_a_value_is_done_again(tmp_path: Path, row: str) -> None:
+    rows = fill(tmp_path / "o", 1)
+    rows.write_text(f'["random", 0, [{row}]]\n["random", 1, [{{"regret": null, "regret_after": {{}}}}]]\n')
+    asked: list[int] = []
+
+    def measure(payload: object, name: str, repeat: int) -> list[dict]:
+        asked.append(repeat)
+        return [{"regret": 0.25, "regret_after": {"1": 0.25}}]
+
+    with Record.open(tmp_path / "o", SETTING) as record:
+        jobs = [("random", 0), ("random", 1)]
+        columns = {"regret": float, "regret_after": dict}
+        found = carry_out(record, jobs, None, measure, 0, lambda done, total: None, columns)
+    assert asked == [0], "what is undefined is whole"
+    assert found[0]["regret"] == 0.25
+
+
 @pytest.mark.parametrize("begun", ["", '{"study": "str', "[]"])
 def test_a_study_that_could_not_be_begun_begins(tmp_path: Path, begun: str) -> None:
     (tmp_path / "o").mkdir()

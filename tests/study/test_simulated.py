@@ -21,6 +21,7 @@ from archscout.store.store import Store
 from archscout.strategies.evolution import RegularisedEvolution
 from archscout.strategies.random import RandomSearch
 from archscout.study.simulated import SimulatedRun, simulate
+from archscout.tables.load import load
 from archscout.tables.metric import Metric
 from archscout.tables.table import write
 from archscout.tables.within import within
@@ -262,6 +263,13 @@ def test_the_space_within_a_table_has_only_its_networks(table, sparse):
         assert again.sample(stream(1)) == space.sample(stream(1))
 
 
+@pytest.mark.parametrize("strategy", ["reinforce", "graphpnas", "local_search", "nsga2"])
+def test_what_a_strategy_writes_by_its_own_rules_ends_in_the_table(sparse, strategy):
+    found = simulate(sparse, strategy, "12trials", 0)
+    assert len(found.trials) == 12
+    assert all(trial.architecture in sparse for trial in found.trials)
+
+
 def test_mutants_in_a_sparse_table_are_near(sparse):
     space = within(sparse)
     encoded = space.encode(list(space))
@@ -278,3 +286,42 @@ def test_a_table_of_another_space_is_refused(table):
     space = create("space", "mobile")
     with pytest.raises(UsageError, match="is of space 'nasbench201', not of 'mobile'"):
         estimator.estimate([space.sample(stream(0))], Setting(space, None))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"metric": ""}, "the metric must be a text"),
+        ({"metric": ["valid"]}, "the metric must be a text"),
+        ({"metric": np.array([1, 2])}, "the metric must be a text"),
+        ({"metric": "a\nb"}, "the metric must be one line"),
+        ({"task": 3}, "data cannot be of type int"),
+        ({"task": "digit"}, "did you mean 'digits'"),
+        ({"constraints": 3}, "the constraints must be several Constraint, not 3"),
+        ({"constraints": "params"}, "the constraints must be several Constraint"),
+        ({"constraints": {"params": 3}}, "the constraints must be several Constraint"),
+        ({"constraints": ["params"]}, "a constraint must be a Constraint"),
+        ({"objectives": 3}, "objectives must be names"),
+        ({"objectives": [3]}, "objectives must be a text"),
+        ({"start": "x" * 5_000}, "has a name of more than 255 bytes"),
+    ],
+)
+def test_odd_options_are_refused_in_a_sentence(sparse, given, said):
+    with pytest.raises(UsageError, match=said):
+        simulate(sparse, "random", "3trials", 0, **given)
+
+
+def test_natural_forms_of_options(sparse):
+    usual = simulate(sparse, "random", "3trials", 0, objectives=("params",))
+    again = simulate(sparse, "random", "3trials", 0, metric=sparse.metric("valid"), objectives=iter(["params"]))
+    assert [t.costs for t in again.trials] == [t.costs for t in usual.trials], "an iterator is read once"
+    assert usual.trials[0].costs
+    assert simulate(sparse, "random", "3trials", 0, objectives="params").trials == usual.trials
+    limit = Constraint("params", "params", 1e9)
+    assert simulate(sparse, "random", "3trials", 0, constraints=limit).trials[0].costs.keys() == {"params"}
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "\0", "", 3, None, b"t.parquet"])
+def test_odd_names_of_tables(name):
+    with pytest.raises(UsageError, match=r"the table (must be a path|has a name of more than 255 bytes)"):
+        load(name)

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from archscout.core.errors import ArchscoutError, DataError, UsageError
+from archscout.core.processes import is_gone, machine
 
 PARTIAL = ".partial"
 """How the names of temporary files end; they begin with a dot."""
@@ -34,7 +37,7 @@ def replacing(file: Path) -> Iterator[Path]:
     The folder is made if need be. Raises `OSError` where nothing can be written.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name[:200]}.{os.getpid()}{PARTIAL}")
+    partial = file.with_name(f".{file.name[:200]}.{_here()}-{os.getpid()}{PARTIAL}")
     try:
         yield partial
         with partial.open("rb") as stream:
@@ -49,18 +52,20 @@ def replacing(file: Path) -> Iterator[Path]:
 def replacing_folder(folder: Path) -> Iterator[Path]:
     """A new folder to fill, which takes the place of `folder` when the block ends; it is removed when that fails.
 
-    Of several who do so at once the last one's stays, whole. What killed processes left beside it is removed. Raises
-    `UsageError` for the folder that the process is in, `OSError` where nothing can be written.
+    Of several who do so at once the last one's stays, whole. What killed processes of this machine left beside it is
+    removed. Raises `UsageError` for the folder that the process is in, `OSError` where nothing can be written.
     """
     folder = folder.resolve()
     if folder == Path.cwd():
         raise UsageError(f"'{folder}' is the folder that this command runs in: name another one.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     for left in folder.parent.glob(f".{glob.escape(folder.name[:200])}.*{PARTIAL}"):
-        if left.is_dir() and not _is_alive(left.name.removesuffix(PARTIAL).rpartition(".")[2]):
+        where, _, process = left.name.removesuffix(PARTIAL).rpartition(".")[2].rpartition("-")
+        if where == _here() and process.isdecimal() and is_gone(machine(), int(process)) and left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
-    partial = folder.with_name(f".{folder.name[:200]}.{os.getpid()}{PARTIAL}")
-    before = folder.with_name(f".{folder.name[:200]}.old.{os.getpid()}{PARTIAL}")
+    own = f"{_here()}-{os.getpid()}{PARTIAL}"
+    partial = folder.with_name(f".{folder.name[:200]}.{own}")
+    before = folder.with_name(f".{folder.name[:200]}.old.{own}")
     try:
         partial.mkdir()
         yield partial
@@ -79,15 +84,10 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
             shutil.rmtree(each, ignore_errors=True)
 
 
-def _is_alive(process: str) -> bool:
-    """Whether a process of this number may run on this machine."""
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, ValueError, OverflowError):  # somebody else's, or no number
-        return True
-    return True
+@cache
+def _here() -> str:
+    """This machine as a part of a name: of a shared folder, others know the numbers of their own processes."""
+    return hashlib.sha256(machine().encode()).hexdigest()[:8]
 
 
 def write_bytes(file: Path, content: bytes) -> None:

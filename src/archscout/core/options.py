@@ -32,6 +32,7 @@ MOST_EPOCHS = 1_000_000
 MOST_WORKERS = 4_096
 _SHOWN = 40
 _LONGEST_TEXT = 1_000
+_LONGEST_NAME = 255
 
 
 def whole(value: Any, what: str, least: int = 0, most: int = 2**31 - 1) -> int:
@@ -169,9 +170,12 @@ def path(value: Any, what: str) -> Path:
     if not isinstance(place, str) or "\0" in place or not place:
         raise UsageError(f"{what} must be a path, not {shown(value)}.")
     try:
-        return Path(place).expanduser()
+        found = Path(place).expanduser()
     except RuntimeError:
         raise UsageError(f"{what} is in a home that there is not: {shown(place)}.") from None
+    if max(map(len, (os.fsencode(part) for part in found.parts)), default=0) > _LONGEST_NAME:
+        raise UsageError(f"{what} has a name of more than {_LONGEST_NAME} bytes, which no disk has: {shown(place)}.")
+    return found
 
 
 def run(value: Any) -> Path:

@@ -32,7 +32,7 @@ class TableLookup(Estimator):
     def __init__(self, name: str, metric: str | None = None, epochs: int | None = None) -> None:
         self.name = "table"
         self.source, self.epochs = name, epochs
-        about = self.table.metric(metric or self.table.searched_metric)
+        about = self.table.searched(metric)
         self.metric = about.name
         if about.name in self.table.curves:
             raise UsageError(f"'{about.name}' of table '{name}' is a curve: name one of its metrics.")

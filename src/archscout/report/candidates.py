@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from archscout.core.seeds import stream
 from archscout.report.quantities import finite
 
 
+@runtime_checkable
 class TrialLike(Protocol):
     """What this room reads of a stored trial (`archscout.store.store.StoredTrial`)."""
 

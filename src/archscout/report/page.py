@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ def write(folder: Path, *, trials: Sequence[TrialLike] | None = None) -> Path:
     Returns the file, which is either the old one or the new one at any moment.
 
     Raises:
-        UsageError: no finished search lies in the folder.
+        UsageError: no finished search lies in the folder, or the trials are none.
         DataError: its `report.json` cannot be read.
         ArchscoutError: the page cannot be written.
     """
@@ -57,8 +57,7 @@ def write(folder: Path, *, trials: Sequence[TrialLike] | None = None) -> Path:
             f"'{folder}' is a simulated search, which has no page: read metrics.json and trials.csv in it."
         )
     report = _read(folder / "report.json")
-    if trials is None:
-        trials = _stored(folder / "search.sqlite", str(report.get("run")))
+    trials = _stored(folder / "search.sqlite", str(report.get("run"))) if trials is None else _checked(trials)
     with well_formed(folder / "report.json", _AGAIN):
         text = render(report, trials, folder=folder)
     page = folder / "report.html"
@@ -143,6 +142,17 @@ def _read(file: Path) -> dict[str, Any]:
     if not isinstance(report, dict):
         raise DataError(f"'{file}' is not the report of a search; run the search again to write it anew.")
     return report
+
+
+def _checked(trials: Any) -> Sequence[TrialLike]:
+    """The trials that somebody gives, in a list. Raises `UsageError` for what are none."""
+    if isinstance(trials, str | bytes | Mapping) or not isinstance(trials, Iterable):
+        raise UsageError(f"trials must be those of a store (store.trials(run)), not {options.shown(trials)}.")
+    found = list(trials)
+    for each in found:
+        if not isinstance(each, TrialLike) or not isinstance(each.architecture, str):
+            raise UsageError(f"{options.shown(each)} is no trial of a store: give those of store.trials(run).")
+    return found
 
 
 def _stored(file: Path, run: str) -> Sequence[TrialLike]:

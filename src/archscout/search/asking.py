@@ -40,12 +40,12 @@ _DEFAULTS: dict[str, Any] = {"strategy": "surrogate", "seed": 0, "objectives": [
 
 
 def ask(
-    folder: Path,
+    folder: str | Path,
     *,
-    space: str | None = None,
-    strategy: str | None = None,
+    space: str | Space | None = None,
+    strategy: str | Strategy | None = None,
     seed: int | None = None,
-    objectives: Sequence[str] = (),
+    objectives: str | Sequence[str] = (),
     start: Source | None = None,
     count: int = 1,
 ) -> list[dict[str, Any]]:
@@ -55,8 +55,8 @@ def ask(
 
     Args:
         folder: of the run; made if need be.
-        space: a registered name.
-        strategy: a registered strategy; `surrogate` if not given.
+        space: a registered name, or the object of one.
+        strategy: a registered strategy, likewise; `surrogate` if not given.
         seed: one seed, and the same answers told in the same order, give the same proposals.
         objectives: keys of the costs to trade against the value, for strategies that take them.
         start: what is proposed before all else (`archscout.search.start`); the first time.
@@ -67,7 +67,13 @@ def ask(
         ArchscoutError: nothing in the space is left to ask for.
     """
     count = options.whole(count, "the number of proposals", 1, 1000)
-    given = {"space": space, "strategy": strategy, "seed": seed, "objectives": list(objectives) or None}
+    folder = options.path(folder, "the run")
+    given = {
+        "space": None if space is None else options.name_of(space, "the space", Space),
+        "strategy": None if strategy is None else options.name_of(strategy, "the strategy", Strategy),
+        "seed": None if seed is None else options.seed(seed),
+        "objectives": options.several(objectives, "the objectives") or None,
+    }
     given = {key: value for key, value in given.items() if value is not None}
     known = _identity(folder)
     if known is None and space is None:
@@ -89,7 +95,7 @@ def ask(
     return proposals
 
 
-def tell(folder: Path, answers: Any) -> dict[str, Any]:
+def tell(folder: str | Path, answers: Any) -> dict[str, Any]:
     """Take what came of trials; all of it, or nothing where a part of it is wrong.
 
     Args:
@@ -102,6 +108,7 @@ def tell(folder: Path, answers: Any) -> dict[str, Any]:
 
     Raises `UsageError` for a run that nobody asked, an unknown trial, one that was told before, or no finite value.
     """
+    folder = options.path(folder, "the run")
     identity = _identity(folder)
     if identity is None:
         raise UsageError(f"there is no run '{folder.name}' to tell: ask first (archscout ask RUN --space NAME).")
@@ -223,10 +230,12 @@ def _take(rows: list[dict[str, Any]], answer: Any, space: Space, run: str) -> No
         text = options.text(answer["architecture"], "an architecture")
         rows.append({"architecture": space.parse(text).text, "by": "outside", **outcome})
         return
-    number = answer["trial"]
-    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < len(rows):
+    try:
+        number = options.whole(answer["trial"], "a trial", 0, len(rows) - 1)
+    except UsageError as error:
         there = f"0 to {len(rows) - 1}" if rows else "none"
-        raise UsageError(f"run '{run}' has no trial {options.shown(number)}; its trials are {there}.")
+        given = options.shown(answer["trial"])
+        raise UsageError(f"run '{run}' has no trial {given}; its trials are {there}.") from error
     if rows[number]["status"] != "asked":
         raise UsageError(f"trial {number} of run '{run}' has been told before ({rows[number]['status']}).")
     rows[number] |= outcome

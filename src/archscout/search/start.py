@@ -96,8 +96,8 @@ def read_start(source: Source | None, space: Space, task: Task | None = None) ->
     if path.is_file() or str(source).partition(":")[0] in registry.names("table"):
         return _start(space, _of_table(load(str(source)), str(source), space))
     raise UsageError(
-        f"there is nothing '{source}' to start from: name a file with one architecture a line, the folder of an "
-        "earlier run, or a table ('archscout list tables')."
+        f"there is nothing {options.shown(str(source))} to start from: name a file with one architecture a line, "
+        "the folder of an earlier run, or a table ('archscout list tables')."
     )
 
 

@@ -8,18 +8,17 @@ what was killed blocks nobody for long; where it ran on this machine, that it is
 from __future__ import annotations
 
 import os
-import platform
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from archscout.core.errors import ArchscoutError, UsageError
+from archscout.core.processes import is_gone, machine
 from archscout.store import schema
 from archscout.store.store import Store
 
@@ -72,16 +71,16 @@ def _take(store: Store, run: str, owner: str, stale: float, ahead: float | None 
         schema.leases.create(connection, checkfirst=True)
         number = store._id(connection, run)
         now = _now(connection)
-        mine = {"run": number, "owner": owner, "host": _host(), "process": os.getpid(), "beat": now}
+        mine = {"run": number, "owner": owner, "host": machine(), "process": os.getpid(), "beat": now}
         connection.execute(store._insert(schema.leases).on_conflict_do_nothing(), mine)
         of_run = schema.leases.c.run == number
         row: Any = connection.execute(sa.select(schema.leases).where(of_run).with_for_update()).one()
         if row.owner == owner:
             return None
         silent = now - row.beat
-        if silent < -stale and ahead is None and not _is_gone(row):
+        if silent < -stale and ahead is None and not is_gone(row.host, row.process):
             return float(row.beat)
-        if silent < stale and row.beat != ahead and not _is_gone(row):
+        if silent < stale and row.beat != ahead and not is_gone(row.host, row.process):
             where = f"process {row.process} on {row.host.partition(' ')[0]}"
             raise UsageError(
                 f"another search ({where}) is writing to run '{run}' in {store.place}: wait for its end, stop it (the "
@@ -108,24 +107,3 @@ def _now(connection: sa.Connection) -> float:
     if connection.dialect.name == "postgresql":
         return float(connection.scalar(sa.select(sa.func.extract("epoch", sa.func.clock_timestamp()))) or 0.0)
     return time.time()
-
-
-def _host() -> str:
-    """This machine, and on Linux the container in it, for only there does the number of a process mean something."""
-    try:
-        return f"{platform.node()} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return platform.node()
-
-
-def _is_gone(row: Any) -> bool:
-    """Whether the holder ran on this machine and does not any more."""
-    if row.host != _host() or os.name != "posix":
-        return False
-    try:
-        os.kill(row.process, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:  # somebody else's
-        return False
-    return False

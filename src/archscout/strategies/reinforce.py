@@ -49,7 +49,7 @@ class Reinforce(Strategy):
 
         def draw() -> Architecture:
             noisy = {name: logits + rng.gumbel(size=len(logits)) for name, logits in policy.logits.items()}
-            return space.strongest({name: values.tolist() for name, values in noisy.items()})
+            return space.nearest(space.strongest({name: values.tolist() for name, values in noisy.items()}))
 
         return unseen(draw, space, history)
 

@@ -26,6 +26,7 @@ from archscout.estimators.predictors.tune import tune
 from archscout.study.metrics import ERRORS, RANKING
 from archscout.study.problem import Problem, learner, problem
 from archscout.study.record import Record, carry_out
+from archscout.study.score_columns import of_others
 from archscout.tables.table import Table
 
 SIZES = (5, 8, 14, 24, 42, 71, 121, 205, 347, 589, 1000)
@@ -35,6 +36,12 @@ Row = dict[str, Any]
 """One measurement: `repeat`, `estimator`, `train` and `epochs` (0 where none), the metrics, and the four budgets:
 `trained` networks, `simulated_seconds` (trainings, by the table), `fit_seconds` and `query_seconds` (of this machine;
 the latter with what a query costs by the table, for one network), and the number of `queries`."""
+
+COLUMNS: dict[str, type] = {
+    **dict.fromkeys(("repeat", "train", "epochs", "undefined", "trained", "queries"), int), "estimator": str,
+    **dict.fromkeys((*RANKING, *ERRORS, "simulated_seconds", "fit_seconds", "query_seconds"), float),
+}  # fmt: skip
+"""The types of what stands in a row."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,8 @@ def compare(
             wall-clock does.
         fresh: whether a study that the folder holds is set aside, for this one to begin anew.
         progress: told how many jobs are done, of how many.
-        say: told in a sentence what is predicted, where scores are sparse.
+        say: told in a sentence what is predicted, where scores are sparse, and which of them are of other networks or
+            data than the table.
 
     Returns:
         All rows, by contender, repeat and size.
@@ -101,6 +109,8 @@ def compare(
     """
     plan, workers = _plain(plan), options.workers(workers)
     about = problem(table, plan.contenders, metric=metric, scores=scores)
+    for sentence in of_others(table, scores):
+        say(sentence)
     _check(plan, about)
     setting = {
         "study": "estimators", "table": about.table, "metric": about.metric, "architectures": len(about),
@@ -118,7 +128,7 @@ def compare(
     inputs = {name: about.inputs(name) for name in plan.contenders}
     with Record.open(folder, setting, fresh, inputs) as record:
         jobs = [(name, repeat) for repeat in range(plan.repeats) for name in plan.contenders]
-        carry_out(record, jobs, (about, plan), measure, workers, progress)
+        carry_out(record, jobs, (about, plan), measure, workers, progress, COLUMNS)
         return [row for job in sorted(jobs, key=lambda job: plan.contenders.index(job[0])) for row in record.done[job]]
 
 
@@ -139,7 +149,9 @@ def _plain(plan: Plan) -> Plan:
         sizes=options.wholes(plan.sizes, "a number of networks to learn from", 1),
         repeats=options.whole(plan.repeats, "the number of repeats", 1),
         test=None if plan.test is None else options.whole(plan.test, "the number of networks to predict", 2),
+        clean=options.switch(plan.clean, "clean"),
         seed=options.seed(plan.seed),
+        mutants=options.switch(plan.mutants, "mutants"),
         epochs=None if plan.epochs is None else options.wholes(plan.epochs, "a number of epochs", 1),
     )
 

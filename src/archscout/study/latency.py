@@ -34,6 +34,12 @@ TESTED = 500
 CLOSE = 0.1
 """A prediction that is off by no more than this share of the time is close."""
 
+COLUMNS: dict[str, type] = {
+    "model": str, "device": str, "train": int, "repeat": int,
+    **dict.fromkeys(("kendall", "within", "error", "seconds"), float),
+}  # fmt: skip
+"""The types of what stands in a row."""
+
 
 @dataclass(frozen=True)
 class Times:
@@ -135,7 +141,7 @@ def compare(
     jobs = [(f"{model} {size} {device}", repeat) for repeat in range(contest.repeats) for device in contest.devices
             for size in contest.sizes for model in contest.models]  # fmt: skip
     with Record.open(folder, setting, fresh) as record:
-        return carry_out(record, jobs, payload, measure, workers, progress)
+        return carry_out(record, jobs, payload, measure, workers, progress, COLUMNS)
 
 
 def _checked(contest: Contest, times: Times) -> Contest:

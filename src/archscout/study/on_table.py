@@ -25,7 +25,7 @@ from archscout.core.cost import Constraint, Cost
 from archscout.core.errors import UsageError, nearest
 from archscout.core.files import well_formed, write_json, write_text
 from archscout.core.method import Method
-from archscout.core.progress import Progress, Silent
+from archscout.core.progress import Progress
 from archscout.core.registry import create, names
 from archscout.core.strategy import Strategy
 from archscout.core.task import Task
@@ -81,12 +81,12 @@ def search_table(
         ArchscoutError: the budget ended before anything was found.
     """
     began = time.monotonic()
-    watch = progress or Silent()
+    watch = options.watch(progress)
     budget, seed, out = Budget.read(budget, "200trials"), options.seed(seed), options.path(out, "the folder of runs")
     limits = options.mapping(maximum, "the limits", '{"params": "100k"}')
     wanted = options.several(objectives, "objectives")
     opened = table if isinstance(table, Table) else load(table)
-    searched = opened.metric(metric or opened.searched_metric).name
+    searched = opened.searched(metric).name
     if opened.metric(searched).kind == "accuracy" and np.nanmax([0.0, *opened.values(searched)]) > 1:
         watch.say(f"table '{opened.name}' has accuracies above 1, which are no fractions: see 'archscout table check'.")
     constraints = [_limit(opened, options.text(cost, "a cost"), limit) for cost, limit in limits.items()]

@@ -36,6 +36,12 @@ WHOLE = "w8a8"
 USUAL = ("resnet8", "stem16k3s1_inverted16x1k3e4_inverted32x1k3e4-stride")
 """Architectures of space `classic` where none is named: a residual network, and one of depthwise convolutions."""
 
+TRAINED: dict[str, type] = {"architecture": str, "repeat": int, "float": float}
+COLUMNS: dict[str, type] = TRAINED | {
+    **dict.fromkeys(("scheme", "bits", "algorithm"), str), **dict.fromkeys(("value", "lost", "seconds"), float),
+}  # fmt: skip
+"""The types of what stands in a row, of a training and of a cell."""
+
 _BATCH = 256
 
 
@@ -114,9 +120,9 @@ def compare(
         (folder / "networks").mkdir(exist_ok=True)
         repeats = range(grid.repeats)
         trainings = [(architecture, repeat) for repeat in repeats for architecture in grid.architectures]
-        carry_out(record, trainings, payload, train_one, workers, lambda done, total: None)
+        carry_out(record, trainings, payload, train_one, workers, lambda done, total: None, TRAINED)
         jobs = [(" ".join((*cell[1:], cell[0])), repeat) for repeat in repeats for cell in grid.cells()]
-        return carry_out(record, jobs, payload, measure, workers, progress)
+        return carry_out(record, jobs, payload, measure, workers, progress, COLUMNS)
 
 
 def _checked(grid: Grid, space: Space) -> Grid:

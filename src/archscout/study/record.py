@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+from archscout.core import options
 from archscout.core.errors import ArchscoutError, DataError, UsageError
 from archscout.core.files import append_line, read_json, write_text
 from archscout.core.identity import differences, identity, sentence, set_aside
@@ -69,7 +70,8 @@ class Record:
         gets, where that comes from elsewhere (files of scores, say): contenders may be added, but not change. Raises
         `ArchscoutError` where it cannot be written any more; what is finished stays.
         """
-        if fresh and (folder / "study.json").is_file():
+        folder = options.path(folder, "the folder of the study")
+        if options.switch(fresh, "fresh") and (folder / "study.json").is_file():
             with run_lock(folder, "study"):  # not while another writes to it
                 pass
             set_aside(folder)
@@ -101,11 +103,26 @@ class Record:
             except (ValueError, TypeError, AttributeError, RecursionError):  # cut off, or damaged: done again
                 continue
 
+    def forget(self, damaged: Callable[[dict[str, Any]], bool], jobs: Iterable[tuple[str, int]]) -> None:
+        """Take those of the jobs for undone that have a damaged row; the file stays as it is."""
+        for job in jobs:
+            if any(damaged(row) for row in self.done.get(job, ())):
+                del self.done[job]
+
     def add(self, name: str, repeat: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Keep what a job found; it is on the disk when this returns. Raises `OSError`."""
         plain = [{k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in r.items()} for r in rows]
         append_line(self.file, json.dumps([name, repeat, plain]))
         self.done[name, repeat] = [dict(row) for row in rows]
+
+
+def _fits(value: Any, kind: type) -> bool:
+    """Whether a value of a row is of the type of its column; what is undefined is a number, too."""
+    if kind is dict:
+        return isinstance(value, dict) and all(_fits(each, float) for each in value.values())
+    if kind in (int, float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, kind)
 
 
 def setting_of(
@@ -132,12 +149,17 @@ def carry_out(
     measure: Callable[[Any, str, int], list[dict[str, Any]]],
     workers: int,
     progress: Callable[[int, int], None],
+    columns: Mapping[str, type] | None = None,
 ) -> list[dict[str, Any]]:
     """Do the jobs (a name and the number of a repeat each) that the record does not have: `measure(payload, *job)`.
+
+    Jobs of which a row lacks one of the `columns`, or has a value of another type there, are done again: a file that
+    was edited or damaged. The values of a column of dictionaries are numbers.
 
     Returns the rows of all of them, in the order of the jobs. Raises `ArchscoutError` for the first that fails, naming
     it.
     """
+    record.forget(lambda row: not all(_fits(row.get(name), kind) for name, kind in (columns or {}).items()), jobs)
     missing = iter([job for job in jobs if job not in record.done])
     progress(sum(job in record.done for job in jobs), len(jobs))
     running: dict[Future[Any], tuple[str, int]] = {}

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from archscout.core import options
 from archscout.core.errors import DataError, UsageError, nearest
+from archscout.core.files import read_json, well_formed
 from archscout.core.options import shown
 from archscout.core.registry import names, parse_name
 from archscout.core.sheet import read_sheet
@@ -31,7 +33,7 @@ class ScoreColumns:
 
     def __init__(self, table: Table, rows: np.ndarray, files: Path | Sequence[Path] | None) -> None:
         self.table, self.rows = table, rows
-        self.files = [_ScoreSheet(table, file) for file in ([files] if isinstance(files, Path) else files or ())]
+        self.files = [_ScoreSheet(table, file) for file in _paths(files)]
         self.sparse: dict[str, np.ndarray] = {}
 
     def known(self) -> list[str]:
@@ -82,6 +84,44 @@ class ScoreColumns:
         if not np.isfinite(values).any():
             raise DataError(f"score '{name}' has no finite value for any architecture of table '{self.table.name}'.")
         return values, seconds, there
+
+
+def of_others(table: Table, files: Path | Sequence[Path] | None) -> list[str]:
+    """A sentence for each file of scores that is of other networks than the table's, or of other data.
+
+    `archscout score` leaves beside a file how it was made; of a file without that nothing is known. Raises `DataError`
+    where that is damaged.
+    """
+    return [
+        f"the scores of '{file}' are of {' and of '.join(differing)}."
+        for file in _paths(files)
+        if (differing := _of_others(table, Path(f"{file}.json")))
+    ]
+
+
+def _paths(files: Any) -> list[Path]:
+    """Files of scores: none, one or several. Raises `UsageError` for what are none."""
+    if files is None:
+        return []
+    several = files if options.listed(files) else [files]
+    return [options.path(file, "a file of scores") for file in several]
+
+
+def _of_others(table: Table, settings: Path) -> list[str]:
+    if not settings.is_file():
+        return []
+    advice = "score again, or remove it where the scores are known to be right."
+    made_by = read_json(settings, advice)
+    with well_formed(settings, advice):
+        space, parts, task = str(made_by["space"]), made_by["space_parts"], str(made_by["task"])
+        found = []
+        if space != table.space.name:
+            found.append(f"networks of '{space}' (the table's are of '{table.space.name}')")
+        elif dict(parts) != dict(table.space.parts):
+            found.append(f"an earlier form of space '{space}'")
+        if table.task and task != table.task:
+            found.append(f"data '{task}' (the table is about '{table.task}')")
+    return found
 
 
 class _ScoreSheet:

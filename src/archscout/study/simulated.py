@@ -35,6 +35,7 @@ from archscout.store.ledger import Ledger
 from archscout.tables.table import Table
 from archscout.tables.trajectory import Trajectory, best_so_far
 from archscout.tables.within import within
+from archscout.tasks.load import load
 
 _RECENT = 32
 
@@ -49,9 +50,9 @@ def simulate(
     seed: int = 0,
     *,
     metric: str | None = None,
-    task: Task | None = None,
+    task: Task | str | Path | None = None,
     constraints: Sequence[Constraint] = (),
-    objectives: Sequence[str] = (),
+    objectives: str | Sequence[str] = (),
     start: Source | None = None,
 ) -> Trajectory:
     """Search a table: the method's trainings are answered from it.
@@ -59,10 +60,23 @@ def simulate(
     `archscout.api.simulate` says what the options are, and what is raised.
     """
     budget, seed = Budget.read(budget, "200trials"), options.seed(seed)
+    task = None if task is None else load(task)
     run = SimulatedRun(table, budget, seed, metric=metric, task=task, constraints=constraints, objectives=objectives)
     resolved = resolve_method(method, objectives)
     first = begin(run, read_start(start, run.space, task))
     return run.trajectory(resolved.name, with_start(run, first, resolved.search(run)))
+
+
+def _limits(constraints: Any) -> tuple[Constraint, ...]:
+    """The constraints, in a tuple; one alone is one. Raises `UsageError` for what is none."""
+    found = (constraints,) if isinstance(constraints, Constraint) else constraints
+    if not options.listed(found):
+        raise UsageError(f"the constraints must be several Constraint, not {options.shown(constraints)}.")
+    found = tuple(found)
+    for each in found:
+        if not isinstance(each, Constraint):
+            raise UsageError(f"a constraint must be a Constraint (cost, key, limit), not {options.shown(each)}.")
+    return found
 
 
 class SimulatedRun(Replay):
@@ -87,7 +101,7 @@ class SimulatedRun(Replay):
         objectives: Sequence[str] = (),
     ) -> None:
         self.table, self.budget, self.seed = table, budget, seed
-        self.metric = table.metric(metric or table.searched_metric)
+        self.metric = table.searched(metric)
         if self.metric.name in table.curves:
             raise UsageError(f"'{self.metric.name}' of table '{table.name}' is a curve: name one of its metrics.")
         self.space = within(table, self.metric.name)
@@ -95,9 +109,9 @@ class SimulatedRun(Replay):
         self.task = cast(Task, task)
         if task is not None:
             self.space.check_task(task)
-        self.constraints: Sequence[Constraint] = tuple(constraints)
-        self.objectives: Sequence[str] = tuple(objectives)
-        self._costs = {key: table.values(key) for key in (*(c.key for c in constraints), *objectives)}
+        self.constraints: Sequence[Constraint] = _limits(constraints)
+        self.objectives: Sequence[str] = tuple(options.several(objectives, "objectives"))
+        self._costs = {key: table.values(key) for key in (*(c.key for c in self.constraints), *self.objectives)}
         self.epochs = self.metric.epochs or table.fidelity(metric=self.metric.name) or 1
         self.cheaper = math.isinf(budget.trials)
         self._sign = 1.0 if self.metric.higher else -1.0

@@ -27,6 +27,12 @@ POINTS = 20
 SURE = 0.05
 """A paired test that gives less than this tells two searches apart."""
 
+COLUMNS: dict[str, type] = {
+    "repeat": int, "estimator": str, "evaluations": int, "regret_after": dict, "regret_at": dict,
+    **dict.fromkeys(("regret", "mean_regret", "to_optimum", "seconds"), float),
+}  # fmt: skip
+"""The types of what stands in a row."""
+
 
 @dataclass(frozen=True)
 class Races:
@@ -70,7 +76,9 @@ def race(
     races = replace(
         races,
         contenders=tuple(options.several(races.contenders, "strategies or methods")),
+        budget=races.budget if isinstance(races.budget, str) else str(Budget.read(races.budget, "200trials")),
         repeats=options.whole(races.repeats, "the number of repeats", 1),
+        metric=table.searched(races.metric).name,
         seed=options.seed(races.seed),
     )
     if not races.contenders:
@@ -90,7 +98,7 @@ def race(
     }  # fmt: skip
     with Record.open(folder, setting, fresh) as record:
         jobs = [(name, repeat) for repeat in range(races.repeats) for name in races.contenders]
-        rows = carry_out(record, jobs, (table, races), measure, workers, progress)
+        rows = carry_out(record, jobs, (table, races), measure, workers, progress, COLUMNS)
     return sorted(rows, key=lambda row: races.contenders.index(row["estimator"]))
 
 

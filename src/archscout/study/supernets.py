@@ -42,6 +42,11 @@ PATHS: dict[str, tuple[Plan, WeightRule] | None] = {
 
 CONTROLS = ("params", "macs", "random")
 MEASURES = ("spearman", "kendall", "spearman_top", "precision", "best_of_top", "pick", "percentile")
+COLUMNS: dict[str, type] = {
+    "paths": str, "repeat": int, "undefined": int, "bias": dict, "scores": list,
+    **dict.fromkeys((*MEASURES, "train_seconds", "rank_seconds"), float),
+}  # fmt: skip
+"""The types of what stands in a row."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,7 @@ def compare(
     with Record.open(folder, setting, fresh) as record:
         jobs = [(name, repeat) for repeat in range(plan.repeats) for name in plan.paths]
         jobs += [(name, 0) for name in CONTROLS]
-        return carry_out(record, jobs, (table, space, task, plan), measure, workers, progress)
+        return carry_out(record, jobs, (table, space, task, plan), measure, workers, progress, COLUMNS)
 
 
 def ranked_networks(table: Table, plan: Supernets) -> tuple[list[str], np.ndarray]:

@@ -17,13 +17,13 @@ def load(name_or_path: str | Path) -> Table:
     >>> load("nasbench201.parquet").name                  # doctest: +SKIP
     'nasbench201'
     """
+    path = options.path(name_or_path, "the table")
     text = str(name_or_path)
     if registry.parse_name(text.partition(":")[0])[0] in registry.names("table"):
         return registry.create("table", text)  # type: ignore[no-any-return]
-    path = options.path(text, "the table")
     if path.is_file() or path.suffix:
         return Table.open(path)
     raise UsageError(
-        f"there is no table or file '{text}': {nearest(text, registry.names('table'))} "
+        f"there is no table or file {options.shown(text)}: {nearest(text, registry.names('table'))} "
         "('archscout table import' makes a file of a published table)."
     )

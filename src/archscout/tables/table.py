@@ -38,6 +38,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from archscout.core import options
 from archscout.core.architecture import Architecture
 from archscout.core.errors import DataError, UsageError, nearest
 from archscout.core.files import replacing
@@ -131,12 +132,16 @@ class Table:
         """The columns with a number an epoch."""
         return tuple(name for name in self._metrics if name in self._lists)
 
-    def metric(self, name: str | None = None) -> Metric:
+    def metric(self, name: str | Metric | None = None) -> Metric:
         """What a column holds; the default metric's where none is named. Raises `UsageError` for an unknown one."""
-        name = self.default_metric if name is None else name
+        name = self.default_metric if name is None else options.name_of(name, "the metric", Metric)
         if name not in self._metrics:
-            raise UsageError(f"table '{self.name}' has no metric '{name}': {nearest(name, self._metrics)}")
+            raise UsageError(f"table '{self.name}' has no metric {options.shown(name)}: {nearest(name, self._metrics)}")
         return self._metrics[name]
+
+    def searched(self, name: str | Metric | None = None) -> Metric:
+        """The metric that a search goes by: the one that is named, or `searched_metric`. Raises `UsageError`."""
+        return self.metric(self.searched_metric if name is None else name)
 
     @property
     def searched_metric(self) -> str:
