@@ -268,7 +268,7 @@ def supernets(
     with studying():
         from archscout import api
         from archscout.study import supernets as study
-        from archscout.tasks.load import load
+        from archscout.tasks.load import load as load_task
 
         opened = api.table(table)
         if not (data or opened.task):
@@ -278,7 +278,7 @@ def supernets(
             None if sample == "all" else count_of(sample), seed=seed,
         )  # fmt: skip
         folder = folder_of(out, "supernets", opened.name)
-        task = load(data or opened.task).sealed()
+        task = load_task(data or opened.task).sealed()
         rows = study.compare(
             opened, api.space(space) if space else opened.space, task, plan, folder,
             workers=workers_of(workers), fresh=fresh, progress=output.tenths,

@@ -53,9 +53,9 @@ def latency(
     with studying():
         from archscout import api
         from archscout.study import latency as study
-        from archscout.tasks.load import load
+        from archscout.tasks.load import load as load_task
 
-        the_space, task = api.space(space), load(data)
+        the_space, task = api.space(space), load_task(data)
         times = study.read_times(file, the_space)
         contest = study.Contest(
             tuple(split_names([models])), tuple(split_names(devices or []) or times.ms),

@@ -74,9 +74,9 @@ def quantisation(
         from archscout import api
         from archscout.report import study as page
         from archscout.study import quantisation as study
-        from archscout.tasks.load import load
+        from archscout.tasks.load import load as load_task
 
-        task = load(data)
+        task = load_task(data)
         grid = study.Grid(
             tuple(architectures or study.USUAL), tuple(split_names([schemes])), tuple(split_names([algorithms])),
             tuple(split_names([bits])), repeats, epochs, aware_epochs, examples, seed,
