@@ -190,15 +190,41 @@ def _recorded(network: nn.Module, x: Tensor, names: Iterable[str]) -> dict[str, 
     return outputs
 
 
+class _CopiedOnWrite(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Outputs that operators may change while it is on; a copy takes the place of each that one did change."""
+
+    def __init__(self, outputs: dict[str, Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.outputs, self.copies = outputs, dict[str, Tensor]()
+        self.names = {memory_of(output): name for name, output in outputs.items()}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func._schema.is_mutable:
+            for memory in map(memory_of, tensors_in((args, kwargs or {}))):
+                name = self.names.get(memory)
+                if name is not None and name not in self.copies:
+                    self.copies[name] = self.outputs[name].clone()
+        return func(*args, **(kwargs or {}))
+
+    def __exit__(self, *about: Any) -> None:
+        super().__exit__(*about)  # type: ignore[no-untyped-call]
+        self.outputs.update(self.copies)
+
+
 @contextmanager
-def _standing_in(network: nn.Module, outputs: Mapping[str, Tensor]) -> Iterator[None]:
-    """Modules that give an output without running."""
+def _standing_in(network: nn.Module, outputs: dict[str, Tensor]) -> Iterator[None]:
+    """Modules that give an output without running, which is the same each time."""
     modules = [(network.get_submodule(name), output) for name, output in outputs.items()]
     before = [module.__dict__.get("forward") for module, _ in modules]
     try:
         for module, output in modules:
-            module.__dict__["forward"] = lambda *_, output=output, **__: output.clone()
-        yield
+            module.__dict__["forward"] = lambda *_, output=output, **__: output
+        with _CopiedOnWrite(outputs):
+            yield
     finally:
         for (module, _), forward in zip(modules, before, strict=True):
             if forward is None:
