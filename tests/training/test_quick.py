@@ -9,6 +9,7 @@ from archscout.backbones.efficientnet_lite import EfficientNetLite
 from archscout.deploy.form import form
 from archscout.training import quick
 from archscout.training.quick import quick_convolutions
+from archscout.training.speed import Mode
 
 
 def _gradients(convolution, x: Tensor, weight: Tensor, bias: Tensor | None) -> list[Tensor]:
@@ -114,3 +115,50 @@ def test_half_precision_is_clipped_as_it_should_be() -> None:
         y = F.hardtanh(x * 1, 0.0, 6.0, inplace=True)
     assert "Clipped" in str(y.grad_fn)
     assert torch.equal(y, F.hardtanh(x, 0.0, 6.0))
+
+
+@pytest.mark.parametrize(("columns", "padding", "examples"), [(4, (1, 1), 11), (5, (0, 2), 3), (1, (1, 0), 70)])
+def test_kernels_of_narrow_maps_have_the_gradient_of_pytorch(
+    columns: int, padding: tuple[int, int], examples: int
+) -> None:
+    """Only zeros are added to its sums. Also where the maps do not fill the last row."""
+    generator = torch.Generator().manual_seed(0)
+    sides = [2 * pad + 1 for pad in padding]
+    x = torch.randn(examples, 64, 6, columns, generator=generator)
+    weight, bias = torch.randn(96, 64, *sides, generator=generator), torch.randn(96, generator=generator)
+
+    def convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return F.conv2d(x, weight, bias, 1, padding)
+
+    expected = _gradients(convolution, x, weight, bias)
+    with quick_convolutions():
+        got = _gradients(convolution, x, weight, bias)
+    assert "Narrow" in str(got[0].grad_fn), "the quick road was not taken"
+    for ours, theirs in zip(got, expected, strict=True):
+        assert ours.dtype == theirs.dtype
+        assert float((ours - theirs).detach().norm() / theirs.detach().norm()) < 0.004
+
+
+def test_narrow_maps_alone_are_laid_side_by_side() -> None:
+    """Of single precision, of a stride, of other sizes behind and of few weights, PyTorch's own gradient is taken."""
+    x = torch.randn(2, 64, 4, 4).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(64, 64, 3, 3, requires_grad=True)
+    with quick_convolutions():
+        assert "Narrow" not in str(F.conv2d(x, weight, padding=1).grad_fn)
+        half = x.bfloat16()
+        kernel = weight.bfloat16()
+        assert "Narrow" in str(F.conv2d(half, kernel, padding=1).grad_fn)
+        assert "Narrow" not in str(F.conv2d(half, kernel, stride=2, padding=1).grad_fn)
+        assert "Narrow" not in str(F.conv2d(half, kernel, padding=0).grad_fn)
+        assert "Narrow" not in str(F.conv2d(half, kernel[:32], padding=1).grad_fn)
+        wide = torch.randn(2, 64, 4, 16).bfloat16().contiguous(memory_format=torch.channels_last)
+        assert "Narrow" not in str(F.conv2d(wide, kernel, padding=1).grad_fn)
+
+
+def test_a_training_in_half_precision_has_the_quick_gradients() -> None:
+    x = torch.randn(2, 64, 4, 4).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(64, 64, 3, 3, requires_grad=True)
+    for mode in (Mode("bfloat16", "channels_last"), Mode("float32", "channels_last")):
+        with mode.autocast("cpu"):
+            assert ("Narrow" in str(F.conv2d(x, weight, padding=1).grad_fn)) is mode.mixed

@@ -20,6 +20,9 @@ from torch.optim.sgd import sgd
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the Newton-Schulz step: they raise small singular values fastest, and leave all of them between .7 and 1.2."""
 
+LEAST_NORM = 1e-7
+"""A matrix of a smaller norm is no direction: its step is shorter."""
+
 LONG = 2
 """How many times as many columns as rows a matrix has for which steps on its Gram matrix are the quicker ones."""
 
@@ -92,15 +95,30 @@ class Muon(Optimizer):
         rate = group["lr"] * group["rate"]
         torch._foreach_mul_(parameters, 1 - rate * group["weight_decay"])
         alike: dict[tuple[int, int], list[int]] = {}
-        matrices = [d.reshape(count, len(d) // count, -1) for d, count in zip(directions, blocks, strict=True)]
+        lasts = [_channels_last(parameter) for parameter in parameters]
+        matrices = [
+            (d.permute(0, 2, 3, 1) if last else d).reshape(count, len(d) // count, -1)
+            for d, count, last in zip(directions, blocks, lasts, strict=True)
+        ]
         for i, matrix in enumerate(matrices):
             alike.setdefault((matrix.shape[1], matrix.shape[2]), []).append(i)
         for (rows, columns), members in alike.items():
-            together = torch.cat([matrices[i] for i in members]) if len(members) > 1 else matrices[members[0]]
+            # Rows alone are not multiplied, and stay as precise as they are.
+            some = [matrices[i].to(self.dtype) if min(rows, columns) > 1 else matrices[i] for i in members]
+            together = torch.cat(some) if len(some) > 1 else some[0]
             steps = orthogonalised(together, self.newton_schulz_steps, self.dtype)
             scale = max(1.0, rows / columns) ** 0.5
             for i, step in zip(members, torch.split(steps, [blocks[i] for i in members]), strict=True):
-                parameters[i].add_(step.reshape(parameters[i].shape).to(parameters[i].dtype), alpha=-rate * scale)
+                weight = parameters[i].permute(0, 2, 3, 1) if lasts[i] else parameters[i]
+                weight.add_(step.reshape(weight.shape).to(weight.dtype), alpha=-rate * scale)
+
+
+def _channels_last(weight: Tensor) -> bool:
+    """Whether a weight lies in memory with its channels last: in that order its columns are read without a copy.
+
+    A step does not depend on the order of columns.
+    """
+    return weight.ndim == 4 and not weight.is_contiguous() and weight.is_contiguous(memory_format=torch.channels_last)
 
 
 def orthogonalised(matrices: Tensor, steps: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -112,12 +130,18 @@ def orthogonalised(matrices: Tensor, steps: int, dtype: torch.dtype = torch.floa
     """
     wide = matrices.shape[1] <= matrices.shape[2]
     x = matrices if wide else matrices.mT
-    x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=1e-7)
     rows, columns = x.shape[1:]
     if rows > 1 and columns >= LONG * rows:
         x = x.to(dtype)
-        x = _product_of_steps(x @ x.mT, steps) @ x
-    elif rows > 1:
+        gram = x @ x.mT
+        # The squared norms of the matrices: they need not be divided themselves, which are much larger.
+        precise = torch.promote_types(dtype, torch.float32)
+        squares = gram.diagonal(dim1=1, dim2=2).sum(1, dtype=precise)[:, None, None].clamp(min=LEAST_NORM**2)
+        product = _product_of_steps((gram / squares).to(dtype), steps) * squares.rsqrt()
+        x = product.to(dtype) @ x
+        return x if wide else x.mT
+    x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=LEAST_NORM)
+    if rows > 1:
         x = x.to(dtype)
         a, b, c = COEFFICIENTS
         for _ in range(steps):

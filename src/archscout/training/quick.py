@@ -5,6 +5,8 @@ Found by timing (PyTorch 2.13, oneDNN, AVX-512 and AMX); with a trained Efficien
 - The gradient of a depthwise kernel wider than 3 has no fast routine, but its columns can be had from two or more
   kernels 3 wide, which have one. That of its input is a depthwise convolution of the gradient (put two or more apart
   where there is a stride), which bfloat16 has a fast routine for as well.
+- The gradient of a dense kernel in bfloat16 is slow on narrow maps, whose rows do not fill the matrix units: several
+  maps side by side, with the padding between them, make wide ones with the same gradient.
 - Pointwise convolutions of small maps are matrix products, whose gradients cost a quarter as such.
 - ReLU6 in place keeps a copy of its input for the gradient, where its output would do.
 - Padding is a copy into zeros, whose gradient is a part of the other, not a chain of views.
@@ -23,6 +25,10 @@ from torch.overrides import TorchFunctionMode
 
 FAST = 3
 """The widest depthwise kernel whose gradient has a fast routine."""
+
+NARROW, PIXELS = {5: 64 * 64, 8: 128 * 128}, 32
+"""Columns up to which maps are narrow, from how many weights of a place in the kernel on; and how many columns of maps
+side by side are about as many as pay (`benchmarks/training/narrow.py`)."""
 
 LARGEST_MAP = 64 * 64
 """Pixels of a map up to which a pointwise convolution is quicker as a matrix product."""
@@ -118,6 +124,60 @@ def depthwise_kernel_gradient(x: Tensor, gradient: Tensor, weight: Tensor, strid
             gradient, part, window, None, stride, [0, 0], [1, 1], False, [0, 0], channels, [False, True, False]
         )[1]
     return result
+
+
+class _Narrow(torch.autograd.Function):
+    """A dense convolution of stride 1 that leaves narrow maps their size."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, padding: _Pair, dtype: torch.dtype) -> Tensor:
+        x, kernel = x.to(dtype), weight.to(dtype)
+        ctx.save_for_backward(x, kernel)
+        ctx.padding, ctx.dtypes = padding, (weight.dtype, None if bias is None else bias.dtype)
+        return F.conv2d(x, kernel, None if bias is None else bias.to(dtype), 1, padding)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        gradient = gradients[0].to(x.dtype).contiguous(memory_format=_LAST)
+        before = after = offset = None
+        if ctx.needs_input_grad[0]:
+            before = _dense(gradient, x, weight, ctx.padding, [True, False, False])[0]
+        if ctx.needs_input_grad[1]:
+            after = narrow_kernel_gradient(x, gradient, weight, ctx.padding).to(ctx.dtypes[0])
+        if ctx.needs_input_grad[2]:
+            offset = _summed(gradient).to(ctx.dtypes[1])
+        return before, after, offset, None, None
+
+
+def narrow_kernel_gradient(x: Tensor, gradient: Tensor, weight: Tensor, padding: _Pair) -> Tensor:
+    """The gradient of the kernel of a dense convolution of stride 1 whose outputs are as wide as its inputs.
+
+    Args:
+        x: inputs, N x C x H x W.
+        gradient: of the outputs.
+        weight: the kernel.
+        padding: of the convolution, rows and columns.
+    """
+    count = max(1, min(len(x), round(PIXELS / (x.shape[3] + padding[1]))))
+    parts = [_side_by_side(maps, count, padding[1]) for maps in (gradient, x)]
+    return _dense(*parts, weight, padding, [False, True, False])[1]
+
+
+def _side_by_side(x: Tensor, count: int, gap: int) -> Tensor:
+    """So many maps in a row, each followed by columns of zeros: those that pad the next one as well."""
+    examples, channels, height, width = x.shape
+    full, rest = divmod(examples, count)
+    rows = x.new_zeros(full + (rest > 0), height, count, width + gap, channels)
+    maps = x.permute(0, 2, 3, 1)
+    rows[:full, :, :, :width] = maps[: full * count].view(full, count, height, width, channels).transpose(1, 2)
+    if rest:
+        rows[full, :, :rest, :width] = maps[full * count :].transpose(0, 1)
+    return rows.view(len(rows), height, count * (width + gap), channels).permute(0, 3, 1, 2)
+
+
+def _dense(gradient: Tensor, x: Tensor, weight: Tensor, padding: _Pair, wanted: list[bool]) -> Any:
+    return _backward(gradient, x, weight, None, [1, 1], padding, [1, 1], False, [0, 0], 1, wanted)
 
 
 class _Pointwise(torch.autograd.Function):
@@ -249,7 +309,17 @@ def _convolve(
     pointwise = groups == 1 and weight.shape[2:] == (1, 1) and stride == (1, 1) and padding == (0, 0)
     if pointwise and x.shape[2] * x.shape[3] <= LARGEST_MAP:
         return _Pointwise.apply(x, weight, bias, dtype)  # type: ignore[no-any-return, no-untyped-call]
+    same = all(side == 2 * pad + 1 for side, pad in zip(weight.shape[2:], padding, strict=True))
+    if groups == 1 and stride == (1, 1) and same and dtype == torch.bfloat16 and is_narrow(x, weight):
+        return _Narrow.apply(x, weight, bias, padding, dtype)  # type: ignore[no-any-return, no-untyped-call]
     return None
+
+
+def is_narrow(x: Tensor, weight: Tensor) -> bool:
+    """Whether the gradient of a kernel is quicker with maps side by side."""
+    return any(
+        x.shape[3] <= columns and weight.shape[0] * weight.shape[1] >= fewest for columns, fewest in NARROW.items()
+    )
 
 
 def _clip(x: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor | None:

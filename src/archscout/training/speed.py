@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from archscout.core.errors import UsageError
 from archscout.deploy.precision import MEMORY_FORMATS, Layout
 from archscout.training.contexts import evaluation
+from archscout.training.quick import quick_convolutions
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -62,7 +63,7 @@ class Mode:
 
     def autocast(self, device: str) -> AbstractContextManager[Any]:
         """Where the network runs."""
-        return torch.autocast(torch.device(device).type, torch.bfloat16) if self.mixed else nullcontext()
+        return _half(torch.device(device).type) if self.mixed else nullcontext()
 
     @property
     def mixed(self) -> bool:
@@ -71,6 +72,13 @@ class Mode:
     def notes(self) -> dict[str, str]:
         """As JSON, for checkpoints and results."""
         return asdict(self)
+
+
+@contextmanager
+def _half(device: str) -> Iterator[None]:
+    """Operators compute in bfloat16, convolutions on a processor with quicker gradients."""
+    with torch.autocast(device, torch.bfloat16), quick_convolutions() if device == "cpu" else nullcontext():
+        yield
 
 
 MODES = (
