@@ -188,6 +188,22 @@ def test_what_is_left_is_filled_to_its_end_by_epochs_of_less_than_all_examples(t
     assert len(estimate.curve) == estimate.extra["epochs"] == 5
 
 
+@pytest.mark.parametrize(("most", "passes"), [(None, 6), (7, 7), (100, 10)])
+def test_a_machine_that_is_quicker_than_planned_trains_longer(task, monkeypatch, most, passes):
+    """Six epochs of 19 steps of a second are planned, steps take .6 of it: ten fit, if so many may be made."""
+    long = dataclasses.replace(task, train=Split(np.tile(task.train.x, (4, 1, 1, 1)), np.tile(task.train.y, 4)))
+    seconds = 6.0 * math.ceil(len(long.train) / Recipe.default(long, 6).batch_size)
+    clock = Steps(monkeypatch, 0.6, 0)
+    estimator = FinalTraining(seconds=seconds, most=most)
+    (estimate,) = estimator.estimate([ARCHITECTURE], Setting(SPACE, long), fidelity=6)
+    assert estimate.extra["epochs"] == passes and estimate.extra["planned_epochs"] == 6
+    assert clock.now <= 1.02 * seconds
+    if passes == 10:
+        assert clock.now >= 0.97 * seconds
+    rates = [row["learning_rate"] for row in estimate.curve]
+    assert rates[-1] < 0.25 * max(rates) and rates[3:] == sorted(rates[3:], reverse=True), "it goes on falling"
+
+
 def test_a_training_that_was_stopped_half_way_ends_in_the_same_weights(task, tmp_path, monkeypatch):
     setting = Setting(SPACE, task, seed=1, folder=tmp_path / "whole")
     Path(setting.folder).mkdir()

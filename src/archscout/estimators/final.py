@@ -38,6 +38,12 @@ AVERAGED = 1 / 6
 LATE = 1.02
 """By what factor a training may be slower than was planned before its schedule is shortened."""
 
+EARLY = 0.98
+"""By what share of its seconds a training may end before them, without its schedule being lengthened."""
+
+SETTLED = 0.9
+"""Share of the epochs after which a schedule is not lengthened: the learning rate has fallen."""
+
 LEAST = 0.1
 """Of an epoch, the least that a training ends with where no whole one fits."""
 
@@ -51,23 +57,30 @@ FINAL = "final training"
 
 
 class FinalTraining(Estimator):
-    """Trains one architecture for so many epochs (the fidelity), or for what the seconds allow if these are fewer.
+    """Trains one architecture for so many epochs (the fidelity), or for what the seconds allow.
 
     Args:
         seconds: that the training may take; where it turns out slower than planned, the remaining epochs become fewer,
-            and the learning rate falls to zero in these.
+            where it turns out quicker, more, and the learning rate falls to zero in these.
         everything: whether four fifths of the validation examples are learned from as well; what is left of them
             tells the value. Meant for tasks whose validation examples were drawn from the training examples.
         known: the architecture's trial of cross-validation; then nothing is left out of what is learned from, and its
             value is the value.
+        most: epochs that it may become; as planned, or fewer, where None.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"inputs", "targets", "gradients", "training"})
     keeps_time: ClassVar[bool] = True
 
-    def __init__(self, seconds: float = math.inf, everything: bool = False, known: Trial | None = None) -> None:
+    def __init__(
+        self,
+        seconds: float = math.inf,
+        everything: bool = False,
+        known: Trial | None = None,
+        most: int | None = None,
+    ) -> None:
         self.name = FINAL
-        self.seconds, self.everything, self.known = seconds, everything, known
+        self.seconds, self.everything, self.known, self.most = seconds, everything, known, most
 
     def together(self, architectures: Sequence[Architecture], setting: Setting) -> int:
         return 1
@@ -126,7 +139,8 @@ class FinalTraining(Estimator):
         device: str,
         folder: Path | None,
     ) -> dict[str, Any]:
-        """Train as planned; where that would take too long, end with a shorter schedule from where the training is.
+        """Train as planned; where that would take too long, end with a shorter schedule from where the training is, and
+        where time would be left, with a longer one.
 
         As often as need be: a machine that became slow may become slower still.
         """
@@ -141,10 +155,13 @@ class FinalTraining(Estimator):
             plan = None if folder is None else _read_part(folder / f"part{part + 1}", device)
             if plan is None:
                 place = None if folder is None else folder if not part else folder / f"part{part}"
-                timer = _Timer(recipe, side, self.seconds, 0.0 if before is None else before["seconds"])
+                timer = _Timer(
+                    recipe, side, self.seconds, 0.0 if before is None else before["seconds"],
+                    0.0 if self.most is None else self.most - (0.0 if before is None else before["passes"]),
+                )  # fmt: skip
                 outcome = train(
                     network, task, recipe, seed=derive(seed, "part", part) if part else seed, device=device,
-                    folder=place, start=weights, on_epoch=timer.late, on_step=timer.overruns, measured=measured,
+                    folder=place, start=weights, on_epoch=timer.replans, on_step=timer.overruns, measured=measured,
                 )  # fmt: skip
                 row = _plain(outcome) if before is None else _joined(before, _plain(outcome))
                 row["passes"] = (timer.done or len(outcome.curve)) * recipe.epoch_share
@@ -181,10 +198,12 @@ class _Timer:
         side: of the smallest images, as a share of their own.
         seconds: that the whole training may take.
         before: that earlier parts took.
+        most: epochs of all examples that it may be lengthened to.
     """
 
-    def __init__(self, recipe: Recipe, side: float, seconds: float, before: float) -> None:
+    def __init__(self, recipe: Recipe, side: float, seconds: float, before: float, most: float = 0.0) -> None:
         self.recipe, self.side, self.seconds, self.before = recipe, side, seconds, before
+        self.most = max(recipe.epochs, most / recipe.epoch_share)
         self.whole = recipe.work(recipe.epochs, side)
         self.marks = [(0.0, before)]
         self.cut: float | None = None
@@ -203,8 +222,8 @@ class _Timer:
         self.cut = done
         return True
 
-    def late(self, row: dict[str, float]) -> bool:
-        """Whether the epochs that are left would overrun: looked at from half-way."""
+    def replans(self, row: dict[str, float]) -> bool:
+        """Whether the epochs that are left would overrun, or leave time for more: looked at from half-way."""
         now = self.before + row["seconds"]
         self.done = row["epoch"] if self.cut is None else self.cut
         self.marks.append((self._work(self.done), now))
@@ -212,13 +231,22 @@ class _Timer:
             return True
         if now < 0.5 * self.seconds or row["epoch"] >= self.recipe.epochs:
             return False
-        return now + self._pace() * (self.whole - self.marks[-1][0]) > LATE * self.seconds
+        end = now + self._pace() * (self.whole - self.marks[-1][0])
+        return end > LATE * self.seconds or self._early(end)
 
     def remaining(self) -> float:
         """Epochs of full size that fit yet, parts of one included; 0 where the training is at its end."""
-        left = self.recipe.epochs - self.done
-        fitting = min(left, (self.seconds - self.marks[-1][1]) / self._pace())
+        if self.done >= self.recipe.epochs:
+            return 0.0
+        fitting = min(self.most - self.done, (self.seconds - self.marks[-1][1]) / self._pace())
         return fitting if fitting >= LEAST else 0.0
+
+    def _early(self, end: float) -> bool:
+        """Whether a training that ends then should be longer, while its learning rate is high enough for that."""
+        small = self.recipe.side(math.floor(self.done), self.side) < 1
+        if small or self.done > SETTLED * self.recipe.epochs or self.most - self.recipe.epochs < LEAST:
+            return False
+        return end < EARLY * self.seconds
 
     def _work(self, epochs: float) -> float:
         """Of the first epochs, and of a share of the next."""

@@ -17,11 +17,8 @@ from archscout.training.recipe import full_epochs
 from archscout.training.timing import time_job
 
 _SAFE = 0.97
-"""Share of the time that is left which a training is planned to take."""
-
-_HOPED, _MANY = 1.1, 10
-"""The same for so many epochs and more: the few steps that are timed are slower than those of a training, which at
-half-way is shortened where it is late, and can never be lengthened."""
+"""Share of the time that is left which a training is planned to take: at half-way, what is left of it becomes as long
+as the time is."""
 
 _WORTH = 1.3
 """By what factor a final training must be longer than the winner's own to be worth the time."""
@@ -37,10 +34,8 @@ def train_winner(run: SearchRun, winner: Trial) -> Trial | None:
     own = winner.fidelity or 0 if winner.curve and not folded else 0
     if epochs < 1 or (own and epochs < (1.0 if everything else _WORTH) * own):
         return None
-    if epochs >= _MANY:
-        epochs = _fitting(run, _HOPED * seconds, planned["epoch"])
     run.say(f"training the winner for {epochs} epochs, about {min(seconds, epochs * planned['epoch']):.0f} s.")
-    estimator = FinalTraining(seconds, everything, winner if folded else None)
+    estimator = FinalTraining(seconds, everything, winner if folded else None, most=LONGER * full_epochs(run.task))
     trials = run.evaluate([winner.architecture], estimator, fidelity=epochs, phase=FINAL)
     trained = next((trial for trial in trials if trial.defined), None)
     if trained is None:

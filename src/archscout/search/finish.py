@@ -69,6 +69,7 @@ def deliver(ending: Ending, candidates: Sequence[Trial], folder: Path) -> Result
         winner, finalists, measured = choose(run, candidates or trained, {})
         run.reserve = ending_seconds(run, winner, ending.task)
         final = train_winner(run, winner)
+        run.clock.enter("finish")
         if final is not None:
             winner = final
             trained = [final, *(trial for trial in trained if trial.canonical != final.canonical)]

@@ -160,8 +160,9 @@ def narrow_kernel_gradient(x: Tensor, gradient: Tensor, weight: Tensor, padding:
         padding: of the convolution, rows and columns.
     """
     count = max(1, min(len(x), round(PIXELS / (x.shape[3] + padding[1]))))
-    parts = [_side_by_side(maps, count, padding[1]) for maps in (gradient, x)]
-    return _dense(*parts, weight, padding, [False, True, False])[1]
+    gradients, inputs = (_side_by_side(maps, count, padding[1]) for maps in (gradient, x))
+    kernel: Tensor = _dense(gradients, inputs, weight, padding, [False, True, False])[1]
+    return kernel
 
 
 def _side_by_side(x: Tensor, count: int, gap: int) -> Tensor:
