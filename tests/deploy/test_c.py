@@ -48,6 +48,24 @@ class Everything(nn.Module):
         return self.out(torch.relu(x))
 
 
+class Gated(nn.Module):
+    """Tables, products, and channels that are taken, joined and shuffled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.grouped = nn.Conv2d(3, 12, 3, 2, 1), nn.Conv2d(12, 12, 1, groups=3)
+        self.reduce, self.excite, self.last = nn.Conv2d(12, 4, 1), nn.Conv2d(4, 12, 1), nn.Linear(7, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.functional.hardswish(self.stem(x))
+        y = nn.functional.channel_shuffle(self.grouped(x), 3)
+        means = torch.relu(self.reduce(y.mean((2, 3), keepdim=True)))
+        y = torch.relu(y * nn.functional.hardsigmoid(self.excite(means)))
+        first, second = torch.cat([x[:, ::3], y[:, [7, 2, 2, 0]]], 1).chunk(2, 1)
+        y = torch.cat([first * second, 0.7 * torch.sigmoid(x[:, 9:]) - 0.1], 1)
+        return self.last(y.mean((2, 3)))
+
+
 class Beyond(nn.Module):
     """Windows that reach beyond the map, and maps with more zeros at one end than at the other."""
 
@@ -105,6 +123,16 @@ def test_every_operator_gives_the_bytes_of_the_reference(pixels: bool) -> None:
         "clamp",
     }
     on_host(emit(quantised, images(40, (3, 13, 11)), pixels=pixels))
+
+
+@needs_host
+@pytest.mark.parametrize("how", [Quantisation(), Quantisation(weight_bits=4, activation_bits=6)])
+def test_tables_products_and_channels_give_the_bytes_of_the_reference(how: Quantisation) -> None:
+    quantised = quantised_of(tiny_task((3, 13, 11)).deploy(Gated()), (3, 13, 11), how)
+    assert {o.kind for o in quantised.program.operators} >= {"table", "multiply", "channels", "concat", "mean"}
+    code = emit(quantised, images(40, (3, 13, 11)))
+    assert code.constants == flash_constants(quantised.program)
+    on_host(code)
 
 
 @needs_host

@@ -81,6 +81,43 @@ class Halved(nn.Module):
         return x[:, :, ::2]
 
 
+class Outer(nn.Module):
+    """The product of a map and one of its channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * x[:, :1]
+
+
+class Turned(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.transpose(2, 3)
+
+
+class Scaled(nn.Module):
+    """Constants: one, one for each channel, in front and behind, where something else reads the map and where not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+        self.weight, self.gains = nn.Parameter(torch.tensor([0.3])), nn.Parameter(torch.rand(1, 4, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.sigmoid(self.weight) * self.first(x)
+        y = torch.relu(self.second(x) * self.gains)
+        return (x + 3.0 * y) / 2 - 1.5
+
+
+class Parts(nn.Module):
+    """Channels that are taken, parted, shuffled, joined and written over."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.cat([x, -1 * x], 1)
+        first, second = x.split([2, 4], 1)
+        second = nn.functional.channel_shuffle(second, 2)
+        grouped = second.view(len(x), 2, 2, *x.shape[2:]).transpose(1, 2).reshape(second.shape)
+        return torch.cat([nn.functional.silu(first), grouped[:, 1::2], x[:, 3].unsqueeze(1), torch.relu_(second)], 1)
+
+
 class Taken(nn.Module):
     """A convolution of a part of a map with zeros below and on the right."""
 
@@ -105,8 +142,6 @@ class Changing(nn.Module):
 @pytest.mark.parametrize(
     ("layer", "named"),
     [
-        (nn.SiLU(), "'silu': use ReLU"),
-        (nn.Hardswish(), "'hardswish': use ReLU"),
         (nn.Softmax(1), "'softmax': leave it off"),
         (nn.LayerNorm(8), "'native_layer_norm': use batch normalisation"),
         (nn.AvgPool2d(3, 2, 1, ceil_mode=True), "count_include_pad=False"),
@@ -114,7 +149,9 @@ class Changing(nn.Module):
         (nn.ConstantPad2d(1, 2.0), "'constant_pad_nd': give the padding"),
         (nn.ConvTranspose2d(3, 3, 2), "'convolution'"),
         (nn.Linear(8, 4), "flatten whole maps"),
-        (Halved(), "'slice'"),
+        (Halved(), "'slice': take whole channels"),
+        (Outer(), "'mul': multiply a map by a constant"),
+        (Turned(), "'transpose': change the order of channels alone"),
         (Mirrored(nn.Conv2d(3, 3, 1)), "'flip': leave mirrored=true off the data"),
     ],
 )
@@ -146,6 +183,18 @@ def test_windows_beyond_the_map_and_uneven_zeros_answer_as_they_do(
     x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(program.run(x), network(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("part", [Scaled(), Parts(), nn.GELU("tanh")])
+def test_constants_functions_and_parts_of_channels_answer_as_they_do(part: nn.Module) -> None:
+    program = read(part, (3, 6, 5))
+    x = torch.randn(2, 3, 6, 5, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(program.run(x), part(x), rtol=1e-4, atol=1e-5)
+
+
+def test_a_gain_goes_into_the_layer_before_it() -> None:
+    assert kinds(read(Scaled(), (3, 6, 5))) == ["conv", "conv+", "conv", "add", "conv"]
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,13 @@ class Shifted(nn.Module):
         return torch.cat([self.shifted(shifted), self.uneven(nn.functional.pad(x, (0, 2, 0, 2)))], 1)
 
 
+class Squeezed(nn.Module):
+    """The product of a map and of a number for each channel, and that of a map with itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * nn.functional.hardsigmoid(x.mean((2, 3), keepdim=True)) * x
+
+
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "conv": lambda: nn.Conv2d(3, 5, 3, stride=2, padding=1),
     "dilated": lambda: nn.Conv2d(3, 4, 3, padding=2, dilation=2, bias=False),
@@ -64,6 +71,10 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
     "clamp": nn.ReLU,
     "add": Add,
     "concat": Join,
+    "product": Squeezed,
+    "hardswish": nn.Hardswish,
+    "leaky": lambda: nn.LeakyReLU(0.2, inplace=True),
+    "shuffle": lambda: nn.Sequential(nn.Conv2d(3, 6, 1), nn.ChannelShuffle(3)),
 }
 
 

@@ -15,7 +15,7 @@ from archscout.deploy.program import Operator, Program
 ALIGNMENT = 4
 """Bytes: buffers begin at multiples of it."""
 
-IN_PLACE = ("add", "clamp")
+IN_PLACE = ("add", "multiply", "clamp", "table")
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,8 @@ def buffers_of(program: Program) -> tuple[dict[int, Buffer], dict[int, int], dic
     buffers: dict[int, Buffer] = {0: Buffer(_size(program, 0), -1, last[0])}
     for step, o in enumerate(operators):
         size = _size(program, o.output)
-        heir = next((owner[v] for v in o.inputs if o.kind in IN_PLACE and last[v] == step), None)
+        heirs = (owner[v] for v in o.inputs if o.kind in IN_PLACE and last[v] == step and _size(program, v) == size)
+        heir = next(heirs, None)
         # What another value has taken over lives on under the first one's name.
         if heir is not None and buffers[heir].end == step:
             owner[o.output] = heir

@@ -34,6 +34,7 @@ STACK_BYTES = 272
 
 _KERNEL_BYTES = {
     "conv": 1722, "depthwise": 788, "max_pool": 400, "average_pool": 378, "mean": 182, "add": 146, "rescale": 204,
+    "multiply": 256, "look_up": 53, "take": 61,
 }  # fmt: skip
 _CALL_BYTES, _CODE_BYTES = 15, 600
 """Of the code that gcc 12 makes with -O3 for a Cortex-M4; the last is what every network has."""
@@ -99,7 +100,8 @@ def sram_bytes(program: Program) -> int:
 def _kernel(o: Operator) -> str:
     if o.kind == "conv" and o.depthwise:
         return "depthwise"
-    return {"linear": "conv", "clamp": "rescale", "concat": "rescale"}.get(o.kind, o.kind)
+    others = {"linear": "conv", "clamp": "rescale", "concat": "rescale", "table": "look_up", "channels": "take"}
+    return others.get(o.kind, o.kind)
 
 
 def flash_constants(program: Program, pixels: bool = True) -> int:
@@ -117,6 +119,10 @@ def flash_constants(program: Program, pixels: bool = True) -> int:
             total += LAYER_BYTES + o.weight.numel() + 9 * o.weight.shape[0]
         elif o.kind == "concat":
             total += (LAYER_BYTES + 5) * len(o.inputs)
+        elif o.kind == "table":
+            total += LAYER_BYTES + 256
+        elif o.kind == "channels":
+            total += LAYER_BYTES + 4 * len(o.channels)
         else:
             total += LAYER_BYTES + (9 if o.kind == "add" else 5)
     return total
@@ -213,8 +219,7 @@ class _Writer:
         if o.weight is not None and not o.depthwise:
             scratch = self.arena.scratch.get(o.output)
             return f"conv({layer}, {places[0]}, {'0' if scratch is None else f'arena + {scratch}'}, {places[1]});"
-        kernel = {"conv": "depthwise", "clamp": "rescale"}.get(o.kind, o.kind)
-        return f"{kernel}({layer}, {', '.join(places)});"
+        return f"{_kernel(o)}({layer}, {', '.join(places)});"
 
     def arrays_of(self, o: Operator, name: str) -> dict[str, Any]:
         """What the description of an operator has besides sizes."""
@@ -229,7 +234,18 @@ class _Writer:
                 "factor": self.array(f"{name}_factor", "int32_t", factors, "of the two terms"),
                 "shift": self.array(f"{name}_shift", "uint8_t", [shift], "of both"),
             }
-        return self.factors(name, self.quantised.factor(o, o.inputs[0]))
+        if o.kind == "table":
+            table: list[int] = self.quantised.table(o).tolist()
+            return {"weight": self.array(f"{name}_table", "int8_t", table, "of each integer from -128 on")}
+        if o.kind == "channels":
+            return {"factor": self.array(f"{name}_channels", "int32_t", o.channels, "of the input")}
+        numbers = self.factors(name, self.quantised.factor(o, o.inputs[0]))
+        if o.kind == "multiply":
+            numbers |= {
+                "other_zero": int(self.quantised.grids[o.inputs[1]].zero),
+                "groups": int(self.program.shapes[o.inputs[1]] == self.program.shapes[o.inputs[0]]),
+            }
+        return numbers
 
     def joined(self, o: Operator) -> Iterator[str]:
         first = 0
@@ -285,7 +301,7 @@ class _Writer:
         source: int,
         other_zero: int = 0,
         sizes: Sequence[Sequence[int]] | None = None,
-        **arrays: str,
+        **arrays: Any,
     ) -> str:
         """Write the description of a layer; gives its address. `sizes` are of input and output, where in a patch."""
         grids = self.quantised.grids
@@ -305,7 +321,7 @@ class _Writer:
             "stride_height": o.stride[0], "stride_width": o.stride[1],
             "padding_height": o.padding[0], "padding_width": o.padding[1],
             "dilation_height": o.dilation[0], "dilation_width": o.dilation[1],
-            "groups": o.groups, "low": low, "high": high, "other_zero": other_zero,
+            "groups": arrays.pop("groups", o.groups), "low": low, "high": high, "other_zero": other_zero,
         }  # fmt: skip
         too_large = [field for field, number in small.items() if abs(number) >= _SMALL]
         if too_large:

@@ -17,6 +17,7 @@ PER_TURN: Mapping[str, float] = {
     "add": 29.36,
     "average_pool outputs": 43.59,
     "average_pool reads": 6.99,
+    "channels": 8.5,
     "copied": 2.13,
     "depthwise outputs": 104.19,
     "depthwise products": 11.22,
@@ -29,10 +30,12 @@ PER_TURN: Mapping[str, float] = {
     "max_pool reads": 8.82,
     "mean outputs": 0.0,
     "mean reads": 6.06,
+    "multiply": 42.2,
     "network": 0.0,
     "operators": 0.0,
     "quads": 38.77,
     "rescale": 40.95,
+    "table": 7.0,
     "tails": 10.78,
 }
 """Instructions of one turn of each loop: see `turns`."""
@@ -72,7 +75,7 @@ def _of(o: Operator, program: Program) -> Counter[str]:
         return Counter({"mean reads": math.prod(read), "mean outputs": read[0]})
     if o.kind == "concat":
         return Counter({"rescale": numbers})
-    return Counter({"add" if o.kind == "add" else "rescale": numbers})
+    return Counter({o.kind if o.kind in ("add", "multiply", "table", "channels") else "rescale": numbers})
 
 
 def _products(o: Operator, pixels: int) -> Counter[str]:

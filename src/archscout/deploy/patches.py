@@ -16,7 +16,7 @@ from itertools import pairwise
 from archscout.deploy.arena import Arena, Buffer, buffers_of, laid_out, plan, scratch_bytes
 from archscout.deploy.program import Operator, Program
 
-_KINDS = ("conv", "max_pool", "average_pool", "clamp", "add")
+_KINDS = ("conv", "max_pool", "average_pool", "clamp", "table", "add")
 _DEEPEST = 24
 """Operators that run in patches at most."""
 

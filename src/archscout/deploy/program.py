@@ -13,8 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-KINDS = ("conv", "linear", "max_pool", "average_pool", "mean", "add", "clamp", "concat")
-"""What an operator can be: `mean` averages over height and width, `clamp` is ReLU, ReLU6 and the like."""
+KINDS = (
+    "conv", "linear", "max_pool", "average_pool", "mean", "add", "multiply", "clamp", "table", "channels", "concat",
+)  # fmt: skip
+"""What an operator can be: `mean` averages over height and width, `multiply` is the product of a map and one of its
+size or of one pixel, `clamp` is ReLU, ReLU6 and the like, `table` any other function of single numbers, and `channels`
+takes some of the input's channels, in any order."""
 
 Pair = tuple[int, int]
 
@@ -35,6 +39,8 @@ class Operator:
         groups: of a convolution.
         count_padding: of average pooling: whether padding counts in the mean.
         clamp: the lowest and highest number of the output.
+        function: of a table: what each number becomes.
+        channels: of `channels`: for each one of the output, that of the input.
     """
 
     kind: str
@@ -50,6 +56,8 @@ class Operator:
     groups: int = 1
     count_padding: bool = True
     clamp: tuple[float, float] = (-math.inf, math.inf)
+    function: Callable[[Tensor], Tensor] | None = None
+    channels: tuple[int, ...] = ()
 
     @property
     def clamps(self) -> bool:
@@ -64,6 +72,11 @@ class Operator:
         """A map (N x C x H x W) with a number around it."""
         (top, left), (bottom, right) = self.padding, self.after or self.padding
         return F.pad(x, (left, right, top, bottom), value=number)
+
+    def applied(self, x: Tensor) -> Tensor:
+        """The function of a table."""
+        assert self.function is not None
+        return self.function(x)
 
     def weighted(self) -> tuple[Tensor, Tensor]:
         """Weight and bias of an operator that has them."""
@@ -150,6 +163,12 @@ def unclamped(operator: Operator, inputs: Sequence[Tensor]) -> Tensor:
             return x.mean((2, 3), keepdim=True)
         case "add":
             return x + inputs[1]
+        case "multiply":
+            return x * inputs[1]
+        case "table":
+            return o.applied(x)
+        case "channels":
+            return x[:, list(o.channels)]
         case "concat":
             return torch.cat(list(inputs), 1)
     return x

@@ -20,11 +20,14 @@ from archscout.deploy.observers import MinMax, observer
 from archscout.deploy.program import Operator, Program, added, pixels_read, unclamped
 from archscout.deploy.schemes import DEFAULT, Grid, Preset, preset
 
-SHARED = ("max_pool", "average_pool")
+SHARED = ("max_pool", "average_pool", "channels")
 """What gives integers of the same grid as its input."""
 
 _LOCKSTEP = 2**25
 """Numbers of the largest value that are held at once where layers are corrected one after the other."""
+
+LEAST = -128
+"""The least integer of 8 bits."""
 
 _WORD = 2**31
 _EXACT = 2**24
@@ -158,11 +161,18 @@ class Quantised:
             return unclamped(operator, [inputs[0].float()]).long()
         if operator.kind == "average_pool":
             return self._average(operator, inputs[0])
+        if operator.kind == "channels":
+            return inputs[0][:, list(operator.channels)]
+        if operator.kind == "table":
+            return self.table(operator)[inputs[0] - LEAST]
         if operator.kind == "add":
             factors, shift = self.sum_factors(operator)
             centred = (q - self.grids[v].zero for q, v in zip(inputs, operator.inputs, strict=True))
             left, right = (q * factor for q, factor in zip(centred, factors, strict=True))
             y = (left + right + (1 << (shift - 1))) >> shift
+        elif operator.kind == "multiply":
+            left, right = (q - self.grids[v].zero for q, v in zip(inputs, operator.inputs, strict=True))
+            y = self.factor(operator, operator.inputs[0]).times(left * right)
         elif operator.kind == "concat":
             parts = zip(inputs, operator.inputs, strict=True)
             y = torch.cat([self.factor(operator, v).times(q - self.grids[v].zero) for q, v in parts], 1)
@@ -191,7 +201,16 @@ class Quantised:
     def unit(self, operator: Operator, source: int) -> Tensor:
         """The number that 1 stands for in the sums of an operator: one, or one for each channel."""
         scale = self.grids[source].scale
+        if operator.kind == "multiply":
+            return scale * self.grids[operator.inputs[1]].scale
         return scale * self.layers[operator.output].grid.scale if operator.weight is not None else scale
+
+    def table(self, operator: Operator) -> Tensor:
+        """What a table makes of each integer of 8 bits, from the least on: (256,), int64."""
+        integers = torch.arange(LEAST, LEAST + 256)
+        return self.grids[operator.output].quantise(
+            operator.applied(self.grids[operator.inputs[0]].dequantise(integers))
+        )
 
     def sum_factors(self, operator: Operator) -> tuple[list[int], int]:
         """`factors_of_sum` of a sum of values."""

@@ -16,13 +16,15 @@ from torch import Tensor
 
 from archscout.core.errors import UsageError, nearest
 from archscout.deploy.program import Operator
-from archscout.deploy.quantise import SHARED, Quantised
+from archscout.deploy.quantise import LEAST, SHARED, Quantised
 from archscout.deploy.schemes import Grid
 
 FORMS = ("qdq", "qoperator")
 _OPSET, _IR = 18, 8
 _OF_ONNX_RUNTIME = "com.microsoft"
 _FULL = (-128, 127)
+_INT32 = 6
+"""TensorProto.INT32."""
 
 
 def check_form(form: object) -> None:
@@ -160,7 +162,23 @@ class _Writer:
         ]
         return weight, self.tensor(f"{name}_bias", layer.bias.numpy().astype(np.int32))
 
+    def moved(self, operator: Operator) -> bool:
+        """Write an operator that looks numbers up or takes some as they are; whether it is one: both forms have it."""
+        source, out = f"v{operator.inputs[0]}", f"v{operator.output}"
+        if operator.kind == "channels":
+            self.node(
+                "Gather", [source, self.tensor(f"{out}_channels", np.array(operator.channels, np.int64))], out, axis=1
+            )
+        elif operator.kind == "table":
+            table = self.tensor(f"{out}_table", self.quantised.table(operator).numpy().astype(np.int8))
+            whole = self.node("Cast", [source], f"{out}_whole", to=_INT32)
+            place = self.node("Sub", [whole, self.tensor("least", np.array(LEAST, np.int32))], f"{out}_place")
+            self.node("Gather", [table, place], out, axis=0)
+        return operator.kind in ("channels", "table")
+
     def operator(self, operator: Operator) -> None:
+        if self.moved(operator):
+            return
         out = operator.output
         inputs = [
             self.dequantise(v, f"v{out}_{place}", self.integers(operator, v)) for place, v in enumerate(operator.inputs)
@@ -176,7 +194,7 @@ class _Writer:
             inputs.append(self.node("DequantizeLinear", [bias, scale, zero], f"{bias}_numbers", **axis))
         kinds = {
             "conv": "Conv", "linear": "Gemm", "max_pool": "MaxPool", "average_pool": "AveragePool",
-            "mean": "GlobalAveragePool", "add": "Add", "clamp": "Identity", "concat": "Concat",
+            "mean": "GlobalAveragePool", "add": "Add", "multiply": "Mul", "concat": "Concat",
         }  # fmt: skip
         name = f"v{out}_numbers"
         if operator.kind == "clamp":
@@ -192,6 +210,8 @@ class _OperatorWriter(_Writer):
     """The QOperator form."""
 
     def operator(self, operator: Operator) -> None:
+        if self.moved(operator):
+            return
         out, x = operator.output, operator.inputs[0]
         clamp = self.clamp(operator)
         name = f"v{out}" if clamp == _FULL else f"v{out}_whole"
@@ -203,9 +223,9 @@ class _OperatorWriter(_Writer):
             case "linear":
                 weight, bias = self.weights(operator)
                 self.node("QGemm", [*first, *weight, bias, *last], name, transB=1, **own)
-            case "add":
-                other = operator.inputs[1]
-                self.node("QLinearAdd", [*first, f"v{other}", *self.grid(other), *last], name, **own)
+            case "add" | "multiply":
+                other, kind = operator.inputs[1], {"add": "QLinearAdd", "multiply": "QLinearMul"}[operator.kind]
+                self.node(kind, [*first, f"v{other}", *self.grid(other), *last], name, **own)
             case "mean":
                 self.node("QLinearGlobalAveragePool", [*first, *last], name, channels_last=0, **own)
             case "average_pool":

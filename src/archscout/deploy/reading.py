@@ -7,9 +7,9 @@ read must answer as the network does, or it is refused.
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from archscout.core.errors import ArchscoutError, UsageError
+from archscout.deploy.channels import TAKING, taken
 from archscout.deploy.form import form
+from archscout.deploy.fused import fused
 from archscout.deploy.padded import Padded, padded
 from archscout.deploy.program import Operator, Pair, Program
 from archscout.networks.memory import memory_of, tensors_in
@@ -86,15 +88,13 @@ def _check(program: Program, network: nn.Module, input_shape: Sequence[int]) -> 
                 )
 
 
+# -- reading ----------------------------------------------------------------------------------------------------------
+
 _ADVICE = {
-    "sigmoid": "use ReLU or ReLU6",
-    "silu": "use ReLU or ReLU6",
-    "gelu": "use ReLU or ReLU6",
-    "hardswish": "use ReLU or ReLU6",
-    "hardsigmoid": "leave out squeeze-and-excitation, and use ReLU or ReLU6",
-    "leaky_relu": "use ReLU or ReLU6",
-    "tanh": "use ReLU or ReLU6",
-    "elu": "use ReLU or ReLU6",
+    "mul": "multiply a map by a constant, by a number for each channel, or by a map of its own size",
+    "slice": "take whole channels of a map",
+    "transpose": "change the order of channels alone",
+    "permute": "change the order of channels alone",
     "softmax": "leave it off: the largest output is the same",
     "log_softmax": "leave it off: the largest output is the same",
     "native_layer_norm": "use batch normalisation",
@@ -106,6 +106,11 @@ _ADVICE = {
 
 _VIEWS = ("view", "_unsafe_view", "reshape", "flatten", "squeeze", "unsqueeze", "expand")
 _IDENTITIES = frozenset((*_VIEWS, "detach", "alias", "clone", "contiguous", "_to_copy"))
+
+_FUNCTIONS = frozenset(
+    {"hardswish", "hardsigmoid", "sigmoid", "silu", "gelu", "tanh", "elu", "celu", "leaky_relu", "mish", "softplus"}
+)
+"""Of single numbers: a table has them."""
 
 
 class _Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -137,8 +142,27 @@ class _Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.held.append(outputs)
         if reads:
             name = func._overloadpacket.__name__
+            if name in TAKING and sources[0] is not None and memory_of(args[0]) not in self.padded:
+                return self._taken(name, func, args, kwargs, sources[0], outputs)
             self._write(name, func, args, kwargs, sources, outputs)
         return outputs
+
+    def _taken(self, name: str, func: Any, args: Any, kwargs: Any, x: int, outputs: Any) -> Any:
+        """Parts and orders of channels get memory of their own, so that they are told from the map that they are of."""
+        copies = []
+        results = list(outputs) if isinstance(outputs, tuple | list) else [outputs]
+        for result, channels in zip(results, taken(func, args, kwargs, self.shapes[x]), strict=True):
+            if channels is None:
+                raise self._refused(name)
+            copy = result.clone(memory_format=torch.contiguous_format)
+            self.held.append(copy)
+            if channels == list(range(self.shapes[x][0])):
+                self.values[memory_of(copy)] = x
+            else:
+                operator = Operator("channels", (x,), len(self.shapes), channels=tuple(channels))
+                self._add(operator, copy)
+            copies.append(copy)
+        return copies if isinstance(outputs, tuple | list) else copies[0]
 
     def _value(self, t: Tensor) -> int | None:
         return self.values.get(memory_of(t))
@@ -159,12 +183,14 @@ class _Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _add(self, operator: Operator, result: Tensor) -> None:
         self.operators.append(operator)
-        shape = tuple(result.shape[1:])
-        # Where an elementwise operator sees a flat view, the value is still the map.
-        keeps = operator.kind in ("clamp", "add")
-        self.shapes[operator.output] = (
-            self.shapes[operator.inputs[0]] if keeps else (shape[0], 1, 1) if operator.kind == "mean" else shape
-        )
+        shape, read = tuple(result.shape[1:]), self.shapes[operator.inputs[0]]
+        if operator.kind in ("clamp", "add", "multiply", "table"):
+            shape = read  # where an elementwise operator sees a flat view, the value is still the map
+        elif operator.kind == "mean":
+            shape = (shape[0], 1, 1)
+        elif operator.kind == "channels":
+            shape = (len(operator.channels), *read[1:])
+        self.shapes[operator.output] = shape
         self.values[memory_of(result)] = operator.output
 
     def _of_padded(self, name: str, args: Any, given: dict[str, Any], result: Tensor) -> None:
@@ -204,9 +230,19 @@ class _Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
             raise self._refused("cat", "join maps along their channels")
         if name == "addmm" and sources[1] is not None and sources[0] is None and sources[2] is None:
             return self._linear(sources[1], output, args[2], args[0])
+        if name == "mul" and len(sources) > 1 and sources[1] is not None:
+            return self._product(x, sources[1], output, args[0])
         if x is None:
             raise self._refused(name)
         match name:
+            case _ if name in _FUNCTIONS:
+                function = getattr(torch.ops.aten, name).default
+                return Operator(
+                    "table",
+                    (x,),
+                    output,
+                    function=partial(_applied, function, {k: v for k, v in given.items() if k != "self"}),
+                )
             case "convolution" if (operator := self._convolution(x, args, given)) is not None:
                 return operator
             case "constant_pad_nd" if (zeros := padded(x, args[0], given["pad"], given["value"], result)) is not None:
@@ -244,7 +280,33 @@ class _Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.std = self._normalising(args[1])
                 self.values[memory_of(result)] = 0
                 return None
+        if name in ("mul", "div", "add", "sub") and len(args) > 1 and sources[1] is None:
+            return self._affine(name, x, output, args[1], given.get("alpha", 1))
         raise self._refused(name)
+
+    def _product(self, x: int | None, other: int, output: int, first: Any) -> Operator:
+        """Of two values, the second of which may be one pixel; or of a value and a constant in front of it."""
+        if x is None:
+            return self._affine("mul", other, output, first, 1)
+        if self.shapes[x] == (self.shapes[other][0], 1, 1):
+            x, other = other, x
+        if self.shapes[other] not in (self.shapes[x], (self.shapes[x][0], 1, 1)):
+            raise self._refused("mul")
+        return Operator("multiply", (x, other), output)
+
+    def _affine(self, name: str, x: int, output: int, constant: Any, alpha: float) -> Operator:
+        """What each channel is multiplied by, or gets added: a depthwise convolution."""
+        channels = self.shapes[x][0]
+        number = constant.detach() if isinstance(constant, Tensor) else torch.tensor(float(constant))
+        if number.numel() not in (1, channels) or (number.numel() > 1 and number.dim() not in (3, 4)):
+            raise self._refused(name, "use one constant, or one for each channel")
+        number = number.to(device=self.input.device, dtype=torch.float32).flatten().expand(channels)
+        scale, shift = torch.ones_like(number), torch.zeros_like(number)
+        if name in ("mul", "div"):
+            scale = number if name == "mul" else 1 / number
+        else:
+            shift = alpha * number if name == "add" else -alpha * number
+        return Operator("conv", (x,), output, scale.reshape(channels, 1, 1, 1).clone(), shift.clone(), groups=channels)
 
     def _refused(self, name: str, advice: str = "") -> UsageError:
         plain = name.strip("_")
@@ -311,50 +373,13 @@ class _Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
             raise UsageError(
                 "the output of the network does not depend on its input: there is no code to be made of it."
             )
-        names = _names(self.operators)
-        merged = [
-            replace(o, inputs=tuple(names.get(v, v) for v in o.inputs))
-            for o in self.operators
-            if names.get(o.output, o.output) == o.output
-        ]
-        value = names.get(value, value)
-        operators = _needed(_fused(merged, value), value)
+        operators, value = fused(self.operators, value)
         return Program(tuple(operators), self.shapes, value, tuple(answer.shape[1:]), self.mean, self.std)
 
 
-def _names(operators: Sequence[Operator]) -> dict[int, int]:
-    """Clamps of one value to one range are one value: the name that it goes by."""
-    first: dict[tuple[int, tuple[float, float]], int] = {}
-    return {o.output: first.setdefault((o.inputs[0], o.clamp), o.output) for o in operators if o.kind == "clamp"}
-
-
-def _fused(operators: list[Operator], answer: int) -> list[Operator]:
-    """A clamp belongs to the operator that makes its input, where nothing else reads that."""
-    reads = Counter(v for o in operators for v in o.inputs)
-    reads[answer] += 1
-    makers = {o.output: place for place, o in enumerate(operators)}
-    fused: list[Operator | None] = list(operators)
-    for place, operator in enumerate(operators):
-        source = operator.inputs[0]
-        if operator.kind != "clamp" or source not in makers or reads[source] != 1:
-            continue
-        maker = fused[makers[source]]
-        if maker is not None and maker.kind in ("conv", "linear", "add", "clamp"):
-            low, high = max(maker.clamp[0], operator.clamp[0]), min(maker.clamp[1], operator.clamp[1])
-            fused[makers[source]] = replace(maker, output=operator.output, clamp=(low, max(low, high)))
-            makers[operator.output] = makers[source]
-            fused[place] = None
-    return [operator for operator in fused if operator is not None]
-
-
-def _needed(operators: list[Operator], answer: int) -> list[Operator]:
-    read = {answer}
-    needed = []
-    for operator in reversed(operators):
-        if operator.output in read:
-            needed.append(operator)
-            read.update(operator.inputs)
-    return needed[::-1]
+def _applied(function: Any, named: Mapping[str, Any], x: Tensor) -> Tensor:
+    result: Tensor = function(x, **named)
+    return result
 
 
 def _arguments(func: Any, args: Any, kwargs: Any) -> dict[str, Any]:

@@ -207,6 +207,25 @@ void add(const layer_t *l, const int8_t *a, const int8_t *b, int8_t *y) {
     }
 }
 
+/* Number by number; with groups 0, b is one pixel, whose numbers are for whole channels of a. */
+void multiply(const layer_t *l, const int8_t *a, const int8_t *b, int8_t *y) {
+    const int32_t pixels = l->in_height * l->in_width, channels = l->in_channels;
+    for (int32_t i = 0; i < pixels; i++, b += l->groups ? channels : 0)
+        for (int32_t c = 0; c < channels; c++)
+            *y++ = finished(l, (*a++ - l->in_zero) * (b[c] - l->other_zero), 0);
+}
+
+void look_up(const layer_t *l, const int8_t *x, int8_t *y) {
+    const int32_t count = l->in_height * l->in_width * l->in_channels;
+    for (int32_t i = 0; i < count; i++) y[i] = l->weight[x[i] + 128];
+}
+
+void take(const layer_t *l, const int8_t *x, int8_t *y) {
+    const int32_t pixels = l->in_height * l->in_width;
+    for (int32_t i = 0; i < pixels; i++, x += l->in_channels)
+        for (int32_t c = 0; c < l->out_channels; c++) *y++ = x[l->factor[c]];
+}
+
 /* To another grid, into maps that may have more channels. */
 void rescale(const layer_t *l, const int8_t *x, int8_t *y) {
     const int32_t pixels = l->in_height * l->in_width;
