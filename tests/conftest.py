@@ -42,17 +42,43 @@ def preloaded() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def impatient() -> Iterator[None]:
-    """Latency is measured at once: pytest's workers slow each other down, and to wait for full speed takes seconds."""
+def impatient() -> Iterator[int]:
+    """Latency is measured at once and in few rounds: pytest's workers slow each other down, and to wait for full speed,
+    or until rounds agree, takes seconds. Gives the number of rounds outside of tests.
+    """
     from archscout.costs import latency, machine
 
-    patience, looks = latency.FULL.patience, machine._LOOKS
-    object.__setattr__(latency.FULL, "patience", 0.0)
+    protocol, looks = {name: getattr(latency.FULL, name) for name in ("patience", "rounds")}, machine._LOOKS
+    for name, value in (("patience", 0.0), ("rounds", latency.AGREEING)):
+        object.__setattr__(latency.FULL, name, value)
     machine._LOOKS = 2
     machine.get_to_know()
     machine._LOOKS = looks
-    yield
-    object.__setattr__(latency.FULL, "patience", patience)
+    yield protocol["rounds"]
+    for name, value in protocol.items():
+        object.__setattr__(latency.FULL, name, value)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def sample_sizes() -> Iterator[dict[str, int]]:
+    """Searches look at the costs of fewer samples before they begin. Gives the numbers of them outside of tests."""
+    from archscout.costs import feasibility
+
+    few = {"_EXACT_SAMPLE": 40, "_MEASURED_SAMPLE": 12}
+    with pytest.MonkeyPatch.context() as patched:
+        sizes = {name: getattr(feasibility, name) for name in few}
+        for name, number in few.items():
+            patched.setattr(feasibility, name, number)
+        yield sizes
+
+
+@pytest.fixture
+def whole_samples(sample_sizes: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many samples as outside of tests."""
+    from archscout.costs import feasibility
+
+    for name, number in sample_sizes.items():
+        monkeypatch.setattr(feasibility, name, number)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,6 +14,8 @@ from archscout.core.seeds import stream
 from archscout.core.space import Space
 from archscout.costs.feasibility import brought_within, check, excess, sample
 
+pytestmark = pytest.mark.usefixtures("whole_samples")
+
 TARGET = (3, 1, 4, 1, 5, 2)
 
 

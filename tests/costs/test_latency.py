@@ -22,6 +22,14 @@ from archscout.testing import CostConformance
 from archscout.training import export
 
 
+@pytest.fixture(autouse=True)
+def all_rounds(impatient: int) -> Iterator[None]:
+    """As many rounds as outside of tests."""
+    object.__setattr__(FULL, "rounds", impatient)
+    yield
+    object.__setattr__(FULL, "rounds", latency.AGREEING)
+
+
 class TestTorch(CostConformance):
     count = 2
 

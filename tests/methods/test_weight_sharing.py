@@ -322,7 +322,7 @@ def test_single_paths_search_every_space(tmp_path):
 )
 def test_mixtures_become_cells_where_options_are_not_free(tmp_path, name):
     run = Stand(tmp_path)
-    run.space = create("space", "darts:width=4,layers=3")
+    run.space = create("space", "darts:width=4,layers=3" + (",part=s2" if name == "gdas" else ""))
     create("method", short(name, steps=2)).search(run)
     assert run.found[0] in run.space
 

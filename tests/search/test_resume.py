@@ -25,7 +25,7 @@ from archscout.testing import tiny_task
 out, method, workers, trials = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 result = search(
     "nasbench201:width=4,cells=1", tiny_task(examples=120), method=method, budget=f"{trials}trials",
-    maximum={"macs": "200k"}, workers=workers, out=out, name="run", epochs=3, seed=5,
+    maximum={"params": "12k"}, workers=workers, out=out, name="run", epochs=3, seed=5,
 )
 print(result.architecture)
 """
@@ -78,7 +78,7 @@ def here(folder: Path, method: str, trials: int) -> Result:
     """What the script does, in this process."""
     return search(
         "nasbench201:width=4,cells=1", tiny_task(examples=120), method=method, budget=f"{trials}trials",
-        maximum={"macs": "200k"}, workers=0, out=folder, name="run", epochs=3, seed=5,
+        maximum={"params": "12k"}, workers=0, out=folder, name="run", epochs=3, seed=5,
     )  # fmt: skip
 
 

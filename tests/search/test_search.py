@@ -336,6 +336,7 @@ def test_the_first_three_trainings_that_fail_alike_end_a_search_with_the_reason(
         assert store.count("b", "failed") == 3
 
 
+@pytest.mark.usefixtures("whole_samples")
 def test_looking_for_what_keeps_the_limits_ends_with_its_time():
     told = []
 

@@ -95,7 +95,7 @@ def test_of_one_small_layer_it_is_near_the_best_of_all_roundings() -> None:
 
 
 def test_the_same_seed_gives_the_same_integers(program: Program) -> None:
-    examples, plan = draw(32, 3, 6, 6), replace(RECONSTRUCTIONS["qdrop"], steps=20)
+    examples, plan = draw(32, 3, 6, 6), replace(RECONSTRUCTIONS["qdrop"], steps=5)
 
     def learned(seed: int) -> dict[int, Tensor]:
         simulation = simulate(program, examples, Quantisation("academic", 3, 4), weights=SoftRounding, activations=LSQ)

@@ -25,6 +25,7 @@ from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.networks.elastic import Elastic, Selection
 from archscout.networks.held import changed, held
+from archscout.networks.undrawn import Undrawn
 
 Builder = Callable[[], nn.Module]
 
@@ -209,7 +210,7 @@ def build(space: Space, architecture: Architecture, task: Task, *, seed: int = 0
     With `device="meta"` nothing is allocated: for counting. Raises `UsageError` where memory here is too small.
     """
     devices = [] if device in ("cpu", "meta") else [torch.device(device)]
-    where = torch.device("meta" if device == "meta" else "cpu")
+    where = Undrawn() if device == "meta" else torch.device("cpu")
     with torch.random.fork_rng(devices=devices), where, within_memory(space):
         torch.default_generator.manual_seed(seed)
         network: nn.Module = space.network(task, ArchitecturePick(space.simplify(architecture)))

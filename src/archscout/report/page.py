@@ -7,16 +7,12 @@ can do harm.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from archscout.core import options
 from archscout.core.errors import ArchscoutError, DataError, UsageError
@@ -26,6 +22,7 @@ from archscout.report.candidates import TrialLike
 from archscout.report.drawing import draw
 from archscout.report.figures import DARK, LIGHT, Figure
 from archscout.report.headline import headline
+from archscout.report.template import fill
 from archscout.report.view import View
 
 _AGAIN = "run the search again to write it anew."
@@ -72,17 +69,9 @@ def write(folder: Path, *, trials: Sequence[TrialLike] | None = None) -> Path:
 
 def render(report: dict[str, Any], trials: Sequence[TrialLike], *, folder: Path) -> str:
     """The text of the page; `folder` names the run in the examples of use, and its files that exist are linked."""
-    environment = Environment(
-        loader=PackageLoader("archscout.report", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    script = environment.loader.get_source(environment, "page.js")[0]  # type: ignore[union-attr]
-    plotly = get_plotlyjs()
     view = View.of(report, trials)
-    return environment.get_template("page.html.jinja").render(
+    return fill(
+        "page.html.jinja",
         run=report.get("run") or folder.name,
         place=f"{folder.resolve().parent.name}/{folder.resolve().name}",
         files=[(name, what) for name, what in _FILES if (folder / name).is_file()],
@@ -111,9 +100,6 @@ def render(report: dict[str, Any], trials: Sequence[TrialLike], *, folder: Path)
         dark=DARK,
         colours=inert(json.dumps({LIGHT[name]: DARK[name] for name in LIGHT})),
         as_json=as_json,
-        plotly=Markup(plotly),  # noqa: S704 - the two scripts are ours
-        script=Markup(script),  # noqa: S704
-        allowed=only_these_scripts(plotly, script),
     )
 
 
@@ -125,12 +111,6 @@ def as_json(figure: Figure) -> Markup:
 def inert(text: str) -> Markup:
     """JSON without a character that could end the element in which it stands."""
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))  # noqa: S704
-
-
-def only_these_scripts(*scripts: str) -> str:
-    """What a content security policy allows: scripts of these contents."""
-    digests = (hashlib.sha256(script.encode("utf-8")).digest() for script in scripts)
-    return " ".join(f"'sha256-{base64.b64encode(digest).decode('ascii')}'" for digest in digests)
 
 
 def _read(file: Path) -> dict[str, Any]:

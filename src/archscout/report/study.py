@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
-from plotly.offline import get_plotlyjs
 
 from archscout.core.files import write_text
 from archscout.core.written import significant
 from archscout.report.figures import DARK, LIGHT, Figure, clean, plain_axes
-from archscout.report.page import as_json, inert, only_these_scripts
+from archscout.report.page import as_json, inert
+from archscout.report.template import fill
 from archscout.study.metrics import LOWER
 
 COLOURS = (
@@ -249,13 +248,8 @@ def _write(
     folder: Path, *, rows: Sequence[Entry], keys: Sequence[str], tables: Sequence[Table], version: str, **page: Any
 ) -> Path:
     page = {"headings": HEADINGS, "tested": any("p_against_best" in row for row in rows), **page}
-    environment = Environment(
-        loader=PackageLoader("archscout.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    script = environment.loader.get_source(environment, "page.js")[0]  # type: ignore[union-attr]
-    plotly = get_plotlyjs()
-    text = environment.get_template("study.html.jinja").render(
+    text = fill(
+        "study.html.jinja",
         tables=[
             (title, (*keys, *heads), [[_shown(row, head) for head in (*keys, *heads)] for row in rows])
             for title, heads in tables
@@ -264,9 +258,6 @@ def _write(
         dark=DARK,
         colours=inert(json.dumps({LIGHT[name]: DARK[name] for name in LIGHT})),
         as_json=as_json,
-        plotly=Markup(plotly),  # noqa: S704 - the two scripts are ours
-        script=Markup(script),  # noqa: S704
-        allowed=only_these_scripts(plotly, script),
         version=version,
         **page,
     )
