@@ -15,7 +15,9 @@ from scipy.io import wavfile
 
 import archscout
 from archscout.core.errors import DataError, DataNotice
+from archscout.core.estimator import Setting
 from archscout.core.task import Task
+from archscout.estimators.final import FinalTraining
 from archscout.networks.pick import build
 from archscout.tasks import cache, decode, mapped, pictures, sound
 from archscout.tasks.contents import Source
@@ -180,6 +182,31 @@ def test_a_stream_gives_what_the_tensor_would(photos: Path, monkeypatch: pytest.
         assert one[rows[0]].stride() == other[rows[0]].stride()
         both = torch.cat([one, one])
         assert torch.equal(both[rows + 20], torch.cat([other, other])[rows + 20])
+
+
+def test_a_stream_joined_with_what_is_in_memory_gives_what_the_tensor_would(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, whole = streamed(archscout.task(photos, cache=True), monkeypatch)
+    few = whole[:5] + 1
+    for parts, expected in (((stream, few), (whole, few)), ((few, stream, few), (few, whole, few))):
+        for layout in (torch.contiguous_format, torch.channels_last):
+            one, other = torch.cat(parts).contiguous(memory_format=layout), torch.cat(expected)
+            assert isinstance(one, Streamed) and one.shape == other.shape
+            rows = torch.tensor([[len(other) - 1, 0, 4], [5, 6, 2]])
+            for chosen in (slice(None), slice(2), [len(other) - 1], rows[0], rows):
+                assert torch.equal(one[chosen], other[chosen])
+            assert one[rows[0]].is_contiguous(memory_format=layout)
+
+
+def test_the_final_training_learns_from_a_stream_and_from_parts_of_validation(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = archscout.task(photos, cache=True)
+    monkeypatch.setattr(mapped, "IN_MEMORY", 0)
+    space = archscout.space("nasbench201:width=4,cells=1")
+    (estimate,) = FinalTraining(everything=True).estimate([space.parse(CELL)], Setting(space, task), fidelity=1)
+    assert 0 <= estimate.value <= 1 and estimate.extra["examples"] > len(task.train)
 
 
 def test_training_from_the_disk_ends_in_the_same_bits(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

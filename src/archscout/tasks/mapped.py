@@ -60,14 +60,15 @@ class Streamed:
     several joined. A batch is to the bit the one that would be cut out of the tensor.
 
     Args:
-        arrays: what lies on the disk, one behind the other.
+        arrays: what lies on the disk, one behind the other; among them perhaps inputs that are in memory as they are
+            (a split that is small beside another one).
         convert: from some rows of an array (copied) to inputs as the network takes them.
         device: where batches go.
     """
 
     def __init__(
         self,
-        arrays: Sequence[np.ndarray],
+        arrays: Sequence[np.ndarray | Tensor],
         convert: Callable[[np.ndarray], Tensor],
         device: Any = "cpu",
         memory_format: torch.memory_format = torch.contiguous_format,
@@ -90,14 +91,29 @@ class Streamed:
         flat = wanted.reshape(-1)
         where = np.searchsorted(self._ends, flat, side="right")
         starts = self._ends - [len(array) for array in self.arrays]
-        stored = np.empty((len(flat), *self.arrays[0].shape[1:]), self.arrays[0].dtype)
+        read: np.ndarray | None = None
+        ready: list[tuple[np.ndarray, Tensor]] = []
+        on_disk = np.zeros(len(flat), bool)
         for place, array in enumerate(self.arrays):
             chosen = np.flatnonzero(where == place)
-            if len(chosen):
-                # In the order of the file, which is the order that a disk reads fastest.
-                order = chosen[np.argsort(flat[chosen], kind="stable")]
-                stored[order] = array[flat[order] - starts[place]]
-        inputs = self.convert(stored).to(self.device)
+            # In the order of the file, which is the order that a disk reads fastest.
+            order = chosen[np.argsort(flat[chosen], kind="stable")]
+            rows = flat[order] - starts[place]
+            if isinstance(array, Tensor):
+                ready.append((order, array[torch.from_numpy(rows).to(array.device)]))
+                continue
+            if read is None:
+                read = np.empty((len(flat), *array.shape[1:]), array.dtype)
+            read[order], on_disk[order] = array[rows], True
+        assert read is not None
+        if ready:
+            converted = self.convert(read[on_disk]).to(self.device)
+            inputs = converted.new_empty((len(flat), *converted.shape[1:]))
+            inputs[torch.from_numpy(on_disk)] = converted
+            for order, some in ready:
+                inputs[torch.from_numpy(order)] = some
+        else:
+            inputs = self.convert(read).to(self.device)
         if inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=self.memory_format)
         return inputs.reshape(*wanted.shape, *inputs.shape[1:]) if wanted.ndim != 1 else inputs
@@ -113,8 +129,8 @@ class Streamed:
     def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if function is torch.split:
             return args[0].split(args[1])
-        if function is torch.cat and all(isinstance(part, Streamed) for part in args[0]):
-            first = args[0][0]
-            arrays = [array for part in args[0] for array in part.arrays]
+        if function is torch.cat and all(isinstance(part, Streamed | Tensor) for part in args[0]):
+            first = next(part for part in args[0] if isinstance(part, Streamed))
+            arrays = [array for part in args[0] for array in ([part] if isinstance(part, Tensor) else part.arrays)]
             return Streamed(arrays, first.convert, first.device, first.memory_format)
         return NotImplemented
