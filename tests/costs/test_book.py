@@ -1,9 +1,16 @@
 """What similar architectures cost, against leaving each out in turn."""
 
+import types
+from concurrent.futures import Future
+
 import numpy as np
 import pytest
 
-from archscout.costs.book import Guess
+from archscout.core.cost import Constraint, Measurement
+from archscout.core.registry import create
+from archscout.costs import book
+from archscout.costs.book import CostBook, Guess
+from archscout.workers.engine import TrialTimeout
 
 
 def test_its_error_is_that_of_leaving_each_out():
@@ -31,3 +38,39 @@ def test_few_cost_less_than_what_it_says_they_cost_at_least():
     least = guess.at_least(features[48:])
     assert 0.005 < np.mean(costs[48:] < least) < 0.06
     assert np.mean(least / costs[48:]) > 0.75, "and it says something"
+
+
+class Stuck:
+    """An engine that answers so many jobs and then no more."""
+
+    here = True
+
+    def __init__(self, answered: int) -> None:
+        self.answered, self.jobs = answered, []
+
+    def submit(self, job, cost, architectures, seed, least):
+        future = Future()
+        if len(self.jobs) < self.answered:
+            future.set_result(([Measurement(1.0) for _ in architectures], 1.0))
+        self.jobs.append(future)
+        return future
+
+
+@pytest.mark.parametrize("answered", [0, 2])
+def test_where_time_is_short_those_networks_are_taken_that_were_looked_at_in_it(monkeypatch, answered):
+    monkeypatch.setattr(book, "_LEAST_SECONDS", 0.01)
+    space = create("space", "nasbench201:width=4,cells=1")
+    rng = np.random.default_rng(0)
+    drawn = list({space.canonical(one): one for one in (space.sample(rng) for _ in range(20))}.values())[:7]
+    store = types.SimpleNamespace(costs=lambda run: {}, add_costs=lambda *_: None)
+    setting = types.SimpleNamespace(space=space, task=None, device="cpu", seed=0)
+    engine = Stuck(answered)
+    costs = CostBook([create("cost", "params")], setting, store, "r", engine)
+    limits = [Constraint("params", "params", 2.0)]
+    with costs.within(lambda: -1.0):
+        if answered:
+            assert costs.keeping(drawn, limits, {}) == drawn[:4], "two jobs of two"
+        else:
+            with pytest.raises(TrialTimeout, match="the costs of a network took longer than"):
+                costs.keeping(drawn, limits, {})
+    assert len(engine.jobs) == 4 and all(job.cancelled() for job in engine.jobs[answered:])

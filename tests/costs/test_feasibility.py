@@ -13,6 +13,7 @@ from archscout.core.errors import UsageError
 from archscout.core.seeds import stream
 from archscout.core.space import Space
 from archscout.costs.feasibility import brought_within, check, excess, sample
+from archscout.workers.engine import TrialTimeout
 
 pytestmark = pytest.mark.usefixtures("whole_samples")
 
@@ -146,3 +147,26 @@ def test_without_time_or_lower_options_a_design_is_left_alone() -> None:
     assert brought_within(space, Book(), limits, {}, lowest, stream(0, "lower")) is None
     highest = space.architecture({f"d{place}": 6 for place in range(6)})
     assert brought_within(space, Book(), limits, {}, highest, stream(0, "lower"), lambda: False) is None
+
+
+class Slow(Book):
+    """The time for a look is over after so many networks."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+
+    def screened(self, architectures: Any) -> None:
+        if self.seen + len(architectures) > self.most:
+            raise TrialTimeout("took longer")
+        super().screened(architectures)
+
+
+def test_a_look_without_time_is_the_last_one() -> None:
+    limits = [Constraint("away", "away", 30.0)]
+    found = looked_at(Slow(20), limits)
+    assert (found.sampled, found.meeting) == (16, 16), "two batches were looked at"
+    with pytest.raises(TrialTimeout):
+        looked_at(Slow(7), limits)
+    with pytest.raises(UsageError, match="no architecture of space 'digits' was found"):
+        looked_at(Slow(220), [Constraint("away", "away", 1.0)])

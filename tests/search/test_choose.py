@@ -26,7 +26,7 @@ def row(number: int, name: str, value: float = 0.5, fidelity: int | None = 9, **
 
 
 def trial(name: str, value: float) -> Trial:
-    return row(0, name, value).trial(Architecture(name, ()))
+    return row(0, name, value, curve=({"epoch": 1.0},)).trial(Architecture(name, ()))
 
 
 class Book:
@@ -108,6 +108,14 @@ def test_without_time_no_more_is_measured_than_is_needed() -> None:
     everything = {name: latency(1.0) for name in "abc"}
     assert len(choose(run(found=everything, left=-2.5), trials, {})[1]) == 1
     assert len(choose(run(found=everything, left=-1.5), trials, {})[1]) == 3
+
+
+def test_of_networks_that_are_not_trained_none_is_measured_but_the_one_to_train() -> None:
+    untrained = [row(0, name, 0.5).trial(Architecture(name, ())) for name in "abc"]
+    search = run(found={"a": latency(3.0), "b": latency(1.0), "c": latency(1.0)})
+    winner, finalists, _ = choose(search, untrained, {})
+    assert (winner.architecture.text, [each["architecture"] for each in finalists]) == ("b", ["a", "b"])
+    assert "c" not in search.book.asked
 
 
 def test_what_was_measured_elsewhere_counts_and_all_of_it_is_looked_at() -> None:

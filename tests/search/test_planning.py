@@ -1,5 +1,6 @@
 """What a budget of time buys, and that it is spent on the winner."""
 
+import contextlib
 import json
 import math
 import types
@@ -8,6 +9,7 @@ from concurrent.futures import Future
 import pytest
 
 from archscout.core.budget import Budget, BudgetTooSmall
+from archscout.core.cost import Constraint
 from archscout.core.errors import UsageError
 from archscout.core.method import Candidate
 from archscout.core.metric import Metric
@@ -17,7 +19,7 @@ from archscout.methods.race import FEW_EXAMPLES, race
 from archscout.networks.tracing import trace_architecture
 from archscout.search import planning
 from archscout.search.planning import GRACE, Plan, _decide
-from archscout.search.search import search
+from archscout.search.search import _feasible, search
 from archscout.testing import tiny_task
 from archscout.training.recipe import FEWEST, MOST, full_epochs
 from archscout.workers.engine import TrialTimeout
@@ -213,3 +215,45 @@ def test_the_page_says_how_the_network_was_trained():
     assert (
         "12 of 15 planned" in text and "2,880" in text and "about 100 epochs pay" in text and "1.5 s an epoch" in text
     )
+
+
+class Looking:
+    """A book each of whose looks takes so many seconds of a clock; a run that has it and no more."""
+
+    def __init__(self, budget: str, each: float, *, meeting: bool = True) -> None:
+        self.now, self.each, self.meeting = 0.0, each, meeting
+        self.left = lambda: math.inf
+        self.costs = [types.SimpleNamespace(exact=False)]
+        self.space = create("space", SPACE)
+        self.run = types.SimpleNamespace(
+            budget=Budget.read(budget), clock=types.SimpleNamespace(elapsed=lambda: self.now), seed=0, reserve=1.0,
+            show=lambda *_: None, space=self.space, book=self, margins={"c": 1.0},
+            constraints=[Constraint("c", "c", 1.0)],
+        )  # fmt: skip
+
+    @contextlib.contextmanager
+    def within(self, left):
+        self.left = left
+        yield
+
+    def screened(self, architectures):
+        taken = min(self.each, self.left())
+        self.now += taken
+        if taken < self.each:
+            raise TrialTimeout("took longer")
+
+    def at_most(self, architecture):
+        return {"c": 0.5 if self.meeting else 2.0}
+
+
+def test_looking_for_networks_within_limits_ends_with_the_budget_however_long_one_takes():
+    slow = Looking("20s", 120.0)
+    with pytest.raises(BudgetTooSmall, match=r"ended before the first networks were held against the limits: give at"):
+        _feasible(slow.run)
+    assert slow.now <= 20.0
+    enough = Looking("1000s", 50.0)
+    assert _feasible(enough.run)["sampled"] == 2 and enough.now == 50.0
+    rare = Looking("100s", 10.0, meeting=False)
+    with pytest.raises(UsageError, match="was found that meets"):
+        _feasible(rare.run)
+    assert rare.now <= 13.0, "the share of the budget for looking was over after the first look"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,14 @@ from archscout.core.cost import Constraint, Cost, Measurement, meets
 from archscout.core.estimator import Setting
 from archscout.costs import machine
 from archscout.store.store import Store
+from archscout.workers.engine import TrialTimeout
 from archscout.workers.engines import Engine, InlineEngine
 
-_CHUNK = 8
+_CHUNK, _SHORT_CHUNK = 8, 2
+"""Networks of a job, and where time is short, so that what was computed until then is known."""
+
+_LEAST_SECONDS = 0.5
+"""What a job may take at least, even where no time is left."""
 
 _LEAST_SEEN = 24
 """Measured architectures from which it can be told what others cost."""
@@ -38,14 +45,19 @@ class CostBook:
         self.setting, self.store, self.run, self.engine = setting, store, run, engine
         self._inline = InlineEngine((setting.space, setting.task, setting.device))
         self._guesses: dict[str, Guess] = {}
+        self._left: Callable[[], float] | None = None
         self._known: dict[str, dict[str, Measurement]] = {
             canonical: {key: Measurement(**kept) for key, kept in row.items()}
             for canonical, row in store.costs(run).items()
         }
 
     def screened(self, architectures: Sequence[Architecture], extra: Sequence[Cost] = ()) -> list[dict[str, float]]:
-        """The quick costs of each, by key; those not known yet are computed by the workers."""
+        """The quick costs of each, by key; those not known yet are computed by the workers.
+
+        Raises `TrialTimeout` where time is short (`within`); what was computed until then is kept.
+        """
         canonicals = [self.setting.space.canonical(architecture) for architecture in architectures]
+        size = _CHUNK if self._left is None else _SHORT_CHUNK
         for cost in (*self.costs, *extra):
             kept = cost.key if cost.exact else f"screened {cost.key}"
             missing = {
@@ -55,16 +67,35 @@ class CostBook:
             # What is timed is timed on this machine, never on another one of a cluster.
             engine = self.engine if cost.exact or self.engine.here else self._inline
             futures: list[tuple[list[str], Future[Any]]] = []
-            for start in range(0, len(todo), _CHUNK):
-                chunk = todo[start : start + _CHUNK]
+            for start in range(0, len(todo), size):
+                chunk = todo[start : start + size]
                 future = engine.submit(screen_job, cost, chunk, self.setting.seed, machine.least())
-                futures.append((texts[start : start + _CHUNK], future))
-            for chunk_texts, future in futures:
-                measurements, least = future.result()
+                futures.append((texts[start : start + size], future))
+            for place, (chunk_texts, future) in enumerate(futures):
+                measurements, least = self._in_time([future, *(later for _, later in futures[place + 1 :])])
                 machine.remember(least)
                 for canonical, measurement in zip(chunk_texts, measurements, strict=True):
                     self._keep(canonical, kept, measurement)
         return [self.known(canonical, extra) for canonical in canonicals]
+
+    @contextmanager
+    def within(self, left: Callable[[], float]) -> Iterator[None]:
+        """Within it, nothing is screened for longer than so many seconds are left."""
+        before, self._left = self._left, left
+        try:
+            yield
+        finally:
+            self._left = before
+
+    def _in_time(self, futures: Sequence[Future[Any]]) -> Any:
+        """The result of the first; all are cancelled where it is not there in time."""
+        left = math.inf if self._left is None else max(_LEAST_SECONDS, self._left())
+        try:
+            return futures[0].result(None if math.isinf(left) else left)
+        except TimeoutError:
+            for future in futures:
+                future.cancel()
+            raise TrialTimeout(f"the costs of a network took longer than {left:.3g} s.") from None
 
     def measured(self, architecture: Architecture, extra: Sequence[Cost] = ()) -> dict[str, Measurement]:
         """The careful costs of one, measured in this process while the workers rest."""
@@ -99,10 +130,18 @@ class CostBook:
     def keeping(
         self, architectures: Sequence[Architecture], constraints: Sequence[Constraint], margins: Mapping[str, float]
     ) -> list[Architecture]:
-        """Those that break no constraint, as far as it can be told quickly; measured costs need a margin."""
+        """Those that break no constraint, as far as it can be told quickly; measured costs need a margin.
+
+        Where time is short (`within`), those of which it was told in time. Raises `TrialTimeout` where these are none.
+        """
         surely_not = self.hopeless(architectures, constraints)
         worth = [one for one, hopeless in zip(architectures, surely_not, strict=True) if not hopeless]
-        self.screened(worth)
+        try:
+            self.screened(worth)
+        except TrialTimeout:
+            worth = [one for one in worth if len(self.at_most(one)) == len(self.costs)]
+            if not worth:
+                raise
         return [one for one in worth if meets(self.at_most(one), constraints, margins)]
 
     def known(self, canonical: str, extra: Sequence[Cost] = ()) -> dict[str, float]:

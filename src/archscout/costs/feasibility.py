@@ -14,6 +14,7 @@ from archscout.core.errors import UsageError
 from archscout.core.space import Space, take
 from archscout.core.written import significant
 from archscout.costs.book import CostBook
+from archscout.workers.engine import TrialTimeout
 
 _EXACT_SAMPLE, _MEASURED_SAMPLE = 200, 48
 _DESCENTS = 12
@@ -50,9 +51,12 @@ def check(
     """Sample the space and, where nothing fits, walk downhill in cost.
 
     `going` is told after each batch how many are looked at, of how many, and how many of them meet the constraints, and
-    says whether there is time for more; at least one batch is looked at.
+    says whether there is time for more; at least one batch is looked at. A look that the book has no time for
+    (`CostBook.within`) is the last one.
 
-    Raises `UsageError` with the closest architecture where nothing is found that meets the constraints.
+    Raises:
+        UsageError: where nothing is found that meets the constraints, with the closest architecture.
+        TrialTimeout: where there was no time for the first look.
     """
     wanted = sample(space, book, rng)
     size = _BATCH if all(cost.exact for cost in book.costs) else _MEASURED_BATCH
@@ -61,8 +65,13 @@ def check(
     meeting = 0
     while len(drawn) < len(wanted) and (not drawn or going(len(drawn), len(wanted), meeting)):
         batch = wanted[len(drawn) : len(drawn) + size]
+        try:
+            costs += _at_most(book, batch)
+        except TrialTimeout:
+            if not drawn:
+                raise
+            break
         drawn += batch
-        costs += _at_most(book, batch)
         meeting = sum(meets(row, constraints, margins) for row in costs)
     best = min(range(len(drawn)), key=lambda i: excess(costs[i], constraints))
     closest: Architecture = drawn[best]
@@ -124,7 +133,10 @@ def _descend(
             if (step or place) and not going():
                 break
             candidates = candidates if step or place else [*space.extremes(), *candidates]
-            rows = _at_most(book, candidates)
+            try:
+                rows = _at_most(book, candidates)
+            except TrialTimeout:
+                return best, nearest
             lowest = min(range(len(rows)), key=lambda i: excess(rows[i], constraints))
             if excess(rows[lowest], constraints) < excess(nearest, constraints):
                 below = candidates[lowest], rows[lowest]

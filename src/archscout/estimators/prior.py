@@ -23,6 +23,7 @@ from torch import nn
 
 from archscout.core.architecture import Architecture
 from archscout.core.errors import DataError
+from archscout.core.graph import Graph
 from archscout.core.space import Space
 from archscout.core.task import Task
 from archscout.core.trial import Trial
@@ -49,10 +50,13 @@ class Network:
     grouped: float
 
     @classmethod
-    def of(cls, space: Space, architecture: Architecture, task: Task) -> Network:
-        """Counted without weights. Raises `ArchscoutError` where the network does not run."""
+    def of(cls, space: Space, architecture: Architecture, task: Task, graph: Graph | None = None) -> Network:
+        """Counted without weights; its operators are `graph` where they are known.
+
+        Raises `ArchscoutError` where the network does not run.
+        """
         network = blueprint(space, architecture, task)
-        nodes = trace(network, task.input_shape).nodes
+        nodes = (graph or trace(network, task.input_shape)).nodes
         convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
         grouped = sum(convolution.groups > 1 for convolution in convolutions) / max(1, len(convolutions))
         params = sum(parameter.numel() for parameter in network.parameters())

@@ -68,7 +68,9 @@ def choose(
     winner: Trial | None = None
     found: dict[str, Measurement] = {}
     for trial in trained:
-        enough = len(finalists) >= _FINALISTS or run.seconds_left() < -_SPARE
+        # Of networks that nobody has trained, the one to train must be measured, and no other.
+        untrained = not trial.curve and not trial.extra.get("weights")
+        enough = len(finalists) >= _FINALISTS or run.seconds_left() < -_SPARE or untrained
         if winner is not None and enough and not times:
             break
         measured = run.book.measured(trial.architecture) | times.get(trial.canonical, {})

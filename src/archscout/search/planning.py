@@ -41,8 +41,11 @@ TIMED = 6
 TIMING_SHARE = 0.08
 """Of the budget, what timing may take."""
 
+LOOKING_SHARE = 0.25
+"""Of the budget, what holding references and samples against the limits may take on a machine that is too busy."""
+
 GRACE = 3.0
-"""Seconds that one timing may take even where the budget has ended, so that what would be enough can be said."""
+"""Seconds that a look or a timing may take even where the budget has ended, so that what is enough can be said."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,17 @@ def plan(run: SearchRun, plans_final: bool, first: Sequence[Architecture] = ()) 
     Raises:
         BudgetTooSmall: where not one epoch of the quickest network fits, or not even its timing.
     """
-    candidates = _candidates(run, first)
+    began = run.clock.elapsed()
+
+    def left() -> float:
+        """Seconds for holding what could be trained against the limits, after which it is tried with what is known."""
+        return max(GRACE, began + LOOKING_SHARE * run.budget.seconds - run.clock.elapsed())
+
+    try:
+        with run.book.within(left):
+            candidates = _candidates(run, first)
+    except TrialTimeout as error:
+        raise _too_small(run, began, run.clock.elapsed() - began) from error
     if not candidates:
         raise ArchscoutError("no architecture that keeps the limits was found to begin with: raise a limit.")
     decided: Mapping[str, Any] = run.decide("plan", lambda: _decide(run, candidates, plans_final, len(first)))
@@ -107,6 +120,15 @@ def plan(run: SearchRun, plans_final: bool, first: Sequence[Architecture] = ()) 
             )
             for row in decided["candidates"]
         ),
+    )
+
+
+def _too_small(run: SearchRun, before: float, step: float) -> BudgetTooSmall:
+    """Seconds went into what comes before, and into a step that was not enough."""
+    needed = math.ceil(run.clock.elapsed() + run.reserve + 3 * step)
+    return BudgetTooSmall(
+        f"a budget of {run.budget} ended before the training of one network was timed ({before:.1f} s went into "
+        f"what comes before): give at least {needed}s, or take smaller networks, or less data."
     )
 
 
@@ -176,8 +198,9 @@ def _decide(
     for _, _, architecture in candidates:
         if len(works) >= max(1, leading) and run.clock.elapsed() > limit:
             break  # so large that to look at each takes too long
-        works.append(work(trace_architecture(run.space, architecture, run.task)))
-        networks.append(Network.of(run.space, architecture, run.task))
+        graph = trace_architecture(run.space, architecture, run.task)
+        works.append(work(graph))
+        networks.append(Network.of(run.space, architecture, run.task, graph))
     candidates = candidates[: len(works)]
     # The rule of thumb alone: on data sets left out, the table that comes along is no better (docs/results/prior.md).
     data, prior = Data.of(run.task), Prior([])
@@ -216,12 +239,7 @@ def _decide(
             break
         upcoming = next(i for i in rest if i not in tried)
     if not seconds and not failures:
-        spent = run.clock.elapsed()
-        raise BudgetTooSmall(
-            f"a budget of {run.budget} ended before the training of one network was timed ({began:.1f} s went into "
-            f"what comes before): give at least {math.ceil(spent + run.reserve + 3 * max(began, allowed))}s, or take "
-            "smaller networks, or less data."
-        )
+        raise _too_small(run, began, max(began, allowed))
     if not seconds:
         raise ArchscoutError(f"the first networks could not be trained: {failures[0]}")
     left = run.budget.seconds - run.reserve - run.clock.elapsed()

@@ -53,6 +53,7 @@ from archscout.store.lease import run_lease
 from archscout.store.store import Store, run_lock
 from archscout.training.rehearsal import is_foreign, rehearse
 from archscout.workers.device import check_device
+from archscout.workers.engine import TrialTimeout
 from archscout.workers.engines import engine as make_engine
 
 _FEASIBILITY_SHARE, _KNOWN_SHARE = 0.03, 0.005
@@ -312,14 +313,31 @@ def _unnamed(given: Method | Estimator, named: Callable[[str], Any]) -> list[str
 def _feasible(run: SearchRun) -> dict[str, Any]:
     rng = seeds.stream(run.seed, "feasibility")
     began = run.clock.elapsed()
+    ends = began + _FEASIBILITY_SHARE * run.budget.seconds
+    looked_at = 0
 
     def going(done: int, total: int, meeting: int) -> bool:
+        nonlocal looked_at
+        looked_at = done
         if not all(cost.exact for cost in run.book.costs):  # what is counted is there in a moment
             run.show("feasibility", done, total)
         share = _KNOWN_SHARE if meeting else _FEASIBILITY_SHARE
         return run.clock.elapsed() < began + share * run.budget.seconds
 
-    return feasibility.check(run.space, run.book, run.constraints, run.margins, rng, going).as_json()
+    def left() -> float:
+        """Seconds of one look: without the first there is no search, the others may end a little late."""
+        now, whole = run.clock.elapsed(), run.budget.seconds - run.clock.elapsed()
+        return min(whole, max(planning.GRACE, ends - now)) if looked_at else whole
+
+    try:
+        with run.book.within(left):
+            return feasibility.check(run.space, run.book, run.constraints, run.margins, rng, going).as_json()
+    except TrialTimeout as error:
+        spent = run.clock.elapsed()
+        raise BudgetTooSmall(
+            f"a budget of {run.budget} ended before the first networks were held against the limits: give at least "
+            f"{math.ceil(spent + run.reserve + 3 * (spent - began))}s, or repeat on a quieter machine."
+        ) from error
 
 
 def _is_planned(run: SearchRun, wished: int | None) -> bool:
