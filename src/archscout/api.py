@@ -177,6 +177,7 @@ def search(
     from archscout.search.search import search as run_search
     from archscout.spaces.load import AUTO
 
+    asked = device
     device, maximum = searched_for(device, maximum)
     given: dict[str, Any] = {
         "method": method,
@@ -202,8 +203,17 @@ def search(
 
         result, data = begin(data, given, began)
         if result is not None:
-            return _with_page(result)
-    return _with_page(run_search(space, data, began=began, **given))
+            return _with_page(_for_device(result, asked, device))
+    return _with_page(_for_device(run_search(space, data, began=began, **given), asked, device))
+
+
+def _for_device(result: Result, asked: str, device: str) -> Result:
+    """A search for a microcontroller says so: networks ran on another device."""
+    if asked == device:
+        return result
+    from archscout.finished.deployed import note_device
+
+    return note_device(result, asked)
 
 
 def shrink(
@@ -516,7 +526,7 @@ def _quantisation(
 
 def deploy(
     run: str | Path,
-    device: str,
+    device: str | None,
     out: str | Path,
     data: Any = None,
     *,
@@ -531,7 +541,8 @@ def deploy(
 ) -> dict[str, Any]:
     """The network of a run as C code for a microcontroller, in a folder of its own; gives what its `budget.json` says.
 
-    `vectors` are the examples of its self-test; with `patches` (2 to 8) the first operators run in so many patches by
+    `device` is a microcontroller; where None, the one that the run was searched for. `vectors` are the examples of its
+    self-test; with `patches` (2 to 8) the first operators run in so many patches by
     so many, which needs less memory and more instructions; all else is as in `quantise`.
 
     Raises `UsageError` for a device whose memory or processor is not known, and for an operator that has no integer
@@ -540,14 +551,15 @@ def deploy(
     >>> deploy("runs/one", "cortex-m4", "firmware/", "photos/")["flash_bytes"]      # doctest: +SKIP
     84516
     """
-    from archscout.finished.deployed import MOST_PATCHES, VECTORS, deploy_run, target
+    from archscout.finished.deployed import MOST_PATCHES, VECTORS, deploy_run, searched_device, target
     from archscout.finished.network import data_of, load_for_integers
 
     chosen, epochs, count, seed = _quantisation(deploy, how, algorithm, epochs, examples, seed)
     vectors = options.whole(VECTORS if vectors is None else vectors, "the number of vectors", 1)
     patches = options.whole(patches, "the number of patches along a side", 0, MOST_PATCHES)
-    target(device)
     folder, place = options.run(run), options.path(out, "the folder for the code")
+    device = searched_device(folder) if device is None else device
+    target(device)
     network = load_for_integers(folder, space)
     given = data_of(folder, cast("Task", network.task), data)
     return deploy_run(

@@ -54,8 +54,11 @@ def test_bad_input_is_one_sentence(archscout: Call, run: Path, data: Path, tmp_p
         ("pixel3", "new", "nothing is known of the memory and processor of device 'pixel3': use one of cortex-m0plus"),
         ("cortex-m4", "full", "'full' holds something else than an export"),
         ("cortex-m4", "file", "'file' is a file"),
+        ("cortex-m4", "file/code", "cannot write 'file/code', for "),
+        (None, "new", "run 'one' was searched for no microcontroller: name one by --device"),
     ):
-        done = archscout("deploy", "one", "--device", device, "--out", out, "--data", data)
+        named = () if device is None else ("--device", device)
+        done = archscout("deploy", "one", *named, "--out", out, "--data", data)
         assert done.code == 2
         assert said in done.sentence
     assert sorted(tmp_path.rglob("*")) == before
@@ -73,8 +76,9 @@ def test_a_broken_limit_and_missing_tools(
     shutil.rmtree(tmp_path / "firmware")
     metrics = json.loads((run / "metrics.json").read_text())
     metrics["constraints"] = [{"name": "flash", "key": "flash_bytes", "limit": 9000.0}]
+    metrics["microcontroller"] = "cortex-m4"
     (run / "metrics.json").write_text(json.dumps(metrics))
-    done = archscout(*arguments)
+    done = archscout(*(each for each in arguments if each not in ("--device", "cortex-m4")))
     assert done.code == 1
     assert re.search(r"breaks a limit of its search: flash_bytes is [\d,]+, above 9,000", done.sentence)
     assert not (tmp_path / "firmware").exists()

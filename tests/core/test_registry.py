@@ -188,7 +188,7 @@ def test_a_name_may_say_on_which_device(clean):
 
     made = create("cost", "thrift@pixel3:bits=4")
     assert (made.name, made.device, made.bits) == ("thrift@pixel3:bits=4", "pixel3", 4)
-    with pytest.raises(UsageError, match="no cost 'params@DEVICE'"):
+    with pytest.raises(UsageError, match="cost 'params' is of no device"):
         create("cost", "params@pixel3")
     with pytest.raises(UsageError, match="no cost 'thrift@'"):
         create("cost", "thrift@")
@@ -204,3 +204,10 @@ def test_one_and_zero_are_true_and_false_where_a_truth_value_is_asked_for() -> N
     with pytest.raises(UsageError, match="the fair of method 'bn_nas' must be true or false, not '2'"):
         create("method", "bn_nas:fair=2")
     assert create("space", "nasbench201:width=1").name == "nasbench201:width=1", "a number stays one"
+
+
+def test_a_cost_of_no_device_says_how_the_device_is_named() -> None:
+    with pytest.raises(
+        UsageError, match=r"cost 'flash' is of no device: write 'flash', and name .* --device cortex-m4"
+    ):
+        create("cost", "flash@cortex-m4")

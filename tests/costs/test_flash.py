@@ -10,7 +10,7 @@ from archscout.core.cost import Cost
 from archscout.core.estimator import Setting
 from archscout.core.registry import create
 from archscout.core.seeds import stream
-from archscout.costs import programs
+from archscout.costs import feasibility, programs
 from archscout.deploy.c import emit
 from archscout.deploy.quantise import quantise
 from archscout.deploy.reading import read
@@ -65,6 +65,7 @@ def test_an_operator_without_integer_form_takes_no_bound() -> None:
     found = create("cost", "flash").measure(space.sample(stream(2)), setting)
     assert found.value == math.inf
     assert "'native_group_norm'" in found.details["refused"]
+    assert feasibility.refused({"flash_bytes": found}) == found.details["refused"]
 
 
 def test_numbers_that_are_no_pixels_need_no_table() -> None:

@@ -26,18 +26,18 @@ from archscout.cli.options import (
 
 def deploy(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or name.", show_default=False)],
-    device: Annotated[
-        str,
-        typer.Option(
-            "--device",
-            metavar="NAME",
-            help="A microcontroller of 'archscout list devices', as cortex-m4.",
-            show_default=False,
-        ),
-    ],
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="The folder for the code: new, or an earlier export.")
     ],
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device",
+            metavar="NAME",
+            help="A microcontroller of 'archscout list devices', as cortex-m4; by default the one of the search.",
+            show_default=False,
+        ),
+    ] = None,
     data: RunData = None,
     skip_bad: SkipBad = False,
     algorithm: Algorithm = "nearest",

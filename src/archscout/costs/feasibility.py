@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from archscout.core.architecture import Architecture
-from archscout.core.cost import Constraint, meets
+from archscout.core.cost import Constraint, Measurement, meets
 from archscout.core.errors import UsageError
 from archscout.core.space import Space, take
 from archscout.core.written import significant
@@ -85,11 +85,17 @@ def check(
             found = ", ".join(f"{c.key} = {significant(nearest[c.key], 4)}" for c in constraints)
             slack = " (a measured limit needs 5 % of room)" if min(margins.values()) < 1 else ""
             slack += " (a prediction counts with the upper end of its 90 % interval)" if _predicted(constraints) else ""
+            advice = refused(book.best(space.canonical(closest))) or "raise the limit or take a smaller space"
             raise UsageError(
                 f"no architecture of space '{space.name}' was found that meets {limits}{slack}: the closest, "
-                f"'{closest}', has {found}; raise the limit or take a smaller space."
+                f"'{closest}', has {found}; {advice.rstrip('.')}."
             )
     return Feasibility(len(drawn), meeting, meeting / len(drawn), closest.text, dict(nearest))
+
+
+def refused(measured: Mapping[str, Measurement]) -> str:
+    """Why a network costs infinitely much, where a cost says so; nothing where none does."""
+    return next((str(each.details["refused"]) for each in measured.values() if each.details.get("refused")), "")
 
 
 def sample(space: Space, book: CostBook, rng: np.random.Generator) -> list[Architecture]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import nn
 from archscout import __version__
 from archscout.core import options
 from archscout.core.errors import ArchscoutError, UsageError
-from archscout.core.files import replacing_folder
+from archscout.core.files import replacing_folder, write_json
 from archscout.core.task import Split, Task
 from archscout.costs import devices
 from archscout.costs.devices import Device
@@ -39,6 +40,24 @@ MOST_PATCHES = 8
 
 TIGHT = 0.8
 """From which share of flash or memory on a network leaves little for the rest of a program."""
+
+
+def searched_device(folder: Path) -> str:
+    """The microcontroller that a run was searched for. Raises `UsageError` where it was for none."""
+    name = Result.read(folder).metrics.get("microcontroller")
+    if not name:
+        raise UsageError(
+            f"run '{folder.name}' was searched for no microcontroller: name one by --device, as cortex-m4."
+        )
+    return str(name)
+
+
+def note_device(result: Result, name: str) -> Result:
+    """Write into the metrics of a run for which microcontroller it was searched."""
+    if result.metrics.get("microcontroller") == name:
+        return result
+    write_json(result.folder / "metrics.json", {**result.metrics, "microcontroller": name})
+    return Result.read(result.folder)
 
 
 def target(name: str) -> Device:
@@ -219,6 +238,9 @@ def _limits(metrics: Mapping[str, Any], counted: Mapping[str, float]) -> None:
 
 
 def _free(out: Path) -> None:
+    above = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
+    if above != out.absolute() and not (above.is_dir() and os.access(above, os.W_OK)):
+        raise UsageError(f"cannot write '{out}', for '{above}' takes no folder: name another folder for the code.")
     if out.exists() and not out.is_dir():
         raise UsageError(f"'{out}' is a file: name a folder for the code.")
     if out.is_dir() and any(out.iterdir()) and not (out / BUDGET).is_file():
@@ -227,6 +249,11 @@ def _free(out: Path) -> None:
 
 def _write(out: Path, texts: Mapping[str, str]) -> None:
     """The folder as a whole: beside its place first, then renamed."""
-    with replacing_folder(out) as partial:
-        for name, text in texts.items():
-            (partial / name).write_text(text, encoding="utf-8")
+    try:
+        with replacing_folder(out) as partial:
+            for name, text in texts.items():
+                (partial / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"cannot write '{out}': {error.strerror or error}; name another folder for the code."
+        ) from error
