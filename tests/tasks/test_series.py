@@ -68,6 +68,33 @@ def test_a_folder_of_the_archive_is_a_task(folder: Path) -> None:
     assert found == {values(n).astype(np.float32).tobytes() for n in range(20)}
 
 
+@pytest.mark.parametrize(("ending", "part", "form"), [(".tsv", "\t", "{:.0f}"), (".txt", "  ", "{:.7e}")])
+@pytest.mark.filterwarnings("ignore:the series have")
+def test_files_without_a_header_are_those_with_one(tmp_path: Path, ending: str, part: str, form: str) -> None:
+    (plain := tmp_path / "plain").mkdir()
+    for split, numbers in (("TRAIN", range(20)), ("TEST", range(100, 106))):
+        some = {n: values(n, 1, 12 - n % 3) for n in numbers}
+        write(tmp_path / "ts" / f"Waves_{split}.ts", [line(series, label(n)) for n, series in some.items()])
+        rows = [[form.format(-(n % 2)), *map(str, series[0]), *["NaN"] * (n % 3)] for n, series in some.items()]
+        (plain / f"Waves_{split}{ending}").write_text("\n".join(map(part.join, rows)) + "\n")
+    expected = archscout.task(tmp_path / "ts")
+    with pytest.warns(DataNotice, match="first number of each line of .* is read as a class"):
+        task = archscout.task(plain)
+    names = {"-1": "down", "0": "up"}
+    for split in ("train", "valid", "test"):
+        one, other = getattr(task, split), getattr(expected, split)
+        np.testing.assert_array_equal(one.x, other.x)
+        assert [names[task.class_names[y]] for y in one.y] == [expected.class_names[y] for y in other.y]
+
+
+@pytest.mark.parametrize("first", ["a b label", "2.57e-1 -0.02 -0.1", "5"])
+def test_a_table_without_classes_in_front_is_no_file_of_series(tmp_path: Path, first: str) -> None:
+    for name in ("X_train.txt", "X_test.txt"):
+        (tmp_path / name).write_text(f"{first}\n1 2 3\n")
+    with pytest.raises(DataError, match="no folders"):
+        archscout.task(tmp_path)
+
+
 def test_one_file_has_its_test_split_beside_it(folder: Path) -> None:
     with pytest.warns(DataNotice, match=r"Waves_TEST\.ts' beside it is the test split"):
         one = archscout.task(folder / "Waves_TRAIN.ts")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from archscout.core.errors import DataError, UsageError
+from archscout.core.errors import DataError, DataNotice, UsageError
 from archscout.tasks.load import load, undescribe
 from archscout.tasks.text import UNKNOWN, text
 
@@ -30,14 +30,35 @@ def test_a_file_is_cut_in_order(tmp_path):
     plain, packed = tmp_path / "some.txt", tmp_path / "some.txt.gz"
     plain.write_text(content, encoding="utf-8")
     packed.write_bytes(gzip.compress(content.encode()))
-    task = load(f"text:file={plain},length=10")
+    with pytest.warns(DataNotice, match="100% of the test characters .* are in no training text"):
+        task = load(f"text:file={plain},length=10")
     assert written(task, task.train.x.ravel()) == content[:790]
     assert written(task, task.train.y.ravel()) == content[1:791]
     assert written(task, task.valid.x.ravel()) == content[800:890]
     assert set(written(task, task.test.x.ravel())) == {UNKNOWN}
     assert task.outputs == len(set(content[:800])) + 1
-    assert np.array_equal(text(file=str(packed), length=10).train.y, task.train.y)
-    assert len(text(file=str(plain), length=10, train=7).train) == 7
+    with pytest.warns(DataNotice):
+        assert np.array_equal(text(file=str(packed), length=10).train.y, task.train.y)
+    with pytest.warns(DataNotice):
+        assert len(text(file=str(plain), length=10, train=7).train) == 7
+
+
+def test_marks_of_systems_are_no_text(tmp_path):
+    lines = "one two\nthree four\n" * 40
+    files = [tmp_path / name for name in ("plain.txt", "dos.txt", "mac.txt")]
+    for file, written_as in zip(files, (lines, "\ufeff" + lines.replace("\n", "\r\n"), lines.replace("\n", "\r")),
+                                strict=True):  # fmt: skip
+        file.write_bytes(written_as.encode("utf-8"))
+    tasks = [text(file=str(file), length=10) for file in files]
+    assert {task.class_names for task in tasks} == {tasks[0].class_names}
+    assert all(np.array_equal(task.train.x, tasks[0].train.x) for task in tasks)
+
+
+@pytest.mark.parametrize(("content", "said"), [("a" * 900, "nothing to foresee"), ("ab\0" * 300, "number zero")])
+def test_what_has_nothing_to_foresee_is_refused(tmp_path, content, said):
+    (tmp_path / "odd.txt").write_text(content)
+    with pytest.raises(DataError, match=said):
+        text(file=str(tmp_path / "odd.txt"), length=10)
 
 
 def test_loss_and_metric_are_over_all_places():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -15,12 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from archscout.core.errors import DataError, UsageError
+from archscout.core.errors import DataError, DataNotice, UsageError
 from archscout.core.registry import register
 from archscout.core.task import Split, Task
 from archscout.networks.elastic import Number, linear
 from archscout.tasks import checks
 from archscout.tasks.meters import Hits
+
+MOST_UNKNOWN = 0.01
+"""Of the characters of a split, what it may lack in training without being told."""
 
 UNKNOWN = "\ufffd"
 """Stands for every character that the training text does not have."""
@@ -103,6 +107,17 @@ def text(*, file: str | None = None, length: int = 32, train: int | None = None)
     ends = (0, len(written) * 8 // 10, len(written) * 9 // 10, len(written))
     parts = [written[start:end] for start, end in itertools.pairwise(ends)]
     characters = (*sorted(set(parts[0]) - {UNKNOWN}), UNKNOWN)
+    if len(characters) < 3:
+        raise DataError(f"{source} is one character over and over for training: there is nothing to foresee.")
+    for name, part in zip(("validation", "test"), parts[1:], strict=True):
+        unknown = sum(character not in characters[:-1] for character in part)
+        if unknown > MOST_UNKNOWN * len(part):
+            warnings.warn(
+                f"{unknown / len(part):.0%} of the {name} characters of {source} are in no training text, and count as "
+                "one: give a text that is alike from beginning to end.",
+                DataNotice,
+                stacklevel=2,
+            )
     fit, valid, test = (_cut(part, characters, length) for part in parts)
     if train is not None:
         if checks.count(train, "train") > len(fit):
@@ -120,11 +135,15 @@ def _descriptions() -> str:
 def _read(path: Path) -> str:
     try:
         content = path.read_bytes()
-        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8")
+        written = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise DataError(
             f"'{path}' cannot be read as text ({error}): give a file in UTF-8, or such a one as .gz."
         ) from error
+    if "\0" in written:
+        raise DataError(f"'{path}' has characters of number zero, as no text has: give a file in UTF-8.")
+    # However lines end on the system that it was written on: a second sign for it would be foreseen for nothing.
+    return written.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _cut(part: str, characters: tuple[str, ...], length: int) -> Split:

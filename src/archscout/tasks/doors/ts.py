@@ -1,7 +1,9 @@
 """Time series in the files of the UCR and UEA archives: `NAME_TRAIN.ts` and `NAME_TEST.ts`.
 
 A header (`@classLabel true a b`, or `@targetLabel true`), then a series a line: its channels between colons, their
-values between commas, its label last. (Bagnall et al. 2018, arXiv 1811.00075.)
+values between commas, its label last. (Bagnall et al. 2018, arXiv 1811.00075.) Or `NAME_TRAIN.tsv` and
+`NAME_TEST.tsv` (`.txt`), as the UCR archive has them: no header, a series a line, its class first, and missing numbers
+at its end where others are longer. (Dau et al. 2019, arXiv 1810.07758.)
 """
 
 from __future__ import annotations
@@ -21,6 +23,12 @@ from archscout.tasks.splits import ALIASES, split_of
 
 SUFFIX = ".ts"
 
+PLAIN = (".tsv", ".txt")
+"""Endings of files without a header."""
+
+_LEAST = 3
+"""Cells of a line without a header: a class, and a series."""
+
 _LONGEST = 2**26
 """No line is longer, in characters."""
 
@@ -28,16 +36,46 @@ _NAMED = re.compile(r"(?:(.*)[_-])?([A-Za-z]+)")
 
 
 def is_ts_folder(path: Path) -> bool:
-    """Whether a folder has `.ts` files."""
-    return any(file.suffix.lower() == SUFFIX for file in path.iterdir())
+    """Whether a folder has files of series."""
+    return bool(_files(path))
+
+
+def _files(path: Path) -> list[Path]:
+    """The `.ts` files of a folder; where there are none, those of splits that have a class and numbers in a line."""
+    entries = sorted(path.iterdir())
+    found = [file for file in entries if file.suffix.lower() == SUFFIX]
+    return found or [file for file in entries if file.suffix.lower() in PLAIN and _split(file) and _is_plain(file)]
+
+
+def _is_plain(file: Path) -> bool:
+    """Whether the first line of a file is a whole number and further numbers."""
+    try:
+        with file.open(encoding="utf-8-sig") as stream:
+            first, *others = _cells(stream.readline(_LONGEST)) or [""]
+            return len(others) >= _LEAST - 1 and _class(first) is not None and _are_numbers(",".join(others))
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _cells(line: str) -> list[str]:
+    return line.replace(",", " ").split()
+
+
+def _class(text: str) -> str | None:
+    """A class that is written as a whole number in any way (`1.0000000e+00`), as its digits; None for anything else."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return str(int(number)) if number.is_integer() and "_" not in text else None
 
 
 def read_ts_folder(path: Path) -> Contents:
-    """The `.ts` files of a folder, one a split; those that are named as the folder is, where there are others too.
+    """The files of series in a folder, one a split; those that are named as the folder is, where there are others too.
 
     Raises `DataError` where there are several of one split.
     """
-    every = sorted(file for file in path.iterdir() if file.suffix.lower() == SUFFIX)
+    every = _files(path)
     chosen = [file for file in every if _stem(file) == path.resolve().name and _split(file)] or every
     files: dict[str, Path] = {}
     for file in chosen:
@@ -48,11 +86,13 @@ def read_ts_folder(path: Path) -> Contents:
             reason = f"both for the {split} split" if split and other != file else "of which one names no split"
             raise DataError(
                 f"'{shown(path)}' has the files '{shown(other.name)}' and '{shown(last.name)}', {reason}: leave "
-                "NAME_TRAIN.ts and NAME_TEST.ts, or name one file."
+                f"NAME_TRAIN{file.suffix} and NAME_TEST{file.suffix}, or name one file."
             )
     if "train" not in files:
-        raise DataError(f"'{shown(path)}' has no file NAME_TRAIN{SUFFIX}: add it.")
+        raise DataError(f"'{shown(path)}' has no file NAME_TRAIN{every[0].suffix}: add it.")
     contents = _read({split: files[split] for split in ALIASES if split in files}, f"'{shown(path)}'")
+    if every[0].suffix.lower() != SUFFIX:
+        contents.notices.append(f"the first number of each line of '{shown(path)}' is read as a class.")
     others = [file.name for file in every if file not in files.values()]
     if others:
         contents.notices.append(f"'{shown(path)}' has files that are not used: {listed(others)}.")
@@ -92,7 +132,7 @@ class _File:
 
 
 def _read(files: dict[str, Path], source: str) -> Contents:
-    read = {split: _parse(file) for split, file in files.items()}
+    read = {split: (_parse if file.suffix.lower() == SUFFIX else _parse_plain)(file) for split, file in files.items()}
     numbers = read["train"].numbers
     contents = Contents({}, medium="series", kind="regression" if numbers else None)
     for found in read.values():
@@ -149,6 +189,41 @@ def _parse(path: Path) -> _File:
     if not found.labelled:
         raise DataError(f"{called} has series without labels (@classLabel or @targetLabel true): there is no task.")
     return found
+
+
+def _parse_plain(path: Path) -> _File:
+    """The lines of a file without a header. Raises `DataError` for what cannot be read at all."""
+    regular(path)
+    found = _File(path, labelled=True)
+    try:
+        with path.open(encoding="utf-8-sig") as stream:
+            for number, line in enumerate(iter(lambda: stream.readline(_LONGEST), ""), start=1):
+                if cells := _cells(line):
+                    _plain_example(cells, f"line {number} of '{shown(path)}'", found)
+    except UnicodeDecodeError as error:
+        raise DataError(f"'{shown(path)}' is no text in UTF-8: copy or make it again.") from error
+    except OSError as error:
+        raise DataError(f"'{shown(path)}' cannot be read: {error.strerror}.") from error
+    return found
+
+
+def _plain_example(cells: list[str], name: str, found: _File) -> None:
+    label = _class(cells[0])
+    if label is None:
+        found.bad.append((name, f"has no whole number for its class in front ('{shown(cells[0][:40])}')"))
+        return
+    try:
+        values = np.asarray([_value(cell) for cell in cells[1:]])
+    except ValueError:
+        found.bad.append((name, "has a value that is no number"))
+        return
+    # The archive has series of one length, shorter ones with missing numbers at their end.
+    length = int(np.flatnonzero(~np.isnan(values)).max(initial=-1)) + 1
+    if not length:
+        found.bad.append((name, "has no values"))
+        return
+    found.series.append(Series(name, values[None, :length]))
+    found.labels.append(label)
 
 
 def _header(text: str, number: int, found: _File) -> bool:
