@@ -29,12 +29,17 @@ def straight_through(
     gates = {}
     for name, p in distribution.marginals().items():
         noise = torch.as_tensor(rng.gumbel(size=len(p)), dtype=p.dtype, device=p.device)
-        relaxed = torch.softmax((torch.log(p) + noise) / temperature, 0)
+        relaxed = torch.softmax((_log(p) + noise) / temperature, 0)
         drawn = int(relaxed.argmax())
         one_hot = torch.zeros_like(p)
         one_hot[drawn] = 1.0
         gates[name] = Gate((drawn,), one_hot - relaxed.detach() + relaxed, idle=idle)
     return gates
+
+
+def _log(p: Tensor) -> Tensor:
+    """The logarithm; of options that are held out (probability 0), minus infinity without a gradient."""
+    return torch.where(p > 0, torch.log(p.clamp(min=torch.finfo(p.dtype).tiny)), -torch.inf)
 
 
 def binary(distribution: Distribution, rng: np.random.Generator) -> tuple[Gates, dict[str, Tensor]]:
