@@ -20,10 +20,11 @@ from archscout.core.cost import Measurement
 from archscout.core.errors import UsageError
 from archscout.core.progress import Silent
 from archscout.core.registry import create
+from archscout.core.task import Task
 from archscout.shrink import record as records
 from archscout.shrink import transfer as transfers
 from archscout.shrink.head import probe, probe_kept
-from archscout.shrink.kept import Rest, kept_features
+from archscout.shrink.kept import KeptFeatures, Rest, kept_features
 from archscout.shrink.planning import Pace, TransferPlan, plan_transfer
 from archscout.shrink.record import Record, worse
 from archscout.shrink.run import shrink
@@ -128,6 +129,32 @@ def test_a_run_keeps_features_and_its_network_is_whole(parted: None, tmp_path: P
     assert hits == result.metrics["test_accuracy"] > 0.5
     steps = [step["step"] for step in result.metrics["original"]["steps"]]
     assert steps[:2] == ["head on fixed features", "fine-tuned"] and result.metrics["costs"]["latency_ms"] > 0
+
+
+def test_what_stays_as_it_is_stays_so_where_every_image_runs_through_it(
+    network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without copies, the whole network is trained on images, but for the weights of its first parts."""
+    seen: list[tuple[bool, list[bool]]] = []
+
+    def tuned(network: nn.Module, task: Task, *arguments: object, **named: object) -> Outcome:
+        seen.append((isinstance(task, KeptFeatures), [p.requires_grad for p in network.parameters()]))
+        return fine_tune(network, task, *arguments, **named)
+
+    monkeypatch.setattr(records, "fine_tune", tuned)
+    record = Record(
+        tmp_path, TASK, seed=0, device="cpu", watch=Silent(), clock=ticking(), end=2.0, began=0.0, shared=None
+    )
+    record.mode = PLAIN
+    transfers.transfer(record, network, Parted(), TransferPlan(32, 1, copies=0, passes=9.0, probe=0.1, error=0.5), 1.0)
+    assert seen == [(False, [False, False, True, True, True, True])]
+    assert all(parameter.requires_grad for parameter in network.parameters()), "as before"
+    before, after = (
+        checkpoint.read(record.files / f"{name}.safetensors", "cpu")[0] for name in ("probe", "fine-tuning")
+    )
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    assert {name for name in before if name.startswith("network.first.")} <= same
+    assert not any(name.startswith(("network.second.", "network.head.")) for name in same)
 
 
 @pytest.fixture

@@ -254,11 +254,12 @@ def test_what_transfer_reaches_in_some_seconds(monkeypatch: pytest.MonkeyPatch) 
     def task(examples: int) -> ImageClassification:
         """So many images that are one image in memory."""
         split = Split(np.broadcast_to(np.uint8(0), (examples, 32, 32, 3)), np.broadcast_to(np.int64(0), examples))
-        return ImageClassification("many", (3, 32, 32), 10, split, split.head(examples // 5), None)
+        valid, statistics = split.head(examples // 5), ((0.0,) * 3, (1.0,) * 3)
+        return ImageClassification("many", (3, 32, 32), 10, split, valid, None, statistics=statistics)
 
     plans = [plan_transfer(task(3000), seconds, assumed_pace()) for seconds in (1, 60, 240, 3600)]
-    assert [plan.size for plan in plans] == sorted(plan.size for plan in plans)
-    assert plans[0].size == 48 and plans[-1].size >= 96 and plans[-1].passes > 10
+    assert [plan.error for plan in plans] == sorted((plan.error for plan in plans), reverse=True)
+    assert plans[0].size == 48 and plans[-1].size == max(plan.size for plan in plans) >= 96 and plans[-1].passes > 10
     monkeypatch.setattr(planning, "available", lambda: [])
     assert outlook(TASK, 100) is None
     monkeypatch.setattr(planning, "available", lambda: ["efficientnet_lite0"])

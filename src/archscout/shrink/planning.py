@@ -26,6 +26,9 @@ MOST_PASSES = 60
 SIZES = (48, 64, 80, 96, 112, 128, 160, 192, 224)
 """Heights and widths that a backbone may get its images at."""
 
+ENLARGED = 5
+"""Times their own size that images become at most."""
+
 COPIES = (2, 4, 8)
 """Of each image, whose features are kept."""
 
@@ -86,7 +89,8 @@ class TransferPlan:
     Args:
         size: height and width that images are resized to.
         start: the first part that is trained; what comes before it stays as it is. 0 trains all.
-        copies: of each image whose features are kept; 0 where all is trained.
+        copies: of each image whose features are kept; 0 where none are: the whole network runs on images that are
+            changed anew each time.
         passes: over the training examples that are expected to fit.
         probe: seconds until the head is fitted.
         error: expected, as a share of that of a fitted head at 96 pixels: for comparing plans alone.
@@ -149,9 +153,9 @@ def plan_transfer(task: Task, seconds: float, pace: Pace, sizes: Iterable[int] =
         task: of whose images and validation images there are so many.
         seconds: for everything until the network is tested.
         pace: what parts take.
-        sizes: to choose from; images are enlarged to four times their own size at most.
+        sizes: to choose from; images are enlarged to `ENLARGED` times their own size at most.
     """
-    most = 4 * max(task.input_shape[1:])
+    most = ENLARGED * max(task.input_shape[1:])
     sizes = sorted(sizes)
     allowed = [size for size in sizes if size <= most] or sizes[:1]
     plans = [plan for size in allowed for plan in _plans(task, seconds, pace.at(size))]
@@ -166,11 +170,12 @@ def _plans(task: Task, seconds: float, pace: Pace) -> list[TransferPlan]:
     for start in range(len(pace.forward)):
         before = sum(pace.forward[:start])
         step = sum(pace.training[start:])
-        for copies in COPIES if start else (0,):
+        for copies in (0, *COPIES) if start else (0,):
             if copies * count * 2 * (pace.features[start - 1] if start else 0) > MOST_KEPT:
                 continue
             probe = count * (copies * before + 2 * (whole - before)) + held * whole + fit
-            passes = min(MOST_PASSES, max(0.0, seconds - probe) / max(1e-9, count * step * 1.1 + held * whole))
+            each = count * (1.1 * step + (0.0 if copies else before)) + held * whole
+            passes = min(MOST_PASSES, max(0.0, seconds - probe) / max(1e-9, each))
             frozen = start / len(pace.forward)
             error = expected_error(task, pace.size, frozen, passes, copies or math.inf)
             plans.append(TransferPlan(pace.size, start, copies, passes, probe, error))
@@ -184,7 +189,7 @@ def expected_error(task: Task, size: int, frozen: float = 0.0, passes: float = 0
     network is trained, the less of the head's error is left; and copies that are seen over and over teach less.
     """
     own = 3 * max(task.input_shape[1:])
-    head = (96 / min(size, own)) ** 1.4 * (own / max(size, own)) ** 0.5
+    head = (96 / min(size, own)) ** 1.4 * (own / max(size, own)) ** 0.4
     fresh = min(passes, 4 * copies)
     if math.isfinite(copies):
         fresh += 0.3 * (passes - fresh)

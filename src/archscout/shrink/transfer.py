@@ -1,8 +1,9 @@
 """A backbone on a task: a new head on features that are computed once, then fine-tuning for the time there is.
 
-Where that pays, the first parts of the backbone stay as they are: what they give for each image, and for some changed
-copies of it, is computed once and kept, and the rest is trained on it (`archscout.shrink.kept`). How large images are
-and how much is trained follows from the time there is and from what a step of each part is timed to take
+Where that pays, the first parts of the backbone stay as they are, and no gradients are computed for them. What they
+give for each image, and for some changed copies of it, may be computed once and kept, so that the rest is trained on it
+(`archscout.shrink.kept`); with more time, every image is changed anew each time, which teaches more. How large images
+are and how much is trained follows from the time there is and from what a step of each part is timed to take
 (`archscout.shrink.planning`).
 """
 
@@ -26,6 +27,7 @@ from archscout.shrink.limits import latency, limit_of, measured_here
 from archscout.shrink.planning import SIZES, Pace, TransferPlan, pace_of, plan_transfer, smallest_side
 from archscout.shrink.record import Record
 from archscout.spaces.trained import adapted
+from archscout.training.contexts import frozen
 from archscout.training.speed import Mode
 
 _NEAR = 0.9
@@ -159,10 +161,15 @@ class _Tuning:
         """The first part that is trained."""
         return self.plan.start if len(self.parts) > 1 else 0
 
+    @property
+    def kept(self) -> bool:
+        """Whether features of the parts that stay as they are are kept, and the others are trained on them."""
+        return bool(self.start and self.plan.copies)
+
     @cached_property
     def rest(self) -> nn.Module:
-        """What is trained."""
-        return Rest(*self.parts[self.start :]) if self.start else self.network
+        """What is trained, with what runs before it on every image."""
+        return Rest(*self.parts[self.start :]) if self.kept else self.network
 
     @cached_property
     def features(self) -> KeptFeatures:
@@ -180,7 +187,7 @@ class _Tuning:
     def fit_head(self) -> None:
         record = self.record
         assert record.mode is not None
-        if self.start:
+        if self.kept:
             head = self.network.network.get_submodule(self.backbone.head)
             probe_kept(self.rest, head, self.features, mode=record.mode, device=record.device)
         else:
@@ -188,6 +195,7 @@ class _Tuning:
 
     def train(self, phase: str, seconds: float, goes_on: bool = False) -> None:
         def part() -> tuple[nn.Module, Task]:
-            return self.rest, self.features if self.start else self.record.learned
+            return self.rest, self.features if self.kept else self.record.learned
 
-        self.record.train(phase, self.network, seconds, part=part, goes_on=goes_on)
+        with frozen(nn.ModuleList(self.parts[: self.start])):
+            self.record.train(phase, self.network, seconds, part=part, goes_on=goes_on)

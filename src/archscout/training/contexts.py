@@ -24,6 +24,18 @@ def evaluation(network: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """No weight of a network is trained."""
+    before = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
+    network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter, wanted in before:
+            parameter.requires_grad_(wanted)
+
+
+@contextmanager
 def norm_momentum(network: nn.Module, momentum: float) -> Iterator[None]:
     """Running statistics that follow with this momentum, unless a layer averages over all batches (momentum None)."""
     layers = [layer for layer in network.modules() if isinstance(layer, _BatchNorm) and layer.momentum is not None]
