@@ -499,8 +499,10 @@ def quantise(
     chosen = within(
         network, given, chosen, limits, latency_table=latency_table, method=bits_method, count=count, seed=seed
     )
-    return quantise_run(
-        folder, network, given, chosen, form=form, algorithm=algorithm, epochs=epochs, count=count, seed=seed
+    return _with_page(
+        quantise_run(
+            folder, network, given, chosen, form=form, algorithm=algorithm, epochs=epochs, count=count, seed=seed
+        )
     )
 
 

@@ -109,4 +109,5 @@ def test_precision_is_a_choice_of_training(
     assert "quantised" not in json.loads(archscout(*command, "--json").out)
     done = archscout(*command, "--precision", "int8", "--json")
     assert json.loads(done.out)["quantised"]["file"] == "network-int8.onnx", done.err
+    assert "The network in integers" in (run / "report.html").read_text()
     assert "use float32 or int8" in archscout(*command, "--precision", "int4").sentence

@@ -1,15 +1,20 @@
-"""A finished run in integers: its network is quantised tested, and told of in the run's metrics."""
+"""A finished run in integers: its network is quantised, tested, and told of in the run's metrics and on its page."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from archscout.core.files import write_bytes, write_json
+from archscout.core.files import read_json, write_bytes, write_json
+from archscout.core.metric import Metric
+from archscout.core.panel import Table
 from archscout.core.task import Split, Task
+from archscout.core.written import significant
 from archscout.deploy.quantise import Quantisation, Quantised
 from archscout.deploy.quantised_onnx import steps_apart, to_onnx
 from archscout.finished.algorithms import check_images, to_integers
@@ -19,6 +24,9 @@ from archscout.tasks.meters import meter_of
 from archscout.training.export import session
 
 FILE = "network-int8.onnx"
+TITLE = "The network in integers"
+"""Of the panel on the page of a run."""
+
 _BATCH = 256
 _COMPARED = 64
 
@@ -116,4 +124,38 @@ def quantise_run(
     }
     write_bytes(folder / FILE, integers.content)
     write_json(folder / "metrics.json", {**result.metrics, "quantised": record})
+    _told(folder, panel(record, metric, result.metrics))
     return Result.read(folder)
+
+
+def panel(record: Mapping[str, Any], metric: Metric, metrics: Mapping[str, Any]) -> Table:
+    """What the page of a run says of its network in integers.
+
+    Args:
+        record: of `metrics.json` under `quantised`.
+        metric: of the task.
+        metrics: of the run.
+    """
+    rows = [("bits of weights, of activations", f"{record['weight_bits']}, {record['activation_bits']}")]
+    for split, name in (("valid", "validation"), ("test", "test")):
+        value, before = record.get(f"{split}_{metric}"), metrics.get(f"{split}_{metric}")
+        if value is not None:
+            plain = "" if before is None else f" ({metric.text(before)} in floating point)"
+            rows.append((f"{metric.title} on {name}", metric.text(value) + plain))
+    rows.append(("bytes of weights", f"{record['weight_bytes']:,}"))
+    for limit in metrics.get("constraints", ()):
+        cost = metrics["costs"].get(limit["key"])
+        if "int8" in limit["key"] and cost is not None:
+            rows.append((limit["key"], f"{significant(cost, 4)}, of {significant(limit['limit'], 4)} at most"))
+    return Table(TITLE, ("", ""), [*rows, ("file", str(record["file"]))])
+
+
+def _told(folder: Path, table: Table) -> None:
+    """Put a panel into a run's report, instead of an earlier one of its title."""
+    source = folder / "report.json"
+    if not source.is_file():
+        return
+    report = read_json(source, "search again.")
+    notes = report.get("notes") or {}
+    others = [each for each in notes.get("panels") or [] if each.get("title") != table.title]
+    write_json(source, {**report, "notes": {**notes, "panels": [*others, table.as_json()]}})

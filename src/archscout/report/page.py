@@ -29,6 +29,7 @@ _AGAIN = "run the search again to write it anew."
 _FILES = (
     ("network.onnx", "the network for any ONNX runtime"),
     ("network.safetensors", "its weights"),
+    ("network-int8.onnx", "the network in integers"),
     ("architecture.json", "its architecture"),
     ("metrics.json", "all figures as JSON"),
 )
