@@ -8,7 +8,7 @@ import pytest
 
 from archscout.core.architecture import Architecture
 from archscout.core.choice import Choice
-from archscout.core.cost import Constraint, Measurement
+from archscout.core.cost import Constraint
 from archscout.core.errors import UsageError
 from archscout.core.seeds import stream
 from archscout.core.space import Space
@@ -42,9 +42,6 @@ class Book:
 
     def screened(self, architectures: Any) -> None:
         self.seen += len(architectures)
-
-    def best(self, canonical: str) -> dict[str, Measurement]:
-        return {}
 
     def at_most(self, architecture: Architecture) -> dict[str, float]:
         digits = [int(architecture[f"d{place}"]) for place in range(6)]

@@ -85,7 +85,9 @@ def check(
             found = ", ".join(f"{c.key} = {significant(nearest[c.key], 4)}" for c in constraints)
             slack = " (a measured limit needs 5 % of room)" if min(margins.values()) < 1 else ""
             slack += " (a prediction counts with the upper end of its 90 % interval)" if _predicted(constraints) else ""
-            advice = refused(book.best(space.canonical(closest))) or "raise the limit or take a smaller space"
+            endless = any(np.isinf(value) for value in nearest.values())
+            advice = refused(book.best(space.canonical(closest))) if endless else ""
+            advice = advice or "raise the limit or take a smaller space"
             raise UsageError(
                 f"no architecture of space '{space.name}' was found that meets {limits}{slack}: the closest, "
                 f"'{closest}', has {found}; {advice.rstrip('.')}."
