@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from archscout.core.seeds import derive
 from archscout.core.task import Split
 from archscout.tasks.images import ImageClassification
 from archscout.testing import tiny_task
-from archscout.training import checkpoint, course
+from archscout.training import checkpoint, course, trainer
 from archscout.training.trainer import CHECKPOINT, Outcome, Recipe, predict, train
 
 RECIPES = {
@@ -401,6 +402,26 @@ def test_a_damaged_checkpoint_counts_as_none(task: ImageClassification, tmp_path
     outcome = train(ours, task, RECIPES["sgd"], seed=0, folder=tmp_path)
     assert len(outcome.curve) == RECIPES["sgd"].epochs
     assert same(state(ours), state(whole))
+
+
+def test_checkpoints_that_take_long_are_fewer(
+    task: ImageClassification, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Epochs take a second, writing more than twice as long as what is done after each: it is done after every third."""
+    now, written = [0.0], []
+    for module in (course, trainer):
+        monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def write(self: course.Course, path: Path, seconds: float) -> None:
+        written.append(self.epoch)
+        now[0] += 2.5 * course.QUICKLY_WRITTEN
+
+    def epoch(row: dict[str, float]) -> None:
+        now[0] += 1.0
+
+    monkeypatch.setattr(course.Course, "write", write)
+    train(make_network(), task, dataclasses.replace(RECIPES["sgd"], epochs=8), seed=0, folder=tmp_path, on_epoch=epoch)
+    assert written == [1, 4, 7, 8]
 
 
 def test_a_crash_while_writing_leaves_the_checkpoint_before(

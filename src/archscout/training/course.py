@@ -38,6 +38,9 @@ CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_SECONDS = 1.0
 """No more often than this is a checkpoint written: epochs of milliseconds are cheaper to repeat than to keep."""
 
+QUICKLY_WRITTEN = 0.01
+"""Seconds of writing a checkpoint; of one that takes so many times as long there are so many times fewer."""
+
 CHECKED_STEPS = 50
 """After so many steps the loss is looked at: a training that diverged does not go on to the end of a long epoch."""
 
@@ -210,14 +213,15 @@ class Course(ABC):
         def cut(share: float) -> bool:
             return on_step is not None and on_step(self.epoch + share, before + time.perf_counter() - started)
 
-        written = time.perf_counter()
+        written, pause = time.perf_counter(), CHECKPOINT_SECONDS
         while self.going:
             self._advance(lambda: (before + time.perf_counter() - started) / len(self.seeds), cut)
             stop = on_epoch is not None and not self.reasons[0] and bool(on_epoch(dict(self.curves[0][-1])))
             now = time.perf_counter()
-            if path is not None and (stop or not self.going or now - written >= CHECKPOINT_SECONDS):
+            if path is not None and (stop or not self.going or now - written >= pause):
                 self.write(path, before + now - started)
-                written = now
+                written = time.perf_counter()
+                pause = CHECKPOINT_SECONDS * max(1.0, (written - now) / QUICKLY_WRITTEN)
             if stop:
                 break
 

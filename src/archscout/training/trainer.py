@@ -63,8 +63,8 @@ def train(
         recipe: how.
         seed: of the order of examples, augmentation and dropout; the same seed gives the same weights on one machine.
         device: where to train.
-        folder: where a checkpoint is written after each epoch (of a second and more), and from which an interrupted
-            training continues.
+        folder: where a checkpoint is written after each epoch (of a second and more; after fewer where writing takes
+            long), and from which an interrupted training continues.
         on_epoch: called with each new row of the curve; the training stops early where it returns True.
         on_step: called after each step (`OnStep`); the epoch ends there where it returns True, and is measured.
         measured: further splits to measure after each epoch; the rows of the curve get `<name>_loss` and
