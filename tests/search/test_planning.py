@@ -54,6 +54,13 @@ def test_what_a_budget_buys_is_said_and_what_would_buy_a_full_training(trainings
     assert ("would pay" in line) is (trainings < 1)
 
 
+def test_where_much_of_a_budget_is_spent_what_is_left_of_it_pays():
+    task = type("Of", (), {"train": range(3_000)})()
+    run = types.SimpleNamespace(task=task, budget=Budget.read("15s"))
+    plan = Plan(epochs=1, trainings=0.05, final=3.0, candidates=(Candidate("plain", None, 1.0, 0.0, True),))
+    assert plan.advice(run).startswith("4 s of 15 s are left for training and pay for about 0.1 full trainings")
+
+
 @pytest.mark.slow
 def test_a_budget_of_time_ends_in_a_long_training_of_the_winner(task, tmp_path):
     result = search(SPACE, task, budget="25s", workers=0, out=tmp_path, name="timed", seed=1)

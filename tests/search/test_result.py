@@ -36,6 +36,11 @@ def test_what_was_scored_is_not_said_to_be_trained(tmp_path: Path) -> None:
     assert "20 trained" in result(tmp_path, trials=20, trained=20, estimator="trained:recipe=sgd").summary()
 
 
+def test_where_the_winner_alone_was_trained_it_is_not_said_that_none_was(tmp_path: Path) -> None:
+    training = {"epochs": 3, "planned_epochs": 3, "examples": 9, "short": False, "unused_seconds": 0.0}
+    assert "no other network trained, 2 rejected" in result(tmp_path, trials=0, trained=1, training=training).summary()
+
+
 def test_numbers_are_never_written_in_powers_of_ten(tmp_path: Path) -> None:
     costs = {"params": 50820, "macs": 72_370_000, "latency_ms": 0.841234, "peak_memory_bytes": 49152.0}
     said = result(tmp_path, costs=costs).summary()

@@ -407,7 +407,7 @@ def test_a_damaged_checkpoint_counts_as_none(task: ImageClassification, tmp_path
 def test_checkpoints_that_take_long_are_fewer(
     task: ImageClassification, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Epochs take a second, writing more than twice as long as what is done after each: it is done after every third."""
+    """Epochs take a second; what takes more than twice as long to write as is written each time, is every third."""
     now, written = [0.0], []
     for module in (course, trainer):
         monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now[0]))

@@ -35,11 +35,14 @@ SAMPLED = 8
 FEW = 3
 """References that keep the limits, below which others are looked for."""
 
+MUCH_LEFT = 0.8
+"""Share of a budget that is left for training; less than that is said."""
+
 TIMED = 6
 """Architectures whose training is timed at most, before the search."""
 
-TIMING_SHARE = 0.08
-"""Of the budget, what timing may take."""
+TIMING_SHARE, LEAST_TIMING_SHARE = 0.08, 0.1
+"""Of the budget, what timing may take; of a small one, as much as that, up to three seconds."""
 
 LOOKING_SHARE = 0.25
 """Of the budget, what holding references and samples against the limits may take on a machine that is too busy."""
@@ -68,8 +71,11 @@ class Plan:
         """What the budget buys, in one line."""
         first, epochs = self.candidates[0], full_epochs(run.task)
         count = f"{self.trainings:.0f}" if self.trainings >= 2 else f"{self.trainings:.1f}"
+        left = self.trainings * epochs * first.seconds
+        short = left < MUCH_LEFT * run.budget.seconds
+        payer = f"{left:.0f} s of {run.budget} are left for training and" if short else str(run.budget)
         line = (
-            f"{run.budget} pay for about {count} full trainings ({epochs} epochs of "
+            f"{payer} pay for about {count} full trainings ({epochs} epochs of "
             f"{first.seconds:.2g} s) of '{first.name}': {self.final:.0f} s are kept for the final training"
         )
         if self.trainings >= 1:
@@ -192,7 +198,7 @@ def _decide(
 ) -> dict[str, Any]:
     """`leading` is how many of the candidates, at the beginning, go before all others."""
     began = run.clock.elapsed()
-    limit = began + max(3.0, TIMING_SHARE * run.budget.seconds)
+    limit = began + max(min(3.0, LEAST_TIMING_SHARE * run.budget.seconds), TIMING_SHARE * run.budget.seconds)
     works: list[float] = []
     networks: list[Network] = []
     for _, _, architecture in candidates:

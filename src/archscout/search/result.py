@@ -87,6 +87,8 @@ class Result:
     def _evaluated(self) -> str:
         """How many networks were judged, and how many of them by training."""
         estimator, trained = str(self.metrics.get("estimator", TRAINING)), self.metrics.get("trained")
+        if self.metrics["trials"] == 0 and self.metrics.get("training"):
+            return "no other network trained"
         if is_training(estimator) or trained is None:
             return f"{self.metrics['trials']} trained"
         return f"{self.metrics['trials']} judged by '{estimator}', {trained} trained"
