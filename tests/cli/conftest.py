@@ -15,6 +15,7 @@ import pytest
 
 from archscout.cli.main import run
 from archscout.testing.tasks import tiny_task
+from archscout.workers import engines
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,12 @@ def archscout(
         return Done(code, captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs for worker processes are carried out in this one: to start another takes seconds."""
+    monkeypatch.setattr(engines, "LocalEngine", lambda workers, payload, **_: engines.InlineEngine(payload))
 
 
 @pytest.fixture

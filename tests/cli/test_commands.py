@@ -342,6 +342,7 @@ def search(data: Path, *more: object) -> tuple[object, ...]:
     )  # fmt: skip
 
 
+@pytest.mark.usefixtures("in_process")
 def test_search_ends_in_a_run_and_reports_it_again(archscout: Call, data: Path, tmp_path: Path) -> None:
     done = archscout(*search(data, "--max", "params=20k", "--json"))
     assert done.code == 0, done.err
@@ -395,6 +396,7 @@ def test_search_into_a_place_that_cannot_be_written(archscout: Call, data: Path,
     assert "file" in done.sentence
 
 
+@pytest.mark.usefixtures("in_process")
 def test_a_search_that_a_scheduler_ends_says_how_to_go_on_and_does(
     archscout: Call, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,7 @@ def test_estimators_are_compared_from_the_command_line(table, tmp_path, capfd):
     assert len(answer["winners"]) == 3
 
 
+@pytest.mark.usefixtures("in_process")
 def test_searches_are_compared_from_the_command_line(table, tmp_path, capfd):
     command = ["study", "strategies", "--table", str(table), "--budget", "20trials", "--repeats", "2", "--json"]
     assert run([*command, "--workers", "1", "--out", str(tmp_path / "s")]) == 0
@@ -58,6 +59,7 @@ def test_searches_are_compared_from_the_command_line(table, tmp_path, capfd):
     assert answer["summary"][0]["regret"] <= answer["summary"][1]["regret"]
 
 
+@pytest.mark.usefixtures("in_process")
 def test_searches_are_named_in_one_option_or_several_and_missing_scores_are_told(table, tmp_path, capfd):
     command = ["study", "strategies", "--table", str(table), "--with", "random", "--with", "guided,evolution"]
     assert run([*command, "--budget", "6trials", "--repeats", "1", "--workers", "1", "--out", str(tmp_path / "s")]) == 0
@@ -66,6 +68,7 @@ def test_searches_are_named_in_one_option_or_several_and_missing_scores_are_told
     assert {line.split()[0] for line in shown.out.splitlines()[2:5]} == {"random", "guided", "evolution"}
 
 
+@pytest.mark.usefixtures("in_process")
 def test_searches_go_by_validation_where_the_default_is_the_same_on_test(table, tmp_path, capfd):
     """As a single search of a table does; `--metric` names another column."""
     from archscout.tables.metric import Metric
@@ -110,6 +113,7 @@ def test_what_cannot_be_done_is_said_in_a_sentence(table, tmp_path, capfd, argum
     assert error.startswith("Error: ")
 
 
+@pytest.mark.usefixtures("in_process")
 def test_supernets_are_compared_from_the_command_line(table, tmp_path, capfd):
     command = ["study", "supernets", "--table", str(table), "--space", "nasbench201:width=4,cells=1"]
     command += ["--passes", "2", "--batch", "16", "--sample", "8", "--repeats", "1", "--with", "fixed,untrained"]
@@ -124,6 +128,7 @@ def test_supernets_are_compared_from_the_command_line(table, tmp_path, capfd):
     assert "best fifth" in capfd.readouterr().out
 
 
+@pytest.mark.usefixtures("in_process")
 def test_the_name_of_a_table_leads_nowhere_else(table, tmp_path, monkeypatch, capfd):
     """A name inside a file that somebody sent must not choose where we write."""
     import pyarrow.parquet as pq
@@ -145,6 +150,7 @@ def test_the_name_of_a_table_leads_nowhere_else(table, tmp_path, monkeypatch, ca
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("in_process")
 def test_quantisations_are_compared_from_the_command_line(tmp_path, capfd):
     command = [
         "study", "quantisation", "--architecture", "stem8k3s1_residual16x1k3_inverted16x1k3e2", "--schemes", "papers",

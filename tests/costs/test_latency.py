@@ -23,9 +23,9 @@ from archscout.training import export
 
 
 @pytest.fixture(autouse=True)
-def all_rounds(impatient: int) -> Iterator[None]:
-    """As many rounds as outside of tests."""
-    object.__setattr__(FULL, "rounds", impatient)
+def all_rounds(impatient: int, request: pytest.FixtureRequest) -> Iterator[None]:
+    """As many rounds as outside of tests; fewer do for the contract of costs."""
+    object.__setattr__(FULL, "rounds", latency.AGREEING if request.cls else impatient)
     yield
     object.__setattr__(FULL, "rounds", latency.AGREEING)
 
