@@ -98,19 +98,19 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path, stop, monkey
     ],
     ids=["darts", "darts2", "gdas", "binary", "score", "gaussian", "fair", "sandwich", "norms"],
 )
-@pytest.mark.parametrize("name", ["nasbench201:width=4,cells=1", "mobile:stages=2,depth=2"])
+@pytest.mark.parametrize("name", ["nasbench201:width=2,cells=1", "mobile:width=8,stages=2,depth=2"])
 def test_every_kind_of_phase_runs_on_every_kind_of_choice_and_resumes(tmp_path, name, phase, monkeypatch):
     monkeypatch.setattr(loop, "KEEP_SECONDS", 0.0)
     space = create("space", name)
-    supernet, trained, _ = train(space, [phase], steps=3)
-    assert [row["step"] for row in trained.history] == [1, 2, 3]
+    supernet, trained, _ = train(space, [phase], steps=2)
+    assert [row["step"] for row in trained.history] == [1, 2]
     assert all(math.isfinite(row["loss"]) for row in trained.history)
     moved = any(bool(logits.abs().max() > 0) for logits in trained.distribution.logits)
     assert moved == (phase.update is not None)
     file = tmp_path / "s.safetensors"
     with pytest.raises(Stop):
-        train(space, [phase], steps=3, file=file, stop=2)
-    resumed, again, _ = train(space, [phase], steps=3, file=file)
+        train(space, [phase], steps=2, file=file, stop=1)
+    resumed, again, _ = train(space, [phase], steps=2, file=file)
     assert all(torch.equal(resumed.state_dict()[key], value) for key, value in supernet.state_dict().items())
     assert all(torch.equal(a, b) for a, b in zip(trained.distribution.logits, again.distribution.logits, strict=True))
 
