@@ -269,6 +269,13 @@ def test_options_of_deployment_are_read_before_the_run(given: dict[str, Any], me
         archscout.deploy(tmp_path / "nowhere", **({"device": "cortex-m4", "out": tmp_path / "c"} | given))
 
 
+class Unshown:
+    """Cannot be printed."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
 def test_odd_forms_of_a_run_and_its_parts(run: Path) -> None:
     result = Result(run, {})
     assert archscout.load(result).classes == archscout.load(run, task=tiny_task()).classes
@@ -282,13 +289,20 @@ def test_odd_forms_of_a_run_and_its_parts(run: Path) -> None:
         ({"task": 3}, "data cannot be of type int"),
         ({"space": Net}, "make an object of the class"),
         ({"space": 3}, "name a space, or give a module"),
+        ({"task": np.array(3)}, "data cannot be one number"),
+        ({"task": Unshown()}, "data cannot be of type Unshown"),
         ({"device": "raspi4"}, "networks cannot run on the device 'raspi4'"),
         ({"device": 0}, "the device must be a text"),
     ):
         with pytest.raises(UsageError, match=message):
             archscout.load(run, **option)
-    with pytest.raises(UsageError, match="written as qdq or qoperator, not as 'x'"):
-        archscout.quantise(run, form="x")
+    for option, message in (
+        ({"form": "x"}, "written as qdq or qoperator, not as 'x'"),
+        ({"form": np.array([1, 2])}, "written as qdq or qoperator, not as array"),
+        ({"bits_method": np.array([1, 2])}, "the method to choose bits must be a text"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            archscout.quantise(run, **option)
 
 
 INNER = {

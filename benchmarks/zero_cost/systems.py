@@ -83,16 +83,28 @@ SYSTEMS = {
     "FreeDARTS, alphas of 1": System(
         "freedarts:alphas=one,norm=false", 3, "ours: without the random numbers, and normalisation",
     ),
-    "TE-NAS": System("te_nas:repeats=1,network=cell", 3, "3 repeats; about 20 minutes on a GPU"),
+    "TE-NAS, thin network": System(
+        "te_nas:network=thin", 5, "3 repeats, one cell of one channel for regions; about 20 minutes on a GPU",
+    ),
+    "TEG-NAS by reinforcement, thin network": System(
+        "teg_nas:batch=16,repeats=1,shared=false", 5,
+        "500 steps; batch 64, 3 repeats, one supernet, one cell for regions (as these rows were not run)",
+    ),
+    "TEG-NAS by evolution, thin network": System(
+        "teg_nas:search=evolution,steps=250,population=64,sample=16,batch=16,repeats=1,shared=false", 5,
+        "1,000 steps, population 256, sample 64, batch 64, 3 repeats, one supernet, one cell for regions (as these "
+        "rows were not run)",
+    ),
+    "TE-NAS": System("te_nas:batch=24,repeats=1", 2, "batch 72, 3 repeats; about 20 minutes on a GPU"),
     "TEG-NAS by reinforcement": System(
-        "teg_nas:steps=300,batch=16,repeats=1,shared=true", 3, "500 steps; batch 64, 3 repeats",
+        "teg_nas:steps=100,batch=16,repeats=1,shared=true", 3, "500 steps; batch 64, 3 repeats",
     ),
     "TEG-NAS by evolution": System(
-        "teg_nas:search=evolution,steps=200,population=64,sample=16,batch=16,repeats=1,shared=true", 3,
+        "teg_nas:search=evolution,steps=60,population=40,sample=10,batch=16,repeats=1,shared=true", 3,
         "1,000 steps, population 256, sample 64, batch 64, 3 repeats",
     ),
     "TEG-NAS by pruning": System(
-        "teg_nas:search=supernet,batch=16,repeats=1", 3, "batch 64, 3 repeats",
+        "teg_nas:search=supernet,batch=16,repeats=1", 2, "batch 64, 3 repeats",
     ),
 }  # fmt: skip
 

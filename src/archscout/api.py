@@ -487,10 +487,13 @@ def quantise(
     from archscout.deploy.quantised_onnx import check_form
     from archscout.finished.network import data_of, load_for_integers
     from archscout.finished.quantised import quantise_run
+    from archscout.shrink.bits.methods import check_method
     from archscout.shrink.bits.within import within
 
     chosen, epochs, count, seed = _quantisation(quantise, how, algorithm, epochs, examples, seed)
     check_form(form)
+    if bits_method is not None:
+        check_method(bits_method)
     folder = options.run(run)
     network = load_for_integers(folder, space)
     described = cast("Task", network.task)

@@ -313,3 +313,34 @@ def test_rows_are_handed_to_the_system_one_by_one(task: Task, tmp_path: Path, mo
         size = file.stat().st_size
         kept.append("b", (Estimate(-0.25),))
         assert file.stat().st_size > size
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"architectures": None}, "architectures must be several"),
+        ({"architectures": 3}, "architectures must be several"),
+        ({"architectures": [3]}, "place 1 of the architectures is no architecture"),
+        ({"architectures": ["x"]}, "place 1 of the architectures: "),
+        ({"fresh": "no"}, "fresh must be True or False"),
+        ({"progress": print}, "the progress must be an object with say, update and close"),
+        ({"file": None}, "the file of scores must be a path"),
+        ({"file": Path()}, "is a folder: name a file for the scores"),
+    ],
+)
+def test_odd_options_are_refused_in_a_sentence(tmp_path, given, said):
+    space, task = SPACE, tiny_task().sealed()
+    asked = {"architectures": ["|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"], "file": tmp_path / "s.csv"} | given
+    with InlineEngine((space, task, "cpu")) as engine, pytest.raises(UsageError, match=said):
+        scoring.score(space, task, ["params"], engine=engine, **asked)
+    assert not (tmp_path / "s.csv").exists()
+
+
+def test_architectures_may_be_texts_and_come_from_anywhere(tmp_path):
+    space, task = SPACE, tiny_task().sealed()
+    drawn = scoring.sample(space, 3, 0)
+    with InlineEngine((space, task, "cpu")) as engine:
+        for name, given in (("a", drawn), ("b", [each.text for each in drawn]), ("c", iter(drawn))):
+            scoring.score(space, task, ["params"], given, file=str(tmp_path / name), engine=engine)
+    columns = [[row.split(",")[:2] for row in (tmp_path / n).read_text().splitlines()] for n in "abc"]
+    assert columns[0] == columns[1] == columns[2]

@@ -1,14 +1,46 @@
-"""Architectures that a file lists: a text file with one a line, or a column of a CSV or Parquet file."""
+"""Several architectures: those that a file lists (a line each, or a column of a table), and those at hand in Python."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
+from typing import Any
 
+from archscout.core import options
 from archscout.core.architecture import Architecture
 from archscout.core.errors import DataError, UsageError
 from archscout.core.sheet import read_sheet
 from archscout.core.space import Space
+
+
+def at_hand(given: Any, space: Space, what: str, refusal: str) -> list[Architecture]:
+    """Architectures in any natural form: one or several, as such or as text; a table of pandas with a column of them.
+
+    Args:
+        given: by a user.
+        space: that they are of.
+        what: they are called, where one of them is wrong.
+        refusal: the sentence for what is nothing of the kind.
+
+    Raises `UsageError`.
+    """
+    if isinstance(given, Architecture):
+        given = [given]
+    elif hasattr(given, "columns") and "architecture" in given.columns:
+        given = list(given["architecture"])  # of pandas
+    elif isinstance(given, Set):
+        given = sorted(given, key=str)  # sets have another order in each process
+    elif not options.listed(given):
+        raise UsageError(refusal)
+    found = []
+    for number, one in enumerate(given, start=1):
+        if not isinstance(one, str | Architecture):
+            raise UsageError(f"place {number} of {what} is no architecture ({options.shown(one)}): give its text.")
+        try:
+            found.append(space.named(one if isinstance(one, str) else one.text))
+        except UsageError as error:
+            raise UsageError(f"place {number} of {what}: {error}") from error
+    return found
 
 
 def read_architectures(file: Path, space: Space) -> list[Architecture]:

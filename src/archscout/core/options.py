@@ -167,7 +167,7 @@ def wholes(value: Any, what: str, least: int = 0) -> tuple[int, ...]:
 def path(value: Any, what: str) -> Path:
     """A file or folder, also of somebody's home (`~`). Raises `UsageError`."""
     place = os.fspath(value) if isinstance(value, str | os.PathLike) else None
-    if not isinstance(place, str) or "\0" in place or not place:
+    if not isinstance(place, str) or "\0" in place or not place.strip():
         raise UsageError(f"{what} must be a path, not {shown(value)}.")
     try:
         found = Path(place).expanduser()

@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from archscout.core import options
 from archscout.core.errors import UsageError, nearest
 
 ROOMS = {
@@ -145,7 +146,7 @@ def singular(kind: str) -> str:
     for singular, plural in ROOMS.items():
         if isinstance(kind, str) and kind in (singular, plural):
             return singular
-    raise UsageError(f"there is no kind '{kind}': {nearest(str(kind), ROOMS.values())}")
+    raise UsageError(f"there is no kind {options.shown(kind)}: {nearest(kind, ROOMS.values())}")
 
 
 def factory(kind: str, name: str) -> Callable[..., Any]:
@@ -171,6 +172,8 @@ def create(kind: str, text: str, **defaults: Any) -> Any:
 
     Raises `UsageError` for an unknown name or parameter. The object's `name` becomes the text, its parameters sorted.
     """
+    if not isinstance(text, str):
+        raise UsageError(f"the {kind} must be a name, not {options.shown(text)}.")
     name = text.strip().partition(":")[0]
     base, _, device = name.partition("@")
     general = bool(device) and name not in names(kind)  # else it is a name of its own, as latency@int8

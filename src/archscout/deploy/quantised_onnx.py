@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from archscout.core import options
 from archscout.core.errors import UsageError, nearest
 from archscout.deploy.program import Operator
 from archscout.deploy.quantise import LEAST, SHARED, Quantised
@@ -29,8 +30,10 @@ _INT32 = 6
 
 def check_form(form: object) -> None:
     """Raises `UsageError` for what is no form of the file."""
-    if form not in FORMS:
-        raise UsageError(f"int8 networks are written as {' or '.join(FORMS)}, not as '{form}': {nearest(form, FORMS)}.")
+    if not isinstance(form, str) or form not in FORMS:
+        raise UsageError(
+            f"int8 networks are written as {' or '.join(FORMS)}, not as {options.shown(form)}: {nearest(form, FORMS)}."
+        )
 
 
 def to_onnx(quantised: Quantised, form: str = "qdq") -> bytes:

@@ -8,7 +8,7 @@ can do harm.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +127,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _checked(trials: Any) -> Sequence[TrialLike]:
     """The trials that somebody gives, in a list. Raises `UsageError` for what are none."""
-    if isinstance(trials, str | bytes | Mapping) or not isinstance(trials, Iterable):
+    if not options.listed(trials):
         raise UsageError(f"trials must be those of a store (store.trials(run)), not {options.shown(trials)}.")
     found = list(trials)
     for each in found:

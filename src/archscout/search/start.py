@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from archscout.core.digest import digest
 from archscout.core.errors import DataError, UsageError
 from archscout.core.estimator import PAUSED, is_training
 from archscout.core.fresh import fresh
-from archscout.core.listed import read_architectures
+from archscout.core.listed import at_hand, read_architectures
 from archscout.core.method import Run
 from archscout.core.seeds import stream
 from archscout.core.space import Space
@@ -87,7 +86,11 @@ def read_start(source: Source | None, space: Space, task: Task | None = None) ->
         return _start(space, _of_table(source, str(source.path), space))
     source = getattr(source, "folder", source)  # of a result
     if not isinstance(source, str | os.PathLike):
-        return _start(space, [_read(space, number, one) for number, one in enumerate(_several(source), start=1)])
+        refusal = (
+            f"a search cannot start from {options.shown(source)}: give architectures, a file that lists them, the "
+            "folder of an earlier run, or a table."
+        )
+        return _start(space, at_hand(source, space, "the start", refusal))
     path = options.path(source, "the start")
     if path.is_dir():
         return _of_run(path, space, task)
@@ -143,31 +146,6 @@ def with_start(run: Run, trials: Sequence[Trial], candidates: Sequence[Trial]) -
 def _start(space: Space, architectures: Sequence[Architecture], lessons: Sequence[Trial] = ()) -> Start:
     simple = [space.simplify(architecture) for architecture in architectures]
     return Start(tuple(fresh(space, simple, set())), tuple(lessons))
-
-
-def _several(given: Any) -> Iterable[Any]:
-    """Architectures at hand: one, several in any order but a table's, or its column. Raises `UsageError`."""
-    if isinstance(given, Architecture):
-        return [given]
-    if hasattr(given, "columns") and "architecture" in given.columns:
-        return list(given["architecture"])  # of pandas
-    if isinstance(given, Set):
-        return sorted(given, key=str)  # sets have another order in each process
-    if not options.listed(given):
-        raise UsageError(
-            f"a search cannot start from {options.shown(given)}: give architectures, a file that lists them, the "
-            "folder of an earlier run, or a table."
-        )
-    return list(given)
-
-
-def _read(space: Space, number: int, given: Any) -> Architecture:
-    if not isinstance(given, str | Architecture):
-        raise UsageError(f"place {number} of the start is no architecture ({options.shown(given)}): give its text.")
-    try:
-        return space.named(given if isinstance(given, str) else given.text)
-    except UsageError as error:
-        raise UsageError(f"place {number} of the start: {error}") from error
 
 
 def _of_run(folder: Path, space: Space, task: Task | None) -> Start:

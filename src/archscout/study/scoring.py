@@ -27,7 +27,8 @@ from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import Estimator, Setting
 from archscout.core.files import read_json, write_json, write_text
 from archscout.core.identity import differences, identity, sentence, set_aside
-from archscout.core.progress import Progress, Silent
+from archscout.core.listed import at_hand
+from archscout.core.progress import Progress
 from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.core.space import Space
@@ -66,9 +67,9 @@ def score(
     space: Space,
     task: Task,
     estimators: Sequence[str],
-    architectures: Sequence[Architecture],
+    architectures: Sequence[Architecture | str],
     *,
-    file: Path,
+    file: str | Path,
     engine: Engine,
     seed: int = 0,
     batch: int | None = None,
@@ -95,7 +96,7 @@ def score(
         UsageError: for an unknown estimator, or a file that was made otherwise or cannot be written.
     """
     began = time.monotonic()
-    watch = progress or Silent()
+    watch = options.watch(progress)
     seed, device = options.seed(seed), check_device(device)
     batch = None if batch is None else options.whole(batch, "the batch", 1)
     estimators, file = options.several(estimators, "estimators"), options.path(file, "the file of scores")
@@ -107,6 +108,10 @@ def score(
             raise UsageError(
                 f"estimator '{name}' learns from finished trials, which a scoring has none of: leave it out."
             )
+    refusal = f"architectures must be several, as such or as text, not {options.shown(architectures)}."
+    architectures = at_hand(architectures, space, "the architectures", refusal)
+    if file.is_dir():
+        raise UsageError(f"'{file}' is a folder: name a file for the scores.")
     made_by = identity(space, task, estimators=list(estimators), seed=seed, batch=batch, device=device)
     with ScoreFile.open(file, estimators, made_by, fresh) as kept:
         finished = kept.finished([architecture.text for architecture in architectures])
@@ -243,7 +248,7 @@ class ScoreFile:
         """
         from filelock import FileLock, Timeout
 
-        lock = Path(f"{file}.lock")
+        lock, fresh = Path(f"{file}.lock"), options.switch(fresh, "fresh")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(lock, timeout=0):

@@ -44,7 +44,7 @@ def load(source: Any, *, watch: Watch | None = None, **parameters: Any) -> Task:
     'digits:train=500'
     """
     metric = parameters.pop("metric", None)
-    text, colon, tail = str(source).rpartition(":")
+    text, colon, tail = source.rpartition(":") if isinstance(source, str) else ("", "", "")
     if isinstance(source, str) and colon and "=" in tail and not is_there(Path(source)):
         # Of any task, also of one that is registered: what it is measured by is nothing that its data decide.
         written = dict(registry.parse_name(f"_:{tail}")[1])

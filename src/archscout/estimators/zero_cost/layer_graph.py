@@ -7,7 +7,7 @@ on wires in the place of tensors where it does nothing but add and average them,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -140,7 +140,18 @@ def trace_layers(network: nn.Module, input_shape: tuple[int, ...]) -> list[Layer
     return recorder.layers
 
 
-_POOLS = ("avg_pool", "max_pool", "adaptive_avg_pool", "adaptive_max_pool", "mean")
+_POOLS = ("avg_pool", "max_pool", "adaptive_avg_pool", "adaptive_max_pool")
+_REDUCTIONS = ("mean", "sum", "amax", "max")
+"""Pooling as code of a user's own writes it, over one dimension after the other or all at once."""
+
+
+def _over_places(args: Any) -> bool:
+    """Whether the dimensions that go are those of places, not of examples, channels or parts of a sum."""
+    gone = args[1] if len(args) > 1 else ()
+    gone = gone if isinstance(gone, list | tuple) else [gone]
+    return bool(gone) and all(isinstance(d, int) and d % args[0].ndim >= 2 for d in gone) and args[0].ndim <= 4
+
+
 _LINEAR = ("addmm", "mm", "linear")
 
 
@@ -152,6 +163,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.layers = [Layer("input", (), input_shape, input_shape)]
         self.feeds: dict[int, tuple[tuple[int, ...], Tensor]] = {}
         """By the identity of a storage: the layers that it comes from. Tensors are held, so that identities stay."""
+        self.reductions: set[int] = set()
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -183,6 +195,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._add("linear", parents, activation, out)
         elif name.startswith(_POOLS):
             self._add("pool", parents, activation, out)
+        elif name == "mean" or (name in _REDUCTIONS and _over_places(args)):
+            self._reduce(parents, activation, out)
         else:
             for t in results:
                 if isinstance(t, Tensor):
@@ -192,6 +206,15 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _add(self, kind: str, parents: tuple[int, ...], x: Tensor, y: Tensor, form: Convolution | None = None) -> None:
         self._set(y, (len(self.layers),))
         self.layers.append(Layer(kind, parents, tuple(x.shape[1:]), tuple(y.shape[1:]), form))
+
+    def _reduce(self, parents: tuple[int, ...], x: Tensor, y: Tensor) -> None:
+        """A pool; the same one as before where only a further dimension goes."""
+        if len(parents) == 1 and parents[0] in self.reductions:
+            self.layers[parents[0]] = replace(self.layers[parents[0]], shape=tuple(y.shape[1:]))
+            self._set(y, parents)
+            return
+        self.reductions.add(len(self.layers))
+        self._add("pool", parents, x, y)
 
     def _get(self, t: Tensor) -> tuple[int, ...]:
         return self.feeds.get(t.untyped_storage()._cdata, ((), t))[0]

@@ -31,6 +31,14 @@ class Unknown(nn.Module):
         return f"its code multiplies by weights with '{self.name}', which no layer of PyTorch stands for"
 
 
+class OnFlatMap(Unknown):
+    """Stands for an activation of a map that is written as vectors, so that its channels are not known."""
+
+    @property
+    def reason(self) -> str:
+        return f"its code calls '{self.name}' on feature maps that it has flattened: call it before"
+
+
 @dataclass(frozen=True)
 class Call:
     """A call of a function: the module that stands for it, its first input, its output, the weights it multiplies by.
@@ -72,21 +80,21 @@ def leaves(network: nn.Module) -> Iterator[nn.Module]:
 
 
 @contextmanager
-def own_calls(network: nn.Module, show: Callable[[Call], None]) -> Iterator[None]:
+def own_calls(network: nn.Module, show: Callable[[Call], None]) -> Iterator[_Functions | None]:
     """Show what a user's own code calls within the block, in the order of execution; nothing in familiar networks.
 
     Modules without parts whose code is a user's own are shown here, and are not to be shown otherwise: by the calls
     within, or by themselves where none of these is known.
     """
     if familiar(network):
-        yield
+        yield None
         return
     mode = _Functions(network, show)
     handles = [m.register_forward_pre_hook(mode.enter) for m in network.modules()]
     handles += [m.register_forward_hook(mode.leave, always_call=True) for m in network.modules()]
     try:
         with mode:
-            yield
+            yield mode
         mode.flush()
     finally:
         for handle in handles:
@@ -122,6 +130,8 @@ class _Functions(TorchFunctionMode):
         self._running: list[_Running] = []
         self._waiting: Call | None = None
         self._busy = False
+        self._flat_maps: dict[int, Tensor] = {}
+        """Maps that code of its own has written as vectors, by identity, so that they are kept."""
 
     def enter(self, module: nn.Module, _: Any) -> None:
         try:
@@ -175,9 +185,27 @@ class _Functions(TorchFunctionMode):
         elif name == "sigmoid" and y is not args[0]:
             self._waiting = Call(_SIGMOID, args[0], y)
         else:
-            for kind in _kinds(name, args, kwargs, y):
+            kinds = _kinds(name, args, kwargs, y)
+            self._flatten(name, args, y)
+            if kinds and args and self.on_flat_map(name, args[0], y):
+                kinds = [OnFlatMap(name)]
+            for kind in kinds:
                 self._show(Call(kind, args[0] if args else None, y))
         return y
+
+    def _flatten(self, name: str, args: Any, y: Tensor) -> None:
+        x = args[0] if args else None
+        vectors = name in ("flatten", "reshape", "view") and isinstance(x, Tensor) and x.ndim > 2 and y.ndim == 2
+        if vectors and x.shape[2:].numel() > 1 and len(x) == len(y):
+            self._flat_maps[id(y)] = y
+
+    def on_flat_map(self, name: str, x: Any, y: Tensor) -> bool:
+        """Whether a function changes the numbers of a map that code of its own has written as vectors."""
+        changes = name in _AS_MODULES and "dropout" not in name and name != "flatten"
+        if not changes or id(x) not in self._flat_maps or x.shape != y.shape:
+            return False
+        self._flat_maps[id(y)] = y
+        return True
 
     def _joined(self, name: str, args: Any) -> nn.Module | None:
         """What the call that waits and this one are together."""
@@ -247,7 +275,8 @@ def _flat(given: Any) -> Iterator[Any]:
 
 def _kinds(name: str, args: Any, kwargs: Any, y: Tensor) -> list[nn.Module]:
     """The modules that stand for a call without weights."""
-    x = args[0] if args and isinstance(args[0], Tensor) else None
+    given = args[1:] if name == "einsum" and len(args) == 2 else args  # sums over places
+    x = given[0] if given and isinstance(given[0], Tensor) else None
     if rectified(name, args, kwargs) is not None:
         return [_AS_MODULES["relu"]]
     if name in _AS_MODULES:
@@ -276,7 +305,7 @@ _POOL = nn.AdaptiveAvgPool2d(1)
 _ASKING = frozenset(["get", "size", "dim", "len", "is_floating_point", "is_contiguous"])
 """What a tensor is asked about itself."""
 
-_OVER_PLACES = frozenset(["mean", "amax", "sum"])
+_OVER_PLACES = frozenset(["mean", "amax", "sum", "einsum"])
 _SHAPING = frozenset(["reshape", "view", "squeeze", "getitem"])
 
 

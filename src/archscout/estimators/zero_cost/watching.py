@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from archscout.estimators.zero_cost.layers import familiar, is_familiar
-from archscout.estimators.zero_cost.own_code import Unknown, leaves, own_calls
+from archscout.estimators.zero_cost.own_code import OnFlatMap, Unknown, leaves, own_calls
 from archscout.estimators.zero_cost.rectifying import rectified
 
 
@@ -41,13 +41,19 @@ def showing(network: nn.Module, watchers: Sequence[Watcher]) -> Iterator[None]:
             else:
                 watcher.module(kind, y)
 
-    def hook(module: nn.Module, _: Any, y: Any) -> None:
-        if isinstance(y, Tensor):
-            show(module, y)
+    calls: list[Any] = []
 
+    def hook(module: nn.Module, inputs: Any, y: Any) -> None:
+        if isinstance(y, Tensor):
+            name = type(module).__name__.lower()
+            flat = bool(inputs) and any(each.on_flat_map(name, inputs[0], y) for each in calls)
+            show(OnFlatMap(name) if flat else module, y)
+
+    # Before those of `own_calls`, so that what a watcher calls is none of the network's own calls.
     handles = [m.register_forward_hook(hook) for m in leaves(network) if is_familiar(m)]
     try:
-        with own_calls(network, lambda call: show(call.kind, call.output)):
+        with own_calls(network, lambda call: show(call.kind, call.output)) as mode:
+            calls += [] if mode is None else [mode]
             yield
     finally:
         for handle in handles:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
+from archscout.core import options
 from archscout.core.errors import UsageError
 from archscout.core.task import Task
 from archscout.costs.latency import Latency
@@ -48,7 +49,7 @@ def within(
         UsageError: a limit that cannot be read or kept, a method without a limit, a latency without a table.
         DataError: the table has something else than numbers.
     """
-    check_method(method or DEFAULT)
+    check_method(DEFAULT if method is None else method)
     asked = {name: limit for name, limit in given.items() if limit is not None}
     if (latency_table is None) != ("latency" not in asked):
         raise UsageError("a limit of latency by layers and a table of their latencies go together: give both or none.")
@@ -64,7 +65,7 @@ def within(
     if (most := asked.get("bit_operations")) is not None:
         limits.append(bit_limits.bit_operations(program, Macs.quantity(most, "bit_operations")))
     if (most := asked.get("latency")) is not None:
-        table = bit_limits.read_table(Path(str(latency_table)))
+        table = bit_limits.read_table(options.path(latency_table, "the table of latencies"))
         limits.append(bit_limits.table_latency(program, table, Latency.quantity(most, "latency")))
     split = calibration_split(task, count, seed)
     targets = task.tensors(split)[1]

@@ -69,6 +69,8 @@ def open_object(data: Any, columns: Mapping[str, str | None] | None = None) -> C
         return contents
     if _is_loader(data):
         return _examples(data.dataset, _rows(data), "the loader's data set")
+    if getattr(data, "ndim", None) == 0:
+        raise UsageError(f"data cannot be one number ({options.shown(data)}): give (x, y), two arrays of examples.")
     if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, str | bytes):
         return _examples(data, range(len(data)), "the data set")
     if hasattr(data, "__iter__") and not isinstance(data, str | bytes):
