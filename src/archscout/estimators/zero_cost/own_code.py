@@ -195,8 +195,9 @@ class _Functions(TorchFunctionMode):
 
     def _flatten(self, name: str, args: Any, y: Tensor) -> None:
         x = args[0] if args else None
-        vectors = name in ("flatten", "reshape", "view") and isinstance(x, Tensor) and x.ndim > 2 and y.ndim == 2
-        if vectors and x.shape[2:].numel() > 1 and len(x) == len(y):
+        if name not in ("flatten", "reshape", "view") or not isinstance(x, Tensor) or x.ndim < 3 or y.ndim != 2:
+            return
+        if x.shape[2:].numel() > 1 and len(x) == len(y):
             self._flat_maps[id(y)] = y
 
     def on_flat_map(self, name: str, x: Any, y: Tensor) -> bool:
