@@ -180,6 +180,8 @@ def test_a_stream_gives_what_the_tensor_would(photos: Path, monkeypatch: pytest.
             assert torch.equal(part, expected)
             assert part.stride() == expected.stride()
         assert one[rows[0]].stride() == other[rows[0]].stride()
+        assert torch.equal(one.flip(3)[rows], other.flip(3)[rows])
+        assert one.flip(3)[rows[0]].stride() == other[rows[0]].stride()
         both = torch.cat([one, one])
         assert torch.equal(both[rows + 20], torch.cat([other, other])[rows + 20])
 

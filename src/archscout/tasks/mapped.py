@@ -121,6 +121,13 @@ class Streamed:
     def contiguous(self, memory_format: torch.memory_format = torch.contiguous_format) -> Streamed:
         return Streamed(self.arrays, self.convert, self.device, memory_format)
 
+    def flip(self, *sides: int) -> Streamed:
+        """The same inputs mirrored, each when it is asked for; not the first side, which is that of the examples."""
+        if 0 in sides:
+            raise ValueError("the order of examples is not turned")
+        arrays = [array.flip(*sides) if isinstance(array, Tensor) else array for array in self.arrays]
+        return Streamed(arrays, lambda stored: self.convert(stored).flip(*sides), self.device, self.memory_format)
+
     def split(self, size: int) -> Any:
         """Batches of this size, in order, each made when it is asked for."""
         return (self[start : start + size] for start in range(0, len(self), size))
