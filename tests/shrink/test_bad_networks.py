@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 from archscout.core.errors import UsageError
 from archscout.shrink.run import shrink
+from archscout.shrink.source import source_of
+from archscout.spaces.trained import TrainedSpace
 from archscout.testing.tasks import tiny_task
 
 TASK = tiny_task((3, 8, 8), classes=5)
@@ -37,6 +40,32 @@ def undefined() -> nn.Module:
 
 def half() -> nn.Module:
     return plain().half()
+
+
+def lazy() -> nn.Module:
+    return nn.Sequential(nn.LazyConv2d(8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LazyLinear(5))
+
+
+def without_memory() -> nn.Module:
+    return plain().to("meta")
+
+
+def pruned() -> nn.Module:
+    network = plain()
+    prune.ln_structured(network[2], "weight", 0.5, n=2, dim=0)
+    return network
+
+
+class Inference(nn.Module):
+    """No gradients go through it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = plain()
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x)  # type: ignore[no-any-return]
 
 
 def scripted() -> nn.Module:
@@ -64,6 +93,12 @@ class Overflowing(nn.Module):
         (frozen, "all weights of network 'Sequential' are frozen"),
         (undefined, r"'2.weight' of the network has values that are not finite"),
         (half, r"'0.weight' of the network is in float16"),
+        (pruned, r"the network cannot be copied \(.*\): weights that are computed from others"),
+        (Inference, "cannot be trained a step on task 'tiny8x8' .*: mend its forward pass"),
+        (without_memory, "'0.weight' of the network has no values yet: run it once"),
+        pytest.param(
+            lazy, "'0.weight' of the network has no values yet", marks=pytest.mark.filterwarnings("ignore:Lazy modules")
+        ),
         pytest.param(
             scripted, "a scripted network cannot be cut", marks=pytest.mark.filterwarnings("ignore::DeprecationWarning")
         ),
@@ -79,6 +114,13 @@ def test_it_is_said_what_is_wrong(make: Callable[[], Any], said: str, tmp_path: 
     clock = itertools.count(0.0, 0.01).__next__
     with pytest.raises(UsageError, match=said):
         shrink(make(), TASK, maximum={"params": "50%"}, budget="3s", out=tmp_path, clock=clock)
+
+
+def test_a_compiled_network_is_the_module_that_was_compiled() -> None:
+    network = plain()
+    space = TrainedSpace(torch.compile(network), input_shape=(3, 8, 8))
+    assert space.name == "trained:Sequential" and type(space.module) is nn.Sequential
+    assert source_of(torch.compile(network)).name == "Sequential"
 
 
 def test_options_of_another_kind_are_refused_and_one_layer_is_a_list_of_one(tmp_path: Path) -> None:

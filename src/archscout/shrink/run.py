@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 import time
@@ -36,6 +37,7 @@ from archscout.spaces.replaced import ReplacedSpace
 from archscout.spaces.trained import TrainedSpace
 from archscout.store.folder import run_folder
 from archscout.store.lock import run_lock
+from archscout.training.rehearsal import try_step
 from archscout.training.trainer import predict
 from archscout.workers.device import check_device
 
@@ -166,6 +168,8 @@ def _run(
             f"all weights of network '{source.name}' are frozen, and what is cut learns again: call its "
             "requires_grad_(True) first."
         )
+    if not plans:
+        try_step(copy.deepcopy(network), record.learned, space.name, record.device)
     new_head = bool(plans) or _outputs_differ(network, original_space)
     record.phase("tracing", start)
     record.keep_free(_after(record, network, bool(plans), record.clock() - traced))

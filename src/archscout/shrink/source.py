@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from archscout.backbones.base import Backbone, fill, read_weights
 from archscout.core.errors import UsageError
 from archscout.core.registry import create, names
 from archscout.core.task import Task
-from archscout.spaces.trained import BackboneSpace, TrainedSpace, from_factory
+from archscout.spaces.trained import BackboneSpace, TrainedSpace, copied, from_factory, uncompiled
 
 
 @dataclass(frozen=True)
@@ -63,11 +62,12 @@ def source_of(
     elif isinstance(network, torch.export.ExportedProgram):
         module, text = network.module(), "trained:ExportedProgram"
     elif isinstance(network, nn.Module):
-        module, text = network, f"trained:{type(network).__name__}"
+        module = uncompiled(network)
+        text = f"trained:{type(module).__name__}"
     else:
         raise UsageError(f"a trained network is a torch.nn.Module or a name, not a {type(network).__name__}.")
     if weights is not None:
-        module = fill(copy.deepcopy(module), read_weights(Path(weights)), f"'{weights}'")
+        module = fill(copied(module), read_weights(Path(weights)), f"'{weights}'")
     if size is not None:
         raise UsageError("the size of images is a choice for backbones alone: resize the data (size=N) for a network.")
 

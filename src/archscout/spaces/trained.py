@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from archscout.backbones.adapted import Adapted, last_linear, with_head
 from archscout.backbones.base import Backbone
 from archscout.core.architecture import Architecture
 from archscout.core.choice import Choice, Option
 from archscout.core.digest import digest
-from archscout.core.errors import ArchscoutError, UsageError
+from archscout.core.errors import ArchscoutError, UsageError, reason_of
 from archscout.core.registry import create, names, register
 from archscout.core.space import Pick
 from archscout.core.task import Task
@@ -69,9 +70,10 @@ class TrainedSpace(ReducingSpace):
     ) -> None:
         if not isinstance(module, nn.Module):
             raise UsageError(f"a trained network is a torch.nn.Module, not a {type(module).__name__}.")
+        module = uncompiled(module)
         self.name = name or f"trained:{type(module).__name__}"
         _check_weights(module)
-        self.module = copy.deepcopy(module).eval()
+        self.module = copied(module).eval()
         self.input_shape = tuple(input_shape) if input_shape is not None else _guess_shape(self.module)
         example = torch.zeros(2, *self.input_shape)
         example[1] = torch.rand(self.input_shape, generator=torch.Generator().manual_seed(0))
@@ -218,6 +220,23 @@ class BackboneSpace(TrainedSpace):
         return whole.to(device).train()
 
 
+def copied(network: nn.Module) -> nn.Module:
+    """A copy of a network. Raises `UsageError` where it cannot be copied."""
+    try:
+        return copy.deepcopy(network)
+    except Exception as error:  # whatever the user's code raises
+        raise UsageError(
+            f"the network cannot be copied ({reason_of(error)}): weights that are computed from others "
+            "(torch.nn.utils.prune, weight_norm) must be made plain first, by the remove function of what made them."
+        ) from error
+
+
+def uncompiled(network: nn.Module) -> nn.Module:
+    """The module that `torch.compile` was given, whose weights are the same; any other as it is."""
+    original = getattr(network, "_orig_mod", network)
+    return original if isinstance(original, nn.Module) else network
+
+
 def folded(network: nn.Module, size: int) -> nn.Module:
     """A copy of a backbone's network without its batch normalisation, which would be frozen in any further training.
 
@@ -323,6 +342,9 @@ def _check_weights(network: nn.Module) -> None:
     """Raise `UsageError` for weights and statistics that nothing can be cut by."""
     if isinstance(network, torch.jit.ScriptModule):
         raise UsageError("a scripted network cannot be cut: give the module that it was made from.")
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        if is_lazy(tensor) or tensor.is_meta:
+            raise UsageError(f"'{name}' of the network has no values yet: run it once, or load its weights, before.")
     for name, tensor in network.state_dict().items():
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
             continue

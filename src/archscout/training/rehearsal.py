@@ -67,7 +67,7 @@ def rehearse(
                 break
             architecture = space.sample(seeds.stream(seed, "rehearsal", attempt))
     network = build(space, architecture, task, seed=seed)
-    _step(network, task, space, device)
+    try_step(network, task, space.name, device)
     network = network.cpu().eval()
     sentences += _save_and_load(network, space, architecture, task)
     if workers:
@@ -96,8 +96,12 @@ def _runs(space: Space, architecture: Architecture, task: Task) -> bool:
     return True
 
 
-def _step(network: nn.Module, task: Task, space: Space, device: str) -> None:
-    """One step of training, as far as the gradients."""
+def try_step(network: nn.Module, task: Task, space: str, device: str) -> None:
+    """One step of training, as far as the gradients; statistics of normalisation move. `space`: its name.
+
+    Raises:
+        UsageError: the network does not take it.
+    """
     x, y = task.tensors(task.train.head(min(_EXAMPLES, len(task.train))), device)
     network.to(device).train()
     try:
@@ -107,7 +111,7 @@ def _step(network: nn.Module, task: Task, space: Space, device: str) -> None:
             parameter.grad = None
     except Exception as error:
         raise UsageError(
-            f"a network of space '{space.name}' cannot be trained a step on task '{task.name}' ({reason_of(error)}): "
+            f"a network of space '{space}' cannot be trained a step on task '{task.name}' ({reason_of(error)}): "
             "mend its forward pass, or give the weights that are to learn requires_grad."
         ) from error
 
