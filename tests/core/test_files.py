@@ -139,6 +139,17 @@ def test_what_killed_processes_left_beside_a_folder_is_removed(tmp_path: Path) -
     assert {each.name for each in tmp_path.iterdir()} == {"c"} | kept
 
 
+def test_what_killed_processes_left_beside_a_file_is_removed(tmp_path: Path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    ours = f".s.csv.{_here()}-{dead.pid}{PARTIAL}"
+    kept = {f".s.csv.{_here()}-{os.getppid()}{PARTIAL}", f".s.csv.{'0' * 8}-{dead.pid}{PARTIAL}", ".t.csv", "s.csv"}
+    for name in {ours} | kept:
+        (tmp_path / name).touch()
+    write_text(tmp_path / "s.csv", "whole")
+    assert {each.name for each in tmp_path.iterdir()} == kept
+
+
 def test_the_folder_that_a_command_runs_in_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="is the folder that this command runs in"), replacing_folder(Path()):

@@ -31,12 +31,17 @@ MOST_JSON = 256 * 2**20
 
 
 @contextlib.contextmanager
-def replacing(file: Path) -> Iterator[Path]:
+def replacing(file: Path, *, sweep: bool = True) -> Iterator[Path]:
     """A temporary file to write, which takes the place of `file` when the block ends; it is removed when that fails.
 
-    The folder is made if need be. Raises `OSError` where nothing can be written.
+    The folder is made if need be. With `sweep`, what killed processes of this machine left beside the file is removed;
+    not so where a folder has very many files, which all are looked at for it. Raises `OSError` where nothing can be
+    written.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
+    for left in _left_behind(file) if sweep else ():
+        with contextlib.suppress(OSError):  # a folder, which `replacing_folder` sees to
+            left.unlink()
     partial = file.with_name(f".{file.name[:200]}.{_here()}-{os.getpid()}{PARTIAL}")
     try:
         yield partial
@@ -59,9 +64,8 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     if folder == Path.cwd():
         raise UsageError(f"'{folder}' is the folder that this command runs in: name another one.")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    for left in folder.parent.glob(f".{glob.escape(folder.name[:200])}.*{PARTIAL}"):
-        where, _, process = left.name.removesuffix(PARTIAL).rpartition(".")[2].rpartition("-")
-        if where == _here() and process.isdecimal() and is_gone(machine(), int(process)) and left.is_dir():
+    for left in _left_behind(folder):
+        if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
     own = f"{_here()}-{os.getpid()}{PARTIAL}"
     partial = folder.with_name(f".{folder.name[:200]}.{own}")
@@ -84,15 +88,23 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
             shutil.rmtree(each, ignore_errors=True)
 
 
+def _left_behind(place: Path) -> Iterator[Path]:
+    """The temporary files and folders beside a place whose process ran on this machine and does not any more."""
+    for left in place.parent.glob(f".{glob.escape(place.name[:200])}.*{PARTIAL}"):
+        where, _, process = left.name.removesuffix(PARTIAL).rpartition(".")[2].rpartition("-")
+        if where == _here() and process.isdecimal() and is_gone(machine(), int(process)):
+            yield left
+
+
 @cache
 def _here() -> str:
     """This machine as a part of a name: of a shared folder, others know the numbers of their own processes."""
     return hashlib.sha256(machine().encode()).hexdigest()[:8]
 
 
-def write_bytes(file: Path, content: bytes) -> None:
-    """Write a file whole or not at all. Raises `OSError`."""
-    with replacing(file) as partial:
+def write_bytes(file: Path, content: bytes, *, sweep: bool = True) -> None:
+    """Write a file whole or not at all, as `replacing` does. Raises `OSError`."""
+    with replacing(file, sweep=sweep) as partial:
         partial.write_bytes(content)
 
 

@@ -25,7 +25,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -
     # Copies, because safetensors refuses tensors that share memory, as the weights of a tied module do.
     copies = {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
     data = save(copies, metadata={"archscout": json.dumps({"format": FORMAT, **notes})})
-    write_bytes(path, data)
+    write_bytes(path, data, sweep=False)
 
 
 def read(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]] | None:
