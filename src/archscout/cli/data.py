@@ -33,21 +33,21 @@ def check(
     with output.only_the_answer():
         from archscout.tasks import survey
 
-        found = survey.look(data)
+        report = survey.look(data)
         if sheet is not None:
-            survey.contact_sheet(found.task, sheet)
+            survey.contact_sheet(report.task, sheet)
     if as_json:
-        output.print_json(found.as_json())
+        output.print_json(report.as_json())
         return
-    about = found.as_json()
+    about = report.as_json()
     what = "classes" if "classification" in about["kind"] else "targets"
     shape, values = " x ".join(map(str, about["input_shape"])), f"{about['values'][0]:g} to {about['values'][1]:g}"
     output.print_text(
         f"{about['name']}: {about['kind']}, inputs of {shape} ({about['stored']}, values from {values}), "
         f"{len(about['classes'])} {what}, {about['bytes'] / 2**20:,.1f} MB"
     )
-    output.print_table(("class", *found.splits), survey.lines(found))
-    output.print_text("\n".join(f"- {oddity}" for oddity in found.oddities) or "Nothing is odd about them.")
+    output.print_table(("class", *report.splits), survey.lines(report))
+    output.print_text("\n".join(f"- {oddity}" for oddity in report.oddities) or "Nothing is odd about them.")
 
 
 @app.command("cache")

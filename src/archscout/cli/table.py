@@ -196,11 +196,11 @@ def show_table(
         from archscout.tables.summary import summarise
 
         opened = api.table(table)
-        found = summarise(opened, metric)
+        summary = summarise(opened, metric)
     if as_json:
-        output.print_json(found)
+        output.print_json(summary)
     else:
-        _print_summary(opened, found)
+        _print_summary(opened, summary)
 
 
 def _print_summary(table: Table, found: dict[str, Any]) -> None:

@@ -231,5 +231,5 @@ def globals_read(code: types.CodeType) -> set[str]:
 
 def _names(code: types.CodeType, operation: str) -> set[str]:
     """The names that code reads or writes as globals, in functions inside it too."""
-    found = {str(each.argval) for each in dis.get_instructions(code) if each.opname == operation}
-    return found.union(*(_names(each, operation) for each in code.co_consts if isinstance(each, types.CodeType)))
+    names = {str(each.argval) for each in dis.get_instructions(code) if each.opname == operation}
+    return names.union(*(_names(each, operation) for each in code.co_consts if isinstance(each, types.CodeType)))

@@ -33,25 +33,25 @@ def identity(space: Space, task: Task, **asked: Any) -> dict[str, Any]:
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What was another than now is asked, in words; empty where nothing was."""
-    found = []
+    lines = []
     for key in (*now, *(key for key in before if key not in now)):
         old, new = before.get(key), now.get(key)
         if old == new:
             continue
         if key == _SPACE:
             if before.get("space") == now.get("space"):
-                found.append(f"another space '{now.get('space')}'{_changed(old, new)}")
+                lines.append(f"another space '{now.get('space')}'{_changed(old, new)}")
         elif key == _CONTENT:
             if before.get("table") == now.get("table"):
-                found.append(f"another content of table '{now.get('table')}'")
+                lines.append(f"another content of table '{now.get('table')}'")
         elif key == _OBJECTS:
-            found.append("another object as method or estimator")
+            lines.append("another object as method or estimator")
         elif key == _DATA:
             if before.get("task") == now.get("task"):
-                found.append(f"other data '{now.get('task')}' (examples, labels or class names have changed)")
+                lines.append(f"other data '{now.get('task')}' (examples, labels or class names have changed)")
         else:
-            found.append(f"{key.replace('_', ' ')} {_words(old)}, not {_words(new)}")
-    return found
+            lines.append(f"{key.replace('_', ' ')} {_words(old)}, not {_words(new)}")
+    return lines
 
 
 def sentence(differing: list[str]) -> str:

@@ -170,12 +170,12 @@ def path(value: Any, what: str) -> Path:
     if not isinstance(place, str) or "\0" in place or not place.strip():
         raise UsageError(f"{what} must be a path, not {shown(value)}.")
     try:
-        found = Path(place).expanduser()
+        expanded = Path(place).expanduser()
     except RuntimeError:
         raise UsageError(f"{what} is in a home that there is not: {shown(place)}.") from None
-    if max(map(len, (os.fsencode(part) for part in found.parts)), default=0) > _LONGEST_NAME:
+    if max(map(len, (os.fsencode(part) for part in expanded.parts)), default=0) > _LONGEST_NAME:
         raise UsageError(f"{what} has a name of more than {_LONGEST_NAME} bytes, which no disk has: {shown(place)}.")
-    return found
+    return expanded
 
 
 def run(value: Any) -> Path:

@@ -103,10 +103,10 @@ def from_here(name: str, setting: Setting, count: int, latency: Latency) -> Adde
     chosen = choose(setting, count)
     kept, ms = [], []
     for architecture in chosen:
-        found = until_trusted(lambda architecture=architecture: latency.measure(architecture, setting))  # type: ignore[misc]
-        if found.trusted:
+        measurement = until_trusted(lambda architecture=architecture: latency.measure(architecture, setting))  # type: ignore[misc]
+        if measurement.trusted:
             kept.append(architecture)
-            ms.append(found.value)
+            ms.append(measurement.value)
     if len(kept) < max(LEAST, len(chosen) / 2):
         raise ArchscoutError(
             f"this machine is too busy: {len(chosen) - len(kept)} of {len(chosen)} measurements did not settle in "
@@ -175,8 +175,8 @@ def check_model(name: str, setting: Setting, model: str) -> Check:
 
 def use(name: str, setting: Setting, checked: Check) -> Path:
     """Let a checked model predict the latency of a device from now on. Raises `UsageError` as `check_model` does."""
-    found = entry(devices.find(name), setting)
-    return devices.change(name, found, {"model": checked.model, "deviation": checked.deviation})
+    known = entry(devices.find(name), setting)
+    return devices.change(name, known, {"model": checked.model, "deviation": checked.deviation})
 
 
 def _left_out_one_by_one(

@@ -156,13 +156,13 @@ class CostBook:
     def best(self, canonical: str, extra: Sequence[Cost] = ()) -> dict[str, Measurement]:
         """What is known of a network without computing anything, by key; the better of two measurements."""
         row = self._known.get(canonical, {})
-        found: dict[str, Measurement] = {}
+        measurements: dict[str, Measurement] = {}
         for cost in (*self.costs, *extra):
             for kept in (cost.key, f"measured {cost.key}", f"screened {cost.key}"):
                 if kept in row:
-                    found[cost.key] = row[kept]
+                    measurements[cost.key] = row[kept]
                     break
-        return found
+        return measurements
 
     def _keep(self, canonical: str, kept: str, measurement: Measurement) -> None:
         self._known.setdefault(canonical, {})[kept] = measurement

@@ -215,11 +215,11 @@ def _column(file: Path, columns: Sequence[str]) -> str:
     """The column of latencies."""
     if "architecture" not in columns:
         raise DataError(f"'{file}' has no column 'architecture' (it has {', '.join(columns) or 'none'}): name it so.")
-    found = [name for name in columns if name in UNITS]
-    if len(found) > 1:
-        raise DataError(f"'{file}' has latencies in {len(found)} units ({', '.join(found)}): leave one column.")
-    if not found:
+    latencies = [name for name in columns if name in UNITS]
+    if len(latencies) > 1:
+        raise DataError(f"'{file}' has latencies in {len(latencies)} units ({', '.join(latencies)}): leave one column.")
+    if not latencies:
         unit = [name for name in columns if name.lower() in ("latency", "time", "ms", "us", "s", "seconds")]
         said = f"column '{unit[0]}' does not say its unit" if unit else "there is no column of latencies"
         raise DataError(f"'{file}': {said}: name it {', '.join(UNITS)}.")
-    return found[0]
+    return latencies[0]

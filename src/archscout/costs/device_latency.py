@@ -77,8 +77,8 @@ class DeviceLatency(Cost):
         """The probability that each takes at most `limit` milliseconds, by the model: (n,)."""
         from scipy.special import ndtr
 
-        found = self.screen(architectures, setting)
-        apart = [math.log(limit / each.value) / max(each.details["deviation"], 1e-9) for each in found]
+        predictions = self.screen(architectures, setting)
+        apart = [math.log(limit / each.value) / max(each.details["deviation"], 1e-9) for each in predictions]
         return np.asarray(ndtr(apart))
 
     @property
@@ -218,7 +218,7 @@ def others(device: str, setting: Setting) -> Known:
     """What all other devices that know the networks of a setting say of architectures, by their default models."""
 
     def told(architectures: Sequence[Architecture]) -> list[Measured]:
-        found = []
+        fitted = []
         for name in devices.names():
             other = devices.find(name)
             if name == device or not other.latency:
@@ -227,8 +227,8 @@ def others(device: str, setting: Setting) -> Known:
                 known = {**entry(other, setting), "model": DEFAULT}
             except UsageError:
                 continue  # of other networks
-            found.append(Measured(name, architectures, model(other, known, setting).predict(architectures)[0]))
-        return found
+            fitted.append(Measured(name, architectures, model(other, known, setting).predict(architectures)[0]))
+        return fitted
 
     return told
 

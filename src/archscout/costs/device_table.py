@@ -52,8 +52,8 @@ def device_table(
     setting, hours = Setting(space, task), core_seconds / 3600
 
     def counted(cost: Any) -> int | None:
-        found = _known(lambda: (measured.get(cost.key) or cost.measure(architecture, setting)).value)
-        return None if found is None else int(found)
+        value = _known(lambda: (measured.get(cost.key) or cost.measure(architecture, setting)).value)
+        return None if value is None else int(value)
 
     profiles = {name: energy for name in devices.names() if (energy := devices.find(name).energy)}
     return {

@@ -220,5 +220,5 @@ def check_name(name: str) -> None:
 
 
 def _files() -> dict[str, Path]:
-    found = {file.stem: file for file in _SHIPPED.glob("*.json")}
-    return found | {file.stem: file for file in user_folder().glob("*.json")}
+    files = {file.stem: file for file in _SHIPPED.glob("*.json")}
+    return files | {file.stem: file for file in user_folder().glob("*.json")}

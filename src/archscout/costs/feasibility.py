@@ -82,7 +82,7 @@ def check(
         )
         if not meets(nearest, constraints, margins):
             limits = ", ".join(str(constraint) for constraint in constraints)
-            found = ", ".join(f"{c.key} = {significant(nearest[c.key], 4)}" for c in constraints)
+            reached = ", ".join(f"{c.key} = {significant(nearest[c.key], 4)}" for c in constraints)
             slack = " (a measured limit needs 5 % of room)" if min(margins.values()) < 1 else ""
             slack += " (a prediction counts with the upper end of its 90 % interval)" if _predicted(constraints) else ""
             endless = any(np.isinf(value) for value in nearest.values())
@@ -90,7 +90,7 @@ def check(
             advice = advice or "raise the limit or take a smaller space"
             raise UsageError(
                 f"no architecture of space '{space.name}' was found that meets {limits}{slack}: the closest, "
-                f"'{closest}', has {found}; {advice.rstrip('.')}."
+                f"'{closest}', has {reached}; {advice.rstrip('.')}."
             )
     return Feasibility(len(drawn), meeting, meeting / len(drawn), closest.text, dict(nearest))
 

@@ -96,19 +96,19 @@ def tried(
     end = time.monotonic() + seconds - ENDING
     once, twice = (dataclasses.replace(task, mirrored=mirrored) for mirrored in (False, True))  # type: ignore[call-arg]
     limits = {constraint.key: constraint for constraint in constraints}
-    found: dict[str, Measurement] = {}
+    measurements: dict[str, Measurement] = {}
     for cost in (cost for cost in costs if cost.key in limits):
         limit = limits[cost.key]
         if not cost.exact and CHEAPEST * alone[cost.key].at_most > limit.limit:
             return {"chosen": False, "reason": f"{limit} leaves no room for a second pass"}
         try:
-            found[cost.key] = measure(cost, twice)
-            if found[cost.key].at_most > cost.margin * limit.limit and not found[cost.key].trusted:
-                found[cost.key] = measure(cost, twice)  # it may be the busy machine alone that breaks the limit
+            measurements[cost.key] = measure(cost, twice)
+            if measurements[cost.key].at_most > cost.margin * limit.limit and not measurements[cost.key].trusted:
+                measurements[cost.key] = measure(cost, twice)  # it may be the busy machine alone that breaks the limit
         except Exception as error:  # a module of the user's own may be made for one image
             return {"chosen": False, "reason": f"{cost.key} of two passes cannot be told: {reason_of(error)}"}
         # What is measured must keep its limit when it is measured again.
-        if not found[cost.key].at_most <= cost.margin * limit.limit:
+        if not measurements[cost.key].at_most <= cost.margin * limit.limit:
             return {"chosen": False, "reason": f"two passes would break {limit}"}
     _answers(network, once, examples.head(2))  # what only the first answers take
     began = time.monotonic()
@@ -124,10 +124,10 @@ def tried(
     doubt = math.sqrt(float((single.right != both.right).sum())) / len(examples)
     if both.value < single.value - doubt:
         return {"chosen": False, "reason": "two passes are worse on validation", **told}
-    reported = [cost for cost in map(named_cost, REPORTED) if cost.key not in found]
-    others = [cost for cost in (*costs, *reported) if cost.key not in found]
+    reported = [cost for cost in map(named_cost, REPORTED) if cost.key not in measurements]
+    others = [cost for cost in (*costs, *reported) if cost.key not in measurements]
     more, _ = measure_each(others, lambda cost: measure(cost, twice))
-    measured = {key: dataclasses.asdict(measurement) for key, measurement in (found | more).items()}
+    measured = {key: dataclasses.asdict(measurement) for key, measurement in (measurements | more).items()}
     return {"chosen": True, "reason": "", **told, "measured": measured}
 
 

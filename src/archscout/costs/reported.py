@@ -16,14 +16,14 @@ def measure_each(
     costs: Sequence[Cost], measure: Callable[[Cost], Measurement]
 ) -> tuple[dict[str, Measurement], dict[str, str]]:
     """What can be measured, by key, and why the others cannot: nobody asked for these, so that they may be missing."""
-    found: dict[str, Measurement] = {}
+    measurements: dict[str, Measurement] = {}
     missing: dict[str, str] = {}
     for cost in costs:
         try:
-            found[cost.key] = measure(cost)
+            measurements[cost.key] = measure(cost)
         except Exception as error:  # a user's module fails in any way
             missing[cost.key] = reason_of(error)
-    return found, missing
+    return measurements, missing
 
 
 def named_cost(name: str) -> Cost:

@@ -125,7 +125,7 @@ def _same(output: str, where: str) -> None:
 
 
 def _number(output: str, name: str) -> int:
-    found = re.search(rf"^{name} (\d+)$", output, re.MULTILINE)
-    if found is None:
+    matched = re.search(rf"^{name} (\d+)$", output, re.MULTILINE)
+    if matched is None:
         raise ArchscoutError(f"the self-test of the C code does not say '{name}': it ended before it was done.")
-    return int(found.group(1))
+    return int(matched.group(1))

@@ -83,12 +83,12 @@ def coarse(supernet: Supernet) -> list[Architecture]:
     """Architectures in which all choices of a kind are at the same level between their smallest and largest option."""
     kind, options = kinds(supernet), by_size(supernet)
     present = sorted(set(kind.values()))
-    found = []
+    architectures = []
     for levels in itertools.product(LEVELS, repeat=len(present)):
         level = dict(zip(present, levels, strict=True))
         values = {name: row[round(level[kind[name]] * (len(row) - 1))] for name, row in options.items()}
         try:
-            found.append(supernet.space.architecture(values))
+            architectures.append(supernet.space.architecture(values))
         except UsageError:  # not every combination is an architecture
             continue
-    return found
+    return architectures

@@ -38,9 +38,9 @@ class DAS(TrainingFree):
     def find(self, run: Run) -> list[Architecture]:
         untrained, trained = Scored(run, [self.before]), Scored(run, [self.after])
         untrained.sample(self.samples)
-        found = untrained.best_first(first(untrained.values))
-        trained.extend(found, min(self.keep, len(found)))
+        ranked = untrained.best_first(first(untrained.values))
+        trained.extend(ranked, min(self.keep, len(ranked)))
         if not (trained.values > -float("inf")).any():
-            return found
+            return ranked
         best = trained.best_first(first(trained.values))
-        return best + [architecture for architecture in found if architecture not in best]
+        return best + [architecture for architecture in ranked if architecture not in best]

@@ -54,11 +54,11 @@ class EarlyStopping(Method):
             batch = run.admit(self._proposals(run, history), int(min(BATCH, most - len(history))))
             if not batch:
                 break  # nothing new keeps the limits
-            found = run.evaluate(batch, rule, fidelity=run.epochs, phase="stopped early")
-            for trial in found:
+            stopped = run.evaluate(batch, rule, fidelity=run.epochs, phase="stopped early")
+            for trial in stopped:
                 history.append(trial)
-            trials += [trial for trial in found if len(trial.curve) == run.epochs]
-            if len(found) < len(batch):
+            trials += [trial for trial in stopped if len(trial.curve) == run.epochs]
+            if len(stopped) < len(batch):
                 break
         run.note("early stopping", {"trainings": len(history), "epochs": sum(len(t.curve) for t in history)})
         return ranked(run, trials)

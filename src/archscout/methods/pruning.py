@@ -108,8 +108,8 @@ def preferred(run: Run, preference: Mapping[Pair, float], pick: Architecture) ->
         return [math.fsum(preference.get(pair, 0.0) for pair in a.items()) for a in architectures]
 
     kept = run.admit([pick], 1)
-    found = evolve(run.space, score, run.admit, run.rng("preferred"), first=kept, most=_TRIES) if not kept else []
-    return kept or [architecture for architecture, _ in found[:ALTERNATIVES]]
+    candidates = evolve(run.space, score, run.admit, run.rng("preferred"), first=kept, most=_TRIES) if not kept else []
+    return kept or [architecture for architecture, _ in candidates[:ALTERNATIVES]]
 
 
 def _significant(value: float) -> float:

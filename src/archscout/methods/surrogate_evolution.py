@@ -152,13 +152,13 @@ def preselection(breeding: Breeding) -> list[Architecture]:
 def generation(breeding: Breeding) -> list[Architecture]:
     """The best after several generations by prediction alone."""
     method, parents = breeding.method, breeding.parents()
-    found: list[Architecture] = []
+    offspring: list[Architecture] = []
     for _ in range(method.generations):
         children = breeding.breed(parents, method.population)
-        found = list({one.text: one for one in (*found, *children)}.values())
-        found = breeding.best(found, breeding.predicted(found)[0], method.population)
-        parents = found or parents
-    return found[: method.batch]
+        offspring = list({one.text: one for one in (*offspring, *children)}.values())
+        offspring = breeding.best(offspring, breeding.predicted(offspring)[0], method.population)
+        parents = offspring or parents
+    return offspring[: method.batch]
 
 
 def individual(breeding: Breeding) -> list[Architecture]:

@@ -170,8 +170,8 @@ class Indicators:
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
         self.run.show("pruning", self.count)
         self.count += 1
-        found: list[list[float]] = self.run.decide(f"indicators {digest}", lambda: self._measure(live))
-        return found
+        indicators: list[list[float]] = self.run.decide(f"indicators {digest}", lambda: self._measure(live))
+        return indicators
 
     def once(self, live: Live) -> None:
         """One repeat, to see how long it takes."""
@@ -191,10 +191,10 @@ class Indicators:
         supernet = self._supernet(number)
         x, _ = self._inputs(self.batch, number)
         try:
-            found = eigenvalues(gram(supernet.gate(gates(supernet.space.choices, live)), x))
+            spectrum = eigenvalues(gram(supernet.gate(gates(supernet.space.choices, live)), x))
         except UndefinedScore:
             return WORST
-        return min(WORST, float(found[-1] / found[0]))
+        return min(WORST, float(spectrum[-1] / spectrum[0]))
 
     def _error(self, live: Live, number: int) -> float:
         seen, unseen = self._inputs(self.batch, 2 * number), self._inputs(self.batch, 2 * number + 1)

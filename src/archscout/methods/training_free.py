@@ -67,10 +67,10 @@ class TrainingFree(Method):
 
     def search(self, run: Run) -> list[Trial]:
         check_trains(run, self.name)
-        found = self.find(run)
+        candidates = self.find(run)
         trials: list[Trial] = []
-        for start in range(0, len(found), self.finalists):
-            some = found[start : start + self.finalists]
+        for start in range(0, len(candidates), self.finalists):
+            some = candidates[start : start + self.finalists]
             more = run.evaluate(some, run.estimator, fidelity=run.epochs, phase="final training")
             trials += more
             # Where a network cannot be trained the next ones take its place, as long as the budget lasts.
@@ -101,8 +101,8 @@ class BestOf(TrainingFree):
     def find(self, run: Run) -> list[Architecture]:
         scored = Scored(run, self.scores)
         scored.sample(self.samples)
-        found = scored.best_first(self.rule(scored.values))
-        return briefly_trained(run, found[: self.keep], self.finalists) + found[self.keep :]
+        in_order = scored.best_first(self.rule(scored.values))
+        return briefly_trained(run, in_order[: self.keep], self.finalists) + in_order[self.keep :]
 
 
 class Scored:

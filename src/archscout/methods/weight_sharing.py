@@ -83,9 +83,9 @@ class WeightSharing(Method):
         with one_thread():
             supernet, trained = self._train(run)
             run.show("derivation", 0)
-            found = self.derive(run, supernet, trained)
-        run.note("weight_sharing", _note(run, trained, found))
-        return ranked(run, run.evaluate(found, run.estimator, fidelity=run.epochs, phase="final training"))
+            candidates = self.derive(run, supernet, trained)
+        run.note("weight_sharing", _note(run, trained, candidates))
+        return ranked(run, run.evaluate(candidates, run.estimator, fidelity=run.epochs, phase="final training"))
 
     def _train(self, run: Run) -> tuple[Supernet, Trained]:
         seed = derive_seed(run.seed, "supernet", self.name)
@@ -241,8 +241,8 @@ def inherited(run: Run, supernet: Supernet, *, examples: int = 512, batch: int =
     batches = list(zip(x.tensor_split(count), y.tensor_split(count), strict=True))
 
     def score(architectures: Sequence[Architecture]) -> list[float]:
-        found = torch.stack([losses(supernet, architectures, batch) for batch in batches]).mean(0)
-        values: list[float] = (-found).tolist()
+        mean_losses = torch.stack([losses(supernet, architectures, batch) for batch in batches]).mean(0)
+        values: list[float] = (-mean_losses).tolist()
         return values
 
     return score

@@ -174,7 +174,7 @@ def _result(labelling: Labelling, visits: Sequence[Visit]) -> Channels:
         if root in live:
             signature = tuple(sorted((axis, len(indices)) for axis, indices in members[root].items()))
             groups.setdefault(signature, []).append(root)
-    found: list[Group] = []
+    cuttable: list[Group] = []
     names: dict[str, int] = {}
     whole: dict[str, str] = {}
     for roots_of_group in groups.values():
@@ -187,14 +187,14 @@ def _result(labelling: Labelling, visits: Sequence[Visit]) -> Channels:
         name = layer if names[layer] == 1 else f"{layer}#{names[layer]}"
         units = tuple({axis: tuple(i) for axis, i in sorted(members[root].items())} for root in sorted(roots_of_group))
         consumers = frozenset(axis for axis in units[0] if axis in labelling.consumed)
-        found.append(Group(name, units, consumers, any(root in heads for root in roots_of_group)))
-    cut = {axis[0] for group in found for axis in group.units[0]}
+        cuttable.append(Group(name, units, consumers, any(root in heads for root in roots_of_group)))
+    cut = {axis[0] for group in cuttable for axis in group.units[0]}
     for atom, root in zip(labelling.produced, makers.tolist(), strict=True):
         if root == PINNED:
             layer = _layer(labelling, atom, starts)
-            if f"{layer}.weight" not in cut or not any(group.name.partition("#")[0] == layer for group in found):
+            if f"{layer}.weight" not in cut or not any(group.name.partition("#")[0] == layer for group in cuttable):
                 whole.setdefault(layer, _reason(labelling, atom))
-    return Channels(tuple(found), tuple(_blocks(labelling, visits)), whole)
+    return Channels(tuple(cuttable), tuple(_blocks(labelling, visits)), whole)
 
 
 def _layer(labelling: Labelling, atom: int, starts: np.ndarray) -> str:

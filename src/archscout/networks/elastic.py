@@ -60,11 +60,11 @@ class Elastic:
 
     def leaves(self) -> dict[str, ElasticChoice]:
         """The choices that it is computed from, by name."""
-        found: dict[str, ElasticChoice] = {}
+        choices: dict[str, ElasticChoice] = {}
         for source in self.sources:
             if isinstance(source, Elastic):
-                found |= source.leaves()
-        return found
+                choices |= source.leaves()
+        return choices
 
     def at(self, values: Mapping[str, Option]) -> Any:
         """Its value where the choices have these values."""

@@ -83,13 +83,13 @@ def pointwise(labelling: Labelling, name: str, operands: Sequence[Tensor], resul
             place = result.ndim - dim
             if operand.shape[-dim] == 1 or not labelling.varies(reference, [place]):
                 continue
-            found = labelling.axis(operand, operand.ndim - dim)
-            if found is None:
+            parameter = labelling.axis(operand, operand.ndim - dim)
+            if parameter is None:
                 labelling.fix(reference, f"{name} combines it with numbers of a fixed shape")
             else:
                 shape = [1] * result.ndim
                 shape[place] = result.shape[place]
-                labelling.tie(reference, found[2].reshape(shape))
+                labelling.tie(reference, parameter[2].reshape(shape))
     labelling.give(result, reference)
 
 
@@ -103,11 +103,11 @@ def move(labelling: Labelling, func: Any, args: Any, kwargs: Any, results: Seque
             own = labelling.of(value)
             if own is None and (parameter := labelling.parameters.get(memory_of(value))) is not None:
                 dim = max((d for d in range(value.ndim) if value.shape[d] > 1), default=0)
-                found = labelling.axis(value, dim)
-                if found is not None and parameter is found[0]:
+                tracked = labelling.axis(value, dim)
+                if tracked is not None and parameter is tracked[0]:
                     shape = [1] * value.ndim
                     shape[dim] = value.shape[dim]
-                    return torch.as_tensor(found[2], dtype=torch.int32).reshape(shape).expand(value.shape)
+                    return torch.as_tensor(tracked[2], dtype=torch.int32).reshape(shape).expand(value.shape)
             return torch.zeros(value.shape, dtype=torch.int32) if own is None else own
         if isinstance(value, list | tuple):
             return type(value)(labels(item) for item in value)
@@ -152,8 +152,8 @@ def convolution(labelling: Labelling, name: str, args: Any, kwargs: Any, output:
             labelling.tie(line.reshape(groups, inside), rows.reshape(groups, -1)[:, :1])
             labelling.tie(rows.reshape(groups, -1), rows.reshape(groups, -1)[:, :1])
     if bias is not None:
-        found = labelling.axis(bias, 0)
-        labelling.tie(own, found[2]) if found else labelling.fix(own, "its bias is computed")
+        tracked = labelling.axis(bias, 0)
+        labelling.tie(own, tracked[2]) if tracked else labelling.fix(own, "its bias is computed")
     labelling.give(output, labelling.make(own).reshape(-1, *[1] * (output.ndim - 2)))
 
 
@@ -164,11 +164,11 @@ def addmm(labelling: Labelling, name: str, args: Any, kwargs: Any, output: Tenso
     labels = labelling.of(output)
     if labels is None:
         return
-    found = labelling.axis(bias, bias.ndim - 1)
+    parameter = labelling.axis(bias, bias.ndim - 1)
     if labelling.varies(labels, range(labels.ndim - 1)):
         return  # a layer over places has a bias of places, which all stay
     line = labelling.along(labels, labels.ndim - 1, "a bias of another shape")
-    labelling.tie(line, found[2]) if found else labelling.fix(line, "its bias is computed")
+    labelling.tie(line, parameter[2]) if parameter else labelling.fix(line, "its bias is computed")
 
 
 def matmul(labelling: Labelling, name: str, args: Any, kwargs: Any, output: Tensor) -> None:
@@ -237,9 +237,9 @@ def batch_norm(labelling: Labelling, name: str, args: Any, kwargs: Any, outputs:
     line = labelling.along(labels, 1, "normalisation over another shape")
     for tensor in args[1:5]:
         if isinstance(tensor, Tensor):
-            found, repeated = labelling.axis(tensor, 0), labelling.of(tensor)
-            if found:
-                labelling.tie(line, found[2])
+            parameter, repeated = labelling.axis(tensor, 0), labelling.of(tensor)
+            if parameter:
+                labelling.tie(line, parameter[2])
             elif repeated is not None:  # by instance normalisation, for each example
                 labelling.tie(line, repeated)
             else:
@@ -268,8 +268,8 @@ def group_norm(labelling: Labelling, name: str, args: Any, kwargs: Any, outputs:
     labelling.tie(line.reshape(groups, -1), line.reshape(groups, -1)[:, :1])
     for tensor in (weight, bias):
         if isinstance(tensor, Tensor):
-            found = labelling.axis(tensor, 0)
-            labelling.tie(line, found[2]) if found else labelling.fix(line, "its scale is computed")
+            parameter = labelling.axis(tensor, 0)
+            labelling.tie(line, parameter[2]) if parameter else labelling.fix(line, "its scale is computed")
     labelling.give(result, labels)
 
 

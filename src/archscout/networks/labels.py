@@ -170,14 +170,14 @@ class Labelling:
             return None
         places = parameter.places.as_strided(view.shape, view.stride(), view.storage_offset()).numpy()
         coordinates = np.unravel_index(places, parameter.shape)
-        found = None
+        candidate = None
         for axis, coordinate in enumerate(coordinates):
             line = np.moveaxis(coordinate, dim, 0).reshape(view.shape[dim], -1)
             if (line == line[:, :1]).all() and (view.shape[dim] == 1 or line[0, 0] != line[-1, 0]):
                 if view.shape[dim] == 1 and parameter.shape[axis] != 1:
                     continue
-                found = parameter, axis, parameter.first[axis] + line[:, 0]
-        return found
+                candidate = parameter, axis, parameter.first[axis] + line[:, 0]
+        return candidate
 
     def make(self, atoms: np.ndarray) -> np.ndarray:
         """Note that a layer makes these."""

@@ -50,14 +50,14 @@ def replaceable(network: nn.Module, x: Tensor, part: nn.Module | None = None) ->
     part = part or network
     inputs, outputs = _maps(network, x[:1], part, _with_convolutions(part))
     inner = [name for name in inputs if not any(other.startswith(f"{name}.") for other in inputs)]
-    found = {}
+    blocks = {}
     for name in inner:
         before, after = inputs[name], outputs[name]
         stride = max(1, round(before.shape[2] / after.shape[2]))
         size = tuple((side - 1) // stride + 1 for side in before.shape[2:])
         if tuple(after.shape[2:]) == size:
-            found[name] = Replaceable(name, tuple(before.shape[1:]), after.shape[1], stride)
-    return found
+            blocks[name] = Replaceable(name, tuple(before.shape[1:]), after.shape[1], stride)
+    return blocks
 
 
 def maps_of(

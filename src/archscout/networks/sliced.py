@@ -106,7 +106,7 @@ class SlicedNetwork(nn.Module):
         return sliced
 
     def _tensors(self, sliced: _Sliced) -> dict[str, Tensor]:
-        whole, found = self._whole_tensors(), {}
+        whole, tensors = self._whole_tensors(), {}
         for name in (*dict(sliced.network.named_parameters()), *dict(sliced.network.named_buffers())):
             tensor = whole[name]
             for axis, stays in sliced.indices.get(name, ()):
@@ -115,8 +115,8 @@ class SlicedNetwork(nn.Module):
                 size = sliced.kernels[name]
                 for axis in range(2, tensor.ndim):  # the centre
                     tensor = tensor.narrow(axis, (tensor.shape[axis] - size) // 2, size)
-            found[name] = tensor
-        return found
+            tensors[name] = tensor
+        return tensors
 
     def _whole_tensors(self) -> dict[str, Tensor]:
         return {**dict(self.whole.named_parameters()), **dict(self.whole.named_buffers())}

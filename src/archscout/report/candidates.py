@@ -128,12 +128,12 @@ def rung_name(text: str, full: int | None = None) -> str:
 
 def phases(trials: Sequence[TrialLike]) -> list[Phase]:
     """The phases in the order in which they began."""
-    found: dict[tuple[str, str, int | None], Phase] = {}
+    by_stage: dict[tuple[str, str, int | None], Phase] = {}
     for trial in trials:
         key = (trial.phase, trial.estimator, trial.fidelity)
-        phase = found.get(key)
+        phase = by_stage.get(key)
         if phase is None:
-            phase = found[key] = Phase(*key)
+            phase = by_stage[key] = Phase(*key)
         if trial.status == "completed":
             phase.count += 1
             value = finite(trial.value)
@@ -142,7 +142,7 @@ def phases(trials: Sequence[TrialLike]) -> list[Phase]:
         elif trial.status == "failed":
             phase.failed += 1
         phase.seconds += trial.seconds or 0.0
-    return [phase for phase in found.values() if phase.count or phase.failed]
+    return [phase for phase in by_stage.values() if phase.count or phase.failed]
 
 
 def main_estimator(trials: Sequence[TrialLike], report: Mapping[str, Any]) -> str:
@@ -202,12 +202,12 @@ def networks(trials: Sequence[TrialLike], report: Mapping[str, Any], estimator: 
     Finalists and the winner get their costs as they were measured again, and where no trial is at hand, their value.
     """
     full = full_epochs(report)
-    found: dict[str, Network] = {}
+    by_form: dict[str, Network] = {}
     by_text: dict[str, Network] = {}
     for trial in trials:
-        network = found.get(trial.canonical)
+        network = by_form.get(trial.canonical)
         if network is None:
-            network = found[trial.canonical] = Network(trial.architecture)
+            network = by_form[trial.canonical] = Network(trial.architecture)
         by_text.setdefault(trial.architecture, network)
         network.costs.update({key: cost for key, cost in trial.costs.items() if finite(cost) is not None})
         value = finite(trial.value)
@@ -221,13 +221,13 @@ def networks(trials: Sequence[TrialLike], report: Mapping[str, Any], estimator: 
         value = None if measured is None else metric.oriented(measured)
         network = by_text.get(text)
         if network is None:
-            network = by_text[text] = found[f"finalist {text}"] = Network(text)
+            network = by_text[text] = by_form[f"finalist {text}"] = Network(text)
         costs = row.get("costs") or {}
         network.costs.update({key: cost for key, cost in costs.items() if finite(cost) is not None})
         if not math.isfinite(network.value) and value is not None:
             network.value, network.rank = value, math.inf if full is None else float(full)
             network.level = level_name(TRAINING, full, full)
-    return [network for network in found.values() if math.isfinite(network.value)]
+    return [network for network in by_form.values() if math.isfinite(network.value)]
 
 
 def metric_of(report: Mapping[str, Any]) -> Metric:

@@ -152,7 +152,7 @@ def stretches(boxes: Sequence[Box], edges: Sequence[tuple[int, int]]) -> list[St
     reach = list(range(len(boxes)))
     for source, target in edges:
         reach[source] = max(reach[source], target)
-    found: list[Stretch] = []
+    runs: list[Stretch] = []
     start, furthest = 0, 0
     for position in range(len(boxes)):
         if furthest <= position:  # nothing before this box leads beyond it
@@ -161,16 +161,16 @@ def stretches(boxes: Sequence[Box], edges: Sequence[tuple[int, int]]) -> list[St
                 for source, target in edges
                 if start <= target <= position
             ]
-            found.append(Stretch(list(boxes[start : position + 1]), inside))
+            runs.append(Stretch(list(boxes[start : position + 1]), inside))
             start = position + 1
         furthest = max(furthest, reach[position])
-    return found
+    return runs
 
 
 def repeats(parts: Sequence[Stretch]) -> list[tuple[list[Stretch], int]]:
     """Group equal stretches that follow each other (also two to six that alternate): (stretches, how often)."""
     signs = [part.signature for part in parts]
-    found: list[tuple[list[Stretch], int]] = []
+    rows: list[tuple[list[Stretch], int]] = []
     at = 0
     while at < len(parts):
         best = (1, 1)
@@ -181,6 +181,6 @@ def repeats(parts: Sequence[Stretch]) -> list[tuple[list[Stretch], int]]:
             if (times - 1) * period > (best[1] - 1) * best[0]:
                 best = (period, times)
         period, times = best
-        found.append((list(parts[at : at + period]), times))
+        rows.append((list(parts[at : at + period]), times))
         at += period * times
-    return found
+    return rows

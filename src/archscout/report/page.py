@@ -129,11 +129,11 @@ def _checked(trials: Any) -> Sequence[TrialLike]:
     """The trials that somebody gives, in a list. Raises `UsageError` for what are none."""
     if not options.listed(trials):
         raise UsageError(f"trials must be those of a store (store.trials(run)), not {options.shown(trials)}.")
-    found = list(trials)
-    for each in found:
+    rows = list(trials)
+    for each in rows:
         if not isinstance(each, TrialLike) or not isinstance(each.architecture, str):
             raise UsageError(f"{options.shown(each)} is no trial of a store: give those of store.trials(run).")
-    return found
+    return rows
 
 
 def _stored(file: Path, run: str) -> Sequence[TrialLike]:

@@ -67,7 +67,7 @@ def tradeoff(view: View) -> dict[str, Any] | None:
     """Value against each cost that is known, the constrained ones first."""
     keys = [*view.limits, "latency_ms", "params", "macs", "peak_memory_bytes"]
     keys += sorted({key for network in view.networks for key in network.costs})
-    found = []
+    charts = []
     for key in dict.fromkeys(keys):
         figure = figures.tradeoff(
             view.networks,
@@ -78,8 +78,8 @@ def tradeoff(view: View) -> dict[str, Any] | None:
             winner=str(view.winner.get("architecture")),
         )
         if figure is not None:
-            found.append((key, cost_name(key).title, figure, _shown(figure, "networks", "all on the front")))
-    return {"figures": found, "pareto": _pareto(view)} if found else None
+            charts.append((key, cost_name(key).title, figure, _shown(figure, "networks", "all on the front")))
+    return {"figures": charts, "pareto": _pareto(view)} if charts else None
 
 
 def _pareto(view: View) -> dict[str, Any] | None:
@@ -130,7 +130,7 @@ def training(view: View) -> list[tuple[str, figures.Figure]]:
     """The winner's learning curve: its metric, and its losses."""
     curve = view.winner.get("curve") or []
     metric = view.metric
-    found = [
+    charts = [
         (
             "metric",
             figures.learning(
@@ -147,7 +147,7 @@ def training(view: View) -> list[tuple[str, figures.Figure]]:
             ),
         ),
     ]
-    return [(name, figure) for name, figure in found if figure is not None]
+    return [(name, figure) for name, figure in charts if figure is not None]
 
 
 def rungs(view: View) -> dict[str, Any] | None:
@@ -199,7 +199,7 @@ def weight_sharing(view: View) -> dict[str, Any] | None:
         return None
     shares = [row.get("probabilities") or {} for row in rows]
     options = dict.fromkeys(str(name) for each in shares for name in each)
-    found = [
+    charts = [
         ("options", "options", {name: [each.get(name) for each in shares] for name in options}, "mean probability"),
         (
             "entropy",
@@ -210,7 +210,7 @@ def weight_sharing(view: View) -> dict[str, Any] | None:
         ("samples", "paths", {"paths": [row.get("samples") for row in rows]}, "paths a step"),
         ("loss", "loss", {"loss": [row.get("loss") for row in rows]}, "training loss"),
     ]
-    figured = [(key, label, figures.over_steps(rows, lines, title), "") for key, label, lines, title in found]
+    figured = [(key, label, figures.over_steps(rows, lines, title), "") for key, label, lines, title in charts]
     return {
         "steps": f"{finite(note.get('steps')) or 0:,.0f}",
         "paths": f"{finite(note.get('paths')) or 0:,.0f}",
@@ -269,7 +269,7 @@ def finalists(view: View) -> dict[str, Any] | None:
 
 def devices(view: View) -> list[dict[str, Any]]:
     """For each named device: what was predicted of the finalists, and what was measured, as far as anything was."""
-    found: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     for key, about in (view.report.get("devices") or {}).items():
         finalists, again = [], []
         for row in view.report.get("finalists") or []:
@@ -299,25 +299,25 @@ def devices(view: View) -> list[dict[str, Any]]:
         kinds = {"when the device was added": before, "finalists, measured again": again}
         kinds = {kind: rows for kind, rows in kinds.items() if rows}
         figure = figures.measured_predicted(kinds, key) if kinds else None
-        found.append(
+        entries.append(
             {
                 "title": cost_name(key).title,
                 "name": f"{about.get('title')}: {about.get('source')}.",
                 "at_hand": bool(about.get("at_hand")),
                 "figure": figure,
-                "id": f"device-{len(found)}",
+                "id": f"device-{len(entries)}",
                 "rows": finalists,
             }
         )
-    return found
+    return entries
 
 
 def limits(view: View) -> dict[str, Any] | None:
     """What share of the space keeps the limits, and how many candidates were turned away."""
     if not view.limits:
         return None
-    found = view.report.get("feasibility") or {}
-    sampled, meeting = finite(found.get("sampled")), finite(found.get("meeting"))
+    feasibility = view.report.get("feasibility") or {}
+    sampled, meeting = finite(feasibility.get("sampled")), finite(feasibility.get("meeting"))
     text = ", ".join(
         f"{cost_name(key).title.lower()} at most {cost_text(key, limit)}" for key, limit in view.limits.items()
     )

@@ -141,11 +141,11 @@ def parse_answers(text: str) -> Any:
 def _identity(folder: Path) -> dict[str, Any] | None:
     if not (folder / RUN).is_file():
         return None
-    found = read_json(folder / RUN, _RESTORE)
-    if not isinstance(found, dict) or found.get("kind") != ASKED:
+    noted = read_json(folder / RUN, _RESTORE)
+    if not isinstance(noted, dict) or noted.get("kind") != ASKED:
         raise UsageError(f"'{folder}' is not {ASKED}: give another name of a run.")
     with well_formed(folder / RUN, _RESTORE):
-        identity = dict(found["identity"])
+        identity = dict(noted["identity"])
         return identity | {key: identity[key] for key in ("space", *_DEFAULTS)}
 
 

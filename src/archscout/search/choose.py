@@ -66,7 +66,7 @@ def choose(
     """The best that keeps every limit when measured again; with what was measured of the finalists."""
     finalists: list[dict[str, Any]] = []
     winner: Trial | None = None
-    found: dict[str, Measurement] = {}
+    measurements: dict[str, Measurement] = {}
     for trial in trained:
         # Of networks that nobody has trained, the one to train must be measured, and no other.
         untrained = not trial.curve and not trial.extra.get("weights")
@@ -86,7 +86,7 @@ def choose(
             }
         )
         if kept and winner is None:
-            winner, found = trial, measured
+            winner, measurements = trial, measured
     if winner is None:
         limits = ", ".join(str(constraint) for constraint in run.constraints)
         closest = min(finalists, key=lambda f: max(f["costs"][c.key] / c.limit for c in run.constraints))
@@ -95,11 +95,11 @@ def choose(
             + ", ".join(f"{c.key} = {significant(closest['costs'][c.key], 4)}" for c in run.constraints)
             + (": raise the limit, or repeat on a quieter machine." if not times else ": search under a lower limit.")
         )
-    wanted = [cost for cost in map(named_cost, REPORTED) if cost.key not in found]
+    wanted = [cost for cost in map(named_cost, REPORTED) if cost.key not in measurements]
     more, missing = measure_each(wanted, lambda cost: run.book.measured(winner.architecture, [cost])[cost.key])
     if missing:
         run.note("missing", missing)
-    return winner, finalists, found | more
+    return winner, finalists, measurements | more
 
 
 def no_network(run: SearchRun) -> str:

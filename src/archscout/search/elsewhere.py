@@ -88,7 +88,7 @@ def read(run: SearchRun, files: Mapping[str, str | Path], folder: Path) -> Times
 
 
 def _measurements(run: SearchRun, known: Mapping[str, Mapping[str, float]]) -> Times:
-    found: Times = {}
+    times: Times = {}
     for key, by_canonical in known.items():
         for canonical, ms in by_canonical.items():
             predicted = run.book.best(canonical)[key]
@@ -98,5 +98,5 @@ def _measurements(run: SearchRun, known: Mapping[str, Mapping[str, float]]) -> T
                 "predicted_high": predicted.details["high"],
                 "elsewhere": True,
             }
-            found.setdefault(canonical, {})[key] = Measurement(ms, 0.0, details)
-    return found
+            times.setdefault(canonical, {})[key] = Measurement(ms, 0.0, details)
+    return times

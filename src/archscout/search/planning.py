@@ -147,9 +147,9 @@ def _candidates(run: SearchRun, first: Sequence[Architecture]) -> list[tuple[str
     rows = [(names[architecture.text], architecture.text, architecture) for architecture in admitted]
     if len(rows) < FEW:
         rows += [(a.text, a.text, a) for a in _others(run, set(names) - {row[1] for row in rows}, bool(rows))]
-    found = run.store.decisions(run.name).get("feasibility")
-    if len(rows) < FEW and found:
-        closest = run.space.parse(found["closest"])
+    looked_at = run.store.decisions(run.name).get("feasibility")
+    if len(rows) < FEW and looked_at:
+        closest = run.space.parse(looked_at["closest"])
         rows.append((closest.text, closest.text, closest))
     rows = [*((names.get(one.text, one.text), one.text, one) for one in first), *rows]
     unique = {run.space.canonical(row[2]): row for row in reversed(rows)}

@@ -180,19 +180,19 @@ class Result:
         return lines
 
     def _simulated(self) -> str:
-        found = self.metrics
-        seconds = found["simulated_seconds"]
+        metrics = self.metrics
+        seconds = metrics["simulated_seconds"]
         hours = "" if seconds is None else f", {significant(seconds / 3600, 4)} simulated hours"
-        shown = {"params", "macs", *(constraint["key"] for constraint in found["constraints"])}
-        values = {key: value for key, value in found.items() if key.startswith(("train_", "valid_", "test_"))}
-        values |= {key: value for key, value in found["costs"].items() if key in shown}
+        shown = {"params", "macs", *(constraint["key"] for constraint in metrics["constraints"])}
+        values = {key: value for key, value in metrics.items() if key.startswith(("train_", "valid_", "test_"))}
+        values |= {key: value for key, value in metrics["costs"].items() if key in shown}
         return "\n".join(
             [
-                found["architecture"],
-                f"simulated on table {found['table']}: {found['metric']} {significant(found['value'], 6)}, "
-                f"regret {significant(found['regret'], 4)} (the best is {significant(found['optimum'], 6)})",
+                metrics["architecture"],
+                f"simulated on table {metrics['table']}: {metrics['metric']} {significant(metrics['value'], 6)}, "
+                f"regret {significant(metrics['regret'], 4)} (the best is {significant(metrics['optimum'], 6)})",
                 ", ".join(f"{key} {significant(value, 6)}" for key, value in values.items() if value is not None),
-                f"{found['trials']} trainings looked up{hours}, in {found['seconds']['total']:.1f} s",
+                f"{metrics['trials']} trainings looked up{hours}, in {metrics['seconds']['total']:.1f} s",
                 f"in {self.folder}: metrics.json, trials.csv (a simulation trains and exports no network)",
             ]
         )

@@ -183,14 +183,14 @@ def search(
                 watch.say(sentence)
         if constraints:
             clock.enter("feasibility")
-            found = run.decide("feasibility", lambda: _feasible(run))
-            run.share = found["share"]
+            meeting = run.decide("feasibility", lambda: _feasible(run))
+            run.share = meeting["share"]
             looked_at = feasibility.sample(the_space, book, seeds.stream(seed, "feasibility"))
-            book.learn(looked_at[: found["sampled"]])
+            book.learn(looked_at[: meeting["sampled"]])
             watch.say(
-                f"{found['meeting']} of {found['sampled']} sampled architectures meet "
+                f"{meeting['meeting']} of {meeting['sampled']} sampled architectures meet "
                 + ", ".join(str(constraint) for constraint in constraints)
-                + ("." if found["meeting"] else f"; '{found['closest']}' does, so the search starts near it.")
+                + ("." if meeting["meeting"] else f"; '{meeting['closest']}' does, so the search starts near it.")
             )
         first = begun_with if _is_planned(run, epochs) and the_method.plans_final else Start()
         _plan(run, epochs, the_method, first.architectures)

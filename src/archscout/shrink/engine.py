@@ -98,10 +98,10 @@ def plan(
 
     for turn in range(rounds + 1):
         weighed = {name: harm * weights[name] for name, harm in harms.items()}
-        found, costs = _reach(space, accounts, weighed, limits, measure, going)
-        harm = rate(found)
+        proposal, costs = _reach(space, accounts, weighed, limits, measure, going)
+        harm = rate(proposal)
         if best is None or harm < best.harm:
-            best = Plan(found, harm, costs, len(rated))
+            best = Plan(proposal, harm, costs, len(rated))
         if turn == rounds or not going() or all(value == 0 for row in harms.values() for value in row):
             break
         ratios = _ratios(accounts, best.architecture, best.costs)
@@ -254,15 +254,15 @@ def _reach(
         else:
             tightness *= 0.99 if going() else 0.9  # where time is short, surely rather than closely
         targets = {name: limit * tightness for name, limit in limits.items()}
-        found = _solve(space, accounts, harms, targets, _ratios(accounts, current, true), current)
-        if found is None:  # around here it looks impossible: begin again from further down
-            found = _smaller(space, current)
-        if found == current:
+        proposal = _solve(space, accounts, harms, targets, _ratios(accounts, current, true), current)
+        if proposal is None:  # around here it looks impossible: begin again from further down
+            proposal = _smaller(space, current)
+        if proposal == current:
             if keeps:
                 break
             tightness *= 0.95
             continue
-        current, true = found, measure(found)
+        current, true = proposal, measure(proposal)
     if best is None:
         while not all(true[name] <= limit for name, limit in limits.items()):
             smaller = _smaller(space, current)

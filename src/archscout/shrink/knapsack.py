@@ -153,15 +153,15 @@ def _several(
              for table, limit in zip(costs, limits, strict=True)]  # fmt: skip
     table = np.stack([np.concatenate(each).astype(float) / unit for each, unit in zip(costs, units, strict=True)])
     most = np.array([limit / unit for limit, unit in zip(limits, units, strict=True)])
-    found = milp(
+    solution = milp(
         objective / scale,
         constraints=[LinearConstraint(one, 1, 1), LinearConstraint(table, -np.inf, most)],
         integrality=np.ones(starts[-1]),
         bounds=Bounds(0, 1),
         options={"mip_rel_gap": 0.0, "time_limit": 60.0},
     )
-    if found.status == 2:  # infeasible
+    if solution.status == 2:  # infeasible
         return None
-    if found.x is None:
-        raise ArchscoutError(f"the choice of options could not be made: {found.message}")
-    return [int(np.argmax(found.x[start:end])) for start, end in pairwise(starts)]
+    if solution.x is None:
+        raise ArchscoutError(f"the choice of options could not be made: {solution.message}")
+    return [int(np.argmax(solution.x[start:end])) for start, end in pairwise(starts)]

@@ -264,14 +264,14 @@ def restructure(
         raise UsageError(f"the share of the time must be between 0 and 1, not {share}.")
     timed = time or _measured(runtime)
     x, _ = task.tensors(task.train.head(2 * calibration))
-    found = candidates(network, x[:calibration], x[calibration:], timed, seed=seed)
+    options = candidates(network, x[:calibration], x[calibration:], timed, seed=seed)
     whole = timed(copy.deepcopy(network).eval(), tuple(x.shape[1:]))
-    names = chosen(found, whole, share)
-    restructured = replaced(network, {each.name: each.replacement for each in found if each.name in names})
+    names = chosen(options, whole, share)
+    restructured = replaced(network, {each.name: each.replacement for each in options if each.name in names})
     teacher = Distillation(Teacher(copy.deepcopy(network).eval().requires_grad_(False)))
     recipe = Recipe(epochs=epochs, optimizer="adamw", learning_rate=learning_rate)
     train(restructured, task, recipe, seed=seed, objective=Objective(teacher))
-    return Restructured(collapse(restructured, x[:8]), names, tuple(found))
+    return Restructured(collapse(restructured, x[:8]), names, tuple(options))
 
 
 def candidates(network: nn.Module, x: Tensor, held: Tensor, time: Time, *, seed: int = 0) -> list[Candidate]:
@@ -281,15 +281,15 @@ def candidates(network: nn.Module, x: Tensor, held: Tensor, time: Time, *, seed:
     with torch.no_grad():
         original = whole(held)
     blocks = replaceable(whole, x)
-    found = []
+    options = []
     for name, replacement in fitted(whole, x, blocks, seed=seed).items():
         shape = blocks[name].shape
         times = time(whole.get_submodule(name), shape), time(replacement.collapsed(), shape)
         if times[1] < times[0]:
             with torch.no_grad():
                 moved = divergence(replaced(whole, {name: replacement}).eval()(held), original)
-            found.append(Candidate(name, shape, replacement, times[0], times[1], moved))
-    return found
+            options.append(Candidate(name, shape, replacement, times[0], times[1], moved))
+    return options
 
 
 def fitted(

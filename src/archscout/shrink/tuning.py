@@ -332,8 +332,8 @@ class _Watched:
 
 def _recall(folder: Path | None, name: str) -> dict[str, Any] | None:
     file = None if folder is None else folder / f"{name}.json"
-    found: dict[str, Any] | None = json.loads(file.read_text(encoding="utf-8")) if file and file.is_file() else None
-    return found
+    noted: dict[str, Any] | None = json.loads(file.read_text(encoding="utf-8")) if file and file.is_file() else None
+    return noted
 
 
 def _remember(folder: Path | None, name: str, value: dict[str, Any]) -> None:

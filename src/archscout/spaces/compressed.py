@@ -78,13 +78,13 @@ class Compressed(Space):
     def read(self, text: str) -> dict[str, Option]:
         before, sign, after = text.strip().rpartition(_SIGN)
         parts = after.split("_")
-        found = [_PART.fullmatch(part) for part in parts]
-        if not sign or len(parts) != self.parts_count or not all(found):
+        matches = [_PART.fullmatch(part) for part in parts]
+        if not sign or len(parts) != self.parts_count or not all(matches):
             raise UsageError(
                 f"'{text[:80]}' is no compressed network: write an architecture, {_SIGN}, and {self.parts_count} parts "
                 "as w4n2 (bits of weights, and how many of four stay) with _ between them."
             )
-        numbers = [int(number) for match in found if match for number in match.groups()]
+        numbers = [int(number) for match in matches if match for number in match.groups()]
         own = {choice.name: number for choice, number in zip(self._own, numbers, strict=True)}
         return {**self.of.named(before), **own}
 

@@ -224,13 +224,13 @@ class DARTS(Space):
                             f"the edge from {i} to {j} of the {name} cell of '{short}' cannot be '{operation}' in part "
                             f"{self.part} of space 'darts': use one of {', '.join(self.operations(name, i, j))}."
                         )
-                found = _sorted([(i, operation) for i, operation in terms if operation != ABSENT])
-                if not self.wide and len({i for i, _ in found}) < 2:
+                edges = _sorted([(i, operation) for i, operation in terms if operation != ABSENT])
+                if not self.wide and len({i for i, _ in edges}) < 2:
                     raise UsageError(
                         f"node {j} of the {name} cell of '{short}' must have two sources and no operation 'none': "
                         "change it, or use space 'darts:wide=true', which has such nodes."
                     )
-                nodes.append(found)
+                nodes.append(edges)
         return tuple(nodes)
 
     def _pairs(self, part: str, cell: str, short: str) -> list[tuple[int, str]]:
@@ -321,7 +321,7 @@ class DARTS(Space):
     def _changed(self, genotype: Genotype, place: int) -> Iterator[Terms]:
         """What the node at a place may sum in place of what it does."""
         terms, cell, node = genotype[place], CELLS[place // len(NODES)], NODES[place % len(NODES)]
-        found: dict[Terms, None] = {}
+        variants: dict[Terms, None] = {}
         for k, (source, operation) in enumerate(terms):
             others = (*terms[:k], *terms[k + 1 :])
             taken = set() if self.wide else {i for i, _ in others}
@@ -336,15 +336,15 @@ class DARTS(Space):
                         for other in there
                         if other == operation or operation not in there or other not in own
                     ]
-            found |= dict.fromkeys(_sorted((*others, term)) for term in changed)
+            variants |= dict.fromkeys(_sorted((*others, term)) for term in changed)
             if self.wide:
-                found[_sorted(others)] = None
+                variants[_sorted(others)] = None
         if self.wide and len(terms) < 2:
-            found |= dict.fromkeys(
+            variants |= dict.fromkeys(
                 _sorted((*terms, (i, o))) for i in range(node) for o in self.operations(cell, i, node)
             )
-        found.pop(terms, None)
-        yield from found
+        variants.pop(terms, None)
+        yield from variants
 
     def crossover(self, first: Architecture, second: Architecture, rng: np.random.Generator) -> Architecture:
         """A child that takes each node, with its two edges, from either parent."""

@@ -54,12 +54,12 @@ class Layer:
 
 def layers() -> list[Layer]:
     """The 22 layers in order."""
-    found, inputs = [], STEM
+    rows, inputs = [], STEM
     for outputs, depth, stride in STAGES:
         for position in range(depth):
-            found.append(Layer(inputs, outputs, stride if position == 0 else 1))
+            rows.append(Layer(inputs, outputs, stride if position == 0 else 1))
             inputs = outputs
-    return found
+    return rows
 
 
 LAYERS = tuple(layers())

@@ -94,13 +94,13 @@ class FBNetV2(Space):
     @cached_property
     def _groups(self) -> tuple[tuple[str, int], ...]:
         """The name and the stage of each group of choices."""
-        found = []
+        groups = []
         for stage, blocks in enumerate(self._about.blocks):
             names = [f"stage{stage + 1}"]
             if not self._about.shared:
                 names = [f"stage{stage + 1}.block{block + 1}" for block in range(blocks)]
-            found += [(name, stage) for name in names]
-        return tuple(found)
+            groups += [(name, stage) for name in names]
+        return tuple(groups)
 
     @cached_property
     def choices(self) -> Sequence[Choice]:

@@ -38,15 +38,15 @@ class ReplacedSpace(ReducingSpace):
         self.original = original
         self.name = "replaced:" + original.name.removeprefix("trained:")
         check_layers(original.name, original.module, (*only, *keep))
-        found = replaceable(original.module, torch.zeros(1, *original.input_shape))
-        within = {name: any(layer.startswith(f"{name}.") for layer in keep) for name in found}
+        blocks = replaceable(original.module, torch.zeros(1, *original.input_shape))
+        within = {name: any(layer.startswith(f"{name}.") for layer in keep) for name in blocks}
         self.blocks = {
-            name: block for name, block in found.items() if allowed(name, only, keep) and not within[name]
+            name: block for name, block in blocks.items() if allowed(name, only, keep) and not within[name]
         }  # fmt: skip
         if not self.blocks:
             raise UsageError(
                 f"nothing of network '{original.name}' can be replaced: it has no module of two convolutions and more "
-                "that makes one feature map of one" + (" among the layers that may change." if found else ".")
+                "that makes one feature map of one" + (" among the layers that may change." if blocks else ".")
             )
 
     @property

@@ -109,10 +109,10 @@ class TrainedSpace(ReducingSpace):
 
     @property
     def choices(self) -> Sequence[Choice]:
-        found = [Choice(f"{name}.width", tuple(widths(group)), ordinal=True) for name, group in self.groups.items()]
-        found += [Choice(f"{name}.block", (KEEP, DROP)) for name in self.blocks]
-        found += [Choice(f"{name}.kernel", tuple(sizes), ordinal=True) for name, sizes in self.kernels.items()]
-        return [choice for choice in found if len(choice.options) > 1]
+        own = [Choice(f"{name}.width", tuple(widths(group)), ordinal=True) for name, group in self.groups.items()]
+        own += [Choice(f"{name}.block", (KEEP, DROP)) for name in self.blocks]
+        own += [Choice(f"{name}.kernel", tuple(sizes), ordinal=True) for name, sizes in self.kernels.items()]
+        return [choice for choice in own if len(choice.options) > 1]
 
     def identity(self) -> dict[str, Any]:
         about = {"class": type(self), "parameters": (self.name, self.input_shape), "choices": list(self.choices)}

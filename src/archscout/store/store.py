@@ -246,18 +246,18 @@ class Store:
 
     def costs(self, run: str) -> dict[str, dict[str, dict[str, Any]]]:
         """Canonical form -> key -> {"value", "spread", "details"}, the arguments of `Measurement`."""
-        found: dict[str, dict[str, dict[str, Any]]] = {}
+        rows: dict[str, dict[str, dict[str, Any]]] = {}
         columns = [schema.costs.c[name] for name in ("canonical", "key", "value", "spread", "details")]
         with self._reading() as connection:
             chosen = sa.select(*columns).where(schema.costs.c.run == self._id(connection, run))
             words: dict[str, str] = {}
             for canonical, key, value, spread, details in connection.execute(chosen):
-                found.setdefault(canonical, {})[words.setdefault(key, key)] = {
+                rows.setdefault(canonical, {})[words.setdefault(key, key)] = {
                     "value": _nan(value),
                     "spread": _nan(spread),
                     "details": {} if details == "{}" else strict.loads(details),
                 }
-        return found
+        return rows
 
     # --- decisions, notes, seconds ----------------------------------------------------------------------------------
 

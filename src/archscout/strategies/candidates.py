@@ -77,19 +77,19 @@ def mixed(search: Search, rng: np.random.Generator) -> list[Architecture]:
 
 def evolved(search: Search, rng: np.random.Generator) -> list[Architecture]:
     """Generations of mutants, of which those that are expected to be best become parents."""
-    found = mixed(search, rng)
+    candidates = mixed(search, rng)
     for _ in range(GENERATIONS - 1):
-        if not found:
+        if not candidates:
             break
-        order = np.argsort(-search.expect(found), kind="stable")
-        parents = [found[int(place)] for place in order[: 2 * PARENTS]]
-        found = search.new([*found, *(search.mutant(parents, rng) for _ in range(search.count // 4))])
-    return found
+        order = np.argsort(-search.expect(candidates), kind="stable")
+        parents = [candidates[int(place)] for place in order[: 2 * PARENTS]]
+        candidates = search.new([*candidates, *(search.mutant(parents, rng) for _ in range(search.count // 4))])
+    return candidates
 
 
 def climbed(search: Search, rng: np.random.Generator) -> list[Architecture]:
     """Neighbours on the way uphill, by what is expected, from the best trials and from random architectures."""
-    found: list[Architecture] = []
+    candidates: list[Architecture] = []
     starts = [*search.best()[: CLIMBERS // 2], *(search.space.sample(rng) for _ in range(CLIMBERS // 2))]
     for place in starts:
         height = -np.inf
@@ -97,12 +97,12 @@ def climbed(search: Search, rng: np.random.Generator) -> list[Architecture]:
             near = search.new(search.space.neighbours(place))
             if not near:
                 break
-            found += near
+            candidates += near
             expected = search.expect(near)
             if expected.max() <= height:
                 break
             place, height = near[int(np.argmax(expected))], float(expected.max())
-    return search.new(found)
+    return search.new(candidates)
 
 
 INNER: Mapping[str, Inner] = {

@@ -118,14 +118,14 @@ class Statistics:
         for choice in space.choices:
             active = [place for place, one in enumerate(architectures) if choice.name in one]
             taken = np.asarray([choice.index(architectures[place][choice.name]) for place in active], dtype=np.int64)
-            found = _apart(tier[active], taken, len(choice.options))
-            if found is not None:
-                options[choice.name] = found
+            weights = _apart(tier[active], taken, len(choice.options))
+            if weights is not None:
+                options[choice.name] = weights
         for option in dict.fromkeys(str(option) for choice in space.choices for option in choice.options):
             times = np.asarray([_times(one, option) for one in architectures])
-            found = _apart(tier, times, len(space.choices) + 1)
-            if found is not None:
-                counts[option] = found / found.max()
+            weights = _apart(tier, times, len(space.choices) + 1)
+            if weights is not None:
+                counts[option] = weights / weights.max()
         return cls(space, options, counts)
 
     def sample(self, rng: np.random.Generator) -> Architecture:
@@ -155,15 +155,15 @@ def _times(architecture: Architecture, option: str) -> int:
 
 def _apart(tier: np.ndarray, values: np.ndarray, size: int) -> np.ndarray | None:
     """The frequencies of 0 .. size - 1 in the best tier; None where a low tier has them much alike, or has none."""
-    found = {}
+    divergences = {}
     for which in (0, TIERS - 2, TIERS - 1):
         inside = values[tier == which]
         if not len(inside):
             return None
         # One more of each value that occurs: what has not been seen yet is not impossible.
         seen = np.bincount(values, minlength=size) > 0
-        found[which] = (np.bincount(inside, minlength=size) + seen) / (len(inside) + seen.sum())
-    best = found.pop(0)
+        divergences[which] = (np.bincount(inside, minlength=size) + seen) / (len(inside) + seen.sum())
+    best = divergences.pop(0)
     some = best > 0
-    apart = all((best[some] * np.log(best[some] / low[some])).sum() > APART for low in found.values())
+    apart = all((best[some] * np.log(best[some] / low[some])).sum() > APART for low in divergences.values())
     return best if apart else None

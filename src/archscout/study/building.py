@@ -258,12 +258,12 @@ def order_of(space: Space, plan: Plan) -> list[Architecture]:
         return [space.simplify(architecture) for architecture in ordered[: plan.networks]]
     if plan.networks is None:
         raise UsageError(f"space '{space.name}' has {space.size():.3g} architectures: say how many to train.")
-    found: dict[str, Architecture] = {}
+    by_form: dict[str, Architecture] = {}
     for architecture in islice((space.sample(rng) for _ in iter(int, 1)), 100 * plan.networks):
-        found.setdefault(space.canonical(architecture), space.simplify(architecture))
-        if len(found) == plan.networks:
+        by_form.setdefault(space.canonical(architecture), space.simplify(architecture))
+        if len(by_form) == plan.networks:
             break
-    return list(found.values())
+    return list(by_form.values())
 
 
 def schedule(architectures: Sequence[Architecture], plan: Plan) -> list[Job]:
@@ -289,10 +289,10 @@ def _claim(parts: Path, file: Path, space: Space, task: Task, plan: Plan) -> Non
     """Make the folder of the parts; see that it and the table, where they are there, belong to this plan."""
     mine = _identity(space, task, plan)
     note = parts / "plan.json"
-    found = {file: Table.open(file, space).metadata.get("plan", {})} if file.is_file() else {}
+    plans = {file: Table.open(file, space).metadata.get("plan", {})} if file.is_file() else {}
     if note.is_file():
-        found[parts] = _read(note)
-    for place, other in found.items():
+        plans[parts] = _read(note)
+    for place, other in plans.items():
         if not isinstance(other, dict):
             raise DataError(f"'{note}' is damaged (it says nothing of what was asked): {_AGAIN}")
         if other != mine:

@@ -98,9 +98,9 @@ class Problem:
         best = drawn[np.argsort(-self.truth[drawn], kind="stable")][:_BEST]
 
         def collect(count: int, parents: np.ndarray, most: int, excluded: np.ndarray) -> np.ndarray:
-            found: dict[int, None] = {}
+            numbers: dict[int, None] = {}
             for _ in range(_TRIES * count):
-                if len(found) == count:
+                if len(numbers) == count:
                     break
                 mutant = self.architectures[int(rng.choice(parents))]
                 for _ in range(int(rng.integers(1, most + 1))):
@@ -109,13 +109,13 @@ class Problem:
                 if place < 0:  # a table may have one architecture of those that build the same network
                     place = number.get(self.space.canonical(mutant), -1)
                 if place >= 0 and not excluded[place]:
-                    found[place] = None
-            if len(found) < count:
+                    numbers[place] = None
+            if len(numbers) < count:
                 raise UsageError(
-                    f"table '{self.table}' has only {len(found)} of {count} mutants of good architectures: ask for "
+                    f"table '{self.table}' has only {len(numbers)} of {count} mutants of good architectures: ask for "
                     "fewer (--train-sizes, --test), or take a table of a whole space."
                 )
-            return np.asarray(list(found))
+            return np.asarray(list(numbers))
 
         asked = collect(test, best, 3, ~self.asked)
         seen = np.ones(len(self), dtype=bool)

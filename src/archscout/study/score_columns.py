@@ -62,8 +62,8 @@ class ScoreColumns:
 
     def _look_up(self, name: str) -> tuple[np.ndarray, float, np.ndarray]:
         """The same, and where there is a value; a score that was computed and is undefined is one."""
-        found = self.find(name)
-        if found is None:
+        column = self.find(name)
+        if column is None:
             if parse_name(name)[0] in names("estimator"):
                 raise UsageError(
                     f"neither table '{self.table.name}' nor a file of scores has '{name}': compute it with 'archscout "
@@ -75,11 +75,11 @@ class ScoreColumns:
                 f"neither table '{self.table.name}' nor a file of scores has '{name}', and no estimator is called so: "
                 f"{nearest(name, {*self.known(), *names('estimator')})} (--scores takes a file of 'archscout score')."
             )
-        file = next((file for file in self.files if found in file.scores), None)
+        file = next((file for file in self.files if column in file.scores), None)
         if file is not None:
-            values, seconds, there = file.column(found, [self.table.canonical[row] for row in self.rows])
+            values, seconds, there = file.column(column, [self.table.canonical[row] for row in self.rows])
         else:
-            values = np.asarray(self.table.values(found))[self.table.networks[self.rows]]
+            values = np.asarray(self.table.values(column))[self.table.networks[self.rows]]
             seconds, there = np.nan, np.isfinite(values)
         if not np.isfinite(values).any():
             raise DataError(f"score '{name}' has no finite value for any architecture of table '{self.table.name}'.")
@@ -114,14 +114,14 @@ def _of_others(table: Table, settings: Path) -> list[str]:
     made_by = read_json(settings, advice)
     with well_formed(settings, advice):
         space, parts, task = str(made_by["space"]), made_by["space_parts"], str(made_by["task"])
-        found = []
+        sentences = []
         if space != table.space.name:
-            found.append(f"networks of '{space}' (the table's are of '{table.space.name}')")
+            sentences.append(f"networks of '{space}' (the table's are of '{table.space.name}')")
         elif dict(parts) != dict(table.space.parts):
-            found.append(f"an earlier form of space '{space}'")
+            sentences.append(f"an earlier form of space '{space}'")
         if table.task and task != table.task:
-            found.append(f"data '{task}' (the table is about '{table.task}')")
-    return found
+            sentences.append(f"data '{task}' (the table is about '{table.task}')")
+    return sentences
 
 
 class _ScoreSheet:

@@ -308,8 +308,8 @@ class ScoreFile:
         except (UnicodeDecodeError, csv.Error) as error:
             raise UsageError(f"'{self.file}' is no file of scores: name another with --out.") from error
         if not lines or lines[0] != self.columns:
-            found = ", ".join(lines[0]) if lines else "none"
-            raise UsageError(f"'{self.file}' has the columns {found}, not {', '.join(self.columns)}: {_ANOTHER}.")
+            header = ", ".join(lines[0]) if lines else "none"
+            raise UsageError(f"'{self.file}' has the columns {header}, not {', '.join(self.columns)}: {_ANOTHER}.")
         if lines[1:]:
             self._check_settings()
         else:

@@ -69,14 +69,14 @@ def simulate(
 
 def _limits(constraints: Any) -> tuple[Constraint, ...]:
     """The constraints, in a tuple; one alone is one. Raises `UsageError` for what is none."""
-    found = (constraints,) if isinstance(constraints, Constraint) else constraints
-    if not options.listed(found):
+    given = (constraints,) if isinstance(constraints, Constraint) else constraints
+    if not options.listed(given):
         raise UsageError(f"the constraints must be several Constraint, not {options.shown(constraints)}.")
-    found = tuple(found)
-    for each in found:
+    given = tuple(given)
+    for each in given:
         if not isinstance(each, Constraint):
             raise UsageError(f"a constraint must be a Constraint (cost, key, limit), not {options.shown(each)}.")
-    return found
+    return given
 
 
 class SimulatedRun(Replay):
@@ -182,12 +182,12 @@ class SimulatedRun(Replay):
         fidelities = fidelity if isinstance(fidelity, Sequence) else [fidelity] * len(architectures)
         if name not in (self.estimator, PAUSED):
             return self._estimate(architectures, estimator, fidelities[0] if fidelities else None, phase)
-        found: list[Trial] = []
+        trials: list[Trial] = []
         for architecture, each in zip(architectures, fidelities, strict=True):
             trial = self._train(architecture, each, phase, name)
             if trial is not None:
-                found.append(trial)
-        return found
+                trials.append(trial)
+        return trials
 
     def score(
         self, architectures: Sequence[Architecture], names: Sequence[str], *, phase: str = "zero-cost scores"

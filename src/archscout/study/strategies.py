@@ -106,12 +106,12 @@ def measure(payload: tuple[Table, Races], name: str, repeat: int) -> list[dict[s
     """The row of one search."""
     table, races = payload
     seed = derive(races.seed, "race", repeat) % 2**31
-    found = simulate(table, name, races.budget, seed, metric=races.metric)
-    regret, seconds = found.regret, found.seconds
+    trajectory = simulate(table, name, races.budget, seed, metric=races.metric)
+    regret, seconds = trajectory.regret, trajectory.seconds
     # Trainings that pause count by their epochs: what is compared is what was spent, not how often it was asked for.
-    most = max(1, int(found.spent[-1] + 1e-6))
-    after = [found.regret_after(count) for count in range(1, most + 1)]
-    optimum = found.evaluations_to_optimum
+    most = max(1, int(trajectory.spent[-1] + 1e-6))
+    after = [trajectory.regret_after(count) for count in range(1, most + 1)]
+    optimum = trajectory.evaluations_to_optimum
     return [
         {
             "repeat": repeat,
@@ -120,7 +120,7 @@ def measure(payload: tuple[Table, Races], name: str, repeat: int) -> list[dict[s
             "mean_regret": float(np.nanmean(after)),
             "evaluations": len(regret),
             "to_optimum": math.nan if optimum is None else optimum,
-            "undefined_scores": list(found.notes.get(UNDEFINED_SCORES, ())),
+            "undefined_scores": list(trajectory.notes.get(UNDEFINED_SCORES, ())),
             "seconds": float(seconds[-1]),
             "regret_after": {str(n): after[n - 1] for n in spread(1, most)},
             "regret_at": _at(regret, seconds),

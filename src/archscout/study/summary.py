@@ -48,12 +48,12 @@ def paired(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.nda
 
 def cells(rows: Sequence[Mapping[str, Any]]) -> dict[Cell, dict[str, np.ndarray]]:
     """The rows by estimator, size and epochs: each measurement as an array over repeats."""
-    found: dict[Cell, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    groups: dict[Cell, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in sorted(rows, key=lambda row: row["repeat"]):
         for name, value in row.items():
             if name not in KEYS:
-                found[row["estimator"], row["train"], row["epochs"]][name].append(value)
-    return {cell: {name: np.asarray(v, dtype=np.float64) for name, v in of.items()} for cell, of in found.items()}
+                groups[row["estimator"], row["train"], row["epochs"]][name].append(value)
+    return {cell: {name: np.asarray(v, dtype=np.float64) for name, v in of.items()} for cell, of in groups.items()}
 
 
 def summary(rows: Sequence[Mapping[str, Any]], metric: str = "kendall") -> list[dict[str, Any]]:

@@ -29,17 +29,17 @@ def likeliest(distribution: Distribution, admit: Admit, count: int, rng: np.rand
     space = distribution.space
     if not is_product(space):
         return _strongest(distribution, admit, count, rng)
-    found = admit(islice(fresh(space, distribution.best_first(), set()), TRIES), count)
-    if len(found) == count:
-        return found
+    admitted = admit(islice(fresh(space, distribution.best_first(), set()), TRIES), count)
+    if len(admitted) == count:
+        return admitted
 
     def score(architectures: Sequence[Architecture]) -> list[float]:
         values: list[float] = distribution.log_probabilities(architectures).detach().tolist()
         return values
 
-    more = evolve(space, score, admit, rng, first=found, most=4 * TRIES)
-    known = {space.canonical(architecture) for architecture in found}
-    return (found + [a for a, _ in more if space.canonical(a) not in known])[:count]
+    more = evolve(space, score, admit, rng, first=admitted, most=4 * TRIES)
+    known = {space.canonical(architecture) for architecture in admitted}
+    return (admitted + [a for a, _ in more if space.canonical(a) not in known])[:count]
 
 
 def _strongest(distribution: Distribution, admit: Admit, count: int, rng: np.random.Generator) -> list[Architecture]:

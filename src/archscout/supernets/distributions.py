@@ -94,13 +94,13 @@ class Distribution(nn.Module):
 
     def marginals(self) -> dict[str, Tensor]:
         """By choice, the probability of each option where the choice is active (n,)."""
-        found: dict[str, Tensor] = {}
+        by_choice: dict[str, Tensor] = {}
         for variable, p in zip(self.variables, self.probabilities(), strict=True):
             table = p.view(variable.shape)
             for axis, choice in enumerate(variable.choices):
                 others = [other for other in range(table.ndim) if other != axis]
-                found[choice.name] = table.sum(others) if others else table
-        return {choice.name: found[choice.name] for choice in self.space.choices}
+                by_choice[choice.name] = table.sum(others) if others else table
+        return {choice.name: by_choice[choice.name] for choice in self.space.choices}
 
     def weights(self) -> dict[str, Tensor]:
         """By choice, by what each option is multiplied in a mixture of all of them (n,): its probability."""
@@ -108,17 +108,17 @@ class Distribution(nn.Module):
 
     def presence(self) -> dict[str, Tensor]:
         """By choice, the probability that it is active."""
-        marginals, found = self.marginals(), {}
+        marginals, by_choice = self.marginals(), {}
         for choice in self.space.choices:
             condition = choice.condition
             if condition is None:
-                found[choice.name] = torch.ones((), device=self.logits[0].device)
+                by_choice[choice.name] = torch.ones((), device=self.logits[0].device)
                 continue
             parent = self.variables[self._of[condition.choice]]
             options = next(c for c in parent.choices if c.name == condition.choice).options
             mask = torch.tensor([option in condition.values for option in options], device=self.logits[0].device)
-            found[choice.name] = found[condition.choice] * (marginals[condition.choice] * mask).sum()
-        return found
+            by_choice[choice.name] = by_choice[condition.choice] * (marginals[condition.choice] * mask).sum()
+        return by_choice
 
     def entropy(self) -> Tensor:
         """Of the architecture, in nats: the sum over variables of entropy times the probability of being active."""
@@ -233,11 +233,11 @@ class EdgeDistribution(Distribution):
         self.edges = nn.ParameterList(torch.zeros(len(names)) for names in self.nodes)
 
     def weights(self) -> dict[str, Tensor]:
-        found = self.marginals()
+        by_choice = self.marginals()
         for names, logits in zip(self.nodes, self.edges, strict=True):
             for name, weight in zip(names, torch.softmax(logits, 0), strict=True):
-                found[name] = weight * found[name]
-        return found
+                by_choice[name] = weight * by_choice[name]
+        return by_choice
 
 
 def is_product(space: Space, tries: int = 50) -> bool:

@@ -111,8 +111,8 @@ def predictions(
             outputs = [each for part in parts for each in _together(supernet, part, x)]
         else:
             outputs = [supernet.select(architecture)(x) for architecture in once]
-    found = dict(zip(once, outputs, strict=True))
-    return [found[architecture] for architecture in simple]
+    by_input = dict(zip(once, outputs, strict=True))
+    return [by_input[architecture] for architecture in simple]
 
 
 def batchable(supernet: Supernet) -> bool:

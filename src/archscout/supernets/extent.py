@@ -36,17 +36,17 @@ def _once(read: Callable[[Supernet], T]) -> Callable[[Supernet], T]:
 @_once
 def kinds(supernet: Supernet) -> dict[str, Kind]:
     """The kind of each choice, read off the modules that follow it."""
-    found: dict[str, Kind] = {}
+    by_name: dict[str, Kind] = {}
 
     def follow(number: Number, kind: Kind) -> None:
         for name in leaves(number):
-            found.setdefault(name, kind)
+            by_name.setdefault(name, kind)
 
     for module in supernet.network.modules():
         if isinstance(module, SlicedNetwork):
-            found.update(module.kinds)
+            by_name.update(module.kinds)
         elif isinstance(module, ElasticDepth):
-            found.setdefault(module.choice, "depth")
+            by_name.setdefault(module.choice, "depth")
         elif isinstance(module, ElasticConv2d):
             follow(module.numbers[2], "kernel")
     for module in supernet.network.modules():
@@ -55,7 +55,7 @@ def kinds(supernet: Supernet) -> dict[str, Kind]:
             follow(module.numbers[1], "width")
         elif isinstance(module, ElasticBatchNorm2d):
             follow(module.channels, "width")
-    return {choice.name: found.get(choice.name, "operation") for choice in supernet.space.choices}
+    return {choice.name: by_name.get(choice.name, "operation") for choice in supernet.space.choices}
 
 
 @_once

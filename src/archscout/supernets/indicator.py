@@ -84,8 +84,8 @@ def measures(supernet: Supernet, architecture: Architecture, x: Tensor) -> tuple
         outputs = supernet.select(architecture)(x)
         rows = []
         for each in outputs.sum(1):
-            found = torch.autograd.grad(each, norms, retain_graph=True, allow_unused=True)
-            rows.append(torch.cat([slope.flatten() for slope in found if slope is not None]))
+            gradients = torch.autograd.grad(each, norms, retain_graph=True, allow_unused=True)
+            rows.append(torch.cat([slope.flatten() for slope in gradients if slope is not None]))
     for weight, was in zip(norms, before, strict=True):
         weight.requires_grad_(was)
     for hook in hooks:
@@ -115,8 +115,8 @@ class Indicator:
         self.columns = list(zip(*(measures(supernet, architecture, x) for architecture in reference), strict=True))
 
     def __call__(self, architectures: Sequence[Architecture]) -> list[float]:
-        found = [measures(self.supernet, architecture, self.x) for architecture in architectures]
+        rows = [measures(self.supernet, architecture, self.x) for architecture in architectures]
         return [
             sum(float(percentileofscore(c, v, kind="mean")) / 100 for c, v in zip(self.columns, values, strict=True))
-            for values in found
+            for values in rows
         ]

@@ -371,13 +371,13 @@ def skipping(supernet: Supernet, distribution: Distribution) -> float | None:
 
 def _by_option(distribution: Distribution) -> dict[str, float]:
     """By option, its mean probability over the choices that have it."""
-    found: dict[str, list[float]] = {}
+    sums: dict[str, list[float]] = {}
     for choice, p in zip(distribution.space.choices, distribution.marginals().values(), strict=True):
         # Numbers mean something only together with what they count.
         kind = choice.name.rpartition(".")[2]
         for option, value in zip(choice.options, p.tolist(), strict=True):
-            found.setdefault(option if isinstance(option, str) else f"{kind} {option}", []).append(value)
-    return {option: sum(values) / len(values) for option, values in found.items()}
+            sums.setdefault(option if isinstance(option, str) else f"{kind} {option}", []).append(value)
+    return {option: sum(values) / len(values) for option, values in sums.items()}
 
 
 def _ends(shares: Sequence[float], steps: int) -> list[int]:

@@ -50,14 +50,14 @@ def rank_report(
     """
     from scipy.stats import kendalltau, rankdata
 
-    found, true = np.asarray(scores, dtype=float), np.asarray(truth, dtype=float)
-    if not len(found) == len(true) == len(architectures) >= 2:
+    scored, true = np.asarray(scores, dtype=float), np.asarray(truth, dtype=float)
+    if not len(scored) == len(true) == len(architectures) >= 2:
         raise UsageError(
-            f"a rank report needs a score and a truth for each of at least two architectures, not {len(found)} scores "
+            f"a rank report needs a score and a truth for each of at least two architectures, not {len(scored)} scores "
             f"and {len(true)} truths for {len(architectures)}."
         )
-    undefined = int((~np.isfinite(found)).sum())
-    filled = np.where(np.isfinite(found), found, -np.inf)
+    undefined = int((~np.isfinite(scored)).sum())
+    filled = np.where(np.isfinite(scored), scored, -np.inf)
     rank, place = rankdata(filled), rankdata(true)
     best = np.argsort(-true, kind="stable")[: max(2, len(true) // 5)]
     top = min(top, len(true))

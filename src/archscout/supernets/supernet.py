@@ -81,11 +81,11 @@ class Supernet(nn.Module):
 
     def mixed(self) -> dict[str, list[MixedOp]]:
         """By choice, the places where one of several modules is chosen."""
-        found: dict[str, list[MixedOp]] = {}
+        operations: dict[str, list[MixedOp]] = {}
         for module in self.network.modules():
             if isinstance(module, MixedOp):
-                found.setdefault(module.choice, []).append(module)
-        return found
+                operations.setdefault(module.choice, []).append(module)
+        return operations
 
     def forward(self, x: Tensor) -> Tensor:
         return self.network(x)  # type: ignore[no-any-return]

@@ -72,7 +72,7 @@ def switch_norms(supernet: Supernet) -> Supernet:
     not those of the stage around it). Of several convolutions that depend on the same choices, or on fewer of them, the
     last with most has them: one for each block.
     """
-    found: dict[frozenset[str], tuple[nn.Sequential, int, dict[str, ElasticChoice]]] = {}
+    norms: dict[frozenset[str], tuple[nn.Sequential, int, dict[str, ElasticChoice]]] = {}
     for module in supernet.modules():
         if not isinstance(module, nn.Sequential):
             continue
@@ -80,9 +80,9 @@ def switch_norms(supernet: Supernet) -> Supernet:
             if isinstance(layer, ElasticConv2d) and isinstance(norm, _BatchNorm):
                 own = _deepest({name: leaf for number in layer.numbers for name, leaf in leaves(number).items()})
                 if own:
-                    found[frozenset(own)] = (module, place + 1, own)
-    for names, (parent, place, own) in found.items():
-        if any(names < other for other in found):
+                    norms[frozenset(own)] = (module, place + 1, own)
+    for names, (parent, place, own) in norms.items():
+        if any(names < other for other in norms):
             continue
         norm = parent[place]
         assert isinstance(norm, _BatchNorm)

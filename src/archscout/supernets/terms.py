@@ -117,15 +117,15 @@ class PosteriorMean:
         self.temperature = temperature
 
     def __call__(self, step: Step) -> float:
-        found = losses(step.supernet, [job.architecture for job in step.jobs], step.train)
-        weights = posterior(-found * len(step.train[1]), self.temperature)
+        path_losses = losses(step.supernet, [job.architecture for job in step.jobs], step.train)
+        weights = posterior(-path_losses * len(step.train[1]), self.temperature)
         shares: dict[Architecture, float] = {}
         for job, weight in zip(step.jobs, weights.tolist(), strict=True):
             shares[job.architecture] = shares.get(job.architecture, 0.0) + weight
         for architecture, share in shares.items():
             if share > NEGLIGIBLE:
                 (share * step.loss(architecture, step.train)).backward()  # type: ignore[no-untyped-call]
-        return float((weights * found).sum())
+        return float((weights * path_losses).sum())
 
 
 def posterior(log_likelihoods: Tensor, temperature: float = 1.0) -> Tensor:

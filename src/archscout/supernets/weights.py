@@ -53,15 +53,15 @@ def fixed_backbone(supernet: Supernet) -> list[nn.Parameter]:
 def last_norms(supernet: Supernet) -> list[nn.Parameter]:
     """The last batch normalisation of every option of every choice (Chen et al. 2021, arXiv 2108.07375); of numbers,
     what `archscout.supernets.switched` gave their options."""
-    found: dict[int, nn.Parameter] = {}
+    norms: dict[int, nn.Parameter] = {}
     for places in supernet.mixed().values():
         for place in places:
             for option in place.options.values():
                 norm = last_norm(option)
                 if norm is not None:
-                    found |= {id(p): p for p in norm.parameters()}
-    found |= {id(p): p for norm in switched(supernet) for p in norm.parameters()}
-    return list(found.values())
+                    norms |= {id(p): p for p in norm.parameters()}
+    norms |= {id(p): p for norm in switched(supernet) for p in norm.parameters()}
+    return list(norms.values())
 
 
 def last_norm(option: nn.Module) -> _BatchNorm | None:

@@ -43,15 +43,15 @@ def check(table: Table) -> list[Finding]:
 
     Raises `DataError` for a table that cannot be read at all.
     """
-    found = [*_architectures(table)]
-    if not any(finding.wrong for finding in found):
-        found += _duplicates(table)
+    findings = [*_architectures(table)]
+    if not any(finding.wrong for finding in findings):
+        findings += _duplicates(table)
     for name in table.metrics:
-        found += _values(table, name, table.column(name))
+        findings += _values(table, name, table.column(name))
     for name in table.curves:
-        found += _curves(table, name)
-    found += _sparse_scores(table)
-    return sorted(found, key=lambda finding: not finding.wrong)
+        findings += _curves(table, name)
+    findings += _sparse_scores(table)
+    return sorted(findings, key=lambda finding: not finding.wrong)
 
 
 def _finding(wrong: bool, column: str, rows: Any, message: str) -> Iterator[Finding]:

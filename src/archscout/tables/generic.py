@@ -44,10 +44,10 @@ def read(file: Path, space: str | Space, columns: Sequence[str]) -> Draft:
     if twice:
         raise UsageError(f"metric '{min(twice)}' is named twice: give one --column for each.")
     needed = list(dict.fromkeys([where, *(column for _, _, column in chosen)]))
-    found = _csv(file, where, needed) if file.suffix.lower() == ".csv" else read_columns(file, needed)
-    content: dict[str, Any] = {"architecture": found[where]}
+    source = _csv(file, where, needed) if file.suffix.lower() == ".csv" else read_columns(file, needed)
+    content: dict[str, Any] = {"architecture": source[where]}
     for name, kind, column in chosen:
-        content[name] = _values(found[column], file, column, kind)
+        content[name] = _values(source[column], file, column, kind)
     return Draft(
         space=space,
         columns=content,

@@ -78,7 +78,7 @@ def _correlations(table: Table, metric: str) -> dict[str, float]:
     from scipy.stats import rankdata
 
     mine = np.asarray(table.values(metric))
-    found: dict[str, float] = {}
+    correlations: dict[str, float] = {}
     for name in table.metrics:
         if name == metric or table.metric(name).kind not in ("accuracy", "loss"):
             continue
@@ -86,5 +86,7 @@ def _correlations(table: Table, metric: str) -> dict[str, float]:
         pairs = pairs[np.isfinite(pairs).all(axis=1)]
         ranks = rankdata(pairs, axis=0)
         spread = float(ranks.std(axis=0).prod()) if len(pairs) else 0.0
-        found[name] = float((ranks - ranks.mean(axis=0)).prod(axis=1).mean()) / spread if spread else float("nan")
-    return found
+        correlations[name] = (
+            float((ranks - ranks.mean(axis=0)).prod(axis=1).mean()) / spread if spread else float("nan")
+        )
+    return correlations

@@ -239,13 +239,13 @@ class Table:
 
     def network(self, architecture: Architecture | str) -> int:
         """The number of an architecture's network. Raises `UsageError` where the table does not have it."""
-        found = self._by_text.get(str(architecture))
-        if found is None:
+        number = self._by_text.get(str(architecture))
+        if number is None:
             # By its text: the space that it was made by may differ in its parameters.
-            found = self.numbers.get(self.space.canonical(self.space.parse(str(architecture))))
-            if found is None:
+            number = self.numbers.get(self.space.canonical(self.space.parse(str(architecture))))
+            if number is None:
                 raise UsageError(f"table '{self.name}' has no architecture '{architecture}'.")
-        return found
+        return number
 
     def __contains__(self, architecture: object) -> bool:
         try:

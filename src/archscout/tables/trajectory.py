@@ -53,8 +53,8 @@ class Trajectory:
     @property
     def evaluations_to_optimum(self) -> int | None:
         """Trainings until the best network was found, those that pause by their epochs; None where it was not."""
-        found = np.flatnonzero(self.regret == 0)
-        return math.ceil(self.spent[found[0]] - 1e-6) if len(found) else None
+        at_optimum = np.flatnonzero(self.regret == 0)
+        return math.ceil(self.spent[at_optimum[0]] - 1e-6) if len(at_optimum) else None
 
 
 def best_so_far(trials: Sequence[Trial]) -> list[Trial | None]:

@@ -162,16 +162,16 @@ def assemble(
     arrays = {key: part.x for key, part in parts.items() if isinstance(part.x, np.ndarray)}
     if "train" in arrays:
         instance.alike_given(arrays)
-    found = targets.read(
+    labels = targets.read(
         parts, contents.class_names, source, kind=kind or contents.kind, unlabelled=options.get("unlabelled"),
         noun=instance.noun, nouns=instance.nouns, heads=contents.heads,
         order=[name.strip() for name in order.split("|")] if isinstance(order, str) else list(map(str, order or ())),
     )  # fmt: skip
-    instance.kind(found.kind)
-    contents.notices += found.notices
-    if found.kind in ("classification", "multilabel", "segmentation", *targets.VERIFIED):
-        contents.notices += checks.alike_names(found.names, source)
-        contents.notices += checks.missing_names(found.names, source)
+    instance.kind(labels.kind)
+    contents.notices += labels.notices
+    if labels.kind in ("classification", "multilabel", "segmentation", *targets.VERIFIED):
+        contents.notices += checks.alike_names(labels.names, source)
+        contents.notices += checks.missing_names(labels.names, source)
     groups = {key: part.groups for key, part in parts.items() if part.groups is not None}
     for key, values in groups.items():
         checks.groups(values, len(parts[key].x), parts[key].images)
@@ -183,17 +183,17 @@ def assemble(
             if key not in groups
         ]
 
-    names = found.strata_names
-    apart = found.kind in targets.VERIFIED
+    names = labels.strata_names
+    apart = labels.kind in targets.VERIFIED
     rows = (
-        splits.by_class(found.y, source)
+        splits.by_class(labels.y, source)
         if apart
-        else splits.complete(found.strata, source, names, drawn, groups.get("train"))
+        else splits.complete(labels.strata, source, names, drawn, groups.get("train"))
     )
     if train is not None:
-        strata = rows["train"].of(found.strata["train"])
+        strata = rows["train"].of(labels.strata["train"])
         rows["train"] = rows["train"].narrowed(_limited(strata, train, source, len(names)))
-    y = {key: part.of(found.y[part.part]) for key, part in rows.items()}
+    y = {key: part.of(labels.y[part.part]) for key, part in rows.items()}
     data: dict[str, Split] = {}
     encoded = {}
     for key, part in rows.items():
@@ -209,7 +209,7 @@ def assemble(
             f"{parts['train'].images} is read as series of {shape[0]} channel{'s' * (shape[0] > 1)} and {shape[1]} "
             "values (medium=images for grey images)."
         )
-    if found.kind == "classification" and parts["train"].y.ndim == 2 and parts["train"].y.shape[1] > 1:
+    if labels.kind == "classification" and parts["train"].y.ndim == 2 and parts["train"].y.shape[1] > 1:
         notices.append(f"{parts['train'].labels} marks one class in each row, and is read so (or say kind=multilabel).")
     if apart:
         notices += _few_classes({key: y[key] for key in ("valid", "test") if key not in contents.splits}, source)
@@ -218,13 +218,13 @@ def assemble(
         notices += decoded.notices
         data |= {key: Split(decoded.examples[key], y[key][decoded.rows[key]]) for key in encoded}
     data = {key: data[key] for key in ("train", "valid", "test")}
-    found.check({key: split.y for key, split in data.items()}, source)
+    labels.check({key: split.y for key, split in data.items()}, source)
     instance.alike({key: split.x for key, split in data.items()})
-    notices += checks.copies(data, instance.nouns, found.kind == "classification" and instance.name != "rows")
+    notices += checks.copies(data, instance.nouns, labels.kind == "classification" and instance.name != "rows")
     weights = {key: part.weights for key, part in parts.items() if part.weights is not None}
     if weights:
-        if found.kind != "classification":
-            raise UsageError(f"weights of examples are for classes, and {source} has targets of kind {found.kind}.")
+        if labels.kind != "classification":
+            raise UsageError(f"weights of examples are for classes, and {source} has targets of kind {labels.kind}.")
         for key, split in data.items():
             part, kept = rows[key], decoded.rows[key] if key in encoded else slice(None)
             given = checks.weights(weights.get(part.part), len(parts[part.part].x), parts[part.part].labels)
@@ -241,7 +241,7 @@ def assemble(
         # Learned from in part, validation examples would divide groups, and tell what is known already.
         missing = tuple(key for key in missing if key != "valid")
     task: Task = instance.task(
-        found, data, encoded="train" in encoded, balance=balance, weighted=bool(weights), name=name, drawn=missing,
+        labels, data, encoded="train" in encoded, balance=balance, weighted=bool(weights), name=name, drawn=missing,
         **({} if listed is None else {"trials": listed.pairs}),
     )  # fmt: skip
     return task

@@ -78,14 +78,14 @@ def read(key: str) -> tuple[Path, dict[str, Any]] | None:
 
 def parts(pixels: Path, shape: Sequence[int], counts: dict[str, int], dtype: str = BYTES) -> dict[str, np.ndarray]:
     """The examples of each split, which lie one after the other."""
-    found: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
     kind = np.dtype(dtype)
     start, each = 0, int(np.prod(shape[1:], dtype=np.int64)) * kind.itemsize
     for split, count in counts.items():
         form = (count, *(int(side) for side in shape[1:]))
-        found[split] = Mapped.open(pixels, form, kind, start) if count else np.empty(form, kind)
+        arrays[split] = Mapped.open(pixels, form, kind, start) if count else np.empty(form, kind)
         start += count * each
-    return found
+    return arrays
 
 
 class Writer:

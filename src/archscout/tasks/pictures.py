@@ -100,10 +100,10 @@ def decode_all(
                 done = way.go(reading)
         else:
             done = way.go(reading)
-    found = [(source.name, str(result)) for source, result in zip(sources, done.results, strict=True)
+    faults = [(source.name, str(result)) for source, result in zip(sources, done.results, strict=True)
              if isinstance(result, BadPicture)]  # fmt: skip
     try:
-        left_out = refused([*bad, *found], len(sources) + len(bad), skip_bad)
+        left_out = refused([*bad, *faults], len(sources) + len(bad), skip_bad)
     except DataError:
         if done.writer is not None:
             done.writer.drop()
@@ -132,13 +132,13 @@ def _from_cache(
     splits: Mapping[str, Sequence[Source]], bad: Sequence[tuple[str, str]], pixels: Path, notes: dict[str, Any]
 ) -> Decoded:
     sources = [source for part in splits.values() for source in part]
-    found = [(sources[int(row)].name, reason) for row, reason in notes["bad"].items()]
+    faults = [(sources[int(row)].name, reason) for row, reason in notes["bad"].items()]
     readable = np.ones(len(sources), bool)
     readable[[int(row) for row in notes["bad"]]] = False
     ends = np.cumsum([len(part) for part in splits.values()])[:-1]
     rows = {split: np.flatnonzero(kept) for split, kept in zip(splits, np.split(readable, ends), strict=True)}
     reading = Reading(**(notes["reading"] | {"shape": tuple(notes["reading"]["shape"] or ()) or None}))
-    left_out = refused([*bad, *found], len(sources) + len(bad), True)
+    left_out = refused([*bad, *faults], len(sources) + len(bad), True)
     return Decoded(cache.parts(pixels, notes["shape"], notes["counts"]), rows, reading, [*notes["told"], *left_out])
 
 

@@ -117,8 +117,8 @@ def hear_all(
     key = cache.name(stamps, "recordings", listening) if len(stamps) == len(sources) and cached is not False else ""
     known = cache.read(key) if key else None
     values, notes = known or _decoded(splits, listening, key, cached, bad=bad, skip_bad=skip_bad, watch=watch)
-    found = [(sources[int(row)].name, reason) for row, reason in notes["bad"].items()]
-    left_out = refused([*bad, *found], len(sources) + len(bad), skip_bad, "recordings")
+    faults = [(sources[int(row)].name, reason) for row, reason in notes["bad"].items()]
+    left_out = refused([*bad, *faults], len(sources) + len(bad), skip_bad, "recordings")
     good = np.ones(len(sources), bool)
     good[[int(row) for row in notes["bad"]]] = False
     ends = np.cumsum([len(part) for part in splits.values()])[:-1]

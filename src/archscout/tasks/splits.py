@@ -47,15 +47,15 @@ def by_split(names: Sequence[str], source: str, what: str) -> dict[str, str]:
         source: what messages call the data.
         what: what messages call the names ("folders").
     """
-    found: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     for name in names:
         split = split_of(name)
-        if split is not None and found.setdefault(split, name) != name:
+        if split is not None and by_name.setdefault(split, name) != name:
             raise DataError(
-                f"{source} has the {what} '{found[split]}' and '{name}', which both name the {split} split: merge "
+                f"{source} has the {what} '{by_name[split]}' and '{name}', which both name the {split} split: merge "
                 "them, or rename one."
             )
-    return found
+    return by_name
 
 
 def split_folders(path: Path) -> dict[str, Path]:
@@ -99,13 +99,13 @@ def complete(
         UsageError: a size that was asked for cannot be drawn.
         DataError: a class has too few examples to be divided, or there are too few examples at all.
     """
-    found = {name: Rows(name) for name in labels}
+    rows = {name: Rows(name) for name in labels}
     usual = min(math.ceil(len(labels["train"]) / ONE_IN), MOST)
     classes = len(class_names)
     for name in ("test", "valid"):
-        if name in found:
+        if name in rows:
             continue
-        y = found["train"].of(labels["train"])
+        y = rows["train"].of(labels["train"])
         asked = (sizes or {}).get(name)
         size = usual if asked is None else asked
         if not classes <= size <= len(y) - classes:
@@ -121,9 +121,9 @@ def complete(
         if groups is None:
             kept, drawn = _stratified(y, len(y) - size)
         else:
-            kept, drawn = _grouped(y, found["train"].of(groups), size, source)
-        found[name], found["train"] = found["train"].narrowed(drawn), found["train"].narrowed(kept)
-    return found
+            kept, drawn = _grouped(y, rows["train"].of(groups), size, source)
+        rows[name], rows["train"] = rows["train"].narrowed(drawn), rows["train"].narrowed(kept)
+    return rows
 
 
 def by_class(labels: Mapping[str, np.ndarray], source: str) -> dict[str, Rows]:

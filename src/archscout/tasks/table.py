@@ -64,7 +64,7 @@ class Reading:
 def read(columns: Mapping[str, Sequence[Any]], source: str) -> Reading:
     """What columns of cells hold. Raises `DataError` where nothing can be learned from any of them."""
     values: list[list[float]] = []
-    found: list[Column] = []
+    read_columns: list[Column] = []
     notices: list[str] = []
     bad: dict[int, str] = {}
     left: dict[str, list[str]] = {}
@@ -112,18 +112,18 @@ def read(columns: Mapping[str, Sequence[Any]], source: str) -> Reading:
             encoded = category_numbers(texts, column)
         gaps += len(texts) - len(present)
         values.append(encoded)
-        found.append(column)
+        read_columns.append(column)
     for reason, names in left.items():
         listed = ", ".join(f"'{shown(name)}'" for name in names[:5]) + (", ..." if len(names) > 5 else "")
         notices.append(f"{source} has columns that are left out, for they are {reason}: {listed}.")
-    if not found:
+    if not read_columns:
         raise DataError(f"{source} has no column to learn from: give columns of numbers or categories.")
     if gaps:
         notices.append(
             f"{gaps:,} cells of {source} are empty: of numbers, the mean stands there and a mark says so; a category "
             "that is missing is none of them."
         )
-    return Reading(np.asarray(values, np.float64).T, tuple(found), notices, bad)
+    return Reading(np.asarray(values, np.float64).T, tuple(read_columns), notices, bad)
 
 
 def category_numbers(texts: Sequence[str], column: Column) -> list[float]:

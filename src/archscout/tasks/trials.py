@@ -102,15 +102,15 @@ def recall_at(count: int) -> Callable[[Tensor, Tensor], float]:
 
     def recall(embeddings: Tensor, labels: Tensor) -> float:
         x, y = F.normalize(embeddings.cpu(), dim=1), labels.cpu()
-        found: list[Tensor] = []
+        nearest: list[Tensor] = []
         for start in range(0, len(y), MOST):
             rows = torch.arange(start, min(start + MOST, len(y)))
             near = x[rows] @ x.T
             near[torch.arange(len(rows)), rows] = -math.inf
             best = near.topk(min(count, len(y) - 1), 1).indices if len(y) > 1 else near.new_zeros(len(rows), 0).long()
             hit = (y[best] == y[rows, None]).any(1)
-            found.append(hit[(y[rows, None] == y).sum(1) > 1])
-        hits = torch.cat(found) if found else torch.zeros(0)
+            nearest.append(hit[(y[rows, None] == y).sum(1) > 1])
+        hits = torch.cat(nearest) if nearest else torch.zeros(0)
         return float(hits.double().mean()) if len(hits) else math.nan
 
     return recall

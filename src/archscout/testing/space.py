@@ -243,12 +243,12 @@ class SpaceConformance(ABC):
 
     def test_one_canonical_form_is_one_network(self) -> None:
         space, task = self.space(), self.task()
-        found: defaultdict[str, set[Architecture]] = defaultdict(set)
+        by_form: defaultdict[str, set[Architecture]] = defaultdict(set)
         for seed in range(self.examples):
             architecture = space.sample(stream(seed, "conformance"))
             for near in (architecture, *take(space.neighbours(architecture), 40)):
-                found[space.canonical(near)].add(near)
-        shared = [sorted(same, key=str)[:4] for same in found.values() if len(same) > 1][: 4 * self.networks]
+                by_form[space.canonical(near)].add(near)
+        shared = [sorted(same, key=str)[:4] for same in by_form.values() if len(same) > 1][: 4 * self.networks]
         for same in shared:
             shapes = [_shapes(space, architecture, task) for architecture in same]
             assert all(other == shapes[0] for other in shapes), f"one form, different networks: {same}"

@@ -86,15 +86,15 @@ class OnGrid(Term):
 
 def _inputs(network: nn.Module, layers: list[nn.Module], x: Tensor) -> dict[nn.Module, Tensor]:
     """What each layer reads, of some inputs of the network."""
-    found: dict[nn.Module, Tensor] = {}
+    inputs: dict[nn.Module, Tensor] = {}
 
     def look(layer: nn.Module, given: tuple[Any, ...]) -> None:
         if given and isinstance(given[0], Tensor):
-            found[layer] = given[0].detach()
+            inputs[layer] = given[0].detach()
 
     with ExitStack() as stack:
         for layer in layers:
             stack.callback(layer.register_forward_pre_hook(look).remove)
         with evaluation(network):
             network(x)
-    return found
+    return inputs

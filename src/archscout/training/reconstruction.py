@@ -140,11 +140,11 @@ def _learn(
     warm = round(how.warm_up * how.steps)
 
     def loss(rows: Tensor, step: int) -> Tensor:
-        found = {v: _mixed(pair, rows, how.drop, generator) for v, pair in inputs.items()}
+        outputs = {v: _mixed(pair, rows, how.drop, generator) for v, pair in inputs.items()}
         for operator in part:
-            found[operator.output] = simulation.calculate(operator, [found[v] for v in operator.inputs])
+            outputs[operator.output] = simulation.calculate(operator, [outputs[v] for v in operator.inputs])
         # In units of what rounding to nearest does for each weight, so that `hardness` means the same everywhere.
-        value = (found[part[-1].output] - target[rows]).pow(2).mean() / unit
+        value = (outputs[part[-1].output] - target[rows]).pow(2).mean() / unit
         if step >= warm:
             beta = 2 + 9 * (1 + math.cos(math.pi * (step - warm) / max(1, how.steps - warm)))
             value = value + how.hardness * torch.stack([own.hardness(beta) for own in soft]).sum()
@@ -170,13 +170,13 @@ def _nearest_error(
     with torch.no_grad():
         for own in soft:
             own.harden()
-        found = {v: exact for v, (exact, _) in inputs.items()}
+        values = {v: exact for v, (exact, _) in inputs.items()}
         for operator in part:
-            found[operator.output] = simulation.calculate(operator, [found[v] for v in operator.inputs])
+            values[operator.output] = simulation.calculate(operator, [values[v] for v in operator.inputs])
         for own, before in zip(soft, begun, strict=True):
             own.v.copy_(before)
     simulation.drop = drop
-    return (found[part[-1].output] - target).pow(2).mean()
+    return (values[part[-1].output] - target).pow(2).mean()
 
 
 def _backward(loss: Callable[[Tensor, int], Tensor], rows: Tensor, step: int) -> None:

@@ -115,7 +115,7 @@ def begun(
     if most < 1:
         raise UsageError(f"a curve is read after one epoch or more, not after {most}.")
     recipe = Recipe.default(setting.task, final)
-    found = []
+    estimates = []
     for architecture in architectures:
         seed = derive(setting.seed, "trained", setting.space.canonical(architecture))
         network = build(setting.space, architecture, setting.task, seed=seed, device=setting.device)
@@ -132,8 +132,8 @@ def begun(
             extra["weights"] = keep_weights(setting, file, network, outcome)
         reason = f"the training diverged: {outcome.reason}." if math.isnan(outcome.valid_metric) else ""
         value = setting.task.metric.oriented(outcome.valid_metric)
-        found.append(Estimate(value, seconds=outcome.seconds, curve=outcome.curve, reason=reason, extra=extra))
-    return found
+        estimates.append(Estimate(value, seconds=outcome.seconds, curve=outcome.curve, reason=reason, extra=extra))
+    return estimates
 
 
 def keep_weights(setting: Setting, file: str, network: Module, outcome: Outcome) -> str:

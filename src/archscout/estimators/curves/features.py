@@ -19,11 +19,11 @@ def summary(curve: Curve) -> np.ndarray:
     What the code of the study of White et al. (2021, arXiv 2104.01177) gives to the support vector regression of Baker
     et al. (2017, arXiv 1705.10823), which takes all values themselves. Zero where there are too few.
     """
-    found, row = [], curve.values
+    features, row = [], curve.values
     for _ in range(3):
-        found += [row.mean(axis=1), row.std(axis=1)] if row.shape[1] else [np.zeros(len(row))] * 2
+        features += [row.mean(axis=1), row.std(axis=1)] if row.shape[1] else [np.zeros(len(row))] * 2
         row = np.diff(row, axis=1)
-    return np.stack(found, axis=1)
+    return np.stack(features, axis=1)
 
 
 SUMMARIES: dict[str, tuple[Summary, int]] = {"summary": (summary, 6)}

@@ -76,17 +76,17 @@ def encode(name: str, space: Space, architectures: Architectures) -> np.ndarray:
 
 def widths(name: str, space: Space) -> tuple[int, ...]:
     """How many columns of `encode(name, ...)` belong together: features of one kind."""
-    found: list[int] = []
+    sizes: list[int] = []
     for part in name.split("+"):
         if part == "live":
-            found += blocks(space)
+            sizes += blocks(space)
         elif part == "numbers":
-            found += number_blocks(space)
+            sizes += number_blocks(space)
         elif part in ("graph", "live_graph", "unified_graph"):
-            found += graph_widths(space, unified=part == "unified_graph")
+            sizes += graph_widths(space, unified=part == "unified_graph")
         else:
-            found += [encode(part, space, []).shape[1]]
-    return tuple(width for width in found if width)
+            sizes += [encode(part, space, []).shape[1]]
+    return tuple(width for width in sizes if width)
 
 
 def default_encoding(space: Space) -> str:

@@ -64,9 +64,9 @@ def described(label: str) -> np.ndarray:
     True
     """
     plain = re.sub(r"(\d)x\1", r"_k\1", label).replace("maxpool", "max_pool")
-    found = [word for word in re.findall(r"[a-z]+\d*|\d+", plain) if word not in UNSAID] or [label]
+    words = [word for word in re.findall(r"[a-z]+\d*|\d+", plain) if word not in UNSAID] or [label]
     vector = np.zeros(WIDTH, dtype=np.float32)
-    for word in found:
+    for word in words:
         if word in WORDS:
             vector[WORDS.index(word)] = 1
         else:

@@ -158,12 +158,12 @@ def _arrays(listed: Iterable[Graph], vocabulary: tuple[str, ...], vertices: int)
 
 def _ends(edges: np.ndarray, labels: np.ndarray, vocabulary: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Inputs and outputs: nodes called so; in a graph without, those that nothing goes into, or out of."""
-    found = []
+    positions = []
     for prefix, axis in (("input", 1), ("output", 2)):
         named = np.asarray([*(label.startswith(prefix) for label in vocabulary), False])[labels]
         bare = (labels >= 0) & (edges.sum(axis=axis) == 0)
-        found.append(np.where(named.any(axis=1, keepdims=True), named, bare))
-    return found[0], found[1]
+        positions.append(np.where(named.any(axis=1, keepdims=True), named, bare))
+    return positions[0], positions[1]
 
 
 def pruned(whole: Graphs) -> Graphs:

@@ -39,8 +39,8 @@ def live(space: Space, architectures: Architectures) -> np.ndarray:
 
 def blocks(space: Space) -> tuple[int, ...]:
     """How many columns of `live` belong together: the widths of its blocks of features of one kind, in order."""
-    found = _blocks(pruned(graphs(space, [])), reference(space).operations)
-    return tuple(block.shape[1] for block in found.values())
+    columns = _blocks(pruned(graphs(space, [])), reference(space).operations)
+    return tuple(block.shape[1] for block in columns.values())
 
 
 def _blocks(part: Graphs, operations: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -63,7 +63,7 @@ def _blocks(part: Graphs, operations: tuple[str, ...]) -> dict[str, np.ndarray]:
     def extremes(most: bool, of: Sequence[np.ndarray]) -> list[np.ndarray]:
         return [paths.extreme(weight, most) for weight in of]
 
-    found: dict[str, list[np.ndarray]] = {
+    by_block: dict[str, list[np.ndarray]] = {
         "counts": [one_hot.sum(axis=1)],
         "sizes": [computes.sum(axis=1), edges.sum(axis=(1, 2)), (edges > 0).sum(axis=(1, 2)), np.log1p(total)],
         "neighbours": [_between(typed, edges)],
@@ -82,7 +82,9 @@ def _blocks(part: Graphs, operations: tuple[str, ...]) -> dict[str, np.ndarray]:
         "degrees": [_summed(edges.sum(axis=1), one_hot), _summed(edges.sum(axis=2), one_hot)],
         "before": [_between(one_hot, paths.reachable())],
     }
-    blocks = {name: [c.reshape(len(part), math.prod(c.shape[1:])) for c in columns] for name, columns in found.items()}
+    blocks = {
+        name: [c.reshape(len(part), math.prod(c.shape[1:])) for c in columns] for name, columns in by_block.items()
+    }
     return {name: np.concatenate(columns, axis=1).astype(np.float32) for name, columns in blocks.items() if columns}
 
 
@@ -130,8 +132,8 @@ class Paths:
         """The largest (or smallest) sum of node weights on a path; -1 where there is no path: (N,)."""
         best = self._best(weight, self.edges, self.part.sources, most)
         ends = np.where(self.part.sinks, best, -np.inf if most else np.inf)
-        found = ends.max(axis=1) if most else ends.min(axis=1)
-        return np.where(np.isfinite(found), found, np.float32(-1))
+        times = ends.max(axis=1) if most else ends.min(axis=1)
+        return np.where(np.isfinite(times), times, np.float32(-1))
 
     def depth(self, weight: np.ndarray) -> np.ndarray:
         """The longest way from an input to each node, the node included; 0 where there is none: (N, V)."""

@@ -62,8 +62,8 @@ def numbers(space: Space, architectures: Architectures) -> np.ndarray:
 
 def blocks(space: Space) -> tuple[int, ...]:
     """How many columns of `numbers` belong together: features of one kind."""
-    found = _columns(space, np.zeros((0, len(quantities(space))), dtype=np.float32))
-    return tuple(block.shape[1] for block in found.values())
+    columns = _columns(space, np.zeros((0, len(quantities(space))), dtype=np.float32))
+    return tuple(block.shape[1] for block in columns.values())
 
 
 _known = Cache[tuple[Quantity, ...]](16)
@@ -91,11 +91,11 @@ def _of_choice(choice: Choice) -> Iterable[Quantity]:
 
 def _matrix(space: Space, architectures: Architectures) -> np.ndarray:
     """The quantities themselves: (N, quantities)."""
-    found = quantities(space)
+    known = quantities(space)
     by_choice: dict[str, list[tuple[int, Mapping[Option, float] | None]]] = {}
-    for column, quantity in enumerate(found):
+    for column, quantity in enumerate(known):
         by_choice.setdefault(quantity.choice, []).append((column, quantity.values))
-    matrix = np.zeros((len(architectures), len(found)), dtype=np.float32)
+    matrix = np.zeros((len(architectures), len(known)), dtype=np.float32)
     for row, architecture in zip(matrix, parsed(space, architectures), strict=True):
         for name, option in space.simplify(architecture).items():
             for column, values in by_choice[name]:
@@ -104,23 +104,23 @@ def _matrix(space: Space, architectures: Architectures) -> np.ndarray:
 
 
 def _columns(space: Space, matrix: np.ndarray) -> dict[str, np.ndarray]:
-    found = quantities(space)
+    known = quantities(space)
     kinds: dict[str, list[int]] = {}
-    for column, quantity in enumerate(found):
+    for column, quantity in enumerate(known):
         kinds.setdefault(quantity.kind, []).append(column)
     features: dict[str, np.ndarray] = {}
     several = {kind: columns for kind, columns in kinds.items() if len(columns) > 1}
     for kind, columns in several.items():
         features[f"sum of {kind}"] = matrix[:, columns].sum(axis=1, keepdims=True)
-    for name, work in _work(found, matrix).items():
+    for name, work in _work(known, matrix).items():
         features[f"{name} in all"] = np.log1p(work.values.sum(axis=1, keepdims=True))
-        features[f"{name} by stage"] = np.log1p(_by_stage([found[column].place for column in work.places], work.values))
+        features[f"{name} by stage"] = np.log1p(_by_stage([known[column].place for column in work.places], work.values))
     for kind, columns in several.items():
         if len(columns) > THIRDS:
-            features[f"{kind} by stage"] = _by_stage([found[column].place for column in columns], matrix[:, columns])
+            features[f"{kind} by stage"] = _by_stage([known[column].place for column in columns], matrix[:, columns])
         features[f"running sum of {kind}"] = np.cumsum(matrix[:, columns], axis=1)[:, :-1]
     for kind, columns in kinds.items():
-        if found[columns[0]].ordered:
+        if known[columns[0]].ordered:
             features[kind] = matrix[:, columns]
     return {name: block.astype(np.float32) for name, block in features.items() if block.shape[1]}
 

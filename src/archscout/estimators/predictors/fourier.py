@@ -136,9 +136,9 @@ class Judge(nn.Module):
                 name: of(value.shape) if value.ndim in (2, 4) else torch.zeros_like(value)
                 for name, value in network.named_parameters()
             }
-            with features(network) as found:
+            with features(network) as values:
                 functional_call(network, own, (seen,))
-            plain = found[-1] @ of((WIDTH, found[-1].shape[1])).T
+            plain = values[-1] @ of((WIDTH, values[-1].shape[1])).T
             plain = (plain - plain.mean()) / (plain.std() + 1e-6)
             projected = self.tell(torch.sign(plain) * torch.log1p(plain.abs()))
             scores.append(self.head(projected.flatten())[0])
@@ -170,10 +170,10 @@ def features(network: nn.Module) -> Iterator[list[Tensor]]:
     linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
     if not linear:
         raise UsageError("fourier reads what reaches the last linear layer of a network, and this one has none.")
-    found: list[Tensor] = []
-    hook = linear[-1].register_forward_pre_hook(lambda _, inputs: found.append(inputs[0].flatten(1)))
+    values: list[Tensor] = []
+    hook = linear[-1].register_forward_pre_hook(lambda _, inputs: values.append(inputs[0].flatten(1)))
     try:
-        yield found
+        yield values
     finally:
         hook.remove()
 

@@ -89,14 +89,14 @@ class Views(nn.Module):
     def codes(self, adjacency: Tensor, operations: Tensor, side: Tensor) -> list[Tensor]:
         """What each view knows of each graph: (N, hidden) each."""
         there = present(operations)
-        found = []
+        layer_codes = []
         for turned, layers in zip(self.reverse, self.layers, strict=True):
             receives = adjacency if turned else adjacency.transpose(1, 2)
             state = operations
             for layer in layers:  # type: ignore[attr-defined]
                 state = layer(state, receives, there)
-            found.append(mean_of(state, there))
-        return found
+            layer_codes.append(mean_of(state, there))
+        return layer_codes
 
     def values(self, codes: list[Tensor], side: Tensor) -> Tensor:
         """What each view says: (N, views)."""

@@ -88,8 +88,8 @@ def kernels(adjacency: np.ndarray) -> np.ndarray:
     laplacian = np.eye(adjacency.shape[1]) - scale[:, :, None] * turned * scale[:, None, :]
     values, vectors = np.linalg.eigh(laplacian)
     decayed = np.exp(-values[:, None, :] * np.asarray(TIMES)[:, None])
-    found = np.einsum("nik,ntk,njk->nijt", vectors, decayed, vectors.conj(), optimize=True)
-    return np.concatenate([found.real, found.imag], axis=3)
+    powers = np.einsum("nik,ntk,njk->nijt", vectors, decayed, vectors.conj(), optimize=True)
+    return np.concatenate([powers.real, powers.imag], axis=3)
 
 
 class Layer(nn.Module):

@@ -142,11 +142,11 @@ class Scout(Predictor):
         said = np.stack([member.unseen(matrix, self.scale_, y, rows) for member in members], axis=1)
         prior = np.concatenate([PRIOR, np.zeros(len(members) - len(PRIOR))])
         noise = float(((said - z[:, None]) ** 2).mean(axis=0).min())
-        found = weights(said, z, prior, BELIEF * noise)
-        found = np.where(found < LEAST_WEIGHT, 0.0, found)
-        self.members_ = [(float(weight), member) for weight, member in zip(found, members, strict=True) if weight]
+        shares = weights(said, z, prior, BELIEF * noise)
+        shares = np.where(shares < LEAST_WEIGHT, 0.0, shares)
+        self.members_ = [(float(weight), member) for weight, member in zip(shares, members, strict=True) if weight]
         self.process_ = members[0]
-        errors = said @ found - z
+        errors = said @ shares - z
         self.left_out_ = rows, z + errors
         ratios = np.minimum((errors / self.process_.deviation) ** 2, 25)  # one freak must not decide
         self.factor_ = float(np.sqrt((ratios.sum() + PATIENCE) / (len(ratios) + PATIENCE)))

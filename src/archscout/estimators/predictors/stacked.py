@@ -88,5 +88,5 @@ class Stacked(Predictor):
 def weights(said: np.ndarray, z: np.ndarray, prior: np.ndarray, belief: float) -> np.ndarray:
     """Of opinions (n, K) about z (n,): least squares with weights of zero or more, pulled towards a prior (K,)."""
     pull = np.sqrt(belief)
-    found, _ = nnls(np.concatenate([said, pull * np.eye(len(prior))]), np.concatenate([z, pull * prior]))
-    return np.asarray(found)
+    solution, _ = nnls(np.concatenate([said, pull * np.eye(len(prior))]), np.concatenate([z, pull * prior]))
+    return np.asarray(solution)

@@ -137,14 +137,14 @@ def _pass(subject: Subject, size: int) -> _Blocks:
 def blocks(network: nn.Module) -> list[nn.Module]:
     """The parts of a network between which it is a chain: its children, those of sequences of sequences, without its
     head and what has no parts and no weights."""
-    found: list[nn.Module] = []
+    modules: list[nn.Module] = []
     for child in network.children():
         parts = list(child.children())
         if isinstance(child, nn.Sequential) and any(any(True for _ in part.children()) for part in parts):
-            found += blocks(child)
+            modules += blocks(child)
         elif parts and (not isinstance(child, nn.Sequential) or any(p.ndim > 1 for p in child.parameters())):
-            found.append(child)
-    return found
+            modules.append(child)
+    return modules
 
 
 def _entropy(feature: Tensor) -> float:

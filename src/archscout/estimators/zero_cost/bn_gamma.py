@@ -84,15 +84,15 @@ class BnGamma(Score):
 
 def gammas(supernet: Supernet) -> dict[tuple[str, Option], float]:
     """s of each (choice, operation) that has batch normalisation."""
-    found: dict[tuple[str, Option], float] = {}
+    means: dict[tuple[str, Option], float] = {}
     for module in supernet.modules():
         if isinstance(module, MixedOp):
             for option, key in module.keys.items():
                 norms = [m for m in module.options[key].modules() if isinstance(m, _BatchNorm) and m.affine]
                 if norms:
                     pair = (module.choice, option)
-                    found[pair] = found.get(pair, 0.0) + float(norms[-1].weight.detach().abs().mean())
-    return found
+                    means[pair] = means.get(pair, 0.0) + float(norms[-1].weight.detach().abs().mean())
+    return means
 
 
 def best(table: Mapping[tuple[str, Option], float]) -> dict[str, Option]:

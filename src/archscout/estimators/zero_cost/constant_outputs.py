@@ -100,10 +100,10 @@ class _Evaluation:
             self.output = self.output * (self.weight * term.detail[0])
 
     def value(self, term: Term) -> Form:
-        found = self.values.get(term.key)
-        if found is None:
-            found = self.values[term.key] = getattr(self, f"_{term.kind}")(term)
-        return found
+        form = self.values.get(term.key)
+        if form is None:
+            form = self.values[term.key] = getattr(self, f"_{term.kind}")(term)
+        return form
 
     # -- kinds of terms --
 

@@ -46,10 +46,10 @@ class _Reader:
         key = self._known.get(about)
         if key is None:
             key = self._known[about] = hashlib.blake2b(repr(about).encode(), digest_size=16).digest()
-        found = self.terms.get(key)
-        if found is None:
-            found = self.terms[key] = Term(kind, detail, parts, size, key)
-        return found
+        known = self.terms.get(key)
+        if known is None:
+            known = self.terms[key] = Term(kind, detail, parts, size, key)
+        return known
 
 
 class _Symbol:

@@ -38,13 +38,13 @@ class Grasp(Score):
         self.batch = check_batch(batch, self.name)
 
     def score(self, subject: Subject) -> float:
-        found, (x, y), loss = subject.gradients(self.batch), subject.inputs(self.batch), subject.setting.task.loss
+        gradients, (x, y), loss = subject.gradients(self.batch), subject.inputs(self.batch), subject.setting.task.loss
         try:
-            both = grown(subject.network, x, lambda outputs: loss(outputs, y), list(found.weights.values()))
+            both = grown(subject.network, x, lambda outputs: loss(outputs, y), list(gradients.weights.values()))
         except NoRule:
             return -_twice(subject, self.batch)
         total = 0.0
-        for gradient, together in zip(found.gradients.values(), both, strict=True):
+        for gradient, together in zip(gradients.gradients.values(), both, strict=True):
             first = gradient.double()
             total += float((first * ((0 if together is None else together) - first)).sum())
         return -total

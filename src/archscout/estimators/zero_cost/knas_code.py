@@ -54,7 +54,7 @@ class KnasCode(Score):
                 if not outputs.requires_grad:
                     raise UndefinedScore("no weight has a part in the outputs")
                 loss = task.loss(outputs, y)
-                found = torch.autograd.grad(loss, chosen, allow_unused=True, materialize_grads=True)
-            series.append(torch.cat([gradient.flatten()[:_USED] for gradient in found]).double())
+                gradients = torch.autograd.grad(loss, chosen, allow_unused=True, materialize_grads=True)
+            series.append(torch.cat([gradient.flatten()[:_USED] for gradient in gradients]).double())
         first, second = torch.stack(series).chunk(2)
         return float(((first - first.mean(0)) * (second - second.mean(0))).sum()) / _BATCHES**2

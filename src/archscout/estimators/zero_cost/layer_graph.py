@@ -75,7 +75,7 @@ class Wire:
 
 def wire_layers(bones: Skeleton, input_shape: tuple[int, ...]) -> list[Layer]:
     """The layers of a skeleton. Raises `TypeError` and its like where its code does more than add and average."""
-    found = [Layer("input", (), tuple(input_shape), tuple(input_shape))]
+    wired = [Layer("input", (), tuple(input_shape), tuple(input_shape))]
 
     class Running(Wire):
         @classmethod
@@ -94,8 +94,8 @@ def wire_layers(bones: Skeleton, input_shape: tuple[int, ...]) -> list[Layer]:
             return add("pool", self, self.shape[:1])
 
     def add(kind: str, x: Wire, shape: tuple[int, ...], form: Convolution | None = None) -> Wire:
-        found.append(Layer(kind, tuple(sorted(x.parents)), x.shape, shape, form))
-        return Running(shape, frozenset({len(found) - 1}))
+        wired.append(Layer(kind, tuple(sorted(x.parents)), x.shape, shape, form))
+        return Running(shape, frozenset({len(wired) - 1}))
 
     def convolution(layer: nn.Conv2d, x: Wire) -> Wire:
         if isinstance(layer.padding, str):
@@ -115,7 +115,7 @@ def wire_layers(bones: Skeleton, input_shape: tuple[int, ...]) -> list[Layer]:
         nn.Identity: lambda layer, x: add("identity", x, x.shape),
     }
     bones.run(functions, Running(tuple(input_shape), frozenset({0})))
-    return found
+    return wired
 
 
 def trace_layers(network: nn.Module, input_shape: tuple[int, ...]) -> list[Layer]:

@@ -51,10 +51,10 @@ class NasGraph(Score):
     def score(self, subject: Subject) -> float:
         setting = subject.setting
         space = thin(setting.space, width=WIDTH, cells=CELLS)
-        found = channel_layers(layers(space, subject.architecture, setting.task))
+        graph = channel_layers(layers(space, subject.architecture, setting.task))
         if self.expected:
-            return expected_degree(found)
-        return probed_degree(found, stream(setting.seed, "nasgraph", space.canonical(subject.architecture)))
+            return expected_degree(graph)
+        return probed_degree(graph, stream(setting.seed, "nasgraph", space.canonical(subject.architecture)))
 
 
 def channel_layers(found: list[Layer]) -> list[Layer]:

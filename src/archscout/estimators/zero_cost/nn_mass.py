@@ -27,14 +27,14 @@ class NnMass(Score):
 
     def score(self, subject: Subject) -> float:
         setting = subject.setting
-        found = layers(setting.space, subject.architecture, setting.task)
+        wired = layers(setting.space, subject.architecture, setting.task)
         stages: dict[tuple[int, ...], list[int]] = {}
-        for number, layer in enumerate(found):
-            if layer.kind in ("convolution", "linear") and len(layer.shape) == len(found[0].shape):
+        for number, layer in enumerate(wired):
+            if layer.kind in ("convolution", "linear") and len(layer.shape) == len(wired[0].shape):
                 stages.setdefault(layer.shape[1:], []).append(number)
         if not stages:
             raise UndefinedScore("the network has no layers of weights")
-        return sum(_mass(found, stage) for stage in stages.values())
+        return sum(_mass(wired, stage) for stage in stages.values())
 
 
 def _mass(found: list[Layer], stage: list[int]) -> float:

@@ -70,19 +70,19 @@ class Passes:
         """Several passes, given the gradients of the root (N x P x ...)."""
         waiting: dict[Node, dict[int, tuple[Tensor, bool]]] = {self.root: {0: (cotangent, False)}}
         for node in self._order:
-            found = waiting.pop(node, None)
-            if found is None:
+            arrived = waiting.pop(node, None)
+            if arrived is None:
                 continue
             if node in self.heard:
-                self.heard[node](found[0][0])
+                self.heard[node](arrived[0][0])
             if node in self.weighed and node not in self._paired:
                 weigh, show = self.weighed[node]
-                show(weigh(found[0][0]))
+                show(weigh(arrived[0][0]))
             parents = [edge if edge[0] in self._leading else (None, 0) for edge in node.next_functions]
             if node not in self.scales and all(parent is None for parent, _ in parents):
                 continue
-            gradients = {number: gradient for number, (gradient, _) in found.items()}
-            self.own = set(found) == {0} and found[0][1]
+            gradients = {number: gradient for number, (gradient, _) in arrived.items()}
+            self.own = set(arrived) == {0} and arrived[0][1]
             several = self._back(node, gradients)
             for (parent, number), made in zip(parents, several, strict=False):
                 if parent is None or made is None:

@@ -132,5 +132,5 @@ class _Again(torch.autograd.Function):
         sources = [*inputs, *tensors[ctx.count :]]
         with torch.enable_grad(), ctx.again(), recomputing(ctx.part, ctx.again, share=_SHARE):
             y = ctx.run(*inputs)
-        found = iter(torch.autograd.grad(y, [x for x in sources if x.requires_grad], slope, allow_unused=True))
-        return *(None,) * 5, *(next(found) if x.requires_grad else None for x in sources)
+        gradients = iter(torch.autograd.grad(y, [x for x in sources if x.requires_grad], slope, allow_unused=True))
+        return *(None,) * 5, *(next(gradients) if x.requires_grad else None for x in sources)

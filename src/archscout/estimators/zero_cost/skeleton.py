@@ -61,12 +61,12 @@ def places(
     up: bool = False,
 ) -> tuple[int, ...]:
     """The size of what windows over a map make; rounded up, the last one hangs over but begins on the map."""
-    found = []
+    positions = []
     for n, k, step, pad, apart in zip(size, kernel, stride, padding, dilation, strict=True):
         room = n + 2 * pad - apart * (k - 1) - 1
         count = (-(-room // step) if up else room // step) + 1
-        found.append(count - 1 if up and (count - 1) * step >= n + pad else count)
-    return tuple(found)
+        positions.append(count - 1 if up and (count - 1) * step >= n + pad else count)
+    return tuple(positions)
 
 
 def pair(value: int | tuple[int, ...]) -> tuple[int, int]:

@@ -28,6 +28,6 @@ class Snip(Score):
         self.batch = check_batch(batch, self.name)
 
     def score(self, subject: Subject) -> float:
-        found = subject.gradients(self.batch)
-        pairs = ((weight.detach(), found.gradients[name].detach()) for name, weight in found.weights.items())
+        gradients = subject.gradients(self.batch)
+        pairs = ((weight.detach(), gradients.gradients[name].detach()) for name, weight in gradients.weights.items())
         return sum(float((weight * gradient).abs_().sum()) for weight, gradient in pairs)

@@ -271,13 +271,13 @@ class Subject:
             loss = self.setting.task.loss(outputs, y)
             if layers is not None:
                 layers.listening = True
-            found = torch.autograd.grad(
+            gradients = torch.autograd.grad(
                 loss, list(weights.values()), retain_graph="jacobian" in uses, allow_unused=True, materialize_grads=True
             )  # fmt: skip
             if layers is not None:
                 layers.listening = False
         saliency, unknown = (layers.saliency, layers.unknown) if layers else ([], "")
-        return Gradients(weights, dict(zip(weights, found, strict=True)), saliency, unknown)
+        return Gradients(weights, dict(zip(weights, gradients, strict=True)), saliency, unknown)
 
     def _jacobian(self, size: int) -> Tensor:
         _, x, _, outputs, _ = self._forward(size, 0)

@@ -41,8 +41,8 @@ class TeNasNtk(Score):
         values, reason = [], None
         for number in range(self.repeats):
             try:
-                found = eigenvalues(tangent_kernel(subject, self.size, number, shared=self.shared))
-                values.append(-math.log(float(found[-1] / found[0])))
+                spectrum = eigenvalues(tangent_kernel(subject, self.size, number, shared=self.shared))
+                values.append(-math.log(float(spectrum[-1] / spectrum[0])))
             except UndefinedScore as undefined:
                 reason = undefined
         if reason is not None and 2 * len(values) <= self.repeats:

@@ -70,10 +70,10 @@ class TeNasRegions(Score):
             seed = derive(setting.seed, "regions", form, number)
             return build(space, subject.architecture, task, seed=seed, device=setting.device)
 
-        found = [
+        counts = [
             regions(setting, number, partial(made, number=number), subject.inputs) for number in range(self.repeats)
         ]
-        return sum(found) / self.repeats
+        return sum(counts) / self.repeats
 
 
 def region_space(space: Space, network: str) -> Space:

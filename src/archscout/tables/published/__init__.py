@@ -12,11 +12,11 @@ from archscout.tables.draft import Draft
 
 def kinds() -> dict[str, str]:
     """Each kind and what it reads, as the first line of its module says."""
-    found = {}
+    by_name = {}
     for module in pkgutil.iter_modules(__path__):
         summary = (importlib.import_module(f"{__name__}.{module.name}").__doc__ or "").partition("\n")[0]
-        found[module.name] = summary
-    return found
+        by_name[module.name] = summary
+    return by_name
 
 
 def read(kind: str, file: str | Path) -> Draft:

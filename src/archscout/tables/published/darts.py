@@ -14,12 +14,12 @@ from archscout.tables.metric import Metric
 
 def read(file: Path) -> Draft:
     """The table in `darts_1000_cifar10.parquet`."""
-    found = read_columns(file, ["genotype", "valid_acc"])
+    columns = read_columns(file, ["genotype", "valid_acc"])
     return Draft(
         space="darts:wide=true",
         columns={
-            "architecture": found["genotype"],
-            "valid_acc": fractions(numbers(found["valid_acc"], file, "valid_acc")),
+            "architecture": columns["genotype"],
+            "valid_acc": fractions(numbers(columns["valid_acc"], file, "valid_acc")),
         },
         metrics=[Metric("valid_acc", dataset="cifar10", split="valid")],
         default="valid_acc",

@@ -14,12 +14,12 @@ from archscout.tables.metric import Metric
 
 def read(file: Path) -> Draft:
     """The table in `enas6_weight_sharing.parquet`."""
-    found = read_columns(file, ["structure", "ws_accuracy"])
+    columns = read_columns(file, ["structure", "ws_accuracy"])
     return Draft(
         space="enas",
         columns={
-            "architecture": found["structure"],
-            "ws_accuracy": numbers(found["ws_accuracy"], file, "ws_accuracy"),
+            "architecture": columns["structure"],
+            "ws_accuracy": numbers(columns["ws_accuracy"], file, "ws_accuracy"),
         },
         metrics=[Metric("ws_accuracy", dataset="cifar10", split="valid")],
         default="ws_accuracy",

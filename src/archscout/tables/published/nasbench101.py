@@ -22,15 +22,17 @@ _SCORES = ("zen", "snip", "jacov", "grad_norm", "plain", "epe_nas", "fisher", "g
 def read(file: Path) -> Draft:
     """The table in `cells_20k.parquet`, with the scores that lie beside it."""
     accuracies = [f"valid_acc_{epochs}" for epochs in _EPOCHS]
-    found = read_columns(
+    source = read_columns(
         file, ["module_hash", "adjacency", "interior_ops", "params", "training_time_s_108", *accuracies]
     )
     columns: dict[str, Any] = {
-        "architecture": [f"{a}:{ops or ''}" for a, ops in zip(found["adjacency"], found["interior_ops"], strict=True)],
-        "module_hash": found["module_hash"],
+        "architecture": [
+            f"{a}:{ops or ''}" for a, ops in zip(source["adjacency"], source["interior_ops"], strict=True)
+        ],
+        "module_hash": source["module_hash"],
     }
     for name in (*accuracies, "training_time_s_108", "params"):
-        columns[name] = numbers(found[name], file, name)
+        columns[name] = numbers(source[name], file, name)
     metrics = [
         Metric(name, dataset="cifar10", split="valid", epochs=epochs)
         for name, epochs in zip(accuracies, _EPOCHS, strict=True)
@@ -44,7 +46,7 @@ def read(file: Path) -> Draft:
     if beside.is_file():
         scores = read_columns(beside, ["module_hash"], _SCORES)
         present = {name: scores[name] for name in _SCORES if name in scores}
-        for name, values in join(found["module_hash"], scores["module_hash"], present).items():
+        for name, values in join(source["module_hash"], scores["module_hash"], present).items():
             columns[name] = undefined_scores(numbers(values, beside, name))
             metrics.append(Metric(name, kind="score"))
     else:

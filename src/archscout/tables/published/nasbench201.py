@@ -39,18 +39,18 @@ def read(file: Path) -> Draft:
     """The table in `accuracy.parquet`, with what lies beside it."""
     accuracies = {f"{which}_{epochs}": (which, epochs) for epochs, many in _SPLITS.items() for which in many}
     later = ("c100_test_200_b", "in16_test_200_b")
-    found = read_columns(file, ["index", "arch", *accuracies], [*later, "iso_class", "naswot_score_c10"])
-    texts = [str(text) for text in found["arch"]]
+    source = read_columns(file, ["index", "arch", *accuracies], [*later, "iso_class", "naswot_score_c10"])
+    texts = [str(text) for text in source["arch"]]
     columns: dict[str, Any] = {"architecture": texts}
     metrics = []
     for name, (which, epochs) in accuracies.items():
-        columns[name] = fractions(numbers(found[name], file, name))
+        columns[name] = fractions(numbers(source[name], file, name))
         data, split = which.split("_")
         dataset = _DATASETS["c10v" if name == "c10_valid_12" else data]
         metrics.append(Metric(name, dataset=dataset, split=split, epochs=epochs))
     for name in later:
-        if name in found:
-            columns[name] = fractions(numbers(found[name], file, name))
+        if name in source:
+            columns[name] = fractions(numbers(source[name], file, name))
             dataset = f"{_DATASETS[name.split('_')[0]]}-nats"
             metrics.append(Metric(name, dataset=dataset, split="test", epochs=200))
     convolutions = np.array([[text.count(f"nor_conv_{k}x{k}~") for k in (1, 3)] for text in texts], dtype=float)
@@ -58,15 +58,15 @@ def read(file: Path) -> Draft:
     columns["params"] = 73_306 + convolutions @ [28_000, 243_040]
     columns["macs"] = np.round(1e6 * (7.943872 + convolutions @ [4.36224, 35.81952] + 1.29024 * pools))
     metrics += [Metric("params", kind="cost"), Metric("macs", kind="cost")]
-    if "iso_class" in found:
-        columns["iso_class"] = found["iso_class"]
-    if "naswot_score_c10" in found:
-        columns["naswot"] = numbers(found["naswot_score_c10"], file, "naswot_score_c10")
+    if "iso_class" in source:
+        columns["iso_class"] = source["iso_class"]
+    if "naswot_score_c10" in source:
+        columns["naswot"] = numbers(source["naswot_score_c10"], file, "naswot_score_c10")
         metrics.append(Metric("naswot", kind="score"))
     notes = []
     for beside, add in (("zero_cost.parquet", _scores), ("latency_ms.parquet", _latencies)):
         if (file.parent / beside).is_file():
-            for name, values in add(file.parent / beside, found["index"]).items():
+            for name, values in add(file.parent / beside, source["index"]).items():
                 if name not in columns:
                     columns[name] = values
                     metrics.append(Metric(name, kind="score" if add is _scores else "cost"))
@@ -87,12 +87,12 @@ def read(file: Path) -> Draft:
 
 
 def _scores(file: Path, index: list[int]) -> dict[str, Any]:
-    found = read_columns(file, ["index", "dataset"], _SCORES)
+    columns = read_columns(file, ["index", "dataset"], _SCORES)
     joined: dict[str, Any] = {}
     for dataset, suffix in _SUFFIX.items():
-        rows = [row for row, of in enumerate(found["dataset"]) if of == dataset]
-        picked = {_SCORES[n] + suffix: [found[n][row] for row in rows] for n in _SCORES if n in found}
-        for name, values in join(index, [found["index"][row] for row in rows], picked).items():
+        rows = [row for row, of in enumerate(columns["dataset"]) if of == dataset]
+        picked = {_SCORES[n] + suffix: [columns[n][row] for row in rows] for n in _SCORES if n in columns}
+        for name, values in join(index, [columns["index"][row] for row in rows], picked).items():
             joined[name] = undefined_scores(numbers(values, file, name))
     return joined
 
@@ -106,6 +106,6 @@ def _latencies(file: Path, index: list[int]) -> dict[str, Any]:
     import pyarrow.parquet as pq
 
     devices = [name for name in pq.read_schema(file).names if name != "index"]
-    found = read_columns(file, ["index", *devices])
-    joined = join(index, found["index"], {f"latency@{device}_ms": found[device] for device in devices})
+    columns = read_columns(file, ["index", *devices])
+    joined = join(index, columns["index"], {f"latency@{device}_ms": columns[device] for device in devices})
     return {name: numbers(values, file, name) for name, values in joined.items()}

@@ -22,19 +22,19 @@ _SCORES = {
 
 def read(file: Path) -> Draft:
     """The table in `nasbench301_zero_cost.parquet`."""
-    found = read_columns(file, ["arch", "val_accuracy"], [*_SCORES, "params", "flops"])
+    source = read_columns(file, ["arch", "val_accuracy"], [*_SCORES, "params", "flops"])
     columns: dict[str, Any] = {
-        "architecture": found["arch"],
-        "val_accuracy": fractions(numbers(found["val_accuracy"], file, "val_accuracy")),
+        "architecture": source["arch"],
+        "val_accuracy": fractions(numbers(source["val_accuracy"], file, "val_accuracy")),
     }
     metrics = [Metric("val_accuracy", dataset="cifar10", split="valid")]
     for name, count in (("params", "params"), ("flops", "macs")):
-        if name in found:
-            columns[count] = 1e6 * numbers(found[name], file, name)
+        if name in source:
+            columns[count] = 1e6 * numbers(source[name], file, name)
             metrics.append(Metric(count, kind="cost"))
     for name, score in _SCORES.items():
-        if name in found:
-            columns[score] = undefined_scores(numbers(found[name], file, name))
+        if name in source:
+            columns[score] = undefined_scores(numbers(source[name], file, name))
             metrics.append(Metric(score, kind="score"))
     return Draft(
         space="darts",

@@ -16,12 +16,12 @@ _ACCURACIES = ("mean_acc", "test_acc_0", "test_acc_1", "test_acc_2")
 
 def read(file: Path) -> Draft:
     """The table in `cifar10.parquet`."""
-    found = read_columns(file, ["arch", *_ACCURACIES, "params", "flops"])
-    columns: dict[str, Any] = {"architecture": found["arch"]}
+    source = read_columns(file, ["arch", *_ACCURACIES, "params", "flops"])
+    columns: dict[str, Any] = {"architecture": source["arch"]}
     for name in _ACCURACIES:
-        columns[name] = fractions(numbers(found[name], file, name))
-    columns["params"] = numbers(found["params"], file, "params")
-    columns["macs"] = numbers(found["flops"], file, "flops")
+        columns[name] = fractions(numbers(source[name], file, name))
+    columns["params"] = numbers(source["params"], file, "params")
+    columns["macs"] = numbers(source["flops"], file, "flops")
     metrics = [Metric("mean_acc", dataset="cifar10", split="test")]
     metrics += [Metric(name, dataset=f"cifar10, training {name[-1]}", split="test") for name in _ACCURACIES[1:]]
     return Draft(

@@ -22,33 +22,33 @@ _SPLITS = {"train_losses": "train", "val_losses": "valid", "test_losses": "test"
 
 def read(file: Path) -> Draft:
     """The table in `wikitext2_curves.parquet`, with the losses on Penn Treebank that lie beside it."""
-    found = read_columns(file, ["recipe_id", "recipe", "num_params", *_SPLITS, "wall_times"], ["seed"])
-    lengths = [len(curve or ()) for curve in found["wall_times"]]
+    source = read_columns(file, ["recipe_id", "recipe", "num_params", *_SPLITS, "wall_times"], ["seed"])
+    lengths = [len(curve or ()) for curve in source["wall_times"]]
     epochs = max(lengths, default=0)
-    columns: dict[str, Any] = {"architecture": found["recipe"], "recipe_id": found["recipe_id"]}
+    columns: dict[str, Any] = {"architecture": source["recipe"], "recipe_id": source["recipe_id"]}
     metrics = []
     for name, split in _SPLITS.items():
-        matrix = _curves(found[name], lengths, epochs, file, name)
+        matrix = _curves(source[name], lengths, epochs, file, name)
         columns[f"{split}_loss_curve"] = list(matrix)
         columns[f"{split}_loss"] = matrix[:, -1].copy() if epochs else np.full(len(lengths), np.nan)
         metrics += [
             Metric(f"{split}_loss", "loss", dataset="wikitext2", split=split, epochs=epochs),
             Metric(f"{split}_loss_curve", "loss", dataset="wikitext2", split=split, epochs=epochs),
         ]
-    columns["seconds"] = list(_curves(found["wall_times"], lengths, epochs, file, "wall_times"))
-    columns["params"] = numbers(found["num_params"], file, "num_params")
+    columns["seconds"] = list(_curves(source["wall_times"], lengths, epochs, file, "wall_times"))
+    columns["params"] = numbers(source["num_params"], file, "num_params")
     metrics += [Metric("seconds", "seconds", dataset="wikitext2", epochs=epochs), Metric("params", "cost")]
-    if "seed" in found:
-        columns["seed"] = found["seed"]
+    if "seed" in source:
+        columns["seed"] = source["seed"]
     diverged = sum(length < epochs for length in lengths)
     notes = [f"{diverged} trainings diverged: their curves end early."] if diverged else []
     beside = file.parent / "ptb_results.parquet"
     if beside.is_file():
         other = read_columns(beside, ["recipe_id", "loss"])
-        joined = join(found["recipe_id"], other["recipe_id"], {"loss": other["loss"]})
+        joined = join(source["recipe_id"], other["recipe_id"], {"loss": other["loss"]})
         columns["ptb_loss"] = numbers(joined["loss"], beside, "loss")
         metrics.append(Metric("ptb_loss", "loss", dataset="ptb"))
-        left = len(set(other["recipe_id"]) - set(found["recipe_id"]))
+        left = len(set(other["recipe_id"]) - set(source["recipe_id"]))
         notes.append(f"{left} cells of {beside.name} have no recipe in '{file.name}' and are left out.")
     else:
         notes.append(f"there is no {beside.name} beside '{file.name}', so its columns are not joined.")

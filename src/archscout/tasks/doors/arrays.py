@@ -235,19 +235,19 @@ def _by_rows(
         return used
     values = _one_each(get(str(by_place)), train, str(by_place), source)
     if values.dtype.kind == "b":
-        found: list[str | None] = ["test" if value else "train" for value in values.tolist()]
+        split_names: list[str | None] = ["test" if value else "train" for value in values.tolist()]
     else:
-        found = [split_of(_text(value)) for value in values.tolist()]
-    if None in found:
-        row = found.index(None)
+        split_names = [split_of(_text(value)) for value in values.tolist()]
+    if None in split_names:
+        row = split_names.index(None)
         raise DataError(
             f"row {row} of {by_place} of {source} is the split '{shown(_text(values[row]))}': write train, valid or "
             f"test, or truth values, or leave it out (split={NONE})."
         )
-    if "train" not in found:
+    if "train" not in split_names:
         raise DataError(f"{by_place} of {source} leaves no example for training (split={NONE} leaves it out).")
-    places = np.asarray(found)
-    contents.splits = {split: train.take(np.flatnonzero(places == split)) for split in ALIASES if split in found}
+    places = np.asarray(split_names)
+    contents.splits = {split: train.take(np.flatnonzero(places == split)) for split in ALIASES if split in split_names}
     return used | {str(by_place)}
 
 

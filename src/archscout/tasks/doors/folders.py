@@ -84,22 +84,22 @@ def read_folder(path: Path, *, links: bool = False, own_classes: bool = False) -
 def _splits(path: Path, below: list[Path], walk: _Walk, contents: Contents) -> dict[str, Path]:
     """The folder of each split; all is `train` where no folder is one."""
     by_name = {folder.name: folder for folder in below}
-    found = {split: by_name[name] for split, name in by_split(list(by_name), f"'{shown(path)}'", "folders").items()}
-    if not found or not any(walk.folders(folder) for folder in found.values()):
+    splits = {split: by_name[name] for split, name in by_split(list(by_name), f"'{shown(path)}'", "folders").items()}
+    if not splits or not any(walk.folders(folder) for folder in splits.values()):
         # Train, bus and car may well be classes: what makes a folder one of a split is that it has class folders.
         _check_classes(path, below)
         return {"train": path}
-    if "train" not in found:
+    if "train" not in splits:
         raise DataError(
-            f"'{shown(path)}' has {' and '.join(folder.name for folder in found.values())}, but no folder 'train': add "
-            "it, or leave the splits out to have them drawn."
+            f"'{shown(path)}' has {' and '.join(folder.name for folder in splits.values())}, but no folder 'train': "
+            "add it, or leave the splits out to have them drawn."
         )
-    others = [shown(folder.name) for folder in below if folder not in found.values()]
+    others = [shown(folder.name) for folder in below if folder not in splits.values()]
     if others:
         contents.notices.append(
             f"'{shown(path)}' has folders beside its splits that are not used: {', '.join(others)}."
         )
-    return found
+    return splits
 
 
 def _check_classes(path: Path, below: list[Path]) -> None:
@@ -133,14 +133,14 @@ def _inner(folder: Path) -> list[str]:
 
 def _has_recordings(path: Path) -> bool:
     """Whether a folder has recordings and no picture."""
-    found = False
+    recordings = False
     for _, folders, files in os.walk(path):
         folders[:] = [name for name in folders if not _ignored(name)]
         endings = {Path(name).suffix.lower() for name in files if not _ignored(name)}
         if not endings.isdisjoint(SUFFIXES):
             return False
-        found = found or not endings.isdisjoint(sound.SUFFIXES | sound.OTHERS)
-    return found
+        recordings = recordings or not endings.isdisjoint(sound.SUFFIXES | sound.OTHERS)
+    return recordings
 
 
 class _Walk:
@@ -182,7 +182,7 @@ class _Walk:
         return [f"{files} left alone below '{shown(self.root)}', no {self.what} by their place or ending ({kinds})."]
 
     def _files(self, folder: Path, above: tuple[Path, ...]) -> list[Path]:
-        found: list[Path] = []
+        files: list[Path] = []
         try:
             entries = list(os.scandir(folder))
         except OSError as error:
@@ -197,7 +197,7 @@ class _Walk:
                 target = path.resolve()
                 if target in above:
                     raise DataError(f"'{shown(path)}' is a link that leads back to a folder around it: remove it.")
-                found += self._files(path, (*above, target))
+                files += self._files(path, (*above, target))
             elif path.suffix.lower() not in self.suffixes:
                 self.others[path.suffix.lower() or "no ending"] += 1
             elif entry.is_symlink() and not path.exists():
@@ -205,8 +205,8 @@ class _Walk:
             elif not entry.is_file():
                 self.bad.append((f"'{shown(path)}'", "is no plain file"))
             elif self._allowed(path):
-                found.append(path)
-        return found
+                files.append(path)
+        return files
 
     def _allowed(self, path: Path) -> bool:
         """Raises `DataError` for a link out of the folder, unless those are followed."""

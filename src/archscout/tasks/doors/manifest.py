@@ -247,9 +247,9 @@ def _roles(columns: Mapping[str, Sequence[Any]], source: str, named: Mapping[str
                     raise UsageError(f"{source} has no column '{column}': {nearest(str(column), map(str, columns))}")
             roles[role] = wanted
             continue
-        found = [by_name[alias] for alias in aliases if alias in by_name]
-        if found:
-            roles[role] = found[0]
+        matching = [by_name[alias] for alias in aliases if alias in by_name]
+        if matching:
+            roles[role] = matching[0]
     if "label" in roles and named.get("target") is None:
         roles.pop("target", None)
     elif "target" in roles:

@@ -89,8 +89,8 @@ def _has_pictures(folder: Path) -> bool:
 def _split_pairs(path: Path) -> dict[str, tuple[Path, Path]]:
     """Folders of splits, each with both folders in it."""
     pairs = {name: _side_by_side(folder) for name, folder in _below(path).items() if split_of(name)}
-    found = {name: pair for name, pair in pairs.items() if pair is not None}
-    return {split: found[name] for split, name in by_split(list(found), f"'{shown(path)}'", "folders").items()}
+    both = {name: pair for name, pair in pairs.items() if pair is not None}
+    return {split: both[name] for split, name in by_split(list(both), f"'{shown(path)}'", "folders").items()}
 
 
 def _folders(path: Path) -> dict[str, tuple[Path, Path]]:
@@ -123,14 +123,14 @@ def _lists(path: Path) -> dict[str, Path]:
     if alone:
         return {"train": alone[0]}
     for pattern in ("annotations/*.json", "*/_annotations.coco.json"):
-        found: dict[str, Path] = {}
+        lists: dict[str, Path] = {}
         for file in sorted(path.glob(pattern)):
             word = file.parent.name if pattern.startswith("*") else file.stem.rpartition("_")[2]
             split = split_of(word.rstrip("0123456789"))
             if split is not None:
-                found.setdefault(split, file)
-        if "train" in found:
-            return found
+                lists.setdefault(split, file)
+        if "train" in lists:
+            return lists
     return {}
 
 
@@ -190,7 +190,7 @@ def _of_voc(path: Path, contents: Contents) -> dict[str, Pairs]:
         stems = {"train": [file.stem for file in _pictures(masks)]}
     else:
         stems = {split: file.read_text(encoding="utf-8").split() for split, file in files.items()}
-    found: dict[str, Pairs] = {}
+    splits: dict[str, Pairs] = {}
     for split, names in stems.items():
         pairs = Pairs()
         for name in names:
@@ -203,10 +203,10 @@ def _of_voc(path: Path, contents: Contents) -> dict[str, Pairs]:
                 pairs.sources.append(file_source(picture))
                 pairs.paints.append(_Read(mask))
         if pairs.sources:
-            found[split] = pairs
+            splits[split] = pairs
         else:
             contents.notices.append(f"the {split} split of '{shown(path)}' has no masks, and is not used.")
-    return found
+    return splits
 
 
 @dataclass(frozen=True)

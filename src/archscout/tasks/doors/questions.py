@@ -63,14 +63,14 @@ def questions_of(
         return [Question(column, column, "labels" if several else "class")]
     if "target" in roles:
         return [Question(column, column, "numbers") for column in target_columns(roles["target"], columns)]
-    found = []
+    questions = []
     for column in columns:
         first, _, name = str(column).partition("_")
         if name and first.casefold() in ("label", "target"):
             several = first.casefold() == "label" and any(_is_several(value) for value in columns[column])
             asks: Asks = "numbers" if first.casefold() == "target" else "labels" if several else "class"
-            found.append(Question(name, column, asks))
-    return found
+            questions.append(Question(name, column, asks))
+    return questions
 
 
 def mixed_labels(questions: Sequence[Question], columns: Mapping[str, Sequence[Any]], source: str) -> list[str]:

@@ -166,7 +166,7 @@ def _read(files: dict[str, Path], source: str) -> Contents:
 def _parse(path: Path) -> _File:
     """The lines of a file. Raises `DataError` for what is none of the format."""
     regular(path)
-    found, in_data = _File(path), False
+    file, in_data = _File(path), False
     called = f"'{shown(path)}'"
     try:
         with path.open(encoding="utf-8-sig") as stream:
@@ -175,9 +175,9 @@ def _parse(path: Path) -> _File:
                 if not text or text.startswith(("#", "%")):
                     continue
                 if in_data:
-                    _example(text, number, found)
+                    _example(text, number, file)
                 elif text.startswith("@"):
-                    in_data = _header(text, number, found)
+                    in_data = _header(text, number, file)
                 else:
                     raise DataError(f"{called}, line {number}: this is no header (@...) where @data has not come yet.")
     except UnicodeDecodeError as error:
@@ -186,25 +186,25 @@ def _parse(path: Path) -> _File:
         raise DataError(f"{called} cannot be read: {error.strerror}.") from error
     if not in_data:
         raise DataError(f"{called} has no line @data: it is cut off, or of another kind.")
-    if not found.labelled:
+    if not file.labelled:
         raise DataError(f"{called} has series without labels (@classLabel or @targetLabel true): there is no task.")
-    return found
+    return file
 
 
 def _parse_plain(path: Path) -> _File:
     """The lines of a file without a header. Raises `DataError` for what cannot be read at all."""
     regular(path)
-    found = _File(path, labelled=True)
+    file = _File(path, labelled=True)
     try:
         with path.open(encoding="utf-8-sig") as stream:
             for number, line in enumerate(iter(lambda: stream.readline(_LONGEST), ""), start=1):
                 if cells := _cells(line):
-                    _plain_example(cells, f"line {number} of '{shown(path)}'", found)
+                    _plain_example(cells, f"line {number} of '{shown(path)}'", file)
     except UnicodeDecodeError as error:
         raise DataError(f"'{shown(path)}' is no text in UTF-8: copy or make it again.") from error
     except OSError as error:
         raise DataError(f"'{shown(path)}' cannot be read: {error.strerror}.") from error
-    return found
+    return file
 
 
 def _plain_example(cells: list[str], name: str, found: _File) -> None:

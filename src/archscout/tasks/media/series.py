@@ -54,8 +54,8 @@ class Series(Medium):
         given: list[Given] = [series for part in encoded.values() for series in part]
         channels = given[0].values.shape[0]
         wrong = [_fault(series, channels) for series in given]
-        found = [(series.name, fault) for series, fault in zip(given, wrong, strict=True) if fault]
-        left_out = refused([*bad, *found], len(given) + len(bad), skip_bad, "series")
+        faults = [(series.name, fault) for series, fault in zip(given, wrong, strict=True) if fault]
+        left_out = refused([*bad, *faults], len(given) + len(bad), skip_bad, "series")
         lengths = np.asarray([series.values.shape[1] for series, fault in zip(given, wrong, strict=True) if not fault])
         length = self.options.get("length") or int(
             np.sort(lengths)[min(len(lengths) - 1, math.ceil(COVERED * len(lengths)) - 1)]
