@@ -73,21 +73,25 @@ def probes() -> Iterator[tuple[str, str, nn.Module]]:
         "average of 2": nn.Sequential(nn.Conv2d(3, 16, 1), nn.AvgPool2d(2)),
         "mean": nn.Sequential(nn.Conv2d(3, 16, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 4)),
         "linear": nn.Sequential(nn.Flatten(), nn.Linear(768, 16), relu, nn.Linear(16, 7)),
-        "sum": Branches(), "joined": Branches(joined=True),
+        "table": nn.Sequential(nn.Conv2d(3, 16, 1), nn.Hardswish()),
+        "taken": nn.Sequential(nn.Conv2d(3, 16, 1), nn.ChannelShuffle(4)),
+        "sum": Branches(), "joined": Branches("joined"), "product": Branches("product"),
     }  # fmt: skip
     for name, network in networks.items():
         yield "probe", name, tiny_task(SHAPE).deploy(network).eval()
 
 
 class Branches(nn.Module):
-    def __init__(self, *, joined: bool = False) -> None:
+    def __init__(self, how: str = "sum") -> None:
         super().__init__()
-        self.first, self.second, self.joined = nn.Conv2d(3, 16, 1), nn.Conv2d(16, 16, 1), joined
+        self.first, self.second, self.how = nn.Conv2d(3, 16, 1), nn.Conv2d(16, 16, 1), how
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.first(x)
         y = self.second(x)
-        return torch.cat([x, y], 1) if self.joined else x + y
+        if self.how == "product":
+            return x * y
+        return torch.cat([x, y], 1) if self.how == "joined" else x + y
 
 
 def drawn(count: int) -> Iterator[tuple[str, str, nn.Module]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from archscout.core.files import write_text
 from benchmarks.common import RESULTS, arguments, read_result
-from benchmarks.deploy import estimates, found, joint, mixed_precision, observers
+from benchmarks.deploy import estimates, found, joint, mixed_precision, observers, onnxruntime_default
 
 Entry = Mapping[str, Any]
 
@@ -28,6 +28,7 @@ def main() -> None:
     result = read_result(RESULTS / "quantisation.json")
     parts = [
         *observers.section(read_result(observers.FILE)["rows"]),
+        *onnxruntime_default.section(read_result(onnxruntime_default.FILE).get("rows", [])),
         *mixed_precision.section(read_result(mixed_precision.FILE).get("rows", [])),
         *joint.section(read_result(joint.FILE)),
         *found.section(read_result(found.FILE)),

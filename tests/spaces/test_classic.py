@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from torch import nn
 
 from archscout.core.errors import UsageError
+from archscout.core.estimator import Setting
 from archscout.core.registry import create
 from archscout.core.seeds import stream
+from archscout.costs.programs import counts
 from archscout.networks.pick import build
 from archscout.networks.stacked import Unstackable, stack
 from archscout.networks.tracing import trace_architecture
@@ -334,3 +336,15 @@ def test_the_graph_is_a_chain_of_blocks():
         "inverted32k3e4", "bottleneck128-stride", "bottleneck128", "bottleneck128", "output",
     )  # fmt: skip
     assert graph.edges == tuple(itertools.pairwise(range(12)))
+
+
+def test_small_references_take_less_than_resnet8_and_compute_about_as_much() -> None:
+    space, task = create("space", "classic"), tiny_task((3, 32, 32), classes=10)
+    setting = Setting(space, task.sealed())
+    largest = counts(space.named("resnet8"), setting)
+    for name, design in space.small_references().items():
+        own = counts(design, setting)
+        assert space.named(name) == design
+        assert own.flash < largest.flash
+        assert own.sram < 0.9 * largest.sram
+        assert 0.6 * largest.instructions < own.instructions < largest.instructions

@@ -385,9 +385,13 @@ class Space(ABC):
         """
         return {}
 
+    def small_references(self) -> Mapping[str, Architecture]:
+        """Designs for devices with little memory, by name: candidates where few references keep the limits."""
+        return {}
+
     def named(self, text: str) -> Architecture:
         """The reference of that name, or the architecture that a text describes. Raises `UsageError`."""
-        references = self.references()
+        references = {**self.references(), **self.small_references()}
         if text.strip() in references:
             return references[text.strip()]
         try:

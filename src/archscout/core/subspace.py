@@ -134,3 +134,7 @@ class SubSpace(Space):
     def references(self) -> Mapping[str, Architecture]:
         """Those of the whole space that are alive."""
         return {name: design for name, design in self.whole.references().items() if design in self}
+
+    def small_references(self) -> Mapping[str, Architecture]:
+        """Those of the whole space that are alive."""
+        return {name: design for name, design in self.whole.small_references().items() if design in self}

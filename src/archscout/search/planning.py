@@ -143,6 +143,10 @@ def _candidates(run: SearchRun, first: Sequence[Architecture]) -> list[tuple[str
     architecture."""
     references = dict(run.space.references())
     admitted = run.admit(references.values(), len(references)) if references else []
+    if references and len(admitted) < FEW:
+        small = dict(run.space.small_references())
+        references |= small
+        admitted += run.admit(small.values(), len(small)) if small else []
     names = {architecture.text: name for name, architecture in reversed(references.items())}
     rows = [(names[architecture.text], architecture.text, architecture) for architecture in admitted]
     if len(rows) < FEW:

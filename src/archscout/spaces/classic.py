@@ -78,6 +78,13 @@ REFERENCES: Mapping[str, str] = {
 channels) and wider; the nine-layer residual network of the DAWNBench competition (64 to 512 channels); MobileNetV2 and
 EfficientNet-Lite for small images."""
 
+SMALL_REFERENCES: Mapping[str, str] = {
+    "resnet9_pooled": "stem24k3s1_residual32x2k3-pool_residual48x1k3-pool",
+    "resnet7_pooled": "stem32k3s1_residual32x1k3-pool_residual64x1k3-pool",
+    "resnet7_fast": "stem32k3s2_residual32x1k3_residual64x1k3-stride",
+}
+"""As large as ResNet-8, whose residual blocks begin on a map that is halved: half its memory, and quicker to train."""
+
 _STEM = re.compile(r"stem(\d+)k(\d+)s(\d+)")
 _STAGE = re.compile(r"([a-z]+)(\d+)x(\d+)(?:k(\d+))?(?:e(\d+))?(?:-([a-z]+))?")
 _EXAMPLE = "stem32k3s1_plain64x1k3-pool_residual128x2k3-stride"
@@ -223,6 +230,10 @@ class Classic(Space):
     def references(self) -> Mapping[str, Architecture]:
         """Those that are no wider than the space."""
         return no_wider(self, REFERENCES, self.width)
+
+    def small_references(self) -> Mapping[str, Architecture]:
+        """Those that are no wider than the space."""
+        return no_wider(self, SMALL_REFERENCES, self.width)
 
     # -- network --------------------------------------------------------------------------------------------------
 
