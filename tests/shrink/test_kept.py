@@ -201,6 +201,15 @@ def test_a_finished_transfer_goes_on_under_a_larger_budget(
     assert len(begins) == 2 and third.metrics["epochs"] > after["epochs"]
 
 
+def test_a_limit_that_no_cut_keeps_is_refused_before_anything_is_trained(
+    parted: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfers, "probe_kept", None)  # called, it raises
+    monkeypatch.setattr(records, "fine_tune", None)
+    with pytest.raises(UsageError, match="no cut of this network keeps params <= 5: the smallest one has"):
+        shrink("parted", TASK, maximum={"params": "5"}, budget="4s", clock=ticking(), out=tmp_path)
+
+
 def test_a_larger_budget_that_was_stopped_goes_on(
     parted: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -187,6 +187,8 @@ def _run(
     for sentence in uncertain_shares(maximum, original, limits, costs):
         record.watch.say(sentence)
 
+    if broken and replaced is None:  # before anything is trained
+        Cutting(record, network, original_space, setting, costs).check(limits)
     share = record.transfer_share if broken or record.shared is not None else 1.0
     if plans and isinstance(network, Adapted) and source.backbone is not None:
         transfer(record, network, source.backbone, plans[0], share)
