@@ -49,7 +49,7 @@ def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     run = SimpleNamespace(
         name="r", planned=False, book=book, constraints=[LIMIT], objectives=(), estimator="trained", rejected=5, seed=7,
         folder=work, notes=notes, note=notes.__setitem__, space="space", budget="4 trials", told={},
-        store=SimpleNamespace(**kept), epochs=9,
+        store=SimpleNamespace(**kept), epochs=9, clock=SimpleNamespace(enter=lambda phase: None),
     )  # fmt: skip
     training = {"epochs": 9, "planned_epochs": 9, "examples": 1, "valid_examples": 1, "short": False, "references": []}
 
