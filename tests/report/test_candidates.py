@@ -110,6 +110,20 @@ def test_a_network_has_its_value_of_most_training_and_all_its_costs() -> None:
     assert network.costs == {"params": 10.0, "macs": 5.0}
 
 
+def test_a_network_has_its_value_of_all_folds_that_it_was_given() -> None:
+    rows = [
+        trial(
+            number, canonical=name, architecture=name, estimator=f"folds:count=5,number={fold}", fidelity=9, value=value
+        )
+        for number, (fold, name, value) in enumerate([(0, "a", 0.5), (0, "b", 0.7), (1, "a", 0.6)])
+    ]
+    networks = candidates.networks(rows, {}, candidates.main_estimator(rows, {}))
+    assert {each.architecture: (each.value, each.level) for each in networks} == {
+        "a": (0.6, "cross-validation (9 epochs, 2 of 5 folds)"),
+        "b": (0.7, "cross-validation (9 epochs, 1 of 5 folds)"),
+    }
+
+
 def test_finalists_bring_their_second_measurement_and_stand_in_for_missing_trials() -> None:
     report = {
         "epochs": 6,

@@ -7,6 +7,7 @@ A store may hold a hundred thousand trials, and a page must stay small: figures 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -46,6 +47,9 @@ class TrialLike(Protocol):
     def phase(self) -> str: ...
     @property
     def reason(self) -> str: ...
+
+
+_FOLD = re.compile(r"count=(\d+),number=(\d+)")
 
 
 @dataclass
@@ -94,12 +98,13 @@ def level_name(estimator: str, fidelity: float | None, full: int | None = None) 
 
     >>> level_name("trained", 6, 18), level_name("trained", 18, 18), level_name("naswot", None)
     ('6 epochs of training', 'full training (18 epochs)', 'naswot')
-    >>> level_name("folds:count=5", 90, 150)
-    'cross-validation (90 epochs)'
+    >>> level_name("folds:count=5,number=2", 90, 150)
+    'cross-validation (90 epochs, 3 of 5 folds)'
     """
     endless = fidelity is None or math.isinf(fidelity)
     if is_cross_validation(estimator) and not endless:
-        return f"cross-validation ({fidelity:g} epochs)"
+        fold = _FOLD.search(estimator)
+        return f"cross-validation ({fidelity:g} epochs" + (f", {int(fold[2]) + 1} of {fold[1]} folds)" if fold else ")")
     if not is_training(estimator):
         return estimator if endless else f"{estimator} at {fidelity:g}"
     if endless:
@@ -212,7 +217,10 @@ def networks(trials: Sequence[TrialLike], report: Mapping[str, Any], estimator: 
         network.costs.update({key: cost for key, cost in trial.costs.items() if finite(cost) is not None})
         value = finite(trial.value)
         rank = math.inf if trial.fidelity is None else float(trial.fidelity)
-        if trial.estimator == estimator and trial.status == "completed" and value is not None and rank >= network.rank:
+        # A later fold of cross-validation counts in the former ones, of those networks that were given it.
+        folded = is_cross_validation(estimator) and is_cross_validation(trial.estimator)
+        believed = (folded or trial.estimator == estimator) and trial.status == "completed"
+        if believed and value is not None and rank >= network.rank:
             network.value, network.rank = value, rank
             network.level = level_name(trial.estimator, trial.fidelity, full)
     metric = metric_of(report)
