@@ -231,7 +231,8 @@ def shares(values: list[float]) -> str:
 
 
 def times(rows: list[dict[str, Any]]) -> str:
-    return f"{mean(row['milliseconds'] for row in rows):.1f}" if rows else "–"
+    known = [row["milliseconds"] for row in rows if "milliseconds" in row]  # none where too much went on beside it
+    return f"{mean(known):.1f}" if known else "–"
 
 
 if __name__ == "__main__":

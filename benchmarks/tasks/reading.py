@@ -42,7 +42,7 @@ from archscout.tasks.decode import Reading, file_source
 from benchmarks.common import RESULTS, Rows, arguments, machine
 
 FILE = RESULTS / "reading.json"
-REPEATS = 2
+REPEATS = 3
 SMALL, EPOCH = 50_000, 5_000
 SIZES = (8_000, 24_000)
 """Pictures of which memory is measured: with a tenth of either, a batch of validation is a full one."""
