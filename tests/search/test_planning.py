@@ -264,3 +264,19 @@ def test_looking_for_networks_within_limits_ends_with_the_budget_however_long_on
     with pytest.raises(UsageError, match="was found that meets"):
         _feasible(rare.run)
     assert rare.now <= 13.0, "the share of the budget for looking was over after the first look"
+
+
+def test_where_there_is_no_time_to_look_for_others_the_references_are_what_there_is(monkeypatch):
+    def late(*_):
+        raise TrialTimeout("took longer")
+
+    monkeypatch.setattr(planning, "_others", late)
+    space = create("space", SPACE)
+    admitted = list(space.references().values())[:1]
+    run = types.SimpleNamespace(
+        name="r", space=space, admit=lambda *_: admitted, store=types.SimpleNamespace(decisions=lambda name: {})
+    )
+    assert [row[2] for row in planning._candidates(run, [])] == admitted
+    admitted.clear()
+    with pytest.raises(TrialTimeout):
+        planning._candidates(run, [])

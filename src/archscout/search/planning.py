@@ -150,7 +150,11 @@ def _candidates(run: SearchRun, first: Sequence[Architecture]) -> list[tuple[str
     names = {architecture.text: name for name, architecture in reversed(references.items())}
     rows = [(names[architecture.text], architecture.text, architecture) for architecture in admitted]
     if len(rows) < FEW:
-        rows += [(a.text, a.text, a) for a in _others(run, set(names) - {row[1] for row in rows}, bool(rows))]
+        try:
+            rows += [(a.text, a.text, a) for a in _others(run, set(names) - {row[1] for row in rows}, bool(rows))]
+        except TrialTimeout:
+            if not rows:
+                raise
     looked_at = run.store.decisions(run.name).get("feasibility")
     if len(rows) < FEW and looked_at:
         closest = run.space.parse(looked_at["closest"])
