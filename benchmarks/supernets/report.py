@@ -314,7 +314,10 @@ def spaces(found: Row, folder: Path) -> list[str]:
                 for (space, networks, steps), own in grouped(shared, "space", "networks", "steps").items()
             ],
         )  # fmt: skip
-    return lines
+    missing = ["DARTS and RF-DARTS on S1 to S4"] if not parts else []
+    if not any(row["space"].startswith("mobile") for row in shared):
+        missing.append("BN-NAS on `mobile`")
+    return [*lines, "", f"Not run yet: {', '.join(missing)}."] if missing else lines
 
 
 def samples(found: Row, folder: Path) -> list[str]:
