@@ -172,6 +172,16 @@ def test_what_each_is_expected_to_reach(monkeypatch: pytest.MonkeyPatch) -> None
     assert automatic._raised(0.0, 0.0, 2) > 0.5, "no worse than chance"
 
 
+@pytest.mark.parametrize(
+    ("images", "trial", "longer", "reached"), [(640, 0.412, 0.44, 0.69), (3_000, 0.415, 0.63, 0.77)]
+)
+def test_a_search_is_expected_to_reach_about_what_searches_reached(
+    images: int, trial: float, longer: float, reached: float
+) -> None:
+    """Ten classes of photographs in 32 pixels, four minutes; trials of up to 800 of them."""
+    assert automatic._searched(trial, longer, images / min(images, 800), 10) == pytest.approx(reached, abs=0.05)
+
+
 class Coloured(Backbone):
     """Its features are colours: enough for images whose class is one."""
 
