@@ -147,14 +147,21 @@ def test_a_machine_that_becomes_slower_still_gets_fewer_again(task, monkeypatch)
 class Steps:
     """A clock by which each step of training takes a second, from a step on `slow`: read by the trainer itself."""
 
-    def __init__(self, monkeypatch, slow, since):
+    def __init__(self, monkeypatch, slow, since, once=0.0):
         self.now, self.steps = 0.0, 0
-        descend = course.descend
+        descend, train = course.descend, final.train
 
         def stepped(*args):
             self.steps += 1
-            self.now += slow if self.steps > since else 1.0
+            self.now += (slow if self.steps > since else 1.0) + self.once
+            self.once = 0.0
             descend(*args)
+
+        def begun(*args, **keywords):
+            self.once = once
+            return train(*args, **keywords)
+
+        monkeypatch.setattr(final, "train", begun)
 
         monkeypatch.setattr(course, "descend", stepped)
         for module in (course, trainer):
@@ -202,6 +209,17 @@ def test_a_machine_that_is_quicker_than_planned_trains_longer(task, monkeypatch,
         assert clock.now >= 0.97 * seconds
     rates = [row["learning_rate"] for row in estimate.curve]
     assert rates[-1] < 0.25 * max(rates) and rates[3:] == sorted(rates[3:], reverse=True), "it goes on falling"
+
+
+def test_what_the_first_step_of_a_part_takes_is_not_taken_for_its_pace(task, monkeypatch):
+    """Where steps turn out quicker, the longer schedule begins with a step of 12 seconds: it is not cut for that."""
+    long = dataclasses.replace(task, train=Split(np.tile(task.train.x, (4, 1, 1, 1)), np.tile(task.train.y, 4)))
+    seconds = 12.0 * math.ceil(len(long.train) / Recipe.default(long, 12).batch_size)
+    clock = Steps(monkeypatch, 0.6, 0, once=12.0)
+    (estimate,) = FinalTraining(seconds=seconds, most=100).estimate([ARCHITECTURE], Setting(SPACE, long), fidelity=12)
+    assert estimate.extra["epochs"] >= 17 and 0.95 * seconds <= clock.now <= 1.05 * seconds
+    rates = [row["learning_rate"] for row in estimate.curve]
+    assert rates[7:] == sorted(rates[7:], reverse=True) and min(rates[:-3]) > 0.01 * max(rates), "it falls evenly"
 
 
 def test_a_training_that_was_stopped_half_way_ends_in_the_same_weights(task, tmp_path, monkeypatch):

@@ -47,6 +47,9 @@ SETTLED = 0.9
 LEAST = 0.1
 """Of an epoch, the least that a training ends with where no whole one fits."""
 
+TELLING = 0.05
+"""Of an epoch, the least that tells the pace of one that is under way."""
+
 SLIGHT = 0.05
 """Of an epoch, what is not worth an epoch more: epochs of less than all examples fill the time to its end."""
 
@@ -206,6 +209,8 @@ class _Timer:
         self.most = max(recipe.epochs, most / recipe.epoch_share)
         self.whole = recipe.work(recipe.epochs, side)
         self.marks = [(0.0, before)]
+        self.once: float | None = None
+        """Seconds until the first step was done, which another part would take again; 0 where it was done earlier."""
         self.cut: float | None = None
         """Epochs that were done when the one under way was cut."""
         self.done = 0.0
@@ -214,9 +219,15 @@ class _Timer:
     def overruns(self, done: float, seconds: float) -> bool:
         """Whether the epoch under way would end too late, and is to be cut here: looked at from half-way."""
         now = self.before + seconds
-        if done == int(done) or now < 0.5 * self.seconds:
+        if done == int(done):
+            return False
+        if self.once is None:
+            self.once, self.marks[-1] = seconds if done < 1 else 0.0, (self._work(done), now)
+        if now < 0.5 * self.seconds:
             return False
         here, end = self._work(done), self.recipe.work(math.ceil(done), self.side)
+        if here - self.marks[-1][0] < TELLING and now <= self.seconds:
+            return False
         if now + pace_of(self.marks[-1], (here, now)) * (end - here) <= LATE * self.seconds:
             return False
         self.cut = done
@@ -236,9 +247,10 @@ class _Timer:
 
     def remaining(self) -> float:
         """Epochs of full size that fit yet, parts of one included; 0 where the training is at its end."""
-        if self.done >= self.recipe.epochs:
+        left = self.seconds - self.marks[-1][1] - (self.once or 0.0)
+        if self.done >= self.recipe.epochs or left <= 0:
             return 0.0
-        fitting = min(self.most - self.done, (self.seconds - self.marks[-1][1]) / self._pace())
+        fitting = min(self.most - self.done, left / self._pace())
         return fitting if fitting >= LEAST else 0.0
 
     def _early(self, end: float) -> bool:
