@@ -252,7 +252,7 @@ def test_options_of_quantisation_are_read_before_the_run(given: dict[str, Any], 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"device": None}, "the device must be a text"),
+        ({"device": 3}, "the device must be a text"),
         ({"device": ["cortex-m4"]}, "the device must be a text"),
         ({"device": torch.device("cpu")}, "the device must be a text"),
         ({"out": None}, "the folder for the code must be a path"),

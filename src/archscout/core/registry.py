@@ -70,13 +70,13 @@ def register(kind: str, name: str) -> Callable[[T], T]:
         raise UsageError(f"there is no kind '{kind}': {nearest(kind, ROOMS)}")
 
     def keep(factory: T) -> T:
-        known = _registered.get((kind, name))
-        if known is not None and (known.__module__, known.__qualname__) != (factory.__module__, factory.__qualname__):
-            raise UsageError(f"{kind} '{name}' is registered twice, in {known.__module__} and {factory.__module__}.")
         ours = __name__.partition(".")[0]
         if factory.__module__.partition(".")[0] != ours and name in _built_in(kind):
             # It would be the name of one thing here, and of the other in worker processes.
             raise UsageError(f"{kind} '{name}' is one of {ours}'s own: give yours another name.")
+        known = _registered.get((kind, name))
+        if known is not None and (known.__module__, known.__qualname__) != (factory.__module__, factory.__qualname__):
+            raise UsageError(f"{kind} '{name}' is registered twice, in {known.__module__} and {factory.__module__}.")
         _registered[kind, name] = factory
         return factory
 
