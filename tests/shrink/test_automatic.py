@@ -173,12 +173,14 @@ def test_what_each_is_expected_to_reach(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    ("images", "trial", "longer", "reached"), [(640, 0.412, 0.44, 0.69), (3_000, 0.415, 0.63, 0.77)]
+    ("images", "trial", "longer", "reached"),
+    [(640, 0.412, 0.44, 0.69), (3_000, 0.415, 0.63, 0.77), (50_000, 0.403, 1.05, 0.89)],
 )
 def test_a_search_is_expected_to_reach_about_what_searches_reached(
     images: int, trial: float, longer: float, reached: float
 ) -> None:
-    """Ten classes of photographs in 32 pixels, four minutes; trials of up to 800 of them."""
+    """Ten classes of photographs in 32 pixels; trials of up to 800 of them. With all of CIFAR-10 and half an hour the
+    backbone reached .87, of which .85 was expected."""
     assert automatic._searched(trial, longer, images / min(images, 800), 10) == pytest.approx(reached, abs=0.05)
 
 

@@ -63,7 +63,7 @@ SHORTEST = 120.0
 SIDE = 64
 """Pixels a side that the backbone gets in its trial."""
 
-GENEROUS, EXAMPLES = 0.9, 0.3
+GENEROUS, EXAMPLES = 0.9, 0.17
 """What is added to the logit of the accuracy that a search is expected to reach: it has better networks than the first
 reference, and who doubts should search; and again for each time that there are e times as many images as in the
 trial, which teach a network from nothing more than they teach a head. Fitted by hand to searches of 640, 3,000 and
