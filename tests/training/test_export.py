@@ -98,6 +98,7 @@ def test_a_module_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_attention_and_recurrence(tmp_path: Path) -> None:
+    torch.manual_seed(0)  # some weights answer inputs of 255 with a softmax that magnifies rounding
     check(Attention(), (3, 8, 8), tmp_path / "network.onnx")
 
 
