@@ -11,10 +11,10 @@ import tempfile
 
 import archscout
 from archscout.methods.weight_sharing import WeightSharing, adam_rate
-from archscout.supernets import phases, plans, updates
+from archscout.supernets import importance, phases, plans
 
 
-class Adaptive(updates.Importance):
+class Adaptive(importance.Importance):
     def gradients(self, step):  # over its own samples, whatever paths the weights were trained on
         step.jobs, fair = plans.SamplesByEntropy(1.0, balanced=True)(step), step.jobs
         told, step.jobs = super().gradients(step) | {"drawn": len(step.jobs)}, fair
