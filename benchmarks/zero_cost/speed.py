@@ -39,13 +39,14 @@ from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.estimators.zero_cost import kernel
 from archscout.estimators.zero_cost.harness import Batch, Subject, draw, score
-from archscout.estimators.zero_cost.layers import following, frozen
+from archscout.estimators.zero_cost.layers import following
 from archscout.estimators.zero_cost.passes import Passes
 from archscout.methods.pruning import gates
 from archscout.methods.te_nas import supernet
 from archscout.spaces.nasbench201 import CHOICES, OPERATIONS
 from archscout.study import scoring
 from archscout.tasks.load import load
+from archscout.training.contexts import frozen
 from archscout.workers.engines import engine
 from benchmarks.common import RESULTS, ROOT, arguments, write_result
 

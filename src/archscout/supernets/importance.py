@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import Tensor
 
 from archscout.core.architecture import Architecture
@@ -69,7 +68,7 @@ class Importance(Update):
         """The weights of the samples (A,) with their costs taken off; what is worth recording goes into `row`."""
         if self.cost is None:
             return weights
-        costs = torch.tensor(list(self.cost(architectures)), dtype=weights.dtype, device=weights.device)
+        costs = weights.new_tensor(list(self.cost(architectures)))
         row["excess_cost"] = float(costs.mean())
         return weights - self.strength * costs / costs.sum() if bool(costs.sum() > 0) else weights
 
@@ -108,7 +107,7 @@ class PricedImportance(Importance):
         row: dict[str, float],
     ) -> Tensor:
         assert self.cost is not None
-        costs = torch.tensor(list(self.cost(architectures)), dtype=weights.dtype, device=weights.device)
+        costs = weights.new_tensor(list(self.cost(architectures)))
         charged = weights - distribution.price * (costs - costs.mean()) / len(costs)
         distribution.price.add_(self.gain * float(costs.mean() - self.aim)).clamp_(min=0)
         row |= {"cost": float(costs.mean()), "price": float(distribution.price)}

@@ -36,6 +36,24 @@ LARGEST_MAP = 64 * 64
 _LAST = torch.channels_last
 _backward = torch.ops.aten.convolution_backward
 _Pair = tuple[int, int]
+_Gradient = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def _gradients(
+    ctx: Any, gradient: Tensor, of_input: _Gradient, of_kernel: _Gradient
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Of a convolution's input, weight and bias, as far as they are wanted.
+
+    Both functions get the gradient of the outputs in the format of the arithmetic, the input and the kernel.
+    """
+    x, kernel = ctx.saved_tensors
+    gradient = gradient.to(x.dtype).contiguous(memory_format=_LAST)
+    wanted, (weight_dtype, bias_dtype) = ctx.needs_input_grad, ctx.dtypes
+    return (
+        of_input(gradient, x, kernel) if wanted[0] else None,
+        of_kernel(gradient, x, kernel).to(weight_dtype) if wanted[1] else None,
+        _summed(gradient).to(bias_dtype) if wanted[2] else None,
+    )
 
 
 class _Depthwise(torch.autograd.Function):
@@ -52,16 +70,13 @@ class _Depthwise(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        gradient = gradients[0].to(x.dtype).contiguous(memory_format=_LAST)
-        before = after = offset = None
-        if ctx.needs_input_grad[0]:
-            before = depthwise_input_gradient(gradient, weight, ctx.stride, ctx.padding, x.shape[2:])
-        if ctx.needs_input_grad[1]:
-            after = depthwise_kernel_gradient(x, gradient, weight, ctx.stride, ctx.padding).to(ctx.dtypes[0])
-        if ctx.needs_input_grad[2]:
-            offset = _summed(gradient).to(ctx.dtypes[1])
-        return before, after, offset, None, None, None
+        def of_input(gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+            return depthwise_input_gradient(gradient, weight, ctx.stride, ctx.padding, x.shape[2:])
+
+        def of_kernel(gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+            return depthwise_kernel_gradient(x, gradient, weight, ctx.stride, ctx.padding)
+
+        return *_gradients(ctx, gradients[0], of_input, of_kernel), None, None, None
 
 
 def depthwise_input_gradient(
@@ -138,16 +153,13 @@ class _Narrow(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        gradient = gradients[0].to(x.dtype).contiguous(memory_format=_LAST)
-        before = after = offset = None
-        if ctx.needs_input_grad[0]:
-            before = _dense(gradient, x, weight, ctx.padding, [True, False, False])[0]
-        if ctx.needs_input_grad[1]:
-            after = narrow_kernel_gradient(x, gradient, weight, ctx.padding).to(ctx.dtypes[0])
-        if ctx.needs_input_grad[2]:
-            offset = _summed(gradient).to(ctx.dtypes[1])
-        return before, after, offset, None, None
+        def of_input(gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+            return _dense(gradient, x, weight, ctx.padding, [True, False, False])[0]  # type: ignore[no-any-return]
+
+        def of_kernel(gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+            return narrow_kernel_gradient(x, gradient, weight, ctx.padding)
+
+        return *_gradients(ctx, gradients[0], of_input, of_kernel), None, None
 
 
 def narrow_kernel_gradient(x: Tensor, gradient: Tensor, weight: Tensor, padding: _Pair) -> Tensor:
@@ -198,17 +210,15 @@ class _Pointwise(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, matrix = ctx.saved_tensors
-        gradient = gradients[0].to(x.dtype).contiguous(memory_format=_LAST)
-        before = after = offset = None
-        if ctx.needs_input_grad[0]:
+        def of_input(gradient: Tensor, x: Tensor, matrix: Tensor) -> Tensor:
             before = torch.empty_like(x)
             torch.mm(_pixels(gradient), matrix, out=_pixels(before))
-        if ctx.needs_input_grad[1]:
-            after = (_pixels(gradient).t() @ _pixels(x)).to(ctx.dtypes[0])[:, :, None, None]
-        if ctx.needs_input_grad[2]:
-            offset = _summed(gradient).to(ctx.dtypes[1])
-        return before, after, offset, None
+            return before
+
+        def of_kernel(gradient: Tensor, x: Tensor, matrix: Tensor) -> Tensor:
+            return (_pixels(gradient).t() @ _pixels(x))[:, :, None, None]
+
+        return *_gradients(ctx, gradients[0], of_input, of_kernel), None
 
 
 class _Clipped(torch.autograd.Function):

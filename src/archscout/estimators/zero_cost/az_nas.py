@@ -13,9 +13,9 @@ from archscout.core.errors import UndefinedScore
 from archscout.core.registry import register
 from archscout.estimators.zero_cost.harness import Ensemble, Score, Subject, check_batch
 from archscout.estimators.zero_cost.initialisation import kaiming
-from archscout.estimators.zero_cost.layers import frozen
 from archscout.estimators.zero_cost.ranks import log_rank_sum
 from archscout.estimators.zero_cost.recomputing import recomputing
+from archscout.training.contexts import frozen
 
 _SMALL = 1e-6
 
@@ -122,7 +122,7 @@ def _pass(subject: Subject, size: int) -> _Blocks:
 
     handles = [block.register_forward_hook(keep) for block in blocks(network)]
     try:
-        with frozen(network), recomputing(network):
+        with torch.enable_grad(), frozen(network), recomputing(network):
             network(x)
     finally:
         for handle in handles:

@@ -21,12 +21,12 @@ from archscout.estimators.zero_cost.layers import (
     check_weights_are_parameters,
     familiar,
     following,
-    frozen,
     weight_gradients,
 )
 from archscout.estimators.zero_cost.normalising import normalised_by
 from archscout.estimators.zero_cost.own_code import Call, Unknown, own_weights
 from archscout.supernets.pooling import speed_up
+from archscout.training.contexts import frozen
 
 _CHUNK = 32
 """Examples that go through at once."""
@@ -81,7 +81,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 def together(network: nn.Module, x: Tensor, y: Tensor, loss: Loss) -> float:
     """The score of a network that sees each example alone."""
     agreement = _Agreement()
-    with frozen(network):
+    with torch.enable_grad(), frozen(network):
         for some, targets in zip(torch.split(x, _CHUNK), torch.split(y, _CHUNK), strict=True):
             with following(network) as calls:
                 outputs = network(some.clone().requires_grad_())

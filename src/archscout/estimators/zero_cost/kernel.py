@@ -29,7 +29,6 @@ from archscout.estimators.zero_cost.layers import (
     check_layers_are_all,
     convolution_gradient,
     following,
-    frozen,
     normalised,
     patches,
 )
@@ -37,6 +36,7 @@ from archscout.estimators.zero_cost.passes import Passes, has_scale
 from archscout.networks.pick import build
 from archscout.spaces.thin import thin
 from archscout.supernets.supernet import Supernet
+from archscout.training.contexts import frozen
 
 WIDTH, CELLS = 3, 1
 """Of the thin network that TE-NAS and those after it measure, in spaces that have these parameters."""
@@ -119,7 +119,7 @@ def gram(network: nn.Module, x: Tensor, *, inner: bool = False) -> Tensor:
     Raises `UndefinedScore` where the outputs depend on no weight, or a user's own code uses weights outside of layers.
     """
     check_layers_are_all(network, x[:2])
-    with frozen(network), following(network, norms=True) as calls:
+    with torch.enable_grad(), frozen(network), following(network, norms=True) as calls:
         outputs = network(x.clone(memory_format=torch.contiguous_format).requires_grad_())
         layers = [call for call in calls if call[2].requires_grad and _has_weight(call[0])]
         if inner:

@@ -210,23 +210,3 @@ def numeric_padding(layer: nn.Conv1d | nn.Conv2d) -> tuple[int, ...]:
 def normalised(layer: _BatchNorm, x: Tensor) -> Tensor:
     """The input of a batch normalisation, normalised by the statistics of the batch, before scale and shift."""
     return F.batch_norm(x, None, None, training=True, eps=layer.eps)
-
-
-def without_weight_gradients(network: nn.Module) -> list[nn.Parameter]:
-    """Switch off gradients of parameters, and return those that had them."""
-    switched = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    for parameter in switched:
-        parameter.requires_grad_(False)
-    return switched
-
-
-@contextmanager
-def frozen(network: nn.Module) -> Iterator[None]:
-    """No gradients of parameters within the block; they flow from the inputs, which must require them."""
-    switched = without_weight_gradients(network)
-    try:
-        with torch.enable_grad():
-            yield
-    finally:
-        for parameter in switched:
-            parameter.requires_grad_(True)

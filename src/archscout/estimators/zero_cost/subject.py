@@ -33,13 +33,14 @@ from archscout.core.graph import Graph
 from archscout.core.seeds import derive, stream
 from archscout.core.task import Split
 from archscout.core.trial import Estimate
-from archscout.estimators.zero_cost.layers import check_weights_are_parameters, familiar, frozen, is_familiar
+from archscout.estimators.zero_cost.layers import check_weights_are_parameters, familiar, is_familiar
 from archscout.estimators.zero_cost.normalising import by_batch_statistics
 from archscout.estimators.zero_cost.own_code import Call, Unknown, channel_dimension, leaves, own_calls, own_weights
 from archscout.estimators.zero_cost.recomputing import recomputing
 from archscout.estimators.zero_cost.watching import Watcher, Watching, showing
 from archscout.networks.pick import build
 from archscout.networks.tracing import blueprint, trace
+from archscout.training.contexts import frozen
 
 Batch = tuple[Tensor, Tensor]
 W = TypeVar("W", bound="Watcher")
