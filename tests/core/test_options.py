@@ -164,7 +164,7 @@ def test_whole_numbers_in_any_sequence() -> None:
 
 def test_paths() -> None:
     assert options.path("runs", "the folder") == options.path(Path("runs"), "the folder") == Path("runs")
-    for value in (3, "", "a\0b", None, b"runs", "~nobody-of-that-name/runs"):
+    for value in (3, "", "a\0b", None, b"runs", "~nobody-of-that-name/runs", "\ud800"):
         refused(lambda value=value: options.path(value, "the folder"))
     assert options.path("~/runs", "the folder") == Path.home() / "runs"
     assert options.run(Result(Path("runs/a"), {})) == options.run("runs/a") == Path("runs/a")

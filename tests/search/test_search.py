@@ -336,6 +336,16 @@ def test_the_first_three_trainings_that_fail_alike_end_a_search_with_the_reason(
         assert store.count("b", "failed") == 3
 
 
+@pytest.mark.parametrize("method", ["hyperband", "asha"])
+def test_so_do_trainings_that_pause(method, task, tmp_path, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("no kernel for this device")
+
+    monkeypatch.setattr("archscout.training.trainer.train", broken)
+    with pytest.raises(ArchscoutError, match=r"first 3 trainings failed alike, with: .*no kernel for this device"):
+        search(SPACE, task, method=method, budget="30trials", workers=0, out=tmp_path, name="b", epochs=3)
+
+
 @pytest.mark.usefixtures("whole_samples")
 def test_looking_for_what_keeps_the_limits_ends_with_its_time():
     told = []

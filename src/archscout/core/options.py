@@ -173,7 +173,11 @@ def path(value: Any, what: str) -> Path:
         expanded = Path(place).expanduser()
     except RuntimeError:
         raise UsageError(f"{what} is in a home that there is not: {shown(place)}.") from None
-    if max(map(len, (os.fsencode(part) for part in expanded.parts)), default=0) > _LONGEST_NAME:
+    try:
+        longest = max((len(os.fsencode(part)) for part in expanded.parts), default=0)
+    except UnicodeEncodeError:
+        raise UsageError(f"{what} has characters that no file name has: {shown(place)}.") from None
+    if longest > _LONGEST_NAME:
         raise UsageError(f"{what} has a name of more than {_LONGEST_NAME} bytes, which no disk has: {shown(place)}.")
     return expanded
 

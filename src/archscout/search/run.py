@@ -100,6 +100,7 @@ class SearchRun(Replay):
         self._ledger = Ledger()
         self._best: float | None = None
         self._estimators: dict[str, Estimator] = {estimator.name: estimator}
+        self._trainings = {TRAINING, PAUSED} | ({estimator.name} if self.trains else set())
         self._pace = Pace(self.workers, math.isfinite(budget.seconds))
         self._follows = 0
         self._proposals: dict[str, list[int | None]] = {}
@@ -366,7 +367,7 @@ class SearchRun(Replay):
         self.clock.write(every=1.0)
         if any(row.status == "failed" for row in rows):
             # What would be paid for would fail too.
-            reason = hopeless(self._stored.values(), {TRAINING, self.estimator} if self.trains else {TRAINING})
+            reason = hopeless(self._stored.values(), self._trainings)
             if reason:
                 raise ArchscoutError(reason)
 
