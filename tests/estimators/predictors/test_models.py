@@ -10,12 +10,14 @@ from scipy.stats import kendalltau, multivariate_normal, norm
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Matern
 
+from archscout.core.errors import UsageError
 from archscout.core.graph import Graph, Node
 from archscout.core.registry import create
 from archscout.core.seeds import stream
 from archscout.estimators.encodings.encode import encode
 from archscout.estimators.predictors import nar, ngb, stacked
 from archscout.estimators.predictors.acenas import AceNAS
+from archscout.estimators.predictors.base import encoding_of
 from archscout.estimators.predictors.bayesian_ridge import BayesianRidge
 from archscout.estimators.predictors.brp_nas import BRP
 from archscout.estimators.predictors.dense import with_global
@@ -401,3 +403,25 @@ def test_the_tier_is_told(graphs):
     made = nar.NAR(space=space, epochs=60).fit(architectures, y)
     assert (made.tier_of(architectures) == nar.tiers(y)).mean() > 0.8
     assert kendalltau(made.predict(architectures), y).statistic > 0.8
+
+
+@pytest.mark.parametrize(
+    ("space", "name"),
+    [
+        ("darts", "choices"),
+        ("mobile", "choices"),
+        ("nasbench201", "path"),
+        ("nasbench_macro", "choices"),
+    ],
+)
+def test_where_a_space_has_no_path_encoding_bananas_learns_from_the_default_one(space, name):
+    space, rng = create("space", space), np.random.default_rng(0)
+    some = [space.sample(rng) for _ in range(12)]
+    model = create("estimator", "bananas").predictor.set_params(space=space)
+    named = encoding_of(model, space)
+    assert (named == "path") == (name == "path") and name in named
+    told = model.fit(some[:8], np.linspace(0, 1, 8)).predict(some)
+    assert np.isfinite(told).all() and np.ptp(told) > 0
+    if name != "path":
+        with pytest.raises(UsageError, match=f"space '{space.name}' has no path encoding.*Name another"):
+            encode("path", space, some)

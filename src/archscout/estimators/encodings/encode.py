@@ -89,6 +89,14 @@ def widths(name: str, space: Space) -> tuple[int, ...]:
     return tuple(width for width in sizes if width)
 
 
+def has(name: str, space: Space) -> bool:
+    """Whether a space has an encoding: those of graphs need graphs, that of paths needs few enough of them."""
+    try:
+        return bool(widths(name, space))
+    except UsageError:
+        return False
+
+
 def default_encoding(space: Space) -> str:
     """`live+choices` for a space of graphs, `numbers+choices` for one of layers in a row (or without graphs)."""
     return "numbers+choices" if in_a_row(space) else "live+choices"

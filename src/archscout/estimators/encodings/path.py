@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from archscout.core.errors import UsageError
 from archscout.core.space import Space
 from archscout.estimators.encodings.graphs import Architectures, Graphs, graphs, reference
 
@@ -18,13 +19,18 @@ def path(space: Space, architectures: Architectures) -> np.ndarray:
     alphabetical order, of all labels but inputs and outputs, those of wires and zeros among them. All sequences of a
     length have a column as long as there are at most 400 in all and some graph of the space has a path of that length:
     5 + 25 + 125 for NAS-Bench-201, 1 + 3 + ... + 3^5 for NAS-Bench-101. The same for isomorphic graphs. Raises
-    `UsageError` for a space without graphs.
+    `UsageError` for a space without graphs, and for one whose shortest paths alone have more sequences.
     """
     known = reference(space)
     labels = tuple(x for x in known.labels if not x.startswith(("input", "output")))
     kept = known.arrays()
     present = tuple(x for x in labels if kept.labelled((x,)).any())
     widths = _widths(kept, len(present))
+    if not widths:
+        raise UsageError(
+            f"space '{space.name}' has no path encoding: its shortest paths may have more than {MOST} different "
+            "sequences of operations. Name another encoding, such as adjacency."
+        )
     parts = (_occurring(part, present, widths) for part in graphs(space, architectures).chunks())
     return np.concatenate(list(parts))
 
@@ -45,7 +51,7 @@ def _widths(shown: Graphs, labels: int) -> list[int]:
 
 
 def _occurring(part: Graphs, labels: tuple[str, ...], lengths: list[int]) -> np.ndarray:
-    counts = walks(part, labels, max(lengths, default=-1))
+    counts = walks(part, labels, max(lengths))
     return np.concatenate([np.minimum(counts[length], 1) for length in lengths], axis=1).astype(np.float32)
 
 

@@ -123,11 +123,20 @@ class Predictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return matrix
 
 
+_FLAT = ("adjacency", "path", "wl")
+"""Encodings without a form that a model could count on: it may as well have the columns of another."""
+
+
 def encoding_of(predictor: Predictor, space: Space, encoding: str | None = None) -> str:
-    """The name of the encoding that a predictor gets in a space: as given, as its own, or as it is meant for."""
-    from archscout.estimators.encodings.encode import default_encoding
+    """The name of the encoding that a predictor gets in a space: as given, as its own, or as it is meant for.
+
+    Where nobody named one, and the space has none of what the predictor was published with, it gets the default one.
+    """
+    from archscout.estimators.encodings.encode import default_encoding, has
 
     named = encoding or predictor.encoding or predictor.usual
+    if named == predictor.usual and named in _FLAT and not has(named, space):
+        named = "default"
     return default_encoding(space) if named == "default" else named
 
 
