@@ -162,10 +162,14 @@ def test_the_file_tells_nothing_of_this_machine(tmp_path: Path) -> None:
 
 
 class Wrong(nn.Module):
-    """Answers of its own for single examples, which no exporter sees."""
+    """Answers of its own where it is exported."""
+
+    def __init__(self, by: float = 1.0) -> None:
+        super().__init__()
+        self.by = by
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.sum(1, keepdim=True) + (1.0 if torch.onnx.is_in_onnx_export() or x.is_meta else 0.0)
+        return x.sum(1, keepdim=True) + (self.by if torch.onnx.is_in_onnx_export() or x.is_meta else 0.0)
 
 
 class Undefined(nn.Module):
@@ -178,6 +182,34 @@ def test_an_answer_that_is_not_pytorchs(module: nn.Module, words: str, tmp_path:
     with pytest.raises(ArchscoutError, match=words):
         export_onnx(module, (4,), tmp_path / "network.onnx")
     assert not list(tmp_path.iterdir())
+
+
+class Waves(nn.Module):
+    """Rounds as much as its waves are short."""
+
+    def __init__(self, often: float) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.layer, self.often = nn.Linear(300, 8), often
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sin(self.often * self.layer(x))
+
+
+def test_the_tolerance_follows_what_the_network_rounds(tmp_path: Path) -> None:
+    network, file = Waves(10.0).eval(), tmp_path / "network.onnx"
+    pairs = export._answers(network, (300,), (1, 2, 7))
+    with torch.no_grad():
+        own = max(float((network.double()(x.double()) - y["output"]).abs().max()) for x, y in pairs)
+    assert own > 1e-4, "single precision alone is off by more than networks may be that round little"
+    assert export_onnx(network.float(), (300,), file) < 32 * own
+    with pytest.raises(ArchscoutError, match=r"differs from the PyTorch network by .*, above 0\.01"):
+        export_onnx(Waves(10_000.0).eval(), (300,), file)
+
+
+def test_a_network_that_rounds_little_may_not_be_off_by_a_thousandth(tmp_path: Path) -> None:
+    with pytest.raises(ArchscoutError, match=r"differs from .*, above 0\.0001"):
+        export_onnx(Wrong(1e-3), (4,), tmp_path / "network.onnx")
 
 
 class Called(nn.Module):
