@@ -13,6 +13,7 @@ that was stopped goes on.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -54,16 +55,19 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", choices=list(LIMITS), action="append")
+    parser.add_argument("--minutes", type=float, default=1e9, help="begin nothing after so many")
     parser.add_argument("--results", type=Path, default=FILE)
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = Rows(options.results, KEYS, {"version": archscout.__version__, **machine(), "task": "digits"}, sort=True)
-    task = archscout.task("digits")
+    task, ends = archscout.task("digits"), time.time() + 60 * options.minutes
     for name in options.only or LIMITS:
-        for seed in range(options.seeds):
-            for limited, bits in LIMITS[name]:
-                if not rows.has(network=name, seed=seed, limited=limited, bits=bits, method="uniform"):
-                    for row in measured(trained(name, task, seed), task, limited, bits, seed, all_choices=name == FOUR):
+        network = functools.cache(functools.partial(trained, name, task))
+        for limited, bits in LIMITS[name]:
+            for seed in range(options.seeds):
+                known = rows.has(network=name, seed=seed, limited=limited, bits=bits, method="uniform")
+                if not known and time.time() < ends:
+                    for row in measured(network(seed), task, limited, bits, seed, all_choices=name == FOUR):
                         rows.add({"network": name, "seed": seed, "limited": limited, "bits": bits, **row})
 
 

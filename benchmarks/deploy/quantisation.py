@@ -34,6 +34,9 @@ GRIDS = (
         BOTH, schemes=("papers", "microcontroller"), bits=("w2a4",),
         algorithms=("ste", "lsq", "lsq_plus", "pact", "dorefa", "dsq", "tqt"),
     ),
+    Grid(
+        BOTH, schemes=("academic", "microcontroller"), bits=("w4a4", "w3a8"), algorithms=("adaround", "qdrop", "lsq"),
+    ),
 )  # fmt: skip
 """Fewer and fewer bits; rounding that is learned where rounding to nearest loses most; kinds of training."""
 
