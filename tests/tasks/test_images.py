@@ -81,6 +81,24 @@ def test_augmentation_keeps_shapes_and_does_what_the_task_allows() -> None:
     assert torch.equal(changed, everything.augment(x, torch.Generator().manual_seed(0)))
 
 
+def test_a_lighter_task_moves_its_images_half_as_far_and_leaves_their_colours() -> None:
+    task = make(shift=4, flip=True, cutout=3, colour_jitter=0.5)
+    lighter = task.lighter()
+    # Of an image that is one pixel, the place tells how far it went, and its colour that it is seen as it was.
+    image = np.zeros((500, 15, 15, 3), np.uint8)
+    image[:, 7, 7] = 255
+    x, _ = task.tensors(Split(image, np.zeros(500, np.int64)))
+    moved = lighter.augment(x, torch.Generator().manual_seed(0))
+    places = (moved[:, 0] > 0).nonzero()[:, 1:] - 7
+    assert len(places) == 500
+    assert int(places.abs().max()) == 2
+    stored = moved * torch.tensor(lighter.std).view(-1, 1, 1) + torch.tensor(lighter.mean).view(-1, 1, 1)
+    assert sorted({round(value) for value in stored.flatten().tolist()}) == [0, 255]
+    assert (lighter.flip, lighter.mean, lighter.std) == (True, task.mean, task.std)
+    assert make(shift=1).lighter().shift == 1
+    assert make(shift=0).lighter().shift == 0
+
+
 def test_what_is_shifted_in_is_black() -> None:
     task = make(shift=1)
     white = Split(np.full((64, 6, 5, 3), 255, np.uint8), np.zeros(64, np.int64))

@@ -82,6 +82,9 @@ def test_more_examples_come_in_larger_batches_for_fewer_epochs() -> None:
     sizes = (500, 1_077, 4_999, 5_000, 19_999, 20_000, 45_000)
     batches = [Recipe.default(task_of(size), 5).batch_size for size in sizes]
     assert batches == [32, 32, 32, 64, 64, 128, 128]
+    # Many images come in larger ones, of as many pixels together.
+    sides = (24, 32, 64, 128)
+    assert [Recipe.default(task_of(20_000, side), 5).batch_size for side in sides] == [512, 512, 128, 128]
     epochs = [default_epochs(task_of(size)) for size in sizes]
     assert epochs == sorted(epochs, reverse=True)
     assert epochs[0] > epochs[-1]
@@ -90,6 +93,13 @@ def test_more_examples_come_in_larger_batches_for_fewer_epochs() -> None:
 def test_short_trainings_see_the_examples_as_they_are() -> None:
     augmented = [Recipe.default(task_of(100), epochs).augment for epochs in range(1, 31)]
     assert augmented == [False] * 9 + [True] * 21
+
+
+def test_many_images_change_less_until_each_is_seen_often() -> None:
+    task = task_of(20_000, 32)
+    assert [Recipe.default(task, epochs).lighter for epochs in (3, 29, 30)] == [True, True, False]
+    assert not Recipe.default(task_of(19_999, 32), 20).lighter
+    assert Recipe.default(task, 20).augment
 
 
 def test_smaller_images_take_less_but_not_as_little_as_their_area() -> None:

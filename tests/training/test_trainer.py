@@ -644,3 +644,16 @@ def test_an_epoch_may_be_a_share_of_the_examples_drawn_anew() -> None:
     told = torch.cat(seen)[-4 * count :].round(decimals=4).view(4, count)
     assert len(outcome.curve) == 4 and all(len(epoch.unique()) > 0.9 * count for epoch in told)
     assert not torch.equal(told[0].sort().values, told[1].sort().values), "each epoch has examples of its own"
+
+
+def test_a_lighter_recipe_changes_examples_as_the_lighter_task_does(task: ImageClassification) -> None:
+    """As a task that is no more than that from the beginning."""
+    task = dataclasses.replace(task, shift=2, cutout=3)
+    recipe = dataclasses.replace(RECIPES["sgd"], epochs=2, lighter=True)
+    lighter = dataclasses.replace(task, shift=1, cutout=0)
+    networks = [make_network() for _ in range(3)]
+    train(networks[0], task, recipe, seed=1)
+    train(networks[1], lighter, dataclasses.replace(recipe, lighter=False), seed=1)
+    train(networks[2], task, dataclasses.replace(recipe, lighter=False), seed=1)
+    assert same(state(networks[0]), state(networks[1]))
+    assert not same(state(networks[0]), state(networks[2]))

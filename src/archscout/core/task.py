@@ -107,6 +107,10 @@ class Task(ABC):
         """
         return self.augment(x, generator), y
 
+    def lighter(self) -> Self:
+        """The same task whose examples change less: for trainings that see each of them a few times only."""
+        return self
+
     def transform_each(
         self, inputs: Sequence[Any], targets: Sequence[Any], generators: Sequence[Any]
     ) -> tuple[list[Any], list[Any]]:

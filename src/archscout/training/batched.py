@@ -215,7 +215,7 @@ class _Many(Course):
         chosen = torch.stack(list(rows))
         x, y = (torch.unflatten(part[chosen.flatten()], 0, chosen.shape) for part in self.data.fitted)  # M x N x ...
         if self.recipe.augment:
-            x, y = (torch.stack(some) for some in self.task.transform_each(list(x), list(y), generators))
+            x, y = (torch.stack(some) for some in self.transforming.transform_each(list(x), list(y), generators))
         return Examples(self.stack.inputs(x if len(x) > 1 else x[0]), y)
 
     def losses(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -127,6 +127,7 @@ class Course(ABC):
     ) -> None:
         self.model, self.task, self.recipe, self.seeds, self.device = model, task, recipe, list(seeds), device
         self.data, self.mode, self.objective = data, mode, objective
+        self.transforming = task.lighter() if recipe.lighter else task
         self.identity = {
             "recipe": dataclasses.asdict(recipe), "seeds": self.seeds, "task": task.digest,
             "objective": objective.identity(), **identity,

@@ -60,6 +60,7 @@ class Recipe:
         label_smoothing: probability that the loss takes from the true class for all.
         gradient_clip: the longest gradient (Euclidean norm over all parameters); 0 for no limit.
         augment: whether batches are changed at random by `task.transform`.
+        lighter: whether they are changed less, by that of `task.lighter()`.
         norm_momentum: how fast the running statistics of batch normalisation follow, for the length of the training.
             With PyTorch's own 0.1 they are behind the weights at the end of a short one.
         smaller_side: the side of images in the first epochs, as a share of their own; 1 for none smaller. They grow to
@@ -91,6 +92,7 @@ class Recipe:
     label_smoothing: float = 0.1
     gradient_clip: float = 5.0
     augment: bool = True
+    lighter: bool = False
     norm_momentum: float = 0.3
     smaller_side: float = 1.0
     smaller_epochs: float = 0.5

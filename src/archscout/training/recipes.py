@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from archscout.core.registry import register
 from archscout.core.task import Task
@@ -16,6 +17,15 @@ AUGMENTED_EPOCHS = 10
 FEW_EXAMPLES = 500
 """Of series: fewer come in smaller batches, for what counts then is the number of steps."""
 
+MANY_EXAMPLES = 20_000
+"""From how many on they come in larger batches: there are steps enough all the same."""
+
+PIXELS = 2**19
+"""Of the images of a large batch, together: 512 of 32 x 32. Larger images come in batches of `sgd` at least."""
+
+SEEN_OFTEN = 30
+"""Epochs from which on many examples are changed as much as few: before, a network has not learned them by heart."""
+
 SMALLEST_SIDE = 24
 """Pixels: images with smaller sides are neither shrunk nor left to Muon by default."""
 
@@ -26,8 +36,8 @@ def default(task: Task, epochs: int) -> Recipe:
     `benchmarks/tasks/series_recipe.py` for series).
 
     Images of some size are trained on by Muon, at first as smaller ones; on tiny ones a step is too short for Muon to
-    pay. Long trainings, which see each example often, are held back more. Classes of pixels are not smoothed: an image
-    has thousands of them (`benchmarks/tasks/masks_recipe.py`).
+    pay. Many images come in larger batches (`many`). Long trainings, which see each example often, are held back more.
+    Classes of pixels are not smoothed: an image has thousands of them (`benchmarks/tasks/masks_recipe.py`).
     """
     recipe = _by_inputs(task, epochs)
     return dataclasses.replace(recipe, label_smoothing=0.0) if isinstance(task, Segmentation) else recipe
@@ -38,6 +48,8 @@ def _by_inputs(task: Task, epochs: int) -> Recipe:
         return series(task, epochs)
     if len(task.input_shape) != 3 or min(task.input_shape[1:]) < SMALLEST_SIDE:
         return sgd(task, epochs)
+    if len(task.train) >= MANY_EXAMPLES:
+        return many(task, epochs)
     recipe = dataclasses.replace(muon(task, epochs), smaller_side=0.6)
     if epochs < AUGMENTED_EPOCHS:
         return recipe
@@ -70,6 +82,17 @@ def series(task: Task, epochs: int) -> Recipe:
 def muon(task: Task, epochs: int) -> Recipe:
     """Muon for the matrices of a network, SGD for the rest."""
     return dataclasses.replace(sgd(task, epochs), optimizer="muon", learning_rate=0.1, sgd_learning_rate=0.1)
+
+
+@register("recipe", "many")
+def many(task: Task, epochs: int) -> Recipe:
+    """Muon in large batches of images that change little: for many of them, each seen a few times
+    (`benchmarks/training/long.py`)."""
+    batch_size = max(sgd(task, epochs).batch_size, min(512, PIXELS // math.prod(task.input_shape[1:])))
+    return Recipe(
+        epochs, batch_size, optimizer="muon", learning_rate=0.15, momentum=0.8, weight_decay=0.02,
+        warmup_epochs=0.2, label_smoothing=0.2, schedule="linear", lighter=epochs < SEEN_OFTEN,
+    )  # fmt: skip
 
 
 @register("recipe", "sparse")

@@ -188,7 +188,7 @@ class _Single(Course):
         chosen = rows[0]
         x, y = self.data.fitted.x[chosen], self.data.fitted.y[chosen]
         if self.recipe.augment:
-            x, y = self.task.transform(x, y, generators[0])
+            x, y = self.transforming.transform(x, y, generators[0])
         return Examples(x.contiguous(memory_format=self.mode.memory_format), y)
 
     def losses(self, x: Tensor, y: Tensor) -> tuple[Tensor, Any]:
