@@ -28,16 +28,18 @@ def list_names(
     debug: Debug = False,
 ) -> None:
     """List spaces, tasks, estimators, strategies, costs, tables, methods, backbones (plug-ins included) and devices."""
-    found: list[registry.Entry] = []
+    entries: list[registry.Entry] = []
     if kind not in (DEVICES, "device"):
         kinds = [registry.singular(kind)] if kind else list(registry.ROOMS)
-        found += [entry for each in kinds for entry in registry.entries(each)]
+        entries += [entry for each in kinds for entry in registry.entries(each)]
     if kind in (None, DEVICES, "device"):
-        found += [_device(name) for name in devices.names()]
+        entries += [_device(name) for name in devices.names()]
     if as_json:
-        output.print_json([{"kind": e.kind, "name": e.name, "summary": e.summary, "source": e.source} for e in found])
+        output.print_json([{"kind": e.kind, "name": e.name, "summary": e.summary, "source": e.source} for e in entries])
     else:
-        output.print_table(("kind", "name", "summary", "from"), [(e.kind, e.name, e.summary, e.source) for e in found])
+        output.print_table(
+            ("kind", "name", "summary", "from"), [(e.kind, e.name, e.summary, e.source) for e in entries]
+        )
 
 
 def _device(name: str) -> registry.Entry:

@@ -68,15 +68,16 @@ def measure(
             {
                 "architecture": architecture.text,
                 "costs": {each.key: _exact(measured[each.key].value, each.exact) for each in costs},
-                "spread": {key: found.spread for key, found in measured.items()},
-                "trusted": {key: found.trusted for key, found in measured.items()},
-                "details": {key: found.details for key, found in measured.items()},
+                "spread": {key: measurement.spread for key, measurement in measured.items()},
+                "trusted": {key: measurement.trusted for key, measurement in measured.items()},
+                "details": {key: measurement.details for key, measurement in measured.items()},
                 "conditions": conditions(1, home),
             }
         )
     else:
         rows = [
-            (key, found.value, _spread(each, found)) for each, (key, found) in zip(costs, measured.items(), strict=True)
+            (key, measurement.value, _spread(each, measurement))
+            for each, (key, measurement) in zip(costs, measured.items(), strict=True)
         ]
         output.print_table(("cost", "value", "spread"), rows)
 
@@ -89,23 +90,23 @@ def _on(names: list[str], device: str) -> list[str]:
     return [on_device(name, device) for name in names]
 
 
-def _spread(cost: Cost, found: Measurement) -> str:
-    if "high" in found.details:
-        low, high = (output.number(found.details[end]) for end in ("low", "high"))
+def _spread(cost: Cost, measurement: Measurement) -> str:
+    if "high" in measurement.details:
+        low, high = (output.number(measurement.details[end]) for end in ("low", "high"))
         return f"predicted; 90 %: {low} to {high}"
-    if found.details.get("estimate"):
+    if measurement.details.get("estimate"):
         return "estimate"
     if cost.exact:
         return "exact"
-    return f"± {100 * found.spread:.1f} %" + ("" if found.trusted else ", not to be trusted")
+    return f"± {100 * measurement.spread:.1f} %" + ("" if measurement.trusted else ", not to be trusted")
 
 
-def _doubt(key: str, found: Measurement) -> str:
-    details = found.details
+def _doubt(key: str, measurement: Measurement) -> str:
+    details = measurement.details
     return (
         f"Warning: this machine is busy, so {key} is not to be trusted: of {details['attempts']} measurements the best "
-        f"has a spread of {100 * found.spread:.1f} %, with the machine {details['slowed']:.2f} times as slow as at its "
-        "best; repeat on a quieter machine."
+        f"has a spread of {100 * measurement.spread:.1f} %, with the machine {details['slowed']:.2f} times as slow as "
+        "at its best; repeat on a quieter machine."
     )
 
 

@@ -203,14 +203,14 @@ def show_table(
         _print_summary(opened, summary)
 
 
-def _print_summary(table: Table, found: dict[str, Any]) -> None:
+def _print_summary(table: Table, summary: dict[str, Any]) -> None:
     number = output.number
     output.print_text(
-        f"{found['name']}: {found['rows']:,} rows, {found['networks']:,} networks of space {found['space']}"
+        f"{summary['name']}: {summary['rows']:,} rows, {summary['networks']:,} networks of space {summary['space']}"
     )
     for key in ("task", "source"):
-        if found[key]:
-            output.print_text(f"{key}: {found[key]}")
+        if summary[key]:
+            output.print_text(f"{key}: {summary[key]}")
     output.print_text("")
     output.print_table(
         ("metric", "kind", "data set", "split", "epochs", "rows", "least", "median", "most"),
@@ -220,30 +220,30 @@ def _print_summary(table: Table, found: dict[str, Any]) -> None:
                 m["epochs"] if m["epochs"] is not None else "", m["rows"],
                 *(float(m[end]) for end in ("least", "median", "most")),
             )
-            for m in found["metrics"]
+            for m in summary["metrics"]
         ],
     )  # fmt: skip
-    row = found["best_row"]
+    row = summary["best_row"]
     if row is None:
-        output.print_text(f"\n{found['metric']} has no values")
+        output.print_text(f"\n{summary['metric']} has no values")
         return
     output.print_text(
-        f"\nbest {found['metric']}: row {row['row']} with {number(row['value'])}, {row['architecture']}\n"
-        f"best network (mean of its rows): {number(found['best']['value'])}, {found['best']['architecture']}\n"
+        f"\nbest {summary['metric']}: row {row['row']} with {number(row['value'])}, {row['architecture']}\n"
+        f"best network (mean of its rows): {number(summary['best']['value'])}, {summary['best']['architecture']}\n"
     )
-    edges, counts = found["histogram"]["edges"], found["histogram"]["counts"]
+    edges, counts = summary["histogram"]["edges"], summary["histogram"]["counts"]
     widest = max(counts)
     output.print_table(
-        (found["metric"], "networks", ""),
+        (summary["metric"], "networks", ""),
         [
             (f"{number(edges[place])} to {number(edges[place + 1])}", count, "█" * round(40 * count / max(1, widest)))
             for place, count in enumerate(counts)
         ],
     )
-    if found["correlations"]:
+    if summary["correlations"]:
         output.print_text("")
         output.print_table(
-            (f"rank correlation with {found['metric']}", "Spearman"), list(found["correlations"].items())
+            (f"rank correlation with {summary['metric']}", "Spearman"), list(summary["correlations"].items())
         )
 
 

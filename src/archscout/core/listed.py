@@ -32,15 +32,15 @@ def at_hand(given: Any, space: Space, what: str, refusal: str) -> list[Architect
         given = sorted(given, key=str)  # sets have another order in each process
     elif not options.listed(given):
         raise UsageError(refusal)
-    found = []
+    architectures = []
     for number, one in enumerate(given, start=1):
         if not isinstance(one, str | Architecture):
             raise UsageError(f"place {number} of {what} is no architecture ({options.shown(one)}): give its text.")
         try:
-            found.append(space.named(one if isinstance(one, str) else one.text))
+            architectures.append(space.named(one if isinstance(one, str) else one.text))
         except UsageError as error:
             raise UsageError(f"place {number} of {what}: {error}") from error
-    return found
+    return architectures
 
 
 def read_architectures(file: Path, space: Space) -> list[Architecture]:

@@ -121,19 +121,19 @@ def _installed(kind: str) -> dict[str, importlib.metadata.EntryPoint]:
 
 def entries(kind: str) -> list[Entry]:
     """Everything registered of a kind, sorted by name: built in, installed beside us, or registered in this process."""
-    found = dict(_built_in(kind))
+    by_name = dict(_built_in(kind))
     for name, point in _installed(kind).items():
         # Without importing it, all that is known of a plug-in is what its package says of itself.
         summary = str(point.dist.metadata.json.get("summary", "")) if point.dist else ""
-        found.setdefault(name, Entry(kind, name, point.value, summary, point.dist.name if point.dist else "plug-in"))
+        by_name.setdefault(name, Entry(kind, name, point.value, summary, point.dist.name if point.dist else "plug-in"))
     for (of, name), factory in _registered.items():
-        if of == kind and name not in found:
+        if of == kind and name not in by_name:
             summary = (inspect.getdoc(factory) or "").partition("\n")[0]
-            found[name] = Entry(kind, name, factory.__module__, summary, factory.__module__.partition(".")[0])
+            by_name[name] = Entry(kind, name, factory.__module__, summary, factory.__module__.partition(".")[0])
     for of, name in _adopted:
         if of == kind:
-            found.setdefault(name, Entry(kind, name, "", "", "another process"))
-    return [found[name] for name in sorted(found)]
+            by_name.setdefault(name, Entry(kind, name, "", "", "another process"))
+    return [by_name[name] for name in sorted(by_name)]
 
 
 def names(kind: str) -> list[str]:

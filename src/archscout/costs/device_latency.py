@@ -164,30 +164,30 @@ def entry(device: devices.Device, setting: Setting) -> Mapping[str, Any]:
     advice = (
         f"; measure some there: 'archscout device add NAME --space {setting.space.name} --data DATA --bundle FOLDER'"
     )
-    of_space = [found for found in device.latency if found["space"] == space]
+    of_space = [row for row in device.latency if row["space"] == space]
     if not of_space:
-        known = " and ".join(sorted({str(found["space"]) for found in device.latency}))
+        known = " and ".join(sorted({str(row["space"]) for row in device.latency}))
         raise UsageError(
             f"device '{device.name}' knows "
             + (f"the latency of {known}, not of space '{setting.space.name}'" if known else "no latency")
             + advice
             + "."
         )
-    of_shape = [found for found in of_space if list(found["input_shape"]) == shape]
+    of_shape = [row for row in of_space if list(row["input_shape"]) == shape]
     if not of_shape:
-        known = " and ".join(_by(found["input_shape"]) for found in of_space)
+        known = " and ".join(_by(row["input_shape"]) for row in of_space)
         raise UsageError(
             f"device '{device.name}' knows the latency of {space} for inputs of {known}, not of {_by(shape)} as task "
             f"'{setting.task.name}' has them{advice}."
         )
-    for found in of_shape:
-        reference = found["reference"]
+    for row in of_shape:
+        reference = row["reference"]
         try:
             macs = _macs(setting, setting.space.parse(reference["architecture"]))
         except ArchscoutError:
             continue
         if abs(macs / reference["macs"] - 1) <= SAME:
-            return found
+            return row
     raise UsageError(
         f"device '{device.name}' knows the latency of other networks of space {space} than those of "
         f"'{setting.space.name}': its reference has {of_shape[0]['reference']['macs']:,} multiply-adds, and here it "
@@ -198,19 +198,19 @@ def entry(device: devices.Device, setting: Setting) -> Mapping[str, Any]:
 _models = Cache[LatencyModel](size=16)
 
 
-def model(device: devices.Device, found: Mapping[str, Any], setting: Setting) -> LatencyModel:
+def model(device: devices.Device, described: Mapping[str, Any], setting: Setting) -> LatencyModel:
     """The model of a device for the networks of a setting, fitted once a process."""
 
     def fitted() -> LatencyModel:
-        if found.get("published"):
+        if described.get("published"):
             return BayesianLatency().device(setting.space, device.name)
-        rows = found["measurements"]
+        rows = described["measurements"]
         architectures = [setting.space.parse(row["architecture"]) for row in rows]
         ms = [row["ms"] for row in rows]
-        made = named(found.get("model", DEFAULT), setting, architectures, ms, others(device.name, setting))
+        made = named(described.get("model", DEFAULT), setting, architectures, ms, others(device.name, setting))
         return made.fit(setting.space, architectures, ms)
 
-    about = json.dumps([device.name, device.own, found], sort_keys=True)
+    about = json.dumps([device.name, device.own, described], sort_keys=True)
     return _models.get((about, setting.space.digest, setting.task.digest), fitted)
 
 

@@ -66,11 +66,11 @@ class ProxylessNAS(WeightSharing):
             table, constant, target = cost_table(run)
             return BinaryGates(rate, cost=table, target=target, constant=constant, strength=self.strength)
 
-        def reward(found: Tensor, architectures: Sequence[Architecture]) -> Tensor:
+        def reward(losses: Tensor, architectures: Sequence[Architecture]) -> Tensor:
             # The published reward is accuracy times (target / cost)^0.1; a likelihood stands for the accuracy.
-            rewards = torch.exp(-found)
+            rewards = torch.exp(-losses)
             for limit in run.constraints:
-                costs = torch.tensor([row[limit.key] for row in run.screened(architectures)]).to(found)
+                costs = torch.tensor([row[limit.key] for row in run.screened(architectures)]).to(losses)
                 rewards = rewards * (limit.limit / costs.clamp(min=1e-9)) ** 0.1
             return rewards
 

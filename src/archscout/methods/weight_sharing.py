@@ -301,7 +301,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _note(run: Run, trained: Trained, found: Sequence[Architecture]) -> dict[str, Any]:
+def _note(run: Run, trained: Trained, derived: Sequence[Architecture]) -> dict[str, Any]:
     """For the report."""
     over: Callable[[Row], bool] = lambda row: (row["skips"] or 0.0) >= SKIPS_TAKE_OVER  # noqa: E731
     first = next((row for row in trained.history if over(row)), None)
@@ -309,7 +309,7 @@ def _note(run: Run, trained: Trained, found: Sequence[Architecture]) -> dict[str
         "steps": trained.history[-1]["step"],
         "paths": trained.history[-1]["paths"],
         "seconds": round(trained.seconds, 3),
-        "candidates": [architecture.text for architecture in found],
+        "candidates": [architecture.text for architecture in derived],
         "warning": None if first is None else skip_warning(first),
         "history": trained.history,
     }

@@ -93,7 +93,7 @@ def deliver(ending: Ending, candidates: Sequence[Trial], folder: Path) -> Result
     everything = [replace(trial, costs=row) for trial, row in zip(trained, rows, strict=True)]
     waiting = run.store.notes(run.name).get("measure_next", [])
     if ending.times:
-        known = {key for found in ending.times.values() for key in found}
+        known = {key for by_key in ending.times.values() for key in by_key}
         kept, waiting = (
             [t for t in trained if t.canonical in ending.times],
             [each for each in waiting if each["key"] not in known],

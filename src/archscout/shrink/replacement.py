@@ -303,19 +303,19 @@ def fitted(
     return replacements
 
 
-def chosen(found: Sequence[Candidate], whole: float, share: float) -> tuple[str, ...]:
+def chosen(candidates: Sequence[Candidate], whole: float, share: float) -> tuple[str, ...]:
     """The candidates to replace: the least harm for which the network takes at most a share of its time.
 
     Args:
-        found: with their times.
+        candidates: with their times.
         whole: milliseconds of the network.
         share: see above.
 
     Raises:
         UsageError: with all of them replaced it still takes more.
     """
-    harms = [np.array([0.0, each.harm]) for each in found]
-    costs = [np.array([0.0, each.after - each.before]) for each in found]
+    harms = [np.array([0.0, each.harm]) for each in candidates]
+    costs = [np.array([0.0, each.after - each.before]) for each in candidates]
     picked = choose(harms, [costs], [(share - 1) * whole])
     if picked is None:
         least = (whole + sum(float(cost[1]) for cost in costs)) / whole
@@ -323,7 +323,7 @@ def chosen(found: Sequence[Candidate], whole: float, share: float) -> tuple[str,
             f"with every block replaced that would be quicker, {significant(least, 2)} of the time is left: ask for no "
             "smaller share."
         )
-    return tuple(each.name for each, option in zip(found, picked, strict=True) if option)
+    return tuple(each.name for each, option in zip(candidates, picked, strict=True) if option)
 
 
 def replaced(network: nn.Module, blocks: Mapping[str, nn.Module]) -> nn.Module:

@@ -176,13 +176,13 @@ class DARTS(Space):
             operation = str(values[choice_name(cell, i, j, copy)])
             if operation != ABSENT:
                 terms[cell, j].append((i, operation))
-        for (cell, j), found in terms.items():
-            if len(found) > 2 or (len(found) < 2 and not self.wide):
+        for (cell, j), edges in terms.items():
+            if len(edges) > 2 or (len(edges) < 2 and not self.wide):
                 raise UsageError(
-                    f"node {j} of the {cell} cell has {len(found)} edges in space '{self.name}': give it "
+                    f"node {j} of the {cell} cell has {len(edges)} edges in space '{self.name}': give it "
                     f"{'at most ' if self.wide else ''}two."
                 )
-        return tuple(_sorted(found) for found in terms.values())
+        return tuple(_sorted(edges) for edges in terms.values())
 
     def _values(self, genotype: Genotype) -> Iterator[tuple[str, Option]]:
         by_node = dict(zip(itertools.product(CELLS, NODES), genotype, strict=True))

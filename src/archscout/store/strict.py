@@ -74,7 +74,7 @@ def _escaped(key: Any) -> Any:
     return f"${key}" if isinstance(key, str) and key.startswith("$") else key
 
 
-def _unmarked(found: dict[str, Any]) -> Any:
-    if found.keys() == {_MARK}:
-        return float(found[_MARK])
-    return {key[1:] if key.startswith("$") else key: item for key, item in found.items()}
+def _unmarked(mapping: dict[str, Any]) -> Any:
+    if mapping.keys() == {_MARK}:
+        return float(mapping[_MARK])
+    return {key[1:] if key.startswith("$") else key: item for key, item in mapping.items()}

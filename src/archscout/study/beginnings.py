@@ -25,14 +25,14 @@ class Beginnings:
         def first(split: str, kind: str) -> str | None:
             return next((m for m, what in mine.items() if (what.split, what.kind) == (split, kind)), None)
 
-        found = {
+        names = {
             "valid": first("valid", about.kind) or metric,
             "train_loss": first("train", "loss"),
             "valid_loss": first("valid", "loss"),
         }
         self.full = about.epochs or max(table.fidelities(metric), default=0)
         self.curves: dict[str, Curve] = {}
-        for measure, name in found.items():
+        for measure, name in names.items():
             epochs = [] if name is None else [e for e in table.fidelities(name) if e < self.full]
             if name is None or not epochs:
                 continue

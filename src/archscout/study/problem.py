@@ -179,7 +179,7 @@ def problem(
                 e: features_of(learned.curve, known, beginnings.full)[networks]
                 for e, known in beginnings.for_features(learned.curve).items()
             }
-    epochs = {e for found in (*curves.values(), *begun.values()) for e in found}
+    epochs = {e for by_epochs in (*curves.values(), *begun.values()) for e in by_epochs}
     queries = {e: np.asarray(table.all_seconds(epochs=e, metric=about.name))[networks] for e in epochs}
     for name in (*curves, *begun):
         if not {**curves, **begun}[name]:

@@ -45,7 +45,7 @@ def normalise_everything(supernet: Supernet) -> Supernet:
         assert isinstance(module, MixedOp)
         channels[module] = inputs[0].shape[1]
 
-    places = [place for found in supernet.mixed().values() for place in found]
+    places = [place for layers in supernet.mixed().values() for place in layers]
     hooks = [place.register_forward_pre_hook(look) for place in places]
     with mode(supernet, training=True), kept_statistics(supernet), torch.no_grad():
         supernet.gate(soft(Distribution(space)))(examples(supernet))

@@ -243,7 +243,7 @@ def _survey(sources: Sequence[Source], reading: Reading, pool: ThreadPoolExecuto
             return None
 
     looks: Iterable[tuple[tuple[int, int], bool] | None] = pool.map(look, sources)
-    known = [found for found in looks if found is not None]
+    known = [each for each in looks if each is not None]
     notices: list[str] = []
     if reading.channels is None:
         reading = replace(reading, channels=3 if any(colour for _, colour in known) else 1)

@@ -131,13 +131,13 @@ def by_class(labels: Mapping[str, np.ndarray], source: str) -> dict[str, Rows]:
 
     Raises `DataError` where fewer than two would be left.
     """
-    found = {name: Rows(name) for name in labels}
+    splits = {name: Rows(name) for name in labels}
     total = len(np.unique(labels["train"]))
     count = max(2, round(total / ONE_IN))
     for name in ("test", "valid"):
-        if name in found:
+        if name in splits:
             continue
-        y = found["train"].of(labels["train"])
+        y = splits["train"].of(labels["train"])
         classes = np.unique(y)
         if len(classes) < count + 2:
             raise DataError(
@@ -145,9 +145,9 @@ def by_class(labels: Mapping[str, np.ndarray], source: str) -> dict[str, Rows]:
                 "at least 6, or your own validation and test splits."
             )
         drawn = np.isin(y, stream(0, "classes of drawn splits", name).permutation(classes)[:count])
-        rows = found["train"]
-        found[name], found["train"] = rows.narrowed(np.flatnonzero(drawn)), rows.narrowed(np.flatnonzero(~drawn))
-    return found
+        rows = splits["train"]
+        splits[name], splits["train"] = rows.narrowed(np.flatnonzero(drawn)), rows.narrowed(np.flatnonzero(~drawn))
+    return splits
 
 
 def limit(y: np.ndarray, count: int) -> np.ndarray:

@@ -154,17 +154,17 @@ def _duplicates(task: Task, splits: Mapping[str, Split]) -> Iterable[str]:
         for row in range(len(split)):
             key = hashlib.blake2b(np.ascontiguousarray(split.x[row]).tobytes(), digest_size=16).digest()
             places[key].append((name, row, np.asarray(split.y[row]).tobytes()))
-    several = [found for found in places.values() if len(found) > 1]
-    across = [found for found in several if len({name for name, _, _ in found}) > 1]
+    several = [copies for copies in places.values() if len(copies) > 1]
+    across = [copies for copies in several if len({name for name, _, _ in copies}) > 1]
     if across:
         first = ", ".join(f"{name} {row}" for name, row, _ in across[0][:4])
         yield f"{are(len(across))} in more than one split, so that results flatter (the first: {first})."
-    disagreeing = [found for found in several if len({label for _, _, label in found}) > 1]
+    disagreeing = [copies for copies in several if len({label for _, _, label in copies}) > 1]
     if disagreeing:
         first = ", ".join(f"{name} {row}" for name, row, _ in disagreeing[0][:4])
         yield f"{are(len(disagreeing))} given with different labels (the first: {first})."
-    within = Counter(name for found in several for name in {n for n, _, _ in found}
-                     if sum(name == other for other, _, _ in found) > 1)  # fmt: skip
+    within = Counter(name for copies in several for name in {n for n, _, _ in copies}
+                     if sum(name == other for other, _, _ in copies) > 1)  # fmt: skip
     for name, count in within.items():
         yield f"{are(count)} in the {name} split more than once."
 

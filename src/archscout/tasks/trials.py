@@ -72,8 +72,8 @@ def error_curve(scores: np.ndarray, same: np.ndarray) -> Pairs:
     """The shares of others that are taken for the same, and of the same that are missed, as the threshold falls."""
     from sklearn.metrics import roc_curve  # a second of import
 
-    accepted, found, _ = roc_curve(same, scores, drop_intermediate=False)
-    return accepted, 1 - found
+    accepted, recognised, _ = roc_curve(same, scores, drop_intermediate=False)
+    return accepted, 1 - recognised
 
 
 def equal_error_rate(scores: np.ndarray, same: np.ndarray) -> float:

@@ -284,13 +284,13 @@ def _difference(content: bytes, expected: Sequence[Answer]) -> float:
     largest = 0.0
     for x, answers in expected:
         written = runtime.run(list(answers), {"input": x.numpy()})
-        for found, answer in zip(map(torch.from_numpy, written), answers.values(), strict=True):
-            if found.shape != answer.shape:
+        for output, answer in zip(map(torch.from_numpy, written), answers.values(), strict=True):
+            if output.shape != answer.shape:
                 raise ArchscoutError(
-                    f"the ONNX network gives outputs of shape {tuple(found.shape)} where the PyTorch network gives "
+                    f"the ONNX network gives outputs of shape {tuple(output.shape)} where the PyTorch network gives "
                     f"{tuple(answer.shape)} for a batch of {len(x)}."
                 )
-            difference = _apart(found, answer)
+            difference = _apart(output, answer)
             largest = math.nan if math.isnan(difference) else max(largest, difference)
     return largest
 
@@ -311,9 +311,9 @@ def _allowed(module: nn.Module, expected: Sequence[Answer]) -> float:
     return min(max(TOLERANCE, _ROUNDINGS * rounding), _MOST) if math.isfinite(rounding) else TOLERANCE
 
 
-def _apart(found: Tensor, answer: Tensor) -> float:
+def _apart(written: Tensor, answer: Tensor) -> float:
     """The largest difference, as a share of the largest answer (of 1, where larger)."""
-    difference = (found - answer).abs().max() / answer.abs().max().clamp(min=1.0)
+    difference = (written - answer).abs().max() / answer.abs().max().clamp(min=1.0)
     return float(difference) if bool(torch.isfinite(difference)) else math.nan
 
 

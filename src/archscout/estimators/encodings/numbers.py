@@ -133,24 +133,24 @@ class _Work:
     values: np.ndarray
 
 
-def _work(found: tuple[Quantity, ...], matrix: np.ndarray) -> dict[str, _Work]:
+def _work(quantities: tuple[Quantity, ...], matrix: np.ndarray) -> dict[str, _Work]:
     """Products of the quantities of each layer, times the widths above it and what the whole network has."""
     layers: dict[tuple[int, ...], list[int]] = {}
-    for column, quantity in enumerate(found):
+    for column, quantity in enumerate(quantities):
         if quantity.ordered:
             layers.setdefault(quantity.place, []).append(column)
     whole = layers.pop((), [])
     factors: dict[int, list[int]] = {}
     for place, columns in layers.items():
         above = [column for other in layers if _within(place, other) for column in layers[other]]
-        widths = [column for column in above if "width" in found[column].kind]
+        widths = [column for column in above if "width" in quantities[column].kind]
         if len(columns + widths + whole) > 1 and not any(_within(other, place) for other in layers):
             factors[columns[0]] = [*columns, *widths, *whole]
     work: dict[str, _Work] = {}
     for name, power in (("work", 1), ("squared work", 2)):
         products = []
         for columns in factors.values():
-            powers = [power if _called(found[column]) in SQUARED else 1 for column in columns]
+            powers = [power if _called(quantities[column]) in SQUARED else 1 for column in columns]
             products.append(np.prod(matrix[:, columns] ** np.asarray(powers, dtype=np.float32), axis=1))
         if products:
             work[name] = _Work(list(factors), np.stack(products, axis=1))

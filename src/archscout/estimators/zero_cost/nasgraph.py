@@ -57,35 +57,35 @@ class NasGraph(Score):
         return probed_degree(graph, stream(setting.seed, "nasgraph", space.canonical(subject.architecture)))
 
 
-def channel_layers(found: list[Layer]) -> list[Layer]:
+def channel_layers(layers: list[Layer]) -> list[Layer]:
     """The layers that are part of the graph: all on feature maps; linear ones where there are no others."""
-    if any(layer.kind == "convolution" for layer in found):
-        return [layer if layer.kind != "linear" else Layer("none", (), (), ()) for layer in found]
-    return found
+    if any(layer.kind == "convolution" for layer in layers):
+        return [layer if layer.kind != "linear" else Layer("none", (), (), ()) for layer in layers]
+    return layers
 
 
-def expected_degree(found: list[Layer]) -> float:
+def expected_degree(layers: list[Layer]) -> float:
     """Twice the expected number of edges over the number of channels of layers with edges."""
     edges, nodes = 0.0, set()
-    for number, layer in enumerate(found):
+    for number, layer in enumerate(layers):
         for parent in layer.parents:
-            edges += _share(layer) * _pairs(layer, found[parent])
+            edges += _share(layer) * _pairs(layer, layers[parent])
             nodes |= {number, parent}
-    return _degree(edges, sum(_channels(found[number]) for number in nodes))
+    return _degree(edges, sum(_channels(layers[number]) for number in nodes))
 
 
-def probed_degree(found: list[Layer], rng: np.random.Generator) -> float:
+def probed_degree(layers: list[Layer], rng: np.random.Generator) -> float:
     """The same with weights drawn, and edges where a probe says so."""
     edges = 0
     reached: set[tuple[int, int]] = set()
-    for number, layer in enumerate(found):
+    for number, layer in enumerate(layers):
         if not layer.parents:
             continue
         joined = _joined(layer, rng)
         sources, targets = np.nonzero(joined)
         for parent in layer.parents:
             # What feeds a layer as one of several parts has the channels of its own place; sums have all the same ones.
-            fits = _channels(found[parent])
+            fits = _channels(layers[parent])
             kept = sources < fits
             edges += int(kept.sum())
             reached |= {(parent, int(i)) for i in np.unique(sources[kept])}

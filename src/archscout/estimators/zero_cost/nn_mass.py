@@ -37,24 +37,24 @@ class NnMass(Score):
         return sum(_mass(wired, stage) for stage in stages.values())
 
 
-def _mass(found: list[Layer], stage: list[int]) -> float:
+def _mass(layers: list[Layer], stage: list[int]) -> float:
     reached = available = 0
     for place, number in enumerate(stage):
         earlier = stage[: max(0, place - 1)]
-        available += sum(found[other].shape[0] for other in earlier)
-        sources = _weighted_sources(found, number)
-        reached += sum(found[other].shape[0] for other in earlier if other in sources)
-    return reached / available * sum(found[number].shape[0] for number in stage) if available else 0.0
+        available += sum(layers[other].shape[0] for other in earlier)
+        sources = _weighted_sources(layers, number)
+        reached += sum(layers[other].shape[0] for other in earlier if other in sources)
+    return reached / available * sum(layers[number].shape[0] for number in stage) if available else 0.0
 
 
-def _weighted_sources(found: list[Layer], number: int) -> set[int]:
+def _weighted_sources(layers: list[Layer], number: int) -> set[int]:
     """The layers of weights that feed a layer through pools and identities alone."""
     sources: set[int] = set()
-    waiting = list(found[number].parents)
+    waiting = list(layers[number].parents)
     while waiting:
         parent = waiting.pop()
-        if found[parent].kind in ("convolution", "linear"):
+        if layers[parent].kind in ("convolution", "linear"):
             sources.add(parent)
         else:
-            waiting += found[parent].parents
+            waiting += layers[parent].parents
     return sources

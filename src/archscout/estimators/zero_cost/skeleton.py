@@ -92,9 +92,9 @@ def skeleton(space: Space, architecture: Architecture, task: Task) -> Skeleton:
     known = _supernets.get((space.digest, task.digest), lambda: _supernet(space, task))
     if known is None:
         return Skeleton(blueprint(space, architecture, task))
-    found, selection = known
+    supernet, selection = known
     selection.values = space.simplify(architecture)
-    return found
+    return supernet
 
 
 def _supernet(space: Space, task: Task) -> tuple[Skeleton, Any] | None:

@@ -23,32 +23,32 @@ _OTHERS = {"training_time_s": "seconds", "train_energy_kwh": "cost"}
 
 def read(file: Path) -> Draft:
     """The table in `ec_nas_energy.parquet`."""
-    found = read_columns(file, [*_CELL, "epochs", "params", *_ACCURACIES, *_OTHERS])
-    trainings = list(zip(*(found[name] for name in _CELL), strict=True))
+    fields = read_columns(file, [*_CELL, "epochs", "params", *_ACCURACIES, *_OTHERS])
+    trainings = list(zip(*(fields[name] for name in _CELL), strict=True))
     place = {training: row for row, training in enumerate(dict.fromkeys(trainings))}
     rows = np.array([place[training] for training in trainings], dtype=int)
     first = np.unique(rows, return_index=True)[1]
-    epochs = np.array(found["epochs"])
+    epochs = np.array(fields["epochs"])
     columns: dict[str, Any] = {
         "architecture": [f"{adjacency}:{operations or ''}" for adjacency, operations, _, _ in place],
         "trained_as": [space for _, _, space, _ in place],
         "repeat": [repeat for *_, repeat in place],
-        "params": numbers(found["params"], file, "params")[first],
+        "params": numbers(fields["params"], file, "params")[first],
     }
     metrics = [Metric("params", "cost")]
-    for known in sorted(set(found["epochs"])):
+    for known in sorted(set(fields["epochs"])):
         mine = epochs == known
         for source in (*_ACCURACIES, *_OTHERS):
             name = f"{source}_{known}"
             columns[name] = np.full(len(place), np.nan)
-            columns[name][rows[mine]] = numbers(found[source], file, source)[mine]
+            columns[name][rows[mine]] = numbers(fields[source], file, source)[mine]
             kind, split = _OTHERS.get(source, "accuracy"), _ACCURACIES.get(source, "")
             metrics.append(Metric(name, kind, dataset="cifar10", split=split, epochs=int(known)))
     return Draft(
         space="nasbench101",
         columns=columns,
         metrics=metrics,
-        default=f"valid_acc_{min(found['epochs'], default=4)}",
+        default=f"valid_acc_{min(fields['epochs'], default=4)}",
         name="ec_nas",
         task="image classification (CIFAR-10)",
         source="EC-NAS (arXiv 2210.06015), MIT",

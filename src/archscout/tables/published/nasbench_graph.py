@@ -21,16 +21,16 @@ _FACTOR = {"latency": 1e3, "params_M": 1e6}
 
 def read(file: Path) -> Draft:
     """The table in `nasbench_graph.parquet`."""
-    found = read_columns(file, ["dataset", "link", "ops", *_VALUES])
-    values = {name: _FACTOR.get(name, 1.0) * numbers(found[name], file, name) for name in _VALUES}
-    cells = list(zip(found["link"], found["ops"], strict=True))
+    fields = read_columns(file, ["dataset", "link", "ops", *_VALUES])
+    values = {name: _FACTOR.get(name, 1.0) * numbers(fields[name], file, name) for name in _VALUES}
+    cells = list(zip(fields["link"], fields["ops"], strict=True))
     place = {cell: number for number, cell in enumerate(dict.fromkeys(cells))}
     rows = np.array([place[cell] for cell in cells])
     first = np.unique(rows, return_index=True)[1]
     columns: dict[str, Any] = {"architecture": [f"{link}:{ops}" for link, ops in place]}
     metrics = []
-    graphs = np.array(found["dataset"])
-    for graph in sorted(set(found["dataset"])):
+    graphs = np.array(fields["dataset"])
+    for graph in sorted(set(fields["dataset"])):
         mine = graphs == graph
         for source, suffix in _VALUES.items():
             name = f"{graph}_{suffix}"

@@ -158,7 +158,7 @@ def gather(
 
 def _questions(names: Sequence[str]) -> dict[str, dict[str, str]]:
     """Arrays `y_NAME`, `y_NAME_SPLIT` or `y_SPLIT_NAME`, by split and the name of the head."""
-    found: dict[str, dict[str, str]] = {}
+    keys: dict[str, dict[str, str]] = {}
     for name in names:
         first, *words = name.split("_")
         if first.casefold() not in KINDS["y"] or not words:
@@ -166,8 +166,8 @@ def _questions(names: Sequence[str]) -> dict[str, dict[str, str]]:
         place = next((at for at in (-1, 0) if split_of(words[at])), None)
         split = "train" if place is None else str(split_of(words.pop(place)))
         if words:
-            found.setdefault(split, {})["_".join(words)] = name
-    return found
+            keys.setdefault(split, {})["_".join(words)] = name
+    return keys
 
 
 def _heads_of(questions: dict[str, dict[str, str]]) -> list[str]:

@@ -39,13 +39,13 @@ def read_saved_folder(path: Path, named: Mapping[str, str | None]) -> Contents:
     splits = _json(path / SPLITS).get("splits")
     if not isinstance(splits, list) or not all(isinstance(split, str) for split in splits):
         raise DataError(f"'{shown(path / SPLITS)}' names no splits: save the data set again.")
-    found = by_split(splits, source, "splits")
-    if not found:
+    by_name = by_split(splits, source, "splits")
+    if not by_name:
         raise DataError(f"{source} has the splits {', '.join(map(shown, splits))}: one must be named train.")
     contents = from_columns(
-        by_splits({split: _table(path / Path(name).name) for split, name in found.items()}), source, path, named=named
+        by_splits({split: _table(path / Path(name).name) for split, name in by_name.items()}), source, path, named=named
     )
-    others = [shown(split) for split in splits if split not in found.values()]
+    others = [shown(split) for split in splits if split not in by_name.values()]
     if others:
         contents.notices.append(f"{source} has splits that are not used: {', '.join(others)}.")
     return contents

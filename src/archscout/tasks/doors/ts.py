@@ -43,8 +43,8 @@ def is_ts_folder(path: Path) -> bool:
 def _files(path: Path) -> list[Path]:
     """The `.ts` files of a folder; where there are none, those of splits that have a class and numbers in a line."""
     entries = sorted(path.iterdir())
-    found = [file for file in entries if file.suffix.lower() == SUFFIX]
-    return found or [file for file in entries if file.suffix.lower() in PLAIN and _split(file) and _is_plain(file)]
+    files = [file for file in entries if file.suffix.lower() == SUFFIX]
+    return files or [file for file in entries if file.suffix.lower() in PLAIN and _split(file) and _is_plain(file)]
 
 
 def _is_plain(file: Path) -> bool:
@@ -135,31 +135,31 @@ def _read(files: dict[str, Path], source: str) -> Contents:
     read = {split: (_parse if file.suffix.lower() == SUFFIX else _parse_plain)(file) for split, file in files.items()}
     numbers = read["train"].numbers
     contents = Contents({}, medium="series", kind="regression" if numbers else None)
-    for found in read.values():
-        if found.numbers != numbers:
+    for part in read.values():
+        if part.numbers != numbers:
             raise DataError(f"of the files of {source} some have classes and some numbers as labels: give one kind.")
-        contents.bad += found.bad
+        contents.bad += part.bad
     if numbers:
         contents.class_names = ["target"]
-        values = {split: np.asarray([float(label) for label in found.labels]) for split, found in read.items()}
+        values = {split: np.asarray([float(label) for label in part.labels]) for split, part in read.items()}
     else:
-        every = [label for found in read.values() for label in found.labels]
+        every = [label for part in read.values() for label in part.labels]
         place, names = numbered(every)
         contents.class_names = names
-        ends = np.cumsum([len(found.labels) for found in read.values()])[:-1]
+        ends = np.cumsum([len(part.labels) for part in read.values()])[:-1]
         values = dict(zip(read, np.split(place, ends), strict=True))
-    for split, found in read.items():
-        if not found.series:
-            first = f"; the first: {found.bad[0][0]} {found.bad[0][1]}" if found.bad else ": give some below @data"
-            raise DataError(f"'{shown(found.path)}' has no series that can be read{first}.")
-        channels = found.series[0].values.shape[0]
-        if found.channels not in (None, channels):
+    for split, part in read.items():
+        if not part.series:
+            first = f"; the first: {part.bad[0][0]} {part.bad[0][1]}" if part.bad else ": give some below @data"
+            raise DataError(f"'{shown(part.path)}' has no series that can be read{first}.")
+        channels = part.series[0].values.shape[0]
+        if part.channels not in (None, channels):
             contents.notices.append(
-                f"the header of '{shown(found.path)}' says {found.channels} channel{'s' * (found.channels != 1)} where "
+                f"the header of '{shown(part.path)}' says {part.channels} channel{'s' * (part.channels != 1)} where "
                 f"its series have {channels}, which are read."
             )
-        called = f"'{shown(found.path)}'"
-        contents.splits[split] = Raw(found.series, values[split], called, f"the labels of {called}")
+        called = f"'{shown(part.path)}'"
+        contents.splits[split] = Raw(part.series, values[split], called, f"the labels of {called}")
     return contents
 
 
@@ -207,80 +207,80 @@ def _parse_plain(path: Path) -> _File:
     return file
 
 
-def _plain_example(cells: list[str], name: str, found: _File) -> None:
+def _plain_example(cells: list[str], name: str, file: _File) -> None:
     label = _class(cells[0])
     if label is None:
-        found.bad.append((name, f"has no whole number for its class in front ('{shown(cells[0][:40])}')"))
+        file.bad.append((name, f"has no whole number for its class in front ('{shown(cells[0][:40])}')"))
         return
     try:
         values = np.asarray([_value(cell) for cell in cells[1:]])
     except ValueError:
-        found.bad.append((name, "has a value that is no number"))
+        file.bad.append((name, "has a value that is no number"))
         return
     # The archive has series of one length, shorter ones with missing numbers at their end.
     length = int(np.flatnonzero(~np.isnan(values)).max(initial=-1)) + 1
     if not length:
-        found.bad.append((name, "has no values"))
+        file.bad.append((name, "has no values"))
         return
-    found.series.append(Series(name, values[None, :length]))
-    found.labels.append(label)
+    file.series.append(Series(name, values[None, :length]))
+    file.labels.append(label)
 
 
-def _header(text: str, number: int, found: _File) -> bool:
+def _header(text: str, number: int, file: _File) -> bool:
     """Takes in a line of the header; whether the data follow."""
     word, *rest = text.split()
     name = word.lower()
     true = bool(rest) and rest[0].lower() == "true"
     if name == "@timestamps" and true:
         raise DataError(
-            f"'{shown(found.path)}', line {number}: series with time stamps are not read: bring them to equal steps "
+            f"'{shown(file.path)}', line {number}: series with time stamps are not read: bring them to equal steps "
             "of time, and leave the stamps out."
         )
     if name == "@classlabel" and true:
-        found.labelled, found.classes = True, " ".join(rest[1:]).replace('"', "").replace("'", "")
+        file.labelled, file.classes = True, " ".join(rest[1:]).replace('"', "").replace("'", "")
     elif name == "@targetlabel" and true:
-        found.labelled = found.numbers = True
+        file.labelled = file.numbers = True
     elif name in ("@dimension", "@dimensions") and rest and rest[0].isascii() and rest[0].isdigit():
-        found.channels = int(rest[0])
+        file.channels = int(rest[0])
     elif name == "@univariate" and true:
-        found.channels = 1
+        file.channels = 1
     return name == "@data"
 
 
-def _example(text: str, number: int, found: _File) -> None:
-    name = f"line {number} of '{shown(found.path)}'"
+def _example(text: str, number: int, file: _File) -> None:
+    name = f"line {number} of '{shown(file.path)}'"
     *channels, label = text.split(":")
     label = label.strip()
     if not channels:
-        found.bad.append((name, "has no label behind a colon"))
+        file.bad.append((name, "has no label behind a colon"))
         return
-    if found.numbers:
+    if file.numbers:
         try:
             fits = bool(np.isfinite(float(label)))
         except ValueError:
             fits = False
         if not fits:
-            found.bad.append((name, f"has a target that is no number ('{shown(label[:40])}')"))
+            file.bad.append((name, f"has a target that is no number ('{shown(label[:40])}')"))
             return
     elif not label:
-        found.bad.append((name, "has no label behind its last colon"))
+        file.bad.append((name, "has no label behind its last colon"))
         return
-    elif not found.classes and "," in label and _are_numbers(label):
-        found.bad.append((name, f"has values where its label should be ('{shown(label[:40])}')"))
+    elif not file.classes and "," in label and _are_numbers(label):
+        file.bad.append((name, f"has values where its label should be ('{shown(label[:40])}')"))
         return
-    elif found.classes and f" {label} " not in f" {found.classes} ":
-        found.bad.append((name, f"has the class '{shown(label[:40])}', which the header does not name"))
+    elif file.classes and f" {label} " not in f" {file.classes} ":
+        file.bad.append((name, f"has the class '{shown(label[:40])}', which the header does not name"))
         return
     try:
         rows = [np.asarray([_value(value) for value in channel.split(",")]) for channel in channels]
     except ValueError:
-        found.bad.append((name, "has a value that is no number"))
+        file.bad.append((name, "has a value that is no number"))
         return
     if len({len(row) for row in rows}) > 1:
-        found.bad.append((name, "has channels of different lengths"))
+        file.bad.append((name, "has channels of different lengths"))
         return
-    found.series.append(Series(name, np.stack(rows)))
-    found.labels.append(label)
+    file.series.append(Series(name, np.stack(rows)))
+    file.labels.append(label)
 
 
 def _value(text: str) -> float:

@@ -80,9 +80,9 @@ class Images(Medium):
         watch: Watch | None,
     ) -> Decoded:
         cached = self.options.get("cache")
-        found = decode_all(encoded, self.reading, bad=bad, skip_bad=skip_bad, cached=cached, watch=watch)
-        self.reading = found.reading
-        return Decoded(found.images, found.rows, found.notices)
+        pictures = decode_all(encoded, self.reading, bad=bad, skip_bad=skip_bad, cached=cached, watch=watch)
+        self.reading = pictures.reading
+        return Decoded(pictures.images, pictures.rows, pictures.notices)
 
     def alike_given(self, x: Mapping[str, np.ndarray]) -> None:
         checks.alike(x, self.source)
