@@ -19,7 +19,7 @@ from archscout.core.registry import create
 from archscout.core.seeds import derive
 from archscout.core.task import Split
 from archscout.estimators import trained
-from archscout.estimators.trained import Trained, weights_file
+from archscout.estimators.trained import Trained, file_name, weights_file
 from archscout.networks.pick import build
 from archscout.spaces.nasbench201 import NASBench201
 from archscout.tasks.images import ImageClassification
@@ -161,6 +161,36 @@ def test_a_recipe_by_name_and_a_start_are_other_trainings(tmp_path: Path) -> Non
         Trained(recipe="finetun")
     with pytest.raises(DataError, match="cannot be read from 'nothing'"):
         Trained(start="nothing").estimate([CONV], where, fidelity=1)
+
+
+def test_weights_of_recipes_that_differ_do_not_collide(tmp_path: Path) -> None:
+    """Any field of a recipe makes another file, and so do start, seed, space and data: their names once told epochs."""
+    where, form = setting(), SPACE.canonical(CONV)
+    plain = Recipe(epochs=2)
+    others = {"optimizer": "adamw", "schedule": "linear", "fit_on": "train+valid", "precision": "bfloat16",
+              "layout": "channels_last", "sparsity": "2:4", "sparsity_rule": "ste", "bits": "w4a4"}  # fmt: skip
+    recipes = [plain]
+    for field in dataclasses.fields(Recipe):
+        value = getattr(plain, field.name)
+        if isinstance(value, bool):
+            changed: Any = not value
+        elif isinstance(value, int):
+            changed = value + 1
+        else:
+            changed = others[field.name] if isinstance(value, str) else value / 2
+        averaged = {"fit_on": "train+valid"} if field.name == "averaged_epochs" else {}
+        recipes.append(dataclasses.replace(plain, **averaged, **{field.name: changed}))
+    names = [file_name(where, form, recipe, 0) for recipe in recipes]
+    names += [file_name(where, form, plain, 0, start) for start in ({"w": torch.ones(2)}, {"w": torch.zeros(2)})]
+    names += [file_name(where, form, plain, 1), file_name(where, SPACE.canonical(POOL), plain, 0)]
+    names.append(file_name(dataclasses.replace(where, space=NASBench201(width=8, cells=1)), form, plain, 0))
+    names.append(file_name(dataclasses.replace(where, task=tiny_task(seed=5).sealed()), form, plain, 0))
+    assert len(set(names)) == len(names) == len(dataclasses.fields(Recipe)) + 7
+    both = setting(tmp_path)
+    short = [Trained(recipe=name).estimate([CONV], both, fidelity=1)[0] for name in ("default", "finetune")]
+    files = [weights_file(tmp_path, each) for each in short]
+    assert None not in files and len(set(files)) == 2
+    assert [Trained(recipe=name).estimate([CONV], both, fidelity=1)[0] for name in ("default", "finetune")] == short
 
 
 def test_an_interrupted_training_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

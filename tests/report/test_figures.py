@@ -13,17 +13,17 @@ import pytest
 from archscout.core.metric import ACCURACY, Metric
 from archscout.report import candidates, figures
 from archscout.report.candidates import Network
-from archscout.report.figures import DARK, LIGHT
+from archscout.report.style import DARK, LIGHT, SHOWN, Figure, clean
 
 LOSS = Metric("loss", "lower")
 
 
-def trace(figure: figures.Figure, name: str) -> Any:
+def trace(figure: Figure, name: str) -> Any:
     (found,) = [t for t in figure.figure.data if t.name == name]
     return found
 
 
-def points(figure: figures.Figure) -> list[tuple[float, float]]:
+def points(figure: Figure) -> list[tuple[float, float]]:
     marks = [t for t in figure.figure.data if t.mode == "markers"]
     return [(x, y) for t in marks for x, y in zip(t.x, t.y, strict=True)]
 
@@ -32,7 +32,7 @@ def network(i: int, value: float, cost: float, level: str = "2 epochs of trainin
     return Network(f"a{i}", value, 2.0, level, {"latency_ms": cost})
 
 
-def tradeoff(networks: list[Network], **changes: Any) -> figures.Figure | None:
+def tradeoff(networks: list[Network], **changes: Any) -> Figure | None:
     options = {"value_title": "accuracy", "limit": None, "winner": "a0"} | changes
     return figures.tradeoff(networks, "latency_ms", ACCURACY, **options)
 
@@ -120,9 +120,9 @@ def test_many_networks_are_thinned_but_the_front_stays_whole() -> None:
     networks = [network(i, float(v), float(c)) for i, (v, c) in enumerate(rng.random((20_000, 2)))]
     figure = tradeoff(networks, winner="a77")
     assert figure is not None
-    assert (figure.shown, figure.total) == (figures.SHOWN, 20_000)
+    assert (figure.shown, figure.total) == (SHOWN, 20_000)
     shown = set(points(figure))
-    assert len(shown) == figures.SHOWN
+    assert len(shown) == SHOWN
     costs, values = (
         np.asarray(column) for column in zip(*((n.costs["latency_ms"], n.value) for n in networks), strict=True)
     )
@@ -202,8 +202,8 @@ def test_probabilities_over_steps_are_drawn_as_recorded(samples: ModuleType) -> 
 
 
 def test_clean_shortens_and_escapes() -> None:
-    assert figures.clean("<b>&") == "&lt;b&gt;&amp;"
-    assert len(figures.clean("x" * 500)) == 110
+    assert clean("<b>&") == "&lt;b&gt;&amp;"
+    assert len(clean("x" * 500)) == 110
 
 
 def test_plotly_accepts_every_figure(samples: ModuleType) -> None:

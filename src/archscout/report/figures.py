@@ -1,15 +1,8 @@
-"""The page's Plotly figures, as functions of plain data.
-
-Three things hold for all of them. Colours come from `LIGHT`, and the page's script swaps each for its twin in `DARK`,
-so that a figure is sent once. Every text is escaped, for Plotly reads a little HTML in its labels. Nothing is
-fetched: no map, no font, no template beyond what is written here.
-"""
+"""The page's Plotly figures, as functions of plain data; what they are drawn with is in `style.py`."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,56 +11,7 @@ import plotly.graph_objects as go
 from archscout.core.metric import Metric
 from archscout.report.candidates import Course, Network, front, rung_name, thin, view
 from archscout.report.quantities import cost_name, cost_text, duration, finite, metric_text, significant, value_text
-
-LIGHT = {
-    "paper": "#fcfcfb",
-    "surface": "#f4f5f4",
-    "ink": "#1a2024",
-    "muted": "#57626b",
-    "line": "#e0e4e6",
-    "strong": "#b4bec4",
-    "accent": "#0b6b60",
-    "soft": "#dcebe8",
-    "step1": "#a9b6bd",
-    "step2": "#7fa9a8",
-    "step3": "#549089",
-    "step4": "#2f7d74",
-}
-DARK = {
-    "paper": "#14181a",
-    "surface": "#1c2124",
-    "ink": "#e8ecee",
-    "muted": "#9eaab2",
-    "line": "#2c3438",
-    "strong": "#55626a",
-    "accent": "#56c9b6",
-    "soft": "#173a36",
-    "step1": "#7a8891",
-    "step2": "#5f918f",
-    "step3": "#4a9a90",
-    "step4": "#4fb2a4",
-}
-SHOWN = 1500
-"""The most points that one figure shows."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A figure with what it says in one sentence (for those who do not see it), and how much of the data it shows."""
-
-    figure: go.Figure
-    says: str
-    shown: int = 0
-    total: int = 0
-    below: int = 0
-    """How many of the shown points lie under the first view."""
-    height: int = 380
-
-
-def clean(text: Any, most: int = 110) -> str:
-    """Text that Plotly shows as it is: shortened, and without a character that it would take for a tag or an entity."""
-    text = str(text)
-    return html.escape(text if len(text) <= most else text[: most - 1] + "…", quote=False)
+from archscout.report.style import LIGHT, SHOWN, Figure, clean, plain_axes, step, value_axis
 
 
 def progress(course: Course, metric: Metric, *, by: str, value_title: str) -> Figure:
@@ -85,7 +29,7 @@ def progress(course: Course, metric: Metric, *, by: str, value_title: str) -> Fi
             y=metric.oriented(course.values[own]).tolist(),
             mode="markers",
             name=clean(name),
-            marker={"color": _step(level, len(course.levels)), "size": 7, "opacity": 0.85},
+            marker={"color": step(level, len(course.levels)), "size": 7, "opacity": 0.85},
             customdata=[[clean(course.texts[i]), value_text(metric, float(course.values[i]), 2)] for i in own],
             hovertemplate="%{customdata[1]}<br>%{customdata[0]}<extra></extra>",
         )
@@ -98,7 +42,7 @@ def progress(course: Course, metric: Metric, *, by: str, value_title: str) -> Fi
         hoverinfo="skip",
     )
     plain_axes(figure, "seconds since the start" if by == "time" else "evaluations", value_title)
-    _value_axis(figure, metric, low, high)
+    value_axis(figure, metric, low, high)
     end = float(xs[-1])
     if by == "time":
         figure.update_xaxes(range=[0, 1.02 * end])
@@ -148,7 +92,7 @@ def tradeoff(
             y=metric.oriented(values[own]).tolist(),
             mode="markers",
             name=clean(level_title),
-            marker={"color": _step(place, len(levels)), "size": 7, "opacity": 0.85},
+            marker={"color": step(place, len(levels)), "size": 7, "opacity": 0.85},
             customdata=[_tip(known[i], key, metric) for i in own],
             hovertemplate=_TIP,
         )
@@ -189,7 +133,7 @@ def tradeoff(
         )
     unit = f" ({name.unit})" if name.unit else ""
     plain_axes(figure, f"{name.title.lower()}{unit}, lower is better", value_title)
-    _value_axis(figure, metric, low, high)
+    value_axis(figure, metric, low, high)
     if logarithmic:
         figure.update_xaxes(
             type="log", range=[float(np.log10(left)), float(np.log10(right))], dtick="D2" if right / left < 1e3 else 1
@@ -282,7 +226,7 @@ def learning(
     figure.update_layout(showlegend=len(ends) > 1)
     if metric.percentage:
         values = metric.oriented(np.asarray([y for trace in figure.data for y in trace.y], dtype=float))
-        _value_axis(figure, metric, *view(values))
+        value_axis(figure, metric, *view(values))
     return Figure(figure, f"{title}: " + ", ".join(ends) + ".", height=300)
 
 
@@ -420,12 +364,6 @@ def _tip(network: Network, key: str, metric: Metric) -> list[str]:
     ]
 
 
-def _step(place: int, count: int) -> str:
-    """The colour of one of `count` levels, from grey (little was spent) to the accent (most was)."""
-    steps = [LIGHT[name] for name in ("step1", "step2", "step3", "step4", "accent")]
-    return steps[-1 if count == 1 else round(place * (len(steps) - 1) / (count - 1))]
-
-
 def _cost_range(costs: np.ndarray, limit: float | None, logarithmic: bool) -> tuple[float, float]:
     """The range of a cost axis: all points and the limit, with some room."""
     low, high = float(costs.min()), float(costs.max())
@@ -457,41 +395,3 @@ def _phase_bands(figure: go.Figure, course: Course, end: float) -> None:
                 font={"size": 12, "color": LIGHT["muted"]},
                 name="phase",
             )
-
-
-def _value_axis(figure: go.Figure, metric: Metric, low: float, high: float) -> None:
-    """The axis of values from `low` to `high`, of which higher is better."""
-    low, high = sorted((metric.oriented(low), metric.oriented(high)))
-    if metric.percentage:
-        low, high = max(low, -0.06 * high), min(high, 1.0 + 0.06 * (1.0 - low))
-        figure.update_yaxes(range=[low, high], tickformat=".0%" if high - low > 0.05 else ".1%")
-    else:
-        figure.update_yaxes(range=[low, high])
-
-
-def plain_axes(figure: go.Figure, x_title: str, y_title: str) -> None:
-    """The look that all figures share, with titled axes."""
-    axis: dict[str, Any] = {
-        "gridcolor": LIGHT["line"],
-        "linecolor": LIGHT["strong"],
-        "zeroline": False,
-        "automargin": True,
-        "tickfont": {"color": LIGHT["muted"]},
-    }
-    title = {"color": LIGHT["muted"], "size": 13}
-    figure.update_layout(
-        template="none",
-        paper_bgcolor=LIGHT["paper"],
-        plot_bgcolor=LIGHT["paper"],
-        font={"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": LIGHT["ink"]},
-        margin={"l": 8, "r": 12, "t": 10, "b": 8},
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "font": {"size": 13}},
-        hoverlabel={
-            "bgcolor": LIGHT["paper"],
-            "bordercolor": LIGHT["strong"],
-            "font": {"color": LIGHT["ink"]},
-            "align": "left",
-        },
-        xaxis=axis | {"title": {"text": x_title, "font": title}},
-        yaxis=axis | {"title": {"text": y_title, "font": title}},
-    )

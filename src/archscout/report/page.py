@@ -20,8 +20,8 @@ from archscout.core.files import read_json, well_formed, write_text
 from archscout.report import sections
 from archscout.report.candidates import TrialLike
 from archscout.report.drawing import draw
-from archscout.report.figures import DARK, LIGHT, Figure
 from archscout.report.headline import headline
+from archscout.report.style import DARK, LIGHT, Figure
 from archscout.report.template import fill
 from archscout.report.view import View
 

@@ -11,8 +11,8 @@ import plotly.graph_objects as go
 
 from archscout.core import panel as panels
 from archscout.report import figures
-from archscout.report.figures import LIGHT, Figure, clean, plain_axes
 from archscout.report.quantities import finite, percent, significant
+from archscout.report.style import LIGHT, SHOWN, Figure, clean, plain_axes
 
 MOST_ROWS = 200
 SPLIT_NAMES = 60
@@ -125,7 +125,7 @@ def _lines(panel: panels.Lines) -> Figure:
     count = 0
     for place, (name, points) in enumerate(panel.lines.items()):
         known = [(x, y) for x, y in ((finite(x), finite(y)) for x, y in points) if x is not None and y is not None]
-        known = known[: figures.SHOWN]
+        known = known[:SHOWN]
         count += len(known)
         colour = colours[place % len(colours)]
         figure.add_scatter(

@@ -23,6 +23,7 @@ from archscout.report.quantities import (
     significant,
     value_text,
 )
+from archscout.report.style import Figure
 from archscout.report.view import View
 
 _BUSY = {
@@ -100,7 +101,7 @@ def _pareto(view: View) -> dict[str, Any] | None:
     }
 
 
-def _shown(figure: figures.Figure, things: str, always: str) -> str:
+def _shown(figure: Figure, things: str, always: str) -> str:
     """How much of the data a figure shows, said whenever that is not all of it."""
     text = ""
     if figure.shown < figure.total:
@@ -126,7 +127,7 @@ def method_panels(view: View) -> list[panels.Shown]:
     return panels.show((view.report.get("notes") or {}).get("panels"))
 
 
-def training(view: View) -> list[tuple[str, figures.Figure]]:
+def training(view: View) -> list[tuple[str, Figure]]:
     """The winner's learning curve: its metric, and its losses."""
     curve = view.winner.get("curve") or []
     metric = view.metric

@@ -14,8 +14,8 @@ from markupsafe import Markup, escape
 
 from archscout.core.files import write_text
 from archscout.core.written import significant
-from archscout.report.figures import DARK, LIGHT, Figure, clean, plain_axes
 from archscout.report.page import as_json, inert
+from archscout.report.style import DARK, LIGHT, Figure, clean, plain_axes
 from archscout.report.template import fill
 from archscout.study.metrics import LOWER
 

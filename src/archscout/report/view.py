@@ -8,9 +8,10 @@ from typing import Any
 
 from archscout.core.estimator import is_training
 from archscout.core.metric import Metric
-from archscout.report import candidates, figures, panels
+from archscout.report import candidates, panels
 from archscout.report.candidates import Course, Network, TrialLike
 from archscout.report.quantities import finite
+from archscout.report.style import clean
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,7 @@ class View:
     @property
     def value_title(self) -> str:
         trained = not self.estimator or is_training(self.estimator)
-        return (
-            f"{self.metric.title} on the validation data"
-            if trained
-            else f"score by {figures.clean(self.estimator, 40)}"
-        )
+        return f"{self.metric.title} on the validation data" if trained else f"score by {clean(self.estimator, 40)}"
 
     @property
     def value_metric(self) -> Metric:

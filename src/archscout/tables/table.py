@@ -26,38 +26,32 @@ that have a value. Rows are counted from 0.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from archscout.core import options
 from archscout.core.architecture import Architecture
-from archscout.core.errors import DataError, UsageError, nearest
+from archscout.core.errors import DataError, UsageError
 from archscout.core.files import replacing
 from archscout.core.registry import create
 from archscout.core.space import Space
+from archscout.tables.columns import Columns
 from archscout.tables.metric import Metric
-from archscout.tables.parquet import FORMAT, KEY, curve_columns, description, opened
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from archscout.tables.parquet import FORMAT, KEY
 
 _SPOT_CHECKS = 8
 """Stored canonical forms that are computed again on loading: a space may have changed its mind since."""
 
 
-class Table:
+class Table(Columns):
     """A tabular benchmark in a Parquet file; made by `Table.open`, or `archscout.table(name_or_path)`.
-
-    Columns are read when they are first asked for.
 
     >>> table = archscout.table("nasbench201.parquet")                        # doctest: +SKIP
     >>> table.value("|skip_connect~0|+...", "c10_test_200")                   # doctest: +SKIP
@@ -65,14 +59,7 @@ class Table:
     """
 
     def __init__(self, path: Path, metadata: Mapping[str, Any]) -> None:
-        self.path, self.metadata = path, metadata
-        self.name = str(metadata.get("name") or path.stem)
-        self.task = str(metadata.get("task", ""))
-        self._metrics = {name: Metric(name, **described) for name, described in metadata["metrics"].items()}
-        self._lists: frozenset[str] = frozenset()
-        self._rows = 0
-        self.default_metric = str(metadata["default"])
-        self._columns: dict[str, np.ndarray] = {}
+        super().__init__(path, metadata)
         self._means: dict[tuple[str, int | None], list[float]] = {}
         self._mean_seconds: dict[tuple[str, int | None], list[float]] = {}
         self._mean_curves: dict[str, np.ndarray] = {}
@@ -85,26 +72,13 @@ class Table:
             file: a Parquet file with the columns and metadata described above.
             space: instead of the one that the file names: for a space that has no registered name.
         """
-        path = Path(file)
-        with opened(path) as parquet:
-            schema = parquet.schema_arrow
-            table = cls(path, description(path, schema))
-            table._lists = frozenset(curve_columns(path, schema, table._metrics))
-            table._rows = int(parquet.metadata.num_rows)
-        if table.default_metric not in table.metrics:
-            raise DataError(
-                f"'{path}': its default metric '{table.default_metric}' is no column with one number a row: "
-                f"{nearest(table.default_metric, table.metrics)}"
-            )
+        table = cls.read(Path(file))
         if space is not None:
             table.__dict__["space"] = space
         return table
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self.path, self.__dict__.get("space"), self.name)
-
-    def __repr__(self) -> str:
-        return f"<Table {self.name}>"
 
     # -- what is in it --------------------------------------------------------------------------------------------
 
@@ -119,62 +93,6 @@ class Table:
             ) from error
         return instance
 
-    def __len__(self) -> int:
-        return self._rows
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """The columns with one number a row, in the order of the metadata."""
-        return tuple(name for name in self._metrics if name not in self._lists)
-
-    @property
-    def curves(self) -> tuple[str, ...]:
-        """The columns with a number an epoch."""
-        return tuple(name for name in self._metrics if name in self._lists)
-
-    def metric(self, name: str | Metric | None = None) -> Metric:
-        """What a column holds; the default metric's where none is named. Raises `UsageError` for an unknown one."""
-        name = self.default_metric if name is None else options.name_of(name, "the metric", Metric)
-        if name not in self._metrics:
-            raise UsageError(f"table '{self.name}' has no metric {options.shown(name)}: {nearest(name, self._metrics)}")
-        return self._metrics[name]
-
-    def searched(self, name: str | Metric | None = None) -> Metric:
-        """The metric that a search goes by: the one that is named, or `searched_metric`. Raises `UsageError`."""
-        return self.metric(self.searched_metric if name is None else name)
-
-    @property
-    def searched_metric(self) -> str:
-        """What a search goes by where none is named: of a default on test examples, its like on validation ones."""
-        default = self.metric()
-        if default.split != "test":
-            return default.name
-        wanted = replace(default, name="", split="valid")
-        like = (name for name in self.metrics if replace(self._metrics[name], name="") == wanted)
-        return next(like, default.name)
-
-    def texts(self, column: str) -> list[str | None]:
-        """A column of text, as it is; empty where the file has no such column."""
-        with opened(self.path) as parquet:
-            if column not in parquet.schema_arrow.names:
-                return []
-            return parquet.read([column]).column(0).to_pylist()  # type: ignore[no-any-return]
-
-    @cached_property
-    def architectures(self) -> list[str]:
-        """The architectures as text, in the order of the file. Raises `DataError` where one is missing."""
-        texts = self.texts("architecture")
-        for row, text in enumerate(texts):
-            if not text:
-                raise DataError(f"row {row} of '{self.path}' has no architecture: fill its column 'architecture'.")
-        return texts  # type: ignore[return-value]
-
-    @cached_property
-    def digest(self) -> str:
-        """A hash of the whole file: two tables with one digest say the same of the same networks."""
-        with self.path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
-
     @cached_property
     def canonical(self) -> list[str]:
         """The canonical form of each row: the file's, unless a spot check says that the space has changed."""
@@ -184,41 +102,6 @@ class Table:
             if all(forms[row] == self._canonical(row) for row in probes):
                 return forms  # type: ignore[return-value]
         return [self._canonical(row) for row in range(len(texts))]
-
-    def column(self, metric: str) -> np.ndarray:
-        """A metric, one number a row (float64); NaN where it is missing."""
-        if self.metric(metric).name in self._lists:
-            raise UsageError(f"'{metric}' of table '{self.name}' is a curve: ask for curve_matrix('{metric}').")
-        if metric not in self._columns:
-            values = self._read(metric).to_numpy(zero_copy_only=False)
-            self._columns[metric] = np.asarray(values, dtype=np.float64)
-        return self._columns[metric]
-
-    def lists(self, metric: str) -> list[list[float | None] | None]:
-        """A curve as it is in the file, one list a row."""
-        return self._read(metric).to_pylist()  # type: ignore[no-any-return]
-
-    def curve_matrix(self, metric: str) -> np.ndarray:
-        """A curve, rows x epochs (float64); a row of NaN where it is missing.
-
-        Raises `DataError`, naming the row, where curves are of different lengths.
-        """
-        if self.metric(metric).name not in self._lists:
-            raise UsageError(f"'{metric}' of table '{self.name}' is no curve: ask for column('{metric}').")
-        if metric not in self._columns:
-            lists = self.lists(metric)
-            epochs = self.metric(metric).epochs or max((len(curve) for curve in lists if curve), default=0)
-            matrix = np.full((len(lists), epochs), math.nan)
-            for row, curve in enumerate(lists):
-                if curve and len(curve) != epochs:
-                    raise DataError(
-                        f"row {row} of '{self.path}', column '{metric}', is a curve of {len(curve)} epochs where "
-                        f"others have {epochs}: make all of one length."
-                    )
-                if curve:
-                    matrix[row] = [math.nan if value is None else value for value in curve]
-            self._columns[metric] = matrix
-        return self._columns[metric]
 
     # -- questions about one network ------------------------------------------------------------------------------
 
@@ -368,10 +251,6 @@ class Table:
             raise DataError(
                 f"row {row} of '{self.path}', column 'architecture', is not of space '{self.space.name}': {error}"
             ) from error
-
-    def _read(self, column: str) -> pa.ChunkedArray:
-        with opened(self.path) as parquet:
-            return parquet.read([column]).column(0).combine_chunks()
 
     def _at(self, metric: str, epochs: int | None) -> np.ndarray:
         """A metric, or the same measure after so many epochs: one number a row."""
