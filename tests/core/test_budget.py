@@ -13,7 +13,8 @@ from archscout.core.errors import UsageError
 @pytest.mark.parametrize(
     ("value", "seconds", "trials"),
     [("5m", 300, math.inf), ("90s", 90, math.inf), (" 1.5 H ", 5400, math.inf), ("60", 60, math.inf),
-     ("2d", 172800, math.inf), ("200trials", math.inf, 200), ("1 trial", math.inf, 1), (2.5, 2.5, math.inf),
+     ("2d", 172800, math.inf), ("1h30m", 5400, math.inf), ("1d 2h 3m 4s", 93784, math.inf),
+     ("200trials", math.inf, 200), ("1 trial", math.inf, 1), (2.5, 2.5, math.inf),
      (timedelta(minutes=2), 120, math.inf), (Budget(trials=3), math.inf, 3), (None, 300, math.inf)],
 )  # fmt: skip
 def test_every_natural_form_is_read(value: Any, seconds: float, trials: float) -> None:
@@ -21,7 +22,9 @@ def test_every_natural_form_is_read(value: Any, seconds: float, trials: float) -
     assert (budget.seconds, budget.trials) == (seconds, trials)
 
 
-@pytest.mark.parametrize("value", ["", "soon", "5 parsecs", "0s", "-1m", "1.5trials", "1e99d", 0, math.nan, [5]])
+@pytest.mark.parametrize(
+    "value", ["", "soon", "5 parsecs", "0s", "-1m", "1.5trials", "1e99d", 0, math.nan, [5], "5m5m", "30m1h"]
+)
 def test_what_is_no_budget_is_refused_in_one_sentence(value: Any) -> None:
     with pytest.raises(UsageError) as refused:
         Budget.read(value)

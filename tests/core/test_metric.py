@@ -49,6 +49,15 @@ def test_values_are_written_in_their_unit(metric: Metric, value: float | None, t
     assert metric.text(value) == text
 
 
+def test_the_error_of_a_share_is_that_of_a_proportion_with_one_more_of_each_kind() -> None:
+    """With so many right and wrong answers, and one more of each, it is that of the mean of all of them."""
+    for right, wrong in ((8, 0), (3, 5), (0, 40)):
+        answers = np.repeat([1.0, 0.0], [right + 1, wrong + 1])
+        expected = answers.std() / math.sqrt(len(answers))
+        assert ACCURACY.standard_error(right / (right + wrong), right + wrong) == pytest.approx(expected)
+    assert ERROR.standard_error(1.0, 8) is None
+
+
 def test_json_keeps_everything() -> None:
     assert Metric.from_json(ERROR.as_json(), str(ERROR)) == ERROR
     assert Metric.from_json(None, "accuracy") == ACCURACY

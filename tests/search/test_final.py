@@ -116,6 +116,8 @@ def test_what_is_said_of_the_training() -> None:
     ]  # fmt: skip
     long = training_summary(run(left=7.0), trial(fidelity=enough, extra={"epochs": math.ceil(0.6 * enough)}))
     assert (long["short"], long["unused_seconds"]) == (False, 7.0)
+    shorter = training_summary(run(left=7.0), trial(extra={"epochs": math.ceil(0.6 * enough) - 1}))
+    assert shorter["short"] is True
     assert (long["planned_epochs"], long["examples"]) == (enough, len(TASK.train))
     shown = training_panel(summary, Metric("accuracy", unit="share", digits=1)).rows
     assert ["epochs", "12 of 20 planned"] in [list(row) for row in shown]

@@ -117,6 +117,14 @@ def test_once_times_are_back_only_what_was_measured_may_win(search: SimpleNamesp
     deliver(ending(search, times=times), [], tmp_path)
     assert search.told["considered"] == ["medium", "small"]
     assert search.told["extra"]["measure_next"] == [{"key": "latency@watch_ms"}]
+    assert not list(search.folder.iterdir()), "weights of networks that were not measured can no longer win"
+
+
+def test_weights_of_those_that_were_measured_elsewhere_are_kept_for_the_other_devices(
+    search: SimpleNamespace, tmp_path: Path
+) -> None:
+    deliver(ending(search, times={"form of large": {"params": Measurement(1.0)}}), [], tmp_path)
+    assert [path.name for path in search.folder.iterdir()] == ["large.safetensors"]
 
 
 def test_a_planned_final_training_delivers_its_network(
