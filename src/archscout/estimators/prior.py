@@ -23,6 +23,7 @@ from torch import nn
 
 from archscout.core.architecture import Architecture
 from archscout.core.errors import DataError
+from archscout.core.estimator import TRAINING
 from archscout.core.graph import Graph
 from archscout.core.space import Space
 from archscout.core.task import Task
@@ -193,7 +194,7 @@ def records_of(space: Space, task: Task, trials: Iterable[Trial]) -> list[Record
     data = Data.of(task)
     records = []
     for trial in trials:
-        if trial.estimator == "trained" and trial.defined and trial.fidelity:
+        if trial.estimator == TRAINING and trial.defined and trial.fidelity:
             network = Network.of(space, trial.architecture, task)
             records.append(Record(task.digest, data, network, float(trial.fidelity), float(trial.value)))
     return records
