@@ -21,7 +21,7 @@ SETTINGS = {name: f"{name}:{QUICK}" for name in ("surrogate", "brp_nas", "acenas
 """Predictors are tested elsewhere; here a quick one stands for those that take long."""
 
 STRATEGIES = [SETTINGS.get(name, name) for name in names("strategy")]
-GRAPHS = {"weaknas", "bananas", "npenas", "graphpnas"}
+GRAPHS = {"npenas", "graphpnas"}
 """As they are, they learn from graphs."""
 
 NUMBERS = [("valid", "accuracy"), ("equal", "accuracy"), ("params", "cost"), ("unknown", "cost")]

@@ -32,6 +32,7 @@ from archscout.methods.strategy import resolve_method
 from archscout.search.replay import Proposals, Replay
 from archscout.search.start import Source, begin, read_start, with_start
 from archscout.store.ledger import Ledger
+from archscout.study.limits import Limits
 from archscout.tables.table import Table
 from archscout.tables.trajectory import Trajectory, best_so_far
 from archscout.tables.within import within
@@ -67,18 +68,6 @@ def simulate(
     return run.trajectory(resolved.name, with_start(run, first, resolved.search(run)))
 
 
-def _limits(constraints: Any) -> tuple[Constraint, ...]:
-    """The constraints, in a tuple; one alone is one. Raises `UsageError` for what is none."""
-    given = (constraints,) if isinstance(constraints, Constraint) else constraints
-    if not options.listed(given):
-        raise UsageError(f"the constraints must be several Constraint, not {options.shown(constraints)}.")
-    given = tuple(given)
-    for each in given:
-        if not isinstance(each, Constraint):
-            raise UsageError(f"a constraint must be a Constraint (cost, key, limit), not {options.shown(each)}.")
-    return given
-
-
 class SimulatedRun(Replay):
     """Implements `archscout.core.method.Run` over a table: every evaluation is looked up."""
 
@@ -109,9 +98,9 @@ class SimulatedRun(Replay):
         self.task = cast(Task, task)
         if task is not None:
             self.space.check_task(task)
-        self.constraints: Sequence[Constraint] = _limits(constraints)
-        self.objectives: Sequence[str] = tuple(options.several(objectives, "objectives"))
-        self._costs = {key: table.values(key) for key in (*(c.key for c in self.constraints), *self.objectives)}
+        self._limits = Limits(table, constraints, options.several(objectives, "objectives"))
+        self.constraints: Sequence[Constraint] = self._limits.constraints
+        self.objectives: Sequence[str] = self._limits.objectives
         self.epochs = self.metric.epochs or table.fidelity(metric=self.metric.name) or 1
         self.cheaper = math.isinf(budget.trials)
         self._sign = 1.0 if self.metric.higher else -1.0
@@ -119,7 +108,7 @@ class SimulatedRun(Replay):
             raise UsageError(
                 f"table '{table.name}' does not say how long trainings took: give a budget in trials (200trials)."
             )
-        self.share = self._share()
+        self.share = self._limits.share()
         self.trials: list[Trial] = []
         self.notes: dict[str, Any] = {}
         self.rejected = 0
@@ -249,14 +238,14 @@ class SimulatedRun(Replay):
         waiting = iter(architectures)
         while len(admitted) < count and (architecture := next(waiting, None)) is not None:
             number = self.table.numbers.get(self.space.canonical(architecture))
-            if number is not None and self._meets(number):
+            if number is not None and self._limits.keeps(number):
                 admitted.append(architecture)
             else:
                 self.rejected += 1
         return admitted
 
     def screened(self, architectures: Sequence[Architecture]) -> Sequence[Mapping[str, float]]:
-        return [self._costs_of(self.space.canonical(architecture)) for architecture in architectures]
+        return [self._limits.costs(self.space.canonical(architecture)) for architecture in architectures]
 
     # -- the result -----------------------------------------------------------------------------------------------
 
@@ -268,7 +257,7 @@ class SimulatedRun(Replay):
             )
         truth = self.table.values(self.metric.name)
         best = best_so_far(self.trials)
-        allowed = [value for number, value in enumerate(truth) if self._meets(number) and not math.isnan(value)]
+        allowed = [value for number, value in enumerate(truth) if self._limits.keeps(number) and not math.isnan(value)]
         winner = next((trial for trial in candidates if trial.defined), best[-1])
         assert winner is not None
         return Trajectory(
@@ -330,7 +319,7 @@ class SimulatedRun(Replay):
             fidelity=epochs,
             status="failed" if failed else "completed",
             value=value,
-            costs=self._costs_of(canonical) if self._costs else {},
+            costs=self._limits.costs(canonical),
             seconds=seconds,
             curve=self.table.history(architecture, epochs=epochs, metric=self.metric.name) if self.table.curves else (),
             phase=phase,
@@ -403,18 +392,3 @@ class SimulatedRun(Replay):
                 "say on which data, with --data."
             )
         return Setting(self.space, self.task.sealed(), seed=self.seed)
-
-    def _costs_of(self, canonical: str) -> dict[str, float]:
-        number = self.table.numbers[canonical]
-        return {key: column[number] for key, column in self._costs.items()}
-
-    def _meets(self, number: int) -> bool:
-        return all(self._costs[c.key][number] <= c.limit for c in self.constraints)
-
-    def _share(self) -> float:
-        numbers = range(len(self.table.numbers))
-        meeting = sum(map(self._meets, numbers)) / max(1, len(numbers)) if self.constraints else 1.0
-        if not meeting:
-            limits = ", ".join(str(constraint) for constraint in self.constraints)
-            raise UsageError(f"no network of table '{self.table.name}' meets {limits}: raise the limit.")
-        return meeting
