@@ -255,6 +255,9 @@ def test_predict_on_folders_with_the_likeliest_labels_as_csv(
     assert lines[0] == "image,label,probability,label_2,probability_2"
     assert [line.split(",")[1] for line in lines[1:]] == [answer["label"] for answer in answers]
     assert archscout("predict", trained[0], "shots/=deep", "--csv", "new/where.csv").code == 0
+    every = archscout("predict", trained[0], "shots/=deep", "--top", "99")
+    assert every.code == 0, "as many as there are"
+    assert f"label {task.outputs} " in every.out and f"label {task.outputs + 1} " not in every.out
     assert (tmp_path / "new" / "where.csv").is_file()
 
 

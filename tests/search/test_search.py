@@ -9,7 +9,7 @@ import torch
 
 import archscout
 from archscout.core.budget import Budget
-from archscout.core.cost import Constraint
+from archscout.core.cost import Constraint, Cost, Measurement
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import Estimator
 from archscout.core.registry import create, register
@@ -17,7 +17,7 @@ from archscout.core.trial import Estimate
 from archscout.costs import feasibility
 from archscout.networks import choices
 from archscout.search.result import Result
-from archscout.search.search import search, train, try_task
+from archscout.search.search import _limits, search, train, try_task
 from archscout.store.store import Store
 from archscout.testing import tiny_task
 
@@ -334,6 +334,31 @@ def test_the_first_three_trainings_that_fail_alike_end_a_search_with_the_reason(
         )  # fmt: skip
     with Store.open(tmp_path / "b" / "search.sqlite") as store:
         assert store.count("b", "failed") == 3
+
+
+def test_costs_of_ones_own_that_share_a_name_or_a_key_are_refused(task, tmp_path):
+    class Depth(Cost):
+        def measure(self, architecture, setting):
+            return Measurement(1.0)
+
+    class Price(Depth):
+        name = "price"
+
+    class Small(Depth):
+        name, key = "small", "params"
+
+    def refused(**options):
+        with pytest.raises(UsageError) as caught:
+            search(SPACE, task, workers=0, budget="2trials", out=tmp_path, name="own", **options)
+        return str(caught.value)
+
+    assert refused(maximum={Depth(): 2}, objectives=[Price()]) == (
+        "the costs 'cost' and 'price' have one key, 'cost', under which results carry their values: give one of the "
+        "classes another (key = 'price')."
+    )
+    assert "'params' and 'small' have one key" in refused(maximum={"params": 9}, objectives=[Small()])
+    assert "two costs are named 'cost'" in refused(maximum={Depth(): 2, type("Other", (Depth,), {})(): 2})
+    assert _limits({Depth(): 2}, [Depth()])[2] == ["cost"], "one cost, given twice"
 
 
 @pytest.mark.parametrize("method", ["hyperband", "asha"])

@@ -88,11 +88,16 @@ def test_so_are_those_of_an_array() -> None:
         archscout.task((x, LABELS), medium="rows")
 
 
-def test_a_named_index_of_a_table_is_told() -> None:
+def test_an_index_of_a_table_that_says_something_is_told() -> None:
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"a": np.arange(COUNT), "b": np.arange(COUNT) * 37 % 101, "label": LABELS})
     assert "the index of the table ('a') is left out" in told(frame.set_index("a"))
     assert told(frame) == ""
+    assert told(frame[::-1]) == "", "where rows stood"
+    dated = frame.set_index(pandas.date_range("2024-01-01", periods=COUNT))
+    assert "the index of the table (2024-01-01 00:00:00 and so on) is left out" in told(dated)
+    parts = {"train": dated[::2], "test": dated[1::2]}
+    assert "the index of the table (2024-01-01 00:00:00 and so on) is left out" in told(parts)
 
 
 def test_a_folder_of_tables_says_how_they_are_read(tmp_path: Path) -> None:

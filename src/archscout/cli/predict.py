@@ -62,7 +62,7 @@ def predict(
         files = [file for named in images for file in _files(Path(named), network.task)]
         answers = [answer for names, block in _batches(network.task, files, skip_bad)
                    for answer in _label(network, names, block, top)]  # fmt: skip
-    headings, rows = _cells(answers, top)
+    headings, rows = _cells(answers)
     if csv_file is not None:
         _write(csv_file, headings, rows)
     if as_json:
@@ -141,14 +141,14 @@ def _label(network: Any, names: Sequence[str], images: np.ndarray, top: int) -> 
         yield {inputs.noun(network.task): name, **said}
 
 
-def _cells(answers: Sequence[dict[str, Any]], top: int) -> tuple[list[str], list[list[Any]]]:
+def _cells(answers: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
     """What was said of each image as a table: of a class the likeliest labels, else a column for each thing said."""
     if "label" not in answers[0]:
         flat = [dict(_flat(answer)) for answer in answers]
         return list(flat[0]), [list(row.values()) for row in flat]
-    noun = next(iter(answers[0]))
+    noun, most = next(iter(answers[0])), len(answers[0].get("top", [None]))
     headings = [noun, "label", "probability"] + [
-        f"{word}_{place}" for place in range(2, top + 1) for word in ("label", "probability")
+        f"{word}_{place}" for place in range(2, most + 1) for word in ("label", "probability")
     ]
     return headings, [
         [answer[noun], *(one[key] for one in answer.get("top", [answer]) for key in ("label", "probability"))]

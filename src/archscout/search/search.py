@@ -284,7 +284,16 @@ def _limits(
 
     def known(given: str | Cost) -> Cost:
         text = options.name_of(given, "a cost", Cost)
-        return costs.setdefault(text, given if isinstance(given, Cost) else create("cost", text))
+        cost = costs.setdefault(text, given if isinstance(given, Cost) else create("cost", text))
+        if isinstance(given, Cost) and (type(given), repr(vars(given))) != (type(cost), repr(vars(cost))):
+            raise UsageError(f"two costs are named '{text}': give each a `name` and a `key` of its own.")
+        other = next((name for name, one in costs.items() if one.key == cost.key and type(one) is not type(cost)), None)
+        if other is not None:
+            raise UsageError(
+                f"the costs '{other}' and '{text}' have one key, '{cost.key}', under which results carry their values: "
+                f"give one of the classes another (key = {text!r})."
+            )
+        return cost
 
     constraints: list[Constraint] = []
     for given, limit in options.mapping(maximum, "the limits", '{"params": "100k"}').items():

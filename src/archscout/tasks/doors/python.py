@@ -45,7 +45,9 @@ def open_object(data: Any, columns: Mapping[str, str | None] | None = None) -> C
             tables = {split: table for split, name in names.items() if (table := _table(data[name])) is not None}
             if len(tables) == len(names):
                 # As one, so that a category is the same number in all of them.
-                return from_columns(by_splits(tables), "the tables", Path(), named=columns)
+                contents = from_columns(by_splits(tables), "the tables", Path(), named=columns)
+                contents.notices += _without_index(*(data[name] for name in names.values()))
+                return contents
             return _of_splits({split: open_object(data[name], columns) for split, name in names.items()})
         return arrays.read_mapping(
             {str(name): _numpy(value) for name, value in data.items()}, "the dictionary", columns
@@ -63,9 +65,7 @@ def open_object(data: Any, columns: Mapping[str, str | None] | None = None) -> C
             rows = [dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True)]
             return _examples(rows, range(len(rows)), "the table")
         contents = from_columns(table, "the table", Path(), named=columns)
-        index = getattr(getattr(data, "index", None), "name", None)
-        if index is not None:
-            contents.notices.append(f"the index of the table ('{index}') is left out: reset_index() makes it a column.")
+        contents.notices += _without_index(data)
         return contents
     if _is_loader(data):
         return _examples(data.dataset, _rows(data), "the loader's data set")
@@ -89,6 +89,19 @@ def _table(data: Any) -> dict[str, list[Any]] | None:
     if hasattr(data, "columns") and hasattr(data, "to_dict"):  # pandas.DataFrame
         return {str(name): list(data[name]) for name in data.columns}
     return None
+
+
+def _without_index(*tables: Any) -> list[str]:
+    """A sentence for an index of pandas that may say something: one with a name, or of dates or texts."""
+    for table in tables:
+        index = getattr(table, "index", None)
+        if getattr(index, "dtype", None) is None or not len(index):
+            continue
+        names = [str(name) for name in index.names if name is not None]
+        if names or index.dtype.kind not in "iu":
+            said = f"'{', '.join(names)}'" if names else f"{index[0]} and so on"
+            return [f"the index of the table ({said}) is left out: reset_index() makes it a column."]
+    return []
 
 
 def _refuse_columns(columns: Mapping[str, Any]) -> None:
