@@ -4,15 +4,19 @@ Whatever an input is, a command ends with exit code 0, or with 1 or 2 and one se
 """
 
 import contextlib
+import io
 import json
 import random
 import shutil
 import sqlite3
+import tarfile
 import time
+import wave
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from archscout.cli.main import run
 from archscout.core import options
@@ -22,10 +26,13 @@ from archscout.core.errors import ArchscoutError
 from archscout.core.files import read_json
 from archscout.core.registry import create, parse_name
 from archscout.search.asking import parse_answers
+from archscout.search.search import train
 from archscout.shrink.limits import limit_of
 from archscout.store.folder import check_name
 from archscout.store.store import Store
 from archscout.study.record import Record
+from archscout.tasks.load import load
+from archscout.testing import tiny_task
 from archscout.testing.store import plain_trial
 from archscout.workers.device import check_device
 
@@ -251,6 +258,116 @@ def test_rows_of_a_study(tmp_path: Path) -> None:
             assert "\n" not in str(error)
         assert (folder / "rows.jsonl").read_bytes() == before, "what was finished was rewritten"
         shutil.rmtree(folder)
+
+
+def changed(content: bytes, rng: random.Random) -> bytes:
+    """JSON in which some values are others, or gone."""
+    whole = json.loads(content)
+    for _ in range(rng.randrange(1, 4)):
+        inside = whole
+        while isinstance(inside, dict | list) and inside:
+            place = rng.choice(list(inside)) if isinstance(inside, dict) else rng.randrange(len(inside))
+            if not isinstance(inside[place], dict | list) or not inside[place] or rng.random() < 0.3:
+                if rng.random() < 0.3:
+                    del inside[place]
+                else:
+                    inside[place] = value(rng)
+                break
+            inside = inside[place]
+    return json.dumps(whole, default=str).encode("utf-8", "surrogatepass")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that has ended."""
+    folder = tmp_path_factory.mktemp("runs")
+    cell = "|nor_conv_3x3~0|+|none~0|avg_pool_3x3~1|+|skip_connect~0|none~1|nor_conv_1x1~2|"
+    return train(
+        "nasbench201:width=4,cells=1", cell, tiny_task(), epochs=2, out=folder, name="whole", seed=0
+    ).folder  # fmt: skip
+
+
+@pytest.mark.parametrize("part", range(5))
+def test_files_of_a_run(
+    part: int, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One file of a run is damaged, then the run is used."""
+    monkeypatch.chdir(tmp_path)
+    np.save("image.npy", tiny_task().test.x[:1])
+    rng = random.Random(f"runs {part}")
+    described = [file.name for file in finished.glob("*.json")]
+    for _ in range(INPUTS // 5):
+        shutil.rmtree("run", ignore_errors=True)
+        shutil.copytree(finished, "run")
+        file = Path("run", rng.choice([*described, *described, "network.onnx", "network.safetensors"]))
+        mend = changed if file.name in described and rng.random() < 0.7 else damaged
+        file.write_bytes(mend(file.read_bytes(), rng))
+        began = time.process_time()
+        code = run(["report", "run"] if rng.random() < 0.3 else ["predict", "run", "image.npy"])
+        said = capsys.readouterr().err
+        assert code in (0, 1, 2), (file, said)
+        assert "report what it prints" not in said, (file, said)
+        assert code == 0 or len(said) < 3_000, file
+        assert time.process_time() - began < 20, file
+
+
+def data_files(folder: Path) -> None:
+    """Small data of several forms."""
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 255, (60, 8, 8, 1), dtype=np.uint8), np.arange(60) % 3
+    np.savez(folder / "arrays.npz", x=images, y=labels)
+    np.savez_compressed(
+        folder / "splits.npz", train_x=images, train_y=labels, test_x=images[:9] // 2, test_y=labels[:9]
+    )
+    rows = [{"n": i, "v": (i * 37) % 101 / 7, "c": "ab"[i % 2], "label": i % 3} for i in range(60)]
+    lines = [",".join(map(str, row.values())) for row in rows]
+    (folder / "rows.csv").write_text("\n".join(["n,v,c,label", *lines]) + "\n")
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    series = [",".join(f"{i * j * 7 % 11 / 3:.2f}" for j in range(1, 9)) + ":" + "ab"[i % 2] for i in range(60)]
+    heading = ["@problemName W", "@timeStamps false", "@univariate true", "@classLabel true a b", "@data"]
+    (folder / "series.ts").write_text("\n".join([*heading, *series]) + "\n")
+    for i in range(12):
+        for kind in ("pictures", "sounds"):
+            (folder / kind / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        picture = folder / "pictures" / "ab"[i % 2] / f"{i}.{('png', 'jpg', 'bmp')[i % 3]}"
+        Image.fromarray(rng.integers(0, 255, (9, 9, 3), dtype=np.uint8)).save(picture)
+        with wave.open(str(folder / "sounds" / "ab"[i % 2] / f"{i}.wav"), "wb") as sound:
+            sound.setnchannels(1)
+            sound.setsampwidth(2)
+            sound.setframerate(8000)
+            sound.writeframes(rng.integers(-9000, 9000, 800).astype("<i2").tobytes())
+    with tarfile.open(folder / "shards.tar", "w") as shards:
+        for i in range(12):
+            picture = folder / "pictures" / "ab"[i % 2] / f"{i}.{('png', 'jpg', 'bmp')[i % 3]}"
+            shards.add(picture, f"{i:03}{picture.suffix}")
+            label = tarfile.TarInfo(f"{i:03}.cls")
+            label.size = 1
+            shards.addfile(label, io.BytesIO(str(i % 2).encode()))
+
+
+@pytest.mark.parametrize("part", range(5))
+@pytest.mark.filterwarnings("ignore")
+def test_data_files(part: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of the user's own data is damaged."""
+    monkeypatch.setenv("ARCHSCOUT_CACHE", str(tmp_path / "cache"))
+    whole, place = tmp_path / "whole", tmp_path / "place"
+    whole.mkdir()
+    data_files(whole)
+    rng = random.Random(f"data {part}")
+    doors = sorted(file.name for file in whole.iterdir())
+    for _ in range(INPUTS // 5):
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(whole, place)
+        door = place / rng.choice(doors)
+        file = rng.choice(sorted(f for f in door.rglob("*") if f.is_file())) if door.is_dir() else door
+        file.write_bytes(damaged(file.read_bytes(), rng))
+        began = time.process_time()
+        try:
+            load(door)
+        except ArchscoutError as error:
+            assert "\n" not in str(error)
+            assert len(str(error)) < 1_000
+        assert time.process_time() - began < 15, file
 
 
 def test_json_files(tmp_path: Path) -> None:

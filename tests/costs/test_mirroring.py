@@ -218,6 +218,17 @@ def test_validation_examples_that_were_learned_from_tell_nothing() -> None:
     assert np.array_equal(untouched(used, last, 3).x, held.x)
     assert untouched(used, dataclasses.replace(last, extra={"valid_examples": EXAMPLES}), 3) is used.valid
     assert untouched(used, dataclasses.replace(last, extra={}), 3) is used.valid
+    # After cross-validation the last training learns from all of them.
+    folded = dataclasses.replace(last, extra={"valid_examples": len(held), "cross_validated": True})
+    assert untouched(used, folded, 3) is None
+
+
+def test_without_examples_apart_one_image_answers() -> None:
+    def measure(*_: object) -> Measurement:
+        raise AssertionError("nothing is measured for it")
+
+    found = tried(task(), torch.nn.Identity(), ALONE, (LATENCY,), constraints(latency_ms=5.0), None, measure)
+    assert found == {"chosen": False, "reason": "it has learned from all validation examples"}
 
 
 @pytest.mark.parametrize("chosen", [True, False])

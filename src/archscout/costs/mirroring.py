@@ -70,7 +70,7 @@ def tried(
     alone: Mapping[str, Measurement],
     costs: Sequence[Cost],
     constraints: Sequence[Constraint],
-    examples: Split,
+    examples: Split | None,
     measure: Measure,
     *,
     tests: int = 0,
@@ -84,7 +84,7 @@ def tried(
         alone: its costs without the second pass.
         costs: that a limit is on, or that the search had for another reason.
         constraints: all limits.
-        examples: that tell how good it is; it has not learned from them.
+        examples: that tell how good it is; it has not learned from them. None where there are no such.
         measure: tells a cost of it.
         tests: examples that the winner is tested on afterwards.
         seconds: that are left for this, and for the test.
@@ -93,6 +93,8 @@ def tried(
         `chosen`, the `reason` where it is not, accuracies (`values`) and mean losses (`losses`) of one pass and of two,
         and what was `measured` of two, by key.
     """
+    if examples is None:
+        return {"chosen": False, "reason": "it has learned from all validation examples"}
     end = time.monotonic() + seconds - ENDING
     once, twice = (dataclasses.replace(task, mirrored=mirrored) for mirrored in (False, True))  # type: ignore[call-arg]
     limits = {constraint.key: constraint for constraint in constraints}

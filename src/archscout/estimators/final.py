@@ -311,16 +311,19 @@ def parted(task: Task, seed: int) -> tuple[Task, Split | None]:
     return dataclasses.replace(task, valid=valid), Split(task.valid.x[held], task.valid.y[held])
 
 
-def untouched(task: Task, winner: Trial, seed: int) -> Split:
+def untouched(task: Task, winner: Trial, seed: int) -> Split | None:
     """The validation examples that a trained network has not learned from: all, or those that `parted` leaves apart.
+
+    None where cross-validation told its value: then it has learned from all of them.
 
     Args:
         task: of the search.
         winner: the network's training.
         seed: of the search.
     """
-    everything = winner.extra.get("cross_validated", False)
-    if not everything and winner.extra.get("valid_examples", len(task.valid)) == len(task.valid):
+    if winner.extra.get("cross_validated", False):
+        return None
+    if winner.extra.get("valid_examples", len(task.valid)) == len(task.valid):
         return task.valid
     held = parted(task, seed)[1]
     return task.valid if held is None else held

@@ -142,7 +142,8 @@ def package(
         "own_module": space.own_module,
     }
     described = measured_form(measured, [limit["key"] for limit in extra.get("constraints", ())])
-    in_form = worth(network, task, untouched(task, winner, seed), described)
+    apart = untouched(task, winner, seed)
+    in_form = None if apart is None else worth(network, task, apart, described)
     metrics = {
         "architecture": winner.architecture.text,
         f"valid_{metric}": metric.oriented(winner.value),
