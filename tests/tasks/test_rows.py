@@ -116,6 +116,13 @@ def test_a_table_without_labels_says_what_there_is(tmp_path: Path) -> None:
         archscout.task(tmp_path / "b.csv")
 
 
+def test_a_heading_that_a_mishap_made_very_long_is_told_in_few_words(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text(f"n,{'9' * 50_000}\n" + "1,2\n" * 30)
+    with pytest.raises(DataError, match="has no column of labels") as caught:
+        archscout.task(tmp_path / "rows.csv")
+    assert len(str(caught.value)) < 600 + len(str(tmp_path))
+
+
 def test_numbers_in_a_column_called_target_and_arrays(tmp_path: Path) -> None:
     frame = {"a": np.random.default_rng(0).normal(size=90), "target": np.arange(90) % 3}
     text = "\n".join(["a,target", *(f"{a},{t}" for a, t in zip(*frame.values(), strict=True))])

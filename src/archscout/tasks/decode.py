@@ -100,9 +100,14 @@ def file_source(path: Path) -> Source:
     return Source(f"'{shown(path)}'", lambda: path.open("rb"), stamp, place)
 
 
+LONGEST_SHOWN = 400
+"""Characters of a name that are shown whole: a damaged file may have one of a million."""
+
+
 def shown(text: str | Path) -> str:
-    """A name that can be printed, whatever bytes the file system has in it."""
-    return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
+    """A name that can be printed, whatever bytes the file system has in it; of a very long one, both ends."""
+    name = str(text).encode("utf-8", "backslashreplace").decode("utf-8")
+    return name if len(name) <= LONGEST_SHOWN else f"{name[: LONGEST_SHOWN // 2]} ... {name[-LONGEST_SHOWN // 4 :]}"
 
 
 @contextmanager

@@ -162,7 +162,7 @@ def check_room(size: int, called: str) -> None:
 
 def listed(names: list[str]) -> str:
     """The first names of a list, for a message."""
-    few = [shown(name) for name in names[:12]]
+    few = [shown(name if len(name) <= 60 else f"{name[:56]} ...") for name in names[:12]]
     return ", ".join(few) + (f", and {len(names) - 12} more" if len(names) > 12 else "") or "none"
 
 

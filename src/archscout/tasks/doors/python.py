@@ -95,7 +95,7 @@ def _without_index(*tables: Any) -> list[str]:
     """A sentence for an index of pandas that may say something: one with a name, or of dates or texts."""
     for table in tables:
         index = getattr(table, "index", None)
-        if getattr(index, "dtype", None) is None or not len(index):
+        if index is None or not hasattr(index, "dtype") or not len(index):
             continue
         names = [str(name) for name in index.names if name is not None]
         if names or index.dtype.kind not in "iu":
