@@ -10,7 +10,7 @@ from typing import Any
 
 from archscout.core.files import write_text
 from benchmarks.common import RESULTS, arguments, read_result
-from benchmarks.deploy import estimates, found, joint, mixed_precision, observers, onnxruntime_default
+from benchmarks.deploy import estimates, found, joint, mixed_precision, observers, onnxruntime_default, sparsity
 
 Entry = Mapping[str, Any]
 
@@ -30,6 +30,7 @@ def main() -> None:
         *observers.section(read_result(observers.FILE)["rows"]),
         *onnxruntime_default.section(read_result(onnxruntime_default.FILE).get("rows", [])),
         *mixed_precision.section(read_result(mixed_precision.FILE).get("rows", [])),
+        *sparsity.section(read_result(sparsity.FILE)),
         *joint.section(read_result(joint.FILE)),
         *found.section(read_result(found.FILE)),
         *estimates.section(read_result(estimates.FILE)),

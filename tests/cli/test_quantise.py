@@ -90,6 +90,14 @@ def test_bad_input_is_one_sentence(archscout: Call, run: Path, data: Path) -> No
         (["--data", data, "--observer", "maximum"], "no observer 'maximum'"),
         (["--data", data, "--bits-method", "hawq"], "bits are chosen within a limit"),
         (["--data", data, "--weight-bytes", "4kB", "--bits-method", "haq"], "no method 'haq' to choose bits"),
+        (
+            ["--data", data, "--weight-bytes", "9kB", "--weight-bits", "4"],
+            "bits of weights are given (4) and to be chosen",
+        ),
+        (
+            ["--data", data, "--bit-operations", "9M", "--activation-bits", "4"],
+            "bits of activations are given (4) and to",
+        ),
         (["--data", data, "--latency", "2ms"], "go together: give both or none"),
         (["--data", data, "--algorithm", "adaquant"], "no quantisation algorithm 'adaquant': did you mean 'adaround'"),
         (["--data", data, "--epochs", "3"], "'nearest' does not train: leave out the epochs"),

@@ -261,7 +261,8 @@ def test_the_pixel_range_is_whole_where_it_is_known() -> None:
     ("wrong", "said"),
     [
         ({"scheme": "tensorrt"}, "'tensorrt': did you mean 'tensorrt-like'"),
-        ({"weight_bits": 1}, "no scheme has 1 bits: use 2 to 8"),
+        ({"weight_bits": 1}, "weight_bits must be a whole number of 2 or more, not 1"),
+        ({"weight_bits": -3}, "weight_bits must be a whole number of 2 or more, not -3"),
         ({"activation_bits": 16}, "no scheme has 16 bits"),
         ({"observer": "max"}, "no observer 'max'"),
     ],

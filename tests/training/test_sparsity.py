@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -185,3 +186,32 @@ def test_other_mistakes_are_named() -> None:
         Sparsity(2, 4, rule="srste")
     with pytest.raises(UsageError, match="there is no sparsity_rule"):
         dataclasses.replace(RECIPE, sparsity_rule="magnitude")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"layers": {"3": 0}}, "N of layer '3' must be a whole number of 1 or more"),
+        ({"layers": {"3": -1}}, "N of layer '3' must be a whole number of 1 or more"),
+        ({"layers": {"3": 1.5}}, "N of layer '3' must be a whole number"),
+        ({"layers": ["3"]}, "N of layers"),
+        ({"decay": -1.0}, "decay of SR-STE cannot be -1.0"),
+        ({"decay": float("nan")}, "decay of SR-STE must be a finite number"),
+    ],
+)
+def test_what_no_layer_can_keep_is_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        Sparsity(2, 4, **options)
+
+
+def test_a_layer_that_the_network_lacks_is_named() -> None:
+    objective = Objective(Sparsity(2, 4, layers={"33": 1}))
+    with pytest.raises(UsageError, match="no convolution or linear layer '33' to keep N weights of: did you mean '3'"):
+        train(network(), tiny_task(), RECIPE, seed=0, objective=objective)
+
+
+def test_a_sparsity_that_is_no_text_is_refused() -> None:
+    with pytest.raises(UsageError, match="is no sparsity: write N:M"):
+        dataclasses.replace(RECIPE, sparsity=(2, 4))
+    with pytest.raises(UsageError, match="are no bits of weights and activations"):
+        dataclasses.replace(RECIPE, bits=(4, 8))

@@ -18,7 +18,7 @@ from archscout.core import options
 from archscout.core.errors import DataError, UsageError
 from archscout.deploy.observers import MinMax, observer
 from archscout.deploy.program import Operator, Program, added, pixels_read, unclamped
-from archscout.deploy.schemes import DEFAULT, Grid, Preset, preset
+from archscout.deploy.schemes import DEFAULT, LEAST_BITS, Grid, Preset, preset
 
 SHARED = ("max_pool", "average_pool", "channels")
 """What gives integers of the same grid as its input."""
@@ -61,7 +61,7 @@ class Quantisation:
     def __post_init__(self) -> None:
         for name in ("weight_bits", "activation_bits"):
             bits = getattr(self, name)
-            object.__setattr__(self, name, bits if bits is None else options.whole(bits, name))
+            object.__setattr__(self, name, bits if bits is None else options.whole(bits, name, LEAST_BITS))
         object.__setattr__(self, "bias_correction", options.switch(self.bias_correction, "bias_correction"))
         if not all(isinstance(each, Preset) for each in options.mapping(self.layers, "layers", "{3: preset}").values()):
             raise UsageError("layers must be a dict of presets by the value that an operator makes.")

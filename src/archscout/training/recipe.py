@@ -173,7 +173,7 @@ def sparsity_of(text: str) -> tuple[int, int]:
     >>> sparsity_of("2:4")
     (2, 4)
     """
-    match = _PATTERN.fullmatch(text)
+    match = _PATTERN.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         raise UsageError(f"'{text}' is no sparsity: write N:M, as 2:4 for two weights of every four.")
     n, m = int(match.group(1)), int(match.group(2))
@@ -188,7 +188,7 @@ def bits_of(text: str) -> tuple[int, int]:
     >>> bits_of("w4a8")
     (4, 8)
     """
-    match = _BITS.fullmatch(text)
+    match = _BITS.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         raise UsageError(f"'{text}' are no bits of weights and activations: write w4a8, each from 2 to 8.")
     return int(match.group(1)), int(match.group(2))

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from archscout.core.errors import UsageError
+from archscout.core import options
+from archscout.core.errors import UsageError, nearest
 from archscout.networks.few_bits import mask
 from archscout.training.objective import Step, Term
 from archscout.training.recipe import sparsity_of
@@ -36,7 +37,8 @@ class Sparsity(Term):
         layers: N of layers by their names in the network, instead of `n`; M or more leaves a layer dense.
 
     Raises:
-        UsageError: N is not below M, or there is no such rule or axis.
+        UsageError: N is not below M, there is no such rule or axis, N of a layer is no number above zero, or decay is
+            below zero; in training, a network without such a layer.
     """
 
     weight = 0.0
@@ -55,8 +57,11 @@ class Sparsity(Term):
         for value, known, what in ((rule, RULES, "rule"), (axis, AXES, "axis")):
             if value not in known:
                 raise UsageError(f"N:M sparsity has no {what} '{value}': use {', '.join(known[:-1])} or {known[-1]}.")
-        self.rule, self.axis, self.layers = rule, axis, dict(layers or {})
-        self.decay = decay if rule == "sr_ste" else 0.0
+        own = options.mapping(layers, "N of layers", '{"head": 1}')
+        self.layers = {name: options.whole(kept, f"N of layer '{name}'", 1) for name, kept in own.items()}
+        if options.number(decay, "the decay of SR-STE") < 0:
+            raise UsageError(f"the decay of SR-STE cannot be {decay!r}: it is zero or more.")
+        self.rule, self.axis, self.decay = rule, axis, float(decay) if rule == "sr_ste" else 0.0
         self.changes: list[Tensor] = []
         """Of each step: how many weights it let in or threw out (the divergence of the sparse architecture)."""
         self._kept = nn.Module()
@@ -68,7 +73,14 @@ class Sparsity(Term):
         self._kept, self._parameters, self.changes = nn.Module(), {}, []
         self._moving.clear()
         handles = []
-        for place, (name, layer) in enumerate(sparse_layers(network)):
+        named = dict(sparse_layers(network))
+        for name in self.layers:
+            if name not in named:
+                raise UsageError(
+                    f"the network has no convolution or linear layer '{name}' to keep N weights of: "
+                    f"{nearest(name, named)}"
+                )
+        for place, (name, layer) in enumerate(named.items()):
             n = self.layers.get(name, self.n)
             if n >= self.m:
                 continue

@@ -46,7 +46,8 @@ def within(
         seed: of all random decisions.
 
     Raises:
-        UsageError: a limit that cannot be read or kept, a method without a limit, a latency without a table.
+        UsageError: a limit that cannot be read or kept, a method without a limit, a latency without a table, bits that
+            are given and chosen.
         DataError: the table has something else than numbers.
     """
     check_method(DEFAULT if method is None else method)
@@ -67,6 +68,14 @@ def within(
     if (most := asked.get("latency")) is not None:
         table = bit_limits.read_table(options.path(latency_table, "the table of latencies"))
         limits.append(bit_limits.table_latency(program, table, Latency.quantity(most, "latency")))
+    activations = any(limit.of_activations for limit in limits)
+    for what, bits, chosen in (
+        ("weights", how.weight_bits, True), ("activations", how.activation_bits, activations),
+    ):  # fmt: skip
+        if chosen and bits is not None:
+            raise UsageError(
+                f"the bits of {what} are given ({bits}) and to be chosen within a limit: leave out one of both."
+            )
     split = calibration_split(task, count, seed)
     targets = task.tensors(split)[1]
     return mixed(
