@@ -1,15 +1,15 @@
 """N:M sparsity: what is left of the accuracy at 2:4 and 1:4, by how the weights that stay are chosen.
 
-    python -m benchmarks.deploy.sparsity --data-root DATA
+    python -m benchmarks.deploy.sparsity [--data-root DATA]
 
-5,000 training and 10,000 test images of CIFAR-10 (`images/cifar10.npz`), a residual network whose first layer, of three
-channels, stays dense, SGD, five seeds. Every way has the same epochs. `dense`: all weights. `sr_ste`, `ste`: sparse
-from the first step, chosen anew in each. `magnitude`: the dense network, with its smallest weights set to zero
-afterwards. `asp`: dense for half of the epochs, then the smallest weights at zero for good and another half, each half
-a training of its own (Mishra et al. 2021, arXiv 2104.08378, with half of its epochs). `changes`: of each epoch, how
-many weights a step let in or threw out, of 1,000 that take part (the divergence of Zhou et al. 2021, arXiv 2102.04010).
-Every sparse network is checked to have exactly N of M. One thread. Rows go to docs/results/sparsity.json, and a run
-that was stopped goes on.
+Digits (1,797 images of 8 x 8); with `--data-root`, 5,000 training and 10,000 test images of CIFAR-10, too
+(`images/cifar10.npz`). Residual networks whose first layer, of one or three channels, stays dense, SGD, five seeds.
+Every way has the same epochs. `dense`: all weights. `sr_ste`, `ste`: sparse from the first step, chosen anew in each.
+`magnitude`: the dense network, with its smallest weights set to zero afterwards. `asp`: dense for half of the epochs,
+then the smallest weights at zero for good and another half, each half a training of its own (Mishra et al. 2021, arXiv
+2104.08378, with half of its epochs). `changes`: of each epoch, how many weights a step let in or threw out, of 1,000
+that take part (the divergence of Zhou et al. 2021, arXiv 2102.04010). Every sparse network is checked to have exactly
+N of M. One thread. Rows go to docs/results/sparsity.json, and a run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from torch import Tensor, nn
 import archscout
 from archscout.core.errors import ArchscoutError
 from archscout.core.registry import create
-from archscout.core.task import Split
+from archscout.core.task import Split, Task
 from archscout.networks.pick import build
 from archscout.study.quantisation import metric_of
 from archscout.study.summary import interval
@@ -39,10 +39,16 @@ from archscout.training.recipe import Recipe, sparsity_of
 from archscout.training.sparsity import Sparsity, density, mask, sparse_layers
 from archscout.training.trainer import train
 from benchmarks.common import RESULTS, Rows, arguments, machine
+from benchmarks.deploy.quantisation import NETWORKS
 
 FILE = RESULTS / "sparsity.json"
-NETWORK = "stem16k3s2_residual16x1k3-stride_residual32x1k3-stride_residual64x1"
-TRAIN, EPOCHS, SEEDS = 5_000, 10, 5
+DATA = {
+    "digits": (NETWORKS["residual"], 12),
+    "cifar10": ("stem16k3s2_residual16x1k3-stride_residual32x1k3-stride_residual64x1", 10),
+}
+"""By name, the network and its epochs."""
+
+TRAIN, SEEDS = 5_000, 5
 PATTERNS = ("2:4", "1:4")
 DENSE = "dense"
 CHOSEN = ("sr_ste", "ste")
@@ -53,23 +59,27 @@ WITHIN = 0.5
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument("--data-root", type=Path)
     parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--results", type=Path, default=FILE)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    about = {"version": archscout.__version__, **machine(), "network": NETWORK, "train": TRAIN}
-    rows = Rows(options.results, ("pattern", "way", "seed"), {**about, "epochs": options.epochs})
-    task = images(options.data_root)
-    for seed in range(options.seeds):
-        wanted = [
-            (pattern, way) for pattern in PATTERNS for way in WAYS if not rows.has(pattern=pattern, way=way, seed=seed)
-        ]
-        if not wanted and rows.has(way=DENSE, seed=seed):
-            continue
-        for row in measured(task, seed, options.epochs, wanted):
-            rows.add({**row, "seed": seed})
+    about = {"version": archscout.__version__, **machine()}
+    rows = Rows(options.results, ("data", "pattern", "way", "seed"), about)
+    tasks = {"digits": archscout.task("digits")}
+    if options.data_root is not None:
+        tasks["cifar10"] = images(options.data_root)
+    for data, task in tasks.items():
+        for seed in range(options.seeds):
+            wanted = [
+                (pattern, way)
+                for pattern in PATTERNS
+                for way in WAYS
+                if not rows.has(data=data, pattern=pattern, way=way, seed=seed)
+            ]
+            if wanted:
+                for row in measured(task, *DATA[data], seed, wanted):
+                    rows.add({"data": data, "seed": seed, **row})
 
 
 def images(root: Path) -> ImageClassification:
@@ -85,10 +95,10 @@ def images(root: Path) -> ImageClassification:
 
 
 def measured(
-    task: ImageClassification, seed: int, epochs: int, wanted: Sequence[tuple[str, str]]
+    task: Task, architecture: str, epochs: int, seed: int, wanted: Sequence[tuple[str, str]]
 ) -> Iterator[dict[str, Any]]:
     space = create("space", "classic")
-    fresh = build(space, space.parse(NETWORK), task, seed=seed)
+    fresh = build(space, space.parse(architecture), task, seed=seed)
 
     def trained(start: nn.Module, epochs: int, term: Sparsity | None = None) -> tuple[nn.Module, float]:
         """A copy that was trained, and the processor seconds it took."""
@@ -121,7 +131,7 @@ def measured(
             yield row(pattern, way, without_smallest(dense, n, m), seconds)
 
 
-def recipe(task: ImageClassification, epochs: int) -> Recipe:
+def recipe(task: Task, epochs: int) -> Recipe:
     """SGD, the last epoch; in numbers that do not hang on what is quicker here. Half a training augments as a whole."""
     return dataclasses.replace(
         Recipe.named("sgd", task, epochs),
@@ -166,22 +176,32 @@ def section(result: Mapping[str, Any]) -> list[str]:
     rows: Sequence[Mapping[str, Any]] = result.get("rows", [])
     if not rows:
         return []
-    lines = [
-        "| pattern | way | test accuracy | below dense, by seed | changes, first epoch | half-way | last epoch | n |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-        *(entry(rows, pattern, way) for pattern, way in (("", DENSE), *((p, w) for p in PATTERNS for w in WAYS))),
-    ]
-    return [
+    parts = [
         "## N of every M weights",
-        f"{result['train']:,} training images of CIFAR-10, all 10,000 test images, a residual network whose first "
-        f"layer stays dense, {result['epochs']} epochs of SGD in every way, by `benchmarks.deploy.sparsity`. `asp` has "
-        "half of them dense and half with zeros that stay; `magnitude` sets weights of the dense network to zero and "
-        "trains nothing after. Points, with 95 % intervals over seeds. Changes: weights that a step lets in or throws "
-        "out, of 1,000. Every sparse network was counted to have exactly N of M. No time is gained: processors and "
-        "microcontrollers compute all products, and only hardware made for it leaves them out.",
-        "\n".join(lines),
-        "\n".join(f"- {line}" for line in claims(rows)),
+        "Residual networks whose first layer stays dense, by SGD, as many epochs in every way, by "
+        "`benchmarks.deploy.sparsity`. `asp` has half of them dense and half with zeros that stay; `magnitude` sets "
+        "weights of the dense network to zero and trains nothing after. Points, with 95 % intervals over seeds. "
+        "Changes: weights that a step lets in or throws out, of 1,000. Every sparse network was counted to have "
+        "exactly N of M. No time is gained: processors and microcontrollers compute all products, and only hardware "
+        "made for it leaves them out.",
     ]
+    said = {
+        "digits": "Digits (360 test images, so that one is 0.28 points)",
+        "cifar10": f"{TRAIN:,} training images of CIFAR-10, all 10,000 test images",
+    }
+    for data, (_, epochs) in DATA.items():
+        own = [row for row in rows if row["data"] == data]
+        if not own:
+            continue
+        lines = [
+            f"{said[data]}, {epochs} epochs:",
+            "",
+            "| pattern | way | test accuracy | below dense | changes, first epoch | half-way | last epoch | n |",
+            "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+            *(entry(own, pattern, way) for pattern, way in (("", DENSE), *((p, w) for p in PATTERNS for w in WAYS))),
+        ]
+        parts += ["\n".join(lines), "\n".join(f"- {line}" for line in claims(own))]
+    return parts
 
 
 def of(rows: Sequence[Mapping[str, Any]], pattern: str, way: str) -> dict[int, Mapping[str, Any]]:
