@@ -91,8 +91,8 @@ def _traced(network: nn.Module, example: Tensor, within: frozenset[str]) -> Chan
         except Exception as error:
             reason = str(error).strip().partition("\n")[0].rstrip(".")
             raise UsageError(
-                f"the network does not run on an input of shape {tuple(example.shape)}: "
-                f"{type(error).__name__}: {reason}."
+                f"the network does not run on an input of shape {tuple(example.shape)} "
+                f"({type(error).__name__}: {reason}): give it data of the shape that it was trained on."
             ) from error
         for output in tensors_in((outputs,)):
             labelling.pin(output, "it is an output of the network")

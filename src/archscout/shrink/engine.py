@@ -178,8 +178,10 @@ def _lower(
     return None if best is None else best[1]
 
 
-def check_smallest(space: TrainedSpace, limits: Mapping[str, float], measure: Measure) -> None:
-    """Raise `UsageError` where even the smallest architecture breaks a limit."""
+def check_smallest(
+    space: TrainedSpace, limits: Mapping[str, float], measure: Measure, keys: Mapping[str, str] | None = None
+) -> None:
+    """Raise `UsageError` where even the smallest architecture breaks a limit; `keys` name costs with their units."""
     smallest = space.simplify(
         space.architecture({c.name: DROP if DROP in c.options else c.options[-1] for c in space.choices})
     )
@@ -187,7 +189,7 @@ def check_smallest(space: TrainedSpace, limits: Mapping[str, float], measure: Me
     for name, limit in limits.items():
         if costs[name] > limit:
             raise UsageError(
-                f"no cut of this network keeps {name} <= {significant(limit, 4)}: the smallest one has "
+                f"no cut of this network keeps {(keys or {}).get(name, name)} <= {significant(limit, 4)}: the smallest one has "
                 f"{significant(costs[name], 4)}; raise "
                 "the limit, give smaller images, or begin with a smaller network."
             )

@@ -225,11 +225,12 @@ class Cutting:
     def check(self, limits: Mapping[str, float]) -> None:
         """Raise `UsageError` where even the smallest architecture breaks a limit, each time that it is looked at."""
         looks = 1 if all(cost.exact for cost in self.costs.values()) else LOOKS
+        keys = {text: cost.key for text, cost in self.costs.items()}
 
         def possible() -> bool:
             for look in range(looks):
                 try:
-                    check_smallest(self.space, limits, self._measured)
+                    check_smallest(self.space, limits, self._measured, keys)
                     break
                 except UsageError:
                     if look == looks - 1:
