@@ -30,6 +30,7 @@ def run(data: Path, seconds: float, seed: int, maximum: dict[str, str]) -> dict[
         "cpu_seconds": time.process_time() - began, "valid": metrics["valid_accuracy"],
         "test": metrics["test_accuracy"], "costs": metrics["costs"], "original": metrics["original"],
         "space": metrics["space"], "architecture": metrics["architecture"], "epochs": metrics["epochs"],
+        "mirrored": metrics.get("mirrored"),
     }  # fmt: skip
 
 
