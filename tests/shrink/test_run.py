@@ -190,6 +190,8 @@ def test_without_labels_the_original_teaches(network: nn.Module, tmp_path: Path)
 def test_limits_that_nothing_keeps_and_other_bad_input(network: nn.Module, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no cut of this network keeps params <= 10: the smallest one has \d+"):
         shrink(network, TASK, maximum={"params": "10"}, budget="3s", out=tmp_path)
+    with pytest.raises(UsageError, match=r"no cut of this network keeps latency_ms <= 0.00001: the smallest one has"):
+        shrink(network, TASK, maximum={"latency": "0.01us"}, budget="3s", out=tmp_path / "time")
     for limit in ("0%", "150%", "-5%", "fast", float("nan"), None):
         with pytest.raises(UsageError, match="limit"):
             shrink(network, TASK, maximum={"latency": limit}, budget="3s", out=tmp_path / "none")

@@ -189,9 +189,9 @@ def check_smallest(
     for name, limit in limits.items():
         if costs[name] > limit:
             raise UsageError(
-                f"no cut of this network keeps {(keys or {}).get(name, name)} <= {significant(limit, 4)}: the smallest one has "
-                f"{significant(costs[name], 4)}; raise "
-                "the limit, give smaller images, or begin with a smaller network."
+                f"no cut of this network keeps {(keys or {}).get(name, name)} <= {significant(limit, 4)}: the smallest "
+                f"one has {significant(costs[name], 4)}; raise the limit, give smaller images, or begin with "
+                "a smaller network."
             )
 
 
