@@ -35,6 +35,7 @@ _BUSY = {
     "supernet training": "training the weights that all architectures share",
     "derivation": "choosing architectures by inherited weights",
     "finish": "measuring again, testing, exporting",
+    "other": "reading, timing steps, measuring",
 }
 
 

@@ -68,7 +68,7 @@ def deliver(
         "constraints": [{"name": c.cost, "key": c.key, "limit": c.limit} for c in constraints],
         "budget": about["budget"], "epochs": len(record.curve), "conditions": conditions(1, record.device),
         "finalists": [], "pareto": [], "trials": 1, "failed_trials": 0, "scored": int(reduced.report.get("rated", 0)),
-        "failures": [], "rejected": 0, "feasibility": None, "seconds": record.seconds,
+        "failures": [], "rejected": 0, "feasibility": None, "seconds": record.all_seconds(),
         "notes": {"panels": [panel.as_json() for panel in shown]},
         "original": {
             "network": about["network"],

@@ -143,6 +143,11 @@ class Record:
         """Whether weights of this key are kept."""
         return (self.files / f"{key}.safetensors").is_file()
 
+    def all_seconds(self) -> dict[str, float]:
+        """Of each phase, and of what is none: reading, timing, measuring."""
+        rest = self.clock() - self.began - sum(self.seconds.values())
+        return {**self.seconds, "other": rest} if rest > 0 else self.seconds
+
     def weights(self, key: str, network: nn.Module, make: Callable[[], Any]) -> None:
         """Weights that are made once: `make` changes the network in place, and what comes of it is kept."""
         common = self.shared is not None and key in COMMON
