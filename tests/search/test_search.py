@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ from archscout.core.budget import Budget
 from archscout.core.cost import Constraint, Cost, Measurement
 from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.estimator import Estimator
+from archscout.core.progress import Silent
 from archscout.core.registry import create, register
 from archscout.core.trial import Estimate
 from archscout.costs import feasibility
 from archscout.networks import choices
+from archscout.report.page import write as write_page
 from archscout.search.result import Result
 from archscout.search.search import _limits, search, train, try_task
 from archscout.store.store import Store
@@ -37,6 +40,36 @@ def found(task, tmp_path_factory):
         SPACE, task, method=CASCADE, budget="8trials", maximum={"params": "12k"}, workers=0, out=out, name="found",
         epochs=4, seed=1,
     )  # fmt: skip
+
+
+def test_a_run_that_was_moved_behind_a_link_is_used_as_it_was(found, task, tmp_path):
+    moved = shutil.copytree(found.folder, tmp_path / "elsewhere" / "moved")
+    (tmp_path / "link").symlink_to(moved)
+    assert write_page(tmp_path / "link").resolve() == moved / "report.html"
+    images = torch.from_numpy(task.test.x).permute(0, 3, 1, 2).float()
+    with torch.no_grad():
+        answers = archscout.load(tmp_path / "link")(images)
+    assert float((answers.argmax(1).numpy() == task.test.y).mean()) == found.metrics["test_accuracy"]
+    (tmp_path / "loop").symlink_to("loop")
+    for nothing in ("loop", "elsewhere"):
+        with pytest.raises(UsageError, match="no finished run"):
+            archscout.load(tmp_path / nothing)
+
+
+def test_the_page_of_a_run_is_written_while_it_goes_on(task, tmp_path):
+    """With a larger budget a run that has a result goes on; its page can be asked for at any moment."""
+    options = {"method": "random", "workers": 0, "out": tmp_path, "name": "run", "epochs": 1, "seed": 1}
+    before = search(SPACE, task, budget="2trials", **options)
+    asked = []
+
+    class Curious(Silent):
+        def update(self, phase, done, *_):
+            if phase == "search" and len(asked) < 3:
+                asked.append(write_page(before.folder).read_text(encoding="utf-8"))
+
+    after = search(SPACE, task, budget="4trials", progress=Curious(), **options)
+    assert asked and all("</html>" in page for page in asked)
+    assert after.metrics["trials"] == 4
 
 
 def test_the_folder_holds_a_network_that_keeps_the_limit(found, task):
