@@ -41,6 +41,15 @@ def test_the_int8_network_of_a_run(archscout: Call, run: Path, data: Path, form:
     assert "with 8 bits" in archscout("quantise", "one", "--data", data).out
 
 
+def test_a_run_that_cannot_be_written_is_refused_first(
+    archscout: Call, run: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archscout.finished.quantised.os.access", lambda place, mode: False)
+    monkeypatch.setattr("archscout.finished.quantised.int8", None)
+    sentence = archscout("quantise", "one", "--data", data).sentence
+    assert "one' cannot be written, where the int8 network goes: copy the run" in sentence
+
+
 @pytest.mark.parametrize("algorithm", ["qdrop", "lsq"])
 def test_rounding_is_learned(
     archscout: Call, run: Path, data: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str

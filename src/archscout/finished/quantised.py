@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from archscout.core.errors import UsageError
 from archscout.core.files import read_json, write_bytes, write_json
 from archscout.core.metric import Metric
 from archscout.core.panel import Table
@@ -95,9 +97,11 @@ def quantise_run(
         seed: which these are.
 
     Raises:
-        UsageError: no result lies in the folder, or the network cannot be quantised.
+        UsageError: no result lies in the folder, it cannot be written, or the network cannot be quantised.
     """
     result = Result.read(folder)
+    if not os.access(folder, os.W_OK):
+        raise UsageError(f"'{folder}' cannot be written, where the int8 network goes: copy the run to where you may.")
     check_images(task)
     integers = int8(network, task, how, form, count, seed, algorithm=algorithm, epochs=epochs)
     splits = {"valid": task.valid, "test": task.test}
