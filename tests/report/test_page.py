@@ -97,6 +97,15 @@ def test_the_page_has_every_section_and_says_what_was_found(tmp_path: Path, samp
     assert sum(tag == "img" for tag, _ in page.elements) == 4
 
 
+@pytest.mark.parametrize("panels", [[], None])
+def test_a_task_that_says_nothing_of_its_answers_has_a_page(
+    tmp_path: Path, samples: ModuleType, panels: list[object] | None
+) -> None:
+    report, trials = samples.sample()
+    made(tmp_path, report | {"panels": panels, "confusion": None, "mistakes": []}, trials)
+    assert "This task says nothing of single answers" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
 def test_the_page_is_strict_json_inside_and_runs_only_the_scripts_it_names(tmp_path: Path, samples: ModuleType) -> None:
     report, trials = samples.sample()
     report["winner"]["curve"][3]["valid_loss"] = math.nan
