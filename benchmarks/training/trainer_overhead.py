@@ -4,8 +4,10 @@
 
 The bare loop does the same arithmetic (same batches, augmentation, optimiser, clipping, memory layout, one evaluation
 an epoch) and nothing else: no schedule, no curve, no best weights, no check for divergence, no checkpoint. Processor
-time is compared, because it is hardly touched by other programs on the machine; each pair runs back to back. Pairs
-that are in the result file are kept: remove it to measure anew.
+time is compared, because it is hardly touched by other programs on the machine; each pair runs back to back. How many
+checkpoints a training writes is another thing: one a second at most by the clock on the wall, so that a busy machine
+writes more of them in the same processor time. So their number stands beside, and what one of them takes. Pairs that
+are in the result file are kept: remove it to measure anew.
 """
 
 from __future__ import annotations
@@ -15,9 +17,11 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import nn
@@ -26,6 +30,7 @@ from archscout.core.registry import create
 from archscout.core.task import Task
 from archscout.networks.pick import build
 from archscout.tasks.load import load
+from archscout.training import checkpoint
 from archscout.training.trainer import Recipe, train
 from benchmarks.common import RESULTS, Rows, arguments, machine, write_result
 
@@ -89,8 +94,25 @@ def compare(name: str, make: Callable[[], nn.Module], task: Task, recipe: Recipe
         work()
     for pair in pairs:
         order = ways if pair % 2 else reversed(ways)
-        seconds = {way: processor_seconds(ways[way]) for way in order}
-        rows.add({"network": name, "pair": pair} | {way: round(seconds[way], 4) for way in ways})
+        with written() as checkpoints:
+            seconds = {way: processor_seconds(ways[way]) for way in order}
+        rows.add(
+            {"network": name, "pair": pair}
+            | {way: round(seconds[way], 4) for way in ways}
+            | {"checkpoints": len(checkpoints), "checkpoint_ms": round(1e3 * statistics.median(checkpoints), 2)}
+        )
+
+
+@contextmanager
+def written() -> Iterator[list[float]]:
+    """The processor seconds of each checkpoint that is written within the block."""
+    write, seconds = checkpoint.write, list[float]()
+
+    def timed(*arguments: Any) -> None:
+        seconds.append(processor_seconds(lambda: write(*arguments)))
+
+    with mock.patch.object(checkpoint, "write", timed):
+        yield seconds
 
 
 def medians(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -102,6 +124,8 @@ def medians(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
             f"{way} / bare": round(statistics.median(row[way] / row["bare"] for row in pairs), 4)
             for way in ("trainer", "trainer with checkpoints")
         },
+        "checkpoints": statistics.median(row["checkpoints"] for row in pairs),
+        "checkpoint_ms": statistics.median(row["checkpoint_ms"] for row in pairs),
     }
 
 
