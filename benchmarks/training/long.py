@@ -15,10 +15,14 @@ docs/results/long.md is made from the rows.
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import scipy.stats
 import torch
 
 from archscout.core.errors import UsageError
@@ -32,6 +36,7 @@ from archscout.training.trainer import Recipe, train
 from benchmarks.common import RESULTS, Rows, arguments
 from benchmarks.front_door.final_training import answers, share
 from benchmarks.front_door.value_data import read
+from benchmarks.training import jpeg_loss
 
 FILE = RESULTS / "long.json"
 KEYS = ("network", "epochs", "changes", "seed")
@@ -109,7 +114,29 @@ def page(rows: list[dict[str, Any]]) -> str:
             f"| `{row['network']}` | {row['epochs']} | {row['changes']} | {' | '.join(cells)} | "
             f"{row['processor_seconds']:.0f} | {row['seed']} |"
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines + loss(jpeg_loss.FILE)) + "\n"
+
+
+def loss(file: Path) -> list[str]:
+    """What files cost by `jpeg_loss.py`, where its rows are there."""
+    if not file.is_file():
+        return []
+    notes = json.loads(file.read_text(encoding="utf-8"))
+    by_seed: dict[int, dict[str, float]] = {}
+    for row in notes["rows"]:
+        by_seed.setdefault(row["seed"], {})[row["form"]] = row["test_accuracy"]
+    pairs = [forms for _, forms in sorted(by_seed.items()) if len(forms) == 2]
+    if len(pairs) < 2:
+        return []
+    pixels, files = (np.array([100 * forms[form] for forms in pairs]) for form in ("pixels", "files"))
+    width = scipy.stats.t.ppf(0.975, len(pairs) - 1) * (pixels - files).std(ddof=1) / math.sqrt(len(pairs))
+    return [
+        "",
+        f"What the files cost (`benchmarks/training/jpeg_loss.py`): `{notes['network']}`, {notes['epochs']} epochs on "
+        f"3,000 images whose original pixels are there, mirrored: {pixels.mean():.1f} % on the pixels, "
+        f"{files.mean():.1f} % where all images have been JPEG files of quality {notes['quality']}; "
+        f"{(pixels - files).mean():+.1f} ± {width:.1f} points over {len(pairs)} seeds, on the same 1,000 test images.",
+    ]
 
 
 def main() -> None:
