@@ -1,5 +1,6 @@
 """ONNX files against the PyTorch networks that they came from."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -210,6 +211,20 @@ def test_the_tolerance_follows_what_the_network_rounds(tmp_path: Path) -> None:
 def test_a_network_that_rounds_little_may_not_be_off_by_a_thousandth(tmp_path: Path) -> None:
     with pytest.raises(ArchscoutError, match=r"differs from .*, above 0\.0001"):
         export_onnx(Wrong(1e-3), (4,), tmp_path / "network.onnx")
+
+
+def test_what_cannot_be_asked_in_double_precision_keeps_the_usual_tolerance() -> None:
+    def single_alone(x: Tensor) -> Tensor:
+        if x.dtype == torch.float64:
+            raise TypeError("single precision alone")
+        return torch.sin(1e3 * x)
+
+    def undefined_at_last(x: Tensor) -> Tensor:
+        return x if x.dtype == torch.float32 else x * (math.nan if len(x) > 1 else 1.1)
+
+    for function in (single_alone, undefined_at_last):
+        network = Called(function)
+        assert export._allowed(network, export._answers(network, (4,), (1, 2, 7))) == export.TOLERANCE
 
 
 class Called(nn.Module):

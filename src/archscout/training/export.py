@@ -307,8 +307,9 @@ def _allowed(module: nn.Module, expected: Sequence[Answer]) -> float:
             ]
     except Exception:  # code of the user's own may take single precision alone, or not be copied
         return TOLERANCE
-    rounding = max(changes, default=0.0)
-    return min(max(TOLERANCE, _ROUNDINGS * rounding), _MOST) if math.isfinite(rounding) else TOLERANCE
+    if not all(map(math.isfinite, changes)):  # `max` passes over what is undefined
+        return TOLERANCE
+    return min(max(TOLERANCE, _ROUNDINGS * max(changes, default=0.0)), _MOST)
 
 
 def _apart(written: Tensor, answer: Tensor) -> float:
