@@ -32,12 +32,12 @@ SMALLEST_SIDE = 24
 
 @register("recipe", "default")
 def default(task: Task, epochs: int) -> Recipe:
-    """For a network that starts from random weights: by what inputs are (`benchmarks/training/recipe.py`, and
-    `benchmarks/tasks/series_recipe.py` for series).
+    """For a network that starts from random weights: by what inputs are, how many there are, and how long it learns.
 
     Images of some size are trained on by Muon, at first as smaller ones; on tiny ones a step is too short for Muon to
     pay. Many images come in larger batches (`many`). Long trainings, which see each example often, are held back more.
-    Classes of pixels are not smoothed: an image has thousands of them (`benchmarks/tasks/masks_recipe.py`).
+    Classes of pixels are not smoothed: an image has thousands of them (`benchmarks/tasks/masks_recipe.py`). The rest is
+    measured by `benchmarks/training/recipe.py` and, for series, `benchmarks/tasks/series_recipe.py`.
     """
     recipe = _by_inputs(task, epochs)
     return dataclasses.replace(recipe, label_smoothing=0.0) if isinstance(task, Segmentation) else recipe
@@ -86,8 +86,10 @@ def muon(task: Task, epochs: int) -> Recipe:
 
 @register("recipe", "many")
 def many(task: Task, epochs: int) -> Recipe:
-    """Muon in large batches of images that change little: for many of them, each seen a few times
-    (`benchmarks/training/long.py`)."""
+    """Muon in large batches of images that change little: for many of them, each seen a few times.
+
+    Measured by `benchmarks/training/long.py`.
+    """
     batch_size = max(sgd(task, epochs).batch_size, min(512, PIXELS // math.prod(task.input_shape[1:])))
     return Recipe(
         epochs, batch_size, optimizer="muon", learning_rate=0.15, momentum=0.8, weight_decay=0.02,
