@@ -17,12 +17,16 @@ import struct
 import sys
 import sysconfig
 import types
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 LENGTH = 16
 """Hexadecimal digits of a digest."""
+
+_PART = 2**20
+"""Numbers of an array that are in another type at a time."""
 
 _OWN = frozenset({"archscout", "torch", "numpy", "builtins", *sys.stdlib_module_names}) - {"__main__"}
 _INSTALLED = tuple({sysconfig.get_path(kind) for kind in ("purelib", "platlib")})
@@ -31,6 +35,14 @@ _INSTALLED = tuple({sysconfig.get_path(kind) for kind in ("purelib", "platlib")}
 def digest(*values: Any) -> str:
     """A hash of values, as short hexadecimal text; see `Digest`."""
     return Digest().add(values).text()
+
+
+@dataclass(frozen=True)
+class CountedAs:
+    """An array that counts as one of another type: what is held in fewer bytes is what it was before."""
+
+    array: np.ndarray
+    dtype: Any
 
 
 class Digest:
@@ -61,6 +73,8 @@ class Digest:
                 self.add(each)
         elif isinstance(value, set | frozenset):
             self.mark("set " + " ".join(sorted(digest(each) for each in value)))
+        elif isinstance(value, CountedAs):
+            self._counted(value.array, np.dtype(value.dtype))
         elif isinstance(value, np.generic) or _is_array(value):
             self.array(value)
         elif not self._met(value):
@@ -132,6 +146,14 @@ class Digest:
             self.add(array.tolist())
         else:
             self._bytes(b"a", array.reshape(-1).view(np.uint8).data)
+
+    def _counted(self, array: np.ndarray, dtype: np.dtype) -> None:
+        """What `array` adds of the array in another type, of which no more than a part is ever in memory."""
+        self.mark(f"array {array.shape} {dtype.str}")
+        self._sha.update(b"a" + struct.pack("<q", array.size * dtype.itemsize))
+        rows = max(1, _PART // max(1, array[:1].size))
+        for start in range(0, len(array), rows):
+            self._sha.update(np.ascontiguousarray(array[start : start + rows], dtype).reshape(-1).view(np.uint8).data)
 
     def _met(self, value: Any) -> bool:
         place = self._places.get(id(value))

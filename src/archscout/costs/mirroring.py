@@ -170,6 +170,6 @@ class _Answers:
 
 def _answers(network: nn.Module, task: Task, examples: Split) -> _Answers:
     outputs = predict(network, task, examples)
-    targets = task.tensors(examples)[1]
+    targets = task.tensors(examples)[1][:]
     right = outputs.argmax(1) == targets
     return _Answers(float(task.measure(outputs, targets)), float(task.loss(outputs, targets)), right)

@@ -22,7 +22,8 @@ LARGEST = 1000
 
 @dataclass(frozen=True)
 class MaskClasses:
-    """Masks of each split (N x height x width, int64, -1 without a class), the names of classes, and what is told."""
+    """Masks of each split (N x height x width, -1 without a class), in as few bytes as the classes need; the names of
+    classes, and what is told."""
 
     y: dict[str, np.ndarray]
     names: tuple[str, ...]
@@ -49,16 +50,16 @@ def read_masks(
     y = {split: _checked(part, mark) for split, part in parts.items()}
     if names is not None and unlabelled == len(names) - 1:
         names = names[:-1]
-    counts = {split: np.bincount(masks[masks != NONE], minlength=LARGEST + 1) for split, masks in y.items()}
-    marked = {split: _marked(masks, parts[split], mark) for split, masks in y.items()}
+    counts = {split: pixels_of(masks, LARGEST + 1) for split, masks in y.items()}
     present = np.flatnonzero(sum(counts.values()))
     notices: list[str] = []
     if not len(present):
         return MaskClasses(y, names or ("0", "1"), ())  # which the targets' own check refuses
-    if unlabelled is None and len(present) == 1 and any(mask.any() for mask in marked.values()):
+    marked = {split: _marked(masks, parts[split], mark) for split, masks in y.items()} if len(present) == 1 else {}
+    if unlabelled is None and any(mask.any() for mask in marked.values()):
         value = int(present[0])
         for split, masks in y.items():
-            y[split] = np.where(marked[split], 1, np.where(masks == value, 0, NONE))
+            y[split] = np.where(marked[split], np.int8(1), np.where(masks == value, np.int8(0), np.int8(NONE)))
         names = names if names is not None and len(names) == 2 else (str(value), str(mark))
         notices.append(
             f"the masks of {source} have the values {value} and {mark} alone, and are read as two classes "
@@ -76,7 +77,7 @@ def read_masks(
             f"the masks of {source} have the values {_listed(present.tolist())}, which are read as {len(present)} "
             "classes: number those from 0 if there are more."
         )
-        place = np.full(LARGEST + 2, NONE)  # the last is that of pixels without a class
+        place = np.full(LARGEST + 2, NONE, np.int16)  # the last is that of pixels without a class
         place[present] = np.arange(len(present))
         y = {split: place[masks] for split, masks in y.items()}
         names = tuple(map(str, present.tolist()))
@@ -85,7 +86,25 @@ def read_masks(
         names = tuple(map(str, range(count)))
     elif count > len(names):
         raise DataError(f"{source} has masks with class {count - 1} and {len(names)} names: name all classes.")
+    y = {split: masks.astype(fewest_bytes(len(names)), copy=False) for split, masks in y.items()}
     return MaskClasses(y, names, (*notices, *_unlearned(counts, names, source)))
+
+
+def fewest_bytes(classes: int) -> type[np.signedinteger]:
+    """The smallest type for the numbers of so many classes, and for `NONE`.
+
+    >>> fewest_bytes(11).__name__, fewest_bytes(150).__name__
+    ('int8', 'int16')
+    """
+    return next(kind for kind in (np.int8, np.int16, np.int32) if classes - 1 <= np.iinfo(kind).max)
+
+
+def pixels_of(masks: np.ndarray, classes: int) -> np.ndarray:
+    """How many pixels each class has, (classes,); of one mask at a time, for counting takes eight bytes a pixel."""
+    counts = np.zeros(classes, np.int64)
+    for mask in masks:
+        counts += np.bincount(mask[mask != NONE], minlength=classes)
+    return counts
 
 
 def _checked(part: Raw, mark: int) -> np.ndarray:
@@ -98,14 +117,15 @@ def _checked(part: Raw, mark: int) -> np.ndarray:
             f"{part.labels} has masks of {y.shape[1]} x {y.shape[2]} pixels for images of {part.x.shape[1]} x "
             f"{part.x.shape[2]}: make them alike."
         )
-    masks = np.where(y == mark, NONE, y.astype(np.int64))
-    rows = (masks < NONE).any((1, 2)) | (masks > LARGEST).any((1, 2))
-    if rows.any():
-        row = int(rows.argmax())
-        raise DataError(
-            f"{part.labels} has pixels of class {int(masks[row].min())} to {int(masks[row].max())} in row {row}: "
-            "number the classes from 0, and say which value is unlabelled (unlabelled=N)."
-        )
+    masks = np.empty(y.shape, np.int16)
+    for row, stored in enumerate(y):  # one at a time: what is written by others has up to eight bytes a pixel
+        mask = np.where(stored == mark, NONE, stored.astype(np.int64))
+        if mask.size and (mask.min() < NONE or mask.max() > LARGEST):
+            raise DataError(
+                f"{part.labels} has pixels of class {int(mask.min())} to {int(mask.max())} in row {row}: "
+                "number the classes from 0, and say which value is unlabelled (unlabelled=N)."
+            )
+        masks[row] = mask
     return masks
 
 

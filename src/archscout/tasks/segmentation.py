@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from functools import cached_property
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from archscout.core.digest import CountedAs, digest
 from archscout.core.metric import Metric
 from archscout.core.panel import Panel, Pictures, Table
 from archscout.core.registry import register
-from archscout.core.task import Answers
+from archscout.core.task import SPLITS, Answers, Split
 from archscout.networks.decoder import Decoder
 from archscout.networks.elastic import Number
-from archscout.tasks import augmentation
+from archscout.tasks import augmentation, mapped
 from archscout.tasks.image_task import ImageTask
+from archscout.tasks.mask_classes import NONE, pixels_of
 from archscout.tasks.measures import Measure, Measured
 from archscout.tasks.meters import Overlap, Pixels
 
 SHOWN = 4
-UNKNOWN = -1
+UNKNOWN = NONE
 """The class of a pixel that has none: it is neither trained on nor measured."""
 
 
@@ -32,8 +36,8 @@ UNKNOWN = -1
 class Segmentation(Measured, ImageTask):
     """One class for each pixel; the metric is the mean intersection over union of the classes.
 
-    `y` is N x H x W, int64, -1 for a pixel without a class; outputs are N x K x H x W. A shift or a flip moves the mask
-    with its image.
+    `y` is N x H x W, -1 for a pixel without a class, held in as few bytes as the classes need (`fewest_bytes`); batches
+    of targets are int64. Outputs are N x K x H x W. A shift or a flip moves the mask with its image.
     """
 
     class_weights: tuple[float, ...] = field(default=(), kw_only=True)
@@ -48,6 +52,24 @@ class Segmentation(Measured, ImageTask):
         ),
         "pixel_accuracy": Measure(Metric("pixel_accuracy", unit="share", digits=2), lambda task: Pixels(task.outputs)),
     }
+
+    @cached_property
+    def digest(self) -> str:
+        """As if masks were int64, whatever they are held in."""
+        counted: dict[int, Split] = {}
+        parts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        for name in SPLITS:
+            if (split := parts[name]) is not None:
+                wide: Any = CountedAs(split.y, np.int64)
+                parts[name] = counted.setdefault(id(split), Split(split.x, wide))
+        return digest(type(self), self.metric, parts)
+
+    def tensors(self, split: Split, device: Any = "cpu") -> tuple[Tensor, Tensor]:
+        x, y = super().tensors(split, device)
+        whole = any(split is own for own in (self.train, self.valid, self.test))  # a part may be asked for more
+        if y.dtype == torch.int64 or not whole or y.numel() * torch.int64.itemsize < mapped.IN_MEMORY:
+            return x, y.long()
+        return x, cast(Tensor, mapped.Streamed([split.y], lambda masks: torch.from_numpy(masks).long(), device))
 
     def head(self, channels: Number) -> nn.Module:
         return Decoder([channels], self.outputs, self.input_shape[1:])
@@ -114,7 +136,7 @@ def rarity(masks: np.ndarray, classes: int) -> tuple[float, ...]:
     >>> [round(weight, 3) for weight in rarity(np.asarray([[[0, 0], [0, 1]]]), 2)]
     [0.845, 1.464]
     """
-    counts = np.bincount(masks[masks != UNKNOWN], minlength=classes).astype(np.float64)
+    counts = pixels_of(masks, classes).astype(np.float64)
     shares = counts / counts.sum()
     weights = np.sqrt(1 / np.where(counts > 0, shares, 1))
     return tuple(np.where(counts > 0, weights / (weights * shares).sum(), 1.0).tolist())

@@ -150,7 +150,7 @@ def _together(
         if checkpoint is not None and "mode" in checkpoint[1]:
             mode = Mode(**checkpoint[1]["mode"])
         else:
-            y = data.fitted.y[None, : data.batch_size]
+            y = data.fitted.y[: data.batch_size][None]
             mode = choose(
                 stacked,
                 stacked.inputs(data.fitted.x[: data.batch_size]),
@@ -251,7 +251,7 @@ class _Many(Course):
                     parts.mul_(factors[owners].to(parts.dtype).view(-1, *[1] * (parts.ndim - 1)))
 
     def measure(self, examples: Examples, mode: Mode) -> list[tuple[float, float]]:
-        x, y = examples
+        x, y = examples.x, examples.y[:]
         with evaluation(self.stack), mode.autocast(self.device):
             outputs = torch.cat([self.stack(self.stack.inputs(part)) for part in torch.split(x, EVALUATED)], 1)
         if mode.mixed:
