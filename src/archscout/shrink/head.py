@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from archscout.backbones.adapted import Adapted
-from archscout.core.task import Task
+from archscout.core.seeds import stream
+from archscout.core.task import Split, Task
 from archscout.shrink.kept import BATCH, KeptFeatures
 from archscout.training.contexts import evaluation
 from archscout.training.speed import Mode
@@ -19,15 +20,25 @@ PENALTIES = (0.001, 0.003, 0.01, 0.03, 0.1)
 """Inverse strengths of the logistic regression's penalty, on features of unit variance."""
 
 
-def probe(network: Adapted, head: str, task: Task, *, mode: Mode | None = None, device: str = "cpu") -> float:
+def probe(
+    network: Adapted, head: str, task: Task, *, most: int | None = None, mode: Mode | None = None, device: str = "cpu"
+) -> float:
     """Fit the head by logistic regression on features of the training images (mirrored ones too, where these may be).
 
     The strength of the penalty is chosen by the validation split; the head gets the weights in place.
 
+    Args:
+        network: whose head it is.
+        head: the name of the layer.
+        task: with its training and validation images.
+        most: training images that are looked at; `some` of them where there are more.
+        mode: number format and layout.
+        device: where.
+
     Returns:
         The accuracy on the validation split.
     """
-    x, y = task.tensors(task.train, device)
+    x, y = task.tensors(task.train if most is None else some(task.train, most), device)
     parts = [x, x.flip(3)] if getattr(task, "flip", False) else [x]
     mode = mode or Mode("float32", "channels_last")
     layer = network.network.get_submodule(head)
@@ -36,9 +47,29 @@ def probe(network: Adapted, head: str, task: Task, *, mode: Mode | None = None, 
     return fit_head(layer, features, torch.cat([y] * len(parts)), _features(network, layer, valid_x, mode), valid_y)
 
 
-def probe_kept(rest: nn.Module, layer: nn.Module, kept: KeptFeatures, *, mode: Mode, device: str = "cpu") -> float:
+def some(split: Split, most: int) -> Split:
+    """So many of the examples, drawn at random, always the same ones, and of each class one at least."""
+    if len(split) <= most:
+        return split
+    order = stream(0, "examples of a head").permutation(len(split))
+    _, first = np.unique(split.y[order], return_index=True)
+    rows = np.union1d(order[:most], order[first])
+    return Split(split.x[rows], split.y[rows])
+
+
+def probe_kept(
+    rest: nn.Module,
+    layer: nn.Module,
+    kept: KeptFeatures,
+    *,
+    most: int | None = None,
+    mode: Mode,
+    device: str = "cpu",
+) -> float:
     """The same on features that are kept, of images as they are and mirrored: those of the first two copies."""
-    x, y = kept.tensors(kept.first(min(2, kept.copies)).train, device)
+    copies = min(2, kept.copies)
+    train = kept.first(copies).train
+    x, y = kept.tensors(train if most is None else some(train, copies * most), device)
     valid_x, valid_y = kept.tensors(kept.valid, device)
     return fit_head(layer, _features(rest, layer, x, mode), y, _features(rest, layer, valid_x, mode), valid_y)
 

@@ -32,8 +32,15 @@ ENLARGED = 5
 COPIES = (2, 4, 8)
 """Of each image, whose features are kept."""
 
+MOST_PROBED = 5000
+"""Training images that a head is fitted to before fine-tuning sees all of them: more of them take long and teach the
+head less than the same time of fine-tuning does."""
+
 MOST_KEPT = 2**30
 """Bytes of features."""
+
+FEW = 3000
+"""Training images of which the rule of thumb counts passes; of more, a pass counts as so many times the steps."""
 
 TIMED = 96
 """The size at which parts are timed."""
@@ -165,7 +172,8 @@ def plan_transfer(task: Task, seconds: float, pace: Pace, sizes: Iterable[int] =
 def _plans(task: Task, seconds: float, pace: Pace) -> list[TransferPlan]:
     count, held = len(task.train), len(task.valid)
     whole = sum(pace.forward)
-    fit = 5 + 2e-3 * count
+    probed = min(count, MOST_PROBED)
+    fit = 5 + 2e-3 * probed
     plans = []
     for start in range(len(pace.forward)):
         before = sum(pace.forward[:start])
@@ -173,7 +181,10 @@ def _plans(task: Task, seconds: float, pace: Pace) -> list[TransferPlan]:
         for copies in (0, *COPIES) if start else (0,):
             if copies * count * 2 * (pace.features[start - 1] if start else 0) > MOST_KEPT:
                 continue
-            probe = count * (copies * before + 2 * (whole - before)) + held * whole + fit
+            after = 2 * (whole - before)
+            probe = (
+                (count * (copies * before + after) if copies else probed * (2 * before + after)) + held * whole + fit
+            )
             each = count * (1.1 * step + (0.0 if copies else before)) + held * whole
             passes = min(MOST_PASSES, max(0.0, seconds - probe) / max(1e-9, each))
             frozen = start / len(pace.forward)
@@ -186,15 +197,17 @@ def expected_error(task: Task, size: int, frozen: float = 0.0, passes: float = 0
     """Expected error, as a share of that of a fitted head at 96 pixels: a rule of thumb, fitted by hand to few runs.
 
     Larger images tell more, beyond three times their own size less so; the longer the training and the more of the
-    network is trained, the less of the head's error is left; and copies that are seen over and over teach less.
+    network is trained, the less of the head's error is left; and copies that are seen over and over teach less. A pass
+    over many images teaches as much as several over few.
     """
     own = 3 * max(task.input_shape[1:])
     head = (96 / min(size, own)) ** 1.4 * (own / max(size, own)) ** 0.4
     fresh = min(passes, 4 * copies)
     if math.isfinite(copies):
         fresh += 0.3 * (passes - fresh)
+    fresh *= max(1.0, len(task.train) / FEW)
     left = 0.42 + 0.5 * frozen**2
-    trained = left + (1 - left) / (1 + fresh / 2) if passes >= 1 else 1.0
+    trained = left + (1 - left) / (1 + fresh / 2) if fresh >= 1 else 1.0
     return float(head * trained)
 
 

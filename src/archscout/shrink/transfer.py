@@ -24,7 +24,7 @@ from archscout.costs.latency import QUICK, Latency
 from archscout.shrink.head import probe, probe_kept
 from archscout.shrink.kept import KeptFeatures, Rest, kept_features
 from archscout.shrink.limits import latency, limit_of, measured_here
-from archscout.shrink.planning import SIZES, Pace, TransferPlan, pace_of, plan_transfer, smallest_side
+from archscout.shrink.planning import MOST_PROBED, SIZES, Pace, TransferPlan, pace_of, plan_transfer, smallest_side
 from archscout.shrink.record import Record
 from archscout.spaces.trained import adapted
 from archscout.training.contexts import frozen
@@ -189,9 +189,10 @@ class _Tuning:
         assert record.mode is not None
         if self.kept:
             head = self.network.network.get_submodule(self.backbone.head)
-            probe_kept(self.rest, head, self.features, mode=record.mode, device=record.device)
+            probe_kept(self.rest, head, self.features, most=MOST_PROBED, mode=record.mode, device=record.device)
         else:
-            probe(self.network, self.backbone.head, record.learned, mode=record.mode, device=record.device)
+            name = self.backbone.head
+            probe(self.network, name, record.learned, most=MOST_PROBED, mode=record.mode, device=record.device)
 
     def train(self, phase: str, seconds: float, goes_on: bool = False) -> None:
         def part() -> tuple[nn.Module, Task]:
