@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from archscout.search.result import Result
     from archscout.tables.table import Table
     from archscout.tables.trajectory import Trajectory
+    from archscout.training.recipe import Recipe
 
 __all__ = [
     "cost",
@@ -122,6 +123,7 @@ def search(
     name: str | None = None,
     out: str | Path = "runs",
     epochs: int | None = None,
+    recipe: str | Mapping[str, Any] | Recipe | None = None,
     times: Mapping[str, str | Path] | None = None,
     start: str | Path | Sequence[str | Architecture] | None = None,
     fresh: bool = False,
@@ -154,6 +156,9 @@ def search(
         name: of the run; by default made of space, data, method and seed.
         out: the folder that the run's folder lies in.
         epochs: of full training; by default by the size of the data and the budget.
+        recipe: how networks are trained, where that is not left to Archscout: the name of a registered recipe, fields
+            of it that are to be other (`"sgd,lr=0.05,batch=128"`, `{"optimizer": "adamw", "lr": 1e-3}`), or a
+            `Recipe`. Supernets learn by their own.
         times: of a finished run: CSV files of what its finalists took, by device of your own that is elsewhere
             (`finalists-DEVICE/` in the run's folder is what is measured there); the best of them that keeps every
             limit wins.
@@ -194,6 +199,7 @@ def search(
         "name": name,
         "out": out,
         "epochs": epochs,
+        "recipe": recipe,
         "times": times,
         "fresh": fresh,
         "progress": progress,
@@ -228,6 +234,7 @@ def shrink(
     keep: Sequence[str] = (),
     labels: bool = True,
     replace: bool = False,
+    recipe: str | Mapping[str, Any] | Recipe | None = None,
     seed: int = 0,
     device: str = "cpu",
     name: str | None = None,
@@ -250,6 +257,7 @@ def shrink(
         keep: layers that may not be cut.
         labels: whether the labels of the data count in recovery; otherwise the original alone teaches.
         replace: whether blocks become single convolutions (RAN-explicit) where channels would be cut.
+        recipe: of fine-tuning and recovery, where that is not left to Archscout; see `search`, but without epochs.
         seed: one seed, one run.
         device: where it is trained.
         name: of the run; by default made of network, data and seed.
@@ -279,6 +287,7 @@ def shrink(
             keep=keep,
             labels=labels,
             replace=replace,
+            recipe=recipe,
             seed=seed,
             device=device,
             name=name,
@@ -361,6 +370,7 @@ def train(
     data: Task | Path | str | Any,
     *,
     epochs: int | None = None,
+    recipe: str | Mapping[str, Any] | Recipe | None = None,
     seed: int = 0,
     out: str | Path = "runs",
     name: str | None = None,
@@ -378,6 +388,7 @@ def train(
         architecture: which one: an `Architecture`, its text, or the name of a reference design (`resnet8`).
         data: a registered task, a path, a `Task`, or data at hand (see `task`).
         epochs: of the training; by default by the size of the data.
+        recipe: of the training, where that is not left to Archscout; see `search`.
         seed: one seed, one training.
         out: the folder that the run's folder lies in.
         name: of the run; by default made of space, data, architecture and seed.
@@ -399,6 +410,7 @@ def train(
             architecture,
             data,
             epochs=epochs,
+            recipe=recipe,
             seed=seed,
             out=out,
             name=name,

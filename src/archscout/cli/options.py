@@ -97,6 +97,16 @@ Precision = Annotated[
         help="float32, or int8: quantised after training too ('archscout quantise').",
     ),
 ]
+HowTrained = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="NAME|FIELD=VALUE,...",
+        help="How networks are trained: a recipe ('archscout list recipes'), fields that are to be other "
+        "(optimizer=adamw,lr=1e-3,batch=128), or both (sgd,lr=0.05); Archscout's choice if not given.",
+        show_default=False,
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder that the run's own folder lies in.")]
 Start = Annotated[
     str | None,

@@ -12,6 +12,7 @@ from archscout.cli.options import (
     Debug,
     Device,
     Fresh,
+    HowTrained,
     Json,
     Load,
     Out,
@@ -121,6 +122,7 @@ def search(
         int | None,
         typer.Option("--epochs", min=1, metavar="N", help="Epochs of full training; planned if not given."),
     ] = None,
+    recipe: HowTrained = None,
     times: Annotated[
         list[str] | None,
         typer.Option(
@@ -155,7 +157,7 @@ def search(
     Without --space, photographs in colour are first tried with a trained backbone, if one is installed
     (archscout[pretrained]); where it promises more within the limits than a network from nothing, it is fine-tuned, and
     cut where it breaks a limit. --space scratch leaves it out, and so does what belongs to a search: --method,
-    --objective, --epochs, --store, --workers above 1, a budget of trials or of less than two minutes.
+    --objective, --epochs, --recipe, --store, --workers above 1, a budget of trials or of less than two minutes.
 
     With --table, every training is looked up, its time too: a whole search in a moment, and its regret is known.
     """
@@ -166,7 +168,8 @@ def search(
         unused = {
             "--space": space is not None, "--estimator": estimator != TRAINING, "--workers": workers is not None,
             "--engine": engine != "local", "--device": device != "cpu", "--store": store is not None,
-            "--epochs": epochs is not None, "--times": bool(times), "--precision": in_integers,
+            "--epochs": epochs is not None, "--recipe": recipe is not None, "--times": bool(times),
+            "--precision": in_integers,
         }  # fmt: skip
         for option, given in unused.items():
             if given:
@@ -200,6 +203,7 @@ def search(
                 name=name,
                 out=out,
                 epochs=epochs,
+                recipe=recipe,
                 times=by_device(times or ()),
                 start=start,
                 fresh=fresh,

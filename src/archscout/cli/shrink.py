@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from archscout.cli import output
-from archscout.cli.options import Data, Debug, Device, Json, Load, Out, Seed
+from archscout.cli.options import Data, Debug, Device, HowTrained, Json, Load, Out, Seed
 from archscout.cli.options import limits as read_limits
 
 
@@ -58,6 +58,7 @@ def shrink(
             "--replace", help="Replace blocks by single convolutions (trained wide, then collapsed); cut no channels."
         ),
     ] = False,
+    recipe: HowTrained = None,
     seed: Seed = 0,
     device: Device = "cpu",
     name: Annotated[
@@ -81,8 +82,8 @@ def shrink(
             maximums = read_limits(maximum or ())
             options: dict[str, Any] = {
                 "budget": budget, "weights": weights, "size": size, "only": only or (), "keep": keep or (),
-                "labels": labels, "replace": replace, "seed": seed, "device": device, "name": name, "out": out,
-                "progress": shown,
+                "labels": labels, "replace": replace, "recipe": recipe, "seed": seed, "device": device,
+                "name": name, "out": out, "progress": shown,
             }  # fmt: skip
             if limits is None:
                 results = [api.shrink(network, data, maximum=maximums, **options)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from archscout.cli import output
-from archscout.cli.options import Data, Debug, Device, Json, Load, Seed, Workers
+from archscout.cli.options import Data, Debug, Device, HowTrained, Json, Load, Seed, Workers
 from archscout.core import options
 from archscout.core.errors import DataError, UsageError
 
@@ -32,6 +32,7 @@ def build_table(
     data: Data,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The table.")] = Path("table.parquet"),
     epochs: Annotated[int, typer.Option("--epochs", min=1, metavar="N", help="Epochs of each training.")] = 12,
+    recipe: HowTrained = None,
     networks: Annotated[
         int | None, typer.Option("--networks", min=1, metavar="N", help="How many; the whole space if not given.")
     ] = None,
@@ -71,9 +72,11 @@ def build_table(
         from archscout.workers.engines import engine
 
         device = check_device(device)
+        plan = building.Plan(
+            epochs=epochs, seeds=seeds, several=several, networks=networks, seed=seed, recipe=recipe
+        ).checked()
         searched, task = api.space(space), api.task(data)
         searched.check_task(task)
-        plan = building.Plan(epochs=epochs, seeds=seeds, several=several, networks=networks, seed=seed)
         shown = progress()
         try:
             with engine("local", options.workers(workers), (searched, task, device), device=device) as pool:

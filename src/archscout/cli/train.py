@@ -14,6 +14,7 @@ from archscout.cli.options import (
     Debug,
     Device,
     Fresh,
+    HowTrained,
     Json,
     Load,
     Metric,
@@ -37,6 +38,7 @@ def train(
         int | None,
         typer.Option("--epochs", min=1, metavar="N", help="Epochs of training; the task's if not given."),
     ] = None,
+    recipe: HowTrained = None,
     seed: Seed = 0,
     device: Device = "cpu",
     name: Annotated[
@@ -62,6 +64,7 @@ def train(
                 arch,
                 readable(data, skip_bad, metric),
                 epochs=epochs,
+                recipe=recipe,
                 seed=seed,
                 out=out,
                 name=name,

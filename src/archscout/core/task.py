@@ -17,6 +17,7 @@ from archscout.core.metric import ACCURACY, Meter, Metric
 from archscout.core.panel import Panel
 
 SPLITS = ("train", "valid", "test")
+_RECIPE = "recipe"
 
 Answers = tuple[Any, Any, np.ndarray]
 """Of a batch: outputs, targets (tensors, or tensors by name), and the inputs as they are stored."""
@@ -54,6 +55,8 @@ class Task(ABC):
     drawn: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
     """Names of the splits that were drawn from the training examples, for the data came without them, and may be parted
     further: not those that were drawn by groups."""
+    recipe: str = dataclasses.field(default="", kw_only=True)
+    """How networks are trained for it where that is not Archscout's to say (`archscout.training.asked`)."""
 
     kind: ClassVar[str] = ""
     """The name under which the class is registered: `@register("kind", ...)`; then networks of its tasks load."""
@@ -74,8 +77,10 @@ class Task(ABC):
         """A hash of all that the task is: kind, every split that it holds, class names, how it augments.
 
         Without its test split a task has another digest: what estimators made is the same whatever is in that split.
+        How networks are trained for it is no part of it: what depends on that notes it beside the digest.
         """
-        parts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        names = [field.name for field in dataclasses.fields(self) if field.name != _RECIPE]
+        parts = {name: getattr(self, name) for name in names}
         return digest(type(self), self.metric, parts)
 
     def sealed(self) -> Self:
@@ -176,9 +181,9 @@ class Task(ABC):
         normalisation, then `network`."""
 
     def describe(self) -> dict[str, Any]:
-        """What it takes to use a network of this task without its data, as JSON: all fields but the splits."""
+        """What it takes to use a network of this task without its data, as JSON: all fields but splits and recipe."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        fields = {name: value for name, value in fields.items() if name not in SPLITS}
+        fields = {name: value for name, value in fields.items() if name not in (*SPLITS, _RECIPE)}
         return {"kind": self.kind, **fields, "stored": str(self.train.x.dtype), "example": list(self.train.x.shape[1:])}
 
     @classmethod
@@ -197,7 +202,7 @@ class Task(ABC):
         input_shape = tuple(int(size) for size in description["input_shape"])
         example = tuple(int(size) for size in description.get("example", input_shape))
         nothing = Split(np.empty((0, *example), np.dtype(str(description["stored"]))), np.empty(0, np.int64))
-        others = {field.name for field in dataclasses.fields(cls)} - set(SPLITS)
+        others = {field.name for field in dataclasses.fields(cls)} - {*SPLITS, _RECIPE}
         return {name: _immutable(description[name]) for name in others if name in description} | {
             "name": str(description["name"]),
             "input_shape": input_shape,

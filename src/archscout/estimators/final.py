@@ -22,6 +22,7 @@ from archscout.core.task import Split, Task
 from archscout.core.trial import Estimate, Trial
 from archscout.networks.pick import build
 from archscout.training import checkpoint
+from archscout.training.asked import recipe_for
 from archscout.training.course import takes_smaller
 from archscout.training.recipe import Recipe
 from archscout.training.trainer import Outcome, predict, train
@@ -97,7 +98,7 @@ class FinalTraining(Estimator):
         canonical = setting.space.canonical(architecture)
         parts = self.everything and self.known is None
         task, held = parted(setting.task, setting.seed) if parts else (setting.task, None)
-        recipe = Recipe.default(task, epochs)
+        recipe = recipe_for(task, epochs)
         whole = held is not None or self.known is not None
         if whole:
             # Nothing chooses the epoch then: the mean of the last ones is kept.
@@ -172,7 +173,7 @@ class FinalTraining(Estimator):
                 passes = 0.0 if outcome.diverged or not outcome.curve else timer.remaining()
                 if not passes:
                     return row
-                share = max(recipe.rate(timer.done, 1) / recipe.learning_rate, 1e-3)
+                share = max(recipe.rate(timer.done, 1) / (recipe.learning_rate or 1.0), 1e-3)
                 state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
                 epochs = max(1, math.ceil(passes - SLIGHT))
                 each = min(1.0, passes / epochs) * recipe.epoch_share

@@ -19,7 +19,8 @@ from archscout.core.seeds import derive, stream
 from archscout.core.task import Split, Task
 from archscout.core.trial import Estimate, Trial
 from archscout.networks.pick import build
-from archscout.training.recipe import Recipe, default_epochs
+from archscout.training.asked import recipe_for
+from archscout.training.recipe import default_epochs
 from archscout.training.trainer import Outcome, train
 
 
@@ -59,7 +60,7 @@ class Folds(Estimator):
         space, device = setting.space, setting.device
         canonical = space.canonical(architecture)
         before = self.before.get(canonical)
-        recipe = Recipe.default(setting.task, fidelity or default_epochs(setting.task))
+        recipe = recipe_for(setting.task, fidelity or default_epochs(setting.task))
         if before is not None and "mode" in before.extra:  # what is fastest was timed once
             recipe = dataclasses.replace(recipe, **before.extra["mode"])
         folder = None if setting.folder is None else setting.folder / digest(self.name, canonical, recipe.epochs)

@@ -53,13 +53,13 @@ class Paused(Estimator):
         from archscout.estimators.trained import file_name
         from archscout.networks.pick import build
         from archscout.training import checkpoint
+        from archscout.training.asked import recipe_for
         from archscout.training.course import CHECKPOINT
-        from archscout.training.recipe import Recipe
         from archscout.training.trainer import train
 
         canonical = setting.space.canonical(architecture)
         seed = derive(setting.seed, "trained", canonical)
-        recipe = Recipe.default(setting.task, final)
+        recipe = recipe_for(setting.task, final)
         file = file_name(setting, canonical, recipe, seed)
         extra: dict[str, Any] = {}
         finished = None if setting.folder is None else checkpoint.read(setting.folder / file)

@@ -23,6 +23,7 @@ from archscout.core.seeds import derive
 from archscout.core.trial import Estimate, Trial
 from archscout.networks.pick import build
 from archscout.training import checkpoint
+from archscout.training.asked import DEFAULT, recipe_for
 from archscout.training.batched import LEAST, stack_size, train_many
 from archscout.training.trainer import Recipe, default_epochs, weights_digest
 
@@ -36,7 +37,8 @@ class Trained(Estimator):
 
     Args:
         epochs: for how long where no fidelity is asked for; full training for the task where None.
-        recipe: the name of a registered recipe (`default`, `sgd`, `muon`, `finetune`, ...).
+        recipe: the name of a registered recipe (`sgd`, `muon`, `finetune`, ...); `default` is what the task says
+            (`Task.recipe`), and where it says nothing, the recipe of that name.
         start: a safetensors file with weights to start from; what of a network they do not fit starts from the seed.
 
     With `setting.folder`, an interrupted training continues to what it would have come to, and the weights of a
@@ -49,7 +51,7 @@ class Trained(Estimator):
 
     needs: ClassVar[frozenset[str]] = frozenset({"inputs", "targets", "gradients", "training"})
 
-    def __init__(self, epochs: int | None = None, recipe: str = "default", start: str | Path | None = None) -> None:
+    def __init__(self, epochs: int | None = None, recipe: str = DEFAULT, start: str | Path | None = None) -> None:
         self.name = TRAINING
         self.epochs = None if epochs is None else _check(epochs)
         factory("recipe", recipe)  # an unknown one is told of before anything is spent
@@ -61,14 +63,14 @@ class Trained(Estimator):
         if len(architectures) < LEAST:
             return 1
         few = [build(setting.space, one, setting.task, device=setting.device) for one in architectures[:LEAST]]
-        return min(MOST, stack_size(few, setting.task, Recipe.named(self.recipe, setting.task, self.epochs or 1)))
+        return min(MOST, stack_size(few, setting.task, self._how(setting, self.epochs or 1)))
 
     def estimate(
         self, architectures: Sequence[Architecture], setting: Setting, *, fidelity: int | None = None
     ) -> list[Estimate]:
         wished = self.epochs if fidelity is None else _check(fidelity)
         epochs = default_epochs(setting.task) if wished is None else wished
-        recipe = Recipe.named(self.recipe, setting.task, epochs)
+        recipe = self._how(setting, epochs)
         start = None if self.start is None else _start(self.start)
         by_form = {setting.space.canonical(architecture): architecture for architecture in architectures}
         # Equal networks start from the same weights and see the same batches, however their architecture is written.
@@ -85,6 +87,10 @@ class Trained(Estimator):
         metric, kept = setting.task.metric, setting.folder is not None
         forms = [setting.space.canonical(architecture) for architecture in architectures]
         return [_result(outcomes[form], metric, {"weights": files[form]} if kept else {}) for form in forms]
+
+    def _how(self, setting: Setting, epochs: int) -> Recipe:
+        own = self.recipe != DEFAULT
+        return Recipe.named(self.recipe, setting.task, epochs) if own else recipe_for(setting.task, epochs)
 
     def _train(
         self,

@@ -354,6 +354,7 @@ def conditions(view: View) -> list[tuple[str, str]]:
         ("Task", report.get("task")),
         ("Method", report.get("method")),
         ("Estimator", report.get("estimator")),
+        ("Recipe", report.get("recipe")),
         ("Budget", report.get("budget")),
         ("Objectives", ", ".join(str(o) for o in report.get("objectives") or [])),
         ("Seed", report.get("seed")),

@@ -30,7 +30,7 @@ STORE = "search.sqlite"
 SEARCH, SINGLE, SIMULATION = "a search", "the training of one architecture", "a search of a table"
 
 _ANOTHER = "give another --name, or --fresh to set it aside"
-_MADE_WITH = ("space", "space_parts", "task", "data", "seed")
+_MADE_WITH = ("space", "space_parts", "task", "data", "seed", "recipe")
 """What evaluations depend on: with another of these, nothing that was paid for is of use."""
 
 _REFUSED = "refused"

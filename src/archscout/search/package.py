@@ -28,7 +28,7 @@ from archscout.networks.tracing import trace_architecture
 from archscout.search.result import Result
 from archscout.search.run import SearchRun
 from archscout.tasks.meters import meter_of
-from archscout.training import checkpoint
+from archscout.training import asked, checkpoint
 from archscout.training.export import export_onnx
 from archscout.training.rehearsal import is_foreign
 from archscout.training.trainer import answers
@@ -133,6 +133,7 @@ def package(
         **{key: value for key, value in extra.items() if key != "notes"},
         "space": space.name,
         "task": task.name,
+        "recipe": task.recipe or asked.DEFAULT,
         "metric": str(metric),
         "metric_details": metric.as_json(),
         "seed": seed,

@@ -51,6 +51,7 @@ from archscout.store.clock import Clock
 from archscout.store.folder import default_name, run_folder
 from archscout.store.lease import run_lease
 from archscout.store.store import Store, run_lock
+from archscout.training import asked
 from archscout.training.rehearsal import is_foreign, rehearse
 from archscout.workers.device import check_device
 from archscout.workers.engine import TrialTimeout
@@ -80,6 +81,7 @@ def search(
     name: str | None = None,
     out: str | Path = "runs",
     epochs: int | None = None,
+    recipe: Any = None,
     times: Mapping[str, str | Path] | None = None,
     start: Source | None = None,
     fresh: bool = False,
@@ -94,7 +96,7 @@ def search(
     began = time.monotonic() if began is None else began
     watch = options.watch(progress)
     budget = Budget.read(budget)
-    seed, epochs = options.seed(seed), options.epochs(epochs)
+    seed = options.seed(seed)
     workers = None if workers is None and engine == "ray" else options.workers(workers)
     device, out = check_device(device), options.path(out, "the folder of runs")
     options.text(engine, "the engine")
@@ -102,7 +104,8 @@ def search(
     times = options.mapping(times, "the times of finalists", '{"board": "times.csv"}')
     costs, constraints, keys = _limits(maximum, objectives)
     judge = resolve_estimator(estimator)
-    task = resolve_task(data, watch)
+    recipe, epochs = asked.read(recipe, options.epochs(epochs), getattr(judge, "recipe", asked.DEFAULT))
+    task = asked.of_task(resolve_task(data, watch), recipe, epochs)
     the_space = automatic_space(task) if isinstance(space, str) and space in (AUTO, SCRATCH) else load_space(space)
     the_space.check_task(task)
     try_task(the_space, task, seed)
@@ -127,6 +130,7 @@ def search(
         seed=seed,
         epochs=epochs,
         objects=objects,
+        **({"recipe": task.recipe} if task.recipe else {}),
         **({"start": begun_with.digest} if begun_with.architectures else {}),
     )
     if options.switch(fresh, "fresh"):
@@ -207,6 +211,7 @@ def train(
     data: str | Path | Task,
     *,
     epochs: int | None = None,
+    recipe: Any = None,
     seed: int = 0,
     out: str | Path = "runs",
     name: str | None = None,
@@ -218,9 +223,10 @@ def train(
 
     `archscout.api.train` says what the options are, and what is raised.
     """
-    seed, epochs, device = options.seed(seed), options.epochs(epochs), check_device(device)
+    seed, device = options.seed(seed), check_device(device)
+    recipe, epochs = asked.read(recipe, options.epochs(epochs))
     out, watch = options.path(out, "the folder of runs"), options.watch(progress)
-    the_space, task = load_space(space), resolve_task(data, progress)
+    the_space, task = load_space(space), asked.of_task(resolve_task(data, progress), recipe, epochs)
     the_space.check_task(task)
     try_task(the_space, task, seed)
     parsed = the_space.named(
@@ -232,8 +238,9 @@ def train(
     if options.switch(fresh, "fresh"):
         start_afresh(folder, name, None, watch)
         run_folder(out, name)
-    asked = identity(the_space, task, architecture=parsed.text, epochs=epochs, seed=seed)
-    with claimed(folder, SINGLE, asked) as there:
+    how = {"recipe": task.recipe} if task.recipe else {}
+    about = identity(the_space, task, architecture=parsed.text, epochs=epochs, seed=seed, **how)
+    with claimed(folder, SINGLE, about) as there:
         if there and (folder / "metrics.json").is_file():
             watch.say(f"run '{name}' is finished: this is its result (--fresh trains anew).")
             return Result.read(folder)

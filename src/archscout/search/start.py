@@ -171,6 +171,7 @@ def _of_run(folder: Path, space: Space, task: Task | None) -> Start:
             f"read ({error}): start from a run of the same space, or from a table."
         ) from error
     same = config.get("space_parts") == dict(space.parts) and task is not None and config.get("data") == task.digest
+    same = same and task is not None and config.get("recipe", "") == task.recipe
     lessons = [
         replace(trial.trial(space.parse(trial.architecture)), phase=f"of run {folder.name}") for trial in known if same
     ]

@@ -76,7 +76,7 @@ FEWEST, MOST = 200, 800
 """Training images of the trial."""
 
 _PLAIN: dict[str, Any] = {"method": "cascade", "estimator": TRAINING, "engine": "local", "device": "cpu"}
-_ALONE = ("objectives", "store", "epochs", "times", "start")
+_ALONE = ("objectives", "store", "epochs", "recipe", "times", "start")
 """Options that ask for a search proper."""
 
 

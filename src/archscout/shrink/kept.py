@@ -104,7 +104,7 @@ def kept_features(
     shape = tuple(train.x.shape[1:])
     return KeptFeatures(
         task.name, shape, task.outputs, _channels_last(train), _channels_last(Split(valid, task.valid.y)), None,
-        task.class_names, base=task, key=key, copies=copies,
+        task.class_names, base=task, recipe=task.recipe, key=key, copies=copies,
     )  # fmt: skip
 
 

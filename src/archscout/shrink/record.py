@@ -41,7 +41,7 @@ TRANSFER_SHARE = 0.4
 COMMON = ("probe", "fine-tuning")
 """Weights that runs which differ in limits alone have in common."""
 
-_EARLIER = {"replace": False}
+_EARLIER = {"replace": False, "recipe": "default"}
 """What runs of earlier versions did not note."""
 
 _RAISED = "raised.json"

@@ -37,6 +37,7 @@ from archscout.spaces.replaced import ReplacedSpace
 from archscout.spaces.trained import TrainedSpace
 from archscout.store.folder import run_folder
 from archscout.store.lock import run_lock
+from archscout.training import asked
 from archscout.training.rehearsal import try_step
 from archscout.training.trainer import predict
 from archscout.workers.device import check_device
@@ -62,6 +63,7 @@ def shrink(
     keep: Sequence[str] = (),
     labels: bool = True,
     replace: bool = False,
+    recipe: Any = None,
     seed: int = 0,
     device: str = "cpu",
     name: str | None = None,
@@ -89,6 +91,7 @@ def shrink(
         keep: layers that may not be cut.
         labels: whether the labels of the data count in recovery; otherwise the original alone teaches.
         replace: whether blocks are replaced by single convolutions (`archscout.shrink.replacement`), in place of cuts.
+        recipe: of fine-tuning and recovery, as `archscout.search` has it, without epochs.
         seed: one seed, one run.
         device: where it is trained.
         name: of the run; by default made of network, data and seed.
@@ -112,7 +115,8 @@ def shrink(
     weights = None if weights is None else options.path(weights, "the file of weights")
     if math.isinf(budget.seconds):
         raise UsageError("shrink takes a budget of time: write, say, 10m.")
-    task = resolve_task(data)
+    recipe = asked.without_epochs(recipe, "what is shrunk learns for its budget")
+    task = asked.of_task(resolve_task(data), recipe)
     source = source_of(network, weights, size, *(((), ()) if replace else (only, keep)))
     costs, limits = read_limits(maximum)
     what = "replace" if replace else "shrink"
@@ -123,7 +127,7 @@ def shrink(
         config = {
             "network": source.name, "data": task.digest, "maximum": limits,
             "budget": str(budget), "seed": seed, "size": size, "only": only, "keep": keep, "labels": labels,
-            "replace": replace,
+            "replace": replace, "recipe": task.recipe or asked.DEFAULT,
         }  # fmt: skip
         if same_call(folder, config, name):
             watch.say(

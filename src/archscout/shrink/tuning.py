@@ -18,6 +18,7 @@ from archscout.core.task import Split, Task
 from archscout.shrink.kept import KeptFeatures
 from archscout.shrink.planning import BATCH, MOST_PASSES, Clock
 from archscout.training import checkpoint
+from archscout.training.asked import recipe_for
 from archscout.training.objective import Distillation, Objective, Teacher
 from archscout.training.quick import quick_convolutions
 from archscout.training.recipe import Recipe
@@ -97,7 +98,7 @@ def fine_tune(
         if plan is None:
             plan = _planned(network, gentle, seconds, clock, teacher, device, least, mode)
             _remember(folder, "plan", plan)
-        recipe = Recipe(
+        own = Recipe(
             max(1, plan["epochs"]),
             BATCH,
             optimizer="adamw",
@@ -111,6 +112,10 @@ def fine_tune(
             epoch_share=plan["share"] / _copies(gentle),
             layout=plan["layout"],
             precision=plan["precision"],
+        )
+        # The plan says how long: of a recipe with a name, too.
+        recipe = dataclasses.replace(
+            recipe_for(gentle, own.epochs, own), epochs=own.epochs, epoch_share=own.epoch_share
         )
         if not plan["epochs"]:
             return Outcome((), 0, math.nan, 0.0)

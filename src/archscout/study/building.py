@@ -36,8 +36,8 @@ from archscout.networks.pick import build
 from archscout.store.lock import run_lock
 from archscout.tables.metric import Metric
 from archscout.tables.table import Table, write
+from archscout.training import asked
 from archscout.training.batched import train_many
-from archscout.training.trainer import Recipe
 from archscout.workers.engines import Engine
 
 STACK = 32
@@ -65,6 +65,7 @@ class Plan:
         several: how many these are.
         networks: how many networks, at most; all of the space where None.
         seed: of everything random.
+        recipe: of the trainings (`archscout.training.asked`); None for `default`.
     """
 
     epochs: int = 12
@@ -72,10 +73,12 @@ class Plan:
     several: int = 0
     networks: int | None = None
     seed: int = 0
+    recipe: str | None = None
 
     def checked(self) -> Plan:
         """The plan in plain numbers. Raises `UsageError` where one makes no sense."""
         return Plan(
+            recipe=asked.without_epochs(self.recipe, "--epochs says how long") or None,
             epochs=options.epochs(self.epochs) or 12,
             seeds=options.whole(self.seeds, "the number of training seeds", 1),
             several=options.whole(self.several, "the number of networks trained several times"),
@@ -195,7 +198,7 @@ def train_job(
     space, task, device = payload
     seed = derive(plan.seed, "table", training_seed)
     networks = [build(space, architecture, task, seed=seed, device=device) for architecture in architectures]
-    recipe = Recipe.default(task, plan.epochs)
+    recipe = asked.recipe_for(asked.of_task(task, plan.recipe or ""), plan.epochs)
     wall, processor = time.perf_counter(), time.process_time()
     outcomes = train_many(
         networks, task, recipe, seeds=[seed] * len(networks), device=device, measured={"test": task.test}
@@ -282,7 +285,8 @@ def schedule(architectures: Sequence[Architecture], plan: Plan) -> list[Job]:
 
 
 def _identity(space: Space, task: Task, plan: Plan) -> dict[str, Any]:
-    return identity(space, task, **asdict(plan))
+    how = {name: value for name, value in asdict(plan).items() if name != "recipe" or value}
+    return identity(space, task, **how)
 
 
 def _claim(parts: Path, file: Path, space: Space, task: Task, plan: Plan) -> None:

@@ -19,7 +19,7 @@ WHATEVER_SIZE = 0.48
 """Share of the time of an epoch that does not become less with smaller images: steps of the optimiser, changing images,
 and kernels that small maps do not fill. Between .43 and .53 for five networks on as many data sets."""
 
-_OPTIONS = {
+OPTIONS: dict[str, tuple[str, ...]] = {
     "optimizer": ("sgd", "adamw", "muon"),
     "schedule": ("cosine", "linear"),
     "fit_on": ("train", "train+valid"),
@@ -27,6 +27,7 @@ _OPTIONS = {
     "layout": ("auto", "contiguous", "channels_last"),
     "sparsity_rule": ("sr_ste", "ste", "one_shot"),
 }
+"""What fields may be that are one of a few words."""
 
 
 _PATTERN = re.compile(r"(\d{1,4}):(\d{1,4})")
@@ -113,6 +114,9 @@ class Recipe:
         for name in _NOT_NEGATIVE:
             if not 0 <= getattr(self, name) < math.inf:
                 raise UsageError(f"the {name} of a training cannot be {getattr(self, name)!r}: it is zero or more.")
+        for name in ("momentum", "label_smoothing"):
+            if getattr(self, name) >= 1:
+                raise UsageError(f"the {name} of a training must be below 1, not {getattr(self, name)!r}.")
         if not 0 < self.norm_momentum <= 1:
             raise UsageError(
                 f"the norm_momentum of a training must be above 0 and at most 1, not {self.norm_momentum!r}."
@@ -126,7 +130,7 @@ class Recipe:
             bits_of(self.bits)
             if self.sparsity or self.optimizer == "muon":
                 raise UsageError("a training on few bits is by SGD or AdamW, and without sparsity.")
-        for name, options in _OPTIONS.items():
+        for name, options in OPTIONS.items():
             value = getattr(self, name)
             if value not in options:
                 raise UsageError(f"there is no {name} '{value}': use {', '.join(options[:-1])} or {options[-1]}.")

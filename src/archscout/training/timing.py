@@ -10,8 +10,9 @@ from archscout.core.architecture import Architecture
 from archscout.core.estimator import Setting
 from archscout.core.graph import Graph
 from archscout.networks.pick import build
+from archscout.training.asked import recipe_for
 from archscout.training.course import takes_smaller
-from archscout.training.recipe import Recipe, full_epochs
+from archscout.training.recipe import full_epochs
 from archscout.training.speed import choose
 from archscout.training.trainer import train
 
@@ -35,7 +36,7 @@ def time_job(payload: Any, architecture: Architecture, seed: int) -> float:
     """Runs in a worker: seconds that an epoch of training takes, from a few steps of it."""
     space, task, device = payload
     setting = Setting(space, task, seed=seed, device=device)
-    recipe = Recipe.default(setting.task, full_epochs(task))
+    recipe = recipe_for(setting.task, full_epochs(task))
     examples = min(len(task.train), TIMING_STEPS * recipe.batch_size)
     part = replace(
         task,

@@ -107,14 +107,14 @@ def begun(
     """
     from archscout.estimators.trained import file_name
     from archscout.networks.pick import build
-    from archscout.training.recipe import Recipe
+    from archscout.training.asked import recipe_for
     from archscout.training.trainer import train
 
     final = final or full(setting)
     most = max(1, final // 3) if epochs is None else epochs
     if most < 1:
         raise UsageError(f"a curve is read after one epoch or more, not after {most}.")
-    recipe = Recipe.default(setting.task, final)
+    recipe = recipe_for(setting.task, final)
     estimates = []
     for architecture in architectures:
         seed = derive(setting.seed, "trained", setting.space.canonical(architecture))
