@@ -288,6 +288,25 @@ def test_a_machine_that_becomes_slow_within_an_epoch_does_not_overrun(network, s
         assert outcome.curve[-1]["learning_rate"] < 0.4 * max(row["learning_rate"] for row in outcome.curve)
 
 
+@pytest.mark.parametrize(("steps", "since"), [(17, 0.9), (10, 0.85)])
+def test_a_machine_that_slows_down_ends_no_training_late(network, steps: int, since: float, tmp_path: Path) -> None:
+    """In the last of the epochs that are planned, each step takes twice as long as before."""
+    examples = 32 * steps
+    many = tiny_task((3, 8, 8), classes=5, examples=examples)
+    many = dataclasses.replace(many, valid=many.valid.head(20))
+    seconds = 6 * (examples + 20)
+    now = [0.0]
+
+    def count(module: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        now[0] += len(inputs[0]) * (2.0 if now[0] > since * seconds else 1.0)
+
+    handle = network.register_forward_pre_hook(count)
+    outcome = fine_tune(network, many, seconds, seed=0, clock=lambda: now[0], mode=PLAIN, folder=tmp_path)
+    handle.remove()
+    assert 0.95 * seconds <= now[0] <= seconds + 40, "validation is what may come after"
+    assert outcome.curve[-1]["learning_rate"] < 0.2 * max(row["learning_rate"] for row in outcome.curve)
+
+
 def test_a_training_of_which_a_part_of_an_epoch_fits(network) -> None:
     """Of examples that take a second each there is time for half: no epoch is begun that cannot end."""
     now = [0.0]

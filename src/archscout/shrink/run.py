@@ -45,7 +45,10 @@ from archscout.workers.device import check_device
 SIDES = 32, 2048
 """Pixels a side that a backbone may get its images at."""
 
-_RESERVE_SHARE, _RESERVE_MOST = 0.15, 15.0
+_RESERVES = (0.15, 15.0), (0.02, 30.0)
+"""Shares of a budget, and seconds at most: the largest is kept free for what comes after training. In a long training
+a machine may become slower than it was when the rest was timed."""
+
 _ENDING = 6.0
 """Times as long as it takes to find out what can be cut of a network takes what comes after its training: measuring,
 writing and checking the ONNX file, the report."""
@@ -138,11 +141,16 @@ def shrink(
         torch.set_num_threads(1)
         record = Record(
             folder, task, seed=seed, device=device, watch=watch, clock=clock, end=began + budget.seconds,
-            began=began, shared=shared, reserve=min(_RESERVE_SHARE * budget.seconds, _RESERVE_MOST),
+            began=began, shared=shared, reserve=reserve(budget.seconds),
             transfer_share=transfer_share,
         )  # fmt: skip
         about = {"name": name, "budget": str(budget)}
         return _run(record, source, costs, limits, labels, about, (only, keep) if replace else None)
+
+
+def reserve(seconds: float) -> float:
+    """Seconds of a budget that are kept free for what comes after training."""
+    return max(min(share * seconds, most) for share, most in _RESERVES)
 
 
 def _run(

@@ -40,11 +40,11 @@ _EARLY = 0.9
 _STRETCHES = 4
 """Schedules of one training, at most."""
 
-_LATE = 1.03
-"""By what factor of its time a training may end late before an epoch is cut."""
-
 _LOOKS = 8
-"""Times in an epoch that the clock is looked at, if it has twice as many steps or is one of few (`_FEW`)."""
+"""Times in an epoch that the clock is looked at, if it has twice as many steps or is much of the time (`_MANY`)."""
+
+_MANY = 20
+"""Epochs above which one with few steps is too short to be looked at."""
 
 _FEW = 3
 
@@ -298,12 +298,12 @@ class _Watched:
         """Whether the epoch under way would end after the time, and is to be cut here: looked at from half-way."""
         share = done % 1
         self._steps = self._steps or round(1 / (share or 1))
-        long = self._steps >= 2 * _LOOKS or self.recipe.epochs <= _FEW
+        long = self._steps >= 2 * _LOOKS or self.recipe.epochs <= _MANY
         looks = share and round(share * self._steps) % max(1, self._steps // _LOOKS) == 0
         if not (long and looks) or (now := self.clock()) < 0.5 * (self.marks[0] + self.end):
             return False
         finish = now if self.last else now + (now - self.marks[-1]) * (1 - share) / share
-        if finish <= self.end + (_LATE - 1) * (self.end - self.marks[0]):
+        if finish <= self.end:
             return False
         self.cut = done
         return True
