@@ -1,3 +1,7 @@
+import re
+from pathlib import Path
+
+from archscout.core import errors
 from archscout.core.errors import ArchscoutError, DataError, UndefinedScore, UsageError, nearest
 
 
@@ -15,3 +19,9 @@ def test_wrong_use_and_bad_data_are_also_wrong_values():
         assert issubclass(error, ArchscoutError)
         assert issubclass(error, ValueError)
     assert not issubclass(UndefinedScore, ValueError)
+
+
+def test_no_full_stop_follows_a_question() -> None:
+    sources = (Path(errors.__file__).parents[1]).rglob("*.py")
+    double = [file for file in sources if re.search(r"\{nearest\([^{}]*\)\}\.", file.read_text(encoding="utf-8"))]
+    assert double == []

@@ -4,6 +4,9 @@ import base64
 import hashlib
 import json
 import math
+import subprocess
+import sys
+import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
@@ -247,3 +250,32 @@ def test_what_are_no_trials_is_refused(tmp_path: Path, samples: ModuleType, give
         write(tmp_path, trials=given)  # type: ignore[arg-type]
     assert not (tmp_path / "report.html").exists()
     assert write(tmp_path, trials=iter(trials)).is_file(), "any iterable will do"
+
+
+READ_ONLY = """
+import os, sys
+from pathlib import Path
+from archscout.core.errors import ArchscoutError
+from archscout.report.page import write
+folder = Path(sys.argv[1])
+write(folder)  # all that is imported on the way has been, and may lie in root's home
+(folder / "search.sqlite").write_bytes(b"")
+os.chmod(folder, 0o555)
+if os.getuid() == 0:  # who may write anywhere
+    os.setuid(65534)
+try:
+    write(folder)
+except ArchscoutError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders have no modes there")
+def test_in_a_read_only_folder_it_is_the_page_that_is_named(samples: ModuleType) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # tmp_path is closed to others
+        (Path(folder) / "report.json").write_text(json.dumps(samples.sample()[0]))
+        ran = subprocess.run([sys.executable, "-c", READ_ONLY, folder], capture_output=True, text=True)
+        assert ran.stderr == ""
+        assert ran.stdout == (
+            f"cannot write the report '{folder}/report.html': the folder cannot be written; copy the run elsewhere.\n"
+        )

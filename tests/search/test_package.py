@@ -1,5 +1,6 @@
 """The files of a result say what was measured, whatever of the network cannot be written."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from archscout.core.cost import Measurement
-from archscout.core.errors import ArchscoutError
+from archscout.core.errors import ArchscoutError, DataError
 from archscout.core.estimator import Setting
 from archscout.core.panel import Panel
 from archscout.core.registry import create
@@ -21,9 +22,10 @@ from archscout.core.trial import Trial
 from archscout.deploy.form import Centred
 from archscout.deploy.precision import Form
 from archscout.estimators.final import FINAL
+from archscout.finished.network import load
 from archscout.networks.pick import build
 from archscout.search import package as packaging
-from archscout.search.package import earlier_network, package, trained_network, trained_weights
+from archscout.search.package import check, earlier_network, package, trained_network, trained_weights
 from archscout.search.result import Result
 from archscout.tasks.images import ImageClassification
 from archscout.testing import tiny_regression, tiny_task
@@ -225,3 +227,25 @@ def test_weights_that_are_gone_are_named(tmp_path: Path, space: Space) -> None:
         trained_network(space, tiny_task(examples=6), trial, tmp_path)
     final = Trial(3, trial.architecture, trial.canonical, FINAL, 5, "completed", 0.5)
     assert trained_weights(final, tmp_path) != trained_weights(trial, tmp_path)
+
+
+def test_a_flipped_byte_in_a_file_of_the_network_is_noticed(space: Space, tmp_path: Path) -> None:
+    task, trial = tiny_task(), winner(space)
+    network = build(space, trial.architecture, task, seed=1).eval()
+    package(tmp_path, space, task, trial, network, {}, 0, EXTRA, None)
+    load(tmp_path)
+    about = json.loads((tmp_path / "architecture.json").read_text())
+    for name in ("network.safetensors", "network.onnx"):
+        whole = (tmp_path / name).read_bytes()
+        assert about["sha256"][name] == hashlib.sha256(whole).hexdigest()
+        (tmp_path / name).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        with pytest.raises(DataError, match=f"{name}' is damaged .*restore it from a copy"):
+            check(tmp_path / name)
+        if name == "network.safetensors":
+            with pytest.raises(DataError, match="is damaged"):
+                load(tmp_path)
+            assert earlier_network(tmp_path, space, task, trial) is None
+            del about["sha256"][name]  # as runs of earlier versions have it
+            (tmp_path / "architecture.json").write_text(json.dumps(about))
+            load(tmp_path)
+        (tmp_path / name).write_bytes(whole)

@@ -119,6 +119,7 @@ def run(arguments: Sequence[str]) -> int:
                 traceback.print_exception(error)
             message, code = explain(error)
             message = output.one_line(message.strip())
+            message = message[:-1] if message.endswith("?.") else message  # a question that stands in a sentence
             output.say("Error: " + output.shortened(message + ("" if message.endswith((".", "?", "!")) else ".")))
             return code
     if code == INTERRUPTED:

@@ -226,7 +226,7 @@ def run_folder(run: str) -> Path:
         if run.strip() and folder.is_dir():
             return folder
     known = [folder.name for folder in Path("runs").glob("*/")] if Path("runs").is_dir() else []
-    raise UsageError(f"there is no run '{run}', as a folder or in runs/: {nearest(run, known)}.")
+    raise UsageError(f"there is no run '{run}', as a folder or in runs/: {nearest(run, known)}")
 
 
 def numbers_of(text: str) -> tuple[int, ...]:

@@ -118,6 +118,12 @@ def write_json(file: Path, value: Any) -> None:
     write_text(file, json.dumps(_plain(value), indent=1, allow_nan=False) + "\n")
 
 
+def checksum(file: Path) -> str:
+    """The SHA-256 of a file's content. Raises `OSError` where it cannot be read."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def append_line(file: Path, line: str) -> None:
     """Add a line to a text file; it is on the disk when this returns. Raises `OSError`.
 

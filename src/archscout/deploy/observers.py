@@ -143,5 +143,5 @@ OBSERVERS: Mapping[str, type[Observer]] = {
 def observer(name: str) -> type[Observer]:
     """An observer by name. Raises `UsageError`."""
     if options.text(name, "the observer") not in OBSERVERS:
-        raise UsageError(f"there is no observer '{name}': {nearest(name, OBSERVERS)}.")
+        raise UsageError(f"there is no observer '{name}': {nearest(name, OBSERVERS)}")
     return OBSERVERS[name]

@@ -32,7 +32,7 @@ def check_form(form: object) -> None:
     """Raises `UsageError` for what is no form of the file."""
     if not isinstance(form, str) or form not in FORMS:
         raise UsageError(
-            f"int8 networks are written as {' or '.join(FORMS)}, not as {options.shown(form)}: {nearest(form, FORMS)}."
+            f"int8 networks are written as {' or '.join(FORMS)}, not as {options.shown(form)}: {nearest(form, FORMS)}"
         )
 
 

@@ -278,5 +278,5 @@ QUANTISERS: Mapping[str, type[Quantiser]] = {
 def quantiser(name: str) -> type[Quantiser]:
     """A quantiser by name. Raises `UsageError`."""
     if name not in QUANTISERS:
-        raise UsageError(f"there is no quantiser '{name}': {nearest(name, QUANTISERS)}.")
+        raise UsageError(f"there is no quantiser '{name}': {nearest(name, QUANTISERS)}")
     return QUANTISERS[name]

@@ -146,5 +146,5 @@ DEFAULT = "microcontroller"
 def preset(name: str) -> Preset:
     """A preset by name. Raises `UsageError`."""
     if options.text(name, "the scheme") not in PRESETS:
-        raise UsageError(f"there is no quantisation scheme '{name}': {nearest(name, PRESETS)}.")
+        raise UsageError(f"there is no quantisation scheme '{name}': {nearest(name, PRESETS)}")
     return PRESETS[name]

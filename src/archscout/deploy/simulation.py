@@ -91,7 +91,7 @@ class Simulation(nn.Module):
         super().__init__()
         for value, known, what in ((track, TRACKS, "track"), (fold, FOLDS, "way to fold batch normalisation")):
             if value not in known:
-                raise UsageError(f"quantisation has no {what} '{value}': {nearest(value, known)}.")
+                raise UsageError(f"quantisation has no {what} '{value}': {nearest(value, known)}")
         self.start, self.program, self.how = quantised, quantised.program, quantised.how
         self.track, self.fold = track, fold
         self.drop, self.generator = 0.0, torch.Generator()

@@ -30,7 +30,7 @@ quantisers of quantisation-aware training."""
 def check_algorithm(name: str) -> str:
     """The name of an algorithm, as given. Raises `UsageError`."""
     if options.text(name, "the algorithm") not in ALGORITHMS:
-        raise UsageError(f"there is no quantisation algorithm '{name}': {nearest(name, ALGORITHMS)}.")
+        raise UsageError(f"there is no quantisation algorithm '{name}': {nearest(name, ALGORITHMS)}")
     return name
 
 

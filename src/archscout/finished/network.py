@@ -21,6 +21,7 @@ from archscout.costs.measured_form import form_of
 from archscout.deploy.form import form
 from archscout.deploy.precision import Form
 from archscout.networks.pick import build
+from archscout.search.package import check
 from archscout.spaces.load import load as load_space
 from archscout.spaces.reducing import ReducingSpace
 from archscout.spaces.replaced import ReplacedSpace
@@ -47,6 +48,7 @@ def load(
     described = _described(saved, folder) if task is None else load_task(task)
     searched = _space_of(saved, folder, space, described)
     network: nn.Module = described.deploy(build(searched, searched.parse(saved["architecture"]), described))
+    check(network_file)
     try:
         network.load_state_dict(load_file(network_file))
     except (SafetensorError, RuntimeError, OSError) as error:
@@ -81,6 +83,7 @@ def load_for_answers(folder: Path) -> nn.Module:
             "archscout.load(run, space=...)."
         )
     described = _described(saved, folder)
+    check(file)
     network: nn.Module = OnnxNetwork(file)
     network.classes = described.class_names  # type: ignore[assignment]
     network.task = described  # type: ignore[assignment]

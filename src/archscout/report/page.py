@@ -8,6 +8,7 @@ can do harm.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -55,10 +56,12 @@ def write(folder: Path, *, trials: Sequence[TrialLike] | None = None) -> Path:
             f"'{folder}' is a simulated search, which has no page: read metrics.json and trials.csv in it."
         )
     report = _read(folder / "report.json")
+    page = folder / "report.html"
+    if not os.access(folder, os.W_OK):
+        raise ArchscoutError(f"cannot write the report '{page}': the folder cannot be written; copy the run elsewhere.")
     trials = _stored(folder / "search.sqlite", str(report.get("run"))) if trials is None else _checked(trials)
     with well_formed(folder / "report.json", _AGAIN):
         text = render(report, trials, folder=folder)
-    page = folder / "report.html"
     try:
         write_text(page, text)
     except OSError as error:

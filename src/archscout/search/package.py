@@ -11,8 +11,8 @@ from torch import nn
 
 from archscout import __version__
 from archscout.core.cost import Measurement
-from archscout.core.errors import ArchscoutError, reason_of
-from archscout.core.files import write_json
+from archscout.core.errors import ArchscoutError, DataError, reason_of
+from archscout.core.files import checksum, read_json, well_formed, write_json
 from archscout.core.graph import Graph
 from archscout.core.panel import Panel, Text
 from archscout.core.space import Space
@@ -32,6 +32,11 @@ from archscout.training import asked, checkpoint
 from archscout.training.export import export_onnx
 from archscout.training.rehearsal import is_foreign
 from archscout.training.trainer import answers
+
+CHECKED = ("network.safetensors", "network.onnx")
+"""Files of a result whose checksums are kept with it."""
+
+_AGAIN = "run the search again."
 
 
 def trained_network(space: Space, task: Task, trial: Trial, folder: Path) -> nn.Module:
@@ -56,7 +61,9 @@ def trained_weights(trial: Trial, folder: Path) -> Path | None:
 
 
 def earlier_network(folder: Path, space: Space, task: Task, trial: Trial) -> nn.Module | None:
-    """The network of a trial from the result that lies in a folder; None where that is of another trial, or none."""
+    """The network of a trial from the result that lies in a folder; None where that is of another trial, damaged, or
+    none."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     if not (folder / "metrics.json").is_file() or not (folder / "network.safetensors").is_file():
@@ -69,8 +76,27 @@ def earlier_network(folder: Path, space: Space, task: Task, trial: Trial) -> nn.
     if (metrics["architecture"], value) != (trial.architecture.text, task.metric.oriented(trial.value)):
         return None
     network = build(space, trial.architecture, task)
-    deploying.deploy(network).load_state_dict(load_file(folder / "network.safetensors"))
+    try:
+        check(folder / "network.safetensors")
+        deploying.deploy(network).load_state_dict(load_file(folder / "network.safetensors"))
+    except (DataError, SafetensorError, RuntimeError):
+        return None
     return network
+
+
+def check(file: Path) -> None:
+    """See that a file of a result is what was written; of runs of earlier versions nothing is known.
+
+    Raises `DataError` where it is not, or what is known of it is damaged.
+    """
+    about = file.parent / "architecture.json"
+    known = read_json(about, _AGAIN) if about.is_file() else {}
+    with well_formed(about, _AGAIN):
+        known = known.get("sha256", {}).get(file.name)
+    if known is not None and known != checksum(file):
+        raise DataError(
+            f"'{file}' is damaged (it is not what the run has written): restore it from a copy, or {_AGAIN}"
+        )
 
 
 def package(
@@ -88,18 +114,6 @@ def package(
     metric = task.metric
     deployed = task.deploy(network).eval()
     checkpoint.write(folder / "network.safetensors", deployed.state_dict(), {})
-    values = {c: winner.architecture[c] for c in winner.architecture}
-    write_json(
-        folder / "architecture.json",
-        {
-            "format": 1,
-            "space": space.name,
-            "architecture": winner.architecture.text,
-            "choices": values,
-            "task": task.describe(),
-            "version": __version__,
-        },
-    )
     # A module of the user's own may do what ONNX or the tracing cannot: that takes away the file, not the result.
     missing = dict(extra.get("missing", {}))
     difference: float | None = None
@@ -111,6 +125,20 @@ def package(
         missing["network.onnx"] = reason_of(error)
         (folder / "network.onnx").unlink(missing_ok=True)
     (folder / "network-int8.onnx").unlink(missing_ok=True)  # of the network that was here before
+    values = {c: winner.architecture[c] for c in winner.architecture}
+    written = [file for file in CHECKED if (folder / file).is_file()]
+    write_json(
+        folder / "architecture.json",
+        {
+            "format": 1,
+            "space": space.name,
+            "architecture": winner.architecture.text,
+            "choices": values,
+            "task": task.describe(),
+            "version": __version__,
+            "sha256": {file: checksum(folder / file) for file in written},
+        },
+    )
     tested, panels = _test(task, network)
     try:
         graph = trace_architecture(space, winner.architecture, task)

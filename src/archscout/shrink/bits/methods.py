@@ -37,7 +37,7 @@ DEFAULT = "hawq"
 def check_method(name: str) -> str:
     """The name of a method, as given. Raises `UsageError`."""
     if options.text(name, "the method to choose bits") not in METHODS:
-        raise UsageError(f"there is no method '{name}' to choose bits: {nearest(name, METHODS)}.")
+        raise UsageError(f"there is no method '{name}' to choose bits: {nearest(name, METHODS)}")
     return name
 
 
