@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import prune
+from torch.nn.utils import parametrizations, parametrize, prune
 
 from archscout.core.errors import UsageError
+from archscout.networks.pick import build
 from archscout.shrink.run import shrink
 from archscout.shrink.source import source_of
 from archscout.spaces.trained import TrainedSpace
@@ -121,6 +122,21 @@ def test_a_compiled_network_is_the_module_that_was_compiled() -> None:
     space = TrainedSpace(torch.compile(network), input_shape=(3, 8, 8))
     assert space.name == "trained:Sequential" and type(space.module) is nn.Sequential
     assert source_of(torch.compile(network)).name == "Sequential"
+
+
+@pytest.mark.parametrize("parametrized", [parametrizations.weight_norm, parametrizations.spectral_norm])
+def test_weights_that_are_computed_are_cut_as_the_numbers_that_they_are(parametrized: Callable[..., nn.Module]) -> None:
+    network = plain()
+    for place in (0, 2, 6):
+        parametrized(network[place])
+    with torch.no_grad():
+        network(torch.randn(4, 3, 8, 8))  # a step of the power iteration
+    network.eval()
+    space, x = TrainedSpace(network, input_shape=(3, 8, 8)), torch.randn(2, 3, 8, 8)
+    assert space.made_plain == ["0", "2", "6"] and set(space.groups) == {"0", "2"}
+    torch.testing.assert_close(build(space, space.widest, TASK).eval()(x), network(x))
+    assert type(space.module[2]) is nn.Conv2d and isinstance(space.module[2].weight, nn.Parameter)
+    assert parametrize.is_parametrized(network[2]), "the user's own stays as it was"
 
 
 def test_options_of_another_kind_are_refused_and_one_layer_is_a_list_of_one(tmp_path: Path) -> None:

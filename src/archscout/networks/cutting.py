@@ -35,6 +35,13 @@ class Cut:
     kernels: Mapping[str, int] = field(default_factory=dict)
 
 
+class LeftOut(nn.Identity):
+    """Stands where a block was: its input passes, whatever else it is given."""
+
+    def forward(self, input: Tensor, *_: Any, **__: Any) -> Tensor:
+        return input
+
+
 def cut(network: nn.Module, groups: Sequence[Group], what: Cut) -> nn.Module:
     """A copy of a network without what is cut; the weights that stay are the same numbers.
 
@@ -55,7 +62,7 @@ def cut(network: nn.Module, groups: Sequence[Group], what: Cut) -> nn.Module:
     for name, size in what.kernels.items():
         crop(smaller.get_submodule(name), size)
     for name in what.blocks:
-        _replace(smaller, name, nn.Identity())
+        _replace(smaller, name, LeftOut())
     return smaller
 
 
@@ -93,7 +100,7 @@ def masked(network: nn.Module, groups: Sequence[Group], what: Cut) -> nn.Module:
             ring[tuple(slice((n - size) // 2, (n - size) // 2 + size) for n in weight.shape[2:])] = False
             weight[..., ring] = 0.0
     for name in what.blocks:
-        _replace(same, name, nn.Identity())
+        _replace(same, name, LeftOut())
     return same
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from archscout.networks.label_reductions import along_one, glu, reduce, vector_norm
 from archscout.networks.labels import Labelling
 from archscout.networks.memory import memory_of, tensors_in
 
@@ -273,40 +274,6 @@ def group_norm(labelling: Labelling, name: str, args: Any, kwargs: Any, outputs:
     labelling.give(result, labels)
 
 
-def reduce(labelling: Labelling, name: str, args: Any, kwargs: Any, outputs: Any) -> None:
-    """Channels stay where a sum or its like is taken over them."""
-    x = args[0]
-    labels = labelling.of(x)
-    if labels is None:
-        return
-    given = args[1] if len(args) > 1 else kwargs.get("dim")
-    dims = range(x.ndim) if given is None else [given] if isinstance(given, int) else given
-    dims = sorted({dim % x.ndim for dim in dims}) or list(range(x.ndim))
-    if labelling.varies(labels, dims):
-        labelling.fix(labels, f"{name} is taken over all channels")
-    for dim in dims:
-        labels = labels.narrow(dim, 0, 1)
-    for result in tensors_in((outputs,)):
-        kept = labels
-        if result.ndim != x.ndim:
-            for dim in reversed(dims):
-                kept = kept.squeeze(dim)
-        labelling.give(result, kept)
-
-
-def along_one(labelling: Labelling, name: str, args: Any, kwargs: Any, outputs: Any) -> None:
-    """Softmax and its like: channels stay where it runs along them."""
-    x, dim = args[0], args[1] if len(args) > 1 else kwargs.get("dim", -1)
-    labels = labelling.of(x)
-    if labels is None:
-        return
-    if labelling.varies(labels, [dim % x.ndim]):
-        labelling.fix(labels, f"{name} is taken over all channels")
-    for result in tensors_in((outputs,)):
-        if result.shape == x.shape:
-            labelling.give(result, labels)
-
-
 def spatial(labelling: Labelling, name: str, args: Any, kwargs: Any, outputs: Any) -> None:
     """Pooling and its like: channels stay channels, all places are of them."""
     x = args[0]
@@ -368,7 +335,9 @@ RULES: dict[str, Rule] = {
     "group_norm": group_norm,
     "embedding": embedding,
     "constant_pad_nd": pad,
-    **dict.fromkeys(("mean", "sum", "amax", "amin", "max", "min", "var", "std", "prod", "norm"), reduce),
+    "glu": glu,
+    **dict.fromkeys(("linalg_vector_norm", "norm"), vector_norm),
+    **dict.fromkeys(("mean", "sum", "amax", "amin", "max", "min", "var", "std", "prod", "logsumexp"), reduce),
     **dict.fromkeys(("softmax", "safe_softmax", "log_softmax", "cumsum", "sort"), along_one),
     **dict.fromkeys((kind.format(n) for kind in _POOLS for n in "123"), spatial),
 }

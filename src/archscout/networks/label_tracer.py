@@ -69,7 +69,7 @@ class LabelTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _entered(self, name: str, stack: list[Visit]) -> Callable[..., None]:
         def note(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-            x = inputs[0] if len(inputs) == 1 and not named else None
+            x = inputs[0] if inputs and next(tensors_in((inputs[1:], named)), None) is None else None
             if isinstance(x, Tensor):
                 labels = self.labelling.of(x)
                 visit = Visit(name, memory_of(x), None if labels is None else labels.clone(), tuple(x.shape))

@@ -16,7 +16,7 @@ from archscout.backbones.adapted import Adapted, inner
 from archscout.core.choice import Choice, Option
 from archscout.core.task import Task
 from archscout.networks.channels import Group
-from archscout.networks.cutting import Cut
+from archscout.networks.cutting import Cut, LeftOut
 from archscout.networks.labels import Axis
 from archscout.networks.rerun import Rerun
 from archscout.spaces.trained import TrainedSpace
@@ -89,7 +89,7 @@ def hidden(network: nn.Module, space: TrainedSpace, what: Cut) -> Iterator[None]
             ring[tuple(slice((n - size) // 2, (n - size) // 2 + size) for n in weight.shape[2:])] = False
             weight[..., ring] = 0.0
         for name in blocks:
-            _place(part, name, nn.Identity())
+            _place(part, name, LeftOut())
         yield
     finally:
         for name, tensor in before.items():

@@ -185,6 +185,11 @@ def _run(
     new_head = bool(plans) or _outputs_differ(network, original_space)
     record.phase("tracing", start)
     record.keep_free(_after(record, network, bool(plans), record.clock() - traced))
+    if original_space.made_plain:
+        record.watch.say(
+            f"weights that a parametrization computes (of {', '.join(original_space.made_plain)}) are plain numbers "
+            "from now on: what it held to, further training does not."
+        )
     for layer, reason in list(space.untouched.items())[:3]:
         record.watch.say(f"layer {layer} stays whole: {reason}.")
     setting = Setting(space, sealed, seed=record.seed, device=record.device)

@@ -14,7 +14,8 @@ from archscout.backbones.base import Backbone, fill, read_weights
 from archscout.core.errors import UsageError
 from archscout.core.registry import create, names
 from archscout.core.task import Task
-from archscout.spaces.trained import BackboneSpace, TrainedSpace, copied, from_factory, uncompiled
+from archscout.networks.plain import copied, uncompiled
+from archscout.spaces.trained import BackboneSpace, TrainedSpace, from_factory
 
 
 @dataclass(frozen=True)

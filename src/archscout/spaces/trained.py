@@ -16,7 +16,7 @@ from archscout.backbones.base import Backbone
 from archscout.core.architecture import Architecture
 from archscout.core.choice import Choice, Option
 from archscout.core.digest import digest
-from archscout.core.errors import ArchscoutError, UsageError, reason_of
+from archscout.core.errors import ArchscoutError, UsageError
 from archscout.core.registry import create, names, register
 from archscout.core.space import Pick
 from archscout.core.task import Task
@@ -26,6 +26,7 @@ from archscout.networks.cutting import Cut, croppable, cut, usable
 from archscout.networks.elastic import Kind
 from archscout.networks.memory import tensors_in
 from archscout.networks.pick import ArchitecturePick, SupernetPick
+from archscout.networks.plain import copied, plain_weights, uncompiled
 from archscout.networks.sliced import SlicedNetwork
 from archscout.networks.structure import structure
 from archscout.spaces.reducing import ReducingSpace, allowed, check_layers
@@ -74,6 +75,8 @@ class TrainedSpace(ReducingSpace):
         self.name = name or f"trained:{type(module).__name__}"
         _check_weights(module)
         self.module = copied(module).eval()
+        self.made_plain = plain_weights(self.module)
+        """Layers whose weights were computed by a parametrization, whose numbers they are now."""
         self.input_shape = tuple(input_shape) if input_shape is not None else _guess_shape(self.module)
         example = torch.zeros(2, *self.input_shape)
         example[1] = torch.rand(self.input_shape, generator=torch.Generator().manual_seed(0))
@@ -218,23 +221,6 @@ class BackboneSpace(TrainedSpace):
             assert isinstance(whole, Adapted)
             whole.network = cut(whole.network, list(self.groups.values()), self.cut_of(pick.architecture))
         return whole.to(device).train()
-
-
-def copied(network: nn.Module) -> nn.Module:
-    """A copy of a network. Raises `UsageError` where it cannot be copied."""
-    try:
-        return copy.deepcopy(network)
-    except Exception as error:  # whatever the user's code raises
-        raise UsageError(
-            f"the network cannot be copied ({reason_of(error)}): weights that are computed from others "
-            "(torch.nn.utils.prune, weight_norm) must be made plain first, by the remove function of what made them."
-        ) from error
-
-
-def uncompiled(network: nn.Module) -> nn.Module:
-    """The module that `torch.compile` was given, whose weights are the same; any other as it is."""
-    original = getattr(network, "_orig_mod", network)
-    return original if isinstance(original, nn.Module) else network
 
 
 def folded(network: nn.Module, size: int) -> nn.Module:
