@@ -88,6 +88,29 @@ def test_the_highest_rung_goes_first_and_failures_stay_behind():
     assert promotable(ranking, (1, 3), 3) is None
 
 
+def test_what_is_remembered_of_rungs_changes_no_proposal():
+    strategy, rng = Promotion(RandomSearch(), (1, 3, 9), 3), np.random.default_rng(0)
+    history, asked = History(), []
+    for step in range(120):
+        if step % 40 == 39:  # another run's history in between is not mixed in
+            strategy.propose(SPACE, History([trial(n, n / 10) for n in range(12)]), stream(step))
+        told = len(asked) - int(rng.integers(0, 5))
+        for number in range(len(history), max(len(history), told)):
+            text, form, epochs = asked[number]
+            value, status = (math.nan, "failed") if rng.random() < 0.1 else (round(float(rng.random()), 1), "completed")
+            history.append(Trial(number, text, form, "paused", epochs, status, value))
+        history.pending = [Pending(*one) for one in asked[len(history) :]]
+        proposal = strategy.propose(SPACE, history, stream(step))
+        epochs = strategy.fidelity(SPACE, history, proposal)
+        anew = Promotion(RandomSearch(), (1, 3, 9), 3)
+        assert proposal == anew.propose(SPACE, history, stream(step))
+        assert epochs == anew.fidelity(SPACE, history, proposal)
+        if (chosen := promotable(history, (1, 3, 9), 3)) is not None:
+            assert (proposal, epochs) == (chosen.architecture, 3 * chosen.fidelity)
+        asked.append((proposal, SPACE.canonical(proposal), epochs))
+    assert {trial.fidelity for trial in history} == {1, 3, 9}
+
+
 def test_a_promotion_says_how_long_it_is_trained():
     strategy = Promotion(RandomSearch(), (1, 3, 9), 3)
     history = History()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, overload
 
@@ -103,3 +103,6 @@ class History(Sequence[Trial]):
 
     def __len__(self) -> int:
         return len(self._trials)
+
+    def __iter__(self) -> Iterator[Trial]:  # what a sequence has, but not one index at a time
+        return iter(self._trials)

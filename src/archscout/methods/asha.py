@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import bisect
+from collections import ChainMap, Counter, defaultdict
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -10,7 +12,7 @@ from archscout.core.architecture import Architecture
 from archscout.core.registry import register
 from archscout.core.space import Space
 from archscout.core.strategy import Strategy, unseen
-from archscout.core.trial import History, Trial
+from archscout.core.trial import History, Pending, Trial
 from archscout.methods.rungs import Climb, Rungs, lesson
 
 
@@ -47,37 +49,73 @@ class Promotion(Strategy):
     def __init__(self, strategy: Strategy, epochs: Sequence[int], eta: int) -> None:
         self.name = f"asha-{strategy.name}"
         self.strategy, self.epochs, self.eta = strategy, tuple(epochs), eta
+        self._rungs = _Finished()
 
     def propose(self, space: Space, history: History, rng: np.random.Generator) -> Architecture:
-        promoted = promotable(history, self.epochs, self.eta)
+        self._rungs.follow(history)
+        promoted = self._rungs.promotable(history.pending, self.epochs, self.eta)
         if promoted is not None:
             return promoted.architecture
         begun = lesson(history, self.epochs, len(space.choices) + 1)
-        everything = History(history)
-        everything.seen |= {pending.canonical for pending in history.pending}
+        everything = History()
+        everything.seen = history.seen | {pending.canonical for pending in history.pending}
         return unseen(lambda: self.strategy.propose(space, begun, rng), space, everything)
 
     def fidelity(self, space: Space, history: History, proposal: Architecture) -> int:
-        canonical = space.canonical(proposal)
-        reached = _reached(history).get(canonical, 0)
+        self._rungs.follow(history)
+        reached = self._rungs.reached_with(history.pending).get(space.canonical(proposal), 0)
         return next((epochs for epochs in self.epochs if epochs > reached), self.epochs[-1])
 
 
 def promotable(history: History, epochs: Sequence[int], eta: int) -> Trial | None:
     """The best training that may be continued, of the highest rung that has one."""
-    reached = _reached(history)
-    for level in reversed(epochs[:-1]):
-        rung = [trial for trial in history if trial.fidelity == level]
-        ranking = sorted((t for t in rung if t.defined), key=lambda t: (-t.value, t.number))
-        for trial in ranking[: len(rung) // eta]:
-            if reached[trial.canonical] == level:
-                return trial
-    return None
+    rungs = _Finished()
+    rungs.follow(history)
+    return rungs.promotable(history.pending, epochs, eta)
 
 
-def _reached(history: History) -> dict[str, int]:
-    """How far each network has been trained, or is being trained, in epochs."""
-    reached: dict[str, int] = {}
-    for one in (*history, *history.pending):
-        reached[one.canonical] = max(reached.get(one.canonical, 0), one.fidelity or 0)
-    return reached
+class _Finished:
+    """The rungs of a history, with what is appended to it taken in when it is looked at again: each time from the start
+    would take longer with every trial. Of another history it begins anew."""
+
+    def __init__(self) -> None:
+        self._history: History | None = None
+        self._clear()
+
+    def _clear(self) -> None:
+        self._count = 0
+        self._sizes: Counter[int | None] = Counter()
+        self._rankings: defaultdict[int | None, list[tuple[float, int, int]]] = defaultdict(list)
+        self._reached: dict[str, int] = {}
+
+    def follow(self, history: History) -> None:
+        """Take in what is new."""
+        if history is not self._history or len(history) < self._count:
+            self._history = history
+            self._clear()
+        for place in range(self._count, len(history)):
+            trial = history[place]
+            self._sizes[trial.fidelity] += 1
+            if trial.defined:
+                bisect.insort(self._rankings[trial.fidelity], (-trial.value, trial.number, place))
+            self._reached[trial.canonical] = max(self._reached.get(trial.canonical, 0), trial.fidelity or 0)
+        self._count = len(history)
+
+    def reached_with(self, pending: Sequence[Pending]) -> Mapping[str, int]:
+        """How far each network has been trained, or is being trained, in epochs."""
+        under_way: dict[str, int] = {}
+        for one in pending:
+            before = under_way.get(one.canonical, self._reached.get(one.canonical, 0))
+            under_way[one.canonical] = max(before, one.fidelity or 0)
+        return ChainMap(under_way, self._reached)
+
+    def promotable(self, pending: Sequence[Pending], epochs: Sequence[int], eta: int) -> Trial | None:
+        """As the function of this name."""
+        assert self._history is not None
+        reached = self.reached_with(pending)
+        for level in reversed(epochs[:-1]):
+            for _, _, place in self._rankings[level][: self._sizes[level] // eta]:
+                trial = self._history[place]
+                if reached[trial.canonical] == level:
+                    return trial
+        return None
