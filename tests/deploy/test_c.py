@@ -54,7 +54,7 @@ class Gated(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem, self.grouped = nn.Conv2d(3, 12, 3, 2, 1), nn.Conv2d(12, 12, 1, groups=3)
-        self.reduce, self.excite, self.last = nn.Conv2d(12, 4, 1), nn.Conv2d(4, 12, 1), nn.Linear(7, 4)
+        self.reduce, self.excite, self.last = nn.Conv2d(12, 4, 1), nn.Conv2d(4, 12, 1), nn.Linear(13, 8)
 
     def forward(self, x: Tensor) -> Tensor:
         x = nn.functional.hardswish(self.stem(x))
@@ -62,8 +62,9 @@ class Gated(nn.Module):
         means = torch.relu(self.reduce(y.mean((2, 3), keepdim=True)))
         y = torch.relu(y * nn.functional.hardsigmoid(self.excite(means)))
         first, second = torch.cat([x[:, ::3], y[:, [7, 2, 2, 0]]], 1).chunk(2, 1)
-        y = torch.cat([first * second, 0.7 * torch.sigmoid(x[:, 9:]) - 0.1], 1)
-        return self.last(y.mean((2, 3)))
+        y = torch.cat([first * second, 0.7 * torch.sigmoid(x[:, 9:]) - 0.1, nn.functional.glu(x, 1)], 1)
+        largest = y.amax((2, 3), keepdim=True) + y.mean((2, 3), keepdim=True)
+        return nn.functional.glu(self.last(largest.flatten(1)))
 
 
 class Beyond(nn.Module):

@@ -147,7 +147,9 @@ class Changing(nn.Module):
         (nn.AvgPool2d(3, 2, 1, ceil_mode=True), "count_include_pad=False"),
         (nn.Sequential(nn.ZeroPad2d(1), nn.MaxPool2d(2)), "'constant_pad_nd': give the padding"),
         (nn.ConstantPad2d(1, 2.0), "'constant_pad_nd': give the padding"),
-        (nn.ConvTranspose2d(3, 3, 2), "'convolution'"),
+        (nn.ConvTranspose2d(3, 3, 2), "'transposed convolution': enlarge no maps"),
+        (nn.Sequential(nn.Flatten(2), nn.Conv1d(3, 3, 3)), "'convolution': use two-dimensional ones"),
+        (nn.AdaptiveMaxPool2d(3), "'adaptive_max_pool2d': pool to one pixel"),
         (nn.Linear(8, 4), "flatten whole maps"),
         (Halved(), "'slice': take whole channels"),
         (Outer(), "'mul': multiply a map by a constant"),
@@ -185,12 +187,32 @@ def test_windows_beyond_the_map_and_uneven_zeros_answer_as_they_do(
         torch.testing.assert_close(program.run(x), network(x), rtol=1e-4, atol=1e-5)
 
 
+class Gates(nn.Module):
+    """Gated linear units of maps and of numbers, the largest number of a channel, and of parts of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.third = nn.Conv2d(3, 8, 1), nn.Linear(4, 6), nn.Linear(4 * 6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.functional.glu(self.first(x), 1)
+        parts = self.third(nn.functional.adaptive_max_pool2d(x, (2, 3)).flatten(1))
+        return nn.functional.glu(self.second(x.amax((2, 3)))) + parts
+
+
 @pytest.mark.parametrize("part", [Scaled(), Parts(), nn.GELU("tanh")])
 def test_constants_functions_and_parts_of_channels_answer_as_they_do(part: nn.Module) -> None:
     program = read(part, (3, 6, 5))
     x = torch.randn(2, 3, 6, 5, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(program.run(x), part(x), rtol=1e-4, atol=1e-5)
+
+
+def test_gates_and_largest_numbers_answer_as_they_do() -> None:
+    network, shape = unusual(Gates()), (3, 6, 9)
+    x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(read(network, shape).run(x), network(x), rtol=1e-4, atol=1e-5)
 
 
 def test_a_gain_goes_into_the_layer_before_it() -> None:

@@ -7,7 +7,7 @@ read must answer as the network does, or it is refused.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -20,8 +20,10 @@ from archscout.core.errors import ArchscoutError, UsageError
 from archscout.deploy.channels import TAKING, taken
 from archscout.deploy.form import form
 from archscout.deploy.fused import fused
+from archscout.deploy.operands import applied, arguments, pair
 from archscout.deploy.padded import Padded, padded
-from archscout.deploy.program import Operator, Pair, Program
+from archscout.deploy.program import Operator, Program
+from archscout.deploy.refusals import refusal
 from archscout.networks.memory import memory_of, tensors_in
 
 TOLERANCE = 1e-4
@@ -90,20 +92,6 @@ def _check(program: Program, network: nn.Module, input_shape: Sequence[int]) -> 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
 
-_ADVICE = {
-    "mul": "multiply a map by a constant, by a number for each channel, or by a map of its own size",
-    "slice": "take whole channels of a map",
-    "transpose": "change the order of channels alone",
-    "permute": "change the order of channels alone",
-    "softmax": "leave it off: the largest output is the same",
-    "log_softmax": "leave it off: the largest output is the same",
-    "native_layer_norm": "use batch normalisation",
-    "native_group_norm": "use batch normalisation",
-    "bmm": "use convolutions instead of attention",
-    "flip": "leave mirrored=true off the data: a network that answers for two images has no such code",
-    "constant_pad_nd": "give the padding to the layer that follows",
-}
-
 _VIEWS = ("view", "_unsafe_view", "reshape", "flatten", "squeeze", "unsqueeze", "expand")
 _IDENTITIES = frozenset((*_VIEWS, "detach", "alias", "clone", "contiguous", "_to_copy"))
 
@@ -170,7 +158,7 @@ class _Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _write(self, name: str, func: Any, args: Any, kwargs: Any, sources: list[int | None], outputs: Any) -> None:
         result: Tensor = outputs[0] if isinstance(outputs, tuple | list) else outputs
         plain = name.removesuffix("_")
-        x, given = sources[0] if sources else None, _arguments(func, args, kwargs)
+        x, given = sources[0] if sources else None, arguments(func, args, kwargs)
         if any(memory_of(t) in self.padded for t in tensors_in(args)):
             self._of_padded(plain, args, given, result)
             return
@@ -186,7 +174,7 @@ class _Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
         shape, read = tuple(result.shape[1:]), self.shapes[operator.inputs[0]]
         if operator.kind in ("clamp", "add", "multiply", "table"):
             shape = read  # where an elementwise operator sees a flat view, the value is still the map
-        elif operator.kind == "mean":
+        elif operator.kind == "mean" or (operator.kind == "max_pool" and len(shape) == 1):
             shape = (shape[0], 1, 1)
         elif operator.kind == "channels":
             shape = (len(operator.channels), *read[1:])
@@ -200,7 +188,7 @@ class _Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
             raise self._refused("constant_pad_nd")
         if name != "convolution":
             return
-        padding = source.padding(args[0], _pair(given["padding"]))
+        padding = source.padding(args[0], pair(given["padding"]))
         operator = self._convolution(source.value, args, given)
         if padding is None or operator is None:
             raise self._refused("constant_pad_nd")
@@ -214,8 +202,8 @@ class _Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
         weight, bias = args[1].detach(), args[2]
         bias = weight.new_zeros(weight.shape[0]) if bias is None else bias.detach()
         return Operator(
-            "conv", (x,), len(self.shapes), weight, bias, tuple(weight.shape[2:]), _pair(given["stride"]),
-            _pair(given["padding"]), None, _pair(given["dilation"]), given["groups"],
+            "conv", (x,), len(self.shapes), weight, bias, tuple(weight.shape[2:]), pair(given["stride"]),
+            pair(given["padding"]), None, pair(given["dilation"]), given["groups"],
         )  # fmt: skip
 
     def _operator(
@@ -241,7 +229,7 @@ class _Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     "table",
                     (x,),
                     output,
-                    function=partial(_applied, function, {k: v for k, v in given.items() if k != "self"}),
+                    function=partial(applied, function, {k: v for k, v in given.items() if k != "self"}),
                 )
             case "convolution" if (operator := self._convolution(x, args, given)) is not None:
                 return operator
@@ -259,6 +247,14 @@ class _Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 high = given.get("max_val", given.get("max"))
                 return Operator("clamp", (x,), output, clamp=(-math.inf if low is None else float(low),
                                                              math.inf if high is None else float(high)))  # fmt: skip
+            case "convolution":
+                raise self._refused("transposed convolution" if given["transposed"] else name)
+            case "glu" if given["dim"] in (1, 1 - args[0].dim()):
+                return self._gated(x, args[0], given["dim"])
+            case "amax" if sorted(d % 4 for d in given["dim"]) == [2, 3] and len(self.shapes[x]) == 3:
+                return self._largest(x, output, (1, 1))
+            case "adaptive_max_pool2d":
+                return self._largest(x, output, tuple(result.shape[2:]))
             case "mean" if sorted(d % 4 for d in given.get("dim") or ()) == [2, 3] and len(self.shapes[x]) == 3:
                 return Operator("mean", (x,), output)
             case "adaptive_avg_pool2d" | "_adaptive_avg_pool2d":
@@ -309,9 +305,7 @@ class _Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return Operator("conv", (x,), output, scale.reshape(channels, 1, 1, 1).clone(), shift.clone(), groups=channels)
 
     def _refused(self, name: str, advice: str = "") -> UsageError:
-        plain = name.strip("_")
-        advice = advice or _ADVICE.get(plain, "use convolutions, linear layers, pooling, sums and ReLU")
-        return UsageError(f"the network has an operator that integer code is not made of, '{plain}': {advice}.")
+        return refusal(name, advice)
 
     def _constant(self, value: Any) -> bool:
         return not isinstance(value, Tensor) or value.numel() in (1, self.shapes[0][0])
@@ -341,14 +335,39 @@ class _Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if tuple(result.shape[2:]) == (1, 1):
             return Operator("mean", (x,), output)
         if height % result.shape[2] or width % result.shape[3]:
-            raise self._refused("adaptive_avg_pool2d", "pool to one pixel, or to a divisor of the map's side")
+            raise self._refused("adaptive_avg_pool2d")
         kernel = (height // result.shape[2], width // result.shape[3])
         return Operator("average_pool", (x,), output, kernel=kernel, stride=kernel)
 
+    def _largest(self, x: int, output: int, to: tuple[int, ...]) -> Operator:
+        """The largest numbers of so many parts of each channel."""
+        _, height, width = self.shapes[x]
+        if height % to[0] or width % to[1]:
+            raise self._refused("adaptive_max_pool2d")
+        kernel = (height // to[0], width // to[1])
+        return Operator("max_pool", (x,), output, kernel=kernel, stride=kernel)
+
+    def _gated(self, x: int, whole: Tensor, dim: int) -> Operator:
+        """The first half of the channels times the sigmoid of the second."""
+        halves, many = [], self.shapes[x][0] // 2
+        for part, values in enumerate(whole.chunk(2, dim)):
+            channels = tuple(range(part * many, (part + 1) * many))
+            halves.append(self._kept(Operator("channels", (x,), len(self.shapes), channels=channels), values))
+        function = partial(applied, torch.ops.aten.sigmoid.default, {})
+        gate = self._kept(Operator("table", (halves[1],), len(self.shapes), function=function), whole.chunk(2, dim)[1])
+        return Operator("multiply", (halves[0], gate), len(self.shapes))
+
+    def _kept(self, operator: Operator, like: Tensor) -> int:
+        """An operator that stands for a part of another one, and its value."""
+        values = torch.empty_like(like, memory_format=torch.contiguous_format)
+        self.held.append(values)
+        self._add(operator, values)
+        return operator.output
+
     def _pool(self, name: str, x: int, output: int, given: dict[str, Any], result: Tensor) -> Operator:
-        kernel = _pair(given["kernel_size"])
-        stride = _pair(given.get("stride") or kernel)
-        padding, dilation = _pair(given.get("padding", 0)), _pair(given.get("dilation", 1))
+        kernel = pair(given["kernel_size"])
+        stride = pair(given.get("stride") or kernel)
+        padding, dilation = pair(given.get("padding", 0)), pair(given.get("dilation", 1))
         _, height, width = self.shapes[x]
         sides = list(zip((height, width), padding, kernel, stride, strict=True))
         if dilation != (1, 1) or given.get("divisor_override") is not None:
@@ -375,24 +394,3 @@ class _Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
             )
         operators, value = fused(self.operators, value)
         return Program(tuple(operators), self.shapes, value, tuple(answer.shape[1:]), self.mean, self.std)
-
-
-def _applied(function: Any, named: Mapping[str, Any], x: Tensor) -> Tensor:
-    result: Tensor = function(x, **named)
-    return result
-
-
-def _arguments(func: Any, args: Any, kwargs: Any) -> dict[str, Any]:
-    """The arguments of an operator by name, defaults included."""
-    given = {}
-    for place, argument in enumerate(func._schema.arguments):
-        if place < len(args):
-            given[argument.name] = args[place]
-        else:
-            given[argument.name] = kwargs.get(argument.name, argument.default_value)
-    return given
-
-
-def _pair(value: Any) -> Pair:
-    numbers = list(value) if isinstance(value, list | tuple) else [value]
-    return (int(numbers[0]), int(numbers[-1]))
