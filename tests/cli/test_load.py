@@ -84,7 +84,7 @@ def _units(payload: object) -> list[str]:
         ("json.py", "", "there is another module 'json' already"),
         ("decimal.py", "", "there is another module 'decimal' already"),
         ("cut.py", "x = 1\ndef f(:\n", "line 2 is no Python (invalid syntax)"),
-        ("asks.py", "import archscout\narchscout.estimator('nasw')\n", "did you mean 'naswot'?\n"),
+        ("asks.py", "import archscout\narchscout.estimator('nasw')\n", "did you mean 'naswot'?"),
         ("raises.py", "x = 1\n\nx / 0\n", "line 3 fails with ZeroDivisionError (division by zero)"),
         ("imports.py", "import no_such_package\n", "line 1 fails with ModuleNotFoundError (No module named"),
         ("ends.py", "import sys\nsys.exit(3)\n", "line 2 ends the program"),
@@ -105,6 +105,7 @@ def test_a_file_that_cannot_be_loaded_is_told_in_a_sentence(
     assert done.code == 2
     assert said in done.sentence
     assert f"--load {name}: " in done.sentence
+    assert not done.sentence.endswith("?.")
     assert Path(name).stem not in sys.modules or name in ("json.py", "decimal.py")
 
 
