@@ -66,3 +66,31 @@ def test_a_lag_is_part_of_the_name_and_a_whole_number():
     assert resolve_method("evolution", ()).strategy.lag == 4
     with pytest.raises(UsageError, match="the lag of 'evolution'"):
         resolve_method("evolution:lag=0", ())
+
+
+def test_a_resumed_search_looks_at_each_answer_once():
+    class Answered(set):
+        looked = 0
+
+        def __contains__(self, key):
+            self.looked += 1
+            return super().__contains__(key)
+
+    run = Clocked(1)
+    sizes = []
+    whole = run.space.size()
+    run.space.size = lambda: sizes.append(1) or whole
+    proposals, answered = Proposals(run, create("strategy", "random"), 1_000), Answered()
+    cell = next(iter(run.space))
+    while not proposals.ended:  # what is stored is proposed again, and nobody asks the strategy
+        assert not proposals.wait(answered)
+        proposals.ask(key := f"trained@1|{len(proposals)}", cell, None)
+        answered.add(key)
+        proposals._stale = 0
+    assert answered.looked <= 1_000
+    assert len(sizes) <= 1
+    answered.clear()
+    proposals.ask("another", cell, None)
+    for _ in range(3):
+        proposals.ask(f"{len(proposals)}", cell, None)
+    assert proposals.wait(answered)

@@ -80,7 +80,10 @@ class Proposals:
         self._forms: list[Pending] = []
         """All that was asked for, in this order, with canonical forms."""
         self._networks = set(self._history.seen)
+        self._size = run.space.size()
         self._stale, self._over = 0, False
+        self._answered = 0
+        """Of how many of those asked for, from the first, it is known that they are answered."""
 
     def __len__(self) -> int:
         """How many have been asked for."""
@@ -90,7 +93,7 @@ class Proposals:
     def ended(self) -> bool:
         """Whether no more is to be asked for."""
         enough = self.total is not None and len(self.keys) >= self.total
-        patience = self.lag if len(self._networks) >= self.run.space.size() else STALE
+        patience = self.lag if len(self._networks) >= self._size else STALE
         return self._over or enough or self._stale >= patience
 
     def end(self) -> None:
@@ -99,7 +102,14 @@ class Proposals:
 
     def wait(self, answered: Container[str]) -> bool:
         """Whether the next proposal needs to see a trial that is not among those answered."""
-        return any(key not in answered for key, _ in self._unseen())
+        # What a resumed search has proposed before it need not see again: only what was asked for since is looked at.
+        end = max(0, len(self._asked) + 1 - self.lag)
+        for place in range(max(self._answered, self._told), end):
+            if self._asked[place][0] not in answered:
+                self._answered = place
+                return True
+        self._answered = max(self._answered, end)
+        return False
 
     def next(self, trial: Callable[[str, Architecture], Trial]) -> Architecture | None:
         """The next proposal that keeps the limits; None where none is found, or the time ends while it is looked for.
