@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from archscout.api import deploy, quantise
 from archscout.cli.main import run
 from archscout.core import options
 from archscout.core.budget import Budget
@@ -308,6 +309,35 @@ def test_files_of_a_run(
         assert code in (0, 1, 2), (file, said)
         assert "report what it prints" not in said, (file, said)
         assert code == 0 or len(said) < 3_000, file
+        assert time.process_time() - began < 20, file
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_integers_of_a_damaged_run(part: int, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One file of a run is damaged, then its network is made integers, or code; half of the runs have no checksums."""
+    monkeypatch.chdir(tmp_path)
+    rng = random.Random(f"integers {part}")
+    described = [file.name for file in finished.glob("*.json")]
+    for _ in range(INPUTS // 20):
+        for left in ("run", "code"):
+            shutil.rmtree(left, ignore_errors=True)
+        shutil.copytree(finished, "run")
+        about = Path("run", "architecture.json")
+        if rng.random() < 0.5:
+            about.write_text(json.dumps({k: v for k, v in json.loads(about.read_text()).items() if k != "sha256"}))
+        file = Path("run", rng.choice([*described, "architecture.json", "network.onnx", "network.safetensors"]))
+        mend = changed if file.name in described and rng.random() < 0.7 else damaged
+        file.write_bytes(mend(file.read_bytes(), rng))
+        began = time.process_time()
+        try:
+            if rng.random() < 0.5:
+                quantise("run", tiny_task(), weight_bits=rng.choice([4, 8]))
+            else:
+                deploy("run", "cortex-m4", "code", tiny_task())
+        except ArchscoutError as error:
+            assert "\n" not in str(error), file
+            assert len(str(error)) < 1_500, file
+        assert not list(Path.cwd().rglob("*.partial")), file
         assert time.process_time() - began < 20, file
 
 

@@ -4,7 +4,8 @@
     python -m benchmarks.scale.resume --trials 100000 --strategy random
 
 A search of a space with made-up values is carried out, then resumed in a process of its own with a budget of one
-trial more. Seconds are those of the processor. Writes docs/results/resume_scale.json.
+trial more. Seconds are those of the processor. Writes docs/results/resume_scale.json, a row for
+each number of trials, space and strategy.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from archscout.search.run import SearchRun
 from archscout.store.clock import Clock
 from archscout.store.store import Store
 from archscout.workers.engines import InlineEngine
-from benchmarks.common import RESULTS, arguments, write_result
+from benchmarks.common import RESULTS, Rows, arguments
 
 
 class Made(Estimator):
@@ -92,13 +93,10 @@ def main() -> None:
         place = str(Path(folder) / "search.sqlite")
         searched = apart(place, options.space, options.strategy, options.trials)
         resumed = apart(place, options.space, options.strategy, options.trials + 1)
-    result = {
-        "asked": {"trials": options.trials, "space": options.space, "strategy": options.strategy},
-        "searched": searched,
-        "resumed": resumed,
-    }
-    write_result(options.results / "resume_scale.json", result)
-    print(json.dumps(result, indent=1))
+    keys = ("trials", "space", "strategy")
+    asked = {key: getattr(options, key) for key in keys}
+    Rows(options.results / "resume_scale.json", keys).add({**asked, "searched": searched, "resumed": resumed})
+    print(json.dumps(resumed))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from torch import nn
 from archscout import __version__
 from archscout.core import options
 from archscout.core.errors import ArchscoutError, UsageError
-from archscout.core.files import replacing_folder, write_json
+from archscout.core.files import replacing_folder, well_formed, write_json
 from archscout.core.task import Split, Task
 from archscout.costs import devices
 from archscout.costs.devices import Device
@@ -28,7 +28,7 @@ from archscout.deploy.quantised_onnx import to_onnx
 from archscout.finished.algorithms import to_integers
 from archscout.finished.examples import EXAMPLES, stored
 from archscout.finished.quantised import Int8
-from archscout.search.result import Result
+from archscout.search.result import METRICS, RESTORE, Result
 from archscout.tasks.audio import AudioTask
 
 BUDGET = "budget.json"
@@ -160,7 +160,8 @@ def deploy_run(
     again = 0 if schedule is None else schedule.extra_macs(program)
     estimated_instructions = round(instructions(program) * (1 + again / max(1, program.macs)))
     steps = counted.instructions or estimated_instructions
-    _limits(result.metrics, {"flash_bytes": float(flash), "sram_bytes": float(sram), "instructions": float(steps)})
+    with well_formed(folder / METRICS, RESTORE):
+        _limits(result.metrics, {"flash_bytes": float(flash), "sram_bytes": float(sram), "instructions": float(steps)})
     metric = task.metric
     splits = {"valid": task.valid, "test": task.test}
     int8 = Int8(quantised, to_onnx(quantised))

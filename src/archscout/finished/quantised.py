@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from archscout.core.errors import UsageError
-from archscout.core.files import read_json, write_bytes, write_json
+from archscout.core.files import read_json, well_formed, write_bytes, write_json
 from archscout.core.metric import Metric
 from archscout.core.panel import Table
 from archscout.core.task import Split, Task
@@ -21,7 +21,7 @@ from archscout.deploy.quantise import Quantisation, Quantised
 from archscout.deploy.quantised_onnx import steps_apart, to_onnx
 from archscout.finished.algorithms import check_images, to_integers
 from archscout.finished.examples import EXAMPLES, calibration, stored
-from archscout.search.result import Result
+from archscout.search.result import METRICS, REPORT, RESTORE, Result
 from archscout.tasks.meters import meter_of
 from archscout.training.export import session
 
@@ -126,9 +126,13 @@ def quantise_run(
         "bit_operations": integers.quantised.bit_operations,
         "steps_from_reference": integers.apart(calibration(task, _COMPARED, seed)),
     }
+    with well_formed(folder / METRICS, RESTORE):
+        table = panel(record, metric, result.metrics)
+    report = _told(folder, table)
     write_bytes(folder / FILE, integers.content)
-    write_json(folder / "metrics.json", {**result.metrics, "quantised": record})
-    _told(folder, panel(record, metric, result.metrics))
+    write_json(folder / METRICS, {**result.metrics, "quantised": record})
+    if report is not None:
+        write_json(folder / REPORT, report)
     return Result.read(folder)
 
 
@@ -154,12 +158,13 @@ def panel(record: Mapping[str, Any], metric: Metric, metrics: Mapping[str, Any])
     return Table(TITLE, ("", ""), [*rows, ("file", str(record["file"]))])
 
 
-def _told(folder: Path, table: Table) -> None:
-    """Put a panel into a run's report, instead of an earlier one of its title."""
-    source = folder / "report.json"
+def _told(folder: Path, table: Table) -> dict[str, Any] | None:
+    """A run's report with a panel, instead of an earlier one of its title; None where it has none."""
+    source = folder / REPORT
     if not source.is_file():
-        return
-    report = read_json(source, "search again.")
-    notes = report.get("notes") or {}
-    others = [each for each in notes.get("panels") or [] if each.get("title") != table.title]
-    write_json(source, {**report, "notes": {**notes, "panels": [*others, table.as_json()]}})
+        return None
+    report = read_json(source, RESTORE)
+    with well_formed(source, RESTORE):
+        notes = report.get("notes") or {}
+        others = [each for each in notes.get("panels") or [] if each.get("title") != table.title]
+        return {**report, "notes": {**notes, "panels": [*others, table.as_json()]}}

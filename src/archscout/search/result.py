@@ -14,7 +14,8 @@ from archscout.core.metric import Metric
 from archscout.core.written import counted, significant
 
 METRICS = "metrics.json"
-_RESTORE = "remove this run's folder and search again, or restore it from a copy."
+REPORT = "report.json"
+RESTORE = "remove this run's folder and search again, or restore it from a copy."
 
 NAMED = 3
 """Hand-made designs that are named in what is said at the end."""
@@ -36,9 +37,9 @@ class Result:
         file = folder / METRICS
         if not file.is_file():
             raise UsageError(f"'{folder}' holds no finished search: there is no metrics.json in it.")
-        metrics = read_json(file, _RESTORE)
+        metrics = read_json(file, RESTORE)
         if not isinstance(metrics, dict) or not isinstance(metrics.get("architecture"), str):
-            raise DataError(f"'{file}' is damaged (it names no architecture): {_RESTORE}")
+            raise DataError(f"'{file}' is damaged (it names no architecture): {RESTORE}")
         return cls(folder, metrics)
 
     @property
@@ -58,7 +59,7 @@ class Result:
 
     def summary(self) -> str:
         """A few lines for people. Raises `DataError` where the figures are damaged."""
-        with well_formed(self.folder / METRICS, _RESTORE):
+        with well_formed(self.folder / METRICS, RESTORE):
             return self._summary()
 
     def _summary(self) -> str:
