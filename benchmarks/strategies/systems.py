@@ -26,6 +26,7 @@ from archscout.core.strategy import AskTell
 from archscout.core.trial import Trial
 from archscout.strategies.pareto import hypervolume
 from archscout.study.simulated import simulate
+from archscout.study.summary import interval, paired
 from archscout.tables.load import load
 from archscout.tables.metric import Metric
 from archscout.tables.table import Table, write
@@ -232,6 +233,41 @@ def curves(options: argparse.Namespace) -> list[Row]:
     return rows
 
 
+def rungs(options: argparse.Namespace) -> list[Row]:
+    """Epochs until the best of the longest trainings is within half a point (of loss: .005) of the best of the table.
+
+    What had not reached it when the budget, or the space, was at its end counts with all that it spent: a lower bound.
+    """
+    grounds = {
+        "digits": (load("nasbench201-digits"), "valid_accuracy", 1000),
+        "NAS-Bench-NLP": (Table.open(options.tables / "nasbench_nlp.parquet"), "valid_loss", 300),
+    }
+    rows = []
+    for title, (table, metric, trainings) in grounds.items():
+        plain: list[float] = []
+        for name in ("random", "successive_halving", "hyperband", "asha", "asha:eta=3"):
+            epochs, reached = [], 0
+            for seed in range(options.repeats):
+                run = simulate(table, name, f"{trainings}trials", seed, metric=metric)
+                near = np.flatnonzero(run.regret <= NEAR + 1e-9)
+                reached += len(near) > 0
+                epochs.append(float(run.epochs[near[0] if len(near) else -1]))
+            plain = plain or epochs
+            middle, low, high = interval(epochs)
+            rows.append(
+                {
+                    "table": title,
+                    "search": name,
+                    "reached": f"{reached} of {options.repeats}",
+                    "epochs": f"{middle:,.0f} [{low:,.0f}, {high:,.0f}]",
+                    "random's over these": f"{np.mean(plain) / middle:.2f}",
+                    "p": "" if name == "random" else f"{paired(epochs, plain):.2g}",
+                }
+            )
+            print(rows[-1], flush=True)
+    return rows
+
+
 SYSTEMS: Mapping[str, tuple[str, Callable[[argparse.Namespace], list[Row]]]] = {
     "controls": (
         "Controls: what any network comes to, and the largest one, without a training (validation accuracy, percent)",
@@ -242,6 +278,10 @@ SYSTEMS: Mapping[str, tuple[str, Callable[[argparse.Namespace], list[Row]]]] = {
     "nago": ("NAGO: naswot of 16 digits, networks of 20,000 parameters", nago),
     "assisted": ("Surrogate-assisted evolution: NAS-Bench-201, CIFAR-100 validation, regret in points", assisted),
     "objectives": ("Three objectives: accuracy, parameters, latency on a Pixel 3; NAS-Bench-201", objectives),
+    "rungs": (
+        "Rungs: epochs to within half a point of the best; digits (12 epochs a training), NAS-Bench-NLP (50; loss)",
+        rungs,
+    ),
     "curves": ("Freeze-thaw and f-Hyperband: digits, trainings of 12 epochs", curves),
 }
 

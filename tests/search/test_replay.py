@@ -2,6 +2,7 @@
 
 import heapq
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from archscout.core.errors import UsageError
 from archscout.core.registry import create
 from archscout.core.trial import Trial
+from archscout.methods.asha import Promotion
 from archscout.methods.strategy import resolve_method
 from archscout.search.replay import Proposals, Replay
 
@@ -32,13 +34,15 @@ class Clocked(Replay):
         while not proposals.ended or running:
             if not proposals.ended and len(running) < self.workers and not proposals.wait(answered):
                 one = proposals.next(lambda key, architecture: answered[key])
-                key = self.space.canonical(one)
+                epochs = proposals.fidelity(one, None)
+                form = self.space.canonical(one)
+                key = form if epochs is None else f"{epochs}|{form}"
                 asked.append(key)
-                proposals.ask(key, one, None)
-                seconds = 1 + 4 * float(np.random.default_rng(len(asked)).random())
+                proposals.ask(key, one, epochs)
+                seconds = (1 + 4 * float(np.random.default_rng(len(asked)).random())) * (epochs or 1)
                 spans.append((now, now + seconds))
                 value = float(one.text.count("conv_3x3"))
-                trial = Trial(len(asked), one, key, "trained", None, "completed", value)
+                trial = Trial(len(asked), one, form, "trained", epochs, "completed", value)
                 heapq.heappush(running, (now + seconds, len(asked), key, trial))
             else:
                 now, _, key, trial = heapq.heappop(running)
@@ -53,6 +57,30 @@ def test_many_workers_are_busy_with_a_longer_lag(workers):
     asked, busy = Clocked(workers).follow(strategy, 400)
     assert len(asked) >= 400
     assert busy >= 0.95
+
+
+def test_asha_keeps_many_workers_busy_where_it_may_be_so_far_ahead():
+    asked, busy = Clocked(32).follow(Promotion(create("strategy", "random"), (1, 2, 4), 2, lag=256), 800)
+    assert {key.partition("|")[0] for key in asked} == {"1", "2", "4"}
+    assert busy >= 0.95
+    assert Clocked(32).follow(Promotion(create("strategy", "random"), (1, 2, 4), 2), 80)[1] < 0.4
+
+
+def test_asha_says_where_its_lag_leaves_workers_without_work():
+    said = []
+    run = SimpleNamespace(workers=64, say=said.append)
+    climb = SimpleNamespace(
+        run=run, strategy=create("strategy", "random"), epochs=(1, 4), trials=[], estimator="paused"
+    )
+    run.follow = lambda strategy, estimator, phase: said.append(strategy.lag) or []
+    create("method", "asha:eta=3").climb(climb)
+    assert said[0].startswith("at most 8 of 64 workers are busy at once")
+    asked = said[0].partition("--method ")[2].rstrip(".")
+    said.clear()
+    create("method", asked).climb(climb)
+    assert said == [512]
+    with pytest.raises(UsageError, match="the lag of 'asha'"):
+        create("method", "asha:lag=0")
 
 
 def test_the_number_of_workers_changes_no_search():

@@ -75,7 +75,7 @@ def search(
     method: Annotated[
         str,
         typer.Option(
-            "--method", metavar="NAME", help="How to search: a method or a strategy (NAME:lag=2N keeps N workers busy)."
+            "--method", metavar="NAME", help="How to search: a method or a strategy (NAME:lag=4N keeps N workers busy)."
         ),
     ] = "cascade",
     estimator: Annotated[

@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from archscout.core import options
 from archscout.core.architecture import Architecture
-from archscout.core.registry import register
+from archscout.core.registry import full_name, register
 from archscout.core.space import Space
 from archscout.core.strategy import Strategy, unseen
 from archscout.core.trial import History, Pending, Trial
 from archscout.methods.rungs import Climb, Rungs, lesson
+from archscout.methods.strategy import AHEAD, tell_idle
 
 
 @register("method", "asha")
@@ -26,13 +28,17 @@ class ASHA(Rungs):
         strategy: which proposes new architectures.
         eta: one in so many is continued to the next rung, which is so many times as long.
         least: epochs of the lowest rung.
+        lag: by how many a proposal may be ahead of what it knows: more than so many workers are not kept busy.
     """
 
-    def __init__(self, strategy: str = "random", eta: int = 4, least: int = 1) -> None:
+    def __init__(self, strategy: str = "random", eta: int = 4, least: int = 1, lag: int = 8) -> None:
         super().__init__("asha", strategy, eta, least)
+        self.lag = options.whole(lag, "the lag of 'asha'", least=1)
 
     def climb(self, climb: Climb) -> None:
-        strategy = Promotion(climb.strategy, climb.epochs, self.eta)
+        text = full_name("asha", {"strategy": climb.strategy.name, "eta": self.eta, "least": self.least})
+        tell_idle(climb.run, text, self.lag, 2 * AHEAD)  # parts of trainings differ more
+        strategy = Promotion(climb.strategy, climb.epochs, self.eta, self.lag)
         climb.trials += climb.run.follow(strategy, climb.estimator, phase="asynchronous halving")
 
 
@@ -44,9 +50,8 @@ class Promotion(Strategy):
     is never continued; what is under way is not begun twice.
     """
 
-    lag = 8
-
-    def __init__(self, strategy: Strategy, epochs: Sequence[int], eta: int) -> None:
+    def __init__(self, strategy: Strategy, epochs: Sequence[int], eta: int, lag: int = 8) -> None:
+        self.lag = lag
         self.name = f"asha-{strategy.name}"
         self.strategy, self.epochs, self.eta = strategy, tuple(epochs), eta
         self._rungs = _Finished()

@@ -15,6 +15,9 @@ from archscout.core.strategy import Strategy
 from archscout.core.trial import Trial
 
 FINALISTS = 4
+AHEAD = 4
+"""A lag of so many times the workers keeps them busy where some trainings take several times as long as others
+(`benchmarks/strategies/busy.py`)."""
 _SEARCH_SHARE = 0.6
 
 
@@ -30,11 +33,7 @@ class StrategyMethod(Method):
         self.strategy = strategy
 
     def search(self, run: Run) -> list[Trial]:
-        if run.workers > self.strategy.lag:
-            run.say(
-                f"at most {self.strategy.lag} of {run.workers} workers are busy at once, so that their number changes "
-                f"nothing; for another search, in which all are: --method {with_lag(self.name, 2 * run.workers)}."
-            )
+        tell_idle(run, self.name, self.strategy.lag)
         if run.trains:
             return ranked(run, run.follow(self.strategy, run.estimator, fidelity=run.epochs, phase="search"))
         seconds = run.seconds_left() * _SEARCH_SHARE
@@ -44,6 +43,15 @@ class StrategyMethod(Method):
         )
         best = [trial.architecture for trial in ranked(run, trials)[: 2 * FINALISTS]]
         return ranked(run, run.evaluate(best, TRAINING, fidelity=run.epochs, phase="final training"))
+
+
+def tell_idle(run: Run, text: str, lag: int, times: int = AHEAD) -> None:
+    """Say where a lag leaves workers with nothing to do, and what to ask for: `times` as much as there are workers."""
+    if run.workers > lag:
+        run.say(
+            f"at most {lag} of {run.workers} workers are busy at once, so that their number changes nothing; for "
+            f"another search, in which all are: --method {with_lag(text, times * run.workers)}."
+        )
 
 
 def with_lag(text: str, lag: int) -> str:
