@@ -111,9 +111,9 @@ def page(rows: Sequence[dict[str, object]]) -> str:
         f"Made by `benchmarks/strategies/busy.py`: {WORKERS} simulated workers, {TRAININGS} trainings (of asha "
         f"{PARTS * TRAININGS:,} parts of trainings, to {', '.join(map(str, RUNGS[:-1]))} or {RUNGS[-1]} epochs) of "
         "cells that were trained on digits, each as long as its multiply-adds say, give or take a tenth. Busy: the "
-        "share of their time, until the last training begins, in which workers train. Regret: points between the best that was "
-        "found and the best of the table. Means over repeats with 95 % bootstrap intervals. Proposals take no time here; "
-        "what they take is on [another page](strategies_proposing.md).",
+        "share of their time, until the last training begins, in which workers train. Regret: points between the best "
+        "that was found and the best of the table. Means over repeats with 95 % bootstrap intervals. Proposals take no "
+        "time here; what they take is on [another page](strategies_proposing.md).",
         "",
         "| strategy | lag | repeats | busy | regret |",
         "| --- | --- | --- | --- | --- |",

@@ -24,7 +24,7 @@ from archscout.study.strategies import Races, race, summary, winners
 from archscout.study.summary import paired
 from archscout.tables.load import load
 from archscout.tables.table import Table
-from benchmarks.common import RESULTS, arguments, write_result
+from benchmarks.common import RESULTS, arguments, read_result, write_result
 
 CONTROL, DEFAULT = "random", "cascade"
 USUAL = (DEFAULT, "evolution", CONTROL)
@@ -87,7 +87,32 @@ def main() -> None:
         for name, metric, title in GROUNDS
         if (entry := ground(title, metric, trials, rows_in(folder_of(options.runs, name, metric, trials))))
     ]
-    write_result(RESULTS / "strategies.json", {"version": archscout.__version__, "grounds": grounds})
+    file = RESULTS / "strategies.json"
+    write_result(
+        file, {"version": archscout.__version__, "grounds": joined(read_result(file).get("grounds", []), grounds)}
+    )
+
+
+def joined(before: Sequence[dict[str, Any]], now: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The grounds of the result file with what was measured since: rows of earlier runs need not be at hand.
+
+    Of a search the entry of more repeats counts, the later one of as many. Who wins at which budget needs the rows of
+    all searches: it is taken over where none is missing.
+    """
+    grounds = {(ground["title"], ground["trials"]): ground for ground in before}
+    for ground in now:
+        key = ground["title"], ground["trials"]
+        old = {entry["estimator"]: entry for entry in grounds.get(key, ground)["entries"]}
+        new = {entry["estimator"]: entry for entry in ground["entries"]}
+        repeated = {name for name, entry in old.items() if entry["repeats"] > 1}
+        whole = repeated <= set(new) and ground["common"] >= grounds.get(key, ground)["common"]
+        kept = {name: one for name, one in old.items() if one["repeats"] > new.get(name, {"repeats": 0})["repeats"]}
+        entries = {**old, **new, **kept}
+        order = [name for name in (*USUAL, *RIVALS) if name in entries]
+        grounds[key] = (ground if whole else grounds[key]) | {"entries": [entries[name] for name in order]}
+    places = {(title, trials): place for place, (trials, title) in
+              enumerate((trials, title) for trials in LENGTHS for _, _, title in GROUNDS)}  # fmt: skip
+    return sorted(grounds.values(), key=lambda ground: places[ground["title"], ground["trials"]])
 
 
 def said(done: int, total: int) -> None:
