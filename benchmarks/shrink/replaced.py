@@ -28,7 +28,7 @@ def run(data: Path, way: str, seconds: float, seed: int, share: str) -> dict[str
     began = time.process_time()
     with tempfile.TemporaryDirectory() as out:
         result = shrink(
-            "efficientnet_lite0", data, maximum={LATENCY: "400%" if way == "whole" else share}, size=SIDE,
+            "efficientnet_lite0", data, maximum={LATENCY: "1s" if way == "whole" else share}, size=SIDE,
             budget=f"{seconds:g}s", seed=seed, out=out, clock=time.process_time, replace=way == "replaced",
             progress=Lines(),
         )  # fmt: skip

@@ -48,4 +48,8 @@ def test_a_network_of_ones_own_from_the_command_line(
     assert run(["shrink", *arguments, "--out", str(tmp_path), "--name", "run", "--json"]) == 0
     metrics = json.loads(capsys.readouterr().out)
     assert metrics["costs"]["params"] <= 0.6 * metrics["original"]["costs"]["params"]
+    assert run(["quantise", str(tmp_path / "run"), "--network", "network_of_mine:make", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["quantised"]["weight_bits"] == 8
+    assert run(["quantise", str(tmp_path / "run")]) == 2
+    assert "--network PACKAGE.MODULE:FACTORY" in capsys.readouterr().err
     sys.modules.pop("network_of_mine", None)

@@ -96,6 +96,25 @@ def test_its_network_loads_and_answers_as_the_onnx_file(finished, network: nn.Mo
         archscout.load(finished.folder)
 
 
+def test_its_network_may_be_named_once_more(finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [
+        "import importlib.util",
+        f"spec = importlib.util.spec_from_file_location('zoo', {str(zoo.__file__)!r})",
+        "zoo = importlib.util.module_from_spec(spec)",
+        "spec.loader.exec_module(zoo)",
+        "def make():",
+        "    return zoo.zoo_network('resnet')",
+    ]
+    (tmp_path / "zoo_of_mine.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    x = torch.from_numpy(TASK.test.x).permute(0, 3, 1, 2).float()
+    with torch.no_grad():
+        answers = archscout.load(finished.folder, space="zoo_of_mine:make")(x)
+    assert float((answers.argmax(1).numpy() == TASK.test.y).mean()) == finished.metrics["test_accuracy"]
+    with pytest.raises(UsageError, match="'zoo_of_mine:made' gives no network"):
+        archscout.load(finished.folder, space="zoo_of_mine:made")
+
+
 def test_the_same_call_again_is_the_same_result_and_another_is_refused(finished, network: nn.Module) -> None:
     options = {"budget": "3s", "out": finished.folder.parent, "name": "run"}
     maximum = {"params": "50%", "macs": "70%"}

@@ -36,6 +36,16 @@ Data = Annotated[
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Leave unreadable images of your data out, and say so, instead of ending.")
 ]
+RunNetwork = Annotated[
+    str | None,
+    typer.Option(
+        "--network",
+        metavar="PACKAGE.MODULE:FACTORY",
+        help="Of a run that began with a network of your own: that network, once more.",
+        show_default=False,
+    ),
+]
+
 RunData = Annotated[
     str | None,
     typer.Option(

@@ -16,6 +16,7 @@ from archscout.cli.options import (
     Load,
     RangeExamples,
     RunData,
+    RunNetwork,
     Seed,
     SkipBad,
     readable,
@@ -27,6 +28,7 @@ def quantise(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or name.", show_default=False)],
     data: RunData = None,
     skip_bad: SkipBad = False,
+    network: RunNetwork = None,
     scheme: Annotated[
         str,
         typer.Option(
@@ -105,6 +107,7 @@ def quantise(
         result = api.quantise(
             folder,
             None if data is None else readable(data, skip_bad),
+            space=network,
             form=form,
             algorithm=algorithm,
             epochs=epochs,

@@ -178,7 +178,10 @@ def create(kind: str, text: str, **defaults: Any) -> Any:
     base, _, device = name.partition("@")
     general = bool(device) and name not in names(kind)  # else it is a name of its own, as latency@int8
     if general and f"{base}@DEVICE" not in names(kind) and base in names(kind):
-        raise UsageError(f"{kind} '{base}' is of no device: write '{base}', and name the device by --device {device}.")
+        raise UsageError(
+            f"{kind} '{base}' is of no device: write '{base}', and name the device where one is asked for (a search, "
+            f"deploy), by --device {device}."
+        )
     make = factory(kind, f"{base}@DEVICE" if general else name)
     accepted = inspect.signature(make).parameters
     parameters = parse_name(text, first="source" if "source" in accepted else "")[1]

@@ -25,7 +25,7 @@ from archscout.search.package import check
 from archscout.spaces.load import load as load_space
 from archscout.spaces.reducing import ReducingSpace
 from archscout.spaces.replaced import ReplacedSpace
-from archscout.spaces.trained import SIZE, BackboneSpace, TrainedSpace
+from archscout.spaces.trained import SIZE, BackboneSpace, TrainedSpace, from_factory
 from archscout.tasks.image_task import Mirrored
 from archscout.tasks.load import load as load_task
 from archscout.tasks.load import undescribe
@@ -148,7 +148,11 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _space_of(saved: dict[str, Any], folder: Path, given: Space | nn.Module | str | None, task: Task) -> Space:
-    if str(saved["space"]).startswith(("trained:", "replaced:")) and not isinstance(given, Space | str):
+    if str(saved["space"]).startswith(("trained:", "replaced:")) and not isinstance(given, Space):
+        if isinstance(given, str):
+            if given.startswith(("trained:", "replaced:")):
+                return load_space(given)
+            given = from_factory(*given.partition(":")[::2])
         return space_of_run(str(saved["space"]), task.input_shape, given)
     if given is not None:
         return given if isinstance(given, Space) else load_space(given)
@@ -181,7 +185,8 @@ def space_of_run(name: str, input_shape: Sequence[int], network: nn.Module | Non
     source, _, rest = name.removeprefix("trained:").partition(",")
     if source not in names("backbone"):
         raise UsageError(
-            f"the run began with a network of your own ({source}): give it once more, as load(run, space=network)."
+            f"the run began with a network of your own ({source}): give it once more, as "
+            "--network PACKAGE.MODULE:FACTORY, or in Python as space=network."
         )
     size = next((int(part[5:]) for part in rest.split(",") if part.startswith("size=") and part[5:].isdigit()), SIZE)
     return BackboneSpace(create("backbone", source), size, weights=False)
