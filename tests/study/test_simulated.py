@@ -237,6 +237,14 @@ def test_networks_without_a_value_are_no_part_of_the_search(tmp_path, table):
         simulate(empty, "random")
 
 
+@pytest.mark.parametrize("data", [None, "tiny"])
+def test_trainings_that_a_method_leaves_by_itself_are_not_in_a_table(table, data):
+    from archscout.testing import tiny_task
+
+    with pytest.raises(UsageError, match=r"trains networks in a way of its own \('stopped'\), which table .* without"):
+        simulate(table, "early_stopping:whole=4", "20trials", task=data and tiny_task())
+
+
 def test_a_curve_is_no_metric_to_search_for(table):
     with pytest.raises(UsageError, match="'curve' of table 'most' is a curve"):
         simulate(table, "random", metric="curve")

@@ -97,6 +97,7 @@ def test_all_are_those_that_can_search_the_table(small_table):
     ("name", "words"),
     [
         ("spos", "'spos' trains or scores networks of its own, which a table cannot answer"),
+        ("early_stopping", "'early_stopping' trains or scores networks of its own, which a table cannot answer"),
         ("scout", "'scout' is an estimator, not a search"),
         ("evolutoin", "did you mean 'evolution'"),
     ],

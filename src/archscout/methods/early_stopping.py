@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import ClassVar
 
 from archscout.core import options
 from archscout.core.architecture import Architecture
@@ -35,6 +36,9 @@ class EarlyStopping(Method):
         linear: whether a line predicts the ends of curves, and not the published regression.
     """
 
+    simulates: ClassVar[bool] = False
+    """How a training would be left is not in a table."""
+
     def __init__(self, strategy: str = "random", whole: int = 20, sure: float = 0.99, linear: bool = False) -> None:
         self.name = "early_stopping"
         self.strategy = create("strategy", strategy)
@@ -43,10 +47,11 @@ class EarlyStopping(Method):
         StoppingRule(sure)  # refused here, before anything is trained, where it is no probability
 
     def search(self, run: Run) -> list[Trial]:
+        rule = Stopped(self.sure, epochs=run.epochs, linear=self.linear)
+        run.evaluate([], rule, fidelity=run.epochs, phase="stopped early")  # of none: a table refuses it at once
         most = run.trials_left()
         first = int(min(self.whole, most))
         trials = run.follow(self.strategy, TRAINING, fidelity=run.epochs, phase="whole trainings", trials=first)
-        rule = Stopped(self.sure, epochs=run.epochs, linear=self.linear)
         setting = Setting(run.space, run.task, run.seed, run.device)
         history = History(trials)
         while 0 < len(history) < most and len(trials) >= first:

@@ -354,6 +354,11 @@ class SimulatedRun(Replay):
         if isinstance(estimator, str) and estimator in self.table.metrics:
             return self.score(architectures, [estimator], phase=phase)[0]
         instance: Estimator = create("estimator", estimator) if isinstance(estimator, str) else estimator
+        if "training" in instance.needs:
+            raise UsageError(
+                f"this method trains networks in a way of its own ('{instance.name}'), which table '{self.table.name}' "
+                "cannot answer: search without --table."
+            )
         estimates = instance.estimate(architectures, self._setting(), fidelity=fidelity)
         return [
             self._keep_score(architecture, instance.name, estimate, fidelity, phase)
