@@ -27,6 +27,7 @@ from archscout.networks.pick import build
 from archscout.spaces.model import ModelSpace
 from archscout.supernets.supernet import Supernet
 from archscout.testing import SpaceConformance, tiny_task
+from archscout.training.trainer import Recipe, train
 
 
 class Block(nn.Module):
@@ -449,3 +450,28 @@ def test_a_layer_that_is_not_registered_is_one_clear_error():
 
     with pytest.raises(UsageError, match=r"in no registered layer.*nn\.ModuleList"):
         build(ModelSpace(Hidden()), ModelSpace(Hidden()).sample(stream(0)), tiny_task())
+
+
+class Scripted(nn.Module):
+    """A part of it is compiled by TorchScript, which takes no hooks, and whose weights are copied as what is computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = torch.jit.script(nn.Conv2d(1, 4, 3, padding=1))
+        self.act = OneOf({"relu": nn.ReLU(), "tanh": nn.Tanh()})
+        self.last = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+
+    def forward(self, x):
+        return self.last(self.act(self.first(x)))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_part_of_torchscript_is_trained() -> None:
+    space, task = ModelSpace(Scripted()), tiny_task()
+    architecture = space.parse("act=relu")
+    network = build(space, architecture, task, seed=1)
+    assert all(weight.is_leaf and weight.requires_grad for weight in network.parameters())
+    before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
+    outcome = train(network, task, Recipe(2, 16))
+    assert len(outcome.curve) == 2 and not outcome.diverged
+    assert not any(torch.equal(weight, before[name]) for name, weight in network.named_parameters())

@@ -207,3 +207,31 @@ def test_outlines_that_no_mask_can_be_painted_of_are_refused(tmp_path: Path, cha
 )
 def test_outlines_that_leave_no_pixel_are_told(tmp_path: Path, change: Any, said: str) -> None:
     assert re.search(said, told(coco(tmp_path, change)))
+
+
+def class_folders(root: Path, names: tuple[str, ...]) -> None:
+    for place, name in enumerate(names):
+        (root / name).mkdir(parents=True)
+        for row in range(12):
+            Image.fromarray(images(12, seed=place)[row]).save(root / name / f"{row}.png")
+
+
+def test_a_class_whose_name_two_systems_write_differently_is_one(tmp_path: Path) -> None:
+    class_folders(tmp_path / "train", ("caf\u00e9", "tea"))
+    class_folders(tmp_path / "test", ("cafe\u0301", "tea"))
+    task = archscout.task(tmp_path)
+    assert task.class_names == ("caf\u00e9", "tea")
+    assert task.test is not None and np.bincount(task.test.y).tolist() == [12, 12]
+
+
+def test_a_folder_around_the_data_is_told(tmp_path: Path) -> None:
+    class_folders(tmp_path / "photos", ("a", "b"))
+    with pytest.raises(DataError, match=r"has nothing but the folder photos, with the folders a, b: name '.*photos'"):
+        archscout.task(tmp_path)
+
+
+@pytest.mark.parametrize("shape", [(5, 16, 16), (6, 8, 8), (3, 8, 8), (12, 64, 64)])
+def test_channels_that_come_first_are_refused(shape: tuple[int, ...]) -> None:
+    x = np.random.default_rng(0).random((COUNT, *shape), dtype=np.float32)
+    with pytest.raises(DataError, match="channels first"):
+        archscout.task((x, LABELS))

@@ -87,6 +87,9 @@ def resolve(
     network = copy.deepcopy(module, memo)
     for part in network.modules():
         follow(part)
+    for weight in network.parameters():
+        if not weight.is_leaf:  # as TorchScript copies them, which no optimiser would take
+            weight.detach_().requires_grad_()
     originals = [t for t in (*module.parameters(), *module.buffers()) if id(t) in resolver.given]
     copied = [(memo[id(t)], t) for t in originals if isinstance(memo.get(id(t)), Tensor)]
     return network, [*copied, *resolver.replaced]

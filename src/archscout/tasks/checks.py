@@ -36,7 +36,7 @@ def images(x: np.ndarray, source: str) -> np.ndarray:
         raise DataError(f"{source} has no images: an empty data set cannot be learned from.")
     if 0 in x.shape:
         raise DataError(f"{source} has shape {x.shape}: its images have no pixels.")
-    if x.shape[1] <= 4 < min(x.shape[2:]) or (x.shape[1] < x.shape[2] == x.shape[3] > 16):
+    if x.shape[1] <= 4 < min(x.shape[2:]) or (x.shape[1] < x.shape[2] == x.shape[3] > 4):
         raise DataError(
             f"{source} has shape {x.shape}, with the channels first: store it as N x height x width x channels "
             "(numpy.moveaxis(x, 1, -1))."

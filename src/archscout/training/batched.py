@@ -21,7 +21,7 @@ from torch import Generator, Tensor, nn
 from archscout.core.task import Split, Task
 from archscout.networks.stacked import Stack, Unstackable, stack
 from archscout.training import checkpoint as checkpoints
-from archscout.training.contexts import evaluation, norm_momentum, own_randomness
+from archscout.training.contexts import evaluation, hookable, norm_momentum, own_randomness
 from archscout.training.course import CHECKPOINT, Course, Data, Examples, Outcome, mixed
 from archscout.training.objective import Objective
 from archscout.training.recipe import Recipe
@@ -108,7 +108,7 @@ def _largest_stack(network: nn.Module, task: Task, recipe: Recipe) -> int:
         if isinstance(output, Tensor):
             largest = max(largest, output.numel())  # of one example
 
-    hooks = [module.register_forward_hook(look) for module in network.modules() if not module._modules]
+    hooks = [module.register_forward_hook(look) for module in hookable(network) if not module._modules]
     try:
         x, _ = task.tensors(task.train.head(1), next((p.device for p in network.parameters()), "cpu"))
         with evaluation(network):

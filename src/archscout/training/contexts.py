@@ -63,3 +63,8 @@ def seed_modules(seed: int, device: str) -> None:
     if torch.device(device).type == "cuda":
         with torch.cuda.device(device):
             torch.cuda.manual_seed(seed)
+
+
+def hookable(network: nn.Module) -> list[nn.Module]:
+    """The modules of a network that take hooks: those of TorchScript do not, nor what is in them."""
+    return [module for module in network.modules() if not isinstance(module, torch.jit.ScriptModule)]

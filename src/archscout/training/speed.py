@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from archscout.core.errors import UsageError
 from archscout.deploy.precision import MEMORY_FORMATS, Layout
-from archscout.training.contexts import evaluation
+from archscout.training.contexts import evaluation, hookable
 from archscout.training.quick import quick_convolutions
 
 Precision = Literal["float32", "bfloat16"]
@@ -210,7 +210,7 @@ def _profile(network: nn.Module, x: Tensor) -> tuple[float, float]:
             grouped += output.numel() if getattr(module, "groups", 1) > 1 else 0
             work += sum(weight.numel() / weight.shape[0] for weight in weights) * output.numel() / len(x)
 
-    hooks = [module.register_forward_hook(look) for module in network.modules()]
+    hooks = [module.register_forward_hook(look) for module in hookable(network)]
     try:
         with evaluation(network):
             network(x)

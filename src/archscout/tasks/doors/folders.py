@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -43,18 +45,18 @@ def read_folder(path: Path, *, links: bool = False, own_classes: bool = False) -
     below = walk.folders(path)
     contents = Contents({}, medium=medium)
     splits = _splits(path, below, walk, contents)
-    names = [folder.name for folder in walk.folders(splits["train"])]
+    names = _names(walk.folders(splits["train"]))
     if not names:
         raise DataError(
             f"'{shown(splits['train'])}' has no folders: put the {what} of each class into a folder of its own."
         )
     if own_classes:
-        names = sorted({folder.name for split in splits.values() for folder in walk.folders(split)})
+        names = sorted(_names(folder for split in splits.values() for folder in walk.folders(split)))
     for split, folder in splits.items():
         sources: list[Source] = []
         labels: list[int] = []
         for class_folder in walk.folders(folder):
-            if class_folder.name not in names:
+            if (name := _name(class_folder)) not in names:
                 raise DataError(
                     f"class folder '{shown(class_folder)}' has no counterpart in '{shown(splits['train'])}': add it "
                     "there."
@@ -66,7 +68,7 @@ def read_folder(path: Path, *, links: bool = False, own_classes: bool = False) -
                     f"{': convert its recordings to .wav first' if medium == 'audio' else ''}."
                 )
             sources += pictures
-            labels += [names.index(class_folder.name)] * len(pictures)
+            labels += [names.index(name)] * len(pictures)
         if not sources:
             raise DataError(
                 f"'{shown(folder)}' has no class folders: put the {what} of each class into a folder of its own."
@@ -79,6 +81,15 @@ def read_folder(path: Path, *, links: bool = False, own_classes: bool = False) -
     contents.bad += walk.bad
     contents.notices += walk.notices()
     return contents
+
+
+def _name(folder: Path) -> str:
+    """Of the class of a folder. Systems write an é as one character or as two: both are one name."""
+    return unicodedata.normalize("NFC", folder.name)
+
+
+def _names(folders: Iterable[Path]) -> list[str]:
+    return list(dict.fromkeys(map(_name, folders)))
 
 
 def _splits(path: Path, below: list[Path], walk: _Walk, contents: Contents) -> dict[str, Path]:
@@ -104,6 +115,11 @@ def _splits(path: Path, below: list[Path], walk: _Walk, contents: Contents) -> d
 
 def _check_classes(path: Path, below: list[Path]) -> None:
     """Raises `DataError` for what look like splits by other names (`train_set`, `test_set`) instead of classes."""
+    if len(below) == 1 and len(_inner(below[0])) > 1:
+        raise DataError(
+            f"'{shown(path)}' has nothing but the folder {shown(below[0].name)}, with the folders "
+            f"{', '.join(map(shown, _inner(below[0])[:3]))}: name '{shown(below[0])}', whose folders are the classes."
+        )
     named = [folder.name for folder in below if not _OF_SPLITS.isdisjoint(re.findall("[a-z]+", folder.name.casefold()))]
     inner = [set(_inner(folder)) for folder in below]
     if named and len(below) > 1 and all(each == inner[0] and len(each) > 1 for each in inner):
@@ -116,7 +132,7 @@ def _check_classes(path: Path, below: list[Path]) -> None:
 
 def _deeper(path: Path, names: list[str], folder: Path) -> list[str]:
     """What is to be told of class folders with several folders in them, which may be meant as classes."""
-    below = {name: _inner(folder / name) for name in names}
+    below = {_name(each): _inner(each) for each in folder.iterdir() if _name(each) in names}
     inner = [f"{name}/{each}" for name, folders in below.items() for each in folders if len(folders) > 1]
     if not inner:
         return []
