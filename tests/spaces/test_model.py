@@ -453,7 +453,7 @@ def test_a_layer_that_is_not_registered_is_one_clear_error():
 
 
 class Scripted(nn.Module):
-    """A part of it is compiled by TorchScript, which takes no hooks, and whose weights are copied as what is computed."""
+    """A part of it is of TorchScript, which takes no hooks, and whose weights are copied as what is computed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -472,6 +472,6 @@ def test_a_part_of_torchscript_is_trained() -> None:
     network = build(space, architecture, task, seed=1)
     assert all(weight.is_leaf and weight.requires_grad for weight in network.parameters())
     before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
-    outcome = train(network, task, Recipe(2, 16))
+    outcome = train(network, task, Recipe(2, 16), seed=1)
     assert len(outcome.curve) == 2 and not outcome.diverged
     assert not any(torch.equal(weight, before[name]) for name, weight in network.named_parameters())

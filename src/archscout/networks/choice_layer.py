@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from archscout.core.errors import UsageError, reason_of
 from archscout.core.space import Pick
-from archscout.networks.initialisation import lazy_copies
+from archscout.networks.initialisation import as_leaves, lazy_copies
 from archscout.networks.numbers import RESOLVER, NumberChoice, Plain, Undecided, passing_for
 from archscout.networks.pick import Following, SupernetPick, follow
 
@@ -84,12 +84,9 @@ def resolve(
                 bare = torch.empty_like(tensor, device="meta")
                 parameter = isinstance(tensor, nn.Parameter)
                 memo[id(tensor)] = nn.Parameter(bare, tensor.requires_grad) if parameter else bare
-    network = copy.deepcopy(module, memo)
+    network = as_leaves(copy.deepcopy(module, memo))
     for part in network.modules():
         follow(part)
-    for weight in network.parameters():
-        if not weight.is_leaf:  # as TorchScript copies them, which no optimiser would take
-            weight.detach_().requires_grad_()
     originals = [t for t in (*module.parameters(), *module.buffers()) if id(t) in resolver.given]
     copied = [(memo[id(t)], t) for t in originals if isinstance(memo.get(id(t)), Tensor)]
     return network, [*copied, *resolver.replaced]

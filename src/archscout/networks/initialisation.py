@@ -66,7 +66,7 @@ def adopt(module: nn.Module) -> Adopted:
             if isinstance(value, Tensor) and not value.is_leaf:
                 memo[id(value)] = value.detach().clone()
     originals = [*module.parameters(), *module.buffers()]
-    twin = copy.deepcopy(module, memo).cpu()
+    twin = as_leaves(copy.deepcopy(module, memo)).cpu()
     written = {id(memo[id(t)]): t._version for t in originals if isinstance(memo.get(id(t)), Tensor)}
     for part in list(twin.modules()):
         _modernise(part)
@@ -88,6 +88,15 @@ def lazy_copies(module: nn.Module) -> dict[int, Tensor]:
     lazy = [t for t in (*module.parameters(), *module.buffers()) if nn.parameter.is_lazy(t)]
     device = torch.empty(0).device
     return {id(t): type(t)(device=device, dtype=t.dtype) for t in lazy}  # type: ignore[call-arg]
+
+
+def as_leaves(network: nn.Module) -> nn.Module:
+    """A copy of a network, whose weights no optimiser would take where TorchScript has copied them as what is computed;
+    they become its own."""
+    for weight in network.parameters():
+        if not weight.is_leaf:
+            weight.detach_().requires_grad_()
+    return network
 
 
 def looks_drawn(tensor: Tensor) -> bool:
@@ -179,7 +188,7 @@ def _modernise(part: nn.Module) -> None:
 def _given(module: nn.Module, written: dict[int, int]) -> dict[str, str]:
     """Why each given tensor counts as such, by path. `written`: how often the original of each was written to."""
     draws: list[dict[str, Tensor]] = []
-    fresh = copy.deepcopy(module, dict(lazy_copies(module)))
+    fresh = as_leaves(copy.deepcopy(module, dict(lazy_copies(module))))
     before = {path: tensor._version for path, tensor in _tensors(fresh)}
     with torch.random.fork_rng(devices=[]):
         size = sum(tensor.numel() for _, tensor in _tensors(fresh))
