@@ -279,7 +279,8 @@ SYSTEMS: Mapping[str, tuple[str, Callable[[argparse.Namespace], list[Row]]]] = {
     "assisted": ("Surrogate-assisted evolution: NAS-Bench-201, CIFAR-100 validation, regret in points", assisted),
     "objectives": ("Three objectives: accuracy, parameters, latency on a Pixel 3; NAS-Bench-201", objectives),
     "rungs": (
-        "Rungs: epochs to within half a point of the best; digits (12 epochs a training), NAS-Bench-NLP (50; loss)",
+        "Rungs: epochs to within half a point of the best; digits (12 epochs a training), NAS-Bench-NLP (50; loss); "
+        "what never came so near counts with all that it spent",
         rungs,
     ),
     "curves": ("Freeze-thaw and f-Hyperband: digits, trainings of 12 epochs", curves),

@@ -1,6 +1,7 @@
 """Pictures with a class for each pixel, as folders and lists have them."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +242,10 @@ def test_masks_without_a_picture_are_told_and_classes_without_a_name_refused(fol
             r"outline \(1\) that is damaged",
         ),
         (lambda about: about["annotations"][9].update(segmentation=[["x", 1]]), r"outline \(2\) that is damaged"),
+        (
+            lambda about: about["annotations"][9].update(segmentation=[[0, 0, math.nan, 9, 12, 9]]),
+            r"outline \(2\) that is damaged",
+        ),
     ],
 )
 def test_a_bad_list_of_coco_is_refused(tmp_path: Path, change: Any, said: str) -> None:

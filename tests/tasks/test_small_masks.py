@@ -1,6 +1,7 @@
 """Masks are held in few bytes: tasks, trainings and what was stored about them stay what they were."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from torch import nn
 
 import archscout
 from archscout.core.digest import CountedAs, digest
+from archscout.core.errors import DataError
 from archscout.core.task import Split
 from archscout.costs.mirroring import _answers
 from archscout.supernets.batches import Batches
@@ -28,7 +30,7 @@ def in_bytes(task: Segmentation, dtype: type) -> Segmentation:
 
 def digest_of(task: Segmentation) -> str:
     """As it was before masks were held small."""
-    parts = {field.name: getattr(task, field.name) for field in dataclasses.fields(task)}
+    parts = {field.name: getattr(task, field.name) for field in dataclasses.fields(task) if field.name != "recipe"}
     return digest(type(task), task.metric, parts)
 
 
@@ -58,6 +60,24 @@ def test_two_values_by_their_mark_are_in_one_byte() -> None:
     y = np.where(rng.random((12, 8, 8)) < 0.5, 255, 0).astype(np.int32)
     task = archscout.task((rng.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8), y), kind="segmentation")
     assert task.train.y.dtype == np.int8 and set(np.unique(task.train.y)) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (
+            lambda y: y.astype(np.float32),
+            r"is float32 of shape \(12, 8, 8\): masks are N x height",
+        ),
+        (lambda y: np.where(y == 0, 2**64 - 1, y.astype(np.uint64)), r"has pixels of class \d+ to \d{19} in row 0"),
+        (lambda y: y.astype(np.int8) - 2, "has pixels of class -2 to"),
+    ],
+)
+def test_masks_that_are_no_classes_are_refused(spoil: Any, said: str) -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, (12, 8, 8))
+    with pytest.raises(DataError, match=said):
+        archscout.task((rng.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8), spoil(y)))
 
 
 def test_what_is_stored_of_a_task_is_found_again() -> None:

@@ -119,7 +119,8 @@ def _checked(part: Raw, mark: int) -> np.ndarray:
         )
     masks = np.empty(y.shape, np.int16)
     for row, stored in enumerate(y):  # one at a time: what is written by others has up to eight bytes a pixel
-        mask = np.where(stored == mark, NONE, stored.astype(np.int64))
+        known = np.minimum(stored, np.iinfo(np.int64).max) if stored.dtype == np.uint64 else stored
+        mask = np.where(stored == mark, NONE, known.astype(np.int64))
         if mask.size and (mask.min() < NONE or mask.max() > LARGEST):
             raise DataError(
                 f"{part.labels} has pixels of class {int(mask.min())} to {int(mask.max())} in row {row}: "

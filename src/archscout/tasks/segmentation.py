@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -13,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from archscout.core.digest import CountedAs, digest
+from archscout.core.digest import CountedAs
 from archscout.core.metric import Metric
 from archscout.core.panel import Panel, Pictures, Table
 from archscout.core.registry import register
-from archscout.core.task import SPLITS, Answers, Split
+from archscout.core.task import Answers, Split
 from archscout.networks.decoder import Decoder
 from archscout.networks.elastic import Number
 from archscout.tasks import augmentation, mapped
@@ -53,16 +51,10 @@ class Segmentation(Measured, ImageTask):
         "pixel_accuracy": Measure(Metric("pixel_accuracy", unit="share", digits=2), lambda task: Pixels(task.outputs)),
     }
 
-    @cached_property
-    def digest(self) -> str:
-        """As if masks were int64, whatever they are held in."""
-        counted: dict[int, Split] = {}
-        parts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        for name in SPLITS:
-            if (split := parts[name]) is not None:
-                wide: Any = CountedAs(split.y, np.int64)
-                parts[name] = counted.setdefault(id(split), Split(split.x, wide))
-        return digest(type(self), self.metric, parts)
+    def counted(self, split: Split) -> Split:
+        """With masks as int64, whatever they are held in."""
+        wide: Any = CountedAs(split.y, np.int64)
+        return Split(split.x, wide)
 
     def tensors(self, split: Split, device: Any = "cpu") -> tuple[Tensor, Tensor]:
         x, y = super().tensors(split, device)

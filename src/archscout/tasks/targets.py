@@ -172,7 +172,8 @@ def kind_of(y: np.ndarray) -> str:
             return "regression"
         return "classification" if _is_one_hot(y) else "multilabel"
     masks = y.ndim == 3 or (y.ndim == 4 and y.shape[3] == 1)
-    return "segmentation" if masks and y.dtype.kind in "bui" else "classification"
+    whole = y.dtype.kind in "bui" or (y.dtype.kind == "f" and y.shape[1:3] > (1, 1))  # others are refused as masks
+    return "segmentation" if masks and whole else "classification"
 
 
 def _guessed(kind: str, part: Raw) -> tuple[str, ...]:

@@ -157,7 +157,10 @@ class _Paint:
                     mask.paste(label, mask=Image.fromarray(run_lengths(shape, size).astype(np.uint8) * 255))
                 else:
                     for polygon in shape or ():
-                        draw.polygon([float(value) for value in polygon], fill=label)
+                        corners = [float(value) for value in polygon]
+                        if not np.isfinite(corners).all():
+                            raise ValueError("a corner that is nowhere")
+                        draw.polygon(corners, fill=label)
             except (TypeError, ValueError, KeyError, IndexError, OverflowError) as error:
                 raise BadPicture(f"has an outline ({entry.get('id', 'without id')}) that is damaged") from error
         return mask
