@@ -175,30 +175,70 @@ def replaced(rows: Sequence[Row]) -> list[str]:
     if not rows:
         return []
     lines = []
-    for way, title in WAYS.items():
-        own = [row for row in rows if row["way"] == way]
-        if own:
-            count = sum(row["architecture"].count("form=convolution") for row in own) / len(own)
-            lines.append(
-                [
-                    title, len(own), cell([row["milliseconds"] for row in own], 2, 1),
-                    cell([row["original"] / row["milliseconds"] for row in own], 2, 1),
-                    cell([row["params"] for row in own], 2, 1e-6), cell([row["macs"] for row in own], 0, 1e-6),
-                    f"{count:g}" if way == "replaced" else "", cell([row["test"] for row in own]),
-                ]
-            )  # fmt: skip
+    for way, share in sorted(
+        {(row["way"], row["share"]) for row in rows}, key=lambda key: (list(WAYS).index(key[0]), key[1])
+    ):
+        own = [row for row in rows if (row["way"], row["share"]) == (way, share)]
+        count = sum(row["architecture"].count("form=convolution") for row in own) / len(own)
+        lines.append(
+            [
+                WAYS[way], "" if way == "whole" else share, len(own), cell([row["original"] for row in own], 2, 1),
+                cell([row["milliseconds"] for row in own], 2, 1), cell([row["params"] for row in own], 2, 1e-6),
+                cell([row["macs"] for row in own], 0, 1e-6), f"{count:g}" if way == "replaced" else "",
+                cell([row["test"] for row in own]),
+            ]
+        )  # fmt: skip
     first = rows[0]
     return [
         "",
         f"`benchmarks/shrink/replaced.py`: the same after training, {first['data']}, {first['seconds']:g} processor "
-        "seconds for each way, transfer included; milliseconds in ONNX Runtime, and how many times as quick as the "
-        f"whole network measured in the same run. The limit was {first['share']} of its time.",
+        "seconds for each way, transfer included; milliseconds in ONNX Runtime, of the whole network as its run "
+        "measured it, and of what came out. A limit in percent is a share of the former.",
+        "",
+        *(f"- {line}" for line in judged(rows)),
         "",
         *table(
-            ["way", "seeds", "ms", "times as quick", "parameters, M", "multiply-adds, M", "blocks replaced", "test"],
+            [
+                "way",
+                "limit",
+                "seeds",
+                "whole, ms",
+                "ms",
+                "parameters, M",
+                "multiply-adds, M",
+                "blocks replaced",
+                "test",
+            ],
             lines,
         ),
     ]
+
+
+QUICKER, POINTS = 1.3, 1.0
+"""Times as quick as the whole network, and points of accuracy lost at most, that replacing blocks should come to."""
+
+
+def judged(rows: Sequence[Row]) -> list[str]:
+    """Whether replacing does, by seed, beside the whole network's run and its cuts."""
+    whole = {row["seed"]: row for row in rows if row["way"] == "whole"}
+    told = []
+    for row in rows:
+        if row["way"] == "whole" or row["seed"] not in whole:
+            continue
+        beside = whole[row["seed"]]
+        times, lost = beside["milliseconds"] / row["milliseconds"], 100 * (beside["test"] - row["test"])
+        if row["architecture"] == "whole":
+            told.append(
+                f"{WAYS[row['way']].capitalize()}, limit {row['share']}, seed {row['seed']}: nothing was, for the "
+                f"whole network took {row['original']:.2f} ms on a busy machine when its limit was set; no answer."
+            )
+            continue
+        holds = "holds" if times >= QUICKER and lost <= POINTS else "does not hold"
+        told.append(
+            f"{WAYS[row['way']].capitalize()}, limit {row['share']}, seed {row['seed']}: {times:.2f} times as quick as "
+            f"the whole network, {lost:.1f} points lost; {QUICKER:g} times at {POINTS:g} point {holds}."
+        )
+    return told
 
 
 def main() -> None:

@@ -10,11 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from archscout.core.errors import DataError, UsageError
+from archscout.core.task import Split
 from archscout.deploy.observers import OBSERVERS, MeanSquare, Quantile
 from archscout.deploy.quantise import Quantisation, Quantised, factor_of, factors_of_sum, quantise
 from archscout.deploy.quantised_onnx import FORMS, steps_apart, to_onnx
 from archscout.deploy.reading import read
 from archscout.deploy.schemes import PRESETS, Scheme
+from archscout.finished.examples import calibration_split
+from archscout.testing.tasks import tiny_task
 from archscout.training.export import session
 
 
@@ -283,3 +286,11 @@ def test_the_form_of_the_file_is_named() -> None:
     quantised, _ = layer_of("conv", Quantisation())
     with pytest.raises(UsageError, match="qdq or qoperator, not as 'qop'"):
         to_onnx(replace(quantised), "qop")
+
+
+def test_no_ranges_are_taken_from_images_that_are_all_the_same() -> None:
+    task = tiny_task((3, 8, 8))
+    assert len(calibration_split(task)) > 1
+    blank = replace(task, train=Split(np.zeros_like(task.train.x), task.train.y))
+    with pytest.raises(UsageError, match="calibration examples are the same: no ranges can be taken"):
+        calibration_split(blank)

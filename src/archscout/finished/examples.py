@@ -39,7 +39,7 @@ def calibration_split(task: Task, count: int = EXAMPLES, seed: int = 0) -> Split
     """Training examples to take ranges from, drawn by the seed.
 
     Raises:
-        UsageError: the examples are of one class where there are several, or there are none.
+        UsageError: the examples are of one class where there are several, all of them are alike, or there are none.
     """
     if count < 1:
         raise UsageError(f"ranges are taken from one example or more, not from {count}.")
@@ -54,7 +54,13 @@ def calibration_split(task: Task, count: int = EXAMPLES, seed: int = 0) -> Split
                 f"all {len(rows)} calibration examples are of class '{task.class_names[int(classes[0])]}': ranges of "
                 "one class do not hold for the others; give more examples, or data with all classes."
             )
-    return Split(task.train.x[rows], labels)
+    x = task.train.x[rows]
+    if len(x) > 1 and bool((x == x[:1]).all()):
+        raise UsageError(
+            f"all {len(x)} calibration examples are the same: no ranges can be taken from them; look the data over "
+            "with 'archscout data check'."
+        )
+    return Split(x, labels)
 
 
 def span(task: Task) -> tuple[float, float] | None:
