@@ -153,7 +153,8 @@ def main() -> None:
     draft.metrics = [metric for metric in draft.metrics if metric.kind != "score"]
     whole = draft.write(options.runs / "all.parquet")
     file = options.runs / "rows.jsonl"
-    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else stored()
+    rows = stored() + ([json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else [])
+    rows = list({(row["system"], row["settings"], row["seed"]): row for row in rows}.values())
     if not options.report:
         done = {(row["system"], row["settings"], row["seed"]) for row in rows}
         known, task = recorded(options.scores, whole), load(options.data)

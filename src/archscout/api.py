@@ -472,6 +472,7 @@ def quantise(
     form: str = "qdq",
     algorithm: str = "nearest",
     epochs: int | None = None,
+    recipe: str | Mapping[str, Any] | Recipe | None = None,
     examples: int | None = None,
     weight_bytes: int | float | str | None = None,
     bit_operations: int | float | str | None = None,
@@ -484,7 +485,8 @@ def quantise(
     """The network of a run in integers: `network-int8.onnx` beside the float one.
 
     `algorithm`: `nearest`, or one that learns which way to round (`adaround`, `brecq`, `qdrop`) from the examples;
-    or quantisation-aware training for some `epochs` (`lsq`, `lsq_plus`, `pact`, `dorefa`, `dsq`, `tqt`, `ste`).
+    or quantisation-aware training for some `epochs`, by a `recipe` other than `finetune` if you like (`lsq`,
+    `lsq_plus`, `pact`, `dorefa`, `dsq`, `tqt`, `ste`).
     Ranges are taken from training examples (`examples` of them, drawn by `seed`); the metric on validation and test
     examples, weight bytes and scheme go into the run's metrics, under `quantised`. `data` may be left out for
     built-in tasks. With `weight_bytes` ("20kB") each layer gets the bits, 2 to 8, that keep all weights within so
@@ -501,15 +503,16 @@ def quantise(
     from archscout.finished.quantised import quantise_run
     from archscout.shrink.bits.methods import check_method
     from archscout.shrink.bits.within import within
+    from archscout.training.asked import of_task
 
-    chosen, epochs, count, seed = _quantisation(quantise, how, algorithm, epochs, examples, seed)
+    chosen, epochs, count, seed, recipe = _quantisation(quantise, how, algorithm, epochs, examples, seed, recipe)
     check_form(form)
     if bits_method is not None:
         check_method(bits_method)
     folder = options.run(run)
     network = load_for_integers(folder, space)
     described = cast("Task", network.task)
-    given = data_of(folder, described, data)
+    given = of_task(data_of(folder, described, data), recipe)
     limits = {"weight_bytes": weight_bytes, "bit_operations": bit_operations, "latency": latency}
     chosen = within(
         network, given, chosen, limits, latency_table=latency_table, method=bits_method, count=count, seed=seed
@@ -528,17 +531,25 @@ def _quantisation(
     epochs: int | None,
     examples: int | None,
     seed: int,
-) -> tuple[Quantisation, int | None, int, int]:
-    """What `quantise` and `deploy` read alike: schemes, epochs, number of examples, seed. Raises `UsageError`."""
+    recipe: str | Mapping[str, Any] | Recipe | None,
+) -> tuple[Quantisation, int | None, int, int, str]:
+    """What `quantise` and `deploy` read alike: schemes, epochs, number of examples, seed, recipe.
+
+    Raises `UsageError`.
+    """
     from archscout.deploy.quantise import Quantisation
-    from archscout.finished.algorithms import check_algorithm
+    from archscout.finished.algorithms import check_algorithm, check_recipe
     from archscout.finished.examples import EXAMPLES
+    from archscout.training import asked
 
     options.check_names(how, list(inspect.signature(Quantisation).parameters), f"archscout.{function.__name__}")
     chosen = Quantisation(**how)
     check_algorithm(algorithm)
     count = EXAMPLES if examples is None else options.whole(examples, "the number of examples", 1)
-    return chosen, options.epochs(epochs), count, options.seed(seed)
+    text, epochs = asked.read(recipe, options.epochs(epochs))
+    if text:
+        check_recipe(algorithm, text)
+    return chosen, epochs, count, options.seed(seed), text
 
 
 def deploy(
@@ -550,6 +561,7 @@ def deploy(
     space: Space | nn.Module | str | None = None,
     algorithm: str = "nearest",
     epochs: int | None = None,
+    recipe: str | Mapping[str, Any] | Recipe | None = None,
     examples: int | None = None,
     vectors: int | None = None,
     patches: int = 0,
@@ -570,15 +582,16 @@ def deploy(
     """
     from archscout.finished.deployed import MOST_PATCHES, VECTORS, deploy_run, searched_device, target
     from archscout.finished.network import data_of, load_for_integers
+    from archscout.training.asked import of_task
 
-    chosen, epochs, count, seed = _quantisation(deploy, how, algorithm, epochs, examples, seed)
+    chosen, epochs, count, seed, recipe = _quantisation(deploy, how, algorithm, epochs, examples, seed, recipe)
     vectors = options.whole(VECTORS if vectors is None else vectors, "the number of vectors", 1)
     patches = options.whole(patches, "the number of patches along a side", 0, MOST_PATCHES)
     folder, place = options.run(run), options.path(out, "the folder for the code")
     device = searched_device(folder) if device is None else device
     target(device)
     network = load_for_integers(folder, space)
-    given = data_of(folder, cast("Task", network.task), data)
+    given = of_task(data_of(folder, cast("Task", network.task), data), recipe)
     return deploy_run(
         folder,
         network,

@@ -65,6 +65,21 @@ def test_rounding_is_learned(
     assert 0 <= told["test_accuracy"] <= 1
 
 
+def test_quantisation_aware_training_is_by_the_recipe_that_is_asked_for(
+    archscout: Call, run: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr("archscout.finished.algorithms.train_aware", lambda *given, **_: seen.append(given[2]))
+    command = ["quantise", "one", "--data", data, "--algorithm", "lsq", "--epochs", "2", "--json"]
+    for more, text in (([], None), (["--recipe", "opt=adamw,lr=0.004"], "learning_rate=0.004,optimizer=adamw")):
+        done = archscout(*command, *more)
+        assert done.code == 0, done.err
+        assert json.loads(done.out)["quantised"].get("recipe") == text
+    assert [(recipe.optimizer, recipe.learning_rate, recipe.epochs) for recipe in seen] == [
+        ("sgd", 0.02, 2), ("adamw", 0.004, 2),
+    ]  # fmt: skip
+
+
 def test_bits_by_layer_keep_a_limit_of_bytes(archscout: Call, run: Path, data: Path) -> None:
     done = archscout("quantise", "one", "--data", data, "--weight-bytes", "4kB", "--json")
     assert done.code == 0, done.err
@@ -110,6 +125,9 @@ def test_bad_input_is_one_sentence(archscout: Call, run: Path, data: Path) -> No
         (["--data", data, "--latency", "2ms"], "go together: give both or none"),
         (["--data", data, "--algorithm", "adaquant"], "no quantisation algorithm 'adaquant': did you mean 'adaround'"),
         (["--data", data, "--epochs", "3"], "'nearest' does not train: leave out the epochs"),
+        (["--data", data, "--recipe", "lr=0.1"], "'nearest' does not train: leave out the recipe"),
+        (["--data", data, "--algorithm", "lsq", "--recipe", "bits=w4a8"], "has a bits of its own"),
+        (["--data", data, "--algorithm", "lsq", "--recipe", "lr=fast"], "must be a number"),
         (["--data", data, "--examples", "1"], "all 1 calibration examples are of class 'pattern"),
     ):
         done = archscout("quantise", "one", *arguments)

@@ -13,6 +13,7 @@ from archscout.cli.options import (
     Algorithm,
     AwareEpochs,
     Debug,
+    HowTrained,
     Json,
     Load,
     RangeExamples,
@@ -44,6 +45,7 @@ def deploy(
     network: RunNetwork = None,
     algorithm: Algorithm = "nearest",
     epochs: AwareEpochs = None,
+    recipe: HowTrained = None,
     examples: RangeExamples = 256,
     vectors: Annotated[int, typer.Option("--vectors", min=1, metavar="N", help="Examples of the self-test.")] = 8,
     patches: Annotated[
@@ -75,6 +77,7 @@ def deploy(
             space=network,
             algorithm=algorithm,
             epochs=epochs,
+            recipe=recipe,
             examples=examples,
             vectors=vectors,
             patches=patches,

@@ -18,7 +18,8 @@ from archscout.deploy.simulation import Simulation, simulate
 from archscout.finished.examples import calibration, span
 from archscout.tasks.audio import AudioTask, Listener
 from archscout.tasks.image_task import Deployed, ImageTask
-from archscout.training.aware import EPOCHS, train_aware
+from archscout.training.asked import read_text, recipe_for
+from archscout.training.aware import EPOCHS, OWN, train_aware
 from archscout.training.recipe import Recipe
 from archscout.training.reconstruction import RECONSTRUCTIONS, reconstruct
 
@@ -37,6 +38,21 @@ def check_algorithm(name: str) -> str:
 def trains(algorithm: str) -> bool:
     """Whether it is quantisation-aware training."""
     return algorithm in QUANTISERS
+
+
+def check_recipe(algorithm: str, recipe: str) -> None:
+    """Raises `UsageError` where an algorithm does not train, or is not to be told what a recipe says."""
+    check_trains(algorithm, "recipe")
+    own = sorted({name for name, _ in read_text(recipe).fields} & set(OWN))
+    if own:
+        raise UsageError(f"quantisation-aware training has a {own[0]} of its own: leave it out of the recipe.")
+
+
+def check_trains(algorithm: str, what: str) -> None:
+    """Raises `UsageError` where an algorithm does not train, and what only trainings have is asked for."""
+    if not trains(algorithm):
+        known = ", ".join(QUANTISERS)
+        raise UsageError(f"algorithm '{algorithm}' does not train: leave out the {what}, or use {known}.")
 
 
 def to_integers(
@@ -65,9 +81,8 @@ def to_integers(
         UsageError: there is no such algorithm, epochs for one that does not train, or an operator without integer form.
     """
     check_algorithm(algorithm)
-    if epochs is not None and not trains(algorithm):
-        trained = ", ".join(QUANTISERS)
-        raise UsageError(f"algorithm '{algorithm}' does not train: leave out the epochs, or use {trained}.")
+    if epochs is not None:
+        check_trains(algorithm, "epochs")
     if algorithm == "nearest":
         return quantise(program_of(network, task), calibration(task, count, seed), how, span=span(task))
     return simulated(
@@ -94,7 +109,7 @@ def simulated(
         simulation = simulate(
             program, examples, how, span=span(task), weights=kind, activations=kind, track=track, fold=fold
         )
-        train_aware(simulation, task, Recipe.named("finetune", task, epochs), seed=seed)
+        train_aware(simulation, task, recipe_for(task, epochs, Recipe.named("finetune", task, epochs)), seed=seed)
     elif algorithm == "nearest":
         simulation = simulate(program, examples, how, span=span(task), track=track)
     else:

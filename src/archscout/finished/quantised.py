@@ -115,6 +115,7 @@ def quantise_run(
         "scheme": how.scheme,
         "weight_bits": preset.weights.bits,
         "activation_bits": preset.activations.bits,
+        **({"recipe": task.recipe} if task.recipe else {}),
         "observer": how.observer,
         "bias_correction": how.bias_correction,
         "examples": min(count, len(task.train)),

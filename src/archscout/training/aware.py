@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from archscout.core.task import Task
 from archscout.deploy.simulation import Simulation
@@ -17,6 +18,12 @@ _UNTIL_FROZEN = 0.5
 """The share of the epochs after which batch normalisation keeps its statistics."""
 
 
+OWN: dict[str, Any] = {
+    "precision": "float32", "layout": "contiguous", "smaller_side": 1.0, "sparsity": "", "bits": "",
+}  # fmt: skip
+"""What no recipe says of quantisation-aware training: numbers are single precision, images of their own size."""
+
+
 def train_aware(simulation: Simulation, task: Task, recipe: Recipe, *, seed: int = 0) -> Outcome:
     """Train a simulation of the network of a task in place; it ends with the weights and grids of the best epoch.
 
@@ -26,7 +33,7 @@ def train_aware(simulation: Simulation, task: Task, recipe: Recipe, *, seed: int
         recipe: how; numbers are single precision and images of their own size.
         seed: of the batches.
     """
-    plain = replace(recipe, precision="float32", layout="contiguous", smaller_side=1.0, sparsity="", bits="")
+    plain = replace(recipe, **OWN)
 
     def after(row: Row) -> None:
         if row["epoch"] >= _UNTIL_FROZEN * recipe.epochs:
