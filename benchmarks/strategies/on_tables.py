@@ -6,7 +6,8 @@
 Each search is simulated (`archscout.study.strategies`): its trainings are answered from the table, by validation where
 the table has it. Repeat k has the same seed for all searches, so that they are compared in pairs; the default and its
 controls are repeated more often than the rivals, some of which are dear. Goes on where it was stopped; `--only` and
-`--on` run a part. What is finished so far becomes docs/results/strategies.json, and `tables_page.py` the page of it.
+`--on` run a part. What is finished so far joins docs/results/strategies.json (a search of more repeats stays), and
+`tables_page.py` makes the page of it.
 """
 
 from __future__ import annotations
@@ -108,7 +109,8 @@ def joined(before: Sequence[dict[str, Any]], now: Sequence[dict[str, Any]]) -> l
         whole = repeated <= set(new) and ground["common"] >= grounds.get(key, ground)["common"]
         kept = {name: one for name, one in old.items() if one["repeats"] > new.get(name, {"repeats": 0})["repeats"]}
         entries = {**old, **new, **kept}
-        order = [name for name in (*USUAL, *RIVALS) if name in entries]
+        known = [*USUAL, *RIVALS]
+        order = sorted(entries, key=lambda name: known.index(name) if name in known else len(known))
         grounds[key] = (ground if whole else grounds[key]) | {"entries": [entries[name] for name in order]}
     places = {(title, trials): place for place, (trials, title) in
               enumerate((trials, title) for trials in LENGTHS for _, _, title in GROUNDS)}  # fmt: skip

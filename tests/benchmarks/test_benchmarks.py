@@ -60,3 +60,24 @@ def test_rows_go_on_where_they_were(tmp_path):
     assert not again.has(name="a", seed=0)
     assert json.loads(file.read_text())["unit"] == "ms"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_searches_on_tables_join_what_was_measured_before():
+    from benchmarks.strategies.on_tables import GROUNDS, joined
+
+    def ground(place, common=2, winners=("w",), **repeats):
+        entries = [{"estimator": name, "repeats": count, "of": place} for name, count in repeats.items()]
+        return {"title": GROUNDS[place][2], "trials": 100, "entries": entries, "common": common, "winners": [*winners]}
+
+    def found(grounds):
+        return [(g["winners"], {e["estimator"]: e["repeats"] for e in g["entries"]}) for g in grounds]
+
+    before = [ground(1, cascade=20, random=20, asha=3, bohb=3), ground(3, cascade=20, random=20)]
+    now = [ground(1, winners=("x",), random=6, asha=6), ground(0, cascade=2)]
+    assert found(joined(before, now)) == [
+        (["w"], {"cascade": 2}),
+        (["w"], {"cascade": 20, "random": 20, "asha": 6, "bohb": 3}),
+        (["w"], {"cascade": 20, "random": 20}),
+    ]
+    (whole,) = joined([ground(1, cascade=3, asha=1)], [ground(1, winners=("x",), cascade=3, random=3)])
+    assert whole["winners"] == ["x"]
