@@ -25,8 +25,9 @@ from archscout.estimators.final import FINAL
 from archscout.finished.network import load
 from archscout.networks.pick import build
 from archscout.search import package as packaging
-from archscout.search.package import check, earlier_network, package, trained_network, trained_weights
+from archscout.search.package import earlier_network, package, trained_network, trained_weights
 from archscout.search.result import Result
+from archscout.store.intact import check
 from archscout.tasks.images import ImageClassification
 from archscout.testing import tiny_regression, tiny_task
 

@@ -32,7 +32,7 @@ def seconds(monkeypatch: pytest.MonkeyPatch, marks: list[float], recipe: Recipe,
     monkeypatch.setattr(timing, "train", train)
     monkeypatch.setattr(timing, "choose", lambda *_, **__: Mode("float32", "contiguous"))
     monkeypatch.setattr(timing, "takes_smaller", lambda *_: takes)
-    monkeypatch.setattr(timing.Recipe, "default", lambda *_: recipe)
+    monkeypatch.setattr(timing, "recipe_for", lambda *_: recipe)
     answer = timing.time_job((SPACE, TASK, "cpu"), CELL, 0)
     assert trained == [(min(len(TASK.train), 4 * recipe.batch_size), 2, "float32", "contiguous")]
     return answer

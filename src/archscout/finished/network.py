@@ -21,11 +21,11 @@ from archscout.costs.measured_form import form_of
 from archscout.deploy.form import form
 from archscout.deploy.precision import Form
 from archscout.networks.pick import build
-from archscout.search.package import check
 from archscout.spaces.load import load as load_space
 from archscout.spaces.reducing import ReducingSpace
 from archscout.spaces.replaced import ReplacedSpace
 from archscout.spaces.trained import SIZE, BackboneSpace, TrainedSpace, from_factory
+from archscout.store.intact import check
 from archscout.tasks.image_task import Mirrored
 from archscout.tasks.load import load as load_task
 from archscout.tasks.load import undescribe

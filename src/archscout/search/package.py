@@ -12,7 +12,7 @@ from torch import nn
 from archscout import __version__
 from archscout.core.cost import Measurement
 from archscout.core.errors import ArchscoutError, DataError, reason_of
-from archscout.core.files import checksum, read_json, well_formed, write_json
+from archscout.core.files import write_json
 from archscout.core.graph import Graph
 from archscout.core.panel import Panel, Text
 from archscout.core.space import Space
@@ -27,16 +27,12 @@ from archscout.networks.pick import build
 from archscout.networks.tracing import trace_architecture
 from archscout.search.result import Result
 from archscout.search.run import SearchRun
+from archscout.store.intact import check, checksums
 from archscout.tasks.meters import meter_of
 from archscout.training import asked, checkpoint
 from archscout.training.export import export_onnx
 from archscout.training.rehearsal import is_foreign
 from archscout.training.trainer import answers
-
-CHECKED = ("network.safetensors", "network.onnx")
-"""Files of a result whose checksums are kept with it."""
-
-_AGAIN = "run the search again."
 
 
 def trained_network(space: Space, task: Task, trial: Trial, folder: Path) -> nn.Module:
@@ -84,21 +80,6 @@ def earlier_network(folder: Path, space: Space, task: Task, trial: Trial) -> nn.
     return network
 
 
-def check(file: Path) -> None:
-    """See that a file of a result is what was written; of runs of earlier versions nothing is known.
-
-    Raises `DataError` where it is not, or what is known of it is damaged.
-    """
-    about = file.parent / "architecture.json"
-    known = read_json(about, _AGAIN) if about.is_file() else {}
-    with well_formed(about, _AGAIN):
-        known = known.get("sha256", {}).get(file.name)
-    if known is not None and known != checksum(file):
-        raise DataError(
-            f"'{file}' is damaged (it is not what the run has written): restore it from a copy, or {_AGAIN}"
-        )
-
-
 def package(
     folder: Path,
     space: Space,
@@ -126,7 +107,6 @@ def package(
         (folder / "network.onnx").unlink(missing_ok=True)
     (folder / "network-int8.onnx").unlink(missing_ok=True)  # of the network that was here before
     values = {c: winner.architecture[c] for c in winner.architecture}
-    written = [file for file in CHECKED if (folder / file).is_file()]
     write_json(
         folder / "architecture.json",
         {
@@ -136,7 +116,7 @@ def package(
             "choices": values,
             "task": task.describe(),
             "version": __version__,
-            "sha256": {file: checksum(folder / file) for file in written},
+            "sha256": checksums(folder),
         },
     )
     tested, panels = _test(task, network)
