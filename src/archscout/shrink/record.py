@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from archscout.core.errors import UsageError
@@ -24,7 +23,7 @@ from archscout.estimators.final import parted
 from archscout.search.continuing import grows
 from archscout.shrink.planning import Clock
 from archscout.shrink.tuning import fine_tune
-from archscout.tasks.images import ImageClassification
+from archscout.tasks.image_task import ImageTask
 from archscout.training import checkpoint
 from archscout.training.speed import Mode
 from archscout.training.trainer import predict
@@ -204,7 +203,8 @@ class Record:
             return
         valid = self.learned.valid
         outputs = predict(network, self.learned, valid, device=self.device)
-        self.value = self.task.measure(outputs, torch.as_tensor(valid.y))
+        _, targets = self.learned.tensors(valid)  # numbers are standardised, as outputs are
+        self.value = self.task.measure(outputs, targets[:])
         self.steps.append({"step": what, key: self.value, "seconds": self.clock() - self.began})
         write_json(self.files / "steps.json", self.steps)
         self.watch.say(f"{what}: {self.task.metric} {self.value:.4g} on validation.")
@@ -264,8 +264,10 @@ def learned(task: Task, seed: int) -> Task:
     if held is None:
         return sealed
     joined = Split(np.concatenate([task.train.x, parts.valid.x]), np.concatenate([task.train.y, parts.valid.y]))
-    # What inputs are normalised by stays, for the network has it built in.
-    fixed: dict[str, Any] = {"statistics": (task.mean, task.std)} if isinstance(task, ImageClassification) else {}
+    # What inputs and numbers are normalised by stays, for the network has it built in.
+    fixed: dict[str, Any] = {"statistics": (task.mean, task.std)} if isinstance(task, ImageTask) else {}
+    if hasattr(task, "target_scale"):
+        fixed["scale"] = task.target_scale
     return dataclasses.replace(sealed, train=joined, valid=held, **fixed)
 
 

@@ -180,8 +180,7 @@ def _run(
             f"all weights of network '{source.name}' are frozen, and what is cut learns again: call its "
             "requires_grad_(True) first."
         )
-    if not plans:
-        try_step(copy.deepcopy(network), record.learned, space.name, record.device)
+    try_step(copy.deepcopy(network), record.learned, space.name, record.device)
     new_head = bool(plans) or _outputs_differ(network, original_space)
     record.phase("tracing", start)
     record.keep_free(_after(record, network, bool(plans), record.clock() - traced))

@@ -27,6 +27,7 @@ from archscout.shrink.limits import latency, limit_of, measured_here
 from archscout.shrink.planning import MOST_PROBED, SIZES, Pace, TransferPlan, pace_of, plan_transfer, smallest_side
 from archscout.shrink.record import Record
 from archscout.spaces.trained import adapted
+from archscout.tasks.classification import Classification
 from archscout.training.contexts import frozen
 from archscout.training.speed import Mode
 
@@ -185,8 +186,11 @@ class _Tuning:
         )
 
     def fit_head(self) -> None:
+        """By logistic regression where examples have one class each; other heads begin with random numbers."""
         record = self.record
         assert record.mode is not None
+        if not isinstance(record.learned, Classification):
+            return
         if self.kept:
             head = self.network.network.get_submodule(self.backbone.head)
             probe_kept(self.rest, head, self.features, most=MOST_PROBED, mode=record.mode, device=record.device)
